@@ -1,0 +1,67 @@
+# make run    the dashboard, on the demo study
+# make test   every test
+# make check  ruff, pyright, import-linter
+# make bench  the benchmarks
+# make demo   rebuild the demo study's weights; DATA=folder with IMDB's train.parquet, else from the hub
+#
+# All that is needed is Python 3.11 or newer; the rest goes into .venv. Settings:
+#   PYTHON=python3.11   PORT=8501   ADDRESS=127.0.0.1   ARGS='more arguments for test, bench and demo'
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu (another package index to look for torch in)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check bench demo environment clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8501
+ADDRESS ?= 127.0.0.1
+TORCH_INDEX ?=
+DATA ?=
+ARGS ?=
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '$(IS_NEW_ENOUGH)' 2>/dev/null && { echo $$p; break; }; done)
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+HAS_DISPLAY := $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname))
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+run: $(VENV)/.runtime
+	$(BIN)/streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS) \
+		--server.headless $(if $(HAS_DISPLAY),false,true)
+
+test: $(VENV)/.development
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.development
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.development
+	$(BIN)/python -m benchmarks $(ARGS)
+
+demo: $(VENV)/.runtime
+	$(BIN)/python -m backend.training.demo $(if $(DATA),--data $(DATA)) $(ARGS)
+
+environment: $(VENV)/.development
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "Layershift needs Python 3.11 or newer; install it, or name it with PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: requirements.txt | $(VENV)/.created
+	@echo "Installing requirements.txt into $(VENV) (a few minutes, once)"
+	$(INSTALL) $(if $(CI),--quiet) -r requirements.txt
+	@touch $@
+
+$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
+	@echo "Installing requirements-dev.txt into $(VENV)"
+	$(INSTALL) --quiet -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,23 @@
+"""Layershift, the dashboard: `streamlit run app.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pages import _frame, layers, overview
+
+FOLDER = Path(__file__).parent / "pages"
+
+
+def main() -> None:
+    """Every page inside the frame, by its address."""
+    _frame.run(
+        {
+            "": (overview, str(FOLDER / "overview.py")),
+            "layers": (layers, str(FOLDER / "layers.py")),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

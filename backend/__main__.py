@@ -1,0 +1,155 @@
+"""The command line. Exit codes: 0 done, 1 a bug, 2 the user can mend it, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from backend import newstudy
+from backend.errors import LayershiftError
+from backend.pinning import pin
+from backend.reports import export as exporting
+from backend.study import Study, StudyError
+from backend.wiring import find_study, open_lab, studies, studies_folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except LayershiftError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted; what was finished is kept.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m backend", description="Layershift on the command line.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(run: Callable[[argparse.Namespace], int], name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    command(_studies, "studies", "List the studies and whether they can be opened.")
+    for run, name, text in (
+        (_check, "check", "Check a study: files, weights, data, prompts; show three prompts as the model sees them."),
+        (_finetune, "finetune", "Fine-tune the study's base, one checkpoint per epoch."),
+        (_warm, "warm", "Compute what the pages show first, into the cache."),
+        (_export, "export", "Write every analysis as CSV, with a manifest and the sample."),
+    ):
+        sub = command(run, name, text)
+        sub.add_argument("study", metavar="STUDY", help="a name under studies/, or the path of any study folder")
+        if name == "finetune":
+            sub.add_argument("--data", type=Path, help="train on this .parquet, .csv or .jsonl instead")
+            sub.add_argument("--overwrite", action="store_true", help="train again over finished checkpoints")
+        if name == "export":
+            sub.add_argument("--out", type=Path, required=True, help="folder for the files")
+        if name in ("warm", "export"):
+            sub.add_argument("--only", metavar="A,B", help="these analyses only")
+    newstudy.add_arguments(command(_new, "new", "Write the study.toml of a new study, checked."))
+    return parser
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[float, str], None]]:
+    """A progress bar that shows the sentence of what is being done."""
+    with tqdm(total=100, desc=title, unit="%", bar_format="{desc:<14}{percentage:3.0f}% |{bar:24}| {postfix}") as bar:
+
+        def report(fraction: float, sentence: str) -> None:
+            bar.set_postfix_str(sentence, refresh=False)
+            bar.update(min(100.0, 100 * fraction) - bar.n)
+
+        yield report
+        report(1.0, "done")
+
+
+def _studies(_: argparse.Namespace) -> int:
+    found = studies()
+    if not found:
+        raise StudyError(f"{studies_folder()} holds no study; make one with: python -m backend new NAME ...")
+    for name, study in found.items():
+        if isinstance(study, Study):
+            print(f"{name:<16} {study.title} ({len(study.checkpoints)} checkpoints)")
+        else:
+            print(f"{name:<16} cannot be read: {study}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    study = find_study(options.study)
+    pinned = pin(study, open_lab())
+    print(f"{study.name}: {study.title}")
+    for one in pinned.checkpoints:
+        facts = one.facts
+        print(
+            f"  {one.label:<12} {facts.architecture}, {facts.layers} blocks, width {facts.width}, "
+            f"{facts.parameters / 1e6:.2f} M parameters, {one.fingerprint[:12]}  {one.ref.place}"
+        )
+    for one in pinned.missing:
+        print(f"  {one.label:<12} {one.reason}")
+    prompts = pinned.prompts
+    words = ", ".join(f'"{w}" = {t}' for w, t in zip(study.prompt.label_words, prompts.label_tokens, strict=True))
+    print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} of them cut")
+    print(f"  label words  {words}")
+    tokenizer = open_lab().models.tokenizer(study.base, study.base)
+    for ids in prompts.token_ids[:3]:
+        print(f"  prompt       {tokenizer.decode(list(ids), skip_special_tokens=False)!r}")
+    if pinned.missing:
+        raise StudyError(
+            f"{len(pinned.missing)} of {len(study.checkpoints)} checkpoints cannot be used (reasons above); where they "
+            f"are still to be trained, run: python -m backend finetune {options.study}"
+        )
+    return 0
+
+
+def _finetune(options: argparse.Namespace) -> int:
+    study = find_study(options.study)
+    from backend.training.finetune import finetune  # torch, only where it is needed
+
+    finetune(study, options.data, options.overwrite)
+    return 0
+
+
+def _warm(options: argparse.Namespace) -> int:
+    lab = open_lab()
+    analyses = exporting.choose(options.only)
+    pinned = pin(find_study(options.study), lab)
+    for _ in exporting.compute(pinned, lab, analyses, _bar):
+        pass
+    _note_missing(pinned)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    lab = open_lab()
+    analyses = exporting.choose(options.only)
+    pinned = pin(find_study(options.study), lab)
+    for file in exporting.export(pinned, lab, options.out, analyses, _bar):
+        print(file)
+    _note_missing(pinned)
+    return 0
+
+
+def _note_missing(pinned: exporting.PinnedStudy) -> None:
+    for one in pinned.missing:
+        print(f"left out {one.label}: {one.reason}", file=sys.stderr)
+
+
+def _new(options: argparse.Namespace) -> int:
+    folder = newstudy.create(options, studies_folder())
+    print(f"wrote {folder / 'study.toml'}")
+    return _check(argparse.Namespace(study=str(folder)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""One question per file. Analyses are found by walking this package; there is no registry."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from backend.memo import Recipe
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis by its file's name: its recipe, and the queries that `warm` and `export` ask for a pinned study."""
+
+    name: str
+    recipe: Recipe
+    queries: Callable[..., list[Any]]
+
+
+def discover() -> dict[str, Analysis]:
+    """Every analysis in this package, by name."""
+    names = sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
+    modules = {name: import_module(f"{__name__}.{name}") for name in names}
+    return {name: Analysis(name, module.recipe, module.queries) for name, module in modules.items()}

@@ -1,0 +1,122 @@
+"""Does a checkpoint tell the classes apart in its own words? Recalls, AUC, gap and bias of the model's own readout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from backend import intervals, metrics
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.tidy import interval, of_class
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which checkpoint reads which prompts; `draws` bootstrap draws with `seed`."""
+
+    checkpoint: PinnedCheckpoint
+    prompts: Prompts
+    draws: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The readout of one checkpoint. Two classes have one direction (class 1 - class 0), more have one per class.
+
+    `recall` is the share of each class's reviews predicted as that class (Wilson), `balanced_accuracy` their mean
+    (MOVER), `auc` of the lens (more classes: macro one-vs-rest), `gap` in logits; `mean_lens` is the bias in logits
+    towards class 1 (more classes: towards each class); the last three with stratified bootstrap intervals, all 95 %.
+    `n` counts reviews per class, `lens` and `prediction` (a class) are each review's own.
+    """
+
+    recall: Float[np.ndarray, " classes"]
+    recall_low: Float[np.ndarray, " classes"]
+    recall_high: Float[np.ndarray, " classes"]
+    balanced_accuracy: float
+    balanced_accuracy_low: float
+    balanced_accuracy_high: float
+    auc: float
+    auc_low: float
+    auc_high: float
+    gap: float
+    gap_low: float
+    gap_high: float
+    mean_lens: Float[np.ndarray, " directions"]
+    mean_lens_low: Float[np.ndarray, " directions"]
+    mean_lens_high: Float[np.ndarray, " directions"]
+    n: Int[np.ndarray, " classes"]
+    lens: Float[np.ndarray, "reviews directions"]
+    prediction: Int[np.ndarray, " reviews"]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per class (`label`); what is not of a class repeats in every row."""
+        directions = len(self.mean_lens)
+        for c in range(len(self.n)):
+            yield {
+                "checkpoint": query.checkpoint.label,
+                "label": c,
+                **of_class(c, directions),
+                **interval(self, "recall", c),
+                **interval(self, "balanced_accuracy"),
+                **interval(self, "auc"),
+                **interval(self, "gap"),
+                **interval(self, "mean_lens", c if directions > 1 else 0),
+                "n": int(self.n[c]),
+            }
+
+
+def accuracy(
+    logits: Float[np.ndarray, "reviews classes"], labels: Int[np.ndarray, " reviews"], draws: int = 1000, seed: int = 0
+) -> Result:
+    """Everything that the label logits of a sample say about a checkpoint. UndefinedError if a class has no review."""
+    classes = logits.shape[1]
+    lens = metrics.lens(logits)
+    predicted = metrics.predictions(logits)
+    recall = metrics.recalls(predicted, labels, classes)
+    sizes = metrics.class_sizes(labels, classes)
+    recall_low, recall_high = intervals.wilson(recall * sizes, sizes)
+    balanced_low, balanced_high = intervals.balanced_accuracy_interval(recall, sizes)
+    auc_low, auc_high = intervals.auc_interval(lens, labels, draws, seed)
+    gap_low, gap_high = intervals.gap_interval(lens, labels, draws, seed)
+    mean_lens_low, mean_lens_high = intervals.mean_interval(lens, labels, draws, seed)
+    return Result(
+        recall=recall,
+        recall_low=recall_low,
+        recall_high=recall_high,
+        balanced_accuracy=metrics.balanced_accuracy(recall),
+        balanced_accuracy_low=balanced_low,
+        balanced_accuracy_high=balanced_high,
+        auc=metrics.auc(lens, labels),
+        auc_low=auc_low,
+        auc_high=auc_high,
+        gap=metrics.gap(lens, labels),
+        gap_low=gap_low,
+        gap_high=gap_high,
+        mean_lens=metrics.mean_lens(lens),
+        mean_lens_low=mean_lens_low,
+        mean_lens_high=mean_lens_high,
+        n=sizes,
+        lens=lens,
+        prediction=predicted,
+    )
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the prompts with the checkpoint, then count."""
+    readout = lab.part(0, 2).readout(query.checkpoint, query.prompts)
+    lab.progress(0.5, f"Resampling the readout of {query.checkpoint.label} {query.draws:,} times.")
+    result = accuracy(readout.logits, query.prompts.labels, query.draws, query.seed)
+    lab.progress(1.0, f"Accuracy of {query.checkpoint.label} is measured.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every checkpoint; the reference makes no difference."""
+    return [Query(checkpoint, study.prompts) for checkpoint in study.checkpoints]

@@ -1,0 +1,253 @@
+"""What besides the classes could explain the numbers? The sample card that every reader must see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from backend import intervals, metrics
+from backend.dataset import Sample, TrainingTexts, text_digest
+from backend.errors import DatasetError
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.metrics import Labels, Residuals
+from backend.tidy import cell
+
+QUARTILES = 4
+_NUMBER = r"(?<![\w/.,])(?:\d+(?:[.,]\d+)?|zero|one|two|three|four|five|six|seven|eight|nine|ten)"
+_HALF = r"(?:\s*½|\s+1/2|\s+and\s+a\s+half)?"
+_RATING = re.compile(
+    rf"""
+    # 8/10, four stars out of five
+    {_NUMBER}{_HALF}(\s*stars?)?\s*(/|out\s+of)\s*(5|five|10|ten|100)(?![\w/]|[.,]\d)
+    # five stars, a two-star film
+    | {_NUMBER}{_HALF}(\s+stars|[\s-]star\s+(film|movie|rating|review)|-stars?)\b
+    | [★⭐] | (?<!\*)\*{{1,5}}\s*(/|out\s+of)\s*\*{{4,5}}
+    # Rating: 7, Grade: B-
+    | \b(rating|score|grade)\s*(is|of|:|=)?\s*(an?\s+)?({_NUMBER}(?!\w)|(?-i:[A-F])[+-]?(?!\w))
+    # I would give this film a 7
+    | \b(i|we)('d|\s+would|\s+will)?\s+(give|gave|rate|rated)\s+(it|this)(\s+(film|movie|one))?\s+(an?\s+)?{_NUMBER}
+      (?![\w.,]*\w)(?!\s+(minute|hour|time|chance|day|year|more|thing|thumb))
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""How a review states its verdict as a rating."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """The checkpoints of a study, its sample as texts and as prompts, and the training texts if the study names any."""
+
+    checkpoints: tuple[PinnedCheckpoint, ...]
+    prompts: Prompts
+    sample: Sample
+    training: TrainingTexts | None
+    draws: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The sample card. Reviews are named by their position in the sample, checkpoints by their position in the query.
+
+    `length_auc`: AUC of prompt length (tokens as the model saw them) against label, 0.5 = length tells nothing.
+    `truncated_share`: share of texts that were cut. `quartile_*`: share of correct predictions per checkpoint in each
+    quartile of prompt length, between `quartile_edges` tokens (a quartile that ties leave empty: n 0, NaN).
+    `in_training`: reviews that also occur in the training data up to case and white space, -1 = unknown, with
+    `training_note` saying in one sentence where it was looked. `states_rating`: reviews that state a rating.
+    `naive_best`: the checkpoint with the best balanced accuracy on all reviews, flattered by the choice;
+    `best_on_half`: the one chosen on one half of them, whose `held_half_accuracy` is that on the other half.
+    `review_cosine`: mean cosine between different reviews (near 1: a few huge dimensions drown everything else);
+    `text_free`: layers that are equal for all prompts of equal length, thus hold no text.
+    """
+
+    length_auc: float
+    length_auc_low: float
+    length_auc_high: float
+    truncated_share: float
+    truncated_n: int
+    quartile_edges: Float[np.ndarray, " edges"]
+    quartile_n: Int[np.ndarray, " quartiles"]
+    quartile_accuracy: Float[np.ndarray, "checkpoints quartiles"]
+    quartile_accuracy_low: Float[np.ndarray, "checkpoints quartiles"]
+    quartile_accuracy_high: Float[np.ndarray, "checkpoints quartiles"]
+    in_training: int
+    in_training_indices: Int[np.ndarray, " overlaps"]
+    training_note: str
+    states_rating: int
+    rating_indices: Int[np.ndarray, " rated"]
+    naive_best: int
+    naive_best_accuracy: float
+    best_on_half: int
+    best_on_half_accuracy: float
+    held_half_accuracy: float
+    held_half_accuracy_low: float
+    held_half_accuracy_high: float
+    review_cosine: Float[np.ndarray, "checkpoints layers"]
+    text_free: Bool[np.ndarray, "checkpoints layers"]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per quantity, checkpoint and part; `part` is a quartile from 1, a layer, or None."""
+        labels = [checkpoint.label for checkpoint in query.checkpoints]
+        yield _row("length_auc", (self.length_auc, self.length_auc_low, self.length_auc_high))
+        yield _row("truncated_share", (self.truncated_share,))
+        yield _row("states_rating", (self.states_rating,))
+        yield _row("in_training", (self.in_training if self.in_training >= 0 else np.nan,))
+        yield _row("naive_best_accuracy", (self.naive_best_accuracy,), labels[self.naive_best])
+        if self.best_on_half >= 0:
+            held = (self.held_half_accuracy, self.held_half_accuracy_low, self.held_half_accuracy_high)
+            yield _row("held_half_accuracy", held, labels[self.best_on_half])
+        for i, label in enumerate(labels):
+            spans = (self.quartile_accuracy, self.quartile_accuracy_low, self.quartile_accuracy_high)
+            for quartile in range(QUARTILES):
+                yield _row("quartile_accuracy", tuple(span[i, quartile] for span in spans), label, quartile + 1)
+            for layer, value in enumerate(self.review_cosine[i]):
+                yield _row("review_cosine", (value,), label, layer)
+
+
+def _row(
+    quantity: str, values: tuple[Any, ...], checkpoint: str | None = None, part: int | None = None
+) -> dict[str, Any]:
+    value, low, high = (*map(cell, values), None, None)[:3]
+    return {
+        "quantity": quantity,
+        "checkpoint": checkpoint,
+        "part": part,
+        "value": value,
+        "value_low": low,
+        "value_high": high,
+    }
+
+
+def states_rating(text: str) -> bool:
+    """Whether a review states its verdict as a rating: 8/10, five stars, Grade: B-, I give it a 7."""
+    return _RATING.search(text) is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Quartiles:
+    """Share of correct predictions by quartile of prompt length; a quartile that ties leave empty is NaN."""
+
+    edges: Float[np.ndarray, " edges"]
+    n: Int[np.ndarray, " quartiles"]
+    accuracy: Float[np.ndarray, "checkpoints quartiles"]
+    low: Float[np.ndarray, "checkpoints quartiles"]
+    high: Float[np.ndarray, "checkpoints quartiles"]
+
+
+def by_length(lengths: Int[np.ndarray, " reviews"], correct: Bool[np.ndarray, "checkpoints reviews"]) -> Quartiles:
+    """Accuracy of each checkpoint on short and long prompts; a prompt on an edge belongs to the shorter ones."""
+    edges = np.quantile(lengths, np.linspace(0, 1, QUARTILES + 1))
+    inside = np.searchsorted(edges[1:-1], lengths, side="left") == np.arange(QUARTILES)[:, None]
+    n = inside.sum(axis=1)
+    hits = correct.astype(np.int64) @ inside.T.astype(np.int64)
+    low, high = intervals.wilson(hits, np.broadcast_to(n, hits.shape))
+    return Quartiles(edges, n, metrics.ratio(hits.astype(np.float64), n.astype(np.float64)), low, high)
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The best checkpoint and its balanced accuracy, chosen and reported on all reviews (`naive`), or on two halves."""
+
+    naive: int
+    naive_accuracy: float
+    chosen: int
+    chosen_accuracy: float
+    held_accuracy: float
+    held_low: float
+    held_high: float
+
+
+def choose(predicted: Int[np.ndarray, "checkpoints reviews"], labels: Labels, classes: int, seed: int = 0) -> Choice:
+    """Choose the best checkpoint, the earliest of equals; `chosen` is -1 where a class is too small to be halved."""
+
+    def accuracies(chosen: Bool[np.ndarray, " reviews"]) -> list[float]:
+        return [metrics.balanced_accuracy(metrics.recalls(one[chosen], labels[chosen], classes)) for one in predicted]
+
+    everywhere = accuracies(np.ones(len(labels), dtype=bool))
+    naive = int(np.argmax(everywhere))
+    if metrics.class_sizes(labels, classes).min() < 2:
+        return Choice(naive, everywhere[naive], -1, np.nan, np.nan, np.nan, np.nan)
+    half = metrics.half_splits(labels, classes, 1, seed)[0]
+    on_half = accuracies(half)
+    chosen = int(np.argmax(on_half))
+    recalls = metrics.recalls(predicted[chosen][~half], labels[~half], classes)
+    low, high = intervals.balanced_accuracy_interval(recalls, metrics.class_sizes(labels[~half], classes))
+    return Choice(naive, everywhere[naive], chosen, on_half[chosen], metrics.balanced_accuracy(recalls), low, high)
+
+
+def text_free(residuals: Residuals, lengths: Int[np.ndarray, " reviews"]) -> Bool[np.ndarray, " layers"]:
+    """Layers at which prompts of equal length are identical: a constant, or the position alone."""
+    free = np.ones(residuals.shape[1], dtype=bool)
+    groups = [lengths == length for length in np.unique(lengths)]
+    shared = [group for group in groups if group.sum() > 1]
+    for group in shared or [np.ones(len(lengths), dtype=bool)]:
+        free &= metrics.constant_layers(residuals[group])
+    return free
+
+
+def overlap(sample: Sample, training: TrainingTexts | None) -> tuple[Int[np.ndarray, " overlaps"] | None, str]:
+    """Positions of the reviews that are in the training data (None: unknown), and a sentence about the search."""
+    if training is None:
+        return None, "The study names no training data, so it is unknown which reviews the checkpoints have seen."
+    try:
+        seen = training.normalized_digests()
+    except DatasetError as error:
+        return None, f"The training data could not be searched: {error}"
+    found = [i for i, text in enumerate(sample.text) if text_digest(text) in seen]
+    place = training.spec.path or training.spec.repo
+    return np.array(found, dtype=np.int64), f"Compared with {len(seen):,} texts of {place}, up to case and white space."
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the prompts with every checkpoint, search the texts, then count."""
+    prompts, parts = query.prompts, len(query.checkpoints) + 1
+    labels, classes, lengths = prompts.labels, prompts.classes, prompts.lengths
+    read = [lab.part(i, parts).readout(one, prompts) for i, one in enumerate(query.checkpoints)]
+    lab.progress((parts - 1) / parts, "Searching the training data for the reviews of the sample.")
+    seen, note = overlap(query.sample, query.training)
+    lab.progress((parts - 0.5) / parts, "Asking what prompt length alone tells about the classes.")
+    by_class = np.repeat(lengths[:, None].astype(np.float64), len(metrics.contrasts(classes)), axis=1)
+    length_auc_low, length_auc_high = intervals.auc_interval(by_class, labels, query.draws, query.seed)
+    predicted = np.stack([metrics.predictions(one.logits) for one in read])
+    quartiles = by_length(lengths, predicted == labels)
+    choice = choose(predicted, labels, classes, query.seed)
+    rated = [i for i, text in enumerate(query.sample.text) if states_rating(text)]
+    lab.progress(1.0, "The sample card is filled in.")
+    return Result(
+        length_auc=metrics.auc(by_class, labels),
+        length_auc_low=length_auc_low,
+        length_auc_high=length_auc_high,
+        truncated_share=float(prompts.truncated.mean()),
+        truncated_n=int(prompts.truncated.sum()),
+        quartile_edges=quartiles.edges,
+        quartile_n=quartiles.n,
+        quartile_accuracy=quartiles.accuracy,
+        quartile_accuracy_low=quartiles.low,
+        quartile_accuracy_high=quartiles.high,
+        in_training=-1 if seen is None else len(seen),
+        in_training_indices=np.zeros(0, dtype=np.int64) if seen is None else seen,
+        training_note=note,
+        states_rating=len(rated),
+        rating_indices=np.array(rated, dtype=np.int64),
+        naive_best=choice.naive,
+        naive_best_accuracy=choice.naive_accuracy,
+        best_on_half=choice.chosen,
+        best_on_half_accuracy=choice.chosen_accuracy,
+        held_half_accuracy=choice.held_accuracy,
+        held_half_accuracy_low=choice.held_low,
+        held_half_accuracy_high=choice.held_high,
+        review_cosine=np.stack([metrics.review_cosine(one.residuals) for one in read]),
+        text_free=np.stack([text_free(one.residuals, lengths) for one in read]),
+    )
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """One sample card; the reference makes no difference."""
+    return [Query(study.checkpoints, study.prompts, study.sample, study.training)]

@@ -1,0 +1,213 @@
+"""How far apart are the classes at each layer, and is it more than chance? The class direction d[l] and its size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from backend import intervals, metrics
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.metrics import Labels, PerLayer, Residuals
+from backend.tidy import interval, of_class, point
+
+
+@dataclass(frozen=True)
+class Query:
+    """One checkpoint against a reference, which `base` in column names means.
+
+    `drop_largest` dimensions, those of largest mean |activation| in the reference, are left out at each layer.
+    """
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    drop_largest: int = 0
+    draws: int = 1000
+    permutations: int = 1000
+    splits: int = 50
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The class direction at every layer: one direction for two classes (1 - 0), else one per class. NaN = undefined.
+
+    `norm` is the l2 norm of d, `norm_unbiased` without what sampling noise adds, `relative` the norm over the mean l2
+    norm of the residuals, `separation` the unbiased norm in units of within-class spread. `norm_low` to `norm_high`
+    covers the norm of the population (95 %); the plain `norm`, which noise lengthens, may lie above it.
+    `cosine_to_base` compares d with that of the reference on the same reviews, which inflates it, and
+    `cosine_to_base_split` on different halves of them, NaN where either direction is no longer than chance. The
+    `*_chance` arrays put one decision on every scale: without any signal, some layer of the curve lies above in 5 % of
+    studies. `leaves_chance` is, per direction, the first layer from which all later ones lie above, -1 if there is
+    none. `projections` is r[l] . d[l] / |d[l]| of every review, `class_projections` its mean per class, `mean_norm`
+    the mean l2 norm of r[l], `review_cosine` the mean cosine between different reviews.
+    """
+
+    norm: Float[np.ndarray, "directions layers"]
+    norm_low: Float[np.ndarray, "directions layers"]
+    norm_high: Float[np.ndarray, "directions layers"]
+    norm_unbiased: Float[np.ndarray, "directions layers"]
+    norm_unbiased_low: Float[np.ndarray, "directions layers"]
+    norm_unbiased_high: Float[np.ndarray, "directions layers"]
+    chance: Float[np.ndarray, "directions layers"]
+    norm_unbiased_chance: Float[np.ndarray, "directions layers"]
+    relative: Float[np.ndarray, "directions layers"]
+    relative_low: Float[np.ndarray, "directions layers"]
+    relative_high: Float[np.ndarray, "directions layers"]
+    relative_chance: Float[np.ndarray, "directions layers"]
+    separation: Float[np.ndarray, "directions layers"]
+    separation_low: Float[np.ndarray, "directions layers"]
+    separation_high: Float[np.ndarray, "directions layers"]
+    separation_chance: Float[np.ndarray, "directions layers"]
+    cosine_to_base: Float[np.ndarray, "directions layers"]
+    cosine_to_base_split: Float[np.ndarray, "directions layers"]
+    mean_norm: Float[np.ndarray, " layers"]
+    review_cosine: Float[np.ndarray, " layers"]
+    projections: Float[np.ndarray, "reviews directions layers"]
+    class_projections: Float[np.ndarray, "classes directions layers"]
+    leaves_chance: tuple[int, ...]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per layer, and per class where there are more than two."""
+        directions, layers = self.norm.shape
+        for layer in range(layers):
+            for c in range(directions):
+                yield {
+                    "checkpoint": query.checkpoint.label,
+                    "layer": layer,
+                    **of_class(c, directions),
+                    **interval(self, "norm", c, layer),
+                    **interval(self, "norm_unbiased", c, layer),
+                    **point(self, "chance", c, layer),
+                    **interval(self, "relative", c, layer),
+                    **interval(self, "separation", c, layer),
+                    **point(self, "cosine_to_base", c, layer),
+                    **point(self, "cosine_to_base_split", c, layer),
+                }
+
+
+def direction(
+    residuals: Residuals,
+    reference: Residuals,
+    labels: Labels,
+    classes: int,
+    chances: tuple[PerLayer, PerLayer],
+    draws: int = 1000,
+    splits: int = 50,
+    seed: int = 0,
+) -> Result:
+    """Measure the class direction at every layer.
+
+    `chances` are the chance levels of its norm and of that of the reference, from `intervals.chance`. UndefinedError
+    if a class has no review.
+    """
+    chance, reference_chance = chances
+    d = metrics.directions(residuals, labels, classes)
+    d_reference = metrics.directions(reference, labels, classes)
+    norm = np.sqrt(metrics.squared_norm(d))
+    spread = np.sqrt(metrics.within_class_variance(residuals, labels, classes))
+    unbiased_chance = intervals.unbiased_chance(chance, metrics.noise(residuals, labels, classes))
+    covers = intervals.direction_intervals(residuals, labels, classes, draws, seed)
+    split = metrics.split_cosine(reference, residuals, labels, classes, splits, seed)
+    clear = (norm > chance) & (np.sqrt(metrics.squared_norm(d_reference)) > reference_chance)
+    projections = metrics.ratio(np.einsum("rlw,clw->rcl", residuals, d), norm)
+    leaves = (intervals.leaves_chance(*curves) for curves in zip(norm, chance, strict=True))
+    return Result(
+        norm=norm,
+        norm_low=covers.norm[0],
+        norm_high=covers.norm[1],
+        norm_unbiased=metrics.norm_unbiased(residuals, labels, classes),
+        norm_unbiased_low=covers.norm[0],
+        norm_unbiased_high=covers.norm[1],
+        chance=chance,
+        norm_unbiased_chance=unbiased_chance,
+        relative=metrics.relative(residuals, labels, classes),
+        relative_low=covers.relative[0],
+        relative_high=covers.relative[1],
+        relative_chance=metrics.ratio(chance, metrics.mean_norm(residuals)),
+        separation=metrics.separation(residuals, labels, classes),
+        separation_low=covers.separation[0],
+        separation_high=covers.separation[1],
+        separation_chance=metrics.ratio(unbiased_chance, spread),
+        cosine_to_base=metrics.cosine(d, d_reference),
+        cosine_to_base_split=np.where(clear, split, np.nan),
+        mean_norm=metrics.mean_norm(residuals),
+        review_cosine=metrics.review_cosine(residuals),
+        projections=projections,
+        class_projections=np.stack([projections[labels == c].mean(axis=0) for c in range(classes)]),
+        leaves_chance=tuple(-1 if layer is None else layer for layer in leaves),
+    )
+
+
+@dataclass(frozen=True)
+class ChanceQuery:
+    """The chance level of one checkpoint, apart because every comparison with a reference needs that of both.
+
+    `reference` names whose largest dimensions are left out; None if none are.
+    """
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint | None
+    prompts: Prompts
+    drop_largest: int
+    permutations: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Chance:
+    """Length of direction that permuted labels exceed at some layer in 5 % of permutations, per layer."""
+
+    threshold: Float[np.ndarray, "directions layers"]
+
+
+@memoized(version=1)
+def chance_level(query: ChanceQuery, lab: Lab) -> Chance:
+    """Permute the labels."""
+    lab.progress(0.0, f"Permuting the labels of {query.checkpoint.label} {query.permutations:,} times.")
+    labels, classes = query.prompts.labels, query.prompts.classes
+    residuals = lab.part(0, 3).readout(query.checkpoint, query.prompts).residuals
+    if query.reference is not None:
+        largest_of = lab.part(1, 3).readout(query.reference, query.prompts).residuals
+        residuals = metrics.without_largest(residuals, largest_of, query.drop_largest)
+    return Chance(intervals.chance(residuals, labels, classes, query.permutations, query.seed))
+
+
+def _chance_query(query: Query, checkpoint: PinnedCheckpoint) -> ChanceQuery:
+    reference = query.reference if query.drop_largest else None
+    return ChanceQuery(checkpoint, reference, query.prompts, query.drop_largest, query.permutations, query.seed)
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the prompts with both checkpoints, find the chance level of each, then measure."""
+    reference = lab.part(0, 5).readout(query.reference, query.prompts).residuals
+    residuals = lab.part(1, 5).readout(query.checkpoint, query.prompts).residuals
+    chances = (
+        chance_level(_chance_query(query, query.checkpoint), lab.part(2, 5)).threshold,
+        chance_level(_chance_query(query, query.reference), lab.part(3, 5)).threshold,
+    )
+    lab.progress(0.8, f"Resampling the class direction of {query.checkpoint.label} {query.draws:,} times.")
+    result = direction(
+        metrics.without_largest(residuals, reference, query.drop_largest),
+        metrics.without_largest(reference, reference, query.drop_largest),
+        query.prompts.labels,
+        query.prompts.classes,
+        chances,
+        query.draws,
+        query.splits,
+        query.seed,
+    )
+    lab.progress(1.0, f"The class direction of {query.checkpoint.label} is measured.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every checkpoint against the reference; KeyError if no checkpoint has that label."""
+    against = study.checkpoint(reference)
+    return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

@@ -1,0 +1,205 @@
+"""Which reviews are neighbours at one layer? A t-SNE or UMAP map that keeps its place from checkpoint to checkpoint.
+
+The reference gets a map of its own, from its principal components. Every other checkpoint *continues* from there: its
+fit starts at the reference's positions and only refines them (t-SNE without early exaggeration, UMAP at a twentieth of
+its learning rate), because a full fit forgets where it began, and its map could not be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from backend import metrics, projections
+from backend.dataset import Sample
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Progress, Prompts, silent
+from backend.memo import NOT_IN_KEY, memoized
+from backend.tidy import cell
+
+Method = Literal["tsne", "umap"]
+Positions = Float[np.ndarray, "reviews 2"]
+Layer = Float[np.ndarray, "reviews width"]
+
+FEWEST = 5
+"""Reviews below which there is no map."""
+JITTER = 0.05
+"""How far a continued fit moves its start at random, as a share of the start's spread."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One map; `perplexity` counts for t-SNE, `neighbours` for UMAP, both lowered where the sample is too small.
+
+    The reference's own map is where all others start. `sample` only tells `rows` the source row of each review.
+    """
+
+    method: Method
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    layer: int
+    seed: int = 0
+    drop_largest: int = 0
+    perplexity: float = 30.0
+    neighbours: int = 15
+    sample: Sample | None = field(default=None, metadata=NOT_IN_KEY, compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Positions of the reviews, in arbitrary units; NaN where the layer is the same for all, or there are hardly any.
+
+    `drift` is the root mean square way of the reviews from their place on the reference's map, over the root mean
+    square radius of that map (0 for the reference itself; independent maps are at about 1.4). `noise_floor` is the
+    drift of a second fit of the reference's own residuals, continued from its map exactly as a checkpoint's is, so an
+    unchanged checkpoint drifts that far: only a drift well above it says that something moved. It does not cover what
+    other reviews would have done. `trustworthiness` (1: all, about 0.5: by chance) says how many neighbours on the map
+    are neighbours in the residuals.
+    """
+
+    xy: Float32[np.ndarray, "reviews 2"]
+    drift: float
+    noise_floor: float
+    trustworthiness: float
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per review; `index` is the source row (the position where the query has no sample)."""
+        index = range(len(self.xy)) if query.sample is None else query.sample.index.tolist()
+        for review, row in enumerate(index):
+            yield {
+                "method": query.method,
+                "checkpoint": query.checkpoint.label,
+                "layer": query.layer,
+                "index": row,
+                "x": cell(self.xy[review, 0]),
+                "y": cell(self.xy[review, 1]),
+            }
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How to place points: the method and what it needs to know."""
+
+    method: Method
+    seed: int
+    perplexity: float
+    neighbours: int
+
+    def first(self, residuals: Layer) -> Positions:
+        """A map from the first two principal components."""
+        mean, components = projections.pca(residuals)
+        return self._place(residuals, np.nan_to_num(projections.project(residuals, mean, components)), True, self.seed)
+
+    def settled(self, residuals: Layer, start: Positions) -> Positions:
+        """`start` refined once, so that what a continued fit always does to a map has been done to it."""
+        return self._place(residuals, start, False, self.seed + 1)
+
+    def continued(self, residuals: Layer, start: Positions) -> Positions:
+        """A map that starts from the positions of another."""
+        return self._place(residuals, start, False, self.seed + 2)
+
+    def _place(self, residuals: Layer, start: Positions, first: bool, seed: int) -> Positions:
+        centred = residuals - residuals.mean(axis=0, dtype=np.float64)
+        start = start - start.mean(axis=0, dtype=np.float64)
+        start = start + np.random.default_rng(seed).normal(0.0, JITTER * start.std(), start.shape)
+        if self.method == "tsne":
+            return _tsne(centred, start, first, min(self.perplexity, (len(start) - 1) / 3), seed)
+        return _umap(centred, start, first, min(self.neighbours, len(start) - 1), seed)
+
+
+def _tsne(residuals: Layer, start: Positions, first: bool, perplexity: float, seed: int) -> Positions:
+    """openTSNE on one thread. van der Maaten and Hinton 2008; Policar, Strazar and Zupan 2024."""
+    from openTSNE import TSNEEmbedding
+    from openTSNE.affinity import PerplexityBasedNN
+
+    near = PerplexityBasedNN(
+        residuals,
+        perplexity,  # pyright: ignore[reportArgumentType] (any positive number will do)
+        method="exact",
+        n_jobs=1,
+        random_state=seed,
+    )
+    if first:
+        start = start * (1e-4 / start[:, 0].std())  # Kobak and Berens 2019: small, so that it can unfold
+    placed = TSNEEmbedding(start, near, negative_gradient_method="bh", n_jobs=1, random_state=seed)
+    if first:
+        placed.optimize(n_iter=250, exaggeration=12, momentum=0.5, inplace=True)
+    placed.optimize(n_iter=500, momentum=0.8, inplace=True)
+    return np.array(placed)
+
+
+def _umap(residuals: Layer, start: Positions, first: bool, neighbours: int, seed: int) -> Positions:
+    """umap-learn on one thread. McInnes, Healy and Melville 2018."""
+    from umap import UMAP
+
+    space = UMAP(
+        n_neighbors=neighbours,
+        init=start.astype(np.float32),  # pyright: ignore[reportArgumentType] (an array is documented)
+        learning_rate=1.0 if first else 0.05,
+        random_state=seed,
+        n_jobs=1,
+    )
+    return np.asarray(space.fit_transform(residuals.astype(np.float32)), dtype=np.float64)
+
+
+def undefined(residuals: Layer) -> bool:
+    """Whether there is no map: fewer than five reviews, or all of them identical."""
+    return len(residuals) < FEWEST or bool(metrics.constant_layers(residuals[:, None]).all())
+
+
+def first_map(residuals: Layer, fit: Fit, progress: Progress = silent) -> Result:
+    """The reference's map, and how far a second fit of the same residuals drifts from it."""
+    if undefined(residuals):
+        return _nothing(len(residuals))
+    progress(0.0, f"Fitting a first map to {len(residuals)} reviews.")
+    xy = fit.first(residuals)
+    progress(0.4, "Settling the first map.")
+    xy = fit.settled(residuals, xy).astype(np.float32)
+    progress(0.7, "Fitting the same reviews again, to see how far chance moves them.")
+    floor = projections.drift(xy, fit.continued(residuals, xy))
+    return Result(xy, 0.0, floor, projections.trustworthiness(residuals, xy, fit.neighbours))
+
+
+def continued_map(residuals: Layer, reference: Result, fit: Fit, progress: Progress = silent) -> Result:
+    """The map of a checkpoint, continued from that of the reference."""
+    if undefined(residuals) or not np.isfinite(reference.xy).all():
+        return _nothing(len(residuals))
+    progress(0.0, f"Fitting a map to {len(residuals)} reviews.")
+    xy = fit.continued(residuals, reference.xy)
+    trustworthiness = projections.trustworthiness(residuals, xy, fit.neighbours)
+    return Result(xy.astype(np.float32), projections.drift(reference.xy, xy), reference.noise_floor, trustworthiness)
+
+
+def _nothing(reviews: int) -> Result:
+    return Result(np.full((reviews, 2), np.nan, dtype=np.float32), np.nan, np.nan, np.nan)
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the prompts; a checkpoint's map asks for the reference's first."""
+    reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals
+    fit = Fit(query.method, query.seed, query.perplexity, query.neighbours)
+    if query.checkpoint == query.reference:
+        kept = metrics.without_largest(reference, reference, query.drop_largest)
+        result = first_map(kept[:, query.layer], fit, lab.part(1, 2).progress)
+    else:
+        residuals = lab.part(1, 4).readout(query.checkpoint, query.prompts).residuals
+        start = recipe(replace(query, checkpoint=query.reference), lab.part(2, 4))
+        kept = metrics.without_largest(residuals, reference, query.drop_largest)
+        result = continued_map(kept[:, query.layer], start, fit, lab.part(3, 4).progress)
+    lab.progress(1.0, f"The map of {query.checkpoint.label} at layer {query.layer} is drawn.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Both methods at the last layer, every checkpoint; KeyError if no checkpoint has the reference's label."""
+    against = study.checkpoint(reference)
+    return [
+        Query(method, checkpoint, against, study.prompts, against.facts.layers, sample=study.sample)
+        for method in get_args(Method)
+        for checkpoint in sorted(study.checkpoints, key=lambda one: one != against)
+    ]

@@ -1,0 +1,137 @@
+"""What do the reviews look like at each layer? PCA of the residuals, with the class direction as an arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from backend import metrics, projections
+from backend.dataset import Sample
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import NOT_IN_KEY, memoized
+from backend.metrics import Labels, Residuals
+from backend.tidy import cell
+
+Basis = Literal["own", "base", "shared"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """One checkpoint in one basis: its `own`, that of the reference (`base`), or `shared` by the checkpoints of `pool`.
+
+    `pool` is empty unless the basis is shared. `sample` only tells `rows` the source row of each review.
+    """
+
+    basis: Basis
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    pool: tuple[PinnedCheckpoint, ...]
+    prompts: Prompts
+    drop_largest: int = 0
+    sample: Sample | None = field(default=None, metadata=NOT_IN_KEY, compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Two dimensions per layer, in units of the residual stream; NaN where the layer is the same for all reviews.
+
+    `explained` is the share of this checkpoint's own variance along each axis (0..1), `arrow` the components of d[l]
+    along the axes, without the mean: it starts wherever the picture wants it to.
+    """
+
+    xy: Float32[np.ndarray, "layers reviews 2"]
+    explained: Float[np.ndarray, "layers 2"]
+    arrow: Float[np.ndarray, "layers directions 2"]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per layer and review; `index` is the source row (the position where the query has no sample)."""
+        layers, reviews = self.xy.shape[:2]
+        index = list(range(reviews)) if query.sample is None else query.sample.index.tolist()
+        for layer in range(layers):
+            for review in range(reviews):
+                yield {
+                    "basis": query.basis,
+                    "checkpoint": query.checkpoint.label,
+                    "layer": layer,
+                    "index": index[review],
+                    "x": cell(self.xy[layer, review, 0]),
+                    "y": cell(self.xy[layer, review, 1]),
+                }
+
+
+def projection(
+    residuals: Residuals, reference: Residuals, pool: tuple[Residuals, ...], labels: Labels, classes: int, basis: Basis
+) -> Result:
+    """Project the residuals of every layer on two principal components.
+
+    They are those of the residuals themselves (`own`), of the reference (`base`: the axes and the origin are its), or
+    of all of `pool`, each centred on its own mean first (`shared`). The signs are such that the reference's class
+    direction (more than two classes: that of the last) points right and up.
+    """
+    layers = residuals.shape[1]
+    d = metrics.directions(residuals, labels, classes)
+    towards = metrics.directions(reference, labels, classes)[-1]
+    xy = np.full((layers, len(residuals), 2), np.nan)
+    explained = np.full((layers, 2), np.nan)
+    arrow = np.full((layers, len(d), 2), np.nan)
+    for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
+        here = residuals[:, layer]
+        fitted_on = {"own": (here,), "base": (reference[:, layer],), "shared": tuple(one[:, layer] for one in pool)}
+        mean, components = _axes(fitted_on[basis])
+        components = projections.orient(components, towards[layer])
+        xy[layer] = projections.project(
+            here, here.mean(axis=0, dtype=np.float64) if basis == "shared" else mean, components
+        )
+        explained[layer] = projections.explained(here, components)
+        arrow[layer] = d[:, layer] @ components.T
+    return Result(xy.astype(np.float32), explained, arrow)
+
+
+def _axes(
+    parts: tuple[Float[np.ndarray, "reviews width"], ...],
+) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, "components=2 width"]]:
+    """Mean and components of one checkpoint, or of several of which each is centred on its own mean."""
+    if len(parts) == 1:
+        return projections.pca(parts[0])
+    return projections.pca(np.concatenate([part - part.mean(axis=0, dtype=np.float64) for part in parts]))
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the prompts with every checkpoint that the basis needs, then project."""
+    pool = query.pool if query.basis == "shared" else ()
+    parts = len(pool) + 3
+    reference = lab.part(0, parts).readout(query.reference, query.prompts).residuals
+
+    def read(place: int, checkpoint: PinnedCheckpoint) -> np.ndarray:
+        found = lab.part(place, parts).readout(checkpoint, query.prompts).residuals
+        return metrics.without_largest(found, reference, query.drop_largest)
+
+    residuals = read(1, query.checkpoint)
+    together = tuple(read(2 + i, checkpoint) for i, checkpoint in enumerate(pool))
+    lab.progress((parts - 1) / parts, f"Projecting {residuals.shape[1]} layers of {query.checkpoint.label}.")
+    kept = metrics.without_largest(reference, reference, query.drop_largest)
+    result = projection(residuals, kept, together, query.prompts.labels, query.prompts.classes, query.basis)
+    lab.progress(1.0, f"{query.checkpoint.label} is projected on the {query.basis} basis.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every basis and checkpoint; KeyError if no checkpoint has the reference's label."""
+    against = study.checkpoint(reference)
+    return [
+        Query(
+            basis,
+            checkpoint,
+            against,
+            study.checkpoints if basis == "shared" else (),
+            study.prompts,
+            sample=study.sample,
+        )
+        for basis in get_args(Basis)
+        for checkpoint in study.checkpoints
+    ]

@@ -1,0 +1,62 @@
+"""What a safetensors file says about itself: names, dtypes and shapes, and whether all of it is there. No torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from backend.errors import CheckpointError
+
+MOST_HEADER_BYTES = 100_000_000
+_POINTER = b"version https://git-lfs"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+
+def read_header(file: Path) -> tuple[Entry, ...]:
+    """Every tensor that the file holds, by its header alone.
+
+    Raises CheckpointError when the file is no safetensors file or ends before its last tensor does (a copy or a save
+    that was interrupted). Format: https://huggingface.co/docs/safetensors/index#format
+    """
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            start = stream.read(len(_POINTER))
+            if start == _POINTER:
+                raise CheckpointError(f"{file} is a Git LFS pointer and not the weights; run `git lfs pull` there.")
+            length = int.from_bytes(start[:8], "little")
+            if size < 8 or 8 + length > size:
+                raise _truncated(file, size, 8 + length if length <= MOST_HEADER_BYTES else None)
+            stream.seek(8)
+            header = json.loads(stream.read(length))
+            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            ends = [entry["data_offsets"][1] for entry in entries.values()]
+            found = tuple(Entry(name, entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items())
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror or error}); check the file.") from None
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise CheckpointError(f"{file} is not a safetensors file; save or copy the checkpoint again.") from None
+    expected = 8 + length + max(ends, default=0)
+    if size < expected:
+        raise _truncated(file, size, expected)
+    return found
+
+
+def _truncated(file: Path, size: int, expected: int | None) -> CheckpointError:
+    whole = f"{size:,} of {expected:,} bytes are there" if expected else f"it has {size:,} bytes"
+    return CheckpointError(f"{file} is truncated or damaged ({whole}); save or copy the checkpoint again.")

@@ -1,0 +1,143 @@
+"""The port to checkpoints as analyses know it; torch is imported when a model must be opened, and not before."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from backend.checkpoints.compare import compare_facts, compare_tokens
+from backend.checkpoints.device_names import likely_device
+from backend.checkpoints.facts import most_positions, read_facts
+from backend.checkpoints.files import Located, locate
+from backend.checkpoints.fingerprint import fingerprint
+from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer
+from backend.errors import CheckpointError, PromptError
+from backend.lab import Facts, PinnedCheckpoint, Progress, Prompts, Readout
+from backend.memo import Cache
+from backend.study import CheckpointRef
+
+_RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
+_IMPORT_SECONDS = 8.0
+_OPENING_BYTES_PER_SECOND = 5e8
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+class LocalModels:
+    """Checkpoints on this machine (or fetched from the hub to it), opened on LAYERSHIFT_DEVICE."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._store: Any = None
+        self._making = threading.Lock()
+
+    @property
+    def device(self) -> str:
+        """The device that models run on; the likely one while torch is not there to be asked."""
+        return likely_device() if self._store is None else str(self._store.device)
+
+    @property
+    def store(self) -> Any:
+        """The `Store` of opened models; importing torch starts here. Raises DeviceError."""
+        with self._making:
+            if self._store is None:
+                from backend.checkpoints.store import Store
+
+                self._store = Store(self._cache)
+            return self._store
+
+    def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
+        """Digest of weights, config and tokenizer, an adapter's with its base's. Raises CheckpointError."""
+        located = locate(ref)
+        below = fingerprint(_full(base), None, self._cache) if located.adapter else None
+        return fingerprint(located, below, self._cache)
+
+    def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
+        """Architecture and sizes; an adapter's are those of its base. Raises CheckpointError."""
+        located = locate(ref)
+        if located.adapter:
+            return read_facts(_full(base), base.place)
+        return read_facts(located, ref.place)
+
+    def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
+        """The checkpoint's tokenizer, or its base's when it brings none. Raises CheckpointError."""
+        located = locate(ref)
+        if not has_tokenizer(located) and ref != base:
+            located = _full(base)
+        return read_tokenizer(located, self._cache)
+
+    def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
+        """Raises CheckpointError unless the checkpoint can be read beside the base; remembered once it passed."""
+        pair = f"comparable/{self.fingerprint(ref, base)}/{self.fingerprint(base, base)}"
+        if self._cache.get_json(pair):
+            return
+        compare_facts(self.facts(ref, base), self.facts(base, base), ref.place)
+        compare_tokens(self.tokenizer(ref, base), self.tokenizer(base, base), ref.place)
+        self._cache.put_json(pair, True)
+
+    def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Readout:
+        """Residuals and label logits at the readout position, float32.
+
+        Raises CheckpointError, DeviceError, PromptError for prompts that the model has no positions or tokens for, and
+        whatever `progress` raises, between batches.
+        """
+        self._check_prompts(checkpoint, prompts)
+        progress(0.0, f"Preparing to open {checkpoint.label}.")
+        store = self.store
+        from backend.checkpoints.residuals import collect
+
+        def report(fraction: float, sentence: str) -> None:
+            progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
+
+        with store.borrow(checkpoint, progress) as opened:
+            started = time.perf_counter()
+            found = collect(opened, prompts, report)
+            self._remember(checkpoint, int(prompts.lengths.sum()), time.perf_counter() - started)
+        return found
+
+    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+        """Expected seconds, from the model's size and how fast earlier runs on this device were."""
+        parameters = checkpoint.facts.parameters
+        remembered = self._cache.get_json(self._rate_key(checkpoint))
+        rate = remembered if isinstance(remembered, float) else _RATES[self.device.partition(":")[0]]
+        opening = 0.0 if "torch" in sys.modules else _IMPORT_SECONDS
+        if self._store is None or not self._store.holds(checkpoint):
+            opening += parameters * _BYTES[checkpoint.dtype] / _OPENING_BYTES_PER_SECOND
+        return opening + tokens * parameters / rate
+
+    def _remember(self, checkpoint: PinnedCheckpoint, tokens: int, seconds: float) -> None:
+        """Parameters times tokens per second of this run."""
+        self._cache.put_json(self._rate_key(checkpoint), checkpoint.facts.parameters * tokens / max(seconds, 1e-6))
+
+    def _rate_key(self, checkpoint: PinnedCheckpoint) -> str:
+        """Small models use a device less well, so a rate holds for models of like size: a power of four."""
+        size = checkpoint.facts.parameters.bit_length() // 2
+        return f"rate/{self.device}/{checkpoint.dtype}/{size}"
+
+    def _check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
+        """On a GPU an id or position that does not exist takes the whole process down, so it is found here."""
+        largest = max(max(map(max, prompts.token_ids), default=0), *prompts.label_tokens)
+        if largest >= checkpoint.facts.vocabulary:
+            raise CheckpointError(
+                f"{checkpoint.ref.place} has {checkpoint.facts.vocabulary} tokens and the prompts use token {largest}; "
+                f"name a checkpoint with at least the base's vocabulary."
+            )
+        located = locate(checkpoint.ref)
+        positions = most_positions(_full(checkpoint.base) if located.adapter else located)
+        longest = int(prompts.lengths.max(initial=0))
+        if positions is not None and longest > positions:
+            raise PromptError(
+                f"A prompt has {longest} tokens and {checkpoint.ref.place} has {positions} positions; lower "
+                f"prompt.max_tokens to at most {positions}."
+            )
+
+
+def _full(base: CheckpointRef) -> Located:
+    """The base's files, which must be a whole model."""
+    located = locate(base)
+    if located.adapter:
+        raise CheckpointError(f"{base.place} is an adapter; the base of a study must be a whole model.")
+    return located

@@ -1,0 +1,161 @@
+"""Opening a checkpoint with transformers, sure that every weight came from its files."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+from transformers.utils import logging as chatter
+
+from backend.checkpoints.anatomy import Anatomy, anatomy_of
+from backend.checkpoints.devices import give_back
+from backend.checkpoints.files import Located
+from backend.errors import CheckpointError, DeviceError
+
+_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, SafetensorError)
+_SHOWN = 3
+_CHATTER = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A model ready to run: evaluation mode, no gradients. `device` is where token ids go, `bytes` what it occupies."""
+
+    model: PreTrainedModel
+    anatomy: Anatomy
+    device: torch.device
+    bytes: int
+
+
+def open_model(
+    located: Located,
+    adapter: Located | None,
+    architecture: str,
+    device: torch.device,
+    dtype: str,
+    device_map: str | None,
+) -> Opened:
+    """The full checkpoint at `located`, with `adapter` merged onto it if there is one.
+
+    Computes in `dtype` whatever the files store, with scaled-dot-product attention. Raises CheckpointError when a
+    weight is missing, of another shape or unreadable, DeviceError when the device is too small.
+    """
+    with _quiet(), _in_one_sentence(adapter or located, device):
+        model = _load(located, architecture, device, dtype, device_map)
+        if adapter is not None:
+            model = _merge(model, adapter)
+        if device.type == "mps" and device_map is None:
+            model.to(device)  # pyright: ignore[reportArgumentType]
+    model.eval().requires_grad_(False)
+    tensors = {tensor.data_ptr() or id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    return Opened(
+        model=model,
+        anatomy=anatomy_of(model),
+        device=next((one.device for one in model.parameters() if one.device.type != "meta"), device),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
+    )
+
+
+def _load(
+    located: Located, architecture: str, device: torch.device, dtype: str, device_map: str | None
+) -> PreTrainedModel:
+    placement: dict[str, Any] = {}
+    if device_map is not None:
+        placement["device_map"] = device_map
+    elif device.type == "cuda":
+        placement["device_map"] = {"": device}  # straight to the device, no copy in host memory
+    model, report = getattr(transformers, architecture).from_pretrained(
+        located.folder,
+        dtype=getattr(torch, dtype),
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # reported below, in one sentence
+        disable_mmap=not placement,  # a file that a training run rewrites must not change, or end, below open weights
+        **placement,
+    )
+    mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
+    if mismatched:
+        raise CheckpointError(
+            f"{located.folder}: {_list(mismatched)} have another shape than {located.folder.name}/config.json says; "
+            f"save the checkpoint again."
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise CheckpointError(
+            f"{located.folder} lacks weights that the model reads ({_list(missing)}); save the whole model, head "
+            f"included, with save_pretrained."
+        )
+    return model
+
+
+def _merge(model: PreTrainedModel, adapter: Located) -> PreTrainedModel:
+    """The base with the adapter's change added to its weights."""
+    from peft import PeftConfig, PeftModel  # slow to import, and only for adapters
+
+    config = PeftConfig.from_pretrained(str(adapter.folder))
+    config.inference_mode = True
+    wrapped = PeftModel(model, config)
+    report = wrapped.load_adapter(str(adapter.folder), "default", torch_device="cpu", autocast_adapter_dtype=False)
+    missing, foreign = sorted(report.missing_keys), sorted(report.unexpected_keys)
+    if missing or foreign:
+        raise CheckpointError(
+            f"{adapter.folder} does not fit the base: it {'lacks' if missing else 'holds unknown'} weights "
+            f"({_list(missing or foreign)}); name an adapter trained on this base."
+        )
+    if not hasattr(wrapped.base_model, "merge_and_unload"):
+        raise CheckpointError(
+            f"{adapter.folder} is an adapter of type {config.peft_type}, which cannot be merged onto its base; use "
+            f"LoRA or another adapter of weights."
+        )
+    merge: Callable[..., PreTrainedModel] = wrapped.base_model.merge_and_unload  # pyright: ignore[reportAssignmentType]
+    return merge(safe_merge=True)
+
+
+def _list(names: list[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+@contextmanager
+def _in_one_sentence(located: Located, device: torch.device) -> Iterator[None]:
+    """What transformers, safetensors and peft raise, as an error that says what to do."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        give_back(device)
+        raise DeviceError(
+            f"{located.folder} does not fit into the memory of {device}; close other programs there, set dtype = "
+            f'"bfloat16" or device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'
+        ) from None
+    except _FAILURES as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise CheckpointError(
+            f"{located.folder} cannot be opened ({reason.rstrip('.')}); save or copy the checkpoint again."
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No bars and no load reports on the server's terminal; what matters in them is raised."""
+    with _CHATTER:
+        level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
+        chatter.set_verbosity(logging.CRITICAL)
+        chatter.disable_progress_bar()
+        try:
+            yield
+        finally:
+            chatter.set_verbosity(level)
+            if bars:
+                chatter.enable_progress_bar()

@@ -1,0 +1,150 @@
+"""Reading the residual stream at the readout position of every prompt; no other position is ever kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor, nn
+
+from backend.checkpoints.anatomy import Anatomy
+from backend.checkpoints.batches import make_batches
+from backend.checkpoints.devices import give_back
+from backend.checkpoints.opening import Opened
+from backend.errors import CheckpointError, DeviceError
+from backend.lab import Progress, Prompts, Readout
+
+BATCH_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 32768}
+
+
+def collect(
+    opened: Opened, prompts: Prompts, progress: Progress, tokens: int | None = None, rows: int | None = None
+) -> Readout:
+    """Residuals entering every block and leaving the last, and the label logits, at the readout position.
+
+    Prompts run in batches of similar length and at most `tokens` tokens and `rows` prompts. The logits are the
+    model's own: its head (with whatever scaling, bias or soft-capping it has) sees the readout position only. Raises
+    DeviceError when one prompt alone does not fit, CheckpointError when a value is not finite.
+    """
+    count, layers = len(prompts.token_ids), len(opened.anatomy.blocks) + 1
+    residuals: np.ndarray | None = None
+    logits = np.empty((count, prompts.classes), np.float32)
+    lengths = [len(ids) for ids in prompts.token_ids]
+    waiting = deque(make_batches(lengths, tokens or BATCH_TOKENS[opened.device.type], rows))
+    tokens_done, prompts_done = 0, 0
+    while waiting:
+        progress(tokens_done / sum(lengths), f"Reading prompts: {prompts_done} of {count}.")
+        batch = waiting.popleft()
+        read = _read_or_none(opened, [prompts.token_ids[i] for i in batch], prompts)
+        if read is None:
+            waiting.extendleft(reversed(_halves(batch, opened.device)))
+            continue
+        if residuals is None:
+            residuals = np.empty((count, layers, read[0].shape[2]), np.float32)
+        residuals[batch], logits[batch] = read
+        tokens_done += sum(lengths[i] for i in batch)
+        prompts_done += len(batch)
+    if residuals is None:
+        raise CheckpointError("There are no prompts to read; raise dataset.sample.")
+    if not (np.isfinite(residuals).all() and np.isfinite(logits).all()):
+        dtype = str(opened.model.dtype).removeprefix("torch.")
+        raise CheckpointError(
+            f"{opened.model.config.name_or_path} gives values that are not finite in {dtype}; "
+            + ("its weights are damaged, save them again." if dtype == "float32" else 'set dtype = "float32".')
+        )
+    for array in (residuals, logits):
+        array.setflags(write=False)
+    return Readout(residuals=residuals, logits=logits)
+
+
+def _read_or_none(
+    opened: Opened, token_ids: Sequence[tuple[int, ...]], prompts: Prompts
+) -> tuple[Float32[np.ndarray, "batch layers width"], Float32[np.ndarray, "batch classes"]] | None:
+    """One batch; None when the device ran out of memory, with everything of the attempt released."""
+    try:
+        return read_batch(opened, token_ids, prompts.label_tokens, prompts.readout)
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _halves(batch: list[int], device: torch.device) -> list[list[int]]:
+    give_back(device)
+    if len(batch) == 1:
+        raise DeviceError(
+            f"One prompt alone does not fit into the free memory of {device}; close other programs there, lower "
+            f'prompt.max_tokens, set device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'
+        )
+    middle = len(batch) // 2
+    return [batch[:middle], batch[middle:]]
+
+
+@torch.inference_mode()
+def read_batch(
+    opened: Opened, token_ids: Sequence[tuple[int, ...]], label_tokens: tuple[int, ...], readout: str
+) -> tuple[Float32[np.ndarray, "batch layers width"], Float32[np.ndarray, "batch classes"]]:
+    """One right-padded batch through the model; this is where tensors become detached float32 arrays on the CPU."""
+    ids, positions, inputs = pad(token_ids, readout, opened)
+    with taps(opened.anatomy, positions) as taken:
+        output = opened.model(input_ids=ids, use_cache=False, **inputs)
+    stacked = torch.stack([one.to(taken[0].device) for one in taken], dim=1)
+    logits = output.logits[:, 0, list(label_tokens)]
+    return stacked.to("cpu", torch.float32).numpy(), logits.to("cpu", torch.float32).numpy()
+
+
+def pad(
+    token_ids: Sequence[tuple[int, ...]], readout: str, opened: Opened
+) -> tuple[Int64[Tensor, "batch tokens"], Int64[Tensor, " batch"], dict[str, Tensor]]:
+    """Token ids padded on the right, each row's readout position, and the mask if the model needs one.
+
+    A causal model never looks right of the readout position, so padding there changes nothing and without a mask the
+    fastest attention runs; a model that looks both ways gets a mask.
+    """
+    longest = max(map(len, token_ids))
+    padded = [ids + ids[-1:] * (longest - len(ids)) for ids in token_ids]
+    lengths = torch.tensor([len(ids) for ids in token_ids])
+    positions = lengths - 1 if readout == "last" else torch.zeros_like(lengths)
+    inputs: dict[str, Tensor] = {}
+    if readout != "last" or not getattr(opened.model.config, "is_causal", True):
+        inputs["attention_mask"] = _send((torch.arange(longest) < lengths[:, None]).long(), opened.device)
+    return _send(torch.tensor(padded), opened.device), _send(positions, opened.device), inputs
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    """To the device without waiting for it; only pinned memory can be copied in the background."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+@contextmanager
+def taps(anatomy: Anatomy, positions: Int64[Tensor, " batch"]) -> Iterator[list[Tensor]]:
+    """While open, every forward pass leaves the residuals at `positions` in the list, and the head sees only those.
+
+    The list holds L+1 tensors `[batch, width]` after one pass: what enters each block, then what leaves the last.
+    """
+    taken: list[Tensor] = []
+
+    def gather(hidden: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
+        rows = torch.arange(len(positions), device=hidden.device)
+        return hidden[rows, positions.to(hidden.device)]
+
+    def entering(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        taken.append(gather(args[0] if args else kwargs["hidden_states"]))
+
+    def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        taken.append(gather(output[0] if isinstance(output, tuple) else output))
+
+    def only_readout(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
+        return (gather(args[0])[:, None],)
+
+    with ExitStack() as hooks:
+        for block in anatomy.blocks:
+            hooks.callback(block.whole.register_forward_pre_hook(entering, with_kwargs=True).remove)
+        hooks.callback(anatomy.blocks[-1].whole.register_forward_hook(leaving).remove)
+        hooks.callback(anatomy.unembed.register_forward_pre_hook(only_readout).remove)
+        yield taken

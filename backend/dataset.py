@@ -1,0 +1,233 @@
+"""Labelled texts: a hub repository, Parquet, CSV or JSON lines become a balanced, seeded sample."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int64
+
+from backend.errors import DatasetError
+from backend.memo import NOT_IN_KEY
+from backend.study import DatasetSpec, TrainingSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Every usable row of a dataset: `index` is the source row from 0, `label` the class."""
+
+    index: Int64[np.ndarray, " rows"]
+    label: Int64[np.ndarray, " rows"]
+    text: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The texts that a study looks at: the same number of each class, in source order.
+
+    `index` is the source row from 0, `label` the class (position among the study's label values); `digest` covers all
+    three.
+    """
+
+    digest: str
+    index: Int64[np.ndarray, " reviews"] = field(metadata=NOT_IN_KEY)
+    label: Int64[np.ndarray, " reviews"] = field(metadata=NOT_IN_KEY)
+    text: tuple[str, ...] = field(metadata=NOT_IN_KEY)
+
+
+def make_sample(
+    index: Int64[np.ndarray, " reviews"], label: Int64[np.ndarray, " reviews"], text: Sequence[str]
+) -> Sample:
+    """A sample with its digest."""
+    content = json.dumps([index.tolist(), label.tolist(), list(text)], ensure_ascii=True)
+    return Sample(hashlib.sha256(content.encode()).hexdigest(), index, label, tuple(text))
+
+
+def source_stamp(path: str | None) -> tuple[str, int, int, int] | None:
+    """What tells one state of a local file from another: path, size, mtime_ns, inode. None for the hub or no file."""
+    if path is None:
+        return None
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return (path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+
+
+def read_table(spec: DatasetSpec | TrainingSpec, split: str | None = None) -> pd.DataFrame:
+    """All rows of the source as strings and numbers, in order; DatasetError when it cannot be read."""
+    if spec.path is not None:
+        return _read_file(Path(spec.path))
+    if spec.repo is None:
+        raise DatasetError("The study names no data; give [dataset] or [training] a repo or a path.")
+    return _read_hub(spec.repo, split or spec.split)
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    readers = {
+        ".parquet": pd.read_parquet,
+        ".csv": lambda file: pd.read_csv(file, keep_default_na=False),
+        ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),  # pyright: ignore[reportArgumentType],
+    }
+    if path.suffix not in readers:
+        raise DatasetError(f"{path} is of a kind that Layershift cannot read; use .parquet, .csv or .jsonl.")
+    try:
+        return readers[path.suffix](path)
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path} does not exist; correct the data path in study.toml or put the file there."
+        ) from None
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(
+            f"{path} cannot be read as {path.suffix[1:]} ({reason}); repair or replace the file."
+        ) from None
+
+
+def _read_hub(repo: str, split: str) -> pd.DataFrame:
+    from datasets import load_dataset  # slow to import, and only for the hub
+
+    try:
+        return load_dataset(repo, split=split).to_pandas()  # pyright: ignore[reportReturnType]
+    except (ValueError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(
+            f"The hub dataset {repo} (split {split}) cannot be loaded ({reason}); check its name and the network, "
+            f"or name a local file with path."
+        ) from None
+
+
+def classify(table: pd.DataFrame, spec: DatasetSpec, classes: int) -> Rows:
+    """The rows of the table that have a text and one of the study's label values.
+
+    Raises DatasetError for a missing column, fewer classes than label words, or texts that are not text.
+    """
+    source = spec.path or spec.repo
+    for key, column in (("text", spec.text), ("label", spec.label)):
+        if column not in table.columns:
+            there = ", ".join(map(str, table.columns)) or "none"
+            raise DatasetError(f'{source} has no column "{column}" (dataset.{key}); its columns are: {there}.')
+    raw = [_plain(value) for value in table[spec.label].tolist()]
+    values = spec.labels if spec.labels is not None else _class_values(raw, classes, str(source))
+    place = {_norm(value): position for position, value in enumerate(values)}
+    text = table[spec.text].tolist()
+    rows = [
+        (row, place[_norm(label)], one)
+        for row, (label, one) in enumerate(zip(raw, text, strict=True))
+        if _norm(label) in place and isinstance(one, str) and one.strip()
+    ]
+    present = {label for _, label, _ in rows}
+    if len(present) < classes:
+        empty = [repr(values[c]) for c in range(classes) if c not in present]
+        raise DatasetError(
+            f"{source} has no usable row with label {', '.join(empty)}; a study needs texts of every class "
+            f"(dataset.labels lists the label values in class order)."
+        )
+    index, label, texts = zip(*rows, strict=True)
+    return Rows(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), tuple(texts))
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars as Python ones."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _norm(value: Any) -> str:
+    """Label values compare as text, so that 1, 1.0, True and "1" in a CSV are one value."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def label_values(raw: Sequence[Any]) -> list[Any]:
+    """The different values of a label column: numbers by size, else in the order of their text; empty ones left out."""
+    plain = [_plain(value) for value in raw]
+    found = {_norm(value): value for value in plain if value is not None and str(value).strip() not in ("", "nan")}
+    numeric = all(_is_number(key) for key in found)
+    return [found[key] for key in sorted(found, key=float if numeric else str)]
+
+
+def _class_values(raw: list[Any], classes: int, source: str) -> tuple[Any, ...]:
+    """The label values in class order, when the study does not list them."""
+    found = label_values(raw)
+    if len(found) == 1 and classes > 1:
+        raise DatasetError(f"{source} has one class only (label {found[0]}); a study needs texts of every class.")
+    if len(found) != classes:
+        shown = ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
+        raise DatasetError(
+            f"{source} has {len(found)} label values ({shown}) for {classes} label words; "
+            f"list the values to use in dataset.labels, in class order."
+        )
+    return tuple(found)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def balanced(rows: Rows, size: int, classes: int, seed: int, source: str) -> Sample:
+    """`size` rows, the same number of each class, drawn without replacement with the seed, in source order.
+
+    Raises DatasetError when a class has fewer rows than its share.
+    """
+    share = size // classes
+    generator = np.random.default_rng(seed)
+    chosen: list[np.ndarray] = []
+    for c in range(classes):
+        pool = np.flatnonzero(rows.label == c)
+        if len(pool) < share:
+            raise DatasetError(
+                f"{source} has {len(pool)} usable texts of class {c}, fewer than the {share} that sample = {size} asks "
+                f"for; lower dataset.sample to at most {len(pool) * classes} or add texts."
+            )
+        chosen.append(generator.choice(pool, share, replace=False))
+    order = np.sort(np.concatenate(chosen))
+    return make_sample(rows.index[order], rows.label[order], [rows.text[i] for i in order])
+
+
+def read_sample(spec: DatasetSpec, classes: int) -> Sample:
+    """The study's sample, read from its source. Raises DatasetError."""
+    rows = classify(read_table(spec), spec, classes)
+    return balanced(rows, spec.sample, classes, spec.seed, str(spec.path or spec.repo))
+
+
+def text_digest(text: str) -> str:
+    """Two texts have the same digest if they differ in white space and case only."""
+    return hashlib.sha256(" ".join(text.split()).lower().encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True)
+class TrainingTexts:
+    """The texts that the checkpoints were trained on, by reference; they are read only when asked for."""
+
+    digest: str
+    spec: TrainingSpec = field(metadata=NOT_IN_KEY, compare=False)
+    column: str = field(metadata=NOT_IN_KEY, compare=False)
+
+    def normalized_digests(self) -> frozenset[str]:
+        """`text_digest` of every training text; DatasetError when the source cannot be reached."""
+        table = read_table(self.spec)
+        if self.column not in table.columns:
+            raise DatasetError(f'{self.spec.path or self.spec.repo} has no column "{self.column}" (dataset.text).')
+        return frozenset(text_digest(text) for text in table[self.column] if isinstance(text, str))
+
+
+def training_texts(spec: TrainingSpec | None, column: str) -> TrainingTexts | None:
+    """A reference to the training texts, its digest made of the source's name and, for a file, its state."""
+    if spec is None or (spec.repo is None and spec.path is None):
+        return None
+    content = json.dumps([spec.repo, spec.split, source_stamp(spec.path), column])
+    return TrainingTexts(hashlib.sha256(content.encode()).hexdigest(), spec, column)

@@ -1,0 +1,118 @@
+"""What all figures share: one palette, marker shapes, transparent layouts that read well in light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+NEGATIVE, POSITIVE, DIRECTION = "#dd7a1b", "#2f7fd3", "#2f9e5f"
+MANY = ("#0072b2", "#e69f00", "#cc79a7", "#56b4e9", "#d55e00", "#009e73", "#b8a800", "#8c8c8c")
+"""Okabe and Ito's colour-blind-safe colours, the yellow darkened for white backgrounds."""
+SYMBOLS = ("diamond", "circle", "square", "triangle-up", "cross", "star", "x", "triangle-down")
+QUIET = "rgba(128,136,150,0.55)"
+FAINT = "rgba(128,136,150,0.28)"
+SEQUENTIAL = [[0.0, "rgba(47,158,95,0.04)"], [0.5, "#5cb585"], [1.0, "#116b3b"]]
+DIVERGING = [[0.0, NEGATIVE], [0.5, "rgba(150,156,168,0.12)"], [1.0, POSITIVE]]
+HOVER_LENGTH = 110
+PLOT_CONFIG = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["zoom2d", "pan2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+    "toImageButtonOptions": {"format": "svg", "filename": "layershift"},
+}
+"""What `st.plotly_chart` takes as config: pictures can be taken out as SVG."""
+
+
+def class_colour(c: int, classes: int) -> str:
+    """Two classes: orange is negative (0), blue positive (1); more classes: the colour-blind-safe sequence."""
+    return (NEGATIVE, POSITIVE)[c] if classes == 2 else MANY[c % len(MANY)]
+
+
+def direction_colour(d: int, directions: int) -> str:
+    """The one direction of two classes is green; more have the colour of their class."""
+    return DIRECTION if directions == 1 else MANY[d % len(MANY)]
+
+
+def checkpoint_colour(position: int, count: int) -> str:
+    """The reference is grey; checkpoints go from light to strong violet in their order."""
+    if position == 0:
+        return "#8a93a3"
+    share = 0.0 if count <= 2 else (position - 1) / (count - 2)
+    start, end = (172, 154, 240), (112, 74, 205)
+    return "rgb({},{},{})".format(*(round(a + share * (b - a)) for a, b in zip(start, end, strict=True)))
+
+
+def veil(colour: str, alpha: float) -> str:
+    """`colour` (hex or rgb()) made see-through."""
+    if colour.startswith("#"):
+        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    else:
+        red, green, blue = (int(part) for part in colour[4:-1].split(","))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def shorten(text: str, width: int = 58) -> str:
+    """The beginning of a review for hovering, on two lines, safe to stand in plotly's HTML."""
+    words = " ".join(text.split())
+    if len(words) > HOVER_LENGTH:
+        words = words[: HOVER_LENGTH - 1].rstrip() + "…"
+    if len(words) > width and " " in words[:width]:
+        cut = words.rindex(" ", 0, width)
+        words = words[:cut] + "\n" + words[cut + 1 :]
+    safe = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return safe.replace("\n", "<br>")
+
+
+def cells(values: np.ndarray) -> list[list[float | None]]:
+    """A matrix for a heat map, undefined cells empty."""
+    return [[None if np.isnan(v) else round(float(v), 4) for v in row] for row in values]
+
+
+def figure(traces: Iterable[Mapping[str, Any]], title: str, height: int, **layout: Any) -> go.Figure:
+    """A figure from plain dictionaries, which plotly checks once and at once (much faster than trace by trace)."""
+    shared: dict[str, Any] = {
+        "title": {"text": title, "font": {"size": 14}, "x": 0, "xanchor": "left", "y": 0.99, "yanchor": "top"},
+        "height": height,
+        "margin": {"l": 48, "r": 12, "t": 56, "b": 44},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hovermode": "closest",
+        "dragmode": False,
+        "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"},
+        "hoverlabel": {"align": "left"},
+    }
+    return go.Figure({"data": list(traces), "layout": shared | layout})
+
+
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """An axis with its title, a faint grid and no zero line."""
+    return {"title": {"text": title, "standoff": 8}, "gridcolor": FAINT, "zeroline": False, "automargin": True} | more
+
+
+def layer_axis(layers: int, title: str = "layer", **more: Any) -> dict[str, Any]:
+    """The axis of layers 0..L, with a tick at each layer while they fit."""
+    return axis(title, tickmode="linear", tick0=0, dtick=1 if layers <= 16 else 4, range=[-0.4, layers - 0.6], **more)
+
+
+def band(x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> list[dict[str, Any]]:
+    """An interval as a shaded band between two invisible lines; undefined points are left out."""
+    there = np.isfinite(low) & np.isfinite(high)
+    if not there.any():
+        return []
+    around = np.concatenate([x[there], x[there][::-1]])
+    edge = np.concatenate([high[there], low[there][::-1]])
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": around,
+            "y": edge,
+            "fill": "toself",
+            "fillcolor": veil(colour, 0.18),
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]

@@ -1,0 +1,117 @@
+"""What each checkpoint answers: accuracy against chance, and one review's answer in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from scipy.special import expit
+
+from backend.analyses.accuracy import Result
+from backend.figures import _theme
+
+
+def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
+    """Balanced accuracy and the recall of each class per checkpoint, each with its 95 % interval, against chance."""
+    balanced = np.array([(r.balanced_accuracy, r.balanced_accuracy_low, r.balanced_accuracy_high) for r in results])
+    traces = [_line(balanced, names, "balanced accuracy", "#5b3fa8", "circle", 0.0, width=2.6)]
+    for c, word in enumerate(words):
+        recall = np.array([(r.recall[c], r.recall_low[c], r.recall_high[c]) for r in results])
+        shift = 0.1 * (c + 1)
+        colour, symbol = _theme.class_colour(c, len(words)), _theme.SYMBOLS[c % len(_theme.SYMBOLS)]
+        traces.append(_line(recall, names, f"recall of {word}", colour, symbol, shift, width=1.2))
+    chance = 100 / len(words)
+    return _theme.figure(
+        traces,
+        "Reviews answered correctly (%)",
+        height=380,
+        xaxis=_theme.axis(
+            "", tickmode="array", tickvals=np.arange(len(names)), ticktext=list(names), range=[-0.3, len(names) - 0.5]
+        ),
+        yaxis=_theme.axis("%", range=[-3, 103]),
+        shapes=[
+            {
+                "type": "line",
+                "xref": "paper",
+                "x0": 0,
+                "x1": 1,
+                "y0": chance,
+                "y1": chance,
+                "line": {"color": _theme.QUIET, "dash": "dash"},
+            }
+        ],
+        annotations=[
+            {
+                "xref": "paper",
+                "x": 1,
+                "y": chance,
+                "text": f"chance {chance:.0f} %",
+                "showarrow": False,
+                "xanchor": "right",
+                "yanchor": "bottom",
+                "font": {"size": 11},
+            }
+        ],
+        legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 70},
+    )
+
+
+def _line(
+    triple: np.ndarray, names: Sequence[str], name: str, colour: str, symbol: str, shift: float, width: float
+) -> dict[str, Any]:
+    """Value, low and high in percent, moved sideways so that bars do not cover each other."""
+    value, low, high = (100 * triple).T
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": np.arange(len(names)) + shift,
+        "y": value.astype(np.float32),
+        "error_y": {"type": "data", "array": high - value, "arrayminus": value - low, "thickness": 1.2, "width": 3},
+        "line": {"color": colour, "width": width},
+        "marker": {"color": colour, "symbol": symbol, "size": 8},
+        "customdata": np.stack([low, high], axis=1).astype(np.float32),
+        "hovertemplate": "%{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})<extra>" + name + "</extra>",
+    }
+
+
+def table(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> list[dict[str, str]]:
+    """One row per checkpoint, every number with its 95 % interval."""
+    return [
+        {
+            "checkpoint": name,
+            "balanced accuracy": _percent(r.balanced_accuracy, r.balanced_accuracy_low, r.balanced_accuracy_high),
+            **{
+                f"recall of {word}": _percent(float(r.recall[c]), float(r.recall_low[c]), float(r.recall_high[c]))
+                for c, word in enumerate(words)
+            },
+            "AUC": f"{r.auc:.3f} ({r.auc_low:.3f} to {r.auc_high:.3f})",
+            "gap (logits)": f"{r.gap:.2f} ({r.gap_low:.2f} to {r.gap_high:.2f})",
+        }
+        for name, r in zip(names, results, strict=True)
+    ]
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def review(results: Sequence[Result], names: Sequence[str], words: Sequence[str], chosen: int) -> list[dict[str, str]]:
+    """What each checkpoint answers for one review: the answer, its probability among the label words, the lens."""
+    rows = []
+    for name, r in zip(names, results, strict=True):
+        answer = int(r.prediction[chosen])
+        lens = r.lens[chosen]
+        sure = lens[answer] if len(lens) > 1 else lens[0] * (1 if answer == 1 else -1)
+        rows.append(
+            {
+                "checkpoint": name,
+                "answer": words[answer],
+                "probability": f"{100 * float(expit(sure)):.1f} %",
+                "lens (logits)": ", ".join(f"{value:+.2f}" for value in lens),
+            }
+        )
+    return rows

@@ -1,0 +1,98 @@
+"""The sample card: what besides the classes could explain the numbers, in sentences and two pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.confounds import Result
+from backend.figures import _theme
+
+
+def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
+    """Share of correct answers by quartile of prompt length, per checkpoint, with 95 % intervals."""
+    edges = result.quartile_edges
+    ticks = [f"{edges[i]:.0f} to {edges[i + 1]:.0f} tokens<br>n = {n}" for i, n in enumerate(result.quartile_n)]
+    traces = []
+    for i, name in enumerate(names):
+        value, low, high = (
+            100 * array[i]
+            for array in (result.quartile_accuracy, result.quartile_accuracy_low, result.quartile_accuracy_high)
+        )
+        colour = _theme.checkpoint_colour(i, len(names))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": np.arange(len(value)) + 0.06 * i,
+                "y": value.astype(np.float32),
+                "error_y": {
+                    "type": "data",
+                    "array": high - value,
+                    "arrayminus": value - low,
+                    "thickness": 1.2,
+                    "width": 3,
+                },
+                "line": {"color": colour, "width": 1.6},
+                "hovertemplate": "%{y:.1f} %<extra>" + name + "</extra>",
+            }
+        )
+    return _theme.figure(
+        traces,
+        "Correct answers by length of the prompt (%)",
+        height=340,
+        xaxis=_theme.axis("", tickmode="array", tickvals=np.arange(len(ticks)), ticktext=ticks),
+        yaxis=_theme.axis("%", range=[-3, 103]),
+        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+    )
+
+
+def sameness(result: Result, names: Sequence[str]) -> go.Figure:
+    """Mean cosine between different reviews at every layer: near 1, a few huge dimensions drown everything else."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": name,
+            "x": np.arange(result.review_cosine.shape[1]),
+            "y": result.review_cosine[i].astype(np.float32),
+            "line": {"color": _theme.checkpoint_colour(i, len(names)), "width": 1.8},
+            "hovertemplate": "layer %{x}: %{y:.3f}<extra>" + name + "</extra>",
+        }
+        for i, name in enumerate(names)
+    ]
+    return _theme.figure(
+        traces,
+        "Cosine between different reviews",
+        height=340,
+        xaxis=_theme.layer_axis(result.review_cosine.shape[1]),
+        yaxis=_theme.axis("mean cosine", range=[min(-0.05, float(np.nanmin(result.review_cosine)) - 0.05), 1.05]),
+        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+    )
+
+
+def card(result: Result, names: Sequence[str], reviews: int) -> list[str]:
+    """The card's sentences."""
+    hides = not result.length_auc_low <= 0.5 <= result.length_auc_high
+    text_free = ", ".join(str(layer) for layer in np.flatnonzero(result.text_free.all(axis=0)))
+    best, chosen = names[result.naive_best], names[result.best_on_half]
+    low, high = 100 * result.held_half_accuracy_low, 100 * result.held_half_accuracy_high
+    return [
+        f"Length alone tells the classes apart with AUC {result.length_auc:.2f} ({result.length_auc_low:.2f} to "
+        f"{result.length_auc_high:.2f}); 0.5 would be nothing"
+        + (", so **part of any accuracy may be length**." if hides else "."),
+        f"{result.truncated_n} of {reviews} texts ({100 * result.truncated_share:.0f} %) were cut to fit the prompt.",
+        result.training_note,
+        f"{result.states_rating} of {reviews} reviews state a rating.",
+        f"The best checkpoint on all reviews is **{best}** with {100 * result.naive_best_accuracy:.1f} %, a number "
+        f"that the choice flatters. Chosen on one half (**{chosen}**) and tested on the other: "
+        f"**{100 * result.held_half_accuracy:.1f} %** ({low:.1f} to {high:.1f}).",
+        f"Layer {text_free} holds no text at the readout position: position alone, or nothing."
+        if text_free
+        else "Every layer holds something of the text at the readout position.",
+    ]

@@ -1,0 +1,58 @@
+"""Heat maps of cosines between class directions: from checkpoint to checkpoint, and from layer to layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.cosines import Result
+from backend.figures import _theme
+
+
+def between_layers(result: Result, position: int, name: str, direction: int = 0) -> go.Figure:
+    """Layer x layer for the checkpoint at `position` of the query."""
+    matrix = result.between_layers[direction, position]
+    ticks = np.arange(len(matrix))
+    axis = _theme.layer_axis(len(matrix), showgrid=False)
+    return _theme.figure(
+        [_heat(matrix, ticks, ticks, f"layers %{{x}} and %{{y}}: %{{z:.2f}}<extra>{name}</extra>")],
+        f"{name}: cosine between layers",
+        height=400,
+        xaxis=axis | {"constrain": "domain"},
+        yaxis=axis | {"scaleanchor": "x", "constrain": "domain", "autorange": "reversed", "range": None},
+    )
+
+
+def between_checkpoints(result: Result, layer: int, names: Sequence[str], direction: int = 0) -> go.Figure:
+    """Checkpoint x checkpoint at one layer, the numbers written into the cells."""
+    matrix = result.between_checkpoints[direction, layer]
+    heat = _heat(matrix, list(names), list(names), "%{x} and %{y}: %{z:.3f}<extra></extra>")
+    heat["text"] = [["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in matrix]
+    heat["texttemplate"] = "%{text}"
+    plain: dict[str, Any] = {"type": "category", "showgrid": False, "automargin": True, "constrain": "domain"}
+    return _theme.figure(
+        [heat],
+        f"Layer {layer}: cosine between checkpoints",
+        height=140 + 52 * len(names),
+        xaxis=plain,
+        yaxis=plain | {"autorange": "reversed"},
+    )
+
+
+def _heat(matrix: np.ndarray, x: Any, y: Any, hover: str) -> dict[str, Any]:
+    return {
+        "type": "heatmap",
+        "z": _theme.cells(matrix),
+        "x": x,
+        "y": y,
+        "zmin": -1,
+        "zmax": 1,
+        "colorscale": _theme.DIVERGING,
+        "xgap": 1,
+        "ygap": 1,
+        "hovertemplate": hover,
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickvals": [-1, 0, 1], "tickfont": {"size": 10}},
+    }

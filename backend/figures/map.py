@@ -1,0 +1,89 @@
+"""One layer as a t-SNE or UMAP map of the reviews, classes in colour and shape, with its drift in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.map import Result
+from backend.figures import _theme
+
+NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
+
+
+def draw(
+    result: Result,
+    labels: np.ndarray,
+    texts: Sequence[str],
+    words: Sequence[str],
+    title: str,
+    selected: int | None = None,
+) -> go.Figure:
+    """The map with equal axes and no ticks: its units and its rotation mean nothing. customdata names the review."""
+    traces: list[dict[str, Any]] = []
+    for c, word in enumerate(words):
+        members = np.flatnonzero((labels == c) & np.isfinite(result.xy).all(axis=1))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": word,
+                "x": result.xy[members, 0],
+                "y": result.xy[members, 1],
+                "customdata": members.astype(np.int32),
+                "text": [_theme.shorten(texts[i]) for i in members],
+                "hovertemplate": "%{text}<extra>" + word + "</extra>",
+                "marker": {
+                    "color": _theme.class_colour(c, len(words)),
+                    "symbol": _theme.SYMBOLS[c % len(_theme.SYMBOLS)],
+                    "size": 7,
+                    "opacity": 0.8,
+                },
+            }
+        )
+    if selected is not None and np.isfinite(result.xy[selected]).all():
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "chosen review",
+                "x": [float(result.xy[selected, 0])],
+                "y": [float(result.xy[selected, 1])],
+                "hoverinfo": "skip",
+                "marker": {"symbol": "circle-open", "size": 17, "color": "#c2185b", "line": {"width": 2.5}},
+            }
+        )
+    bare = {"showticklabels": False, "showgrid": False, "zeroline": False, "constrain": "domain", "fixedrange": True}
+    edge = {"showline": True, "linecolor": _theme.FAINT, "mirror": True}
+    return _theme.figure(
+        traces,
+        title,
+        height=440,
+        margin={"l": 6, "r": 6, "t": 62, "b": 6},
+        xaxis=bare | edge,
+        yaxis=bare | edge | {"scaleanchor": "x"},
+    )
+
+
+def in_words(result: Result, name: str, reference: str) -> str:
+    """Drift against the noise floor, and how far the map can be trusted, in a sentence."""
+    if not np.isfinite(result.drift):
+        return f"**{name}**: this layer is the same for all reviews, so there is nothing to map."
+    trust = f"{100 * result.trustworthiness:.0f} % of its neighbourhoods hold in the residuals (trustworthiness)"
+    if name == reference:
+        return f"**{name}**: the map that the others start from; {trust}."
+    ratio = result.drift / result.noise_floor if result.noise_floor > 0 else np.inf
+    verdict = (
+        "no more than two fits of the same checkpoint differ: do not read it"
+        if ratio <= 1
+        else "hardly more than two fits of the same checkpoint differ: read it with care"
+        if ratio < 1.5
+        else f"{ratio:.1f} times what two fits of the same checkpoint differ"
+    )
+    return (
+        f"**{name}**: reviews moved by {result.drift:.2f} of the map's radius, noise floor {result.noise_floor:.2f} — "
+        f"{verdict}; {trust}."
+    )

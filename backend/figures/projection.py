@@ -1,0 +1,166 @@
+"""PCA small multiples: all panels tiled into one pair of axes, because a subplot per layer repaints too slowly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.projection import Result
+from backend.figures import _theme
+
+PITCH = 1.2
+"""Rows are further apart than panels are high: the panel's title stands between them."""
+
+
+def draw(
+    result: Result,
+    labels: np.ndarray,
+    texts: Sequence[str],
+    words: Sequence[str],
+    title: str,
+    selected: int | None = None,
+) -> go.Figure:
+    """One panel per layer, x and y on one scale inside a panel, each panel on its own scale.
+
+    `labels` are the classes of the reviews, `words` the label words; `selected` is the position of a review to ring.
+    The arrow is the class direction as far as the two axes show it, across the middle of the class means. A layer that
+    is the same for all reviews has an empty panel that says so.
+    """
+    layers = len(result.xy)
+    columns = math.ceil(math.sqrt(layers))
+    rows = math.ceil(layers / columns)
+    corner = np.stack([np.arange(layers) % columns, -PITCH * (np.arange(layers) // columns)], axis=1).astype(np.float64)
+    tiled, scale = _tile(result.xy.astype(np.float64), corner)
+    return _theme.figure(
+        [
+            *_points(tiled, labels, texts, words),
+            *_arrows(tiled, labels, result.arrow * scale[:, None, None], words),
+            *([] if selected is None else [_ring(tiled[:, selected])]),
+        ],
+        title,
+        height=round(112 * PITCH * rows) + 82,
+        margin={"l": 2, "r": 2, "t": 78, "b": 2},
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.015,
+            "yanchor": "bottom",
+            "itemsizing": "constant",
+        },
+        xaxis={"visible": False, "range": [-0.52, columns - 0.48], "fixedrange": True, "constrain": "domain"},
+        yaxis={
+            "visible": False,
+            "range": [-PITCH * (rows - 1) - 0.52, 0.72],
+            "scaleanchor": "x",
+            "fixedrange": True,
+            "constrain": "domain",
+            "constraintoward": "top",
+        },
+        shapes=[_frame(x, y) for x, y in corner],
+        annotations=[_name(layer, x, y, result.explained[layer]) for layer, (x, y) in enumerate(corner)],
+    )
+
+
+def _tile(xy: np.ndarray, corner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points moved into their panels, and the factor by which each panel was scaled."""
+    there = np.isfinite(xy).all(axis=(1, 2))
+    low, high = xy.min(axis=1), xy.max(axis=1)
+    extent = np.where(there, (high - low).max(axis=1), 1.0)
+    scale = 0.9 / np.where(extent > 0, extent, 1.0)
+    return (xy - (low + high)[:, None] / 2) * scale[:, None, None] + corner[:, None], scale
+
+
+def _points(tiled: np.ndarray, labels: np.ndarray, texts: Sequence[str], words: Sequence[str]) -> list[dict[str, Any]]:
+    """One trace per class for all panels together; customdata is the position of the review."""
+    there = np.flatnonzero(np.isfinite(tiled).all(axis=(1, 2)))
+    short = [_theme.shorten(text) for text in texts]
+    traces: list[dict[str, Any]] = []
+    for c, word in enumerate(words):
+        members = np.flatnonzero(labels == c)
+        points = tiled[np.ix_(there, members)].reshape(-1, 2).astype(np.float32)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": word,
+                "x": points[:, 0],
+                "y": points[:, 1],
+                "customdata": np.tile(members, len(there)).astype(np.int32),
+                "text": [short[i] for i in members] * len(there),
+                "hovertemplate": "%{text}<extra>" + word + "</extra>",
+                "marker": {
+                    "color": _theme.class_colour(c, len(words)),
+                    "symbol": _theme.SYMBOLS[c % len(_theme.SYMBOLS)],
+                    "size": 4.5,
+                    "opacity": 0.75,
+                },
+            }
+        )
+    return traces
+
+
+def _arrows(tiled: np.ndarray, labels: np.ndarray, arrow: np.ndarray, words: Sequence[str]) -> list[dict[str, Any]]:
+    """One trace per direction: tail and head in every panel, the head turned along the line."""
+    classes = range(len(words))
+    means = np.stack([tiled[:, labels == c].mean(axis=1) for c in classes], axis=1)
+    directions = arrow.shape[1]
+    traces: list[dict[str, Any]] = []
+    for d in range(directions):
+        ends = arrow[:, d]
+        tail = means.mean(axis=1) - ends / 2 if directions == 1 else means[:, d] - ends
+        there = np.isfinite(tail).all(axis=1) & np.isfinite(ends).all(axis=1)
+        gap = np.full_like(tail, np.nan)
+        line = np.stack([tail, tail + ends, gap], axis=1)[there].reshape(-1, 2).astype(np.float32)
+        colour = _theme.direction_colour(d, directions)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": "direction" if directions == 1 else f"direction {words[d]}",
+                "x": line[:, 0],
+                "y": line[:, 1],
+                "hoverinfo": "skip",
+                "line": {"color": colour, "width": 2.5},
+                "marker": {
+                    "color": colour,
+                    "symbol": "arrow",
+                    "angleref": "previous",
+                    "size": np.tile(np.array([0, 11, 0], dtype=np.int32), int(there.sum())),
+                    "opacity": 1,
+                },
+                "showlegend": directions == 1,
+            }
+        )
+    return traces
+
+
+def _ring(points: np.ndarray) -> dict[str, Any]:
+    """The chosen review in every panel."""
+    there = points[np.isfinite(points).all(axis=1)].astype(np.float32)
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "chosen review",
+        "x": there[:, 0],
+        "y": there[:, 1],
+        "hoverinfo": "skip",
+        "marker": {"symbol": "circle-open", "size": 13, "color": "#c2185b", "line": {"width": 2.5}},
+    }
+
+
+def _frame(x: float, y: float) -> dict[str, Any]:
+    edge = {"color": _theme.FAINT, "width": 1}
+    box = {"x0": x - 0.48, "x1": x + 0.48, "y0": y - 0.48, "y1": y + 0.48}
+    return {"type": "rect", **box, "line": edge, "layer": "below"}
+
+
+def _name(layer: int, x: float, y: float, explained: np.ndarray) -> dict[str, Any]:
+    """`4: 31 + 12 %`, above the panel's left corner; a layer without variance is `0: no text`."""
+    shares = "no text" if np.isnan(explained).any() else f"{100 * explained[0]:.0f} + {100 * explained[1]:.0f} %"
+    place = {"x": x - 0.48, "y": y + 0.475, "xanchor": "left", "yanchor": "bottom"}
+    return {"text": f"<b>{layer}</b>  {shares}", "showarrow": False, "font": {"size": 11}, **place}

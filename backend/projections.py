@@ -1,0 +1,97 @@
+"""Two-dimensional pictures of one layer: principal components with settled signs, and how far a map can be trusted."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from backend.metrics import constant_layers
+
+
+def pca(
+    residuals: Float[np.ndarray, "reviews width"],
+) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, "components=2 width"]]:
+    """Mean and the two principal components (unit length, no settled sign: see `orient`).
+
+    A component along which nothing varies is NaN, so both are where all reviews are identical. Pearson 1901.
+    """
+    x = residuals.astype(np.float64)
+    mean = x.mean(axis=0)
+    components = np.full((2, x.shape[1]), np.nan)
+    if constant_layers(x[:, None]).all():
+        return mean, components
+    x -= mean
+    tall = len(x) > x.shape[1]
+    squares, vectors = np.linalg.eigh(x.T @ x if tall else x @ x.T)  # the smaller of the two Gram matrices
+    for i, (square, vector) in enumerate(zip(squares[::-1][:2], vectors.T[::-1][:2], strict=True)):
+        if square > 1e-12 * squares[-1]:
+            components[i] = vector if tall else vector @ x / np.sqrt(square)
+    return mean, components
+
+
+def orient(
+    components: Float[np.ndarray, "components=2 width"], direction: Float[np.ndarray, " width"]
+) -> Float[np.ndarray, "components=2 width"]:
+    """The same components with signs that belong to the basis: `direction` (the base's d) points right and up.
+
+    A component at right angles to it has its largest loading positive.
+    """
+    along = components @ direction
+    largest = components[np.arange(2), np.abs(components).argmax(axis=1)]
+    clear = np.abs(along) > 1e-9 * np.sqrt(direction @ direction)
+    return components * np.where(np.where(clear, along, largest) < 0, -1.0, 1.0)[:, None]
+
+
+def project(
+    residuals: Float[np.ndarray, "reviews width"],
+    mean: Float[np.ndarray, " width"],
+    components: Float[np.ndarray, "components=2 width"],
+) -> Float[np.ndarray, "reviews components=2"]:
+    """Coordinates of the residuals around `mean`. A direction, being a difference, is `components @ d` instead."""
+    return (residuals - mean) @ components.T
+
+
+def explained(
+    residuals: Float[np.ndarray, "reviews width"], components: Float[np.ndarray, "components=2 width"]
+) -> Float[np.ndarray, "components=2"]:
+    """Share of the residuals' own total variance along each component, 0..1; NaN where nothing varies."""
+    if constant_layers(residuals[:, None]).all():
+        return np.full(2, np.nan)
+    x = residuals - residuals.mean(axis=0, dtype=np.float64)
+    return np.square(x @ components.T).sum(axis=0) / np.square(x).sum()
+
+
+def drift(xy: Float[np.ndarray, "reviews 2"], other: Float[np.ndarray, "reviews 2"]) -> float:
+    """How far points moved between two maps: root mean square displacement over that of the radius of the first.
+
+    Both maps are centred first, because a shift of the whole map means nothing. NaN if the first is a single spot.
+    """
+    xy, other = (one - one.mean(axis=0, dtype=np.float64) for one in (xy, other))
+    radius = np.square(xy).sum()
+    return float(np.sqrt(np.square(other - xy).sum() / radius)) if radius > 0 else float("nan")
+
+
+def trustworthiness(
+    residuals: Float[np.ndarray, "reviews width"], xy: Float[np.ndarray, "reviews 2"], neighbours: int = 15
+) -> float:
+    """Are neighbours in the map neighbours in the residual stream? 1: all are; about 0.5: a map drawn at random.
+
+    `neighbours` is lowered where the sample is too small for it; NaN below four reviews. Venna and Kaski 2001.
+    """
+    n = len(xy)
+    k = min(neighbours, (n - 1) // 2)
+    if n < 4:
+        return float("nan")
+    ranks = _distances(residuals).argsort(axis=1, kind="stable").argsort(axis=1)  # 0 is the review itself
+    nearest = _distances(xy).argsort(axis=1, kind="stable")[:, 1 : k + 1]
+    intruders = np.maximum(0, np.take_along_axis(ranks, nearest, axis=1) - k)
+    return float(1 - 2 * intruders.sum() / (n * k * (2 * n - 3 * k - 1)))
+
+
+def _distances(x: Float[np.ndarray, "reviews width"]) -> Float[np.ndarray, "reviews reviews"]:
+    """Squared distances between all reviews, -1 from a review to itself so that it comes first."""
+    x = x - x.mean(axis=0, dtype=np.float64)
+    squares = np.square(x).sum(axis=1)
+    distances = np.maximum(0.0, squares[:, None] + squares - 2 * x @ x.T)
+    np.fill_diagonal(distances, -1.0)
+    return distances

@@ -1,0 +1,1 @@
+"""What combines analyses: export and, later, findings, audit and the report."""

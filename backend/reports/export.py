@@ -1,0 +1,146 @@
+"""A study as files: manifest.json, sample.jsonl, and one tidy CSV per analysis in full float precision."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from backend.analyses import Analysis, discover
+from backend.errors import LayershiftError
+from backend.lab import Lab, PinnedStudy
+from backend.memo import MEASUREMENT_VERSION
+
+PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "scipy", "scikit-learn", "openTSNE", "umap-learn")
+Watch = Callable[[str], AbstractContextManager[Callable[[float, str], None]]]
+"""Opens a progress bar with a title; the bar is called with a fraction and a sentence."""
+
+
+def choose(only: str | None) -> list[Analysis]:
+    """The analyses that `--only a,b` names, or all; LayershiftError for a name that there is not."""
+    found = discover()
+    if only is None:
+        return list(found.values())
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    unknown = [name for name in names if name not in found]
+    if unknown or not names:
+        raise LayershiftError(f"There is no analysis {', '.join(unknown) or only!r}; choose from {', '.join(found)}.")
+    return [found[name] for name in names]
+
+
+def compute(
+    pinned: PinnedStudy, lab: Lab, analyses: list[Analysis], watch: Watch
+) -> Iterator[tuple[Analysis, list[Any]]]:
+    """Each analysis with its (query, result) pairs, computed or from the cache, under a progress bar each."""
+    for analysis in analyses:
+        queries = analysis.queries(pinned)
+        results: list[Any] = []
+        with watch(analysis.name) as progress:
+            for i, query in enumerate(queries):
+                results.append((query, analysis.recipe(query, lab.watched(progress).part(i, len(queries)))))
+        yield analysis, results
+
+
+def export(pinned: PinnedStudy, lab: Lab, out: Path, analyses: list[Analysis], watch: Watch) -> list[Path]:
+    """Write everything to `out` and return the files. An undefined value is an empty cell."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LayershiftError(f"{out} cannot be written ({error.strerror}); choose another --out.") from None
+    written = [write_manifest(pinned, lab, out), write_sample(pinned, out)]
+    for analysis, results in compute(pinned, lab, analyses, watch):
+        rows = [row for query, result in results for row in result.rows(query)]
+        written.append(write_csv(out / f"{analysis.name}.csv", rows))
+    return written
+
+
+def write_csv(file: Path, rows: list[dict[str, Any]]) -> Path:
+    """One tidy CSV; all rows have the columns of the first."""
+    with _replacing(file) as part, part.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+    return file
+
+
+def cell(value: Any) -> Any:
+    """A value as it stands in a CSV: floats in full precision, undefined ones empty."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return value
+    return repr(float(value)) if math.isfinite(value) else ""
+
+
+def write_sample(pinned: PinnedStudy, out: Path) -> Path:
+    """sample.jsonl: source row, class, text, and the token ids as the models saw them, without padding."""
+    file = out / "sample.jsonl"
+    sample, prompts = pinned.sample, pinned.prompts
+    with _replacing(file) as part, part.open("w", encoding="utf-8") as stream:
+        for index, label, text, ids in zip(
+            sample.index.tolist(), sample.label.tolist(), sample.text, prompts.token_ids, strict=True
+        ):
+            stream.write(json.dumps({"index": index, "label": label, "text": text, "token_ids": list(ids)}) + "\n")
+    return file
+
+
+def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path) -> Path:
+    """manifest.json: what was compared, with fingerprints, versions, device and seeds."""
+    study = pinned.study
+    content = {
+        "study": study.name,
+        "title": study.title,
+        "family": study.family,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": lab.models.device,
+        "dtype": pinned.base.dtype,
+        "checkpoints": [
+            {
+                "label": one.label,
+                "place": one.ref.place,
+                "fingerprint": one.fingerprint,
+                "architecture": one.facts.architecture,
+                "layers": one.facts.layers,
+                "width": one.facts.width,
+                "parameters": one.facts.parameters,
+            }
+            for one in pinned.checkpoints
+        ],
+        "missing": [{"label": one.label, "reason": one.reason} for one in pinned.missing],
+        "dataset": study.dataset.model_dump(),
+        "sample_digest": pinned.sample.digest,
+        "prompt": study.prompt.model_dump(),
+        "label_tokens": list(pinned.prompts.label_tokens),
+        "prompts_digest": pinned.prompts.digest,
+        "seeds": {"sample": study.dataset.seed, "analyses": 0},
+        "measurement_version": MEASUREMENT_VERSION,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+    }
+    file = out / "manifest.json"
+    with _replacing(file) as part:
+        part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return file
+
+
+class _replacing:
+    """`with _replacing(file) as part`: the file appears complete or not at all."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.part = file, file.with_name(file.name + ".part")
+
+    def __enter__(self) -> Path:
+        return self.part
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            os.replace(self.part, self.file)
+        else:
+            self.part.unlink(missing_ok=True)

@@ -1,0 +1,230 @@
+"""What is compared: a study and its parts, read from study.toml. Frozen, weightless, no torch."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError
+
+from backend.errors import StudyError
+
+P = TypeVar("P", "CheckpointRef", "DatasetSpec", "TrainingSpec")
+BASE = "base"
+STUDY_FILE = "study.toml"
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Dtype = Literal["float32", "float16", "bfloat16"]
+Family = Literal["causal", "encoder"]
+
+
+class Part(BaseModel):
+    """A part of study.toml: frozen, and no key that we do not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class CheckpointRef(Part):
+    """Where weights are: a hub repository, or a local directory as an absolute path. Travels anywhere."""
+
+    label: Text = BASE
+    repo: Text | None = None
+    revision: Text | None = None
+    subfolder: Text | None = None
+    path: Text | None = None
+
+    @property
+    def place(self) -> str:
+        """The location in words, for messages and tables."""
+        if self.path is not None:
+            return self.path
+        return "/".join(filter(None, (self.repo, self.subfolder))) + (f"@{self.revision}" if self.revision else "")
+
+
+class DatasetSpec(Part):
+    """Labelled texts: a hub repository with a split, or a local .parquet, .csv or .jsonl file."""
+
+    repo: Text | None = None
+    path: Text | None = None
+    split: Text = "test"
+    text: Text = "text"
+    label: Text = "label"
+    labels: tuple[int | str | bool, ...] | None = Field(default=None, min_length=2)
+    sample: PositiveInt = 200
+    seed: int = 0
+
+
+class PromptSpec(Part):
+    """The template around a text, one label word per class, and how a long text is cut."""
+
+    template: Text
+    label_words: tuple[Text, ...] = Field(min_length=2)
+    max_tokens: PositiveInt = 256
+    keep: Literal["start", "end"] = "end"
+
+
+class TrainingSpec(Part):
+    """What `finetune` trains on, and how."""
+
+    repo: Text | None = None
+    path: Text | None = None
+    split: Text = "train"
+    recipe: Literal["sound", "as-published"] = "sound"
+    epochs: PositiveInt = 3
+    batch_size: PositiveInt = 16
+    learning_rate: PositiveFloat = 5e-5
+    sample: PositiveInt | None = None
+    held_out: PositiveInt = 500
+    seed: int = 0
+
+
+class Study(Part):
+    """One base model, its checkpoints in order, a labelled dataset and a prompt.
+
+    `folder` is the absolute path of the folder that holds study.toml, `name` its last component. Paths inside are
+    absolute once loaded.
+    """
+
+    name: Text
+    folder: Path
+    title: Text
+    family: Family
+    dtype: Dtype = "float32"
+    device_map: Literal["auto"] | None = None
+    base: CheckpointRef
+    checkpoints: tuple[CheckpointRef, ...] = ()
+    dataset: DatasetSpec
+    prompt: PromptSpec
+    lexicon: dict[str, tuple[str, ...]] | None = None
+    training: TrainingSpec | None = None
+
+    @property
+    def refs(self) -> tuple[CheckpointRef, ...]:
+        """The base, then the checkpoints in order."""
+        return (self.base, *self.checkpoints)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the label words name."""
+        return len(self.prompt.label_words)
+
+
+_EXPECTED = {
+    "extra_forbidden": "is not a key that Layershift knows; remove it or correct its spelling",
+    "missing": "is missing; add it",
+}
+
+
+def load_study(folder: Path) -> Study:
+    """Read `folder`/study.toml.
+
+    Raises StudyError, one sentence with the file, the key and what was expected, for anything that is missing,
+    unknown, of the wrong type or contradictory.
+    """
+    folder = folder.expanduser().resolve()
+    file = folder / STUDY_FILE
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise StudyError(f"{file} does not exist; name a folder that holds a {STUDY_FILE}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise StudyError(f"{file} cannot be read as TOML ({error}); correct it there.") from None
+    return parse_study(raw, folder)
+
+
+def parse_study(raw: dict[str, Any], folder: Path) -> Study:
+    """A study from the mapping that study.toml holds; `folder` is what its paths are relative to."""
+    file = folder / STUDY_FILE
+    for key in ("name", "folder"):
+        if key in raw:
+            raise StudyError(f"{file}: {key} {_EXPECTED['extra_forbidden']}.")
+    try:
+        study = Study.model_validate(_tuples({**raw, "name": folder.name, "folder": folder}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = _key(first["loc"])
+        reason = _EXPECTED.get(first["type"]) or f"is wrong: {first['msg'][0].lower()}{first['msg'][1:]}"
+        raise StudyError(f"{file}: {key} {reason}.") from None
+    _check(study, file)
+    return study.model_copy(
+        update={
+            "base": _absolute(study.base, folder),
+            "checkpoints": tuple(_absolute(ref, folder) for ref in study.checkpoints),
+            "dataset": _absolute(study.dataset, folder),
+            "training": study.training and _absolute(study.training, folder),
+        }
+    )
+
+
+def _tuples(value: Any) -> Any:
+    """TOML arrays as tuples, because the parts are frozen and validated strictly."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """`("checkpoints", 1, "label")` as `checkpoints[2].label`; union members of pydantic are left out."""
+    words = ""
+    for part in location:
+        if isinstance(part, int):
+            words += f"[{part + 1}]"
+        elif part not in ("int", "str", "bool"):
+            words += f".{part}" if words else part
+    return words
+
+
+def _check(study: Study, file: Path) -> None:
+    """What holds between keys."""
+    sources = {"base": study.base, "dataset": study.dataset}
+    sources |= {f"checkpoints[{i}]": ref for i, ref in enumerate(study.checkpoints, 1)}
+    for key, source in sources.items():
+        if (source.repo is None) == (source.path is None):
+            raise StudyError(f"{file}: [{key}] needs either repo (on the hub) or path (local), and not both.")
+    if study.training and study.training.repo and study.training.path:
+        raise StudyError(f"{file}: [training] takes repo or path, not both; remove one.")
+    if study.base.label != BASE:
+        raise StudyError(f'{file}: base.label is always "{BASE}"; remove it.')
+    seen = {BASE}
+    for i, ref in enumerate(study.checkpoints, 1):
+        if "label" not in ref.model_fields_set:
+            raise StudyError(f"{file}: checkpoints[{i}].label is missing; give every checkpoint a label of its own.")
+        if ref.label in seen:
+            what = "is reserved for the base" if ref.label == BASE else "is used twice"
+            raise StudyError(f'{file}: checkpoints[{i}].label "{ref.label}" {what}; labels must be unique.')
+        seen.add(ref.label)
+    if "{text}" not in study.prompt.template:
+        raise StudyError(f"{file}: prompt.template has no {{text}}; put {{text}} where the text goes.")
+    if study.prompt.template.count("{text}") > 1:
+        raise StudyError(f"{file}: prompt.template has {{text}} more than once; leave it in one place.")
+    if len(set(study.prompt.label_words)) < study.classes:
+        raise StudyError(f"{file}: prompt.label_words repeats a word; give every class a word of its own.")
+    labels = study.dataset.labels
+    if labels is not None and (len(labels) != study.classes or len(set(labels)) != len(labels)):
+        raise StudyError(
+            f"{file}: dataset.labels must list {study.classes} different values, one per label word, in class order."
+        )
+    if study.dataset.sample % study.classes:
+        raise StudyError(
+            f"{file}: dataset.sample is {study.dataset.sample}, which {study.classes} classes cannot share equally; "
+            f"take a multiple of {study.classes}."
+        )
+
+
+def _absolute(part: P, folder: Path) -> P:
+    """`part` with its path made absolute."""
+    if part.path is None:
+        return part
+    return part.model_copy(update={"path": str((folder / Path(part.path).expanduser()).resolve())})
+
+
+def find_studies(root: Path) -> dict[str, Study | StudyError]:
+    """Every folder below `root` that holds a study.toml, by name; a study that cannot be read is its error."""
+    found: dict[str, Study | StudyError] = {}
+    for file in sorted(root.glob(f"*/{STUDY_FILE}")):
+        try:
+            found[file.parent.name] = load_study(file.parent)
+        except StudyError as error:
+            found[file.parent.name] = error
+    return found

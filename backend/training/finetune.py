@@ -1,0 +1,263 @@
+"""Fine-tune a study's base on labelled texts: one checkpoint per epoch, a training log, resume after a kill."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from backend.checkpoints.files import locate
+from backend.dataset import DatasetSpec, Rows, balanced, classify, read_table, source_stamp
+from backend.errors import DatasetError, LayershiftError, StudyError
+from backend.intervals import balanced_accuracy_interval
+from backend.metrics import balanced_accuracy, predictions, recalls
+from backend.prompts import make_prompts
+from backend.study import Study, TrainingSpec
+from backend.training.recipes import RECIPES, Collate, SoundTrainer, published_rows, sound_rows
+
+LOG = "training.csv"
+COLUMNS = ("step", "epoch", "loss", "learning_rate", "held_out_accuracy", "held_out_low", "held_out_high", "held_out_n")
+LOGS_PER_EPOCH = 40
+TESTS_PER_EPOCH = 5
+SAVES_PER_EPOCH = 4
+
+
+def finetune(study: Study, data: Path | None = None, overwrite: bool = False) -> None:
+    """Train the study's base as its [training] says and write one checkpoint per epoch to the study's paths.
+
+    `data` replaces the training source by a local file. An interrupted run goes on where it was; finished checkpoints
+    are kept unless `overwrite`. Raises StudyError, DatasetError, PromptError or CheckpointError.
+    """
+    spec = _training_spec(study, data)
+    places = _places(study, spec)
+    state = study.folder / "finetune-training"
+    plan = _plan(study, spec)
+    _prepare(state, plan, places, overwrite)
+
+    base = locate(study.base).folder
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    model, stored = _open(base)
+    train, held_out = _rows(study, spec)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    recipe = RECIPES[spec.recipe]
+    if spec.recipe == "sound":
+        context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
+        rows = sound_rows(study, backend, train.text, train.label, context)
+    else:
+        rows = published_rows(study, backend, train.text, train.label, pad)
+    effective = spec.batch_size * recipe.accumulate
+    steps = -(-len(rows) // effective)
+    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    arguments = TrainingArguments(
+        output_dir=str(state),
+        per_device_train_batch_size=spec.batch_size,
+        gradient_accumulation_steps=recipe.accumulate,
+        num_train_epochs=spec.epochs,
+        learning_rate=spec.learning_rate,
+        lr_scheduler_type=recipe.scheduler,
+        warmup_steps=recipe.warmup_steps,
+        weight_decay=recipe.weight_decay,
+        logging_steps=max(1, steps // LOGS_PER_EPOCH),
+        save_strategy="steps",
+        save_steps=max(1, steps // SAVES_PER_EPOCH),
+        save_total_limit=1,
+        bf16=bf16,
+        fp16=torch.cuda.is_available() and not bf16,
+        report_to="none",
+        use_cache=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        seed=spec.seed,
+        data_seed=spec.seed,
+    )
+    recorder = Recorder(study, backend, tokenizer, held_out, places, stored, max(1, steps // TESTS_PER_EPOCH))
+    trainer_class = SoundTrainer if spec.recipe == "sound" else Trainer
+    trainer = trainer_class(
+        model=model, args=arguments, train_dataset=rows, data_collator=Collate(pad), callbacks=[recorder]
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(state)))
+    shutil.rmtree(state)
+
+
+def _training_spec(study: Study, data: Path | None) -> TrainingSpec:
+    """The study's [training], with its source replaced where the caller names a file."""
+    if study.family != "causal":
+        raise StudyError(f"{study.name}: finetune trains causal models only so far; train the encoder elsewhere.")
+    if study.training is None:
+        raise StudyError(f"{study.name} has no [training] in its study.toml; add one to fine-tune.")
+    if data is None:
+        return study.training
+    return study.training.model_copy(update={"path": str(data.expanduser().resolve()), "repo": None})
+
+
+def _places(study: Study, spec: TrainingSpec) -> list[Path]:
+    """Where the checkpoint of each epoch goes: the local paths of the study's checkpoints, in order."""
+    places = [Path(ref.path) for ref in study.checkpoints if ref.path is not None]
+    if len(places) != len(study.checkpoints) or len(places) != spec.epochs:
+        raise StudyError(
+            f"{study.name}: training.epochs is {spec.epochs}, so the study must list {spec.epochs} checkpoints with a "
+            f"local path; it lists {len(places)}."
+        )
+    return places
+
+
+def _plan(study: Study, spec: TrainingSpec) -> str:
+    """A digest of all that a resumed run must share with the run it goes on from."""
+    content = [spec.model_dump(), study.prompt.model_dump(), study.base.model_dump(), source_stamp(spec.path)]
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
+
+
+def _prepare(state: Path, plan: str, places: list[Path], overwrite: bool) -> None:
+    """Go on with a matching interrupted run, or start afresh where nothing would be lost."""
+    note = state / "plan.txt"
+    going_on = note.exists() and note.read_text() == plan
+    if going_on and not overwrite:
+        return
+    there = [place for place in places if place.exists()]
+    if there and not overwrite:
+        raise LayershiftError(f"{there[0]} exists already; pass --overwrite to train again, or move it away.")
+    shutil.rmtree(state, ignore_errors=True)
+    state.mkdir(parents=True)
+    note.write_text(plan)
+
+
+def _open(base: Path) -> tuple[Any, torch.dtype]:
+    """The base in float32 for training, and the dtype it is stored in, in which checkpoints are stored too."""
+    stored = AutoModelForCausalLM.from_pretrained(base, dtype="auto").dtype
+    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), stored
+
+
+def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:
+    """Training rows and held-out rows, drawn apart from one another with the seed."""
+    columns = DatasetSpec(
+        repo=spec.repo,
+        path=spec.path,
+        split=spec.split,
+        text=study.dataset.text,
+        label=study.dataset.label,
+        labels=study.dataset.labels,
+    )
+    rows = classify(read_table(columns), columns, study.classes)
+    held_out = spec.held_out - spec.held_out % study.classes
+    kept = balanced(rows, held_out, study.classes, spec.seed, str(spec.path or spec.repo))
+    rest = np.flatnonzero(~np.isin(rows.index, kept.index))
+    if spec.sample is not None:
+        if len(rest) < spec.sample:
+            raise DatasetError(
+                f"training.sample is {spec.sample} and {len(rest)} texts are left beside the {held_out} held out; "
+                f"lower it."
+            )
+        rest = np.sort(np.random.default_rng(spec.seed).choice(rest, spec.sample, replace=False))
+    train = Rows(rows.index[rest], rows.label[rest], tuple(rows.text[i] for i in rest))
+    return train, Rows(kept.index, kept.label, kept.text)
+
+
+class Recorder(TrainerCallback):
+    """Writes training.csv as training goes, tests on held-out texts, and stores the checkpoint of each epoch."""
+
+    def __init__(
+        self,
+        study: Study,
+        backend: Tokenizer,
+        tokenizer: Any,
+        held_out: Rows,
+        places: list[Path],
+        stored: torch.dtype,
+        every: int,
+    ) -> None:
+        self.log = study.folder / LOG
+        self.tokenizer, self.places, self.stored, self.every = tokenizer, places, stored, every
+        self.prompts = make_prompts(study, backend, held_out.text, held_out.label)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Keep the lines up to the step that training goes on from."""
+        kept: list[list[str]] = []
+        if state.global_step and self.log.exists():
+            with self.log.open(newline="") as file:
+                kept = [row for row in list(csv.reader(file))[1:] if int(row[0]) <= state.global_step]
+        with self.log.open("w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *kept])
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """One line per logged loss."""
+        if logs and "loss" in logs:
+            self._write(state, loss=float(logs["loss"]), learning_rate=float(logs["learning_rate"]))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """One line per test on held-out texts."""
+        if state.global_step % self.every == 0:
+            self._test(state, kwargs["model"])
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The checkpoint of this epoch: weights, config and tokenizer, complete or not there at all."""
+        if state.global_step % self.every:
+            self._test(state, kwargs["model"])
+        model = kwargs["model"]
+        place = self.places[round(state.epoch) - 1]
+        half_done = place.with_name(place.name + ".part")
+        shutil.rmtree(half_done, ignore_errors=True)
+        model.save_pretrained(half_done, state_dict=stored_weights(model, self.stored))
+        config = copy.deepcopy(model.config)
+        config.dtype = self.stored
+        config.save_pretrained(half_done)
+        self.tokenizer.save_pretrained(half_done)
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(half_done, place)
+
+    def _test(self, state: Any, model: Any) -> None:
+        """Balanced accuracy of the label words on the held-out texts."""
+        logits = held_out_logits(model, self.prompts.token_ids, self.prompts.label_tokens)
+        labels = self.prompts.labels
+        found = recalls(predictions(logits), labels, self.prompts.classes)
+        accuracy = float(balanced_accuracy(found))
+        low, high = balanced_accuracy_interval(found, np.bincount(labels))
+        self._write(
+            state,
+            held_out_accuracy=accuracy,
+            held_out_low=low,
+            held_out_high=high,
+            held_out_n=len(labels),
+        )
+
+    def _write(self, state: Any, **values: float | int) -> None:
+        line = {"step": state.global_step, "epoch": round(state.epoch, 6), **values}
+        with self.log.open("a", newline="") as file:
+            csv.writer(file).writerow([line.get(column, "") for column in COLUMNS])
+
+
+def stored_weights(model: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The state in the dtype that it is stored in; tied matrices stay one tensor, so that they are stored once."""
+    cast: dict[int, torch.Tensor] = {}
+    state = model.state_dict()
+    return {name: cast.setdefault(value.data_ptr(), value.detach().to(dtype)) for name, value in state.items()}
+
+
+@torch.no_grad()
+def held_out_logits(model: Any, token_ids: tuple[tuple[int, ...], ...], label_tokens: tuple[int, ...]) -> np.ndarray:
+    """Label-word logits [texts, classes] behind each prompt, in batches of similar length."""
+    training = model.training
+    model.eval()
+    order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
+    found = np.empty((len(token_ids), len(label_tokens)), dtype=np.float32)
+    for start in range(0, len(order), 16):
+        part = order[start : start + 16]
+        batch = Collate(0)([{"input_ids": list(token_ids[i]), "answer": [0] * len(token_ids[i])} for i in part])
+        last = batch["attention_mask"].sum(1) - 1
+        ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        chosen = logits[torch.arange(len(part)), last][:, list(label_tokens)]
+        found[part] = chosen.float().cpu().numpy()
+    model.train(training)
+    return found

@@ -1,0 +1,139 @@
+"""How labelled texts become training rows and a loss: the origin's recipe as published, and a sound one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from tokenizers import Tokenizer
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset
+from transformers import Trainer
+
+from backend.errors import PromptError
+from backend.prompts import fill
+from backend.study import Study
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe fixes beside its rows and its loss."""
+
+    accumulate: int
+    warmup_steps: int
+    weight_decay: float
+    scheduler: str
+
+
+RECIPES = {
+    "as-published": Recipe(accumulate=4, warmup_steps=500, weight_decay=0.01, scheduler="linear"),
+    "sound": Recipe(accumulate=1, warmup_steps=100, weight_decay=0.01, scheduler="cosine"),
+}
+
+
+class LabelledPrompts(Dataset):
+    """Training rows: `input_ids`, the `answer` mask over them, and the number of padding tokens that are trained on."""
+
+    def __init__(self, rows: Sequence[dict[str, list[int]]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        return self.rows[index]
+
+
+def sound_rows(
+    study: Study, tokenizer: Tokenizer, texts: Sequence[str], labels: Int64[np.ndarray, " texts"], context: int
+) -> LabelledPrompts:
+    """The prompt exactly as the analyses see it, then the label word, which is therefore always in the window."""
+    answers = [_answer(tokenizer, study, word) for word in study.prompt.label_words]
+    longest = study.prompt.max_tokens + max(map(len, answers))
+    if longest > context:
+        raise PromptError(
+            f"A prompt of {study.prompt.max_tokens} tokens and its label word need {longest} positions and the model "
+            f"has {context}; lower prompt.max_tokens to {context - max(map(len, answers))}."
+        )
+    rows: list[dict[str, list[int]]] = []
+    for text, label in zip(texts, labels.tolist(), strict=True):
+        prompt, _, _ = fill(tokenizer, study.prompt, text)
+        answer = answers[label]
+        rows.append({"input_ids": [*prompt, *answer], "answer": [0] * len(prompt) + [1] * len(answer)})
+    return LabelledPrompts(rows)
+
+
+def _answer(tokenizer: Tokenizer, study: Study, word: str) -> list[int]:
+    """Tokens that the label word adds behind the prompt."""
+    prompt = study.prompt.template.replace("{text}", "")
+    before = tokenizer.encode(prompt, add_special_tokens=False).ids
+    return tokenizer.encode(f"{prompt} {word}", add_special_tokens=False).ids[len(before) :]
+
+
+def published_rows(
+    study: Study, tokenizer: Tokenizer, texts: Sequence[str], labels: Int64[np.ndarray, " texts"], pad: int
+) -> LabelledPrompts:
+    """The origin's rows: prompt and label word padded or cut at the end to `max_tokens`, padding trained on."""
+    length = study.prompt.max_tokens
+    rows: list[dict[str, list[int]]] = []
+    for text, label in zip(texts, labels.tolist(), strict=True):
+        before, after = study.prompt.template.split("{text}")
+        ids = tokenizer.encode(f"{before}{text}{after} {study.prompt.label_words[label]}").ids[:length]
+        padding = length - len(ids)
+        rows.append({"input_ids": ids + [pad] * padding, "attention_mask": [1] * len(ids) + [0] * padding})
+    return LabelledPrompts(rows)
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Right padding; a row without a mask of its own gets one, and its padding is not trained on."""
+
+    pad: int
+
+    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        """Tensors [batch, tokens]: input_ids, attention_mask, labels, and answer where the recipe marks answers."""
+        longest = max(len(row["input_ids"]) for row in rows)
+
+        def padded(key: str, value: int) -> torch.Tensor:
+            return torch.tensor([row[key] + [value] * (longest - len(row[key])) for row in rows])
+
+        ids = padded("input_ids", self.pad)
+        if "attention_mask" in rows[0]:  # as published: labels are the inputs, padding included
+            return {"input_ids": ids, "attention_mask": padded("attention_mask", 0), "labels": ids.clone()}
+        mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows])
+        labels = ids.masked_fill(mask == 0, IGNORED)
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels, "answer": padded("answer", 0)}
+
+
+def sound_loss(logits: torch.Tensor, labels: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
+    """Mean loss over all real tokens plus mean loss over answer tokens, in nats; logits [batch, tokens, vocabulary]."""
+    target = labels[:, 1:].reshape(-1)
+    each = cross_entropy(
+        logits[:, :-1].float().reshape(-1, logits.shape[-1]), target, ignore_index=IGNORED, reduction="none"
+    )
+    real = target != IGNORED
+    answers = answer[:, 1:].reshape(-1).bool()
+    return each[real].mean() + each[answers].mean()
+
+
+class SoundTrainer(Trainer):
+    """The Hugging Face Trainer with the sound loss."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self.model_accepts_loss_kwargs = False  # the loss is a mean of its own, so accumulation divides it
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The sound loss of one batch."""
+        answer, labels = inputs.pop("answer"), inputs.pop("labels")
+        outputs = model(**inputs, use_cache=False)
+        loss = sound_loss(outputs.logits, labels, answer)
+        return (loss, outputs) if return_outputs else loss

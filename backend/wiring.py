@@ -1,0 +1,71 @@
+"""The one module that knows every implementation: folders, cache, models, jobs, studies."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from backend.checkpoints import LocalModels
+from backend.errors import CacheError, StudyError
+from backend.jobs import Jobs
+from backend.lab import Lab
+from backend.memo import Cache
+from backend.study import STUDY_FILE, Study, find_studies, load_study
+
+ROOT = Path(__file__).parents[1]
+DEFAULT_CACHE_BYTES = 4 << 30
+
+
+def cache_folder() -> Path:
+    """LAYERSHIFT_CACHE, or cache/ beside app.py."""
+    return Path(os.environ.get("LAYERSHIFT_CACHE") or ROOT / "cache").expanduser().resolve()
+
+
+def studies_folder() -> Path:
+    """LAYERSHIFT_STUDIES, or studies/ beside app.py."""
+    return Path(os.environ.get("LAYERSHIFT_STUDIES") or ROOT / "studies").expanduser().resolve()
+
+
+def cache_bytes() -> int:
+    """LAYERSHIFT_CACHE_BYTES, or 4 GiB. Raises CacheError when it is not a whole number above 0."""
+    text = os.environ.get("LAYERSHIFT_CACHE_BYTES", "")
+    if not text:
+        return DEFAULT_CACHE_BYTES
+    if not text.isdigit() or int(text) == 0:
+        raise CacheError(f'LAYERSHIFT_CACHE_BYTES is "{text}"; give a whole number of bytes.')
+    return int(text)
+
+
+@cache
+def open_lab() -> Lab:
+    """The lab of this process: one cache, one store of models."""
+    store = Cache(cache_folder(), cache_bytes())
+    return Lab(cache=store, models=LocalModels(store))
+
+
+@cache
+def jobs() -> Jobs:
+    """The background work of this process, shared by all browser sessions."""
+    return Jobs()
+
+
+def studies() -> dict[str, Study | StudyError]:
+    """Every study in the studies folder, by name; one that cannot be read is its error."""
+    return find_studies(studies_folder())
+
+
+def find_study(name_or_path: str) -> Study:
+    """A study by its name in the studies folder, or by the path of its folder or study.toml. Raises StudyError."""
+    named = studies_folder() / name_or_path
+    given = Path(name_or_path).expanduser()
+    if given.name == STUDY_FILE:
+        given = given.parent
+    for folder in (named, given):
+        if (folder / STUDY_FILE).is_file():
+            return load_study(folder)
+    known = ", ".join(studies()) or "none"
+    raise StudyError(
+        f'There is no study "{name_or_path}": neither in {studies_folder()} (studies there: {known}) nor as a folder '
+        f"with a {STUDY_FILE}."
+    )

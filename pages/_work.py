@@ -1,0 +1,73 @@
+"""Results that a page shows: from the cache, or on their way in the background with progress in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from backend import wiring
+from backend.errors import Cancelled, LayershiftError
+from backend.jobs import Job
+from backend.lab import Lab
+
+POLL_SECONDS = 0.5
+
+
+def results(wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str) -> list[Any] | None:
+    """The results of (recipe, query) pairs, or None while they are on their way: then progress stands in their place.
+
+    Nothing is computed here: what is not in the cache is submitted, once for all browsers, and the page redraws itself
+    when it has landed. `what` names the work, for the progress bar.
+    """
+    held: dict[str, Job[Any]] = st.session_state.setdefault("_jobs", {})
+    found: list[Any] = []
+    waiting: list[Job[Any]] = []
+    for recipe, query in wanted:
+        result = recipe.peek(query, lab)
+        if result is None:
+            key = recipe.key(query)
+            job = held[key] = held.get(key) or wiring.jobs().submit(recipe, query, lab)
+            if job.done and job.failed is None:
+                result = job.result()
+            else:
+                waiting.append(job)
+        found.append(result)
+    failed = next((job for job in waiting if job.failed is not None), None)
+    if failed:
+        _failure(failed, held)
+    elif waiting:
+        _progress(waiting, what)
+    return None if waiting else found
+
+
+def _failure(job: Job[Any], held: dict[str, Job[Any]]) -> None:
+    """Why a job ended without a result, in one sentence, and a button to try it again."""
+    if isinstance(job.failed, Cancelled):
+        st.info(str(job.failed))
+    elif isinstance(job.failed, LayershiftError):
+        st.error(str(job.failed))
+    else:
+        st.error(f"“{job.title}” failed because of a bug; the server's log has the details under that name.")
+    if st.button("Try again", key=f"again-{job.key}"):
+        held.pop(job.key, None)
+        st.rerun()
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _progress(jobs: Sequence[Job[Any]], what: str) -> None:
+    """A bar, a sentence, what it will cost, and a way out."""
+    if all(job.done for job in jobs):
+        st.rerun()
+    running = next((job for job in jobs if not job.done and job.started is not None), jobs[-1])
+    fraction = sum(1.0 if job.done else job.fraction for job in jobs) / len(jobs)
+    st.progress(fraction, text=f"{what}: {running.sentence}")
+    seconds = sum(job.estimate or 0.0 for job in jobs)
+    cost = f"about {max(1, round(seconds))} s of model time in all" if seconds else "seconds; no model needs to be opened"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Cancel", key=f"cancel-{jobs[0].key}"):
+            for job in jobs:
+                job.cancel()
+            st.rerun()
+        st.caption(f"Expected: {cost}. You may leave this page; the work goes on.")

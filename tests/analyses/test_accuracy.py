@@ -1,0 +1,95 @@
+"""Accuracy: counts by hand, scikit-learn as reference, more than two classes, the recipe on fakes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from backend.analyses import accuracy
+from backend.errors import UndefinedError
+from tests.fakes import FakeModels, fake_lab, fake_study
+
+LOGITS = np.array([[1, 0], [2, 0], [0, 1], [0, 3], [0, 2], [4, 0]], dtype=np.float32)
+LABELS = np.array([0, 0, 0, 1, 1, 1])
+
+
+def test_six_reviews_by_hand() -> None:
+    result = accuracy.accuracy(LOGITS, LABELS, draws=200)
+    np.testing.assert_allclose(result.recall, [2 / 3, 2 / 3])
+    np.testing.assert_array_equal(result.prediction, [0, 0, 1, 1, 1, 0])
+    np.testing.assert_array_equal(result.n, [3, 3])
+    np.testing.assert_allclose(result.lens[:, 0], [-1, -2, 1, 3, 2, -4])
+    assert result.balanced_accuracy == pytest.approx(2 / 3)
+    assert result.gap == pytest.approx(1 / 3 - (-2 / 3))
+    assert result.mean_lens[0] == pytest.approx(-1 / 6)
+    assert result.auc == pytest.approx(6 / 9)  # 3 and 2 beat all three, -4 none
+
+
+@given(st.integers(0, 2**31), st.integers(2, 4))
+def test_agrees_with_scikit_learn_and_ignores_a_common_shift(seed: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(6 * classes) % classes)
+    logits = rng.normal(size=(len(labels), classes)) + np.eye(classes)[labels]
+    result = accuracy.accuracy(logits, labels, draws=20)
+    shifted = accuracy.accuracy(logits + rng.normal(size=(len(labels), 1)), labels, draws=20)
+    assert result.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, logits.argmax(axis=1)))
+    columns = range(1, 2) if classes == 2 else range(classes)
+    areas = [roc_auc_score(labels == c, result.lens[:, i]) for i, c in enumerate(columns)]
+    assert result.auc == pytest.approx(np.mean(areas))
+    assert shifted.gap == pytest.approx(result.gap)
+    assert shifted.balanced_accuracy == result.balanced_accuracy
+
+
+def test_intervals_hold_their_values_and_shrink() -> None:
+    few, many = (accuracy.accuracy(np.tile(LOGITS, (k, 1)), np.tile(LABELS, k)) for k in (2, 40))
+    for name in ("balanced_accuracy", "auc", "gap"):
+        low, value, high = (getattr(few, f"{name}{end}") for end in ("_low", "", "_high"))
+        assert low <= value <= high
+        assert getattr(many, f"{name}_high") - getattr(many, f"{name}_low") < high - low
+
+
+def test_a_class_without_reviews_has_no_accuracy() -> None:
+    with pytest.raises(UndefinedError):
+        accuracy.accuracy(LOGITS, np.zeros(6, dtype=np.int64))
+
+
+def test_recipe_runs_once_and_is_deterministic(tmp_path) -> None:
+    study = fake_study()
+    models = FakeModels()
+    lab = fake_lab(tmp_path, models)
+    heard: list[tuple[float, str]] = []
+    queries = accuracy.queries(study)
+    first = [accuracy.recipe(query, lab.watched(lambda *said: heard.append(said))) for query in queries]
+    assert len(models.ran) == len(queries) == 4
+    again = [accuracy.recipe(query, lab) for query in queries]
+    elsewhere = [accuracy.recipe(query, fake_lab(tmp_path / "other")) for query in queries]
+    assert len(models.ran) == 4
+    for one, two, three in zip(first, again, elsewhere, strict=True):
+        np.testing.assert_array_equal(one.lens, two.lens)
+        assert one.auc_low == two.auc_low == three.auc_low
+    assert heard[-1][0] == 1.0
+    assert all(sentence.endswith(".") and 0 <= fraction <= 1 for fraction, sentence in heard)
+    assert first[0].balanced_accuracy < 0.7 < 0.8 < first[-1].balanced_accuracy
+
+
+def test_rows_are_those_of_the_contract(tmp_path) -> None:
+    study = fake_study()
+    query = accuracy.queries(study)[1]
+    rows = list(accuracy.recipe(query, fake_lab(tmp_path)).rows(query))
+    values = ("recall", "balanced_accuracy", "auc", "gap", "mean_lens")
+    columns = [column for name in values for column in (name, f"{name}_low", f"{name}_high")]
+    assert [list(row) for row in rows] == [["checkpoint", "label", *columns, "n"]] * 2
+    assert [row["checkpoint"] for row in rows] == ["epoch 1"] * 2
+    assert [(row["label"], row["n"]) for row in rows] == [(0, 30), (1, 30)]
+    assert rows[0]["auc"] == rows[1]["auc"]
+    assert rows[0]["recall"] != rows[1]["recall"]
+
+
+def test_three_classes_name_theirs(tmp_path) -> None:
+    query = accuracy.queries(fake_study(classes=3))[-1]
+    result = accuracy.recipe(query, fake_lab(tmp_path))
+    rows = list(result.rows(query))
+    assert list(rows[0])[:3] == ["checkpoint", "label", "class"]
+    assert [row["class"] for row in rows] == [0, 1, 2]
+    assert [row["mean_lens"] for row in rows] == result.mean_lens.tolist()

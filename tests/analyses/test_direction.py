@@ -1,0 +1,189 @@
+"""Direction: a plain loop as reference, invariances, constant layers, chance, the recipe on fakes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend import intervals
+from backend.analyses import direction
+from tests.fakes import FakeModels, fake_lab, fake_study
+
+COLUMNS = [
+    "checkpoint",
+    "layer",
+    *("norm", "norm_low", "norm_high"),
+    *("norm_unbiased", "norm_unbiased_low", "norm_unbiased_high"),
+    "chance",
+    *("relative", "relative_low", "relative_high"),
+    *("separation", "separation_low", "separation_high"),
+    "cosine_to_base",
+    "cosine_to_base_split",
+]
+
+
+def made(seed: int = 0, reviews: int = 40, layers: int = 4, width: int = 6, classes: int = 2, signal: float = 1.0):
+    """Residuals with a signal that grows over layers; layer 0 is a constant."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(reviews) % classes)
+    residuals = rng.normal(size=(reviews, layers, width)) + 3
+    residuals += signal * np.arange(layers)[:, None] * rng.normal(size=(classes, 1, width))[labels]
+    residuals[:, 0] = 2.0
+    return residuals.astype(np.float32), labels
+
+
+def measured(residuals, labels, reference=None, classes: int = 2, seed: int = 0) -> direction.Result:
+    reference = residuals if reference is None else reference
+    chances = tuple(intervals.chance(x, labels, classes, 100, seed) for x in (residuals, reference))
+    return direction.direction(residuals, reference, labels, classes, chances, draws=50, splits=20, seed=seed)
+
+
+def test_agrees_with_a_plain_loop() -> None:
+    residuals, labels = made()
+    result = measured(residuals, labels)
+    for layer in range(1, 4):
+        x = residuals[:, layer].astype(np.float64)
+        one, zero = x[labels == 1], x[labels == 0]
+        d = one.mean(axis=0) - zero.mean(axis=0)
+        traces = [sum(np.var(part[:, w], ddof=1) for w in range(6)) for part in (one, zero)]
+        t = d @ d - traces[0] / len(one) - traces[1] / len(zero)
+        spread = np.sqrt(((len(one) - 1) * traces[0] + (len(zero) - 1) * traces[1]) / (len(x) - 2))
+        assert result.norm[0, layer] == pytest.approx(np.linalg.norm(d))
+        assert result.norm_unbiased[0, layer] == pytest.approx(np.sqrt(max(0, t)))
+        mean_norm = np.mean([np.linalg.norm(row) for row in x])
+        assert result.relative[0, layer] == pytest.approx(np.linalg.norm(d) / mean_norm)
+        assert result.separation[0, layer] == pytest.approx(np.sqrt(max(0, t)) / spread)
+        np.testing.assert_allclose(result.projections[:, 0, layer], x @ d / np.linalg.norm(d), rtol=1e-6)
+        pairs = [x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j]) for i in range(40) for j in range(i)]
+        assert result.review_cosine[layer] == pytest.approx(np.mean(pairs))
+
+
+def test_distance_between_projected_class_means_is_the_norm() -> None:
+    residuals, labels = made(seed=3)
+    result = measured(residuals, labels)
+    apart = result.class_projections[1, 0] - result.class_projections[0, 0]
+    np.testing.assert_allclose(apart[1:], result.norm[0, 1:])
+
+
+def test_a_constant_layer_is_zero_or_undefined() -> None:
+    residuals, labels = made()
+    result = measured(residuals, labels)
+    for name in ("norm", "norm_low", "norm_high", "norm_unbiased", "chance", "relative"):
+        assert getattr(result, name)[0, 0] == 0
+    for name in ("separation", "cosine_to_base", "cosine_to_base_split"):
+        assert np.isnan(getattr(result, name)[0, 0])
+    assert np.isnan(result.projections[:, 0, 0]).all()
+    assert result.leaves_chance[0] > 0
+
+
+@given(st.integers(0, 2**31), st.floats(0.01, 100))
+def test_scale_cancels_where_it_should(seed: int, scale: float) -> None:
+    residuals, labels = made(seed)
+    residuals = residuals.astype(np.float64)
+    one, other = measured(residuals, labels), measured(residuals * scale, labels)
+    for name in ("norm", "norm_high", "norm_unbiased", "chance", "norm_unbiased_chance"):
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name) * scale, rtol=1e-6, atol=1e-9)
+    for name in ("relative", "relative_chance", "separation", "separation_chance", "cosine_to_base"):
+        np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-6, atol=1e-9)
+    assert one.leaves_chance == other.leaves_chance
+
+
+@given(st.integers(0, 2**31))
+def test_swapping_two_classes_turns_the_direction_round(seed: int) -> None:
+    residuals, labels = made(seed)
+    other, _ = made(seed + 1)
+    one, swapped = measured(residuals, labels, other), measured(residuals, 1 - labels, other)
+    np.testing.assert_allclose(swapped.projections, -one.projections)
+    np.testing.assert_allclose(swapped.norm, one.norm)
+    np.testing.assert_allclose(swapped.cosine_to_base, one.cosine_to_base)
+
+
+@given(st.integers(0, 2**31), st.floats(0, 0.6))
+def test_every_scale_makes_the_same_decision(seed: int, signal: float) -> None:
+    result = measured(*made(seed, signal=signal))
+    above = result.norm > result.chance
+    np.testing.assert_array_equal(result.norm_unbiased > result.norm_unbiased_chance, above)
+    np.testing.assert_array_equal(result.relative > result.relative_chance, above)
+    np.testing.assert_array_equal(result.separation > result.separation_chance, above)
+
+
+def test_cosine_to_itself_is_one_where_there_is_signal_and_empty_below_chance() -> None:
+    residuals, labels = made(signal=2.0)
+    clear = measured(residuals, labels)
+    np.testing.assert_allclose(clear.cosine_to_base[0, 1:], 1)
+    np.testing.assert_allclose(clear.cosine_to_base_split[0, 1:], 1)
+    noise, _ = made(seed=5, signal=0.0)
+    below = measured(residuals, labels, reference=noise)
+    assert (below.norm[0, 1:] > below.chance[0, 1:]).all()
+    assert np.isnan(below.cosine_to_base_split).all()
+    assert np.isfinite(below.cosine_to_base[0, 1:]).all()
+
+
+def test_three_classes_have_three_directions_that_sum_to_zero() -> None:
+    residuals, labels = made(reviews=60, classes=3)
+    result = measured(residuals, labels, classes=3)
+    means = np.stack([residuals[labels == c, 2].astype(np.float64).mean(axis=0) for c in range(3)])
+    assert result.norm[1, 2] == pytest.approx(np.linalg.norm(means[1] - (means[0] + means[2]) / 2))
+    assert result.norm.shape == (3, 4)
+    assert len(result.leaves_chance) == 3
+
+
+def test_recipe_shares_readouts_and_chance_levels(tmp_path) -> None:
+    study, models = fake_study(), FakeModels()
+    lab = fake_lab(tmp_path, models)
+    heard: list[float] = []
+    queries = [direction.Query(c, study.base, study.prompts, draws=50, permutations=100) for c in study.checkpoints]
+    results = [direction.recipe(query, lab.watched(lambda fraction, _: heard.append(fraction))) for query in queries]
+    assert len(models.ran) == 4
+    assert direction.recipe(queries[2], lab) is direction.recipe(queries[2], lab)
+    again = direction.recipe(queries[2], fake_lab(tmp_path / "other"))
+    np.testing.assert_array_equal(again.norm_low, results[2].norm_low)
+    np.testing.assert_array_equal(again.chance, results[2].chance)
+    assert heard[-1] == 1.0
+    assert results[0].norm[0, -1] < results[1].norm[0, -1] < results[3].norm[0, -1]
+    assert results[3].leaves_chance[0] > 0
+    assert direction.chance_level.peek(direction._chance_query(queries[1], study.base), lab) is not None
+
+
+def test_largest_dimensions_are_those_of_the_reference(tmp_path) -> None:
+    study = fake_study()
+    lab = fake_lab(tmp_path)
+    last, base = study.checkpoints[-1], study.base
+    query = direction.Query(last, base, study.prompts, drop_largest=2, draws=20, permutations=50)
+    result = direction.recipe(query, lab)
+    kept = np.delete(lab.readout(last, study.prompts).residuals, [3, 7], axis=2).astype(np.float64)
+    labels = study.prompts.labels
+    d = kept[labels == 1].mean(axis=0) - kept[labels == 0].mean(axis=0)
+    np.testing.assert_allclose(result.norm[0, 4:], np.linalg.norm(d, axis=-1)[4:], rtol=1e-6)
+    assert (result.review_cosine[4:] < direction.recipe(direction.queries(study)[-1], lab).review_cosine[4:]).all()
+
+
+def test_rows_are_those_of_the_contract(tmp_path) -> None:
+    study = fake_study()
+    query = direction.Query(study.checkpoint("epoch 3"), study.base, study.prompts, draws=20, permutations=50)
+    result = direction.recipe(query, fake_lab(tmp_path))
+    rows = list(result.rows(query))
+    assert [list(row) for row in rows] == [COLUMNS] * 13
+    assert [row["layer"] for row in rows] == list(range(13))
+    assert {row["checkpoint"] for row in rows} == {"epoch 3"}
+    assert rows[0]["norm"] == 0.0
+    assert rows[0]["separation"] is rows[0]["cosine_to_base"] is None
+    assert rows[12]["norm"] == result.norm[0, 12]
+    assert all(not isinstance(value, float) or np.isfinite(value) for row in rows for value in row.values())
+
+
+def test_rows_of_three_classes_name_the_class(tmp_path) -> None:
+    study = fake_study(classes=3)
+    query = direction.Query(study.base, study.base, study.prompts, draws=20, permutations=50)
+    rows = list(direction.recipe(query, fake_lab(tmp_path)).rows(query))
+    assert list(rows[0]) == ["checkpoint", "layer", "class", *COLUMNS[2:]]
+    assert [row["class"] for row in rows[:4]] == [0, 1, 2, 0]
+    assert len(rows) == 39
+
+
+def test_queries_take_any_reference() -> None:
+    study = fake_study()
+    assert {query.reference.label for query in direction.queries(study, "epoch 2")} == {"epoch 2"}
+    assert [query.checkpoint.label for query in direction.queries(study)] == ["base", "epoch 1", "epoch 2", "epoch 3"]
+    with pytest.raises(KeyError):
+        direction.queries(study, "epoch 9")

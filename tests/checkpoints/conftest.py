@@ -1,0 +1,143 @@
+"""Tiny random checkpoints on disk, one per architecture, and what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from backend.checkpoints import LocalModels
+from backend.lab import PinnedCheckpoint, Prompts
+from backend.memo import Cache
+from backend.study import CheckpointRef
+from tests.fakes import fake_tokenizer
+
+LAYERS, WIDTH, POSITIONS = 3, 32, 64
+LABEL_TOKENS = (7, 11)
+ARCHITECTURES = {
+    "gpt2": (GPT2Config, GPT2LMHeadModel),
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+}
+
+
+def random_model(
+    name: str, seed: int = 0, tied: bool | None = None, vocabulary: int | None = None, layers: int = LAYERS
+) -> PreTrainedModel:
+    """A model of a family with random weights, norms and biases included, large enough that logits spread."""
+    torch.manual_seed(seed)
+    size = vocabulary or fake_tokenizer().get_vocab_size()
+    kind, model_class = ARCHITECTURES[name]
+    if name == "gpt2":
+        sizes = {"n_positions": POSITIONS, "n_embd": WIDTH, "n_layer": layers, "n_head": 4, "initializer_range": 0.3}
+        tied = tied is None or tied
+    else:
+        sizes = {
+            "hidden_size": WIDTH,
+            "intermediate_size": 48,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "max_position_embeddings": POSITIONS,
+            "initializer_range": 0.3,
+        }
+        tied = bool(tied)
+    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    model = model_class(kind(vocab_size=size, tie_word_embeddings=tied, **special, **sizes))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def save(model: PreTrainedModel, folder: Path, tokenizer: bool = True, **options: object) -> Path:
+    """The model, and the fakes' tokenizer beside it."""
+    model.save_pretrained(folder, **options)  # pyright: ignore[reportArgumentType]
+    if tokenizer:
+        PreTrainedTokenizerFast(tokenizer_object=fake_tokenizer()).save_pretrained(folder)
+    return folder
+
+
+def ref(folder: Path, label: str = "base") -> CheckpointRef:
+    return CheckpointRef(label=label, path=str(folder))
+
+
+def make_prompts(lengths: list[int], seed: int = 0, vocabulary: int | None = None) -> Prompts:
+    """Prompts of these lengths, of random tokens; the ids that stand for padding elsewhere occur too."""
+    generator = np.random.default_rng(seed)
+    size = vocabulary or fake_tokenizer().get_vocab_size()
+    return Prompts(
+        digest=str(lengths),
+        token_ids=tuple(tuple(generator.integers(0, size, length).tolist()) for length in lengths),
+        labels=np.arange(len(lengths), dtype=np.int64) % 2,
+        label_tokens=LABEL_TOKENS,
+        truncated=np.zeros(len(lengths), dtype=bool),
+    )
+
+
+Pin = Callable[..., PinnedCheckpoint]
+
+
+@pytest.fixture(params=ARCHITECTURES, scope="session")
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of each family on disk."""
+    return save(random_model(family), tmp_path_factory.mktemp(family))
+
+
+@pytest.fixture
+def gpt2(tmp_path: Path) -> Path:
+    """A GPT-2 on disk that a test may damage."""
+    return save(random_model("gpt2"), tmp_path / "gpt2")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def models(cache: Cache) -> LocalModels:
+    return LocalModels(cache)
+
+
+@pytest.fixture
+def pin(models: LocalModels) -> Pin:
+    """A folder pinned as a checkpoint, on a base if it is an adapter."""
+
+    def pinned(folder: Path, base: Path | None = None, dtype: str = "float32", label: str = "base") -> PinnedCheckpoint:
+        one, below = ref(folder, label), ref(base or folder)
+        return PinnedCheckpoint(models.fingerprint(one, below), dtype, one, below, models.facts(one, below))
+
+    return pinned
+
+
+@pytest.fixture
+def prompts() -> Prompts:
+    """Thirty-three prompts of one to sixty-four tokens, in no order."""
+    return make_prompts([int(n) for n in np.random.default_rng(1).integers(2, POSITIONS, 31)] + [1, POSITIONS])

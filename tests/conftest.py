@@ -1,0 +1,80 @@
+"""Before anything is imported: shapes and types are checked, nothing reaches the network or somebody's real cache."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+install_import_hook("backend", "beartype.beartype")
+
+SCRATCH = Path(tempfile.mkdtemp(prefix="layershift-tests-"))
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+BROWSER_IS_REQUIRED = os.environ.get("LAYERSHIFT_REQUIRE_BROWSER") == "1"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+for name in [name for name in os.environ if name.startswith("LAYERSHIFT_") and name != "LAYERSHIFT_REQUIRE_BROWSER"]:
+    del os.environ[name]
+os.environ |= {
+    "LAYERSHIFT_CACHE": str(SCRATCH / "cache"),
+    "LAYERSHIFT_STUDIES": str(SCRATCH / "studies"),
+    "LAYERSHIFT_DEVICE": "cpu",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HOME": str(SCRATCH / "hub"),
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+settings.register_profile("layershift", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+settings.load_profile("layershift")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever lies in tests/browser needs a browser."""
+    folder = Path(__file__).parent / "browser"
+    for item in items:
+        if folder in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Without Chromium a browser test is skipped, or fails where the browser is required."""
+    if CHROMIUM is None and item.get_closest_marker("browser"):
+        (pytest.fail if BROWSER_IS_REQUIRED else pytest.skip)("Chromium is not installed")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the Chromium that browser tests drive."""
+    if CHROMIUM is None:
+        (pytest.fail if BROWSER_IS_REQUIRED else pytest.skip)("Chromium is not installed")
+    return CHROMIUM
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_only() -> Iterator[None]:
+    """Connections that leave this machine fail as they do without a network."""
+
+    def guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
+        def attempt(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                host = str(address[0])
+                if not host.startswith("127.") and host not in ("::1", "localhost"):
+                    raise OSError(f"the tests have no network, and something wants to reach {host}")
+            return connect(self, address)
+
+        return attempt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+        yield

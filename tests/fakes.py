@@ -1,0 +1,244 @@
+"""Fakes for the ports: a study of sixty reviews, three epochs and thirteen layers, without torch or network."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+from backend.dataset import Sample, TrainingTexts, make_sample
+from backend.lab import Facts, Lab, Missing, PinnedCheckpoint, PinnedStudy, Progress, Prompts, Readout, silent
+from backend.memo import Cache
+from backend.prompts import make_prompts
+from backend.study import CheckpointRef, Study, parse_study
+
+WORDS = ("negative", "positive", "mixed", "unclear", "spam")
+TEMPLATE = "Review: {text} Sentiment:"
+MAX_TOKENS = 96
+
+SUBJECTS = (
+    "The lead performance",
+    "This adaptation of the novel",
+    "The camera work in the harbour scenes",
+    "Her second feature",
+    "The script",
+    "What the trailer sold as a thriller",
+    "The score, all strings and silence,",
+    "The last half hour",
+    "A cast this size",
+    "The dialogue between the two brothers",
+)
+VERDICTS = (
+    (
+        "drags from the first minute and never finds a reason to exist.",
+        "is so tired that even the extras look at their watches.",
+        "wastes every good idea it borrows.",
+        "falls apart the moment anybody has to speak.",
+        "left the row behind me snoring, and I envied them.",
+        "is loud where it should be clever and long where it should be over.",
+    ),
+    (
+        "stayed with me for days.",
+        "is funny, humane and exactly as long as it needs to be.",
+        "earns each of its quiet surprises.",
+        "made me call my father afterwards.",
+        "is the best thing I have seen in this cinema all year.",
+        "finds grace in people whom other films laugh at.",
+    ),
+    (
+        "works for an hour and then forgets what it was about.",
+        "is half a great film and half an apology for it.",
+        "will please some and leave the others cold.",
+        "has moments of wonder between stretches of filler.",
+        "is well made and hard to love.",
+        "starts badly, recovers, and ends somewhere in between.",
+    ),
+)
+ASIDES = (
+    "I went in knowing nothing.",
+    "We saw it on a rainy Tuesday with eleven other people.",
+    "Do not read the synopsis first.",
+    "My sister disagrees, loudly.",
+    "The subtitles are out of step in places.",
+    "It was shot in nineteen days, which is worth knowing.",
+    "The director has done this before, in smaller rooms.",
+    "Nobody in it behaves the way people behave, and that may be the point.",
+)
+RATINGS = (("2/10.", "One star out of five."), ("9/10.", "Five stars."), ("5/10.", "Three out of five stars."))
+
+
+def fake_texts(labels: np.ndarray, seed: int = 0) -> list[str]:
+    """Reviews of one to a dozen sentences that read like text; every tenth states a rating, every fifteenth is long."""
+    generator = np.random.default_rng(seed)
+
+    def pick(choices: tuple[str, ...]) -> str:
+        return choices[int(generator.integers(len(choices)))]
+
+    texts = []
+    for i, label in enumerate(labels):
+        kind = int(label) % len(VERDICTS)
+        sentences = [f"{pick(SUBJECTS)} {pick(VERDICTS[kind])}"]
+        extra = 12 if i % 15 == 7 else int(generator.integers(0, 4))
+        sentences += [pick(ASIDES) if k % 2 else f"{pick(SUBJECTS)} {pick(VERDICTS[kind])}" for k in range(extra)]
+        generator.shuffle(sentences)
+        if i % 10 == 3:
+            sentences.append(pick(RATINGS[kind]))
+        texts.append(f"{' '.join(sentences)} (Screening {i + 1}.)")
+    return texts
+
+
+def fake_sample(reviews: int = 60, classes: int = 2, seed: int = 0) -> Sample:
+    """A balanced sample whose source rows have gaps, as those of a drawn sample do."""
+    label = np.random.default_rng(seed).permutation(np.arange(reviews) % classes).astype(np.int64)
+    return make_sample(np.arange(reviews, dtype=np.int64) * 3 + 1, label, fake_texts(label, seed))
+
+
+def fake_tokenizer() -> Tokenizer:
+    """Words with their leading space as tokens, unknown ones as characters would be too many: as <unk>."""
+    split = pre_tokenizers.Split(Regex(r"\s?\w+|\s?[^\w\s]|\s"), "isolated")
+    parts = [
+        *SUBJECTS,
+        *ASIDES,
+        *(v for kind in VERDICTS for v in kind),
+        *(r for kind in RATINGS for r in kind),
+        TEMPLATE,
+    ]
+    text = " ".join([*parts, *WORDS, "(Screening.)", *map(str, range(1, 1001))])
+    pieces = {piece for piece, _ in split.pre_tokenize_str(text)}
+    pieces |= {piece for part in parts for piece, _ in split.pre_tokenize_str(part)}
+    vocabulary = {token: i for i, token in enumerate(["<unk>", *sorted(pieces)])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = split
+    tokenizer.decoder = decoders.Fuse()
+    return tokenizer
+
+
+def _generator(*key: object) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "little"))
+
+
+def fake_residuals(epoch: int, prompts: Prompts, layers: int, width: int) -> np.ndarray:
+    """Residuals whose class signal grows with layer and epoch, in a stream that grows too.
+
+    Layer 0 is a constant, dimensions 3 and 7 are massive, half of the signal's direction is the base's, and the noise
+    of a review is mostly the same in every epoch. float32 [reviews, layers + 1, width].
+    """
+    depth = np.arange(layers + 1) / layers
+    spread = 0.5 + 1.5 * depth
+    strength = (0.25 + 1.3 * (1 - np.exp(-epoch))) * np.clip((depth - 0.25) / 0.75, 0, 1) * spread
+    common = _generator("mean").normal(size=(layers + 1, width)) * (1 + 4 * depth[:, None])
+    common[:, [3, min(7, width - 1)]] *= 25
+    axes = _generator("axes", prompts.classes).normal(size=(2, prompts.classes, layers + 1, width))
+    mixed = axes[0] + (axes[1] if epoch else 0)
+    mixed -= mixed.mean(axis=0)
+    mixed /= np.linalg.norm(mixed, axis=-1, keepdims=True)
+    rows = []
+    for ids, label in zip(prompts.token_ids, prompts.labels, strict=True):
+        noise = _generator("review", ids).normal(size=(layers + 1, width))
+        noise = 0.9 * noise + 0.45 * _generator("epoch", epoch, ids).normal(size=(layers + 1, width))
+        rows.append(common + spread[:, None] * noise + strength[:, None] * mixed[int(label)])
+    residuals = np.stack(rows)
+    residuals[:, 0] = common[0]
+    return residuals.astype(np.float32)
+
+
+class FakeModels:
+    """`lab.Models` without models: deterministic residuals and logits; `ran` lists the fingerprints of every run.
+
+    The epoch is the number at the end of a checkpoint's path (the base is epoch 0).
+    """
+
+    device = "cpu"
+
+    def __init__(
+        self,
+        layers: int = 12,
+        width: int = 32,
+        residuals: Callable[[int, Prompts, int, int], np.ndarray] = fake_residuals,
+    ) -> None:
+        self.layers, self.width, self.residuals = layers, width, residuals
+        self.ran: list[str] = []
+
+    def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
+        """Digest of the path, the only content that a fake has."""
+        return f"{hashlib.sha256(Path(ref.place).name.encode()).hexdigest()[:12]}-{_epoch(ref)}"
+
+    def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
+        """The sizes that the fake was made with."""
+        return Facts("GPT2LMHeadModel", self.layers, self.width, 600, 12 * self.layers * self.width**2)
+
+    def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
+        """One tokenizer for all."""
+        return fake_tokenizer()
+
+    def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
+        """Every fake checkpoint fits its base."""
+
+    def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent) -> Readout:
+        """Logits read the last residual along its class means; the base leans towards class 0."""
+        epoch = _epoch(checkpoint.ref)
+        progress(0.0, f"Reading {len(prompts.token_ids)} reviews with {checkpoint.label}.")
+        residuals = self.residuals(epoch, prompts, self.layers, self.width)
+        last = residuals[:, -1].astype(np.float64)
+        last = last - last.mean(axis=0)
+        means = np.stack([last[prompts.labels == c].mean(axis=0) for c in range(prompts.classes)])
+        noise = _generator("readout", epoch).normal(size=means.shape)
+        reader = means + noise * (1.0 if epoch == 0 else 0.15)
+        logits = -4.0 + last @ reader.T / np.linalg.norm(reader, axis=1)
+        logits[:, 0] += 0.5 if epoch == 0 else 0.1
+        self.ran.append(checkpoint.fingerprint)
+        progress(1.0, f"Read {len(prompts.token_ids)} reviews with {checkpoint.label}.")
+        return Readout(residuals, logits.astype(np.float32))
+
+    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+        """A millisecond per token."""
+        return 0.5 + tokens / 1000
+
+
+def _epoch(ref: CheckpointRef) -> int:
+    digits = "".join(c for c in Path(ref.place).name if c.isdigit())
+    return int(digits) if digits else 0
+
+
+def fake_definition(folder: Path, epochs: int = 3, classes: int = 2, reviews: int = 60) -> Study:
+    """The study.toml of a fake study, parsed."""
+    raw = {
+        "title": "Film reviews, a fake",
+        "family": "causal",
+        "base": {"path": "checkpoints/base"},
+        "checkpoints": [{"label": f"epoch {e}", "path": f"checkpoints/epoch-{e}"} for e in range(1, epochs + 1)],
+        "dataset": {"path": "reviews.csv", "sample": reviews},
+        "prompt": {"template": TEMPLATE, "label_words": list(WORDS[:classes]), "max_tokens": MAX_TOKENS},
+    }
+    return parse_study(raw, folder)
+
+
+def fake_study(
+    folder: Path = Path("/fake/studies/film"),
+    epochs: int = 3,
+    classes: int = 2,
+    reviews: int = 60,
+    models: FakeModels | None = None,
+    missing: tuple[Missing, ...] = (),
+    training: TrainingTexts | None = None,
+) -> PinnedStudy:
+    """A study as pinned: base and `epochs` checkpoints over `reviews` balanced reviews."""
+    models = models or FakeModels()
+    study = fake_definition(folder, epochs, classes, reviews)
+    sample = fake_sample(reviews, classes)
+    prompts = make_prompts(study, models.tokenizer(study.base, study.base), sample.text, sample.label)
+    checkpoints = tuple(
+        PinnedCheckpoint(
+            models.fingerprint(ref, study.base), study.dtype, ref, study.base, models.facts(ref, study.base)
+        )
+        for ref in study.refs
+    )
+    return PinnedStudy(study, sample, prompts, checkpoints, missing, training)
+
+
+def fake_lab(folder: Path, models: FakeModels | None = None, progress: Progress = silent) -> Lab:
+    """A lab on fake models and a real cache in `folder`."""
+    return Lab(Cache(folder / "cache", None), models or FakeModels(), progress)

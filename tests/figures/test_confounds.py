@@ -1,0 +1,41 @@
+"""The sample card in sentences and pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backend.analyses import confounds
+from backend.figures import confounds as figures
+from tests.figures.conftest import Shown
+
+
+@pytest.fixture
+def result(shown: Shown) -> confounds.Result:
+    study = shown.study
+    query = confounds.Query(study.checkpoints, study.prompts, study.sample, study.training, draws=50)
+    return confounds.recipe(query, shown.lab)
+
+
+def test_quartiles_name_their_lengths_and_sizes(shown: Shown, result: confounds.Result):
+    picture = figures.quartiles(result, shown.names)
+    assert len(picture.data) == len(shown.names)
+    assert picture.layout.xaxis.ticktext[0].endswith(f"n = {result.quartile_n[0]}")
+    np.testing.assert_allclose(picture.data[1].y, 100 * result.quartile_accuracy[1], rtol=1e-6)
+
+
+def test_cosines_between_reviews_have_a_curve_per_checkpoint(shown: Shown, result: confounds.Result):
+    assert [trace.name for trace in figures.sameness(result, shown.names).data] == shown.names
+
+
+def test_the_card_warns_when_length_tells_the_classes_apart(shown: Shown, result: confounds.Result):
+    honest = replace(result, length_auc=0.5, length_auc_low=0.4, length_auc_high=0.6)
+    telling = replace(result, length_auc=0.7, length_auc_low=0.6, length_auc_high=0.8)
+    assert "may be length" not in figures.card(honest, shown.names, 60)[0]
+    assert "may be length" in figures.card(telling, shown.names, 60)[0]
+
+
+def test_the_card_says_which_layers_hold_no_text(shown: Shown, result: confounds.Result):
+    assert figures.card(result, shown.names, 60)[-1].startswith("Layer 0 holds no text")

@@ -1,0 +1,59 @@
+"""The palette, and texts that stand in plotly's HTML."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.figures import _theme
+
+
+def test_two_classes_are_orange_and_blue_and_the_direction_green():
+    assert _theme.class_colour(0, 2) == _theme.NEGATIVE
+    assert _theme.class_colour(1, 2) == _theme.POSITIVE
+    assert _theme.direction_colour(0, 1) == _theme.DIRECTION
+
+
+def test_colours_and_shapes_of_eight_classes_differ():
+    assert len({_theme.class_colour(c, 8) for c in range(8)}) == 8
+    assert len(set(_theme.SYMBOLS)) == 8
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+def test_checkpoint_colours_differ(count: int):
+    assert len({_theme.checkpoint_colour(i, count) for i in range(count)}) == count
+
+
+def test_a_veil_keeps_the_colour():
+    assert _theme.veil("#ff8000", 0.2) == "rgba(255,128,0,0.2)"
+    assert _theme.veil("rgb(1,2,3)", 0.5) == "rgba(1,2,3,0.5)"
+
+
+def test_markup_in_a_review_is_text():
+    assert _theme.shorten("<b>bold</b> & <br> so") == "&lt;b&gt;bold&lt;/b&gt; &amp; &lt;br&gt; so"
+
+
+def test_a_long_review_is_cut_and_broken_once():
+    short = _theme.shorten("word " * 100)
+    assert short.endswith("…")
+    assert short.count("<br>") == 1
+    assert len(short.replace("<br>", " ")) <= _theme.HOVER_LENGTH
+
+
+@given(st.text(max_size=300))
+def test_no_review_brings_tags_of_its_own(text: str):
+    assert "<" not in _theme.shorten(text).replace("<br>", "")
+
+
+def test_undefined_cells_are_empty():
+    assert _theme.cells(np.array([[np.nan, 0.12345678]])) == [[None, 0.1235]]
+
+
+def test_a_band_leaves_undefined_points_out():
+    low, high = np.array([0.0, np.nan, 1.0]), np.array([2.0, np.nan, 3.0])
+    (band,) = _theme.band(np.arange(3), low, high, "#000000")
+    assert band["x"].tolist() == [0, 2, 2, 0]
+    assert band["y"].tolist() == [2.0, 3.0, 1.0, 0.0]
+    assert _theme.band(np.arange(1), np.array([np.nan]), np.array([np.nan]), "#000000") == []

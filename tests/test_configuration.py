@@ -1,0 +1,74 @@
+"""What is shipped beside the code: Streamlit's settings, the theme, and studies that read."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit import config
+
+from backend.study import find_studies
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))
+
+
+def options(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from options(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, 0..1, of `#rrggbb` (WCAG 2.2)."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours, 1..21 (WCAG 2.2)."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_that_of_the_standard():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+@pytest.mark.parametrize("option", list(options(SETTINGS)))
+def test_streamlit_knows_the_option(option: str):
+    config.get_option(option)  # raises where there is no such option
+
+
+def test_nothing_is_reported_and_no_traceback_is_shown():
+    assert SETTINGS["browser"]["gatherUsageStats"] is False
+    assert SETTINGS["client"]["showErrorDetails"] == "none"
+    assert SETTINGS["server"]["address"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_the_theme_reads_well(mode: str):
+    theme = SETTINGS["theme"][mode]
+    sidebar = theme["sidebar"]
+    for ground in (theme["backgroundColor"], theme["secondaryBackgroundColor"], *sidebar.values()):
+        assert contrast(theme["textColor"], ground) >= 7
+        assert contrast(theme["linkColor"], ground) >= 4.5
+    assert contrast(theme["codeTextColor"], theme["codeBackgroundColor"]) >= 4.5
+    assert contrast(theme["primaryColor"], theme["backgroundColor"]) >= 3
+
+
+def test_the_theme_fetches_no_font():
+    assert not [option for option in options(SETTINGS["theme"]) if "http" in str(config.get_option(f"theme.{option}"))]
+
+
+def test_shipped_studies_read():
+    found = find_studies(ROOT / "studies")
+    assert {"demo", "gpt2-imdb"} <= set(found)
+    assert {name: str(study) for name, study in found.items() if isinstance(study, Exception)} == {}

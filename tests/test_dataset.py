@@ -1,0 +1,158 @@
+"""Texts from every kind of file become a balanced, seeded sample, or one sentence that says why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.dataset import (
+    Rows,
+    balanced,
+    classify,
+    label_values,
+    read_sample,
+    read_table,
+    text_digest,
+    training_texts,
+)
+from backend.errors import DatasetError
+from backend.study import DatasetSpec, TrainingSpec
+
+TABLE = pd.DataFrame({"text": [f"text {i}" for i in range(12)], "label": [0] * 6 + [1] * 6})
+
+
+def store(folder: Path, suffix: str, table: pd.DataFrame = TABLE) -> str:
+    file = folder / f"data{suffix}"
+    if suffix == ".parquet":
+        table.to_parquet(file)
+    elif suffix == ".csv":
+        table.to_csv(file, index=False)
+    else:
+        table.to_json(file, orient="records", lines=True)
+    return str(file)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_every_kind_of_file_gives_the_same_sample(tmp_path: Path, suffix: str) -> None:
+    sample = read_sample(DatasetSpec(path=store(tmp_path, suffix), sample=8, seed=3), 2)
+    again = read_sample(DatasetSpec(path=store(tmp_path, ".csv"), sample=8, seed=3), 2)
+    assert sample.digest == again.digest
+    assert np.bincount(sample.label).tolist() == [4, 4]
+    assert sample.text == tuple(f"text {i}" for i in sample.index)
+    assert sample.index.tolist() == sorted(set(sample.index.tolist()))
+
+
+def test_another_seed_draws_other_rows(tmp_path: Path) -> None:
+    path = store(tmp_path, ".csv")
+    digests = {read_sample(DatasetSpec(path=path, sample=4, seed=seed), 2).digest for seed in range(8)}
+    assert len(digests) > 1
+
+
+@given(st.lists(st.integers(0, 2), min_size=9, max_size=60), st.integers(0, 5))
+def test_a_sample_is_balanced_without_repeats(labels: list[int], seed: int) -> None:
+    counts = np.bincount(labels, minlength=3)
+    share = int(counts.min())
+    label = np.array(labels, dtype=np.int64)
+    rows = Rows(np.arange(len(labels), dtype=np.int64) * 2, label, tuple(map(str, range(len(labels)))))
+    if share == 0:
+        return
+    sample = balanced(rows, 3 * share, 3, seed, "here")
+    assert np.bincount(sample.label, minlength=3).tolist() == [share] * 3
+    assert len(set(sample.index.tolist())) == 3 * share
+    assert all(int(text) * 2 == index for text, index in zip(sample.text, sample.index, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "expected"),
+    [
+        (["pos", "neg", "pos", "neg"], ("neg", "pos"), [1, 0, 1, 0]),
+        ([True, False, True, False], (0, 1), [1, 0, 1, 0]),
+        (["1", "0", "1", "0"], (0, 1), [1, 0, 1, 0]),
+        ([1.0, 0.0, 1.0, 0.0], (1, 0), [0, 1, 0, 1]),
+        ([10, 2, 10, 2], None, [1, 0, 1, 0]),
+    ],
+)
+def test_label_values_become_classes_in_the_order_asked_for(labels: Any, values: Any, expected: list[int]) -> None:
+    table = pd.DataFrame({"text": list("abcd"), "label": labels})
+    assert classify(table, DatasetSpec(path="x.csv", labels=values), 2).label.tolist() == expected
+
+
+def test_rows_without_a_text_or_with_another_label_are_left_out() -> None:
+    table = pd.DataFrame({"text": ["a", None, " ", "d", "e"], "label": [0, 0, 1, 1, 7]})
+    rows = classify(table, DatasetSpec(path="x.csv", labels=(0, 1)), 2)
+    assert rows.index.tolist() == [0, 3]
+
+
+def test_label_values_sort_numbers_as_numbers() -> None:
+    assert label_values([10, 9, 2, 10]) == [2, 9, 10]
+    assert label_values(["b", "a", None]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"text": "body"}, 'has no column "body" (dataset.text); its columns are: text, label'),
+        ({"label": "stars"}, 'has no column "stars" (dataset.label)'),
+        ({"sample": 40}, "has 6 usable texts of class 0, fewer than the 20 that sample = 40 asks for"),
+        ({"labels": (0, 5)}, "has no usable row with label 5"),
+    ],
+)
+def test_bad_data_is_one_sentence(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        read_sample(DatasetSpec(**{"path": store(tmp_path, ".csv"), "sample": 4, **change}), 2)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_class_only_is_said(tmp_path: Path) -> None:
+    path = store(tmp_path, ".csv", TABLE.head(6))
+    with pytest.raises(DatasetError, match=r"has one class only \(label 0\)"):
+        read_sample(DatasetSpec(path=path, sample=4), 2)
+
+
+def test_more_values_than_words_asks_for_a_list(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"has 2 label values \(0, 1\) for 3 label words"):
+        read_sample(DatasetSpec(path=store(tmp_path, ".csv"), sample=6), 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("gone.csv", None, "does not exist"),
+        ("data.xlsx", b"", "use .parquet, .csv or .jsonl"),
+        ("data.parquet", b"not parquet", "cannot be read as parquet"),
+        ("data.jsonl", b"{broken", "cannot be read as jsonl"),
+        ("data.csv", b"", "cannot be read as csv"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+    file = tmp_path / name
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(DatasetError, match=said):
+        read_table(DatasetSpec(path=str(file)))
+
+
+def test_the_hub_out_of_reach_is_one_sentence() -> None:
+    with pytest.raises(DatasetError) as caught:
+        read_table(DatasetSpec(repo="nobody/nothing"))
+    assert "nobody/nothing (split test) cannot be loaded" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_training_texts_are_compared_without_case_and_white_space(tmp_path: Path) -> None:
+    path = store(tmp_path, ".csv", pd.DataFrame({"text": ["A  Film\n", "b"], "label": [0, 1]}))
+    training = training_texts(TrainingSpec(path=path), "text")
+    assert training is not None
+    assert training.normalized_digests() == {text_digest("a film"), text_digest("B")}
+    before = training.digest
+    Path(path).write_text("text,label\nother,0\n")
+    changed = training_texts(TrainingSpec(path=path), "text")
+    assert changed is not None and changed.digest != before
+    assert training_texts(None, "text") is None

@@ -1,0 +1,177 @@
+"""The command line on a tiny study with real weights: what it prints, writes, and says when something is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from backend import wiring
+from backend.__main__ import main
+from tests.tiny import remove, rewrite, tiny_model, tiny_study
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A studies folder with the study `tiny`, and a cache of its own."""
+    monkeypatch.setenv("LAYERSHIFT_STUDIES", str(tmp_path / "studies"))
+    monkeypatch.setenv("LAYERSHIFT_CACHE", str(tmp_path / "cache"))
+    wiring.open_lab.cache_clear()
+    tiny_study(tmp_path / "studies" / "tiny", epochs=(1, 2))
+    yield tmp_path
+    wiring.open_lab.cache_clear()
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that the user has to mend; its one line."""
+    assert main(arguments) == 2
+    message = capsys.readouterr().err.strip()
+    assert message and "\n" not in message and "Traceback" not in message
+    return message
+
+
+def test_studies_lists_what_can_and_cannot_be_opened(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = root / "studies" / "broken"
+    broken.mkdir()
+    (broken / "study.toml").write_text("title = 3")
+    assert main(["studies"]) == 0
+    printed = capsys.readouterr().out
+    assert "Tiny (2 checkpoints)" in printed and "cannot be read" in printed
+
+
+def test_check_shows_prompts_as_the_model_sees_them(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "tiny"]) == 0
+    printed = capsys.readouterr().out
+    assert "GPT2LMHeadModel, 2 blocks, width 16" in printed
+    assert printed.count("Sentiment:'") == 3
+
+
+def test_check_of_a_study_by_path_with_a_missing_checkpoint(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = root / "studies" / "tiny"
+    remove(folder / "checkpoints" / "epoch-2")
+    assert main(["check", str(folder / "study.toml")]) == 2
+    assert "python -m backend finetune" in capsys.readouterr().err
+
+
+def test_export_agrees_with_a_loop_over_plain_transformers(root: Path) -> None:
+    out = root / "out"
+    assert main(["export", "tiny", "--out", str(out), "--only", "accuracy,direction"]) == 0
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert [one["label"] for one in manifest["checkpoints"]] == ["base", "epoch 1", "epoch 2"]
+    lines = [json.loads(line) for line in (out / "sample.jsonl").read_text().splitlines()]
+    labels = np.array([line["label"] for line in lines])
+    assert np.bincount(labels).tolist() == [10, 10]
+    exported = {(row["checkpoint"], row["label"]): row for row in read(out / "accuracy.csv")}
+    norms = {(row["checkpoint"], int(row["layer"])): row for row in read(out / "direction.csv")}
+    for label, place in (("base", "base"), ("epoch 2", "checkpoints/epoch-2")):
+        model = AutoModelForCausalLM.from_pretrained(root / "studies" / "tiny" / place, dtype=torch.float32)
+        lens, residuals = plain(model, lines, manifest["label_tokens"])
+        recall = np.mean(lens[labels == 1] > 0)
+        gap = lens[labels == 1].mean() - lens[labels == 0].mean()
+        row = exported[label, "1"]
+        assert float(row["recall"]) == pytest.approx(recall)
+        assert float(row["gap"]) == pytest.approx(gap, rel=1e-3)
+        assert float(row["mean_lens"]) == pytest.approx(lens.mean(), rel=1e-3)
+        for layer in range(len(residuals)):
+            direction = residuals[layer][labels == 1].mean(0) - residuals[layer][labels == 0].mean(0)
+            assert float(norms[label, layer]["norm"]) == pytest.approx(np.linalg.norm(direction), rel=1e-3)
+
+
+def plain(model: Any, lines: list[dict[str, Any]], tokens: list[int]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Lens and residuals at the last token, one prompt at a time; the last layer by a hook before the final norm."""
+    kept: list[torch.Tensor] = []
+    model.transformer.ln_f.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0][0, -1]))
+    lens, layers = [], []
+    with torch.no_grad():
+        for line in lines:
+            output = model(torch.tensor([line["token_ids"]]), output_hidden_states=True)
+            lens.append(float(output.logits[0, -1, tokens[1]] - output.logits[0, -1, tokens[0]]))
+            layers.append([*(state[0, -1].numpy() for state in output.hidden_states[:-1]), kept[-1].numpy()])
+    return np.array(lens), [np.array([row[k] for row in layers]) for k in range(len(layers[0]))]
+
+
+def test_warm_leaves_everything_in_the_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["warm", "tiny", "--only", "accuracy"]) == 0
+
+    def never(*_: object) -> None:
+        raise RuntimeError("a model was run although everything is in the cache")
+
+    monkeypatch.setattr(type(wiring.open_lab().models), "readout", never)
+    assert main(["export", "tiny", "--out", str(root / "out"), "--only", "accuracy"]) == 0
+
+
+def test_retraining_into_the_same_path_changes_the_numbers(root: Path) -> None:
+    folder = root / "studies" / "tiny"
+    main(["export", "tiny", "--out", str(root / "a"), "--only", "accuracy"])
+    remove(folder / "checkpoints" / "epoch-1")
+    tiny_model(folder / "checkpoints" / "epoch-1", seed=77)
+    main(["export", "tiny", "--out", str(root / "b"), "--only", "accuracy"])
+    before, after = ({r["checkpoint"]: r["gap"] for r in read(root / name / "accuracy.csv")} for name in ("a", "b"))
+    assert before["base"] == after["base"] and before["epoch 1"] != after["epoch 1"]
+
+
+def test_new_writes_a_study_that_can_be_checked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = root / "studies" / "tiny"
+    code = main(
+        ["new", "mine", "--base", str(tiny / "base"), "--checkpoints", str(tiny / "checkpoints" / "epoch-*"),
+         "--data", str(tiny / "reviews.csv"), "--max-tokens", "48", "--sample", "20"]
+    )  # fmt: skip
+    assert code == 0, capsys.readouterr().err
+    text = (root / "studies" / "mine" / "study.toml").read_text()
+    assert 'label = "epoch-1"' in text and 'label_words = ["negative", "positive"]' in text
+    assert "exists already" in fails(capsys, "new", "mine", "--base", "b", "--checkpoints", "x", "--data", "d.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--data", "nowhere.csv"], "does not exist; correct the path"),
+        (["--checkpoints", "nowhere-*"], "No directory matches"),
+        (["--label", "stars"], 'has no column "stars"'),
+        (["--text", "body"], 'has no column "body"'),
+        (["--label-words", "a,b,c"], "give one word per value"),
+        (["--sample", "4000"], "fewer than the 2000 that sample = 4000 asks for"),
+        (["--template", "no place"], "has no {text}"),
+    ],
+)
+def test_new_refuses_in_one_sentence_and_writes_nothing(
+    root: Path, capsys: pytest.CaptureFixture[str], change: list[str], said: str
+) -> None:
+    tiny = root / "studies" / "tiny"
+    arguments = ["new", "mine", "--base", str(tiny / "base"), "--data", str(tiny / "reviews.csv")]
+    arguments += ["--checkpoints", str(tiny / "checkpoints" / "epoch-*"), *change]
+    assert said in fails(capsys, *arguments)
+    assert not (root / "studies" / "mine").exists()
+
+
+def test_bad_input_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = root / "studies" / "tiny"
+    assert "There is no study" in fails(capsys, "check", "nothing")
+    assert "choose from accuracy" in fails(capsys, "export", "tiny", "--out", str(root / "o"), "--only", "magic")
+    blocked = root / "file"
+    blocked.write_text("")
+    assert "choose another --out" in fails(capsys, "export", "tiny", "--out", str(blocked / "o"), "--only", "accuracy")
+    rewrite(tiny, '"negative", "positive"', '"negative", "xylophone"')
+    rewrite(tiny, "sample = 20", "sample = 400")
+    assert "lower dataset.sample" in fails(capsys, "check", "tiny")
+
+
+def test_an_interrupt_is_130(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("backend.__main__.pin", interrupted)
+    assert main(["warm", "tiny", "--only", "accuracy"]) == 130
+    assert "kept" in capsys.readouterr().err

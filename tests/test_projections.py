@@ -1,0 +1,81 @@
+"""Principal components against scikit-learn, trustworthiness against scikit-learn, signs and drift by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness
+
+from backend import projections
+
+seeds = st.integers(0, 2**32 - 1)
+CROSS = np.array([[3.0, 0.0, 1.0], [-3.0, 0.0, 1.0], [0.0, 2.0, 1.0], [0.0, -2.0, 1.0]])
+
+
+def test_components_by_hand():
+    mean, components = projections.pca(CROSS)
+    right_up = projections.orient(components, np.array([1.0, 1.0, 0.0]))
+    np.testing.assert_allclose(mean, [0, 0, 1])
+    np.testing.assert_allclose(right_up, [[1, 0, 0], [0, 1, 0]], atol=1e-12)
+    np.testing.assert_allclose(projections.project(CROSS, mean, right_up), CROSS[:, :2], atol=1e-12)
+    np.testing.assert_allclose(projections.explained(CROSS, right_up), [18 / 26, 8 / 26])
+
+
+def test_signs_belong_to_the_basis():
+    plus = np.array([[0.6, 0.8], [-0.8, 0.6]])
+    for components in (plus, -plus):
+        np.testing.assert_allclose(projections.orient(components, np.array([-1.0, 0.0])), [[-0.6, -0.8], [-0.8, 0.6]])
+        at_right_angles = projections.orient(components, np.array([0.6, 0.8]))  # the second: largest loading positive
+        np.testing.assert_allclose(at_right_angles, [[0.6, 0.8], [0.8, -0.6]])
+        np.testing.assert_allclose(projections.orient(components, np.zeros(2)), [[0.6, 0.8], [0.8, -0.6]])
+
+
+@given(seeds, st.sampled_from([(6, 20), (20, 6), (40, 3)]))
+def test_components_agree_with_scikit_learn(seed, shape):
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=shape) * np.arange(1, shape[1] + 1) + 100).astype(np.float32)
+    mean, components = projections.pca(x)
+    reference = PCA(2, svd_solver="full").fit(x.astype(np.float64))
+    np.testing.assert_allclose(np.abs(np.vecdot(components, reference.components_)), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(projections.explained(x, components), reference.explained_variance_ratio_, rtol=1e-5)
+    d = rng.normal(size=shape[1])
+    assert (projections.orient(components, d) @ d >= 0).all()
+    np.testing.assert_allclose(projections.project(x, mean, components).mean(axis=0), 0, atol=1e-4)
+
+
+def test_a_layer_without_text_has_no_components():
+    mean, components = projections.pca(np.full((5, 3), 2.0))
+    assert mean.tolist() == [2, 2, 2]
+    assert np.isnan(components).all()
+    assert np.isnan(projections.orient(components, np.zeros(3))).all()
+    assert np.isnan(projections.explained(np.full((5, 3), 2.0), components)).all()
+
+
+def test_a_line_has_one_component():
+    x = np.outer(np.arange(5.0), [3.0, 4.0, 0.0])
+    _, components = projections.pca(x)
+    np.testing.assert_allclose(np.abs(components[0]), [0.6, 0.8, 0.0], atol=1e-12)
+    assert np.isnan(components[1]).all()
+    np.testing.assert_allclose(projections.explained(x, components), [1.0, np.nan])
+
+
+def test_drift_by_hand():
+    square = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    assert projections.drift(square, square + 7) == 0
+    assert projections.drift(square, -square) == pytest.approx(2.0)
+    assert projections.drift(square, 1.5 * square) == pytest.approx(0.5)
+    assert np.isnan(projections.drift(np.ones((4, 2)), square))
+
+
+@given(seeds, st.integers(5, 40), st.integers(1, 15))
+def test_trustworthiness_agrees_with_scikit_learn(seed, n, neighbours):
+    rng = np.random.default_rng(seed)
+    x, xy = rng.normal(size=(n, 6)), rng.normal(size=(n, 2))
+    k = min(neighbours, (n - 1) // 2)
+    got = projections.trustworthiness(x, xy, neighbours)
+    assert got == pytest.approx(trustworthiness(x, xy, n_neighbors=k))
+    assert projections.trustworthiness(xy, xy, neighbours) == 1.0
+    assert np.isnan(projections.trustworthiness(x[:3], xy[:3]))

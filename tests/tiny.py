@@ -1,0 +1,83 @@
+"""A tiny study on disk, with real weights: what the command line and fine-tuning are tried on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from tests.fakes import fake_sample, fake_tokenizer
+
+STUDY = """
+title = "Tiny"
+family = "causal"
+[base]
+path = "base"
+[[checkpoints]]
+label = "epoch 1"
+path = "checkpoints/epoch-1"
+[[checkpoints]]
+label = "epoch 2"
+path = "checkpoints/epoch-2"
+[dataset]
+path = "reviews.csv"
+sample = 20
+[prompt]
+template = "Review: {text} Sentiment:"
+label_words = ["negative", "positive"]
+max_tokens = 48
+[training]
+path = "reviews.csv"
+recipe = "sound"
+epochs = 2
+batch_size = 4
+learning_rate = 1e-2
+held_out = 20
+"""
+
+
+def tiny_model(place: Path, seed: int = 0, blocks: int = 2) -> None:
+    """A random GPT-2 in half precision with the fakes' tokenizer, weights large enough that logits spread."""
+    torch.manual_seed(seed)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=fake_tokenizer(), eos_token="<unk>", pad_token="<unk>")
+    config = GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=64,
+        n_embd=16,
+        n_layer=blocks,
+        n_head=2,
+        bos_token_id=0,
+        eos_token_id=0,
+        initializer_range=0.3,
+    )
+    GPT2LMHeadModel(config).half().save_pretrained(place)
+    tokenizer.save_pretrained(place)
+
+
+def tiny_study(folder: Path, epochs: tuple[int, ...] = ()) -> Path:
+    """A study folder with a base, 120 labelled reviews, and random weights as the checkpoints of these epochs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tiny_model(folder / "base")
+    for epoch in epochs:
+        tiny_model(folder / "checkpoints" / f"epoch-{epoch}", seed=epoch)
+    sample = fake_sample(120)
+    pd.DataFrame({"text": sample.text, "label": sample.label}).to_csv(folder / "reviews.csv", index=False)
+    (folder / "study.toml").write_text(STUDY)
+    return folder
+
+
+def rewrite(folder: Path, old: str, new: str) -> None:
+    """Change study.toml in one place."""
+    file = folder / "study.toml"
+    text = file.read_text()
+    if old not in text:
+        raise ValueError(f"{old!r} does not occur in {file}")
+    file.write_text(text.replace(old, new, 1))
+
+
+def remove(place: Path) -> None:
+    """Take a checkpoint away."""
+    shutil.rmtree(place)

@@ -1,0 +1,96 @@
+"""Fine-tuning for real, on a tiny model: checkpoints, log, resume after a kill, and nothing lost on a second call."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from backend.errors import LayershiftError, StudyError
+from backend.study import load_study
+from backend.training.finetune import COLUMNS, finetune
+from tests.fakes import fake_tokenizer
+from tests.tiny import rewrite, tiny_study
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A study with a random base of two blocks and 120 labelled reviews."""
+    return tiny_study(tmp_path)
+
+
+def log(folder: Path) -> list[dict[str, str]]:
+    with (folder / "training.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("recipe", ["sound", "as-published"])
+def test_each_epoch_leaves_a_checkpoint_in_hugging_face_format(folder: Path, recipe: str) -> None:
+    rewrite(folder, '"sound"', f'"{recipe}"')
+    finetune(load_study(folder))
+    states = []
+    for epoch in (1, 2):
+        place = folder / "checkpoints" / f"epoch-{epoch}"
+        model = AutoModelForCausalLM.from_pretrained(place, dtype="auto")
+        assert model.dtype == torch.float16, "stored in the precision of the base"
+        sizes = [(folder / name / "model.safetensors").stat().st_size for name in ("base", f"checkpoints/{place.name}")]
+        assert sizes[0] == sizes[1], "tied matrices are stored once"
+        assert AutoTokenizer.from_pretrained(place).encode(" positive") == fake_tokenizer().encode(" positive").ids
+        states.append(model.state_dict()["transformer.h.0.mlp.c_fc.weight"])
+    assert not torch.equal(*states)
+    rows = log(folder)
+    assert tuple(rows[0]) == COLUMNS
+    steps = 100 // 4 if recipe == "sound" else 100 // 16 + 1
+    assert int(rows[-1]["step"]) == 2 * steps
+    losses = [float(row["loss"]) for row in rows if row["loss"]]
+    assert losses[-1] < losses[0]
+    tests = [row for row in rows if row["held_out_accuracy"]]
+    assert tests and all(
+        float(r["held_out_low"]) <= float(r["held_out_accuracy"]) <= float(r["held_out_high"]) for r in tests
+    )
+    assert not (folder / "finetune-training").exists(), "the resume state is deleted at the end"
+
+
+def test_a_second_call_loses_nothing(folder: Path) -> None:
+    (folder / "checkpoints" / "epoch-1").mkdir(parents=True)
+    with pytest.raises(LayershiftError, match="exists already; pass --overwrite"):
+        finetune(load_study(folder))
+
+
+def test_epochs_and_checkpoints_must_agree(folder: Path) -> None:
+    rewrite(folder, "epochs = 2", "epochs = 3")
+    with pytest.raises(StudyError, match="must list 3 checkpoints with a local path; it lists 2"):
+        finetune(load_study(folder))
+
+
+def test_a_killed_run_goes_on_where_it_was(folder: Path) -> None:
+    command = [sys.executable, "-m", "backend", "finetune", str(folder)]
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    state = folder / "finetune-training"
+    deadline = time.monotonic() + 120
+    while (
+        time.monotonic() < deadline
+        and process.poll() is None
+        and not list(state.glob("checkpoint-*/trainer_state.json"))
+    ):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    saved = max(int(place.name.split("-")[1]) for place in state.glob("checkpoint-*"))
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "checkpoints" / "epoch-2" / "model.safetensors").exists()
+    tested = [int(row["step"]) for row in log(folder) if row["held_out_accuracy"]]
+    assert tested == sorted(set(tested)), "no step is logged twice"
+    assert saved > 0 and tested[-1] == 50
