@@ -97,7 +97,10 @@ class Readout:
 class Models(Protocol):
     """Port to checkpoints. Implemented by `backend.checkpoints`, faked by `tests.fakes`."""
 
-    device: str
+    @property
+    def device(self) -> str:
+        """The device that models run on, in words; asking for it opens nothing."""
+        ...
 
     def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
         """Digest of weights, config and tokenizer; CheckpointError with one sentence if anything is amiss."""
@@ -189,11 +192,12 @@ class Lab:
         """Expected seconds of model time behind `query`: the readouts of its checkpoints that are not in the cache."""
         checkpoints, prompts = _parts(query)
         wanted = {ReadoutQuery(checkpoint, prompt) for checkpoint in checkpoints for prompt in prompts}
-        return sum(
+        costs = [
             self.models.seconds(one.checkpoint, int(one.prompts.lengths.sum()))
             for one in wanted
             if collect.peek(one, self) is None
-        )
+        ]
+        return float(sum(costs))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from backend.memo import Cache
 from backend.study import STUDY_FILE, Study, find_studies, load_study
 
 ROOT = Path(__file__).parents[1]
-DEFAULT_CACHE_BYTES = 4 << 30
 
 
 def cache_folder() -> Path:
@@ -27,11 +26,11 @@ def studies_folder() -> Path:
     return Path(os.environ.get("LAYERSHIFT_STUDIES") or ROOT / "studies").expanduser().resolve()
 
 
-def cache_bytes() -> int:
-    """LAYERSHIFT_CACHE_BYTES, or 4 GiB. Raises CacheError when it is not a whole number above 0."""
+def cache_bytes() -> int | None:
+    """LAYERSHIFT_CACHE_BYTES, or None for the cache's own limit. Raises CacheError when it is no number above 0."""
     text = os.environ.get("LAYERSHIFT_CACHE_BYTES", "")
     if not text:
-        return DEFAULT_CACHE_BYTES
+        return None
     if not text.isdigit() or int(text) == 0:
         raise CacheError(f'LAYERSHIFT_CACHE_BYTES is "{text}"; give a whole number of bytes.')
     return int(text)

@@ -29,15 +29,23 @@ def value(key: str, choice: Choice) -> str:
 
 
 def check(key: str, choice: Choice, why: str | None = None) -> str:
-    """`value`; an unknown one gets a sentence, with the reason `why` if there is one, and leaves the address."""
+    """`value`; an unknown one leaves the address, and a sentence stays, with the reason `why` if there is one.
+
+    The sentence outlives the reruns that landing results cause: it goes when the key is chosen anew.
+    """
+    notes: dict[str, str] = st.session_state.setdefault("_notes", {})
     said = st.query_params.get(key)
-    if said is None or said in choice.options:
-        return choice.default if said is None else said
-    del st.query_params[key]
-    options = [option for option in choice.options if option]
-    some = ", ".join(options[:6]) + (", …" if len(options) > 6 else "")
-    instead = f"showing {choice.default} instead" if choice.default else "it is left out"
-    st.warning(f"The address asks for {key} “{said}”: {why or f'there is {some}'}; {instead}.")
+    if said is not None and said in choice.options:
+        notes.pop(key, None)
+        return said
+    if said is not None:
+        del st.query_params[key]
+        options = [option for option in choice.options if option]
+        some = ", ".join(options[:6]) + (", …" if len(options) > 6 else "")
+        instead = f"showing {choice.default} instead" if choice.default else "it is left out"
+        notes[key] = f"The address asks for {key} “{said}”: {why or f'there is {some}'}; {instead}."
+    if key in notes:
+        st.warning(notes[key])
     return choice.default
 
 

@@ -35,7 +35,10 @@ STYLE = """<style>
 class Page(Protocol):
     """A module in pages/: its title and the keys of its own in the address."""
 
-    TITLE: str
+    @property
+    def TITLE(self) -> str:
+        """What the navigation calls the page."""
+        ...
 
     def choices(self, study: PinnedStudy) -> dict[str, Choice]:
         """The page's own keys."""

@@ -64,7 +64,9 @@ def _progress(jobs: Sequence[Job[Any]], what: str) -> None:
     fraction = sum(1.0 if job.done else job.fraction for job in jobs) / len(jobs)
     st.progress(fraction, text=f"{what}: {running.sentence}")
     seconds = sum(job.estimate or 0.0 for job in jobs)
-    cost = f"about {max(1, round(seconds))} s of model time in all" if seconds else "seconds; no model needs to be opened"
+    cost = (
+        f"about {max(1, round(seconds))} s of model time in all" if seconds else "seconds; no model needs to be opened"
+    )
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Cancel", key=f"cancel-{jobs[0].key}"):
             for job in jobs:

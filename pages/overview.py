@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from backend.analyses import accuracy
@@ -69,7 +71,7 @@ def _compared(view: _frame.View) -> None:
     )
     for one in view.study.checkpoints[1:]:
         st.page_link(
-            "pages/layers.py",
+            str(Path(__file__).with_name("layers.py")),
             label=f"Layers of {one.label} beside {view.reference.label}",
             icon=":material/layers:",
             query_params={"study": study.name, "epoch": one.label},

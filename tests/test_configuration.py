@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from streamlit import config
 
-from backend.study import find_studies
+from backend.study import find_studies, parse_study
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))
@@ -72,3 +73,9 @@ def test_shipped_studies_read():
     found = find_studies(ROOT / "studies")
     assert {"demo", "gpt2-imdb"} <= set(found)
     assert {name: str(study) for name, study in found.items() if isinstance(study, Exception)} == {}
+
+
+def test_the_study_in_the_readme_reads():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    assert parse_study(tomllib.loads(block), ROOT / "studies" / "mine").classes == 2

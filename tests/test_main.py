@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
 
 from backend import wiring
 from backend.__main__ import main
@@ -63,43 +58,6 @@ def test_check_of_a_study_by_path_with_a_missing_checkpoint(root: Path, capsys: 
     remove(folder / "checkpoints" / "epoch-2")
     assert main(["check", str(folder / "study.toml")]) == 2
     assert "python -m backend finetune" in capsys.readouterr().err
-
-
-def test_export_agrees_with_a_loop_over_plain_transformers(root: Path) -> None:
-    out = root / "out"
-    assert main(["export", "tiny", "--out", str(out), "--only", "accuracy,direction"]) == 0
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert [one["label"] for one in manifest["checkpoints"]] == ["base", "epoch 1", "epoch 2"]
-    lines = [json.loads(line) for line in (out / "sample.jsonl").read_text().splitlines()]
-    labels = np.array([line["label"] for line in lines])
-    assert np.bincount(labels).tolist() == [10, 10]
-    exported = {(row["checkpoint"], row["label"]): row for row in read(out / "accuracy.csv")}
-    norms = {(row["checkpoint"], int(row["layer"])): row for row in read(out / "direction.csv")}
-    for label, place in (("base", "base"), ("epoch 2", "checkpoints/epoch-2")):
-        model = AutoModelForCausalLM.from_pretrained(root / "studies" / "tiny" / place, dtype=torch.float32)
-        lens, residuals = plain(model, lines, manifest["label_tokens"])
-        recall = np.mean(lens[labels == 1] > 0)
-        gap = lens[labels == 1].mean() - lens[labels == 0].mean()
-        row = exported[label, "1"]
-        assert float(row["recall"]) == pytest.approx(recall)
-        assert float(row["gap"]) == pytest.approx(gap, rel=1e-3)
-        assert float(row["mean_lens"]) == pytest.approx(lens.mean(), rel=1e-3)
-        for layer in range(len(residuals)):
-            direction = residuals[layer][labels == 1].mean(0) - residuals[layer][labels == 0].mean(0)
-            assert float(norms[label, layer]["norm"]) == pytest.approx(np.linalg.norm(direction), rel=1e-3)
-
-
-def plain(model: Any, lines: list[dict[str, Any]], tokens: list[int]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Lens and residuals at the last token, one prompt at a time; the last layer by a hook before the final norm."""
-    kept: list[torch.Tensor] = []
-    model.transformer.ln_f.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0][0, -1]))
-    lens, layers = [], []
-    with torch.no_grad():
-        for line in lines:
-            output = model(torch.tensor([line["token_ids"]]), output_hidden_states=True)
-            lens.append(float(output.logits[0, -1, tokens[1]] - output.logits[0, -1, tokens[0]]))
-            layers.append([*(state[0, -1].numpy() for state in output.hidden_states[:-1]), kept[-1].numpy()])
-    return np.array(lens), [np.array([row[k] for row in layers]) for k in range(len(layers[0]))]
 
 
 def test_warm_leaves_everything_in_the_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tests.fakes import fake_sample, fake_tokenizer
 
@@ -39,30 +39,26 @@ held_out = 20
 """
 
 
-def tiny_model(place: Path, seed: int = 0, blocks: int = 2) -> None:
-    """A random GPT-2 in half precision with the fakes' tokenizer, weights large enough that logits spread."""
+def tiny_model(place: Path, seed: int = 0, family: str = "gpt2") -> None:
+    """A random GPT-2 or Llama in half precision with the fakes' tokenizer, weights so large that logits spread."""
     torch.manual_seed(seed)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=fake_tokenizer(), eos_token="<unk>", pad_token="<unk>")
-    config = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_positions=64,
-        n_embd=16,
-        n_layer=blocks,
-        n_head=2,
-        bos_token_id=0,
-        eos_token_id=0,
-        initializer_range=0.3,
-    )
-    GPT2LMHeadModel(config).half().save_pretrained(place)
+    ends = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.8}
+    if family == "gpt2":
+        model = GPT2LMHeadModel(GPT2Config(n_positions=64, n_embd=16, n_layer=2, n_head=2, **ends))
+    else:
+        sizes = {"hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 3, "max_position_embeddings": 64}
+        model = LlamaForCausalLM(LlamaConfig(num_attention_heads=4, num_key_value_heads=2, **sizes, **ends))
+    model.half().save_pretrained(place)
     tokenizer.save_pretrained(place)
 
 
-def tiny_study(folder: Path, epochs: tuple[int, ...] = ()) -> Path:
+def tiny_study(folder: Path, epochs: tuple[int, ...] = (), family: str = "gpt2") -> Path:
     """A study folder with a base, 120 labelled reviews, and random weights as the checkpoints of these epochs."""
     folder.mkdir(parents=True, exist_ok=True)
-    tiny_model(folder / "base")
+    tiny_model(folder / "base", family=family)
     for epoch in epochs:
-        tiny_model(folder / "checkpoints" / f"epoch-{epoch}", seed=epoch)
+        tiny_model(folder / "checkpoints" / f"epoch-{epoch}", seed=epoch, family=family)
     sample = fake_sample(120)
     pd.DataFrame({"text": sample.text, "label": sample.label}).to_csv(folder / "reviews.csv", index=False)
     (folder / "study.toml").write_text(STUDY)

@@ -7,6 +7,7 @@ its learning rate), because a full fit forgets where it began, and its map could
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -134,6 +135,8 @@ def _tsne(residuals: Layer, start: Positions, first: bool, perplexity: float, se
 
 def _umap(residuals: Layer, start: Positions, first: bool, neighbours: int, seed: int) -> Positions:
     """umap-learn on one thread. McInnes, Healy and Melville 2018."""
+    # umap-learn tells of a part that wants tensorflow; a standing filter, because jobs are threads and share filters
+    warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
     from umap import UMAP
 
     space = UMAP(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,18 +107,22 @@ def _merge(model: PreTrainedModel, adapter: Located) -> PreTrainedModel:
 
     config = PeftConfig.from_pretrained(str(adapter.folder))
     config.inference_mode = True
-    wrapped = PeftModel(model, config)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "`is_gradient_checkpointing`", FutureWarning
+        )  # peft 0.21 asks by the old name
+        wrapped = PeftModel(model, config)
+    if not hasattr(wrapped.base_model, "merge_and_unload"):
+        raise CheckpointError(
+            f"{adapter.folder} is an adapter of type {config.peft_type}, which cannot be merged onto its base; use "
+            f"LoRA or another adapter of weights."
+        )
     report = wrapped.load_adapter(str(adapter.folder), "default", torch_device="cpu", autocast_adapter_dtype=False)
     missing, foreign = sorted(report.missing_keys), sorted(report.unexpected_keys)
     if missing or foreign:
         raise CheckpointError(
             f"{adapter.folder} does not fit the base: it {'lacks' if missing else 'holds unknown'} weights "
             f"({_list(missing or foreign)}); name an adapter trained on this base."
-        )
-    if not hasattr(wrapped.base_model, "merge_and_unload"):
-        raise CheckpointError(
-            f"{adapter.folder} is an adapter of type {config.peft_type}, which cannot be merged onto its base; use "
-            f"LoRA or another adapter of weights."
         )
     merge: Callable[..., PreTrainedModel] = wrapped.base_model.merge_and_unload  # pyright: ignore[reportAssignmentType]
     return merge(safe_merge=True)

@@ -34,7 +34,7 @@ def draw(
                 "x": result.xy[members, 0],
                 "y": result.xy[members, 1],
                 "customdata": members.astype(np.int32),
-                "text": [_theme.shorten(texts[i]) for i in members],
+                "text": [_theme.shorten(texts[i]) for i in members.tolist()],
                 "hovertemplate": "%{text}<extra>" + word + "</extra>",
                 "marker": {
                     "color": _theme.class_colour(c, len(words)),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend import intervals
@@ -34,8 +34,8 @@ def made(seed: int = 0, reviews: int = 40, layers: int = 4, width: int = 6, clas
 
 def measured(residuals, labels, reference=None, classes: int = 2, seed: int = 0) -> direction.Result:
     reference = residuals if reference is None else reference
-    chances = tuple(intervals.chance(x, labels, classes, 100, seed) for x in (residuals, reference))
-    return direction.direction(residuals, reference, labels, classes, chances, draws=50, splits=20, seed=seed)
+    own, other = (intervals.chance(x, labels, classes, 100, seed) for x in (residuals, reference))
+    return direction.direction(residuals, reference, labels, classes, (own, other), draws=50, splits=20, seed=seed)
 
 
 def test_agrees_with_a_plain_loop() -> None:
@@ -76,6 +76,7 @@ def test_a_constant_layer_is_zero_or_undefined() -> None:
     assert result.leaves_chance[0] > 0
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.floats(0.01, 100))
 def test_scale_cancels_where_it_should(seed: int, scale: float) -> None:
     residuals, labels = made(seed)
@@ -88,6 +89,7 @@ def test_scale_cancels_where_it_should(seed: int, scale: float) -> None:
     assert one.leaves_chance == other.leaves_chance
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**31))
 def test_swapping_two_classes_turns_the_direction_round(seed: int) -> None:
     residuals, labels = made(seed)
@@ -98,6 +100,7 @@ def test_swapping_two_classes_turns_the_direction_round(seed: int) -> None:
     np.testing.assert_allclose(swapped.cosine_to_base, one.cosine_to_base)
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**31), st.floats(0, 0.6))
 def test_every_scale_makes_the_same_decision(seed: int, signal: float) -> None:
     result = measured(*made(seed, signal=signal))

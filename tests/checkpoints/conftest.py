@@ -99,6 +99,12 @@ def make_prompts(lengths: list[int], seed: int = 0, vocabulary: int | None = Non
 Pin = Callable[..., PinnedCheckpoint]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tiny models gain nothing from threads, and on a busy machine threads wait for each other."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(params=ARCHITECTURES, scope="session")
 def family(request: pytest.FixtureRequest) -> str:
     return request.param

@@ -17,6 +17,7 @@ from tests.checkpoints.conftest import ARCHITECTURES, LAYERS, random_model
 
 def test_the_paths_are_those_of_transformer_lens(family: str, folder: Path):
     theirs = TransformerBridge.boot_transformers(str(folder), device="cpu").adapter.component_mapping
+    assert theirs is not None
     ours = asdict(FAMILIES[ARCHITECTURES[family][1].__name__])
     for name in ("embed", "pos_embed", "blocks", "ln_final", "unembed"):
         assert ours[name] == (theirs[name].name if name in theirs else None)

@@ -147,16 +147,16 @@ def test_a_prompt_that_does_not_fit_alone_is_an_error(models: LocalModels, pin: 
 def test_values_that_are_not_finite_are_an_error(models: LocalModels, pin: Pin, tmp_path: Path):
     model = random_model("llama")
     with torch.no_grad():
-        model.get_input_embeddings().weight[3] = float("nan")
+        model.get_input_embeddings().weight[3] = float("nan")  # pyright: ignore[reportIndexIssue]
     prompts = make_prompts([4, 4])
     broken = Prompts(**{**vars(prompts), "token_ids": ((1, 2, 3), (4, 5, 6))})
     with pytest.raises(CheckpointError, match="not finite in float32; its weights are damaged"):
         readout(models, pin, save(model, tmp_path / "nan"), broken)
 
 
-@pytest.mark.skipif("LAYERSHIFT_TEST_CHECKPOINT" not in os.environ, reason="names no pretrained checkpoint")
+@pytest.mark.skipif("PRETRAINED_CHECKPOINT" not in os.environ, reason="names no pretrained checkpoint")
 def test_a_pretrained_checkpoint(models: LocalModels, pin: Pin):
-    folder = Path(os.environ["LAYERSHIFT_TEST_CHECKPOINT"])
+    folder = Path(os.environ["PRETRAINED_CHECKPOINT"])
     prompts = make_prompts([int(n) for n in np.random.default_rng(2).integers(5, 200, 20)], vocabulary=20_000)
     hidden, normed, logits = one_at_a_time(folder, prompts)
     found = readout(models, pin, folder, prompts)

@@ -1,5 +1,7 @@
 """The sample card in sentences and pictures."""
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false, reportOptionalIterable=false
+# (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,5 +1,7 @@
 """Heat map, curves and one review along the direction."""
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false, reportOptionalIterable=false
+# (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
 from dataclasses import replace

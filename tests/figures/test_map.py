@@ -1,5 +1,7 @@
 """The map of one layer, and its drift in words."""
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false, reportOptionalIterable=false
+# (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
 import numpy as np

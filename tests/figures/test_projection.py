@@ -1,5 +1,7 @@
 """Small multiples: one panel per layer, equal axes inside each, the arrow between the class means."""
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false, reportOptionalIterable=false
+# (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
 import numpy as np

@@ -1,0 +1,175 @@
+"""Resamples of the reviews, and what they say about the length of a difference of class means."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import ndtri, stdtrit
+
+from backend import metrics
+from backend.metrics import Labels, Residuals
+
+LEVEL = 0.95
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+HALVINGS = 30
+"""Steps of the bisection: a billionth of the first bracket."""
+
+Rotated = Float[np.ndarray, "reviews rotated"]
+Counts = Float[np.ndarray, "draws reviews"]
+
+
+def bootstrap_counts(labels: Labels, draws: int, seed: int) -> Int[np.ndarray, "draws reviews"]:
+    """How often each review is in each stratified resample: every class keeps its size."""
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((draws, len(labels)), dtype=np.int64)
+    for c in np.unique(labels):
+        members = np.flatnonzero(labels == c)
+        counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=draws)
+    return counts
+
+
+def permuted_labels(labels: Labels, permutations: int, seed: int) -> Int[np.ndarray, "permutations reviews"]:
+    """The labels in random order, many times."""
+    return np.random.default_rng(seed).permuted(np.tile(labels, (permutations, 1)), axis=1)
+
+
+def varying(residuals: Residuals) -> Iterator[tuple[int, Rotated]]:
+    """Each layer that is not constant, centred and rotated into at most as many dimensions as there are reviews.
+
+    Rotation keeps every distance and inner product between reviews, all that norms and spreads depend on, so that
+    resampling costs reviews x reviews and not reviews x width.
+    """
+    for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
+        x = residuals[:, layer] - residuals[:, layer].mean(axis=0, dtype=np.float64)
+        yield int(layer), x if x.shape[1] <= len(x) else np.transpose(np.linalg.qr(x.T, mode="r"))
+
+
+def split_cosines_without(
+    base: Residuals, checkpoint: Residuals, labels: Labels, classes: int, splits: int, seed: int
+) -> Float[np.ndarray, "reviews directions layers"]:
+    """`metrics.split_cosine` without each of the reviews, the splits unchanged; NaN where it cannot be had.
+
+    Leaving a review out of its half moves one class mean of that half, so all values come from the inner products of
+    the reviews with the directions of the halves that they are not in.
+    """
+    in_a = metrics.half_splits(labels, classes, splits, seed)
+    a, b = (metrics.half_weights(half, labels, classes) for half in (in_a, ~in_a))
+    same = np.equal.outer(labels, labels).astype(np.float64)
+    peers = np.where(in_a, in_a @ same, ~in_a @ same)  # how many of its class are in the review's half, itself included
+    without = np.full((len(labels), len(a), base.shape[1]), np.nan)
+    if peers.min() < 2:
+        return without
+    for layer in np.flatnonzero(~(metrics.constant_layers(base) | metrics.constant_layers(checkpoint))):
+        models = [x[:, layer] - x[:, layer].mean(axis=0, dtype=np.float64) for x in (base, checkpoint)]
+        for direction in range(len(a)):
+            weight = (a + b)[direction] * peers / (peers - 1)
+            left_out = {}
+            for x, y in itertools.product((0, 1), repeat=2):
+                in_half = [
+                    (half[direction] @ models[x], other[direction] @ models[y]) for half, other in ((a, b), (b, a))
+                ]
+                products = np.where(in_a, in_half[0][1] @ models[x].T, in_half[1][1] @ models[x].T)
+                mean = np.where(in_a, (in_a * products) @ same, (~in_a * products) @ same) / peers
+                left_out[x, y] = np.mean([np.vecdot(*half).mean() for half in in_half])
+                left_out[x, y] = left_out[x, y] + (weight * (mean - products)).mean(axis=0) / (2 if x == y else 1)
+            both = left_out[0, 0] * left_out[1, 1]
+            both = np.where((left_out[0, 0] > 0) & (left_out[1, 1] > 0), both, 0.0)
+            cross = (left_out[0, 1] + left_out[1, 0]) / 2
+            without[:, direction, layer] = metrics.ratio(cross, np.sqrt(both))
+    return without
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """Bootstrap of one layer: its classes, and the errors of their means and spreads in every resample.
+
+    `errors[c]` is the resample's class mean minus the sample's and `spread[c]` its tr S. Deviations from the class
+    mean are lengthened by sqrt(n / (n - 1)), so that resamples vary as much as samples do, not a little less.
+    """
+
+    sizes: Int[np.ndarray, " classes"]
+    means: Float[np.ndarray, "classes rotated"]
+    deviations: tuple[Float[np.ndarray, "_ rotated"], ...]
+    errors: Float[np.ndarray, "classes draws rotated"]
+    spread: Float[np.ndarray, "classes draws"]
+
+    @classmethod
+    def of(cls, x: Rotated, labels: Labels, classes: int, counts: Counts) -> Resampled:
+        """Resample `x`; every class needs two reviews."""
+        sizes = metrics.class_sizes(labels, classes)
+        means, deviations, errors, spread = [], [], [], []
+        for c, n in enumerate(sizes):
+            means.append(x[labels == c].mean(axis=0))
+            deviations.append((x[labels == c] - means[c]) * np.sqrt(n / (n - 1)))
+            share = counts[:, labels == c] / n
+            errors.append(share @ deviations[c])
+            around = share @ metrics.squared_norm(deviations[c]) - metrics.squared_norm(errors[c])
+            spread.append(np.maximum(0.0, around) * n / (n - 1))
+        return cls(sizes, np.stack(means), tuple(deviations), np.stack(errors), np.stack(spread))
+
+    @property
+    def within(self) -> Float[np.ndarray, " draws"]:
+        """Trace of each resample's pooled within-class covariance, over that of the sample; NaN if that is zero."""
+        sample = sum(
+            metrics.squared_norm(d).sum() * (n - 1) / n for d, n in zip(self.deviations, self.sizes, strict=True)
+        )
+        return metrics.ratio((self.sizes - 1) @ self.spread, np.asarray(sample))
+
+    def lengths(
+        self, contrast: Float[np.ndarray, " classes"], t: float, scales: Float[np.ndarray, "scales draws"]
+    ) -> Float[np.ndarray, "scales 2"]:
+        """Find the shortest and longest population norm that go with the observed T: a test-inversion bootstrap.
+
+        A population whose direction is d_theta, of norm theta, would give T* = theta^2 + 2 <d_theta, e> + <e, e> -
+        noise, e the error of the direction in a resample; theta is in the interval while T, times `scales` for
+        a ratio of T to something that varies too, lies between the 2.5 % and 97.5 % points of T*. d_theta is the
+        sample's direction moved the way that its errors make most likely, along covariance x direction (least
+        favourable family): where errors lie mostly along the direction, T comes out low together with its apparent
+        variance, which makes a plain bootstrap interval miss above. Carpenter 1999, J. R. Statist. Soc. B 61; Efron
+        1987, JASA 82.
+        """
+        d = contrast @ self.means
+        norm = np.sqrt(d @ d)
+        u = d / norm if norm > 0 else d
+        v = sum((w / n) ** 2 * (u @ x.T) @ x for w, n, x in zip(contrast, self.sizes, self.deviations, strict=True))
+        v = v / (u @ v) if u @ v > 0 else u
+        widen = stdtrit(self.sizes.sum() - len(self.sizes), TAILS[1]) / ndtri(TAILS[1])
+        e = np.tensordot(contrast, self.errors, axes=1)
+        along, aside, stretch = widen * (e @ u), widen * (e @ v), v @ v
+        squares = metrics.squared_norm(e) - np.square(contrast) / self.sizes @ self.spread
+        squares *= widen * self._excess(contrast)
+        start = max(np.sqrt(max(0.0, t)), norm / 10)
+        reach = widen * np.sqrt(metrics.squared_norm(e).max())
+        low = np.zeros((len(scales), 2))
+        high = np.full(low.shape, 2 * reach + np.sqrt(max(0.0, (t * scales - squares).max())))
+        for _ in range(HALVINGS):
+            theta = (low + high) / 2
+            move = theta / start - 1 if start > 0 else theta
+            length = np.sqrt(np.maximum(1 + 2 * move + move**2 * stretch, 1e-12))
+            linear = (along + move[..., None] * aside) / length[..., None]
+            drawn = np.square(theta)[..., None] + 2 * theta[..., None] * linear + squares
+            longer = (drawn <= (t * scales)[:, None]).mean(axis=-1) > TAILS[::-1]
+            low, high = np.where(longer, theta, low), np.where(longer, high, theta)
+        return low
+
+    def _excess(self, contrast: Float[np.ndarray, " classes"]) -> float:
+        """How much less than in resamples <e, e> varies in samples: sqrt of tr A^2 over its plug-in, 0..1.
+
+        A is the covariance of the direction; that of few reviews in many dimensions has too large a tr A^2. Unbiased
+        for normal residuals: Bai and Saranadasa 1996, Statistica Sinica 6.
+        """
+        plug_in = unbiased = 0.0
+        parts = list(zip(contrast, self.sizes, self.deviations, strict=True))
+        for i, (w, n, x) in enumerate(parts):
+            for other_w, other_n, y in parts[i:]:
+                product = np.square(x @ y.T).sum() * (w * other_w / (n * other_n)) ** 2
+                plug_in += product if x is y else 2 * product
+                if x is y:
+                    squared_trace = np.square(metrics.squared_norm(x).sum() / n * w**2 / n)
+                    product = (n - 1) ** 2 / ((n - 2) * (n + 1)) * (product - squared_trace / (n - 1)) if n > 2 else 0.0
+                unbiased += product if x is y else 2 * product
+        return float(np.sqrt(np.clip(unbiased / plug_in, 0.0, 1.0))) if plug_in > 0 else 0.0

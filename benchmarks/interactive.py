@@ -1,0 +1,218 @@
+"""How fast the dashboard feels in a real browser, as ratios to plain Streamlit pages within one run, warm cache.
+
+Slider: from the key press until the epoch's picture is painted, against the same panels as one SVG subplot per layer.
+Open: from the request until the first pictures are painted, against an empty page with one plot of three points.
+Rounds alternate between the two sides, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from shutil import which
+
+import numpy as np
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
+MOST_SLIDER, MOST_OPEN, MOST_MEGABYTES = 0.5, 1.6, 500
+
+PAINTED = """([selector, title]) => new Promise(done => {
+    const look = () => {
+        const plot = document.querySelector(selector);
+        const words = plot && plot.querySelector('.gtitle');
+        const drawn = words && words.textContent.includes(title) && plot.querySelector('.scatterlayer .point, .point');
+        if (!drawn) return requestAnimationFrame(look);
+        requestAnimationFrame(() => requestAnimationFrame(() => done()));
+    };
+    look();
+})"""
+"""Resolves two animation frames after the plot has that title and its points: then the browser has painted them."""
+
+EMPTY = """
+import plotly.graph_objects as go
+import streamlit as st
+
+st.set_page_config(layout="wide")
+points = go.Scatter(x=[1, 2, 3], y=[1, 3, 2], mode="markers")
+st.plotly_chart(go.Figure(points, layout={"title": "three points"}), key="empty")
+"""
+
+OBVIOUS = """
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+from plotly.subplots import make_subplots
+
+st.set_page_config(layout="wide")
+data = np.load({path!r}, allow_pickle=False)
+names, labels, texts, words = data["names"].tolist(), data["labels"], data["texts"], data["words"].tolist()
+epoch = st.sidebar.select_slider("Epoch", names, value=names[-1], key="epoch")
+layers = data["xy"].shape[1]
+figure = make_subplots(layers, 2, subplot_titles=[f"layer {{l}}" for l in range(layers) for _ in range(2)])
+for column, k in enumerate((0, names.index(epoch)), start=1):
+    for layer in range(layers):
+        for c, (colour, symbol) in enumerate((("#dd7a1b", "diamond"), ("#2f7fd3", "circle"))):
+            mine = labels == c
+            xy = data["xy"][k, layer, mine]
+            marker = dict(color=colour, symbol=symbol, size=4.5, opacity=0.75)
+            trace = go.Scatter(x=xy[:, 0], y=xy[:, 1], mode="markers", text=texts[mine], marker=marker, name=words[c])
+            figure.add_trace(trace, row=layer + 1, col=column)
+        figure.update_yaxes(scaleanchor=figure.data[-1].xaxis, row=layer + 1, col=column)
+figure.update_layout(height=190 * layers, title=f"base and {{epoch}}", showlegend=False)
+st.plotly_chart(figure, key="obvious")
+"""
+
+
+@contextmanager
+def serving(script: Path, **environment: str) -> Iterator[tuple[str, int]]:
+    """A Streamlit server for the script; gives its address and process id."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)]
+    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(400):
+            try:
+                with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5):
+                    break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.25)
+        yield address, server.pid
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def warm(cache: Path) -> tuple[Path, list[str]]:
+    """Fill the cache with what the Layers page shows, and keep the same points for the obvious way."""
+    os.environ["LAYERSHIFT_CACHE"] = str(cache)
+    from backend import wiring
+    from backend.analyses import accuracy, direction, projection
+    from backend.figures import _theme
+    from backend.pinning import pin
+
+    lab = wiring.open_lab()
+    study = pin(wiring.find_study("demo"), lab)
+    found = []
+    for one in study.checkpoints:
+        found.append(projection.recipe(projection.Query("own", one, study.base, (), study.prompts), lab))
+        accuracy.recipe(accuracy.Query(one, study.prompts), lab)
+        direction.recipe(direction.Query(one, study.base, study.prompts), lab)
+    names = [one.label for one in study.checkpoints]
+    place = cache / "points.npz"
+    np.savez(
+        place,
+        xy=np.stack([one.xy for one in found]),
+        labels=study.prompts.labels,
+        texts=np.array([_theme.shorten(text) for text in study.sample.text]),
+        words=np.array(study.study.prompt.label_words),
+        names=np.array(names),
+    )
+    return place, names
+
+
+def opened(browser: Browser, address: str, wanted: Sequence[tuple[str, str]]) -> tuple[float, Page]:
+    """Seconds until the plots (selector, title) are painted in a fresh browser context, and the page."""
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(240_000)
+    start = time.perf_counter()
+    page.goto(address)
+    for selector, title in wanted:
+        page.evaluate(PAINTED, [selector, title])
+    return time.perf_counter() - start, page
+
+
+def slid(page: Page, selector: str, key: str, title: str) -> float:
+    """Seconds from a key press on the slider until the plot with that title is painted."""
+    page.locator(".st-key-epoch input[type=range]").focus()
+    page.wait_for_timeout(1500)
+    start = time.perf_counter()
+    page.keyboard.press(key)
+    page.evaluate(PAINTED, [selector, title])
+    return time.perf_counter() - start
+
+
+def footprint(pid: int) -> tuple[float, bool]:
+    """Resident megabytes of the server, and whether torch is in it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+    return int(resident.split()[1]) / 1024, "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+
+
+def measure(rounds: int, chromium: str) -> list[tuple[str, float, float, float]]:
+    """Rows of (what, ours, theirs, most): medians in seconds; the last row is memory in MB."""
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        folder = Path(scratch)
+        points, names = warm(folder)
+        (folder / "obvious.py").write_text(OBVIOUS.format(path=str(points)))
+        (folder / "empty.py").write_text(EMPTY)
+        ours, pid = stack.enter_context(serving(ROOT / "app.py", LAYERSHIFT_CACHE=str(folder)))
+        obvious, _ = stack.enter_context(serving(folder / "obvious.py"))
+        empty, _ = stack.enter_context(serving(folder / "empty.py"))
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        stack.callback(browser.close)
+        left, right = ".st-key-pca-0 .js-plotly-plot", ".st-key-pca-1 .js-plotly-plot"
+        pictures = [(left, "base"), (right, names[-1])]
+        opens: list[tuple[float, float]] = []
+        for round_ in range(rounds + 1):
+            mine, page = opened(browser, f"{ours}/layers?study=demo", pictures)
+            page.context.close()
+            base, page = opened(browser, empty, [(".js-plotly-plot", "three points")])
+            page.context.close()
+            if round_:  # the first visit of each server imports its modules
+                opens.append((mine, base))
+        _, here = opened(browser, f"{ours}/layers?study=demo", pictures)
+        _, there = opened(browser, obvious, [(".js-plotly-plot", names[-1])])
+        slides: list[tuple[float, float]] = []
+        at, step = len(names) - 1, -1
+        for _ in range(2 * rounds):
+            step = -step if not 0 < at + step < len(names) else step
+            at += step
+            key = "ArrowLeft" if step < 0 else "ArrowRight"
+            slides.append((slid(here, right, key, names[at]), slid(there, ".js-plotly-plot", key, names[at])))
+        megabytes, torch = footprint(pid)
+    if torch:
+        print("torch was imported although the cache is warm", file=sys.stderr)
+    rows = []
+    for what, pairs, most in (("slider to picture", slides, MOST_SLIDER), ("open to first picture", opens, MOST_OPEN)):
+        mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+        rows.append((what, mine, theirs, most))
+    return [*rows, ("server memory (MB)", float("inf") if torch else megabytes, 1.0, MOST_MEGABYTES)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; 1 if a limit is missed, 2 if there is no Chromium."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=4)
+    options = parser.parse_args(arguments)
+    chromium = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        print("Chromium is not installed, so nothing was measured.", file=sys.stderr)
+        return 2
+    missed = False
+    print(f"{'':24} {'ours':>8} {'plain':>8} {'ratio':>7} {'most':>7}")
+    for what, mine, theirs, most in measure(options.rounds, chromium):
+        ratio = mine / theirs
+        missed |= ratio > most
+        print(f"{what:24} {mine:8.2f} {theirs:8.2f} {ratio:7.2f} {most:7.2f}")
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

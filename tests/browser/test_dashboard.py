@@ -1,0 +1,139 @@
+"""What a newcomer does: open the demo, move the slider, change the basis, read a review, send a link, go back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PATIENCE, Visitor, serving
+
+Visit = Callable[[], Visitor]
+pytestmark = pytest.mark.timeout(900)
+
+
+def said(page: Page, key: str) -> str | None:
+    """What the address says about a key."""
+    return parse_qs(urlsplit(page.url).query).get(key, [None])[0]
+
+
+def slide(page: Page, arrow: str) -> None:
+    """One step of the epoch slider."""
+    page.locator(".st-key-epoch input[type=range]").focus()
+    page.keyboard.press(arrow)
+
+
+def click_a_point(page: Page, key: str) -> None:
+    """Click a point of a plot where plotly itself says that it lies."""
+    page.locator(f".st-key-{key} .js-plotly-plot").scroll_into_view_if_needed()
+    place = page.evaluate(
+        """key => {
+            const plot = document.querySelector(`.st-key-${key} .js-plotly-plot`);
+            const points = [...plot.querySelectorAll('.scatterlayer .trace:first-child .point')];
+            const box = points[Math.floor(points.length / 2)].getBoundingClientRect();
+            return [box.x + box.width / 2, box.y + box.height / 2];
+        }""",
+        key,
+    )
+    page.mouse.move(*place)
+    page.wait_for_timeout(300)
+    page.mouse.click(*place)
+
+
+def test_the_demo_from_the_first_page_to_a_review_and_back(visit: Visit, address: str):
+    visitor = visit()
+    page = visitor.goto(address)
+    page.get_by_role("link", name="Layers", exact=True).click()
+    visitor.picture("pca-0", "base")
+    last = page.locator(".st-key-epoch input[type=range]").get_attribute("aria-valuetext")
+    assert last is not None
+    visitor.picture("pca-1", last)
+    visitor.settled()
+
+    slide(page, "ArrowLeft")
+    before = str(int(last[-1]) - 1)
+    visitor.picture("pca-1", f"epoch {before}")
+    assert said(page, "epoch") == f"epoch {before}"
+
+    page.locator(".st-key-basis").get_by_text("shared by all").click()
+    page.wait_for_url("**basis=shared**")
+    visitor.settled()
+    visitor.picture("pca-1", f"epoch {before}")
+
+    click_a_point(page, "pca-1")
+    page.wait_for_url("**review=**")
+    expect(page.get_by_text("Review ").first).to_be_visible(timeout=PATIENCE)
+    page.wait_for_selector(".st-key-review-curve .js-plotly-plot .main-svg")
+    visitor.settled()
+
+    link, review = page.url, said(page, "review")
+    page.go_back()
+    page.wait_for_function("() => !location.search.includes('review=')")
+    page.wait_for_selector(".st-key-review-curve", state="detached")
+    page.go_back()
+    page.wait_for_function("() => !location.search.includes('basis=shared')")
+    expect(page.locator(".st-key-basis [aria-checked=true]")).to_have_text("its own", timeout=PATIENCE)
+    page.go_back()
+    visitor.picture("pca-1", last)
+    expect(page.locator(".st-key-epoch input[type=range]")).to_have_attribute("aria-valuetext", last)
+
+    other = visit()
+    second = other.goto(link)
+    other.picture("pca-1", f"epoch {before}")
+    expect(second.locator(".st-key-basis [aria-checked=true]")).to_have_text("shared by all")
+    expect(second.get_by_text(f"Review {review}")).to_be_visible(timeout=PATIENCE)
+    other.settled()
+
+
+def test_a_permalink_is_the_first_request_of_a_fresh_server(visit: Visit, studies: Path, tmp_path: Path):
+    with serving(studies, tmp_path / "cache") as fresh:
+        visitor = visit()
+        page = visitor.page
+        page.goto(f"{fresh}/layers?epoch=epoch+1&basis=base")
+        page.wait_for_selector("[data-testid=stProgress], .js-plotly-plot .main-svg")
+        visitor.settled()
+        visitor.picture("pca-0", "base")
+        visitor.picture("pca-1", "epoch 1")
+        links = [one.strip() for one in page.locator("[data-testid=stSidebar] a").all_inner_texts()]
+        assert links == ["Overview", "Layers"]
+        assert said(page, "basis") == "base"
+
+
+def test_the_frame_is_no_page_even_when_it_is_the_first_request(visit: Visit, studies: Path, tmp_path: Path):
+    with serving(studies, tmp_path / "cache") as fresh:
+        visitor = visit()
+        visitor.page.goto(f"{fresh}/frame")
+        visitor.page.get_by_role("link", name="Layers", exact=True).wait_for()
+        assert "frame" not in " ".join(visitor.page.locator("[data-testid=stSidebar] a").all_inner_texts()).lower()
+
+
+def test_an_unknown_epoch_in_a_link_gets_a_sentence(visit: Visit, address: str):
+    visitor = visit()
+    page = visitor.goto(f"{address}/layers?epoch=epoch+99")
+    expect(page.get_by_text("The address asks for epoch “epoch 99”")).to_be_visible(timeout=PATIENCE)
+    assert said(page, "epoch") is None
+
+
+def test_play_ends_at_the_last_epoch(visit: Visit, address: str):
+    visitor = visit()
+    page = visitor.goto(f"{address}/layers")
+    visitor.picture("pca-0", "base")
+    last = page.locator(".st-key-epoch input[type=range]").get_attribute("aria-valuetext")
+    page.get_by_role("button", name="Play the epochs").click()
+    page.wait_for_url("**epoch=base**")
+    page.wait_for_function(
+        "last => document.querySelector('.st-key-epoch input').getAttribute('aria-valuetext') === last", arg=last
+    )
+    page.get_by_role("button", name="Play the epochs").wait_for()
+    visitor.picture("pca-1", last or "")
+
+
+def test_every_other_part_of_the_page(visit: Visit, address: str):
+    for part, key in (("cosines", "cosine-curves"), ("map", "map-1"), ("sample", "quartiles")):
+        visitor = visit()
+        page = visitor.goto(f"{address}/layers?show={part}")
+        page.wait_for_selector(f".st-key-{key} .js-plotly-plot .main-svg")
+        visitor.settled()

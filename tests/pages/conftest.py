@@ -1,0 +1,85 @@
+"""The dashboard on the fake study, without a browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from backend import wiring
+from backend.jobs import Jobs
+from backend.lab import Lab
+from backend.study import Study, StudyError
+from tests.fakes import FakeModels, fake_definition, fake_lab, fake_sample
+
+ROOT = Path(__file__).parents[2]
+Opens = Callable[..., AppTest]
+
+
+class World:
+    """What the dashboard finds: studies, a lab, jobs. Tests change it as they like."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.models = FakeModels(layers=4, width=12)
+        self.lab: Lab = fake_lab(folder, self.models)
+        self.jobs = Jobs()
+        self.studies: dict[str, Study | StudyError] = {}
+        self.add("film")
+
+    def add(self, name: str, classes: int = 2) -> None:
+        """A fake study with its data on disk."""
+        folder = self.folder / name
+        folder.mkdir()
+        sample = fake_sample(40, classes)
+        rows = [f'"{text}",{label}' for text, label in zip(sample.text, sample.label, strict=True)]
+        (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]))
+        self.studies[name] = fake_definition(folder, classes=classes, reviews=36)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Fakes behind the wiring."""
+    made = World(tmp_path)
+    monkeypatch.setattr(wiring, "open_lab", lambda: made.lab)
+    monkeypatch.setattr(wiring, "jobs", lambda: made.jobs)
+    monkeypatch.setattr(wiring, "studies", lambda: made.studies)
+    return made
+
+
+@pytest.fixture
+def opens(world: World) -> Opens:
+    """Open a page of the dashboard at an address and wait until its pictures are there."""
+
+    def open_page(page: str = "overview", **address: str) -> AppTest:
+        test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+        for key, value in address.items():
+            test.query_params[key] = value
+        test.switch_page(f"pages/{page}.py")
+        return settle(test.run())
+
+    return open_page
+
+
+def settle(test: AppTest, seconds: float = 120) -> AppTest:
+    """Run the page again until no work is under way, and expect no exception on it."""
+    end = time.monotonic() + seconds
+    while any(button.label == "Cancel" for button in test.button):
+        assert time.monotonic() < end, "the work does not end"
+        time.sleep(0.2)
+        test.run()
+    assert [one.value for one in test.exception] == []
+    return test
+
+
+def charts(test: AppTest) -> dict[str, str]:
+    """The plots on the page, by key, as JSON."""
+    return {_key(one.proto.id): one.proto.spec for one in test.get("plotly_chart")}
+
+
+def _key(identity: str) -> str:
+    """The key at the end of an element's id, `$$ID-digest-key`."""
+    return identity.split("-", 2)[2]

@@ -1,0 +1,208 @@
+"""The Layers page on fakes: every part, every key of the address, and what is said when something is missing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from backend.errors import CheckpointError
+from backend.lab import Prompts
+from backend.study import CheckpointRef
+from tests.pages.conftest import Opens, World, charts, settle
+
+
+def title(spec: str) -> str:
+    return json.loads(spec)["layout"]["title"]["text"]
+
+
+def test_base_and_last_epoch_stand_side_by_side(opens: Opens):
+    test = opens("layers")
+    assert test.title[0].value == "Layers: base and epoch 3"
+    shown = charts(test)
+    assert [title(shown[key]) for key in ("pca-0", "pca-1")] == ["base", "epoch 3"]
+    assert {"direction-heat", "direction-curves"} <= shown.keys()
+
+
+def test_the_slider_moves_the_epoch_and_the_address_but_not_the_base(opens: Opens):
+    test = opens("layers")
+    before = charts(test)
+    settle(test.select_slider(key="epoch").set_value("epoch 1").run())
+    after = charts(test)
+    assert test.query_params["epoch"] in ("epoch 1", ["epoch 1"])
+    assert title(after["pca-1"]) == "epoch 1"
+    assert before["pca-0"] == after["pca-0"]
+    assert before["pca-1"] != after["pca-1"]
+
+
+@pytest.mark.parametrize("basis", ["own", "base", "shared"])
+def test_the_basis_is_in_the_address(opens: Opens, basis: str):
+    test = opens("layers", basis=basis, epoch="epoch 2")
+    assert test.segmented_control(key="basis").value == basis if hasattr(test, "segmented_control") else True
+    assert title(charts(test)["pca-1"]) == "epoch 2"
+
+
+def test_the_base_alone_is_shown_once(opens: Opens):
+    shown = charts(opens("layers", epoch="base"))
+    assert "pca-0" in shown
+    assert "pca-1" not in shown
+
+
+def test_a_review_in_the_address_is_shown_in_full_with_its_numbers(opens: Opens, world: World):
+    test = opens("layers")
+    row = test.session_state  # the address names source rows of the drawn sample
+    del row
+    from backend.pinning import pin
+
+    sample = pin(world.studies["film"], world.lab).sample  # type: ignore[arg-type]
+    chosen = 5
+    test = opens("layers", review=str(sample.index[chosen]))
+    assert sample.text[chosen] in [one.value for one in test.text]
+    assert "review-curve" in charts(test)
+    assert "chosen review" in charts(test)["pca-0"]
+
+
+@pytest.mark.parametrize("scale", ["raw", "unbiased", "relative", "separation"])
+def test_every_scale_of_the_direction(opens: Opens, scale: str):
+    from backend.figures.direction import UNITS
+
+    assert UNITS[scale] in title(charts(opens("layers", scale=scale))["direction-curves"])  # type: ignore[index]
+
+
+def test_cosines_between_checkpoints_and_layers(opens: Opens):
+    shown = charts(opens("layers", show="cosines", layer="2"))
+    assert {"cosine-curves", "cosine-layers-0", "cosine-layers-3", "cosine-checkpoints"} <= shown.keys()
+    assert title(shown["cosine-checkpoints"]).startswith("Layer 2")
+
+
+@pytest.mark.parametrize("method", ["tsne", "umap"])
+def test_the_map_of_one_layer_says_its_drift_and_its_noise_floor(opens: Opens, method: str):
+    test = opens("layers", show="map", method=method, layer="3", epoch="epoch 2")
+    assert [title(charts(test)[key]) for key in ("map-0", "map-1")] == ["base, layer 3", "epoch 2, layer 3"]
+    assert any("noise floor" in one.value for one in test.markdown)
+
+
+def test_the_sample_card(opens: Opens):
+    test = opens("layers", show="sample")
+    assert {"quartiles", "sameness"} <= charts(test).keys()
+    assert any("Length alone" in one.value for one in test.markdown)
+
+
+def test_more_than_two_classes_choose_a_direction(opens: Opens, world: World):
+    world.add("three", classes=3)
+    test = opens("layers", study="three", **{"class": "mixed"})
+    assert test.selectbox(key="class").value == "mixed"
+    assert len(json.loads(charts(test)["pca-0"])["data"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("epoch", "epoch 9"), ("basis", "mine"), ("layer", "77"), ("review", "-4"), ("show", "x"), ("massive", "maybe")],
+)
+def test_an_unknown_value_gets_a_sentence_and_leaves_the_address(opens: Opens, key: str, value: str):
+    test = opens("layers", **{key: value})
+    (warning,) = [one.value for one in test.warning]
+    assert key in warning
+    assert value in warning
+    assert key not in test.query_params
+
+
+def test_another_checkpoint_can_be_the_reference(opens: Opens):
+    shown = charts(opens("layers", reference="epoch 1", epoch="epoch 2"))
+    assert [title(shown[key]) for key in ("pca-0", "pca-1")] == ["epoch 1", "epoch 2"]
+
+
+def test_without_the_three_largest_dimensions_the_pictures_change(opens: Opens):
+    with_all = charts(opens("layers"))
+    test = opens("layers", massive="without")
+    assert test.toggle(key="massive").value is True
+    assert charts(test)["pca-0"] != with_all["pca-0"]
+    settle(test.toggle(key="massive").set_value(False).run())
+    assert charts(test)["pca-0"] == with_all["pca-0"]
+
+
+def test_play_shows_one_epoch_after_the_other(opens: Opens, monkeypatch: pytest.MonkeyPatch):
+    test = opens("layers")
+    test.button(key="play").click().run()
+    settle(test)
+    assert test.query_params["epoch"] in ("base", ["base"])
+    test.session_state["_stepped"] = 0.0
+    settle(test.run())
+    assert test.query_params["epoch"] in ("epoch 1", ["epoch 1"])
+    assert any(button.key == "stop" for button in test.button)
+
+
+def test_missing_checkpoints_say_what_to_run(opens: Opens, world: World):
+    fingerprint = world.models.fingerprint
+
+    def missing(ref: CheckpointRef, base: CheckpointRef) -> str:
+        if ref.label == "epoch 2":
+            raise CheckpointError("epoch 2 is not there; run `python -m backend finetune film`.")
+        return fingerprint(ref, base)
+
+    world.models.fingerprint = missing  # type: ignore[method-assign]
+    test = opens("layers", epoch="epoch 2")
+    said = [one.value for one in test.warning]
+    assert len(said) == 2
+    assert all("python -m backend finetune film" in one for one in said)
+
+
+def test_work_that_fails_is_one_sentence_and_can_be_tried_again(opens: Opens, world: World):
+    readout = world.models.readout
+    broken = [True]
+
+    def fails(checkpoint: object, prompts: Prompts, progress: object = None) -> object:
+        if broken[0]:
+            raise CheckpointError("The weights are cut off; copy them again.")
+        return readout(checkpoint, prompts, progress)  # type: ignore[arg-type]
+
+    world.models.readout = fails  # type: ignore[method-assign]
+    test = opens("layers")
+    assert "The weights are cut off; copy them again." in [one.value for one in test.error]
+    broken[0] = False
+    for _ in range(4):
+        again = [button for button in test.button if button.label == "Try again"]
+        if not again:
+            break
+        settle(again[0].click().run())
+    assert "pca-1" in charts(test)
+
+
+def test_a_bug_is_one_sentence_that_points_to_the_log(opens: Opens, world: World, caplog: pytest.LogCaptureFixture):
+    def fails(*_: object) -> object:
+        raise ZeroDivisionError("a bug")
+
+    world.models.readout = fails  # type: ignore[method-assign]
+    test = opens("layers")
+    assert any("server's log" in one.value for one in test.error)
+    assert not any("ZeroDivision" in one.value for one in test.error)
+
+
+def test_cancel_stops_the_work_and_offers_it_again(opens: Opens, world: World):
+    import threading
+
+    from backend.lab import Progress
+
+    go = threading.Event()
+
+    def waits(checkpoint: object, prompts: Prompts, progress: Progress) -> object:
+        while not go.wait(0.05):
+            progress(0.3, "Reading.")
+        raise AssertionError("not cancelled")
+
+    world.models.readout = waits  # type: ignore[method-assign]
+    from streamlit.testing.v1 import AppTest
+
+    from tests.pages.conftest import ROOT
+
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test.switch_page("pages/layers.py").run()
+    assert test.get("progress")
+    for _ in range(12):
+        cancel = [button for button in test.button if button.label == "Cancel"]
+        if not cancel:
+            break
+        cancel[0].click().run()
+    settle(test)
+    assert any("cancelled" in one.value for one in test.info)
+    assert any(button.label == "Try again" for button in test.button)

@@ -1,0 +1,167 @@
+"""What is exported, against a loop over plain transformers that sees one prompt at a time, and plain numpy."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from backend import wiring
+from backend.__main__ import main
+from backend.reports.export import cell
+from tests.tiny import tiny_study
+
+
+@pytest.fixture(scope="module", params=["gpt2", "llama"])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny study of either family and the folder with everything that it exports."""
+    root = tmp_path_factory.mktemp(request.param)
+    study = tiny_study(root / "tiny", epochs=(1, 2), family=request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAYERSHIFT_CACHE", str(root / "cache"))
+        wiring.open_lab.cache_clear()
+        assert main(["export", str(study), "--out", str(root / "out")]) == 0
+        wiring.open_lab.cache_clear()
+    return study, root / "out"
+
+
+def read(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def sample(out: Path) -> tuple[list[list[int]], np.ndarray]:
+    lines = [json.loads(line) for line in (out / "sample.jsonl").read_text().splitlines()]
+    return [line["token_ids"] for line in lines], np.array([line["label"] for line in lines])
+
+
+def plain(place: Path, prompts: list[list[int]], tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Lens [reviews] and residuals [reviews, layers, width]; the last layer is caught before the final norm."""
+    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
+    body = model.base_model
+    norm = body.get_submodule("ln_f" if hasattr(body, "ln_f") else "norm")
+    kept: list[torch.Tensor] = []
+    norm.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0][0, -1]))
+    lens, residuals = [], []
+    with torch.no_grad():
+        for ids in prompts:
+            output = model(torch.tensor([ids]), output_hidden_states=True)
+            logits = output.logits[0, -1].double()
+            lens.append(float(logits[tokens[1]] - logits[tokens[0]]))
+            before = [state[0, -1] for state in output.hidden_states[:-1]]
+            residuals.append(torch.stack([*before, kept.pop()]).double().numpy())
+    return np.array(lens), np.array(residuals)
+
+
+def references(study: Path, out: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    tokens = json.loads((out / "manifest.json").read_text())["label_tokens"]
+    prompts, _ = sample(out)
+    places = {"base": "base", "epoch 1": "checkpoints/epoch-1", "epoch 2": "checkpoints/epoch-2"}
+    return {label: plain(study / place, prompts, tokens) for label, place in places.items()}
+
+
+def test_accuracy_agrees_with_plain_transformers(exported: tuple[Path, Path]) -> None:
+    study, out = exported
+    _, labels = sample(out)
+    rows = {(row["checkpoint"], row["label"]): row for row in read(out / "accuracy.csv")}
+    for label, (lens, _) in references(study, out).items():
+        assert lens.std() > 0.5, "the lens must spread, or anything passes"
+        recalls = [np.mean(lens[labels == 0] <= 0), np.mean(lens[labels == 1] > 0)]
+        pairs = itertools.product(lens[labels == 1], lens[labels == 0])
+        auc = np.mean([(p > n) + 0.5 * (p == n) for p, n in pairs])
+        for c in (0, 1):
+            row = rows[label, str(c)]
+            assert float(row["recall"]) == pytest.approx(recalls[c])
+            assert float(row["balanced_accuracy"]) == pytest.approx(np.mean(recalls))
+            assert float(row["auc"]) == pytest.approx(auc, rel=1e-3)
+            assert float(row["gap"]) == pytest.approx(lens[labels == 1].mean() - lens[labels == 0].mean(), rel=1e-3)
+            assert float(row["mean_lens"]) == pytest.approx(lens.mean(), rel=1e-3)
+            assert int(row["n"]) == 10
+            for name in ("recall", "balanced_accuracy", "auc", "gap", "mean_lens"):
+                assert float(row[f"{name}_low"]) <= float(row[name]) <= float(row[f"{name}_high"])
+
+
+def test_direction_agrees_with_plain_transformers(exported: tuple[Path, Path]) -> None:
+    study, out = exported
+    _, labels = sample(out)
+    rows = {(row["checkpoint"], int(row["layer"])): row for row in read(out / "direction.csv")}
+    found = references(study, out)
+    for label, (_, residuals) in found.items():
+        for layer in range(residuals.shape[1]):
+            row = {key: float(value) if value else None for key, value in list(rows[label, layer].items())[2:]}
+            expected = numpy_direction(residuals[:, layer], found["base"][1][:, layer], labels)
+            for name, value in expected.items():
+                if value is None:
+                    assert row[name] is None, (label, layer, name)
+                else:
+                    assert row[name] == pytest.approx(value, rel=1e-3, abs=1e-5), (label, layer, name)
+
+
+def numpy_direction(x: np.ndarray, base: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+    """The contract's formulas for one layer, written out."""
+    positive, negative = x[labels == 1], x[labels == 0]
+    if np.ptp(x, axis=0).max() < 1e-6:
+        return {"norm": 0.0, "norm_unbiased": 0.0, "relative": 0.0, "separation": None, "cosine_to_base": None}
+    d = positive.mean(0) - negative.mean(0)
+    norm = np.sqrt(sum(value**2 for value in d))
+    spread = [part.var(axis=0, ddof=1).sum() for part in (negative, positive)]
+    squared = norm**2 - spread[1] / len(positive) - spread[0] / len(negative)
+    unbiased = np.sqrt(max(0.0, squared))
+    weights = [len(negative) - 1, len(positive) - 1]
+    d_base = base[labels == 1].mean(0) - base[labels == 0].mean(0)
+    return {
+        "norm": norm,
+        "norm_unbiased": unbiased,
+        "relative": norm / np.linalg.norm(x, axis=1).mean(),
+        "separation": unbiased / np.sqrt(np.average(spread, weights=weights)),
+        "cosine_to_base": float(d @ d_base / norm / np.linalg.norm(d_base)),
+    }
+
+
+def test_projection_distances_are_those_of_the_residuals_principal_plane(exported: tuple[Path, Path]) -> None:
+    study, out = exported
+    found = references(study, out)
+    rows = [row for row in read(out / "projection.csv") if row["basis"] == "own" and row["checkpoint"] == "epoch 2"]
+    residuals = found["epoch 2"][1]
+    for layer in range(residuals.shape[1]):
+        xy = np.array([[float(r["x"]), float(r["y"])] for r in rows if int(r["layer"]) == layer and r["x"]])
+        centred = residuals[:, layer] - residuals[:, layer].mean(0)
+        if np.abs(centred).max() < 1e-6:
+            assert len(xy) == 0, "a constant layer has no plane"
+            continue
+        values = np.sort(np.linalg.eigvalsh(centred.T @ centred))[::-1][:2]
+        assert np.allclose(np.linalg.svd(xy - xy.mean(0), compute_uv=False) ** 2, values, rtol=1e-3)
+
+
+def test_every_file_is_there_and_no_cell_says_nan(exported: tuple[Path, Path]) -> None:
+    _, out = exported
+    names = {file.name for file in out.iterdir()}
+    expected = {"accuracy.csv", "direction.csv", "projection.csv", "map.csv", "manifest.json", "sample.jsonl"}
+    assert expected <= names
+    assert not any(name.endswith(".part") for name in names)
+    for file in out.glob("*.csv"):
+        assert read(file), f"{file.name} is empty"
+        assert "nan" not in file.read_text().lower().replace("finance", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (None, ""),
+        (float("nan"), ""),
+        (float("inf"), ""),
+        (0.1, "0.1"),
+        (np.float64(1 / 3), repr(1 / 3)),
+        (3, 3),
+        ("a", "a"),
+    ],
+)
+def test_cells(value: Any, written: Any) -> None:
+    assert cell(value) == written

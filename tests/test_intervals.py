@@ -1,0 +1,1 @@
+"""Intervals and chance levels: by hand, bounds, references, and a small seeded version of benchmarks/intervals.py."""
