@@ -28,17 +28,17 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 run: $(VENV)/.runtime
-	$(BIN)/streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS) \
+	$(BIN)/python -m streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS) \
 		--server.headless $(if $(HAS_DISPLAY),false,true)
 
 test: $(VENV)/.development
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.development
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pyright
-	$(BIN)/lint-imports
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m ruff format --check
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pyright
+	$(BIN)/python $(BIN)/lint-imports
 
 bench: $(VENV)/.development
 	$(BIN)/python -m benchmarks $(ARGS)

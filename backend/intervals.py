@@ -157,7 +157,7 @@ def jackknife_interval(estimate: Values, without: Float[np.ndarray, "reviews ...
         values = without[labels == c]
         variance += (len(values) - 1) / len(values) * np.square(values - values.mean(axis=0)).sum(axis=0)
     half = stdtrit(max(1, len(labels) - len(strata)), TAILS[1]) * np.sqrt(variance)
-    return estimate - half, estimate + half
+    return np.asarray(estimate - half), np.asarray(estimate + half)
 
 
 def split_cosine_interval(
@@ -165,7 +165,7 @@ def split_cosine_interval(
 ) -> tuple[PerLayer, PerLayer]:
     """Jackknife interval of `metrics.split_cosine`, same splits and seed; NaN where it, or any delete-one value, is."""
     estimate = metrics.split_cosine(base, checkpoint, labels, classes, splits, seed)
-    without = split_cosines_without(base, checkpoint, labels, classes, splits, seed)
+    without = split_cosines_without(base, checkpoint, labels, classes)
     return jackknife_interval(estimate, without, labels)
 
 
@@ -210,7 +210,7 @@ def direction_intervals(
             lengths = resampled.lengths(contrast, t[direction, layer], scales)
             norm[:, direction, layer] = lengths[0]
             relative[:, direction, layer] = lengths[1] / size
-            separation[:, direction, layer] = metrics.ratio(lengths[2], spread[layer])
+            separation[:, direction, layer] = metrics.ratio(lengths[2], np.asarray(spread[layer]))
     return DirectionIntervals((norm[0], norm[1]), (relative[0], relative[1]), (separation[0], separation[1]))
 
 

@@ -140,7 +140,8 @@ def directions(residuals: Residuals, labels: Labels, classes: int) -> Float[np.n
 
 def squared_norm(d: Float[np.ndarray, "... width"]) -> Float[np.ndarray, "..."]:
     """Squared length over the last axis; of an estimated direction it is too large by the noise of the means."""
-    return np.vecdot(d, d)
+    d = np.asarray(d, dtype=np.float64)
+    return np.asarray(np.vecdot(d, d))
 
 
 def class_variances(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, "classes layers"]:
@@ -213,8 +214,8 @@ def ratio(above: Float[np.ndarray, "..."], below: Float[np.ndarray, "..."]) -> F
 def cosine(a: Float[np.ndarray, "..."], b: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Cosine over the last axis, -1..1; NaN where either is zero."""
     a, b = a.astype(np.float64), b.astype(np.float64)
-    product = np.vecdot(a, b)
-    return np.clip(ratio(product, np.sqrt(squared_norm(a)) * np.sqrt(squared_norm(b))), -1.0, 1.0)
+    product = np.asarray(np.vecdot(a, b))
+    return np.asarray(np.clip(ratio(product, np.sqrt(squared_norm(a)) * np.sqrt(squared_norm(b))), -1.0, 1.0))
 
 
 def review_cosine(residuals: Residuals) -> Float[np.ndarray, " layers"]:

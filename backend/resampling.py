@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,37 +48,39 @@ def varying(residuals: Residuals) -> Iterator[tuple[int, Rotated]]:
 
 
 def split_cosines_without(
-    base: Residuals, checkpoint: Residuals, labels: Labels, classes: int, splits: int, seed: int
+    base: Residuals, checkpoint: Residuals, labels: Labels, classes: int
 ) -> Float[np.ndarray, "reviews directions layers"]:
-    """`metrics.split_cosine` without each of the reviews, the splits unchanged; NaN where it cannot be had.
+    """What `metrics.split_cosine` tends to with many splits, without each of the reviews; NaN where undefined.
 
-    Leaving a review out of its half moves one class mean of that half, so all values come from the inner products of
-    the reviews with the directions of the halves that they are not in.
+    The mean over all splits of <d on one half, d on the other> is <d, d> minus the part in which a review meets
+    itself, like T; leaving a review out moves one class mean by (mean - review) / (n - 1).
     """
-    in_a = metrics.half_splits(labels, classes, splits, seed)
-    a, b = (metrics.half_weights(half, labels, classes) for half in (in_a, ~in_a))
-    same = np.equal.outer(labels, labels).astype(np.float64)
-    peers = np.where(in_a, in_a @ same, ~in_a @ same)  # how many of its class are in the review's half, itself included
-    without = np.full((len(labels), len(a), base.shape[1]), np.nan)
-    if peers.min() < 2:
+    sizes = metrics.class_sizes(labels, classes)
+    contrasts = metrics.contrasts(classes)
+    without = np.full((len(labels), len(contrasts), base.shape[1]), np.nan)
+    if sizes.min() < 3:
         return without
+    n = sizes[labels]
     for layer in np.flatnonzero(~(metrics.constant_layers(base) | metrics.constant_layers(checkpoint))):
-        models = [x[:, layer] - x[:, layer].mean(axis=0, dtype=np.float64) for x in (base, checkpoint)]
-        for direction in range(len(a)):
-            weight = (a + b)[direction] * peers / (peers - 1)
-            left_out = {}
-            for x, y in itertools.product((0, 1), repeat=2):
-                in_half = [
-                    (half[direction] @ models[x], other[direction] @ models[y]) for half, other in ((a, b), (b, a))
-                ]
-                products = np.where(in_a, in_half[0][1] @ models[x].T, in_half[1][1] @ models[x].T)
-                mean = np.where(in_a, (in_a * products) @ same, (~in_a * products) @ same) / peers
-                left_out[x, y] = np.mean([np.vecdot(*half).mean() for half in in_half])
-                left_out[x, y] = left_out[x, y] + (weight * (mean - products)).mean(axis=0) / (2 if x == y else 1)
-            both = left_out[0, 0] * left_out[1, 1]
-            both = np.where((left_out[0, 0] > 0) & (left_out[1, 1] > 0), both, 0.0)
-            cross = (left_out[0, 1] + left_out[1, 0]) / 2
-            without[:, direction, layer] = metrics.ratio(cross, np.sqrt(both))
+        models = [x[:, layer].astype(np.float64) for x in (base, checkpoint)]
+        means = [np.stack([x[labels == c].mean(axis=0) for c in range(classes)]) for x in models]
+        moves = [(mean[labels] - x) / (n - 1)[:, None] for x, mean in zip(models, means, strict=True)]
+        products = {}
+        for x, y in ((0, 0), (0, 1), (1, 1)):
+            met = np.vecdot(moves[x], moves[y]) * (n - 1) ** 2
+            total = np.bincount(labels, met, minlength=classes)  # sum of squares of each class
+            noise = np.square(contrasts) @ (total / (sizes * (sizes - 1)))
+            # the noise of the review's class mean without the review, minus that with it
+            left = (total[labels] - met * n / (n - 1)) / ((n - 1) * (n - 2)) - (total / (sizes * (sizes - 1)))[labels]
+            weights = contrasts[:, labels].T
+            d_x, d_y = contrasts @ means[x], contrasts @ means[y]
+            d_products = (
+                weights * (moves[x] @ d_y.T + moves[y] @ d_x.T) + weights**2 * np.vecdot(moves[x], moves[y])[:, None]
+            )
+            products[x, y] = np.vecdot(d_x, d_y) - noise + d_products - weights**2 * left[:, None]
+        positive = (products[0, 0] > 0) & (products[1, 1] > 0)
+        both = np.where(positive, products[0, 0] * products[1, 1], 0.0)
+        without[..., layer] = metrics.ratio(products[0, 1], np.sqrt(both))
     return without
 
 

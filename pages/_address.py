@@ -81,3 +81,9 @@ def picked(chart: str, key: str, names: Sequence[str]) -> Callable[[], None]:
             st.query_params[key] = names[int(position[0] if isinstance(position, list) else position)]
 
     return follow
+
+
+if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once
+    import app
+
+    app.main()

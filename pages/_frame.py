@@ -130,6 +130,7 @@ def section(draw: Callable[..., None]) -> Callable[..., None]:
 
 def run(pages: Mapping[str, tuple[Page, str]]) -> None:
     """The whole application: `pages` maps addresses to page modules and their files; "" is the start page."""
+    _work.spare_the_collector()
     st.set_page_config(page_title="Layershift", layout="wide")
     st.html(STYLE)
     known = {
@@ -258,3 +259,9 @@ def _watch(view: View) -> None:
         now = pin(view.study.study, view.lab)
         if [one.fingerprint for one in now.checkpoints] != [one.fingerprint for one in view.study.checkpoints]:
             st.rerun()
+
+
+if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once
+    import app
+
+    app.main()

@@ -66,6 +66,8 @@ class Result:
     separation_chance: Float[np.ndarray, "directions layers"]
     cosine_to_base: Float[np.ndarray, "directions layers"]
     cosine_to_base_split: Float[np.ndarray, "directions layers"]
+    cosine_to_base_split_low: Float[np.ndarray, "directions layers"]
+    cosine_to_base_split_high: Float[np.ndarray, "directions layers"]
     mean_norm: Float[np.ndarray, " layers"]
     review_cosine: Float[np.ndarray, " layers"]
     projections: Float[np.ndarray, "reviews directions layers"]
@@ -87,7 +89,7 @@ class Result:
                     **interval(self, "relative", c, layer),
                     **interval(self, "separation", c, layer),
                     **point(self, "cosine_to_base", c, layer),
-                    **point(self, "cosine_to_base_split", c, layer),
+                    **interval(self, "cosine_to_base_split", c, layer),
                 }
 
 
@@ -114,6 +116,7 @@ def direction(
     unbiased_chance = intervals.unbiased_chance(chance, metrics.noise(residuals, labels, classes))
     covers = intervals.direction_intervals(residuals, labels, classes, draws, seed)
     split = metrics.split_cosine(reference, residuals, labels, classes, splits, seed)
+    split_low, split_high = intervals.split_cosine_interval(reference, residuals, labels, classes, splits, seed)
     clear = (norm > chance) & (np.sqrt(metrics.squared_norm(d_reference)) > reference_chance)
     projections = metrics.ratio(np.einsum("rlw,clw->rcl", residuals, d), norm)
     leaves = (intervals.leaves_chance(*curves) for curves in zip(norm, chance, strict=True))
@@ -136,6 +139,8 @@ def direction(
         separation_chance=metrics.ratio(unbiased_chance, spread),
         cosine_to_base=metrics.cosine(d, d_reference),
         cosine_to_base_split=np.where(clear, split, np.nan),
+        cosine_to_base_split_low=np.where(clear, split_low, np.nan),
+        cosine_to_base_split_high=np.where(clear, split_high, np.nan),
         mean_norm=metrics.mean_norm(residuals),
         review_cosine=metrics.review_cosine(residuals),
         projections=projections,
@@ -183,7 +188,7 @@ def _chance_query(query: Query, checkpoint: PinnedCheckpoint) -> ChanceQuery:
     return ChanceQuery(checkpoint, reference, query.prompts, query.drop_largest, query.permutations, query.seed)
 
 
-@memoized(version=1)
+@memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with both checkpoints, find the chance level of each, then measure."""
     reference = lab.part(0, 5).readout(query.reference, query.prompts).residuals

@@ -14,6 +14,7 @@ from backend.errors import DeviceError
 MODEL_BYTES_VARIABLE = "LAYERSHIFT_MODEL_BYTES"
 DEFAULT_SHARE = 0.6
 _FALLBACK_BYTES = 4 << 30
+_FULL = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 def choose_device() -> torch.device:
@@ -67,6 +68,11 @@ def free_bytes(device: torch.device, spread: bool = False) -> int:
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     return _FALLBACK_BYTES
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the error says that memory ran out; only CUDA has a type for that, MPS and CPU have words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _FULL)
 
 
 def finish(device: torch.device) -> None:

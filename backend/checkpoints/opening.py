@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as chatter
 
 from backend.checkpoints.anatomy import Anatomy, anatomy_of
-from backend.checkpoints.devices import give_back
+from backend.checkpoints.devices import give_back, is_out_of_memory
 from backend.checkpoints.files import Located
 from backend.errors import CheckpointError, DeviceError
 
@@ -138,13 +138,13 @@ def _in_one_sentence(located: Located, device: torch.device) -> Iterator[None]:
     """What transformers, safetensors and peft raise, as an error that says what to do."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        give_back(device)
-        raise DeviceError(
-            f"{located.folder} does not fit into the memory of {device}; close other programs there, set dtype = "
-            f'"bfloat16" or device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'
-        ) from None
     except _FAILURES as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            give_back(device)
+            raise DeviceError(
+                f"{located.folder} does not fit into the memory of {device}; close other programs there, set dtype = "
+                f'"bfloat16" or device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'
+            ) from None
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise CheckpointError(
             f"{located.folder} cannot be opened ({reason.rstrip('.')}); save or copy the checkpoint again."

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from backend.checkpoints.anatomy import Anatomy
 from backend.checkpoints.batches import make_batches
-from backend.checkpoints.devices import give_back
+from backend.checkpoints.devices import give_back, is_out_of_memory
 from backend.checkpoints.opening import Opened
 from backend.errors import CheckpointError, DeviceError
 from backend.lab import Progress, Prompts, Readout
 
-BATCH_TOKENS = {"cpu": 4096, "mps": 16384, "cuda": 32768}
+BATCH_TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
+"""Enough to keep a device busy; more would only pad more, because prompts of a batch differ more in length."""
 
 
 def collect(
@@ -68,8 +69,10 @@ def _read_or_none(
     """One batch; None when the device ran out of memory, with everything of the attempt released."""
     try:
         return read_batch(opened, token_ids, prompts.label_tokens, prompts.readout)
-    except torch.OutOfMemoryError:
-        return None
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            return None
+        raise
 
 
 def _halves(batch: list[int], device: torch.device) -> list[list[int]]:

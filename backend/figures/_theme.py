@@ -65,6 +65,23 @@ def shorten(text: str, width: int = 58) -> str:
     return safe.replace("\n", "<br>")
 
 
+def outlines(points: np.ndarray, symbol: str, radius: float) -> np.ndarray:
+    """Points [n, 2] as closed polygons of that marker shape, one after the other with gaps: float32 [n * (k + 2), 2]."""
+    corners = _CORNERS.get(symbol, 10)
+    turn = {"square": np.pi / 4, "triangle-down": -np.pi / 2}.get(symbol, np.pi / 2)
+    angles = turn + 2 * np.pi * np.arange(corners + 1) / corners
+    reach = np.full(corners + 1, radius)
+    if symbol in ("cross", "star", "x"):
+        reach[1::2] *= 0.45
+    shape = np.stack([reach * np.cos(angles), reach * np.sin(angles)], axis=1)
+    closed = np.concatenate([points[:, None] + shape, np.full((len(points), 1, 2), np.nan)], axis=1)
+    return closed.reshape(-1, 2).astype(np.float32)
+
+
+_CORNERS = {"diamond": 4, "square": 4, "triangle-up": 3, "triangle-down": 3, "cross": 8, "star": 10, "x": 8}
+"""How many corners a marker shape has; crosses and stars have every second one further in. A circle has ten."""
+
+
 def cells(values: np.ndarray) -> list[list[float | None]]:
     """A matrix for a heat map, undefined cells empty."""
     return [[None if np.isnan(v) else round(float(v), 4) for v in row] for row in values]

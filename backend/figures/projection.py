@@ -12,6 +12,8 @@ import plotly.graph_objects as go
 from backend.analyses.projection import Result
 from backend.figures import _theme
 
+RADIUS = 0.021
+"""Of a point, in widths of a panel."""
 PITCH = 1.2
 """Rows are further apart than panels are high: the panel's title stands between them."""
 
@@ -40,6 +42,7 @@ def draw(
             *_points(tiled, labels, texts, words),
             *_arrows(tiled, labels, result.arrow * scale[:, None, None], words),
             *([] if selected is None else [_ring(tiled[:, selected])]),
+            _names(corner, result.explained),
         ],
         title,
         height=round(112 * PITCH * rows) + 82,
@@ -61,8 +64,7 @@ def draw(
             "constrain": "domain",
             "constraintoward": "top",
         },
-        shapes=[_frame(x, y) for x, y in corner],
-        annotations=[_name(layer, x, y, result.explained[layer]) for layer, (x, y) in enumerate(corner)],
+        shapes=[_boxes(corner)],
     )
 
 
@@ -76,32 +78,53 @@ def _tile(xy: np.ndarray, corner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _points(tiled: np.ndarray, labels: np.ndarray, texts: Sequence[str], words: Sequence[str]) -> list[dict[str, Any]]:
-    """One trace per class for all panels together; customdata is the position of the review."""
+    """Two traces per class for all panels together: all points as one shape, and what answers hovering and clicks.
+
+    An SVG element per point is what makes a browser slow, so the points are drawn as polygons of a single path; the
+    marker trace draws a few of its points only (`maxdisplayed`), yet knows them all. Its customdata is the position of
+    the review.
+    """
     there = np.flatnonzero(np.isfinite(tiled).all(axis=(1, 2)))
     short = [_theme.shorten(text) for text in texts]
-    traces: list[dict[str, Any]] = []
+    shapes: list[dict[str, Any]] = []
+    answers: list[dict[str, Any]] = []
     for c, word in enumerate(words):
         members = np.flatnonzero(labels == c)
-        points = tiled[np.ix_(there, members)].reshape(-1, 2).astype(np.float32)
-        traces.append(
+        points = tiled[np.ix_(there, members)].reshape(-1, 2)
+        colour = _theme.class_colour(c, len(words))
+        outline = _theme.outlines(points, _theme.SYMBOLS[c % len(_theme.SYMBOLS)], radius=RADIUS)
+        shapes.append(
+            {
+                "type": "scatter",
+                "mode": "none",
+                "x": outline[:, 0],
+                "y": outline[:, 1],
+                "fill": "toself",
+                "fillcolor": _theme.veil(colour, 0.75),
+                "hoverinfo": "skip",
+                "showlegend": False,
+            }
+        )
+        answers.append(
             {
                 "type": "scatter",
                 "mode": "markers",
                 "name": word,
-                "x": points[:, 0],
-                "y": points[:, 1],
+                "x": points[:, 0].astype(np.float32),
+                "y": points[:, 1].astype(np.float32),
                 "customdata": np.tile(members, len(there)).astype(np.int32),
-                "text": [short[i] for i in members] * len(there),
+                "text": [short[i] for i in members.tolist()] * len(there),
                 "hovertemplate": "%{text}<extra>" + word + "</extra>",
                 "marker": {
-                    "color": _theme.class_colour(c, len(words)),
+                    "color": colour,
                     "symbol": _theme.SYMBOLS[c % len(_theme.SYMBOLS)],
                     "size": 4.5,
                     "opacity": 0.75,
+                    "maxdisplayed": 1,
                 },
             }
         )
-    return traces
+    return [*shapes, *answers]
 
 
 def _arrows(tiled: np.ndarray, labels: np.ndarray, arrow: np.ndarray, words: Sequence[str]) -> list[dict[str, Any]]:
@@ -153,14 +176,30 @@ def _ring(points: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _frame(x: float, y: float) -> dict[str, Any]:
-    edge = {"color": _theme.FAINT, "width": 1}
-    box = {"x0": x - 0.48, "x1": x + 0.48, "y0": y - 0.48, "y1": y + 0.48}
-    return {"type": "rect", **box, "line": edge, "layer": "below"}
+def _boxes(corner: np.ndarray) -> dict[str, Any]:
+    """The edges of all panels as one path."""
+    low, high = corner - 0.48, corner + 0.48
+    path = "".join(
+        f"M{x0:.2f},{y0:.2f}H{x1:.2f}V{y1:.2f}H{x0:.2f}Z" for (x0, y0), (x1, y1) in zip(low, high, strict=True)
+    )
+    return {"type": "path", "path": path, "line": {"color": _theme.FAINT, "width": 1}, "layer": "below"}
 
 
-def _name(layer: int, x: float, y: float, explained: np.ndarray) -> dict[str, Any]:
-    """`4: 31 + 12 %`, above the panel's left corner; a layer without variance is `0: no text`."""
-    shares = "no text" if np.isnan(explained).any() else f"{100 * explained[0]:.0f} + {100 * explained[1]:.0f} %"
-    place = {"x": x - 0.48, "y": y + 0.475, "xanchor": "left", "yanchor": "bottom"}
-    return {"text": f"<b>{layer}</b>  {shares}", "showarrow": False, "font": {"size": 11}, **place}
+def _names(corner: np.ndarray, explained: np.ndarray) -> dict[str, Any]:
+    """`4  31 + 12 %` above each panel; one trace, because the browser measures every annotation by itself."""
+    words = [
+        f"<b>{layer}</b>  " + ("no text" if np.isnan(share).any() else f"{100 * share[0]:.0f} + {100 * share[1]:.0f} %")
+        for layer, share in enumerate(explained)
+    ]
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": corner[:, 0] - 0.52,
+        "y": corner[:, 1] + 0.46,
+        "text": words,
+        "textposition": "top right",
+        "textfont": {"size": 11},
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "cliponaxis": False,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ def pretrain(texts: Sequence[str], out: Path, tokens: int = 3_000_000, seed: int
     """Train tokenizer and model on the texts and write them to `out` in Hugging Face format, half precision."""
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(texts)
-    end = tokenizer.convert_tokens_to_ids(END)
+    end: Any = tokenizer.convert_tokens_to_ids(END)
     config = GPT2Config(
         vocab_size=VOCABULARY,
         n_positions=128,

@@ -18,7 +18,7 @@ COLUMNS = [
     *("relative", "relative_low", "relative_high"),
     *("separation", "separation_low", "separation_high"),
     "cosine_to_base",
-    "cosine_to_base_split",
+    *("cosine_to_base_split", "cosine_to_base_split_low", "cosine_to_base_split_high"),
 ]
 
 
@@ -115,10 +115,18 @@ def test_cosine_to_itself_is_one_where_there_is_signal_and_empty_below_chance() 
     clear = measured(residuals, labels)
     np.testing.assert_allclose(clear.cosine_to_base[0, 1:], 1)
     np.testing.assert_allclose(clear.cosine_to_base_split[0, 1:], 1)
+    near, _ = made(seed=7, signal=0.0)
+    near[:, 1:] += residuals[:, 1:]
+    other = measured(near, labels, reference=residuals)
+    low, high = other.cosine_to_base_split_low[0, 1:], other.cosine_to_base_split_high[0, 1:]
+    assert (low <= other.cosine_to_base_split[0, 1:]).all()
+    assert (high >= other.cosine_to_base_split[0, 1:]).all()
+    assert (low > 0).all()
     noise, _ = made(seed=5, signal=0.0)
     below = measured(residuals, labels, reference=noise)
     assert (below.norm[0, 1:] > below.chance[0, 1:]).all()
-    assert np.isnan(below.cosine_to_base_split).all()
+    for end in ("", "_low", "_high"):
+        assert np.isnan(getattr(below, f"cosine_to_base_split{end}")).all()
     assert np.isfinite(below.cosine_to_base[0, 1:]).all()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from backend.checkpoints.devices import choose_device, free_bytes, model_bytes
+from backend.checkpoints.devices import choose_device, free_bytes, is_out_of_memory, model_bytes
 from backend.errors import DeviceError
 
 CPU = torch.device("cpu")
@@ -45,3 +45,12 @@ def test_the_share_of_memory(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LAYERSHIFT_MODEL_BYTES", "2 GB")
     with pytest.raises(DeviceError, match='LAYERSHIFT_MODEL_BYTES is "2 GB"; give a whole number of bytes'):
         model_bytes(CPU)
+
+
+def test_memory_that_ran_out_is_told_from_other_failures():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 1 GiB)"))
+    assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))

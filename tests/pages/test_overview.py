@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.errors import CheckpointError, DatasetError, StudyError
@@ -58,7 +59,8 @@ def test_missing_data_is_one_sentence(opens: Opens, world: World):
     assert DatasetError.__name__ not in error.value
 
 
-def test_a_page_file_that_is_run_alone_hands_over_to_the_application(world: World):
-    test = settle(AppTest.from_file(str(ROOT / "pages" / "overview.py"), default_timeout=60).run())
+@pytest.mark.parametrize("file", sorted(file.name for file in (ROOT / "pages").glob("*.py")))
+def test_a_file_that_is_run_alone_hands_over_to_the_application(world: World, file: str):
+    test = settle(AppTest.from_file(str(ROOT / "pages" / file), default_timeout=60).run())
     assert test.title[0].value == "Film reviews, a fake"
     assert test.selectbox(key="study").value == "film"
