@@ -219,15 +219,28 @@ class TrainingTexts:
 
     def normalized_digests(self) -> frozenset[str]:
         """`text_digest` of every training text; DatasetError when the source cannot be reached."""
+        if self.spec.path is None and not _on_this_machine(self.spec):
+            raise DatasetError(
+                f"The training texts ({self.spec.repo}) are not on this machine, so nothing was compared; fetch them "
+                f"once with the datasets library, or name a local file with training.path."
+            )
         table = read_table(self.spec)
         if self.column not in table.columns:
             raise DatasetError(f'{self.spec.path or self.spec.repo} has no column "{self.column}" (dataset.text).')
         return frozenset(text_digest(text) for text in table[self.column] if isinstance(text, str))
 
 
+def _on_this_machine(spec: TrainingSpec) -> bool:
+    """Whether the datasets library has the hub repository in its own cache; a picture is no reason to download it."""
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    folder = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")
+    return (folder / str(spec.repo).replace("/", "___")).is_dir()
+
+
 def training_texts(spec: TrainingSpec | None, column: str) -> TrainingTexts | None:
     """A reference to the training texts, its digest made of the source's name and, for a file, its state."""
     if spec is None or (spec.repo is None and spec.path is None):
         return None
-    content = json.dumps([spec.repo, spec.split, source_stamp(spec.path), column])
+    state = source_stamp(spec.path) if spec.path else _on_this_machine(spec)
+    content = json.dumps([spec.repo, spec.split, state, column])
     return TrainingTexts(hashlib.sha256(content.encode()).hexdigest(), spec, column)

@@ -64,6 +64,7 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
         ref=ref,
         base=study.base,
         facts=lab.models.facts(ref, study.base),
+        device_map=study.device_map,
     )
 
 

@@ -1,6 +1,6 @@
 """What collecting readout residuals costs, as ratios to plain transformers within one run.
 
-python -m benchmarks.collect [REVIEWS.parquet] [--reviews 48] [--repeats 5]
+python -m benchmarks.collect [REVIEWS.parquet] [--reviews 16] [--repeats 5]
 
 A random model of GPT-2 small's size (12 blocks, width 768, vocabulary 50,257) reads real reviews, cut to 256 tokens.
 Ours collects all layers' residuals and the label logits at the readout position. Bare: the same batches through the
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print medians and ratios; 1 if a ratio misses its target."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", nargs="?", type=Path, default=REVIEWS, help="a Parquet file with a column text")
-    parser.add_argument("--reviews", type=int, default=48)
+    parser.add_argument("--reviews", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args(arguments)
     prompts, opened = read_prompts(given.file, given.reviews), small_gpt2()

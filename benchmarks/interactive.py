@@ -33,7 +33,7 @@ PAINTED = """([selector, title]) => new Promise(done => {
     const look = () => {
         const plot = document.querySelector(selector);
         const words = plot && plot.querySelector('.gtitle');
-        const drawn = words && words.textContent.includes(title) && plot.querySelector('.scatterlayer .point, .point');
+        const drawn = words && words.textContent.includes(title) && plot.querySelector('.point');
         if (!drawn) return requestAnimationFrame(look);
         requestAnimationFrame(() => requestAnimationFrame(() => done()));
     };

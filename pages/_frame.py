@@ -22,12 +22,14 @@ from pages._address import Choice
 
 WATCH_SECONDS = 15
 FRAME_SECONDS = 1.6
+PAINT_SECONDS = 1.5
 MASSIVE = {"with": 0, "without": 3}
 """The `massive` key of the address, and how many of the largest dimensions are left out."""
 KEPT = ("study", "epoch", "reference", "massive")
 """Keys that mean the same on every page; links take them along."""
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.2rem; padding-right: 2.2rem; max-width: 1500px; }
+.stMain { scrollbar-gutter: stable; } /* a scroll bar that appears late would have every plot drawn again */
 [class*="st-key-pair-"] > div { flex: 1 1 380px; min-width: min(380px, 100%); }
 </style>"""
 
@@ -126,6 +128,26 @@ def section(draw: Callable[..., None]) -> Callable[..., None]:
             draw(*given)
 
     return st.fragment(guarded)
+
+
+def has_painted() -> bool:
+    """Whether this browser has painted its first pictures; if not, it calls back when it has, and the page runs again.
+
+    Plots arrive faster than a browser can draw them: what stands further down would delay what is in view.
+    """
+    if not st.session_state.get("_painted"):
+        _call_back()
+    return bool(st.session_state.get("_painted"))
+
+
+@st.fragment(run_every=PAINT_SECONDS)
+def _call_back() -> None:
+    """Its timer runs in the browser, beside the loading of what draws plots."""
+    if st.session_state.setdefault("_painted", None) is None:
+        st.session_state["_painted"] = False
+    else:
+        st.session_state["_painted"] = True
+        st.rerun()
 
 
 def run(pages: Mapping[str, tuple[Page, str]]) -> None:

@@ -43,7 +43,8 @@ def draw(view: _frame.View) -> None:
     for one in view.study.missing:
         st.warning(one.reason)
     _projections(view)
-    _details(view)
+    if _frame.has_painted():
+        _details(view)
 
 
 @_frame.section

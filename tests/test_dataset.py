@@ -156,3 +156,17 @@ def test_training_texts_are_compared_without_case_and_white_space(tmp_path: Path
     changed = training_texts(TrainingSpec(path=path), "text")
     assert changed is not None and changed.digest != before
     assert training_texts(None, "text") is None
+
+
+def test_training_texts_on_the_hub_are_never_fetched_for_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    training = training_texts(TrainingSpec(repo="somebody/texts"), "text")
+    assert training is not None
+    with pytest.raises(DatasetError, match="are not on this machine, so nothing was compared"):
+        training.normalized_digests()
+    (tmp_path / "somebody___texts").mkdir()
+    now = training_texts(TrainingSpec(repo="somebody/texts"), "text")
+    assert now is not None
+    assert now.digest != training.digest, "the answer is asked for anew once they are there"

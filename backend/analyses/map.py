@@ -2,7 +2,8 @@
 
 The reference gets a map of its own, from its principal components. Every other checkpoint *continues* from there: its
 fit starts at the reference's positions and only refines them (t-SNE without early exaggeration, UMAP at a twentieth of
-its learning rate), because a full fit forgets where it began, and its map could not be compared.
+its learning rate), because a full fit forgets where it began. Checkpoints that share little with the reference may
+still come out mirrored against each other; with one of them as the reference they do not.
 """
 
 from __future__ import annotations
@@ -124,8 +125,8 @@ def _tsne(residuals: Layer, start: Positions, first: bool, perplexity: float, se
         n_jobs=1,
         random_state=seed,
     )
-    if first:
-        start = start * (1e-4 / start[:, 0].std())  # Kobak and Berens 2019: small, so that it can unfold
+    # a tiny start unfolds (Kobak and Berens 2019); a continued one is shrunk less, so that it does not forget
+    start = start * ((1e-4 if first else 1.0) / start[:, 0].std())
     placed = TSNEEmbedding(start, near, negative_gradient_method="bh", n_jobs=1, random_state=seed)
     if first:
         placed.optimize(n_iter=250, exaggeration=12, momentum=0.5, inplace=True)
@@ -181,7 +182,7 @@ def _nothing(reviews: int) -> Result:
     return Result(np.full((reviews, 2), np.nan, dtype=np.float32), np.nan, np.nan, np.nan)
 
 
-@memoized(version=1)
+@memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts; a checkpoint's map asks for the reference's first."""
     reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -65,21 +66,21 @@ def shorten(text: str, width: int = 58) -> str:
     return safe.replace("\n", "<br>")
 
 
-def outlines(points: np.ndarray, symbol: str, radius: float) -> np.ndarray:
-    """Points [n, 2] as closed polygons of that marker shape, one after the other with gaps: float32 [n * (k + 2), 2]."""
-    corners = _CORNERS.get(symbol, 10)
+def outlines(points: np.ndarray, symbol: str, radius: float) -> str:
+    """Points [n, 2] as one SVG path: a small polygon of that marker shape for each."""
+    corners = _CORNERS.get(symbol, 8)
     turn = {"square": np.pi / 4, "triangle-down": -np.pi / 2}.get(symbol, np.pi / 2)
-    angles = turn + 2 * np.pi * np.arange(corners + 1) / corners
-    reach = np.full(corners + 1, radius)
+    angles = turn + 2 * np.pi * np.arange(corners) / corners
+    reach = np.full(corners, radius)
     if symbol in ("cross", "star", "x"):
         reach[1::2] *= 0.45
     shape = np.stack([reach * np.cos(angles), reach * np.sin(angles)], axis=1)
-    closed = np.concatenate([points[:, None] + shape, np.full((len(points), 1, 2), np.nan)], axis=1)
-    return closed.reshape(-1, 2).astype(np.float32)
+    polygon = "M" + "L".join(["%.3f,%.3f"] * corners) + "Z"
+    return (polygon * len(points)) % tuple((points[:, None] + shape).ravel().tolist())
 
 
 _CORNERS = {"diamond": 4, "square": 4, "triangle-up": 3, "triangle-down": 3, "cross": 8, "star": 10, "x": 8}
-"""How many corners a marker shape has; crosses and stars have every second one further in. A circle has ten."""
+"""How many corners a marker shape has; crosses and stars have every second one further in. A circle gets eight."""
 
 
 def cells(values: np.ndarray) -> list[list[float | None]]:
@@ -96,11 +97,31 @@ def figure(traces: Iterable[Mapping[str, Any]], title: str, height: int, **layou
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "hovermode": "closest",
-        "dragmode": False,
+        "dragmode": "pan",
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"},
         "hoverlabel": {"align": "left"},
     }
-    return go.Figure({"data": list(traces), "layout": shared | layout})
+    data = list(traces)
+    return go.Figure({"data": data, "layout": shared | {"datarevision": _revision(data)} | layout})
+
+
+def _revision(value: Any, seed: int = 0) -> int:
+    """A checksum of the data, by which plotly sees that there is nothing to draw again.
+
+    Streamlit hands every figure to plotly twice, as copies.
+    """
+    if isinstance(value, np.ndarray):
+        plain = (
+            " ".join(map(str, value.flat)).encode() if value.dtype == object else np.ascontiguousarray(value).tobytes()
+        )
+        return zlib.crc32(plain, seed)
+    if isinstance(value, Mapping):
+        value = [part for item in value.items() for part in item]
+    if isinstance(value, list | tuple):
+        for part in value:
+            seed = _revision(part, seed)
+        return seed
+    return zlib.crc32(repr(value).encode(), seed)
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:

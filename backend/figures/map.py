@@ -62,6 +62,7 @@ def draw(
         traces,
         title,
         height=440,
+        clickmode="event+select",
         margin={"l": 6, "r": 6, "t": 62, "b": 6},
         xaxis=bare | edge,
         yaxis=bare | edge | {"scaleanchor": "x"},

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from backend.analyses.projection import Result
 from backend.figures import _theme
 
-RADIUS = 0.021
+RADIUS = 0.024
 """Of a point, in widths of a panel."""
 PITCH = 1.2
 """Rows are further apart than panels are high: the panel's title stands between them."""
@@ -37,15 +37,17 @@ def draw(
     rows = math.ceil(layers / columns)
     corner = np.stack([np.arange(layers) % columns, -PITCH * (np.arange(layers) // columns)], axis=1).astype(np.float64)
     tiled, scale = _tile(result.xy.astype(np.float64), corner)
+    shapes, traces = _points(tiled, labels, texts, words)
     return _theme.figure(
         [
-            *_points(tiled, labels, texts, words),
+            *traces,
             *_arrows(tiled, labels, result.arrow * scale[:, None, None], words),
             *([] if selected is None else [_ring(tiled[:, selected])]),
             _names(corner, result.explained),
         ],
         title,
         height=round(112 * PITCH * rows) + 82,
+        clickmode="event+select",
         margin={"l": 2, "r": 2, "t": 78, "b": 2},
         legend={
             "orientation": "h",
@@ -64,7 +66,7 @@ def draw(
             "constrain": "domain",
             "constraintoward": "top",
         },
-        shapes=[_boxes(corner)],
+        shapes=[_boxes(corner), *shapes],
     )
 
 
@@ -77,35 +79,34 @@ def _tile(xy: np.ndarray, corner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (xy - (low + high)[:, None] / 2) * scale[:, None, None] + corner[:, None], scale
 
 
-def _points(tiled: np.ndarray, labels: np.ndarray, texts: Sequence[str], words: Sequence[str]) -> list[dict[str, Any]]:
-    """Two traces per class for all panels together: all points as one shape, and what answers hovering and clicks.
+def _points(
+    tiled: np.ndarray, labels: np.ndarray, texts: Sequence[str], words: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Per class: a shape that shows the points of all panels, and a trace that answers hovering and clicks.
 
-    An SVG element per point is what makes a browser slow, so the points are drawn as polygons of a single path; the
-    marker trace draws a few of its points only (`maxdisplayed`), yet knows them all. Its customdata is the position of
-    the review.
+    An SVG element per point is what makes a browser slow, so the points are polygons of a single path. The trace draws
+    hardly any of its points (`maxdisplayed`), yet knows them all; its customdata is the position of the review.
     """
     there = np.flatnonzero(np.isfinite(tiled).all(axis=(1, 2)))
-    short = [_theme.shorten(text) for text in texts]
+    short = np.array([_theme.shorten(text) for text in texts], dtype=object)
     shapes: list[dict[str, Any]] = []
-    answers: list[dict[str, Any]] = []
+    traces: list[dict[str, Any]] = []
     for c, word in enumerate(words):
         members = np.flatnonzero(labels == c)
         points = tiled[np.ix_(there, members)].reshape(-1, 2)
-        colour = _theme.class_colour(c, len(words))
-        outline = _theme.outlines(points, _theme.SYMBOLS[c % len(_theme.SYMBOLS)], radius=RADIUS)
+        colour, symbol = _theme.class_colour(c, len(words)), _theme.SYMBOLS[c % len(_theme.SYMBOLS)]
         shapes.append(
             {
-                "type": "scatter",
-                "mode": "none",
-                "x": outline[:, 0],
-                "y": outline[:, 1],
-                "fill": "toself",
-                "fillcolor": _theme.veil(colour, 0.75),
-                "hoverinfo": "skip",
-                "showlegend": False,
+                "type": "path",
+                "path": _theme.outlines(points, symbol, RADIUS),
+                "fillcolor": colour,
+                "fillrule": "nonzero",
+                "opacity": 0.75,
+                "line": {"width": 0},
+                "layer": "below",
             }
         )
-        answers.append(
+        traces.append(
             {
                 "type": "scatter",
                 "mode": "markers",
@@ -113,18 +114,12 @@ def _points(tiled: np.ndarray, labels: np.ndarray, texts: Sequence[str], words: 
                 "x": points[:, 0].astype(np.float32),
                 "y": points[:, 1].astype(np.float32),
                 "customdata": np.tile(members, len(there)).astype(np.int32),
-                "text": [short[i] for i in members.tolist()] * len(there),
+                "text": np.tile(short[members], len(there)),
                 "hovertemplate": "%{text}<extra>" + word + "</extra>",
-                "marker": {
-                    "color": colour,
-                    "symbol": _theme.SYMBOLS[c % len(_theme.SYMBOLS)],
-                    "size": 4.5,
-                    "opacity": 0.75,
-                    "maxdisplayed": 1,
-                },
+                "marker": {"color": colour, "symbol": symbol, "size": 4.5, "opacity": 0.75, "maxdisplayed": 1},
             }
         )
-    return [*shapes, *answers]
+    return shapes, traces
 
 
 def _arrows(tiled: np.ndarray, labels: np.ndarray, arrow: np.ndarray, words: Sequence[str]) -> list[dict[str, Any]]:
@@ -195,7 +190,7 @@ def _names(corner: np.ndarray, explained: np.ndarray) -> dict[str, Any]:
         "type": "scatter",
         "mode": "text",
         "x": corner[:, 0] - 0.52,
-        "y": corner[:, 1] + 0.46,
+        "y": corner[:, 1] + 0.49,
         "text": words,
         "textposition": "top right",
         "textfont": {"size": 11},

@@ -139,7 +139,8 @@ class Visitor:
         script = """([key, title]) => {
             const plot = document.querySelector(`.st-key-${key} .js-plotly-plot`);
             const words = plot && plot.querySelector('.gtitle');
-            return !!words && words.textContent === title && !!plot.querySelector('.scatterlayer path');
+            const drawn = plot && plot.querySelector('.shapelayer path, .scatterlayer path');
+            return !!drawn && !!words && words.textContent === title;
         }"""
         self.page.wait_for_function(script, arg=[key, title], timeout=PATIENCE)
 

@@ -32,9 +32,11 @@ def click_a_point(page: Page, key: str) -> None:
     place = page.evaluate(
         """key => {
             const plot = document.querySelector(`.st-key-${key} .js-plotly-plot`);
-            const points = [...plot.querySelectorAll('.scatterlayer .trace:first-child .point')];
-            const box = points[Math.floor(points.length / 2)].getBoundingClientRect();
-            return [box.x + box.width / 2, box.y + box.height / 2];
+            const {_fullLayout: layout, calcdata} = plot;
+            const point = calcdata[0][Math.floor(calcdata[0].length / 2)];
+            const box = plot.getBoundingClientRect();
+            const {xaxis, yaxis} = layout;
+            return [box.x + xaxis._offset + xaxis.c2p(point.x), box.y + yaxis._offset + yaxis.c2p(point.y)];
         }""",
         key,
     )

@@ -4,6 +4,8 @@
 # (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
@@ -39,10 +41,24 @@ def test_every_review_stands_in_every_panel_that_has_text(shown: Shown, result: 
         assert len(trace.x) == len(members) * layers == len(trace.text)
 
 
+def test_the_points_are_drawn_as_one_path_per_class(shown: Shown, result: projection.Result):
+    picture = drawn(shown, result)
+    for trace, shape in zip(picture.data, picture.layout.shapes[1:], strict=False):
+        centres = [
+            np.array([corner.split(",") for corner in polygon[1:].split("L")], dtype=float).mean(axis=0)
+            for polygon in shape.path.split("Z")[:-1]
+        ]
+        np.testing.assert_allclose(centres, np.stack([trace.x, trace.y], axis=1), atol=1e-3)
+        assert shape.fillcolor == trace.marker.color
+
+
 def test_panels_do_not_overlap(shown: Shown, result: projection.Result):
     picture = drawn(shown, result)
-    boxes = [(s.x0, s.x1, s.y0, s.y1) for s in picture.layout.shapes]
-    assert len(boxes) == len(result.xy) == len(picture.layout.annotations)
+    numbers = [
+        [float(v) for v in re.split("[MHVZ,]", box) if v] for box in picture.layout.shapes[0].path.split("Z")[:-1]
+    ]
+    boxes = [(x0, x1, y0, y1) for x0, y0, x1, y1, _ in numbers]
+    assert len(boxes) == len(result.xy)
     for trace in picture.data[: len(shown.words)]:
         for x, y in zip(trace.x, trace.y, strict=True):
             assert sum(a <= x <= b and c <= y <= d for a, b, c, d in boxes) == 1
@@ -75,7 +91,7 @@ def test_arrows_lead_from_one_class_mean_to_the_other(shown: Shown, result: proj
 
 
 def test_titles_say_the_explained_variance_or_that_there_is_no_text(shown: Shown, result: projection.Result):
-    names = [note.text for note in drawn(shown, result).layout.annotations]
+    names = drawn(shown, result).data[-1].text
     assert names[0] == "<b>0</b>  no text"
     first, second = 100 * result.explained[12]
     assert names[12] == f"<b>12</b>  {first:.0f} + {second:.0f} %"
@@ -84,6 +100,6 @@ def test_titles_say_the_explained_variance_or_that_there_is_no_text(shown: Shown
 def test_the_chosen_review_is_ringed_where_it_stands(shown: Shown, result: projection.Result):
     chosen = int(np.flatnonzero(shown.study.prompts.labels == 1)[3])
     picture = drawn(shown, result, chosen)
-    ring = picture.data[-1]
+    ring = picture.data[-2]
     assert ring.name == "chosen review"
     np.testing.assert_array_equal(np.stack([ring.x, ring.y], axis=1), points(picture.data[1], chosen))

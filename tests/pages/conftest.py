@@ -67,6 +67,7 @@ def opens(world: World) -> Opens:
 def settle(test: AppTest, seconds: float = 120) -> AppTest:
     """Run the page again until no work is under way, and expect no exception on it."""
     end = time.monotonic() + seconds
+    test.run()  # as the browser does when it has painted the first pictures
     while any(button.label == "Cancel" for button in test.button):
         assert time.monotonic() < end, "the work does not end"
         time.sleep(0.2)
