@@ -92,7 +92,8 @@ def test_more_than_two_classes_choose_a_direction(opens: Opens, world: World):
     world.add("three", classes=3)
     test = opens("layers", study="three", **{"class": "mixed"})
     assert test.selectbox(key="class").value == "mixed"
-    assert len(json.loads(charts(test)["pca-0"])["data"]) == 7  # a trace per class, an arrow per class, and the names of the panels
+    drawn = json.loads(charts(test)["pca-0"])["data"]
+    assert len(drawn) == 7, "a trace per class, an arrow per class, and the names of the panels"
 
 
 @pytest.mark.parametrize(
