@@ -161,28 +161,31 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
     }
     chosen = st.navigation(list(known.values()), position="hidden")
     module = next(pages[path][0] for path, one in known.items() if one == chosen)
-    links = st.sidebar.container()
+    top, rest = st.sidebar.container(), st.sidebar.container()
     view: View | None = None
     with _sentences():
-        view = _resolve(module)
-    with links:
+        view = _resolve(module, rest)
+    with top:
         _links(list(known.values()))
     token = _inside.set((view,))
     try:
         chosen.run()
     finally:
         _inside.reset(token)
+    if view is not None:
+        with rest:
+            _sidebar(view)
 
 
-def _resolve(module: Page) -> View | None:
-    """The view that the address asks for, and the sidebar that goes with it."""
+def _resolve(module: Page, beside: Any) -> View | None:
+    """The view that the address asks for; `beside` is where the study picker goes."""
     found = wiring.studies()
     if not found:
         raise StudyError(f"There is no study in {wiring.studies_folder()}; `python -m backend new NAME` makes one.")
     choice = Choice(list(found), "demo" if "demo" in found else next(iter(found)))
     name = _address.check("study", choice)
     titles = {key: one.title if isinstance(one, Study) else key for key, one in found.items()}
-    with st.sidebar:
+    with beside:
         _address.widget(st.selectbox, "Study", "study", choice, format_func=titles.__getitem__)
     study = found[name]
     if isinstance(study, StudyError):
@@ -190,10 +193,7 @@ def _resolve(module: Page) -> View | None:
     lab = wiring.open_lab()
     with st.spinner(f"Reading the study “{study.title}” …", show_time=True):
         pinned = pin(study, lab)
-    view = _view(pinned, lab, module)
-    with st.sidebar:
-        _sidebar(view)
-    return view
+    return _view(pinned, lab, module)
 
 
 def _view(pinned: PinnedStudy, lab: Lab, module: Page) -> View:
@@ -229,7 +229,10 @@ def _links(pages: Sequence[Any]) -> None:
 
 
 def _sidebar(view: View) -> None:
-    """What every page follows: epoch, reference, the massive dimensions."""
+    """What every page follows: epoch, reference, the massive dimensions.
+
+    Drawn after the page, which reads the address and needs no widget: pictures come first, and load first.
+    """
     if len(view.names) > 1:
         view.control(st.select_slider, "Epoch", "epoch", help="The checkpoint that every picture on the page shows.")
         _play(view)

@@ -50,9 +50,8 @@ def draw(view: _frame.View) -> None:
 @_frame.section
 def _projections(view: _frame.View) -> None:
     """PCA small multiples and the chosen review."""
-    basis: Any = view.control(
-        st.segmented_control, "Axes of the PCA", "basis", format_func=BASES.__getitem__, required=True
-    )
+    above = st.container()
+    basis: Any = view.value("basis")
     pool = view.study.checkpoints if basis == "shared" else ()
     wanted = [
         (projection.recipe, projection.Query(basis, one, view.reference, pool, view.study.prompts, view.drop_largest))
@@ -66,6 +65,8 @@ def _projections(view: _frame.View) -> None:
             "at the readout position; the arrow leads from one class mean to the other. Panels have their own scales: "
             "compare shapes, not sizes; two axes of many can hide a separation that the direction below shows."
         )
+    with above:  # filled last, so that the browser sets about loading what draws pictures first
+        view.control(st.segmented_control, "Axes of the PCA", "basis", format_func=BASES.__getitem__, required=True)
     _review(view)
 
 

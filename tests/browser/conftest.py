@@ -151,9 +151,12 @@ class Visitor:
             "() => !document.querySelector('[data-testid=stProgress], [data-testid=stSpinner]')", timeout=PATIENCE
         )
 
-    def check(self) -> None:
-        """No exception box, no error in the console."""
-        assert self.page.locator("[data-testid=stException]").count() == 0
+    def leave(self) -> None:
+        """Close the browser, if it is still open: no exception box was there, and no error in the console."""
+        if not self.page.is_closed():
+            boxes = self.page.locator("[data-testid=stException]").count()
+            self.context.close()
+            assert boxes == 0
         assert self.problems == []
 
 
@@ -168,5 +171,4 @@ def visit(browser: Browser) -> Iterator[Callable[[], Visitor]]:
 
     yield come
     for visitor in visitors:
-        visitor.check()
-        visitor.context.close()
+        visitor.leave()

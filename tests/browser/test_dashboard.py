@@ -102,6 +102,7 @@ def test_a_permalink_is_the_first_request_of_a_fresh_server(visit: Visit, studie
         links = [one.strip() for one in page.locator("[data-testid=stSidebar] a").all_inner_texts()]
         assert links == ["Overview", "Layers"]
         assert said(page, "basis") == "base"
+        visitor.leave()
 
 
 def test_the_frame_is_no_page_even_when_it_is_the_first_request(visit: Visit, studies: Path, tmp_path: Path):
@@ -112,6 +113,7 @@ def test_the_frame_is_no_page_even_when_it_is_the_first_request(visit: Visit, st
         visitor.settled()
         visitor.problems = [one for one in visitor.problems if "does not seem to exist" not in one]  # as it should say
         assert "frame" not in " ".join(visitor.page.locator("[data-testid=stSidebar] a").all_inner_texts()).lower()
+        visitor.leave()
 
 
 def test_an_unknown_epoch_in_a_link_gets_a_sentence(visit: Visit, address: str):
