@@ -16,7 +16,7 @@ from backend.figures import _theme
 def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """Balanced accuracy and the recall of each class per checkpoint, each with its 95 % interval, against chance."""
     balanced = np.array([(r.balanced_accuracy, r.balanced_accuracy_low, r.balanced_accuracy_high) for r in results])
-    traces = [_line(balanced, names, "balanced accuracy", "#5b3fa8", "circle", 0.0, width=2.6)]
+    traces = [_line(balanced, names, "balanced accuracy", "#7a5cd6", "circle", 0.0, width=2.6)]
     for c, word in enumerate(words):
         recall = np.array([(r.recall[c], r.recall_low[c], r.recall_high[c]) for r in results])
         shift = 0.1 * (c + 1)

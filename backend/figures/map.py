@@ -56,16 +56,15 @@ def draw(
                 "marker": {"symbol": "circle-open", "size": 17, "color": "#c2185b", "line": {"width": 2.5}},
             }
         )
-    bare = {"showticklabels": False, "showgrid": False, "zeroline": False, "constrain": "domain", "fixedrange": True}
-    edge = {"showline": True, "linecolor": _theme.FAINT, "mirror": True}
+    bare = {"visible": False, "constrain": "domain", "fixedrange": True}
     return _theme.figure(
         traces,
         title,
         height=440,
         clickmode="event+select",
         margin={"l": 6, "r": 6, "t": 62, "b": 6},
-        xaxis=bare | edge,
-        yaxis=bare | edge | {"scaleanchor": "x"},
+        xaxis=bare,
+        yaxis=bare | {"scaleanchor": "x"},
     )
 
 

@@ -57,7 +57,13 @@ def draw(
             "yanchor": "bottom",
             "itemsizing": "constant",
         },
-        xaxis={"visible": False, "range": [-0.52, columns - 0.48], "fixedrange": True, "constrain": "domain"},
+        xaxis={
+            "visible": False,
+            "range": [-0.52, columns - 0.48],
+            "fixedrange": True,
+            "constrain": "domain",
+            "constraintoward": "left",
+        },
         yaxis={
             "visible": False,
             "range": [-PITCH * (rows - 1) - 0.52, 0.72],
