@@ -1,4 +1,4 @@
-"""What an analysis may ask for: ports to models, bundled with the cache and a progress report. No torch here.
+"""What an analysis may ask for: the port to models, bundled with the cache and a progress report. No torch here.
 
 A study is *pinned* before anything is computed: every checkpoint gets the fingerprint of its bytes and every prompt
 the token ids that the models see. Queries are made of pinned parts only, so the cache key of a result names content;
@@ -7,124 +7,41 @@ fields marked `NOT_IN_KEY` travel along without counting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Protocol, runtime_checkable
-
-import numpy as np
-from jaxtyping import Bool, Float32, Int64
-from tokenizers import Tokenizer
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
 from backend.dataset import Sample, TrainingTexts
-from backend.memo import NOT_IN_KEY, Cache, memoized
-from backend.study import CheckpointRef, Study
+from backend.memo import Cache, memoized
+from backend.ports import (
+    Facts,
+    Models,
+    PinnedCheckpoint,
+    Progress,
+    Prompts,
+    Readout,
+    TextReadout,
+    WeightChange,
+    silent,
+)
+from backend.study import Study
 
-Progress = Callable[[float, str], None]
-"""Called with the fraction done (0..1) and a sentence; raises Cancelled when the work is no longer wanted."""
-
-
-def silent(_fraction: float, _sentence: str) -> None:
-    """Progress that nobody watches."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What config and weight headers tell without opening a model; `layers` is L, the number of blocks."""
-
-    architecture: str
-    layers: int
-    width: int
-    vocabulary: int
-    parameters: int
-
-
-@dataclass(frozen=True)
-class PinnedCheckpoint:
-    """A checkpoint as content: the fingerprint of its files and the dtype it computes in."""
-
-    fingerprint: str
-    dtype: str
-    ref: CheckpointRef = field(metadata=NOT_IN_KEY, compare=False)
-    base: CheckpointRef = field(metadata=NOT_IN_KEY, compare=False)
-    facts: Facts = field(metadata=NOT_IN_KEY, compare=False)
-    device_map: str | None = field(default=None, metadata=NOT_IN_KEY, compare=False)
-
-    @property
-    def label(self) -> str:
-        """The label that tables and pictures show."""
-        return self.ref.label
-
-
-@dataclass(frozen=True, eq=False)
-class Prompts:
-    """What the models see: token ids of each prompt, without padding, with the class of each and the label tokens.
-
-    `digest` covers token ids, labels, label tokens and `readout` ("last" token for causal models, "first" for
-    encoders); two equal digests mean equal input. `truncated` says which texts were cut, `lengths` counts tokens.
-    """
-
-    digest: str
-    token_ids: tuple[tuple[int, ...], ...] = field(metadata=NOT_IN_KEY)
-    labels: Int64[np.ndarray, " reviews"] = field(metadata=NOT_IN_KEY)
-    label_tokens: tuple[int, ...] = field(metadata=NOT_IN_KEY)
-    truncated: Bool[np.ndarray, " reviews"] = field(metadata=NOT_IN_KEY)
-    readout: str = field(default="last", metadata=NOT_IN_KEY)
-
-    @property
-    def lengths(self) -> Int64[np.ndarray, " reviews"]:
-        """Tokens in each prompt."""
-        return np.array([len(ids) for ids in self.token_ids], dtype=np.int64)
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.label_tokens)
-
-
-@dataclass(frozen=True, eq=False)
-class Readout:
-    """One checkpoint at the readout position of every prompt, float32.
-
-    `residuals[i, l]` is the residual stream entering block l of prompt i, l = L after the last block and before the
-    final norm; `logits[i, c]` the model's own logit of class c's label token.
-    """
-
-    residuals: Float32[np.ndarray, "reviews layers width"]
-    logits: Float32[np.ndarray, "reviews classes"]
-
-
-@runtime_checkable
-class Models(Protocol):
-    """Port to checkpoints. Implemented by `backend.checkpoints`, faked by `tests.fakes`."""
-
-    @property
-    def device(self) -> str:
-        """The device that models run on, in words; asking for it opens nothing."""
-        ...
-
-    def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
-        """Digest of weights, config and tokenizer; CheckpointError with one sentence if anything is amiss."""
-        ...
-
-    def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
-        """Architecture and sizes, read without torch."""
-        ...
-
-    def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
-        """The checkpoint's tokenizer (an adapter without one has its base's)."""
-        ...
-
-    def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
-        """CheckpointError unless the checkpoint has the base's architecture and sizes and decodes shared ids alike."""
-        ...
-
-    def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Readout:
-        """Residuals and label logits at the readout position."""
-        ...
-
-    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
-        """Expected seconds to run `tokens` tokens through the checkpoint, opening it included."""
-        ...
+__all__ = [
+    "Facts",
+    "Lab",
+    "Missing",
+    "Models",
+    "PinnedCheckpoint",
+    "PinnedStudy",
+    "Progress",
+    "Prompts",
+    "Readout",
+    "ReadoutQuery",
+    "TextReadout",
+    "WeightChange",
+    "collect",
+    "silent",
+]
 
 
 @dataclass(frozen=True)

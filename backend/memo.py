@@ -37,16 +37,17 @@ R = TypeVar("R")
 class Recipe(Generic[Q, L, R]):
     """A function of a query and a lab whose results are kept in the lab's cache.
 
-    `fn` is the bare function and `version` its version. `__name__`, `__doc__`, `__module__` and `__wrapped__` are those
-    of the function.
+    `fn` is the bare function, `version` its version, `private` says that nothing goes to disk. `__name__`, `__doc__`,
+    `__module__` and `__wrapped__` are those of the function.
     """
 
     __name__: str
 
-    def __init__(self, fn: Callable[[Q, L], R], version: int) -> None:
+    def __init__(self, fn: Callable[[Q, L], R], version: int, private: bool = False) -> None:
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.version = version
+        self.private = private
 
     @functools.cached_property
     def kind(self) -> type[R]:
@@ -84,7 +85,7 @@ class Recipe(Generic[Q, L, R]):
                 return found
             data = encode(self.fn(query, lab.watched(flight.reporting(lab.progress))))
             result = decode(data, self.kind)
-            cache.remember(key, result, len(data), kept=cache.put(key, data))
+            cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data))
             return result
 
     def _found(self, key: str, cache: Cache) -> R | None:
@@ -92,6 +93,8 @@ class Recipe(Generic[Q, L, R]):
         recalled = cache.recall(key)
         if isinstance(recalled, self.kind):
             return recalled
+        if self.private:
+            return None
         data = cache.get(key)
         if data is None:
             return None
@@ -104,13 +107,14 @@ class Recipe(Generic[Q, L, R]):
         return result
 
 
-def memoized(version: int = 1) -> Callable[[Callable[[Q, L], R]], Recipe[Q, L, R]]:
+def memoized(version: int = 1, private: bool = False) -> Callable[[Callable[[Q, L], R]], Recipe[Q, L, R]]:
     """Keep the results of `def recipe(query: Query, lab: Lab) -> Result` in the lab's cache.
 
     Bump `version` whenever the code of the recipe, or of the pure function that it calls, changes what comes out.
+    A `private` recipe is about a text that somebody typed: its results are held in memory only, never on disk.
     """
 
     def decorate(fn: Callable[[Q, L], R]) -> Recipe[Q, L, R]:
-        return Recipe(fn, version)
+        return Recipe(fn, version, private)
 
     return decorate

@@ -22,7 +22,7 @@ from pages._address import Choice
 
 WATCH_SECONDS = 15
 FRAME_SECONDS = 1.6
-PAINT_SECONDS = 1.5
+PAINT_SECONDS, PAINT_CALLS = 0.5, 4
 MASSIVE = {"with": 0, "without": 3}
 """The `massive` key of the address, and how many of the largest dimensions are left out."""
 KEPT = ("study", "epoch", "reference", "massive")
@@ -135,18 +135,16 @@ def has_painted() -> bool:
 
     Plots arrive faster than a browser can draw them: what stands further down would delay what is in view.
     """
-    if not st.session_state.get("_painted"):
+    if st.session_state.setdefault("_calls", 0) <= PAINT_CALLS:
         _call_back()
-    return bool(st.session_state.get("_painted"))
+    return bool(st.session_state["_calls"] > PAINT_CALLS)
 
 
 @st.fragment(run_every=PAINT_SECONDS)
 def _call_back() -> None:
-    """Its timer runs in the browser, beside the loading of what draws plots."""
-    if st.session_state.setdefault("_painted", None) is None:
-        st.session_state["_painted"] = False
-    else:
-        st.session_state["_painted"] = True
+    """Its timer runs in the browser, which has no time for it while it loads and draws: hence several calls."""
+    st.session_state["_calls"] += 1
+    if st.session_state["_calls"] > PAINT_CALLS:
         st.rerun()
 
 

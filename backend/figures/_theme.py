@@ -17,7 +17,7 @@ QUIET = "rgba(128,136,150,0.55)"
 FAINT = "rgba(128,136,150,0.28)"
 SEQUENTIAL = [[0.0, "rgba(47,158,95,0.04)"], [0.5, "#5cb585"], [1.0, "#116b3b"]]
 DIVERGING = [[0.0, NEGATIVE], [0.5, "rgba(150,156,168,0.12)"], [1.0, POSITIVE]]
-HOVER_LENGTH = 110
+HOVER_LENGTH = 100
 PLOT_CONFIG = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["zoom2d", "pan2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
@@ -68,7 +68,7 @@ def shorten(text: str, width: int = 58) -> str:
 
 def outlines(points: np.ndarray, symbol: str, radius: float) -> str:
     """Points [n, 2] as one SVG path: a small polygon of that marker shape for each."""
-    corners = _CORNERS.get(symbol, 8)
+    corners = _CORNERS.get(symbol, 6)
     turn = {"square": np.pi / 4, "triangle-down": -np.pi / 2}.get(symbol, np.pi / 2)
     angles = turn + 2 * np.pi * np.arange(corners) / corners
     reach = np.full(corners, radius)
@@ -80,7 +80,8 @@ def outlines(points: np.ndarray, symbol: str, radius: float) -> str:
 
 
 _CORNERS = {"diamond": 4, "square": 4, "triangle-up": 3, "triangle-down": 3, "cross": 8, "star": 10, "x": 8}
-"""How many corners a marker shape has; crosses and stars have every second one further in. A circle gets eight."""
+"""How many corners a marker shape has; crosses and stars have every second one further in. A circle gets six,
+which at two pixels' radius looks round."""
 
 
 def cells(values: np.ndarray) -> list[list[float | None]]:
@@ -100,6 +101,7 @@ def figure(traces: Iterable[Mapping[str, Any]], title: str, height: int, **layou
         "dragmode": "pan",
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"},
         "hoverlabel": {"align": "left"},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)"},
     }
     data = list(traces)
     return go.Figure({"data": data, "layout": shared | {"datarevision": _revision(data)} | layout})

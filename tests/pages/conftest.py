@@ -13,6 +13,7 @@ from backend import wiring
 from backend.jobs import Jobs
 from backend.lab import Lab
 from backend.study import Study, StudyError
+from pages import _frame
 from tests.fakes import FakeModels, fake_definition, fake_lab, fake_sample
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,8 @@ def opens(world: World) -> Opens:
 def settle(test: AppTest, seconds: float = 120) -> AppTest:
     """Run the page again until no work is under way, and expect no exception on it."""
     end = time.monotonic() + seconds
-    test.run()  # as the browser does when it has painted the first pictures
+    for _ in range(_frame.PAINT_CALLS):
+        test.run()  # as the browser does until it has painted the first pictures
     while any(button.label == "Cancel" for button in test.button):
         assert time.monotonic() < end, "the work does not end"
         time.sleep(0.2)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from backend.errors import CheckpointError
-from backend.lab import Prompts
+from backend.figures.direction import UNITS
+from backend.lab import Progress, Prompts
+from backend.pinning import pin
 from backend.study import CheckpointRef
-from tests.pages.conftest import Opens, World, charts, settle
+from pages import _frame
+from tests.pages.conftest import ROOT, Opens, World, charts, settle
 
 
 def title(spec: str) -> str:
@@ -38,7 +43,7 @@ def test_the_slider_moves_the_epoch_and_the_address_but_not_the_base(opens: Open
 @pytest.mark.parametrize("basis", ["own", "base", "shared"])
 def test_the_basis_is_in_the_address(opens: Opens, basis: str):
     test = opens("layers", basis=basis, epoch="epoch 2")
-    assert test.segmented_control(key="basis").value == basis if hasattr(test, "segmented_control") else True
+    assert test.segmented_control(key="basis").value == basis
     assert title(charts(test)["pca-1"]) == "epoch 2"
 
 
@@ -49,11 +54,6 @@ def test_the_base_alone_is_shown_once(opens: Opens):
 
 
 def test_a_review_in_the_address_is_shown_in_full_with_its_numbers(opens: Opens, world: World):
-    test = opens("layers")
-    row = test.session_state  # the address names source rows of the drawn sample
-    del row
-    from backend.pinning import pin
-
     sample = pin(world.studies["film"], world.lab).sample  # type: ignore[arg-type]
     chosen = 5
     test = opens("layers", review=str(sample.index[chosen]))
@@ -64,8 +64,6 @@ def test_a_review_in_the_address_is_shown_in_full_with_its_numbers(opens: Opens,
 
 @pytest.mark.parametrize("scale", ["raw", "unbiased", "relative", "separation"])
 def test_every_scale_of_the_direction(opens: Opens, scale: str):
-    from backend.figures.direction import UNITS
-
     assert UNITS[scale] in title(charts(opens("layers", scale=scale))["direction-curves"])  # type: ignore[index]
 
 
@@ -180,10 +178,6 @@ def test_a_bug_is_one_sentence_that_points_to_the_log(opens: Opens, world: World
 
 
 def test_cancel_stops_the_work_and_offers_it_again(opens: Opens, world: World):
-    import threading
-
-    from backend.lab import Progress
-
     go = threading.Event()
 
     def waits(checkpoint: object, prompts: Prompts, progress: Progress) -> object:
@@ -192,13 +186,11 @@ def test_cancel_stops_the_work_and_offers_it_again(opens: Opens, world: World):
         raise AssertionError("not cancelled")
 
     world.models.readout = waits  # type: ignore[method-assign]
-    from streamlit.testing.v1 import AppTest
-
-    from tests.pages.conftest import ROOT
-
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     test.switch_page("pages/layers.py").run()
     assert test.get("progress")
+    for _ in range(_frame.PAINT_CALLS):
+        test.run()
     for _ in range(12):
         cancel = [button for button in test.button if button.label == "Cancel"]
         if not cancel:
