@@ -40,9 +40,7 @@ def show(
         _downloads(view, first, drawn, guide, rows, analysis)
 
 
-def _downloads(
-    view: View, key: str, drawn: Mapping[str, Any], guide: str, rows: Rows, analysis: str | None
-) -> None:
+def _downloads(view: View, key: str, drawn: Mapping[str, Any], guide: str, rows: Rows, analysis: str | None) -> None:
     """What can be taken along; its contents are made when it is opened, and the files when they are asked for."""
     with st.popover("Download", key=f"take-{key}", on_change="rerun", icon=":material/download:") as menu:
         if not menu.open:

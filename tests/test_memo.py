@@ -118,6 +118,19 @@ def test_another_version_is_computed_afresh(desk: Desk):
     assert len(CALLS) == 2
 
 
+def test_a_private_result_is_held_in_memory_and_nowhere_else(desk: Desk, tmp_path: Path):
+    @memoized(private=True)
+    def secret(query: Query, lab: Desk) -> Result:
+        """What somebody typed."""
+        return Result(np.arange(float(query.seed)), query.seed)
+
+    first = secret(Query(3), desk)
+    assert secret.peek(Query(3), desk) is first
+    assert secret(Query(3), desk) is first
+    assert desk.cache.get(secret.key(Query(3))) is None
+    assert secret.peek(Query(3), Desk(Cache(tmp_path))) is None
+
+
 def test_an_error_is_not_kept(desk: Desk):
     for _ in range(2):
         with pytest.raises(UndefinedError, match="no such seed"):

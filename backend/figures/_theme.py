@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,18 @@ def figure(traces: Iterable[Mapping[str, Any]], title: str, height: int, **layou
     }
     data = list(traces)
     return go.Figure({"data": data, "layout": shared | {"datarevision": _revision(data)} | layout})
+
+
+def standalone(figures: Iterable[go.Figure], title: str, guide: str) -> str:
+    """Figures as one HTML page that opens without a network: plotly.js stands in it once."""
+    parts = [
+        go.Figure(one).update_layout(template="plotly_white").to_html(full_html=False, include_plotlyjs=i == 0)
+        for i, one in enumerate(figures)
+    ]
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title>'
+    style = "<style>body { font-family: sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em }</style>"
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *parts, f"<p>{escape(guide)}</p>"])
+    return f'<!doctype html>\n<html lang="en">\n<head>{head}{style}</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
 def _revision(value: Any, seed: int = 0) -> int:

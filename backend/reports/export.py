@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -64,11 +65,18 @@ def export(pinned: PinnedStudy, lab: Lab, out: Path, analyses: list[Analysis], w
 
 def write_csv(file: Path, rows: list[dict[str, Any]]) -> Path:
     """One tidy CSV; all rows have the columns of the first."""
-    with _replacing(file) as part, part.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+    with _replacing(file) as part:
+        part.write_text(csv_text(rows), encoding="utf-8", newline="")
     return file
+
+
+def csv_text(rows: list[dict[str, Any]]) -> str:
+    """Rows as they stand in a tidy CSV; all have the columns of the first."""
+    stream = io.StringIO(newline="")
+    writer = csv.DictWriter(stream, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
+    return stream.getvalue()
 
 
 def cell(value: Any) -> Any:
