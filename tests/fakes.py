@@ -10,7 +10,19 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from backend.dataset import Sample, TrainingTexts, make_sample
-from backend.lab import Facts, Lab, Missing, PinnedCheckpoint, PinnedStudy, Progress, Prompts, Readout, silent
+from backend.lab import (
+    Facts,
+    Lab,
+    Missing,
+    PinnedCheckpoint,
+    PinnedStudy,
+    Progress,
+    Prompts,
+    Readout,
+    TextReadout,
+    WeightChange,
+    silent,
+)
 from backend.memo import Cache
 from backend.prompts import make_prompts
 from backend.study import CheckpointRef, Study, parse_study
@@ -192,6 +204,66 @@ class FakeModels:
         self.ran.append(checkpoint.fingerprint)
         progress(1.0, f"Read {len(prompts.token_ids)} reviews with {checkpoint.label}.")
         return Readout(residuals, logits.astype(np.float32))
+
+    def label_logits(
+        self,
+        residuals: np.ndarray,
+        label_tokens: tuple[int, ...],
+        head: PinnedCheckpoint,
+        norm: PinnedCheckpoint | None,
+        progress: Progress = silent,
+    ) -> np.ndarray:
+        """A random head of each checkpoint's own; a norm divides by the length."""
+        rows = _generator("head", _epoch(head.ref)).normal(size=(600, self.width))[list(label_tokens)]
+        x = residuals.astype(np.float64)
+        if norm is not None:
+            x = x / np.linalg.norm(x, axis=-1, keepdims=True) * (3 + _epoch(norm.ref))
+        return (x @ rows.T).astype(np.float32)
+
+    def read_text(
+        self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress = silent
+    ) -> TextReadout:
+        """Every token's residual is that of the prompt that ends there, so the last one agrees with `readout`."""
+        ids, epoch = prompts.token_ids[0], _epoch(checkpoint.ref)
+        progress(0.0, f"Reading {len(ids)} tokens.")
+        starts = tuple(ids[: t + 1] for t in range(len(ids)))
+        labels = np.zeros(len(ids), dtype=np.int64)
+        ends = Prompts("", starts, labels, prompts.label_tokens, labels.astype(bool), prompts.readout)
+        residuals = self.residuals(epoch, ends, self.layers, self.width)
+        everything = tuple(range(600))
+        logits = self.label_logits(residuals, everything, checkpoint, checkpoint).astype(np.float64)
+        chances = np.exp(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
+        best = np.argsort(-chances, axis=-1)[..., :top]
+        following = np.full(chances.shape[:2], np.nan)
+        for t, token in enumerate(ids[1:]):
+            following[t] = chances[t, :, token]
+        self.ran.append(checkpoint.fingerprint)
+        return TextReadout(
+            residuals,
+            logits[..., list(prompts.label_tokens)].astype(np.float32),
+            following.astype(np.float32),
+            best,
+            np.take_along_axis(chances, best, axis=-1).astype(np.float32),
+        )
+
+    def weight_changes(
+        self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress = silent
+    ) -> tuple[WeightChange, ...]:
+        """Later layers changed more, and every epoch adds to it."""
+        moved = abs(_epoch(checkpoint.ref) - _epoch(reference.ref))
+        progress(0.0, "Comparing weights.")
+        names: list[tuple[int | None, str]] = [(None, "wte"), (None, "wpe")]
+        names += [(layer, matrix) for layer in range(self.layers) for matrix in ("attn.c_attn", "mlp.c_fc")]
+        return tuple(
+            WeightChange(
+                matrix if layer is None else f"h.{layer}.{matrix}.weight",
+                layer,
+                matrix,
+                0.01 * moved * (1 + (layer or 0)),
+                1.5 + (layer or 0) if moved else float("nan"),
+            )
+            for layer, matrix in names
+        )
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """A millisecond per token."""

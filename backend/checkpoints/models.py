@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float32
 from tokenizers import Tokenizer
 
 from backend.checkpoints.compare import compare_facts, compare_tokens
@@ -16,7 +19,7 @@ from backend.checkpoints.files import Located, locate
 from backend.checkpoints.fingerprint import fingerprint
 from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer
 from backend.errors import CheckpointError, PromptError
-from backend.lab import Facts, PinnedCheckpoint, Progress, Prompts, Readout
+from backend.lab import Facts, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
 from backend.study import CheckpointRef
 
@@ -97,6 +100,42 @@ class LocalModels:
             found = collect(opened, prompts, report)
             self._remember(checkpoint, int(prompts.lengths.sum()), time.perf_counter() - started)
         return found
+
+    def label_logits(
+        self,
+        residuals: Float32[np.ndarray, "*places width"],
+        label_tokens: tuple[int, ...],
+        head: PinnedCheckpoint,
+        norm: PinnedCheckpoint | None,
+        progress: Progress,
+    ) -> Float32[np.ndarray, "*places classes"]:
+        """Residuals through the final norm of `norm` (None: none) and the unembedding of `head`. CheckpointError."""
+        store = self.store
+        from backend.checkpoints import lens
+
+        with ExitStack() as lent:
+            opened = lent.enter_context(store.borrow(head, progress))
+            other = None if norm is None else lent.enter_context(store.borrow(norm, progress))
+            return lens.label_logits(residuals, label_tokens, opened, other)
+
+    def read_text(self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
+        """The first of the prompts at every token and layer. Raises what `readout` raises."""
+        self._check_prompts(checkpoint, prompts)
+        store = self.store
+        from backend.checkpoints import lens
+
+        with store.borrow(checkpoint, progress) as opened:
+            return lens.read_text(opened, prompts, top, progress)
+
+    def weight_changes(
+        self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress
+    ) -> tuple[WeightChange, ...]:
+        """The change of every two-dimensional weight, adapters merged. Raises CheckpointError, DeviceError."""
+        store = self.store
+        from backend.checkpoints import weights
+
+        with store.borrow(reference, progress) as before, store.borrow(checkpoint, progress) as after:
+            return weights.weight_changes(after, before, progress)
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """Expected seconds, from the model's size and how fast earlier runs on this device were."""

@@ -125,14 +125,17 @@ def _send(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 @contextmanager
-def taps(anatomy: Anatomy, positions: Int64[Tensor, " batch"]) -> Iterator[list[Tensor]]:
+def taps(anatomy: Anatomy, positions: Int64[Tensor, " batch"] | None) -> Iterator[list[Tensor]]:
     """While open, every forward pass leaves the residuals at `positions` in the list, and the head sees only those.
 
     The list holds L+1 tensors `[batch, width]` after one pass: what enters each block, then what leaves the last.
+    Without positions they are `[batch, tokens, width]`, and the head sees the last token.
     """
     taken: list[Tensor] = []
 
-    def gather(hidden: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch width"]:
+    def gather(hidden: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch *tokens width"]:
+        if positions is None:
+            return hidden
         rows = torch.arange(len(positions), device=hidden.device)
         return hidden[rows, positions.to(hidden.device)]
 
@@ -143,7 +146,7 @@ def taps(anatomy: Anatomy, positions: Int64[Tensor, " batch"]) -> Iterator[list[
         taken.append(gather(output[0] if isinstance(output, tuple) else output))
 
     def only_readout(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
-        return (gather(args[0])[:, None],)
+        return (args[0][:, -1:] if positions is None else gather(args[0])[:, None],)
 
     with ExitStack() as hooks:
         for block in anatomy.blocks:

@@ -1,0 +1,93 @@
+"""Reading residuals with a model's final norm and unembedding: the logit lens, at label tokens or over the vocabulary.
+
+nostalgebraist 2020, "interpreting GPT: the logit lens"; here every layer goes through the final norm unless a caller
+says otherwise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from backend.checkpoints.opening import Opened
+from backend.checkpoints.residuals import pad, taps
+from backend.errors import CheckpointError
+from backend.lab import Progress, Prompts, TextReadout
+
+CHUNK_VALUES = 2**24
+"""Logits held at once, 64 MiB of float32."""
+
+
+@torch.inference_mode()
+def label_logits(
+    residuals: Float32[np.ndarray, "*places width"], label_tokens: tuple[int, ...], head: Opened, norm: Opened | None
+) -> Float32[np.ndarray, "*places classes"]:
+    """Residuals through the final norm of `norm` (None: through none), then the label rows of the head of `head`."""
+    flat = torch.from_numpy(np.array(residuals.reshape(-1, residuals.shape[-1])))
+    found: list[Tensor] = []
+    for rows in flat.split(max(1, CHUNK_VALUES // head.model.config.vocab_size)):
+        x = rows if norm is None else _normed(rows, norm)
+        found.append(_label_rows(x, label_tokens, head).to("cpu", torch.float32))
+    logits = torch.cat(found).numpy().reshape(*residuals.shape[:-1], len(label_tokens))
+    logits.setflags(write=False)
+    return logits
+
+
+def _label_rows(x: Float[Tensor, "rows width"], label_tokens: tuple[int, ...], head: Opened) -> Tensor:
+    unembed = head.anatomy.unembed
+    if not isinstance(unembed, nn.Linear) or unembed.weight.is_meta:  # offloaded weights come with the call only
+        return unembed(_like(x, head, unembed))[:, list(label_tokens)]
+    chosen = list(label_tokens)
+    bias = None if unembed.bias is None else unembed.bias[chosen]
+    return nn.functional.linear(_like(x, head, unembed), unembed.weight[chosen], bias)
+
+
+def _normed(x: Float[Tensor, "rows width"], opened: Opened) -> Float[Tensor, "rows width"]:
+    return opened.anatomy.ln_final(_like(x, opened, opened.anatomy.ln_final))
+
+
+def _like(x: Tensor, opened: Opened, module: nn.Module) -> Tensor:
+    """Where the module is and in the dtype that the model computes in."""
+    device = next((one.device for one in module.parameters() if not one.is_meta), opened.device)
+    return x.to(device, opened.model.dtype)
+
+
+@torch.inference_mode()
+def read_text(opened: Opened, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
+    """The first prompt at every token and layer. CheckpointError when a value is not finite."""
+    ids = prompts.token_ids[0]
+    progress(0.0, f"Reading {len(ids)} tokens.")
+    padded, _, inputs = pad([ids], prompts.readout, opened)
+    with taps(opened.anatomy, None) as taken:
+        opened.model(input_ids=padded, use_cache=False, **inputs)
+    residuals = torch.stack([one[0].to("cpu", torch.float32) for one in taken], dim=1)  # [tokens, layers, width]
+    tokens, layers, width = residuals.shape
+    following = torch.tensor([*ids[1:], 0])[:, None].expand(tokens, layers).reshape(-1, 1)
+    parts: list[tuple[Tensor, ...]] = []
+    chunk = max(1, CHUNK_VALUES // opened.model.config.vocab_size)
+    flat = residuals.reshape(-1, width)
+    for start in range(0, len(flat), chunk):
+        progress(start / len(flat), "Reading every token at every layer.")
+        parts.append(_read(opened, flat[start : start + chunk], following[start : start + chunk], prompts, top))
+    labels, following_probability, best, best_probability = (
+        torch.cat(column).reshape(tokens, layers, -1).numpy() for column in zip(*parts, strict=True)
+    )
+    following_probability[-1] = np.nan
+    if not (torch.isfinite(residuals).all() and np.isfinite(labels).all()):
+        raise CheckpointError(f'{opened.model.config.name_or_path} gives values that are not finite; use "float32".')
+    arrays = (residuals.numpy(), labels, following_probability[:, :, 0], best, best_probability)
+    for array in arrays:
+        array.setflags(write=False)
+    return TextReadout(*arrays)
+
+
+def _read(opened: Opened, rows: Tensor, following: Tensor, prompts: Prompts, top: int) -> tuple[Tensor, ...]:
+    """Label logits, probability of the token that follows, and the likeliest tokens with theirs, on the CPU."""
+    logits = opened.anatomy.unembed(_normed(rows, opened)).to(torch.float32)
+    total = logits.logsumexp(dim=-1, keepdim=True)
+    best, which = logits.topk(min(top, logits.shape[-1]), dim=-1)
+    labels = logits[:, list(prompts.label_tokens)]
+    followed = (logits.gather(1, following.to(logits.device)) - total).exp()
+    return labels.cpu(), followed.cpu(), which.cpu(), (best - total).exp().cpu()
