@@ -68,6 +68,11 @@ class PinnedStudy:
         """The base checkpoint."""
         return self.checkpoints[0]
 
+    @property
+    def answering(self) -> tuple[PinnedCheckpoint, ...]:
+        """The checkpoints that answer: all but encoders without a classification head."""
+        return tuple(one for one in self.checkpoints if one.facts.has_head)
+
     def checkpoint(self, label: str) -> PinnedCheckpoint:
         """The checkpoint with that label; KeyError if it is not among those that are there."""
         for checkpoint in self.checkpoints:

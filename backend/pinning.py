@@ -56,6 +56,12 @@ def compute_dtype(study: Study) -> str:
 
 def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpoint:
     fingerprint = lab.models.fingerprint(ref, study.base)
+    facts = lab.models.facts(ref, study.base)
+    if facts.kind != study.family:
+        raise CheckpointError(
+            f'{ref.place} is a {facts.architecture}, and the study says family = "{study.family}"; set it to '
+            f'"{facts.kind}" in study.toml.'
+        )
     if ref != study.base:
         lab.models.check(ref, study.base)
     return PinnedCheckpoint(
@@ -63,7 +69,7 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
         dtype=compute_dtype(study),
         ref=ref,
         base=study.base,
-        facts=lab.models.facts(ref, study.base),
+        facts=facts,
         device_map=study.device_map,
     )
 

@@ -26,13 +26,20 @@ def silent(_fraction: float, _sentence: str) -> None:
 
 @dataclass(frozen=True)
 class Facts:
-    """What config and weight headers tell without opening a model; `layers` is L, the number of blocks."""
+    """What config and weight headers tell without opening a model; `layers` is L, the number of blocks.
+
+    `kind` is what `family` in study.toml says; `has_head` is False for an encoder without a classification head, whose
+    residuals can be compared and which answers nothing. `answers` is how many classes a classification head has.
+    """
 
     architecture: str
     layers: int
     width: int
     vocabulary: int
     parameters: int
+    kind: str = "causal"
+    has_head: bool = True
+    answers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,8 @@ class Prompts:
     """What the models see: token ids of each prompt, without padding, with the class of each and the label tokens.
 
     `digest` covers token ids, labels, label tokens and `readout` ("last" token for causal models, "first" for
-    encoders); two equal digests mean equal input. `truncated` says which texts were cut, `lengths` counts tokens.
+    encoders); two equal digests mean equal input. The label tokens of an encoder are the rows of its head, 0 to
+    classes - 1. `truncated` says which texts were cut, `lengths` counts tokens.
     """
 
     digest: str
@@ -83,7 +91,8 @@ class Readout:
     """One checkpoint at the readout position of every prompt, float32.
 
     `residuals[i, l]` is the residual stream entering block l of prompt i, l = L after the last block and before the
-    final norm; `logits[i, c]` the model's own logit of class c's label token.
+    final norm; `logits[i, c]` the model's own logit of class c's label token (an encoder's: of class c), NaN where
+    the model has no head.
     """
 
     residuals: Float32[np.ndarray, "reviews layers width"]

@@ -75,9 +75,10 @@ def make_prompts(study: Study, tokenizer: Tokenizer, texts: Sequence[str], label
     """The prompts of the texts as the study's models see them. Raises PromptError."""
     tokenizer.no_truncation()  # some tokenizer files carry settings of their training
     tokenizer.no_padding()
-    tokens = label_tokens(tokenizer, study.prompt)
+    causal = study.family == "causal"
+    tokens = label_tokens(tokenizer, study.prompt) if causal else tuple(range(study.classes))
     filled = [fill(tokenizer, study.prompt, text) for text in texts]
-    readout = "last" if study.family == "causal" else "first"
+    readout = "last" if causal else "first"
     token_ids = tuple(ids for ids, _, _ in filled)
     content = json.dumps([token_ids, labels.tolist(), tokens, readout])
     return Prompts(

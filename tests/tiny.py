@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from tests.fakes import fake_sample, fake_tokenizer
 
@@ -40,12 +49,19 @@ held_out = 20
 
 
 def tiny_model(place: Path, seed: int = 0, family: str = "gpt2") -> None:
-    """A random GPT-2 or Llama in half precision with the fakes' tokenizer, weights so large that logits spread."""
+    """A random GPT-2, Llama or BERT in half precision with the fakes' tokenizer, weights so large that logits spread.
+
+    A BERT has a classification head unless the seed is 0, as a base has none.
+    """
     torch.manual_seed(seed)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=fake_tokenizer(), eos_token="<unk>", pad_token="<unk>")
     ends = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.8}
     if family == "gpt2":
         model = GPT2LMHeadModel(GPT2Config(n_positions=64, n_embd=16, n_layer=2, n_head=2, **ends))
+    elif family == "bert":
+        sizes = {"hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 2, "max_position_embeddings": 64}
+        config = BertConfig(num_attention_heads=2, initializer_range=0.8, vocab_size=len(tokenizer), **sizes)
+        model = BertForSequenceClassification(config) if seed else BertModel(config)
     else:
         sizes = {"hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 3, "max_position_embeddings": 64}
         model = LlamaForCausalLM(LlamaConfig(num_attention_heads=4, num_key_value_heads=2, **sizes, **ends))
@@ -61,7 +77,7 @@ def tiny_study(folder: Path, epochs: tuple[int, ...] = (), family: str = "gpt2")
         tiny_model(folder / "checkpoints" / f"epoch-{epoch}", seed=epoch, family=family)
     sample = fake_sample(120)
     pd.DataFrame({"text": sample.text, "label": sample.label}).to_csv(folder / "reviews.csv", index=False)
-    (folder / "study.toml").write_text(STUDY)
+    (folder / "study.toml").write_text(STUDY.replace("causal", "encoder") if family == "bert" else STUDY)
     return folder
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend import intervals, metrics
+from backend.errors import UndefinedError
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.tidy import interval, of_class
@@ -109,7 +110,12 @@ def accuracy(
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts with the checkpoint, then count."""
+    """Read the prompts with the checkpoint, then count. UndefinedError for one without a head."""
+    if not query.checkpoint.facts.has_head:
+        raise UndefinedError(
+            f"{query.checkpoint.label} is a {query.checkpoint.facts.architecture}, which has no classification head "
+            f"and answers nothing; choose a checkpoint that was trained to classify."
+        )
     readout = lab.part(0, 2).readout(query.checkpoint, query.prompts)
     lab.progress(0.5, f"Resampling the readout of {query.checkpoint.label} {query.draws:,} times.")
     result = accuracy(readout.logits, query.prompts.labels, query.draws, query.seed)
@@ -118,5 +124,5 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint; the reference makes no difference."""
-    return [Query(checkpoint, study.prompts) for checkpoint in study.checkpoints]
+    """Every checkpoint that has a head to answer with; the reference makes no difference."""
+    return [Query(checkpoint, study.prompts) for checkpoint in study.answering]

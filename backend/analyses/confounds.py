@@ -98,7 +98,8 @@ class Result:
         yield _row("truncated_share", (self.truncated_share,))
         yield _row("states_rating", (self.states_rating,))
         yield _row("in_training", (self.in_training if self.in_training >= 0 else np.nan,))
-        yield _row("naive_best_accuracy", (self.naive_best_accuracy,), labels[self.naive_best])
+        if self.naive_best >= 0:
+            yield _row("naive_best_accuracy", (self.naive_best_accuracy,), labels[self.naive_best])
         if self.best_on_half >= 0:
             held = (self.held_half_accuracy, self.held_half_accuracy_low, self.held_half_accuracy_high)
             yield _row("held_half_accuracy", held, labels[self.best_on_half])
@@ -163,11 +164,27 @@ class Choice:
     held_high: float
 
 
-def choose(predicted: Int[np.ndarray, "checkpoints reviews"], labels: Labels, classes: int, seed: int = 0) -> Choice:
-    """Choose the best checkpoint, the earliest of equals; `chosen` is -1 where a class is too small to be halved."""
+def choose(
+    predicted: Int[np.ndarray, "checkpoints reviews"],
+    labels: Labels,
+    classes: int,
+    seed: int = 0,
+    answering: Bool[np.ndarray, " checkpoints"] | None = None,
+) -> Choice:
+    """Choose the best checkpoint, the earliest of equals, among those that answer (default: all do).
+
+    `chosen` is -1 where a class is too small to be halved, `naive` too where no checkpoint answers.
+    """
+    candidates = np.ones(len(predicted), dtype=bool) if answering is None else answering
+    if not candidates.any():
+        return Choice(-1, np.nan, -1, np.nan, np.nan, np.nan, np.nan)
 
     def accuracies(chosen: Bool[np.ndarray, " reviews"]) -> list[float]:
-        return [metrics.balanced_accuracy(metrics.recalls(one[chosen], labels[chosen], classes)) for one in predicted]
+        """-1, worse than any, for those that do not answer."""
+        return [
+            metrics.balanced_accuracy(metrics.recalls(one[chosen], labels[chosen], classes)) if answers else -1.0
+            for one, answers in zip(predicted, candidates, strict=True)
+        ]
 
     everywhere = accuracies(np.ones(len(labels), dtype=bool))
     naive = int(np.argmax(everywhere))
@@ -204,7 +221,7 @@ def overlap(sample: Sample, training: TrainingTexts | None) -> tuple[Int[np.ndar
     return np.array(found, dtype=np.int64), f"Compared with {len(seen):,} texts of {place}, up to case and white space."
 
 
-@memoized(version=1)
+@memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with every checkpoint, search the texts, then count."""
     prompts, parts = query.prompts, len(query.checkpoints) + 1
@@ -215,9 +232,10 @@ def recipe(query: Query, lab: Lab) -> Result:
     lab.progress((parts - 0.5) / parts, "Asking what prompt length alone tells about the classes.")
     by_class = np.repeat(lengths[:, None].astype(np.float64), len(metrics.contrasts(classes)), axis=1)
     length_auc_low, length_auc_high = intervals.auc_interval(by_class, labels, query.draws, query.seed)
+    answering = np.array([one.facts.has_head for one in query.checkpoints])
     predicted = np.stack([metrics.predictions(one.logits) for one in read])
     quartiles = by_length(lengths, predicted == labels)
-    choice = choose(predicted, labels, classes, query.seed)
+    choice = choose(predicted, labels, classes, query.seed, answering)
     rated = [i for i, text in enumerate(query.sample.text) if states_rating(text)]
     lab.progress(1.0, "The sample card is filled in.")
     return Result(
@@ -228,9 +246,9 @@ def recipe(query: Query, lab: Lab) -> Result:
         truncated_n=int(prompts.truncated.sum()),
         quartile_edges=quartiles.edges,
         quartile_n=quartiles.n,
-        quartile_accuracy=quartiles.accuracy,
-        quartile_accuracy_low=quartiles.low,
-        quartile_accuracy_high=quartiles.high,
+        quartile_accuracy=np.where(answering[:, None], quartiles.accuracy, np.nan),
+        quartile_accuracy_low=np.where(answering[:, None], quartiles.low, np.nan),
+        quartile_accuracy_high=np.where(answering[:, None], quartiles.high, np.nan),
         in_training=-1 if seen is None else len(seen),
         in_training_indices=np.zeros(0, dtype=np.int64) if seen is None else seen,
         training_note=note,

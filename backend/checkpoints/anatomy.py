@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from backend.checkpoints.families import family_of
+from backend.checkpoints.families import Family, family_of
 from backend.errors import CheckpointError
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One block: `ln1` is read by `attn`, `ln2` by `mlp`; `whole` takes the residual stream and returns it."""
+    """One block: `ln1` is read by `attn`, `ln2` by `mlp`; `whole` takes the residual stream and returns it.
+
+    In an encoder `ln1` and `ln2` come last, and `mlp_out` (if any) is the second half of the MLP, with `ln2` in it.
+    """
 
     whole: nn.Module
     ln1: nn.Module
     attn: nn.Module
     ln2: nn.Module
     mlp: nn.Module
+    mlp_out: nn.Module | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
     """The parts of one model. `pos_embed` is None where positions rotate keys and queries instead.
+
+    In an encoder `ln_final` passes everything through, and `unembed` is the whole classification head: it takes
+    residuals at the readout position [rows, width] and returns logits [rows, classes].
 
     Names: https://github.com/TransformerLensOrg/TransformerLens, `component_mapping` of its architecture adapters.
     """
@@ -34,6 +43,30 @@ class Anatomy:
     blocks: tuple[Block, ...]
     ln_final: nn.Module
     unembed: nn.Module
+    family: Family
+
+
+class ClassificationHead(nn.Module):
+    """All that an encoder does with the last residual at [CLS] to answer; CheckpointError where it has no head."""
+
+    def __init__(self, model: PreTrainedModel, family: Family) -> None:
+        super().__init__()
+        self.of = [model]  # in a list, so that the model does not become a part of its own head
+        self.head = model.get_submodule("classifier") if family.has_head else None
+
+    def forward(self, x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
+        """Logits."""
+        model, name = self.of[0], type(self.of[0]).__name__
+        if self.head is None:
+            raise CheckpointError(
+                f"{model.config.name_or_path} is a {name}, which has no classification head and answers nothing; "
+                f"choose a checkpoint that was trained to classify."
+            )
+        if name.startswith("Roberta"):
+            return self.head(x[:, None])
+        if name.startswith("DistilBert"):
+            return self.head(torch.relu(model.get_submodule("pre_classifier")(x)))
+        return self.head(model.get_submodule("bert.pooler")(x[:, None]))
 
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:
@@ -47,6 +80,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
                 attn=block.get_submodule(family.attn),
                 ln2=block.get_submodule(family.ln2),
                 mlp=block.get_submodule(family.mlp),
+                mlp_out=block.get_submodule(family.mlp_out) if family.mlp_out else None,
             )
             for block in model.get_submodule(family.blocks).children()
         )
@@ -54,8 +88,13 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
             embed=model.get_submodule(family.embed),
             pos_embed=model.get_submodule(family.pos_embed) if family.pos_embed else None,
             blocks=blocks,
-            ln_final=model.get_submodule(family.ln_final),
-            unembed=model.get_submodule(family.unembed),
+            ln_final=model.get_submodule(family.ln_final) if family.ln_final else nn.Identity(),
+            unembed=(
+                model.get_submodule(family.unembed or "")
+                if family.kind == "causal"
+                else ClassificationHead(model, family).eval()
+            ),
+            family=family,
         )
     except AttributeError as error:
         raise CheckpointError(

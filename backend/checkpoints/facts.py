@@ -9,8 +9,8 @@ from backend.checkpoints.files import CONFIG, Located, read_json, tensors
 from backend.errors import CheckpointError
 from backend.lab import Facts
 
-_LAYERS = ("num_hidden_layers", "n_layer")
-_WIDTH = ("hidden_size", "n_embd")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers")
+_WIDTH = ("hidden_size", "n_embd", "dim")
 _VOCABULARY = ("vocab_size",)
 _POSITIONS = ("max_position_embeddings", "n_positions")
 _LARGEST_RANK = 3  # old GPT-2 files carry their causal masks, four-dimensional, beside the weights
@@ -26,13 +26,17 @@ def read_facts(located: Located, place: str) -> Facts:
     if "quantization_config" in config:
         raise CheckpointError(f"{place} is quantized; point to the checkpoint with its plain weights.")
     architecture = architecture_of(config)
-    family_of(architecture, place)
+    family = family_of(architecture, place)
+    answers = len(config.get("id2label") or ()) or 2  # two is what transformers leaves out
     return Facts(
         architecture=architecture,
         layers=_size(config, _LAYERS, place),
         width=_size(config, _WIDTH, place),
         vocabulary=_size(config, _VOCABULARY, place),
         parameters=sum(entry.size for entry in tensors(located) if len(entry.shape) <= _LARGEST_RANK),
+        kind=family.kind,
+        has_head=family.has_head,
+        answers=answers if family.kind == "encoder" and family.has_head else None,
     )
 
 
@@ -45,10 +49,11 @@ def architecture_of(config: dict[str, Any]) -> str:
 def most_positions(located: Located) -> int | None:
     """How many tokens the model has position embeddings for; None where positions are computed."""
     config = read_json(located.folder / CONFIG)
-    if family_of(architecture_of(config), str(located.folder)).pos_embed is None:
+    family = family_of(architecture_of(config), str(located.folder))
+    if family.pos_embed is None:
         return None
     found = next((config[key] for key in _POSITIONS if key in config), None)
-    return found if isinstance(found, int) else None
+    return found - family.first_position if isinstance(found, int) else None
 
 
 def _size(config: dict[str, Any], keys: tuple[str, ...], place: str) -> int:

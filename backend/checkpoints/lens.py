@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from backend.checkpoints.opening import Opened
-from backend.checkpoints.residuals import pad, taps
+from backend.checkpoints.residuals import pad, run, taps
 from backend.errors import CheckpointError
 from backend.lab import Progress, Prompts, TextReadout
 
@@ -61,7 +61,7 @@ def read_text(opened: Opened, prompts: Prompts, top: int, progress: Progress) ->
     progress(0.0, f"Reading {len(ids)} tokens.")
     padded, _, inputs = pad([ids], prompts.readout, opened)
     with taps(opened.anatomy, None) as taken:
-        opened.model(input_ids=padded, use_cache=False, **inputs)
+        run(opened, padded, inputs)
     residuals = torch.stack([one[0].to("cpu", torch.float32) for one in taken], dim=1)  # [tokens, layers, width]
     tokens, layers, width = residuals.shape
     following = torch.tensor([*ids[1:], 0])[:, None].expand(tokens, layers).reshape(-1, 1)
@@ -75,7 +75,7 @@ def read_text(opened: Opened, prompts: Prompts, top: int, progress: Progress) ->
         torch.cat(column).reshape(tokens, layers, -1).numpy() for column in zip(*parts, strict=True)
     )
     following_probability[-1] = np.nan
-    if not (torch.isfinite(residuals).all() and np.isfinite(labels).all()):
+    if not (torch.isfinite(residuals).all() and (np.isfinite(labels).all() or not opened.anatomy.family.has_head)):
         raise CheckpointError(f'{opened.model.config.name_or_path} gives values that are not finite; use "float32".')
     arrays = (residuals.numpy(), labels, following_probability[:, :, 0], best, best_probability)
     for array in arrays:
@@ -85,9 +85,20 @@ def read_text(opened: Opened, prompts: Prompts, top: int, progress: Progress) ->
 
 def _read(opened: Opened, rows: Tensor, following: Tensor, prompts: Prompts, top: int) -> tuple[Tensor, ...]:
     """Label logits, probability of the token that follows, and the likeliest tokens with theirs, on the CPU."""
+    if opened.anatomy.family.kind == "encoder":
+        return _classified(opened, rows, prompts)
     logits = opened.anatomy.unembed(_normed(rows, opened)).to(torch.float32)
     total = logits.logsumexp(dim=-1, keepdim=True)
     best, which = logits.topk(min(top, logits.shape[-1]), dim=-1)
     labels = logits[:, list(prompts.label_tokens)]
     followed = (logits.gather(1, following.to(logits.device)) - total).exp()
     return labels.cpu(), followed.cpu(), which.cpu(), (best - total).exp().cpu()
+
+
+def _classified(opened: Opened, rows: Tensor, prompts: Prompts) -> tuple[Tensor, ...]:
+    """An encoder's head reads any residual, and no token comes next; a model without a head leaves all undefined."""
+    undefined = torch.full((len(rows), 1), torch.nan)
+    labels = undefined.expand(-1, prompts.classes)
+    if opened.anatomy.family.has_head:
+        labels = opened.anatomy.unembed(_like(rows, opened, opened.anatomy.unembed))[:, list(prompts.label_tokens)]
+    return labels.to("cpu", torch.float32), undefined, torch.empty((len(rows), 0), dtype=torch.int64), undefined[:, :0]

@@ -158,6 +158,12 @@ class LocalModels:
 
     def _check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
         """On a GPU an id or position that does not exist takes the whole process down, so it is found here."""
+        facts = checkpoint.facts
+        if facts.answers is not None and facts.answers != prompts.classes:
+            raise CheckpointError(
+                f"{checkpoint.ref.place} has a head of {facts.answers} classes and the study has {prompts.classes} "
+                f"label words; give one word per class of the head."
+            )
         largest = max(max(map(max, prompts.token_ids), default=0), *prompts.label_tokens)
         if largest >= checkpoint.facts.vocabulary:
             raise CheckpointError(

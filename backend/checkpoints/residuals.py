@@ -52,7 +52,7 @@ def collect(
         prompts_done += len(batch)
     if residuals is None:
         raise CheckpointError("There are no prompts to read; raise dataset.sample.")
-    if not (np.isfinite(residuals).all() and np.isfinite(logits).all()):
+    if not (np.isfinite(residuals).all() and (np.isfinite(logits).all() or not opened.anatomy.family.has_head)):
         dtype = str(opened.model.dtype).removeprefix("torch.")
         raise CheckpointError(
             f"{opened.model.config.name_or_path} gives values that are not finite in {dtype}; "
@@ -93,10 +93,23 @@ def read_batch(
     """One right-padded batch through the model; this is where tensors become detached float32 arrays on the CPU."""
     ids, positions, inputs = pad(token_ids, readout, opened)
     with taps(opened.anatomy, positions) as taken:
-        output = opened.model(input_ids=ids, use_cache=False, **inputs)
+        logits = run(opened, ids, inputs)
     stacked = torch.stack([one.to(taken[0].device) for one in taken], dim=1)
-    logits = output.logits[:, 0, list(label_tokens)]
+    logits = torch.full((len(ids), len(label_tokens)), torch.nan) if logits is None else logits[:, list(label_tokens)]
     return stacked.to("cpu", torch.float32).numpy(), logits.to("cpu", torch.float32).numpy()
+
+
+def run(
+    opened: Opened, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]
+) -> Float[Tensor, "batch answers"] | None:
+    """One forward pass inside `taps`: logits over the vocabulary, or the classes of an encoder; None without a head."""
+    family = opened.anatomy.family
+    if family.kind == "causal":
+        return opened.model(input_ids=ids, use_cache=False, **inputs).logits[:, 0]
+    if family.has_head:
+        return opened.model(input_ids=ids, **inputs).logits
+    opened.model.base_model(input_ids=ids, **inputs)
+    return None
 
 
 def pad(

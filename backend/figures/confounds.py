@@ -80,8 +80,6 @@ def card(result: Result, names: Sequence[str], reviews: int) -> list[str]:
     """The card's sentences."""
     hides = not result.length_auc_low <= 0.5 <= result.length_auc_high
     text_free = ", ".join(str(layer) for layer in np.flatnonzero(result.text_free.all(axis=0)))
-    best, chosen = names[result.naive_best], names[result.best_on_half]
-    low, high = 100 * result.held_half_accuracy_low, 100 * result.held_half_accuracy_high
     return [
         f"Length alone tells the classes apart with AUC {result.length_auc:.2f} ({result.length_auc_low:.2f} to "
         f"{result.length_auc_high:.2f}); 0.5 would be nothing"
@@ -89,10 +87,23 @@ def card(result: Result, names: Sequence[str], reviews: int) -> list[str]:
         f"{result.truncated_n} of {reviews} texts ({100 * result.truncated_share:.0f} %) were cut to fit the prompt.",
         result.training_note,
         f"{result.states_rating} of {reviews} reviews state a rating.",
-        f"The best checkpoint on all reviews is **{best}** with {100 * result.naive_best_accuracy:.1f} %, a number "
-        f"that the choice flatters. Chosen on one half (**{chosen}**) and tested on the other: "
-        f"**{100 * result.held_half_accuracy:.1f} %** ({low:.1f} to {high:.1f}).",
+        _best(result, names),
         f"Layer {text_free} holds no text at the readout position: position alone, or nothing."
         if text_free
         else "Every layer holds something of the text at the readout position.",
     ]
+
+
+def _best(result: Result, names: Sequence[str]) -> str:
+    """The best checkpoint, as chosen on all reviews and on one half of them, where either is possible."""
+    if result.naive_best < 0:
+        return "No checkpoint has a head to answer with, so none is the best."
+    best = f"The best checkpoint on all reviews is **{names[result.naive_best]}** with "
+    best += f"{100 * result.naive_best_accuracy:.1f} %, a number that the choice flatters."
+    if result.best_on_half < 0:
+        return f"{best} The classes are too small to choose on one half and test on the other."
+    low, high = 100 * result.held_half_accuracy_low, 100 * result.held_half_accuracy_high
+    return (
+        f"{best} Chosen on one half (**{names[result.best_on_half]}**) and tested on the other: "
+        f"**{100 * result.held_half_accuracy:.1f} %** ({low:.1f} to {high:.1f})."
+    )

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from backend.checkpoints.files import locate
@@ -22,9 +30,10 @@ from backend.dataset import DatasetSpec, Rows, balanced, classify, read_table, s
 from backend.errors import DatasetError, LayershiftError, StudyError
 from backend.intervals import balanced_accuracy_interval
 from backend.metrics import balanced_accuracy, predictions, recalls
+from backend.ports import Prompts
 from backend.prompts import make_prompts
 from backend.study import Study, TrainingSpec
-from backend.training.recipes import RECIPES, Collate, SoundTrainer, published_rows, sound_rows
+from backend.training.recipes import RECIPES, Collate, SoundTrainer, classified_rows, published_rows, sound_rows
 
 LOG = "training.csv"
 COLUMNS = ("step", "epoch", "loss", "learning_rate", "held_out_accuracy", "held_out_low", "held_out_high", "held_out_n")
@@ -48,11 +57,13 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
     base = locate(study.base).folder
     tokenizer = AutoTokenizer.from_pretrained(base)
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    model, stored = _open(base)
+    model, stored = _open(study, base, spec.seed)
     train, held_out = _rows(study, spec)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     recipe = RECIPES[spec.recipe]
-    if spec.recipe == "sound":
+    if study.family == "encoder":
+        rows = classified_rows(study, backend, train.text, train.label)
+    elif spec.recipe == "sound":
         context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
         rows = sound_rows(study, backend, train.text, train.label, context)
     else:
@@ -76,14 +87,14 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
         bf16=bf16,
         fp16=torch.cuda.is_available() and not bf16,
         report_to="none",
-        use_cache=True,
+        use_cache=study.family == "causal",
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         seed=spec.seed,
         data_seed=spec.seed,
     )
     recorder = Recorder(study, backend, tokenizer, held_out, places, stored, max(1, steps // TESTS_PER_EPOCH))
-    trainer_class = SoundTrainer if spec.recipe == "sound" else Trainer
+    trainer_class = SoundTrainer if spec.recipe == "sound" and study.family == "causal" else Trainer
     trainer = trainer_class(
         model=model, args=arguments, train_dataset=rows, data_collator=Collate(pad), callbacks=[recorder]
     )
@@ -93,10 +104,13 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
 
 def _training_spec(study: Study, data: Path | None) -> TrainingSpec:
     """The study's [training], with its source replaced where the caller names a file."""
-    if study.family != "causal":
-        raise StudyError(f"{study.name}: finetune trains causal models only so far; train the encoder elsewhere.")
     if study.training is None:
         raise StudyError(f"{study.name} has no [training] in its study.toml; add one to fine-tune.")
+    if study.family == "encoder" and study.training.recipe != "sound":
+        raise StudyError(
+            f'{study.name}: training.recipe "{study.training.recipe}" is one for causal models; set it to "sound", '
+            f"which trains a classification head on the encoder."
+        )
     if data is None:
         return study.training
     return study.training.model_copy(update={"path": str(data.expanduser().resolve()), "repo": None})
@@ -133,10 +147,20 @@ def _prepare(state: Path, plan: str, places: list[Path], overwrite: bool) -> Non
     note.write_text(plan)
 
 
-def _open(base: Path) -> tuple[Any, torch.dtype]:
-    """The base in float32 for training, and the dtype it is stored in, in which checkpoints are stored too."""
-    stored = AutoModelForCausalLM.from_pretrained(base, dtype="auto").dtype
-    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), stored
+def _open(study: Study, base: Path, seed: int) -> tuple[Any, torch.dtype]:
+    """The base in float32 for training, and the dtype it is stored in, in which checkpoints are stored too.
+
+    An encoder gets a classification head, made with the seed where the base brings none.
+    """
+    set_seed(seed)
+    kind: Any = AutoModelForCausalLM
+    more: dict[str, Any] = {}
+    if study.family == "encoder":
+        kind = AutoModelForSequenceClassification
+        words = dict(enumerate(study.prompt.label_words))
+        more = {"id2label": words, "label2id": {word: c for c, word in words.items()}}
+    stored = kind.from_pretrained(base, dtype="auto", **more).dtype
+    return kind.from_pretrained(base, dtype=torch.float32, **more), stored
 
 
 def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:
@@ -218,7 +242,7 @@ class Recorder(TrainerCallback):
 
     def _test(self, state: Any, model: Any) -> None:
         """Balanced accuracy of the label words on the held-out texts."""
-        logits = held_out_logits(model, self.prompts.token_ids, self.prompts.label_tokens)
+        logits = held_out_logits(model, self.prompts)
         labels = self.prompts.labels
         found = recalls(predictions(logits), labels, self.prompts.classes)
         accuracy = float(balanced_accuracy(found))
@@ -245,19 +269,22 @@ def stored_weights(model: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def held_out_logits(model: Any, token_ids: tuple[tuple[int, ...], ...], label_tokens: tuple[int, ...]) -> np.ndarray:
-    """Label-word logits [texts, classes] behind each prompt, in batches of similar length."""
+def held_out_logits(model: Any, prompts: Prompts) -> np.ndarray:
+    """Logits of the classes [texts, classes] for each prompt, in batches of similar length."""
+    token_ids = prompts.token_ids
     training = model.training
     model.eval()
     order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
-    found = np.empty((len(token_ids), len(label_tokens)), dtype=np.float32)
+    found = np.empty((len(token_ids), prompts.classes), dtype=np.float32)
     for start in range(0, len(order), 16):
         part = order[start : start + 16]
         batch = Collate(0)([{"input_ids": list(token_ids[i]), "answer": [0] * len(token_ids[i])} for i in part])
         last = batch["attention_mask"].sum(1) - 1
         ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
-        chosen = logits[torch.arange(len(part)), last][:, list(label_tokens)]
-        found[part] = chosen.float().cpu().numpy()
+        if prompts.readout == "last":
+            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[torch.arange(len(part)), last]
+        else:
+            logits = model(input_ids=ids, attention_mask=mask).logits
+        found[part] = logits[:, list(prompts.label_tokens)].float().cpu().numpy()
     model.train(training)
     return found

@@ -90,9 +90,22 @@ def published_rows(
     return LabelledPrompts(rows)
 
 
+def classified_rows(
+    study: Study, tokenizer: Tokenizer, texts: Sequence[str], labels: Int64[np.ndarray, " texts"]
+) -> LabelledPrompts:
+    """An encoder's rows: the prompt exactly as the analyses see it, and its class."""
+    ids = (fill(tokenizer, study.prompt, text)[0] for text in texts)
+    return LabelledPrompts(
+        [{"input_ids": list(one), "class": [c]} for one, c in zip(ids, labels.tolist(), strict=True)]
+    )
+
+
 @dataclass(frozen=True)
 class Collate:
-    """Right padding; a row without a mask of its own gets one, and its padding is not trained on."""
+    """Right padding; a row without a mask of its own gets one, and its padding is not trained on.
+
+    Labels are the tokens, or the class of each row where rows have one.
+    """
 
     pad: int
 
@@ -107,6 +120,8 @@ class Collate:
         if "attention_mask" in rows[0]:  # as published: labels are the inputs, padding included
             return {"input_ids": ids, "attention_mask": padded("attention_mask", 0), "labels": ids.clone()}
         mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows])
+        if "class" in rows[0]:
+            return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([row["class"][0] for row in rows])}
         labels = ids.masked_fill(mask == 0, IGNORED)
         return {"input_ids": ids, "attention_mask": mask, "labels": labels, "answer": padded("answer", 0)}
 

@@ -102,6 +102,9 @@ def test_the_best_checkpoint_is_chosen_and_the_first_of_equals() -> None:
     single = confounds.choose(np.array([[0, 1, 2]]), np.array([0, 1, 2]), 3)
     assert single.chosen == -1
     assert np.isnan(single.held_accuracy)
+    headless = confounds.choose(np.stack([labels, 1 - labels]), labels, 2, answering=np.array([False, True]))
+    assert (headless.naive, headless.chosen, headless.held_accuracy) == (1, 1, 0.0)
+    assert confounds.choose(labels[None], labels, 2, answering=np.array([False])).naive == -1
 
 
 def test_layers_without_text() -> None:

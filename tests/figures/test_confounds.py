@@ -41,3 +41,10 @@ def test_the_card_warns_when_length_tells_the_classes_apart(shown: Shown, result
 
 def test_the_card_says_which_layers_hold_no_text(shown: Shown, result: confounds.Result):
     assert figures.card(result, shown.names, 60)[-1].startswith("Layer 0 holds no text")
+
+
+def test_the_card_names_no_best_checkpoint_that_there_is_not(shown: Shown, result: confounds.Result):
+    assert "Chosen on one half" in figures.card(result, shown.names, 60)[4]
+    small = replace(result, best_on_half=-1, held_half_accuracy=float("nan"))
+    assert "too small to choose on one half" in figures.card(small, shown.names, 6)[4]
+    assert "none is the best" in figures.card(replace(small, naive_best=-1), shown.names, 6)[4]

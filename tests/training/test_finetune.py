@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from backend.errors import LayershiftError, StudyError
 from backend.study import load_study
@@ -94,3 +94,22 @@ def test_a_killed_run_goes_on_where_it_was(folder: Path) -> None:
     tested = [int(row["step"]) for row in log(folder) if row["held_out_accuracy"]]
     assert tested == sorted(set(tested)), "no step is logged twice"
     assert saved > 0 and tested[-1] == 50
+
+
+def test_an_encoder_gets_a_classification_head(tmp_path: Path) -> None:
+    folder = tiny_study(tmp_path, family="bert")
+    finetune(load_study(folder))
+    for epoch in (1, 2):
+        model = AutoModelForSequenceClassification.from_pretrained(folder / "checkpoints" / f"epoch-{epoch}")
+        assert model.config.id2label == {0: "negative", 1: "positive"}
+    rows = log(folder)
+    assert [row["held_out_n"] for row in rows if row["held_out_accuracy"]] == ["20"] * 10
+    losses = [float(row["loss"]) for row in rows if row["loss"]]
+    assert min(losses[-5:]) < losses[0]
+
+
+def test_the_origins_recipe_is_not_for_encoders(tmp_path: Path) -> None:
+    folder = tiny_study(tmp_path, family="bert")
+    rewrite(folder, '"sound"', '"as-published"')
+    with pytest.raises(StudyError, match="is one for causal models; set it to"):
+        finetune(load_study(folder))
