@@ -24,7 +24,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The parts of one model. `pos_embed` is None where positions rotate keys and queries instead.
+    """The parts of one model. `pos_embed` is None where positions rotate keys and queries instead, by `rotary`.
 
     Names: https://github.com/TransformerLensOrg/TransformerLens, `component_mapping` of its architecture adapters.
     """
@@ -34,6 +34,7 @@ class Anatomy:
     blocks: tuple[Block, ...]
     ln_final: nn.Module
     unembed: nn.Module
+    rotary: nn.Module | None = None
 
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:
@@ -56,6 +57,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
             blocks=blocks,
             ln_final=model.get_submodule(family.ln_final),
             unembed=model.get_submodule(family.unembed),
+            rotary=model.get_submodule(family.rotary) if family.rotary else None,
         )
     except AttributeError as error:
         raise CheckpointError(

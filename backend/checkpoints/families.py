@@ -9,7 +9,10 @@ from backend.errors import CheckpointError
 
 @dataclass(frozen=True)
 class Family:
-    """Dotted paths of a transformers model; `ln1`, `attn`, `ln2` and `mlp` are relative to a block."""
+    """Dotted paths of a transformers model; `ln1`, `attn`, `ln2` and `mlp` are relative to a block.
+
+    `rotary` is what turns positions into the angles that blocks rotate keys and queries by.
+    """
 
     embed: str
     pos_embed: str | None
@@ -20,6 +23,7 @@ class Family:
     mlp: str
     ln_final: str
     unembed: str
+    rotary: str | None = None
 
 
 GPT2 = Family(
@@ -43,6 +47,7 @@ LLAMA = Family(
     mlp="mlp",
     ln_final="model.norm",
     unembed="lm_head",
+    rotary="model.rotary_emb",
 )
 FAMILIES = {
     "GPT2LMHeadModel": GPT2,
