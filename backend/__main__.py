@@ -14,7 +14,7 @@ from backend import newstudy
 from backend.errors import LayershiftError
 from backend.pinning import pin
 from backend.reports import export as exporting
-from backend.study import Study, StudyError
+from backend.study import BASE, Study, StudyError
 from backend.wiring import find_study, open_lab, studies, studies_folder
 
 
@@ -56,8 +56,20 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--out", type=Path, required=True, help="folder for the files")
         if name in ("warm", "export"):
             sub.add_argument("--only", metavar="A,B", help="these analyses only")
+            _add_viewpoint(sub)
     newstudy.add_arguments(command(_new, "new", "Write the study.toml of a new study, checked."))
     return parser
+
+
+def _add_viewpoint(sub: argparse.ArgumentParser) -> None:
+    """What the sidebar of the pages chooses."""
+    sub.add_argument("--reference", metavar="LABEL", default=BASE, help="the checkpoint compared with (default: base)")
+    sub.add_argument("--drop-largest", metavar="K", type=int, default=0, help="leave out its K largest dimensions")
+    sub.add_argument("--layer", metavar="L", type=int, help="the layer of analyses of one layer (default: the last)")
+
+
+def _viewpoint(options: argparse.Namespace) -> exporting.Viewpoint:
+    return exporting.Viewpoint(options.reference, options.drop_largest, options.layer)
 
 
 @contextmanager
@@ -124,7 +136,7 @@ def _warm(options: argparse.Namespace) -> int:
     lab = open_lab()
     analyses = exporting.choose(options.only)
     pinned = pin(find_study(options.study), lab)
-    for _ in exporting.compute(pinned, lab, analyses, _bar):
+    for _ in exporting.compute(pinned, lab, analyses, _bar, _viewpoint(options)):
         pass
     _note_missing(pinned)
     return 0
@@ -134,7 +146,7 @@ def _export(options: argparse.Namespace) -> int:
     lab = open_lab()
     analyses = exporting.choose(options.only)
     pinned = pin(find_study(options.study), lab)
-    for file in exporting.export(pinned, lab, options.out, analyses, _bar):
+    for file in exporting.export(pinned, lab, options.out, analyses, _bar, _viewpoint(options)):
         print(file)
     _note_missing(pinned)
     return 0

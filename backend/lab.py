@@ -111,8 +111,13 @@ class Lab:
         return tuple(self.part(i, len(wanted)).readout(one, prompts) for i, one in enumerate(wanted))
 
     def seconds(self, query: Any) -> float:
-        """Expected seconds of model time behind `query`: the readouts of its checkpoints that are not in the cache."""
+        """Expected seconds of model time behind `query`: the readouts of its checkpoints that are not in the cache.
+
+        A query without prompts is about the weights: then it is the time to open them.
+        """
         checkpoints, prompts = _parts(query)
+        if not prompts:
+            return float(sum(self.models.seconds(one, 0) for one in set(checkpoints)))
         wanted = {ReadoutQuery(checkpoint, prompt) for checkpoint in checkpoints for prompt in prompts}
         costs = [
             self.models.seconds(one.checkpoint, int(one.prompts.lengths.sum()))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -131,6 +131,18 @@ class WeightChange:
     stable_rank: float
 
 
+@dataclass(frozen=True)
+class Swap:
+    """Parts that a host takes from a donor: `part` of the blocks `first` to `last`, both counted in.
+
+    `attn` and `mlp` come with the norm that they read through; `embed`, token and position embeddings, has no blocks.
+    """
+
+    part: Literal["block", "attn", "mlp", "embed"]
+    first: int = 0
+    last: int = -1
+
+
 @runtime_checkable
 class Models(Protocol):
     """Port to checkpoints. Implemented by `backend.checkpoints`, faked by `tests.fakes`."""
@@ -179,6 +191,17 @@ class Models(Protocol):
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress
     ) -> tuple[WeightChange, ...]:
         """The change of every two-dimensional weight, in the order of the file."""
+        ...
+
+    def swaps(
+        self,
+        host: PinnedCheckpoint,
+        donor: PinnedCheckpoint,
+        plan: tuple[Swap, ...],
+        prompts: Prompts,
+        progress: Progress,
+    ) -> Float32[np.ndarray, "swaps reviews classes"]:
+        """Label logits of the host with each swap of the plan; the donor's parts, all the rest its own."""
         ...
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:

@@ -31,6 +31,7 @@ STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.2rem; padding-right: 2.2rem; max-width: 1500px; }
 .stMain { scrollbar-gutter: stable; } /* a scroll bar that appears late would have every plot drawn again */
 [class*="st-key-pair-"] > div { flex: 1 1 380px; min-width: min(380px, 100%); }
+[class*="st-key-guide-"] { flex-wrap: nowrap !important; }
 </style>"""
 
 

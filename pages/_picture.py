@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -15,6 +16,18 @@ Rows = Callable[[], Iterable[dict[str, Any]]]
 """Tidy rows of what a picture shows, made when somebody downloads them."""
 
 
+def plain(text: str) -> str:
+    """Somebody's words for markdown, in which none of their signs is a command."""
+    return re.sub(r"([\\`*_\[\]~$:<>|#])", r"\\\1", text)
+
+
+def rows(wanted: Sequence[tuple[Any, Any]], found: Sequence[Any]) -> Rows:
+    """The rows that `export` writes of these results, of the (recipe, query) pairs that they came from."""
+    return lambda: [
+        row for (_, query), result in zip(wanted, found, strict=True) for row in result.rows(query)
+    ]  # made late: a picture of all layers has thousands
+
+
 def show(
     view: View,
     drawn: Mapping[str, Any],
@@ -22,11 +35,12 @@ def show(
     rows: Rows,
     analysis: str | None,
     picks: Mapping[str, Callable[[], None]] | None = None,
+    layer: int | None = None,
 ) -> None:
     """One picture, or several side by side, by key; below them the reading guide and the downloads.
 
     `rows` are the numbers in them, `analysis` names what exports the same numbers on the command line (None: nothing
-    does), `picks` has callbacks for the points of pictures that can be selected.
+    does), at `layer` if it is about one. `picks` has callbacks for the points of pictures that can be selected.
     """
     first = next(iter(drawn))
     picks = picks or {}
@@ -34,32 +48,71 @@ def show(
         for key, figure in drawn.items():
             with st.container(key=f"side-{key}"):
                 selects: dict[str, Any] = {"on_select": picks[key], "selection_mode": "points"} if key in picks else {}
-                st.plotly_chart(figure, key=key, config=_theme.PLOT_CONFIG, **selects)
-    with st.container(horizontal=True, key=f"guide-{first}"):
-        st.caption(guide)
-        _downloads(view, first, drawn, guide, rows, analysis)
+                st.plotly_chart(figure, key=key, config=_theme.plot_config(_file(view, key)), **selects)
+    _below(view, first, drawn, guide, rows, analysis, layer)
 
 
-def _downloads(view: View, key: str, drawn: Mapping[str, Any], guide: str, rows: Rows, analysis: str | None) -> None:
-    """What can be taken along; its contents are made when it is opened, and the files when they are asked for."""
-    with st.popover("Download", key=f"take-{key}", on_change="rerun", icon=":material/download:") as menu:
-        if not menu.open:
-            return
-        name = f"{view.study.study.name}-{key}"
-        st.download_button(
-            "Numbers (CSV)", lambda: export.csv_text(list(rows())), f"{name}.csv", "text/csv", key=f"csv-{key}"
-        )
-        st.download_button(
-            "Picture to open in a browser (HTML)",
-            lambda: _theme.standalone(list(drawn.values()), view.study.study.title, guide),
-            f"{name}.html",
-            "text/html",
-            key=f"html-{key}",
-        )
-        st.caption("As PNG: the camera at the picture's upper right.")
-        if analysis is not None:
-            st.caption("The same numbers, on the command line:")
-            st.code(f"python -m backend export {view.study.study.name} --out out --only {analysis}", language="bash")
+def table(
+    view: View, key: str, cells: Sequence[Mapping[str, Any]], guide: str, rows: Rows, analysis: str | None
+) -> None:
+    """A table with what `show` puts below a picture; `cells` are what is read, `rows` what is taken along."""
+    st.table([*cells])
+    _below(view, key, {}, guide, rows, analysis, None)
+
+
+def _below(
+    view: View,
+    key: str,
+    drawn: Mapping[str, Any],
+    guide: str,
+    rows: Rows,
+    analysis: str | None,
+    layer: int | None,
+) -> None:
+    """The guide, and what can be taken along: made when it is opened, the files when they are asked for."""
+    with st.container(horizontal=True, key=f"guide-{key}", vertical_alignment="top"):
+        st.caption(guide, width="stretch")
+        with st.popover("Download", key=f"take-{key}", on_change="rerun", icon=":material/download:") as menu:
+            if menu.open:
+                _downloads(view, key, drawn, guide, rows)
+                _command(view, analysis, layer)
+
+
+def _downloads(view: View, key: str, drawn: Mapping[str, Any], guide: str, rows: Rows) -> None:
+    name = _file(view, re.sub(r"-\d+$", "", key))  # of a pair, the number of the first
+    wide: dict[str, Any] = {"on_click": "ignore", "width": "stretch"}
+    st.download_button(
+        "Numbers (CSV)", lambda: export.csv_text([*rows()]), f"{name}.csv", "text/csv", key=f"csv-{key}", **wide
+    )
+    if not drawn:
+        return
+    st.download_button(
+        "Picture for a browser (HTML)",
+        lambda: _theme.standalone(drawn.values(), view.study.study.title, guide),
+        f"{name}.html",
+        "text/html",
+        key=f"html-{key}",
+        **wide,
+    )
+    st.caption("As PNG: the camera at the picture's upper right.")
+
+
+def _command(view: View, analysis: str | None, layer: int | None) -> None:
+    """What exports the same numbers; a study is compared with its base unless one says otherwise."""
+    if analysis is None:
+        return
+    st.caption("The same numbers, with those of all checkpoints, on the command line:")
+    reference = {} if view.reference == view.study.base else {"reference": view.reference.label}
+    viewpoint = export.Viewpoint(drop_largest=view.drop_largest, layer=layer, **reference)
+    st.code(export.command(view.study.study.name, analysis, viewpoint), language="bash", wrap_lines=True)
+
+
+def _file(view: View, key: str) -> str:
+    """Name of a file without its ending: study, picture, checkpoint and what it is compared with."""
+    parts = [view.study.study.name, key, *(one.label for one in reversed(view.pair))]
+    if view.drop_largest:
+        parts.append(f"without {view.drop_largest} largest")
+    return re.sub(r"[^\w.+-]+", "-", "-".join(parts)).strip("-.")[:120]
 
 
 if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once

@@ -252,11 +252,12 @@ class FakeModels:
         """Later layers changed more, and every epoch adds to it."""
         moved = abs(_epoch(checkpoint.ref) - _epoch(reference.ref))
         progress(0.0, "Comparing weights.")
-        names: list[tuple[int | None, str]] = [(None, "wte"), (None, "wpe")]
-        names += [(layer, matrix) for layer in range(self.layers) for matrix in ("attn.c_attn", "mlp.c_fc")]
+        names: list[tuple[int | None, str]] = [(None, "transformer.wte.weight"), (None, "transformer.wpe.weight")]
+        inside = ("attn.c_attn.weight", "mlp.c_fc.weight")
+        names += [(layer, matrix) for layer in range(self.layers) for matrix in inside]
         return tuple(
             WeightChange(
-                matrix if layer is None else f"h.{layer}.{matrix}.weight",
+                matrix if layer is None else f"transformer.h.{layer}.{matrix}",
                 layer,
                 matrix,
                 0.01 * moved * (1 + (layer or 0)),

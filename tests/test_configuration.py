@@ -14,6 +14,8 @@ from streamlit import config
 from backend.study import find_studies, parse_study
 
 ROOT = Path(__file__).parents[1]
+FADED = 0.6
+"""How much of the text's colour Streamlit gives to captions."""
 SETTINGS = tomllib.loads((ROOT / ".streamlit/config.toml").read_text(encoding="utf-8"))
 
 
@@ -36,6 +38,12 @@ def contrast(one: str, other: str) -> float:
     """Contrast ratio of two colours, 1..21 (WCAG 2.2)."""
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
+
+
+def mixed(colour: str, ground: str, share: float) -> str:
+    """A see-through colour on a ground, as `#rrggbb`."""
+    pairs = [(int(colour[i : i + 2], 16), int(ground[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(share * one + (1 - share) * other):02x}" for one, other in pairs)
 
 
 def test_contrast_is_that_of_the_standard():
@@ -62,7 +70,9 @@ def test_the_theme_reads_well(mode: str):
         assert contrast(theme["textColor"], ground) >= 7
         assert contrast(theme["linkColor"], ground) >= 4.5
     assert contrast(theme["codeTextColor"], theme["codeBackgroundColor"]) >= 4.5
-    assert contrast(theme["primaryColor"], theme["backgroundColor"]) >= 3
+    for ground in (theme["backgroundColor"], sidebar["backgroundColor"], sidebar["secondaryBackgroundColor"]):
+        assert contrast(theme["primaryColor"], ground) >= 4.5  # what is chosen is written in it
+        assert contrast(mixed(theme["textColor"], ground, FADED), ground) >= 4.5
 
 
 def test_the_theme_fetches_no_font():

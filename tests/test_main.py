@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,47 @@ def test_retraining_into_the_same_path_changes_the_numbers(root: Path) -> None:
     main(["export", "tiny", "--out", str(root / "b"), "--only", "accuracy"])
     before, after = ({r["checkpoint"]: r["gap"] for r in read(root / name / "accuracy.csv")} for name in ("a", "b"))
     assert before["base"] == after["base"] and before["epoch 1"] != after["epoch 1"]
+
+
+def test_any_checkpoint_can_be_the_reference(root: Path) -> None:
+    out = root / "out"
+    arguments = ["--out", str(out), "--only", "direction", "--reference", "epoch 1", "--drop-largest", "2"]
+    assert main(["export", "tiny", *arguments]) == 0
+    own = [row["cosine_to_base"] for row in read(out / "direction.csv") if row["checkpoint"] == "epoch 1"]
+    base = [row["cosine_to_base"] for row in read(out / "direction.csv") if row["checkpoint"] == "base"]
+    assert [float(value) for value in own] == pytest.approx([1.0] * len(own))
+    assert max(abs(float(value)) for value in base) < 0.999
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["reference"], manifest["drop_largest"], manifest["layer"]) == ("epoch 1", 2, None)
+
+
+def test_the_largest_dimensions_are_left_out(root: Path) -> None:
+    for k in ("0", "2"):
+        arguments = ["--out", str(root / k), "--only", "direction", "--drop-largest", k]
+        assert main(["export", "tiny", *arguments]) == 0
+    all_of_them, fewer = ([float(row["norm"]) for row in read(root / k / "direction.csv")] for k in ("0", "2"))
+    assert all(b <= a for a, b in zip(all_of_them, fewer, strict=True))
+    assert sum(fewer) < sum(all_of_them)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--reference", "epoch 9"], 'no checkpoint "epoch 9" to compare with; choose from base, epoch 1, epoch 2.'),
+        (["--reference", "epoch 2"], "finetune"),
+        (["--drop-largest", "16"], "choose 0 to 15"),
+        (["--drop-largest", "-1"], "choose 0 to 15"),
+        (["--layer", "3"], "choose from 0 to 2"),
+    ],
+)
+def test_what_is_not_there_to_compare_with_is_one_line(
+    root: Path, capsys: pytest.CaptureFixture[str], change: list[str], said: str
+) -> None:
+    if "epoch 2" in change:
+        remove(root / "studies" / "tiny" / "checkpoints" / "epoch-2")
+    assert said in fails(capsys, "export", "tiny", "--out", str(root / "o"), "--only", "direction", *change)
+    assert not (root / "o").exists()
+    assert said in fails(capsys, "warm", "tiny", "--only", "direction", *change)
 
 
 def test_new_writes_a_study_that_can_be_checked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

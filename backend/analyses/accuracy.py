@@ -13,7 +13,7 @@ from backend import intervals, metrics
 from backend.errors import UndefinedError
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
-from backend.tidy import interval, of_class
+from backend.tidy import cell, interval, of_class
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,19 @@ class Result:
                 **interval(self, "gap"),
                 **interval(self, "mean_lens", c if directions > 1 else 0),
                 "n": int(self.n[c]),
+            }
+
+    def review_rows(self, query: Query, review: int, index: int) -> Iterator[dict[str, Any]]:
+        """One review, by its position and its source row `index`: label, answer, lens (a row per class above two)."""
+        directions = self.lens.shape[1]
+        for c in range(directions):
+            yield {
+                "checkpoint": query.checkpoint.label,
+                "index": index,
+                "label": int(query.prompts.labels[review]),
+                "prediction": int(self.prediction[review]),
+                **of_class(c, directions),
+                "lens": cell(self.lens[review, c]),
             }
 
 

@@ -18,11 +18,16 @@ from backend.tidy import cell, of_class
 
 @dataclass(frozen=True)
 class Query:
-    """Which checkpoints, in the order of the axes; `drop_largest` dimensions of the first one are left out."""
+    """Which checkpoints, in the order of the axes.
+
+    `drop_largest` dimensions are left out at each layer, those of largest mean |activation| in the reference (None:
+    the first checkpoint).
+    """
 
     checkpoints: tuple[PinnedCheckpoint, ...]
     prompts: Prompts
     drop_largest: int = 0
+    reference: PinnedCheckpoint | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +82,11 @@ def direction_cosines(directions: Float[np.ndarray, "checkpoints directions laye
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with every checkpoint and compare the class directions."""
     labels, classes = query.prompts.labels, query.prompts.classes
-    parts = len(query.checkpoints) + 1
+    parts = len(query.checkpoints) + 2
+    reference = lab.part(0, parts).readout(query.reference or query.checkpoints[0], query.prompts).residuals
     found: list[np.ndarray] = []
-    reference: np.ndarray | None = None
-    for i, checkpoint in enumerate(query.checkpoints):
+    for i, checkpoint in enumerate(query.checkpoints, 1):
         residuals = lab.part(i, parts).readout(checkpoint, query.prompts).residuals
-        reference = residuals if reference is None else reference
         kept = metrics.without_largest(residuals, reference, query.drop_largest)
         found.append(metrics.directions(kept, labels, classes))
     lab.progress((parts - 1) / parts, "Comparing class directions between checkpoints and layers.")
@@ -92,5 +96,5 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """One comparison of all checkpoints; the reference makes no difference."""
-    return [Query(study.checkpoints, study.prompts)]
+    """One comparison of all checkpoints; the reference says whose largest dimensions may be left out."""
+    return [Query(study.checkpoints, study.prompts, reference=study.checkpoint(reference))]

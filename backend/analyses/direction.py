@@ -13,7 +13,7 @@ from backend import intervals, metrics
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.metrics import Labels, PerLayer, Residuals
-from backend.tidy import interval, of_class, point
+from backend.tidy import cell, interval, of_class, point
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,31 @@ class Result:
                     **interval(self, "separation", c, layer),
                     **point(self, "cosine_to_base", c, layer),
                     **interval(self, "cosine_to_base_split", c, layer),
+                }
+
+    def along(self, review: int, c: int = 0) -> Float[np.ndarray, " layers"]:
+        """Where a review stands along direction `c` at every layer: 0 and 1 are the means of the two classes.
+
+        With more than two classes 1 is the mean of class `c`, and 0 that of the other class means.
+        """
+        means = self.class_projections[:, c]
+        one_is = 1 if len(means) == 2 else c
+        low = np.delete(means, one_is, axis=0).mean(axis=0)
+        return metrics.ratio(self.projections[review, c] - low, means[one_is] - low)
+
+    def review_rows(self, query: Query, review: int, index: int) -> Iterator[dict[str, Any]]:
+        """One review, by its position and its source row `index`, at every layer (and class, where more than two)."""
+        directions, layers = self.norm.shape
+        places = [self.along(review, c) for c in range(directions)]
+        for layer in range(layers):
+            for c in range(directions):
+                yield {
+                    "checkpoint": query.checkpoint.label,
+                    "index": index,
+                    "layer": layer,
+                    **of_class(c, directions),
+                    "projection": cell(self.projections[review, c, layer]),
+                    "along": cell(places[c][layer]),
                 }
 
 

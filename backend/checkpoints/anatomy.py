@@ -30,7 +30,7 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """The parts of one model. `pos_embed` is None where positions rotate keys and queries instead.
+    """The parts of one model. `pos_embed` is None where positions rotate keys and queries instead, by `rotary`.
 
     In an encoder `ln_final` passes everything through, and `unembed` is the whole classification head: it takes
     residuals at the readout position [rows, width] and returns logits [rows, classes].
@@ -44,6 +44,7 @@ class Anatomy:
     ln_final: nn.Module
     unembed: nn.Module
     family: Family
+    rotary: nn.Module | None = None
 
 
 class ClassificationHead(nn.Module):
@@ -95,6 +96,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
                 else ClassificationHead(model, family).eval()
             ),
             family=family,
+            rotary=model.get_submodule(family.rotary) if family.rotary else None,
         )
     except AttributeError as error:
         raise CheckpointError(

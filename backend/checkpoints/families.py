@@ -15,6 +15,7 @@ class Family:
     In an encoder the norms stand behind attention and MLP, and nothing stands between the last block and the head:
     `unembed` is the module that ends the classification head, None in a model without one. `body` is the path of the
     part that a model with a head and one without share. `first_position` is the position id of the first token.
+    `rotary` is what turns positions into the angles that blocks rotate keys and queries by.
     """
 
     embed: str
@@ -26,6 +27,7 @@ class Family:
     mlp: str
     ln_final: str | None
     unembed: str | None
+    rotary: str | None = None
     mlp_out: str | None = None
     body: str = ""
     kind: Literal["causal", "encoder"] = "causal"
@@ -60,6 +62,7 @@ LLAMA = Family(
     ln_final="model.norm",
     unembed="lm_head",
     body="model",
+    rotary="model.rotary_emb",
 )
 BERT = Family(
     embed="embeddings.word_embeddings",

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from backend.checkpoints.devices import give_back, is_out_of_memory
 from backend.checkpoints.opening import Opened
-from backend.checkpoints.residuals import pad, run, taps
-from backend.errors import CheckpointError
+from backend.checkpoints.residuals import hand_over, pad, run, taps, too_large
 from backend.lab import Progress, Prompts, TextReadout
 
 CHUNK_VALUES = 2**24
@@ -54,9 +54,22 @@ def _like(x: Tensor, opened: Opened, module: nn.Module) -> Tensor:
     return x.to(device, opened.model.dtype)
 
 
-@torch.inference_mode()
 def read_text(opened: Opened, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
-    """The first prompt at every token and layer. CheckpointError when a value is not finite."""
+    """The first prompt at every token and layer.
+
+    Raises DeviceError when it does not fit, CheckpointError when a value is not finite.
+    """
+    try:
+        return _read_text(opened, prompts, top, progress)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    give_back(opened.device)
+    raise too_large(opened.device)
+
+
+@torch.inference_mode()
+def _read_text(opened: Opened, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
     ids = prompts.token_ids[0]
     progress(0.0, f"Reading {len(ids)} tokens.")
     padded, _, inputs = pad([ids], prompts.readout, opened)
@@ -71,16 +84,15 @@ def read_text(opened: Opened, prompts: Prompts, top: int, progress: Progress) ->
     for start in range(0, len(flat), chunk):
         progress(start / len(flat), "Reading every token at every layer.")
         parts.append(_read(opened, flat[start : start + chunk], following[start : start + chunk], prompts, top))
-    labels, following_probability, best, best_probability = (
+    labels, followed, best, best_probability = (
         torch.cat(column).reshape(tokens, layers, -1).numpy() for column in zip(*parts, strict=True)
     )
-    following_probability[-1] = np.nan
-    if not (torch.isfinite(residuals).all() and (np.isfinite(labels).all() or not opened.anatomy.family.has_head)):
-        raise CheckpointError(f'{opened.model.config.name_or_path} gives values that are not finite; use "float32".')
-    arrays = (residuals.numpy(), labels, following_probability[:, :, 0], best, best_probability)
-    for array in arrays:
-        array.setflags(write=False)
-    return TextReadout(*arrays)
+    followed[-1] = np.nan
+    followed.setflags(write=False)
+    found = TextReadout(residuals.numpy(), labels, followed[:, :, 0], best, best_probability)
+    hand_over(opened, found.residuals, best, best_probability, *([labels] if opened.anatomy.family.has_head else []))
+    labels.setflags(write=False)
+    return found
 
 
 def _read(opened: Opened, rows: Tensor, following: Tensor, prompts: Prompts, top: int) -> tuple[Tensor, ...]:

@@ -21,12 +21,15 @@ from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer
 from backend.errors import CheckpointError, PromptError
 from backend.lab import Facts, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
+from backend.ports import Swap
 from backend.study import CheckpointRef
 
 _RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
 _IMPORT_SECONDS = 8.0
 _OPENING_BYTES_PER_SECOND = 5e8
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_TELLING_TOKENS = 500
+"""A shorter run, such as one typed text, says little about how fast a device is."""
 
 
 class LocalModels:
@@ -98,7 +101,9 @@ class LocalModels:
         with store.borrow(checkpoint, progress) as opened:
             started = time.perf_counter()
             found = collect(opened, prompts, report)
-            self._remember(checkpoint, int(prompts.lengths.sum()), time.perf_counter() - started)
+            tokens = int(prompts.lengths.sum())
+            if tokens >= _TELLING_TOKENS:
+                self._remember(checkpoint, tokens, time.perf_counter() - started)
         return found
 
     def label_logits(
@@ -136,6 +141,26 @@ class LocalModels:
 
         with store.borrow(reference, progress) as before, store.borrow(checkpoint, progress) as after:
             return weights.weight_changes(after, before, progress)
+
+    def swaps(
+        self,
+        host: PinnedCheckpoint,
+        donor: PinnedCheckpoint,
+        plan: tuple[Swap, ...],
+        prompts: Prompts,
+        progress: Progress,
+    ) -> Float32[np.ndarray, "swaps reviews classes"]:
+        """Label logits of the host with each swap of the plan. Raises what `readout` raises."""
+        self._check_prompts(host, prompts)
+        self._check_prompts(donor, prompts)
+        store = self.store
+        from backend.checkpoints.swaps import run_swaps
+
+        def report(fraction: float, sentence: str) -> None:
+            progress(fraction, f"{donor.label} into {host.label}: {sentence[0].lower()}{sentence[1:]}")
+
+        with store.borrow(host, progress) as into, store.borrow(donor, progress) as source:
+            return run_swaps(into, source, plan, prompts, report)
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """Expected seconds, from the model's size and how fast earlier runs on this device were."""

@@ -43,7 +43,7 @@ def collect(
         batch = waiting.popleft()
         read = _read_or_none(opened, [prompts.token_ids[i] for i in batch], prompts)
         if read is None:
-            waiting.extendleft(reversed(_halves(batch, opened.device)))
+            waiting.extendleft(reversed(halved(batch, opened.device)))
             continue
         if residuals is None:
             residuals = np.empty((count, layers, read[0].shape[2]), np.float32)
@@ -52,15 +52,20 @@ def collect(
         prompts_done += len(batch)
     if residuals is None:
         raise CheckpointError("There are no prompts to read; raise dataset.sample.")
-    if not (np.isfinite(residuals).all() and (np.isfinite(logits).all() or not opened.anatomy.family.has_head)):
+    hand_over(opened, residuals, *([logits] if opened.anatomy.family.has_head else []))
+    return Readout(residuals=residuals, logits=logits)
+
+
+def hand_over(opened: Opened, *arrays: np.ndarray) -> None:
+    """Make what a model gave read-only; CheckpointError if a value is not finite."""
+    if not all(np.isfinite(array).all() for array in arrays):
         dtype = str(opened.model.dtype).removeprefix("torch.")
         raise CheckpointError(
             f"{opened.model.config.name_or_path} gives values that are not finite in {dtype}; "
             + ("its weights are damaged, save them again." if dtype == "float32" else 'set dtype = "float32".')
         )
-    for array in (residuals, logits):
+    for array in arrays:
         array.setflags(write=False)
-    return Readout(residuals=residuals, logits=logits)
 
 
 def _read_or_none(
@@ -75,15 +80,21 @@ def _read_or_none(
         raise
 
 
-def _halves(batch: list[int], device: torch.device) -> list[list[int]]:
+def halved(batch: list[int], device: torch.device) -> list[list[int]]:
+    """The two halves of a batch that did not fit, its memory given back; DeviceError if it is one prompt."""
     give_back(device)
     if len(batch) == 1:
-        raise DeviceError(
-            f"One prompt alone does not fit into the free memory of {device}; close other programs there, lower "
-            f'prompt.max_tokens, set device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'
-        )
+        raise too_large(device)
     middle = len(batch) // 2
     return [batch[:middle], batch[middle:]]
+
+
+def too_large(device: torch.device) -> DeviceError:
+    """What to do when even one prompt is too much."""
+    return DeviceError(
+        f"One prompt alone does not fit into the free memory of {device}; close other programs there, lower "
+        f'prompt.max_tokens, set device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'
+    )
 
 
 @torch.inference_mode()

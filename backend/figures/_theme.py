@@ -1,4 +1,4 @@
-"""What all figures share: one palette, marker shapes, transparent layouts that read well in light and dark."""
+"""What all figures share: one palette, marker shapes, layouts that take their background from the theme around them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,17 @@ FAINT = "rgba(128,136,150,0.28)"
 SEQUENTIAL = [[0.0, "rgba(47,158,95,0.04)"], [0.5, "#5cb585"], [1.0, "#116b3b"]]
 DIVERGING = [[0.0, NEGATIVE], [0.5, "rgba(150,156,168,0.12)"], [1.0, POSITIVE]]
 HOVER_LENGTH = 100
-PLOT_CONFIG = {
+PLOT_CONFIG: dict[str, Any] = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["zoom2d", "pan2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
-    "toImageButtonOptions": {"format": "svg", "filename": "layershift"},
+    "toImageButtonOptions": {"format": "png", "scale": 2, "filename": "layershift"},
 }
-"""What `st.plotly_chart` takes as config: pictures can be taken out as SVG."""
+"""What `st.plotly_chart` takes as config: the camera makes a PNG, of twice the pixels, as the theme shows it."""
+
+
+def plot_config(filename: str) -> dict[str, Any]:
+    """PLOT_CONFIG whose camera names the picture."""
+    return PLOT_CONFIG | {"toImageButtonOptions": PLOT_CONFIG["toImageButtonOptions"] | {"filename": filename}}
 
 
 def class_colour(c: int, classes: int) -> str:
@@ -38,7 +43,7 @@ def direction_colour(d: int, directions: int) -> str:
 
 
 def checkpoint_colour(position: int, count: int) -> str:
-    """The reference is grey; checkpoints go from light to strong violet in their order."""
+    """The base is grey; checkpoints go from light to strong violet in their order, whichever is the reference."""
     if position == 0:
         return "#8a93a3"
     share = 0.0 if count <= 2 else (position - 1) / (count - 2)
@@ -96,8 +101,6 @@ def figure(traces: Iterable[Mapping[str, Any]], title: str, height: int, **layou
         "title": {"text": title, "font": {"size": 14}, "x": 0, "xanchor": "left", "y": 0.99, "yanchor": "top"},
         "height": height,
         "margin": {"l": 48, "r": 12, "t": 56, "b": 44},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
         "hovermode": "closest",
         "dragmode": "pan",
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom"},

@@ -154,9 +154,14 @@ def leaves_chance(results: Sequence[Result], names: Sequence[str], direction: in
 
 
 def to_reference(
-    results: Sequence[Result], names: Sequence[str], positions: Sequence[int], count: int, direction: int = 0
+    results: Sequence[Result],
+    names: Sequence[str],
+    positions: Sequence[int],
+    count: int,
+    reference: str,
+    direction: int = 0,
 ) -> go.Figure:
-    """Cosine of each checkpoint's direction with the reference's: plain (dotted) and from split halves."""
+    """Cosine of each checkpoint's direction with that of the reference: plain (dotted) and from split halves."""
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         split = result.cosine_to_base_split[direction]
@@ -181,7 +186,7 @@ def to_reference(
             )
     return _theme.figure(
         traces,
-        "Cosine with the reference's direction",
+        f"Cosine with the direction of {reference}",
         height=340,
         xaxis=_theme.layer_axis(results[0].norm.shape[1]),
         yaxis=_theme.axis("cosine", range=[-1.05, 1.05]),
@@ -205,20 +210,14 @@ def review(
     """
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
-        means = result.class_projections[:, direction]
-        one_is = 1 if len(means) == 2 else direction
-        high = means[one_is]
-        low = np.delete(means, one_is, axis=0).mean(axis=0)
         raw = result.projections[chosen, direction]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            place = (raw - low) / (high - low)
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": name,
-                "x": np.arange(len(place)),
-                "y": place.astype(np.float32),
+                "x": np.arange(len(raw)),
+                "y": result.along(chosen, direction).astype(np.float32),
                 "customdata": raw.astype(np.float32),
                 "line": {"color": _theme.checkpoint_colour(position, count), "width": 2.2},
                 "hovertemplate": "layer %{x}: %{y:.2f} of the way, r·d/|d| = %{customdata:.3g}<extra>"

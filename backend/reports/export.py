@@ -8,8 +8,10 @@ import json
 import math
 import os
 import platform
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +21,60 @@ from backend.analyses import Analysis, discover
 from backend.errors import LayershiftError
 from backend.lab import Lab, PinnedStudy
 from backend.memo import MEASUREMENT_VERSION
+from backend.study import BASE
 
 PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "scipy", "scikit-learn", "openTSNE", "umap-learn")
 Watch = Callable[[str], AbstractContextManager[Callable[[float, str], None]]]
 """Opens a progress bar with a title; the bar is called with a fraction and a sentence."""
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """What the pages choose in their sidebar, and the options of the command line that say the same.
+
+    `drop_largest` and `layer` count for the analyses that know them; `layer` None is what each takes by itself.
+    """
+
+    reference: str = BASE
+    drop_largest: int = 0
+    layer: int | None = None
+
+    def check(self, pinned: PinnedStudy) -> None:
+        """LayershiftError if the study has no such checkpoint, layer, or that many dimensions."""
+        labels = [one.label for one in pinned.checkpoints]
+        if self.reference not in labels:
+            why = next((f" ({one.reason.rstrip('.')})" for one in pinned.missing if one.label == self.reference), "")
+            raise LayershiftError(
+                f'There is no checkpoint "{self.reference}" to compare with{why}; choose from {", ".join(labels)}.'
+            )
+        facts = pinned.base.facts
+        if not 0 <= self.drop_largest < facts.width:
+            raise LayershiftError(
+                f"{self.drop_largest} of {facts.width} dimensions cannot be left out; choose 0 to {facts.width - 1}."
+            )
+        if self.layer is not None and not 0 <= self.layer <= facts.layers:
+            raise LayershiftError(f"There is no layer {self.layer}; choose from 0 to {facts.layers}.")
+
+    def queries(self, analysis: Analysis, pinned: PinnedStudy) -> list[Any]:
+        """What the analysis is asked from here."""
+        asked = analysis.queries(pinned, self.reference)
+        wanted = {"drop_largest": self.drop_largest} | ({} if self.layer is None else {"layer": self.layer})
+        known = {field.name for query in asked for field in fields(query)}
+        return [replace(query, **{key: value for key, value in wanted.items() if key in known}) for query in asked]
+
+    def arguments(self) -> list[str]:
+        """The options of `export` that choose it."""
+        return [
+            *(["--reference", self.reference] if self.reference != BASE else []),
+            *(["--drop-largest", str(self.drop_largest)] if self.drop_largest else []),
+            *(["--layer", str(self.layer)] if self.layer is not None else []),
+        ]
+
+
+def command(study: str, analysis: str, viewpoint: Viewpoint) -> str:
+    """What to type for the same numbers as CSV."""
+    words = ["export", study, "--out", "out", "--only", analysis, *viewpoint.arguments()]
+    return f"python -m backend {shlex.join(words)}"
 
 
 def choose(only: str | None) -> list[Analysis]:
@@ -38,11 +90,12 @@ def choose(only: str | None) -> list[Analysis]:
 
 
 def compute(
-    pinned: PinnedStudy, lab: Lab, analyses: list[Analysis], watch: Watch
+    pinned: PinnedStudy, lab: Lab, analyses: list[Analysis], watch: Watch, viewpoint: Viewpoint = Viewpoint()
 ) -> Iterator[tuple[Analysis, list[Any]]]:
     """Each analysis with its (query, result) pairs, computed or from the cache, under a progress bar each."""
+    viewpoint.check(pinned)
     for analysis in analyses:
-        queries = analysis.queries(pinned)
+        queries = viewpoint.queries(analysis, pinned)
         results: list[Any] = []
         with watch(analysis.name) as progress:
             for i, query in enumerate(queries):
@@ -50,14 +103,22 @@ def compute(
         yield analysis, results
 
 
-def export(pinned: PinnedStudy, lab: Lab, out: Path, analyses: list[Analysis], watch: Watch) -> list[Path]:
+def export(
+    pinned: PinnedStudy,
+    lab: Lab,
+    out: Path,
+    analyses: list[Analysis],
+    watch: Watch,
+    viewpoint: Viewpoint = Viewpoint(),
+) -> list[Path]:
     """Write everything to `out` and return the files. An undefined value is an empty cell."""
+    viewpoint.check(pinned)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LayershiftError(f"{out} cannot be written ({error.strerror}); choose another --out.") from None
-    written = [write_manifest(pinned, lab, out), write_sample(pinned, out)]
-    for analysis, results in compute(pinned, lab, analyses, watch):
+    written = [write_manifest(pinned, lab, out, viewpoint), write_sample(pinned, out)]
+    for analysis, results in compute(pinned, lab, analyses, watch, viewpoint):
         rows = [row for query, result in results for row in result.rows(query)]
         written.append(write_csv(out / f"{analysis.name}.csv", rows))
     return written
@@ -100,8 +161,8 @@ def write_sample(pinned: PinnedStudy, out: Path) -> Path:
     return file
 
 
-def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path) -> Path:
-    """manifest.json: what was compared, with fingerprints, versions, device and seeds."""
+def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path, viewpoint: Viewpoint = Viewpoint()) -> Path:
+    """manifest.json: what was compared with what, with fingerprints, versions, device and seeds."""
     study = pinned.study
     content = {
         "study": study.name,
@@ -110,6 +171,7 @@ def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path) -> Path:
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": lab.models.device,
         "dtype": pinned.base.dtype,
+        **asdict(viewpoint),
         "checkpoints": [
             {
                 "label": one.label,

@@ -34,9 +34,8 @@ from backend.ports import Prompts
 from backend.prompts import make_prompts
 from backend.study import Study, TrainingSpec
 from backend.training.recipes import RECIPES, Collate, SoundTrainer, classified_rows, published_rows, sound_rows
+from backend.training_log import COLUMNS, LOG
 
-LOG = "training.csv"
-COLUMNS = ("step", "epoch", "loss", "learning_rate", "held_out_accuracy", "held_out_low", "held_out_high", "held_out_n")
 LOGS_PER_EPOCH = 40
 TESTS_PER_EPOCH = 5
 SAVES_PER_EPOCH = 4

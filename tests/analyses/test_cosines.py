@@ -1,11 +1,14 @@
 """Cosines: by hand, against a plain loop, more than two classes, the recipe on fakes."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.analyses import cosines, direction
-from tests.fakes import FakeModels, fake_lab, fake_study
+from backend.lab import Prompts
+from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
 
 
 def test_two_checkpoints_by_hand() -> None:
@@ -76,3 +79,22 @@ def test_rows_of_three_classes_name_the_class(tmp_path) -> None:
     rows = list(cosines.recipe(query, fake_lab(tmp_path)).rows(query))
     assert [*rows[0]][4] == "class"
     assert {row["class"] for row in rows} == {0, 1, 2}
+
+
+def test_the_reference_says_which_dimensions_are_left_out(tmp_path) -> None:
+    def massive(epoch: int, prompts: Prompts, layers: int, width: int) -> np.ndarray:
+        residuals = fake_residuals(epoch, prompts, layers, width)
+        residuals[..., 11 if epoch == 2 else 3] *= 100
+        return residuals
+
+    models = FakeModels(layers=4, width=12, residuals=massive)
+    study, lab = fake_study(models=models), fake_lab(tmp_path, models)
+    labels = study.prompts.labels
+    for reference in ("base", "epoch 2"):
+        (query,) = cosines.queries(study, reference)
+        result = cosines.recipe(replace(query, drop_largest=1), lab)
+        residuals = [lab.readout(one, study.prompts).residuals.astype(np.float64) for one in study.checkpoints]
+        largest = np.abs(lab.readout(study.checkpoint(reference), study.prompts).residuals[:, 3]).mean(axis=0).argmax()
+        a, b = (np.delete(x[labels == 1, 3].mean(0) - x[labels == 0, 3].mean(0), largest) for x in residuals[1:3])
+        expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+        np.testing.assert_allclose(result.between_checkpoints[0, 3, 1, 2], expected, rtol=1e-5)

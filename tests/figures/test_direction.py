@@ -65,6 +65,7 @@ def test_class_means_stand_at_zero_and_one(shown: Shown, results: list[direction
 
 
 def test_cosines_with_the_reference_are_shown_plain_and_split(shown: Shown, results: list[direction.Result]):
-    picture = figures.to_reference(results[1:], shown.names[1:], [1, 2], 3)
+    picture = figures.to_reference(results[1:], shown.names[1:], [1, 2], 3, "epoch 7")
+    assert "epoch 7" in picture.layout.title.text
     assert [trace.name for trace in picture.data][:2] == ["epoch 1, split halves", "epoch 1, plain"]
     assert list(picture.layout.yaxis.range) == [-1.05, 1.05]

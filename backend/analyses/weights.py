@@ -1,0 +1,84 @@
+"""How much did training change every weight matrix, and in how many directions? Exact numbers, no intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, WeightChange
+from backend.memo import memoized
+from backend.tidy import point
+
+OUTSIDE = -1
+"""The layer of a matrix that is in no block."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """The weights of one checkpoint against those of a reference."""
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The change of every two-dimensional weight, in the order of the state dict, fused as stored, tied ones once.
+
+    `layer` is the block (OUTSIDE: embeddings, positions, head), `matrix` the name within the block, or the whole one
+    outside. `relative_change` is the Frobenius norm of the change over that of the reference, 0 = untouched, NaN if
+    the reference is zero. `stable_rank`, the squared Frobenius norm of the change over its squared spectral norm,
+    says in how many directions a matrix changed: 1 (one direction) to its rank; NaN where nothing changed. Rudelson
+    and Vershynin 2007, Journal of the ACM 54. Weights are no sample: the numbers are exact, without intervals.
+    """
+
+    layer: Int[np.ndarray, " matrices"]
+    matrix: tuple[str, ...]
+    relative_change: Float[np.ndarray, " matrices"]
+    stable_rank: Float[np.ndarray, " matrices"]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per matrix; `layer` is None outside the blocks."""
+        for i, matrix in enumerate(self.matrix):
+            yield {
+                "checkpoint": query.checkpoint.label,
+                "layer": None if self.layer[i] == OUTSIDE else int(self.layer[i]),
+                "matrix": matrix,
+                **point(self, "relative_change", i),
+                **point(self, "stable_rank", i),
+            }
+
+    def by_block(self) -> Float[np.ndarray, " blocks"]:
+        """Mean relative change of each block's matrices, NaN where none of them has one."""
+        blocks = range(int(self.layer.max(initial=OUTSIDE)) + 1)
+        inside = [self.relative_change[self.layer == block] for block in blocks]
+        return np.array([np.nanmean(one) if np.isfinite(one).any() else np.nan for one in inside])
+
+
+def tabulate(changes: tuple[WeightChange, ...]) -> Result:
+    """The changes as columns."""
+    return Result(
+        layer=np.array([OUTSIDE if one.layer is None else one.layer for one in changes], dtype=np.int64),
+        matrix=tuple(one.matrix for one in changes),
+        relative_change=np.array([one.relative_change for one in changes], dtype=np.float64),
+        stable_rank=np.array([one.stable_rank for one in changes], dtype=np.float64),
+    )
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Compare the weights of the two."""
+    lab.progress(0.0, f"Opening {query.checkpoint.label} and {query.reference.label}.")
+    result = tabulate(lab.models.weight_changes(query.checkpoint, query.reference, lab.progress))
+    lab.progress(1.0, f"The weights of {query.checkpoint.label} are compared.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every other checkpoint against the reference; KeyError if no checkpoint has that label."""
+    against = study.checkpoint(reference)
+    return [Query(checkpoint, against) for checkpoint in study.checkpoints if checkpoint.label != reference]

@@ -1,0 +1,119 @@
+"""How much every weight matrix changed: a heat map of blocks and matrices, embeddings and head in a strip below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.weights import OUTSIDE, Result
+from backend.figures import _theme
+
+Scale = Literal["change", "rank"]
+SCALES: dict[Scale, str] = {"change": "relative change", "rank": "stable rank of the change"}
+_LOG_ABOVE = 30
+"""Largest over smallest value from which colours follow the logarithm."""
+_MOST_WRITTEN = 16
+"""Blocks up to which the numbers fit into the cells."""
+_ROW, _STRIP, _AROUND = 28, 96, 110
+
+
+def values(result: Result, scale: Scale) -> np.ndarray:
+    """What is drawn of each matrix: the relative change in percent, or the stable rank."""
+    return 100 * result.relative_change if scale == "change" else result.stable_rank
+
+
+def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = ()) -> go.Figure:
+    """Matrix x block; colours mean the same for all of `everyone`, so that checkpoints can be compared."""
+    shown = values(result, scale)
+    rows = [name for i, name in enumerate(result.matrix) if result.layer[i] != OUTSIDE]
+    rows = list(dict.fromkeys(rows))
+    blocks = int(result.layer.max(initial=OUTSIDE)) + 1
+    inside = np.full((len(rows), blocks), np.nan)
+    outside: list[tuple[str, float]] = []
+    for name, layer, value in zip(result.matrix, result.layer, shown, strict=True):
+        if layer == OUTSIDE:
+            outside.append((name, float(value)))
+        else:
+            inside[rows.index(name), layer] = value
+    strip = np.array([[value for _, value in outside]])
+    low, high, log = _limits([values(one, scale) for one in (result, *everyone)])
+    height = _AROUND + _ROW * len(rows) + _STRIP
+    share = _STRIP / (height - _AROUND)
+    return _theme.figure(
+        [
+            _heat(inside, np.arange(blocks), _short(rows), "block %{x}, %{y}", scale, log),
+            _heat(strip, _short([name for name, _ in outside]), [""], "%{x}", scale, log)
+            | {"xaxis": "x2", "yaxis": "y2"},
+        ],
+        title,
+        height=height,
+        margin={"l": 48, "r": 12, "t": 40, "b": 30},
+        coloraxis=_colours(low, high, log, scale),
+        xaxis=_theme.layer_axis(blocks, "block", showgrid=False) | {"range": [-0.5, blocks - 0.5]},
+        yaxis=_names() | {"autorange": "reversed", "domain": [share, 1]},
+        xaxis2=_names() | {"anchor": "y2"},
+        yaxis2={"visible": False, "domain": [0, 0.36 * share], "anchor": "x2", "type": "category"},
+    )
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Names as one says them: `attn.c_attn` for `attn.c_attn.weight`, `wte` for `transformer.wte.weight`."""
+    plain = [name.removesuffix(".weight") for name in names]
+    return [name.rpartition(".")[2] if name.startswith(("transformer.", "model.")) else name for name in plain]
+
+
+def _limits(arrays: Sequence[np.ndarray]) -> tuple[float, float, bool]:
+    """Smallest and largest value of the colours, and whether they follow the logarithm."""
+    found = np.concatenate(arrays)
+    found = found[np.isfinite(found) & (found > 0)]
+    if not found.size:
+        return 0.0, 1.0, False
+    low, high = float(found.min()), float(found.max())
+    if high > _LOG_ABOVE * low:
+        return float(np.log10(low)), float(np.log10(high)), True
+    return 0.0, high, False
+
+
+def _heat(matrix: np.ndarray, x: Any, y: Any, hover: str, scale: Scale, log: bool) -> dict[str, Any]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        coloured = np.where(matrix > 0, np.log10(matrix), np.nan) if log else matrix
+    unit = " %" if scale == "change" else ""
+    written = [[_number(value) for value in row] for row in matrix]
+    return {
+        "type": "heatmap",
+        "z": _theme.cells(coloured),
+        "x": x,
+        "y": y,
+        "customdata": [[f"{number}{unit}" if number else "undefined" for number in row] for row in written],
+        "text": written,
+        "texttemplate": "%{text}" if matrix.shape[1] <= _MOST_WRITTEN else "",
+        "textfont": {"size": 11},
+        "coloraxis": "coloraxis",
+        "hoverongaps": False,
+        "xgap": 1,
+        "ygap": 1,
+        "hovertemplate": hover + ": %{customdata}<extra></extra>",
+    }
+
+
+def _number(value: float) -> str:
+    """Two or three figures, empty where there is no value."""
+    return "" if np.isnan(value) else "0" if value == 0 else f"{value:.2g}" if value < 100 else f"{value:.0f}"
+
+
+def _colours(low: float, high: float, log: bool, scale: Scale) -> dict[str, Any]:
+    """The colour axis; its ticks are plain numbers on either scale."""
+    bar: dict[str, Any] = {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}}
+    bar["title"] = {"text": "%" if scale == "change" else "rank", "font": {"size": 10}}
+    if log:
+        steps = [step for power in range(int(np.floor(low)), int(np.ceil(high)) + 1) for step in (power, power + 0.5)]
+        inside = [step for step in steps if low <= step <= high]
+        bar |= {"tickvals": inside, "ticktext": [_number(10.0**step) for step in inside]}
+    return {"colorscale": _theme.SEQUENTIAL, "cmin": low, "cmax": high, "colorbar": bar}
+
+
+def _names() -> dict[str, Any]:
+    return {"type": "category", "automargin": True, "showgrid": False}

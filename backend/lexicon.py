@@ -1,0 +1,30 @@
+"""Words by group: positive and negative ones of the VADER lexicon, and the lists that a study brings. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+Groups = tuple[tuple[str, tuple[str, ...]], ...]
+"""Names of groups with their words, as a query holds them."""
+
+POSITIVE, NEGATIVE = "positive", "negative"
+
+
+@cache
+def vader() -> dict[str, float]:
+    """Words of letters only with their mean valence, -4 (most negative) to 4. Hutto and Gilbert 2014, ICWSM 8."""
+    lines = (files("vaderSentiment") / "vader_lexicon.txt").read_text(encoding="utf-8").splitlines()
+    entries = [line.split("\t")[:2] for line in lines if line.strip()]
+    return {word: float(valence) for word, valence in entries if word.isalpha()}
+
+
+def groups(own: Mapping[str, tuple[str, ...]] | None) -> Groups:
+    """`positive` and `negative` of VADER, then a study's own lists; one of the same name takes VADER's place."""
+    words = vader()
+    found = {
+        POSITIVE: tuple(word for word, valence in words.items() if valence > 0),
+        NEGATIVE: tuple(word for word, valence in words.items() if valence < 0),
+    }
+    return tuple((found | dict(own or {})).items())

@@ -1,0 +1,100 @@
+"""Blocks run by hand against the model's own forward pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from backend.checkpoints import LocalModels
+from backend.checkpoints.anatomy import anatomy_of
+from backend.checkpoints.halves import attend, embed, proceed, surroundings
+from backend.checkpoints.opening import Opened
+from tests.checkpoints.conftest import Pin, random_model
+
+SIZES = {
+    "vocab_size": 90,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,
+}
+IDS = torch.tensor([[int(i) for i in range(5, 33)], [int(i) for i in range(60, 32, -1)]])
+
+
+def opened(model: PreTrainedModel) -> Opened:
+    return Opened(model.eval(), anatomy_of(model), torch.device("cpu"), 0)
+
+
+@torch.inference_mode()
+def by_hand(model: Opened, ids: torch.Tensor) -> list[torch.Tensor]:
+    """Hidden states as transformers counts them, the last one behind the final norm."""
+    states = [embed(model, ids)]
+    around = surroundings(model, states[0])
+    for block in range(len(model.anatomy.blocks)):
+        states.append(proceed(model, block, attend(model, block, states[-1], around)))
+    return [*states[:-1], model.anatomy.ln_final(states[-1])]
+
+
+@torch.inference_mode()
+def own(model: PreTrainedModel, ids: torch.Tensor) -> list[torch.Tensor]:
+    return list(model(input_ids=ids, output_hidden_states=True).hidden_states)
+
+
+def agree(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-5)
+        assert one.std() > 0.1
+
+
+def test_halves_are_the_models_own_forward(models: LocalModels, pin: Pin, folder: Path):
+    with models.store.borrow(pin(folder)) as model:
+        agree(by_hand(model, IDS), own(model.model, IDS))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MistralForCausalLM(MistralConfig(**SIZES, sliding_window=5)),
+        Qwen2ForCausalLM(Qwen2Config(**SIZES, use_sliding_window=True, sliding_window=5, max_window_layers=2)),
+        Qwen3ForCausalLM(Qwen3Config(**SIZES, use_sliding_window=True, sliding_window=5, max_window_layers=2)),
+        LlamaForCausalLM(
+            LlamaConfig(**SIZES, rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 500})
+        ),
+    ],
+    ids=["mistral", "qwen2", "qwen3", "scaled rotary"],
+)
+def test_sliding_windows_and_scaled_positions_are_the_models_own(model: PreTrainedModel):
+    agree(by_hand(opened(model), IDS), own(model.eval(), IDS))
+
+
+def test_a_window_makes_a_difference():
+    plain = MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None))
+    narrow = MistralForCausalLM(MistralConfig(**SIZES, sliding_window=5))
+    narrow.load_state_dict(plain.state_dict())
+    assert (by_hand(opened(plain), IDS)[2] - by_hand(opened(narrow), IDS)[2]).abs().max() > 0.1
+
+
+def test_half_precision_stays_the_models_own():
+    model = random_model("llama").to(torch.bfloat16)
+    found = by_hand(opened(model), IDS)
+    assert {one.dtype for one in found} == {torch.bfloat16}
+    for one, other in zip(found, own(model, IDS), strict=True):
+        torch.testing.assert_close(one, other)

@@ -1,0 +1,29 @@
+"""Word lists: VADER's as its own package reads them, and a study's own."""
+
+from __future__ import annotations
+
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+from backend import lexicon
+
+
+def test_vader_is_read_as_its_package_reads_it():
+    theirs = SentimentIntensityAnalyzer().lexicon
+    assert lexicon.vader() == {word: value for word, value in theirs.items() if word.isalpha()}
+    assert lexicon.vader()["wonderful"] > 2
+    assert lexicon.vader()["boring"] < -1
+
+
+def test_groups_part_the_lexicon():
+    positive, negative = (set(words) for _, words in lexicon.groups(None))
+    assert not positive & negative
+    assert positive | negative == {word for word, valence in lexicon.vader().items() if valence != 0}
+    assert "wonderful" in positive
+    assert "boring" in negative
+
+
+def test_own_lists_come_last_and_take_the_place_of_their_name():
+    own = {"food": ("bread", "cheese"), "negative": ("dull",)}
+    assert [name for name, _ in lexicon.groups(own)] == ["positive", "negative", "food"]
+    assert dict(lexicon.groups(own))["negative"] == ("dull",)
+    assert dict(lexicon.groups(own))["food"] == ("bread", "cheese")
