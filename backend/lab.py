@@ -14,6 +14,7 @@ from typing import Any
 from backend.dataset import Sample, TrainingTexts
 from backend.memo import Cache, memoized
 from backend.ports import (
+    Contributions,
     Facts,
     Models,
     PinnedCheckpoint,
@@ -27,6 +28,7 @@ from backend.ports import (
 from backend.study import Study
 
 __all__ = [
+    "Contributions",
     "Facts",
     "Lab",
     "Missing",
