@@ -13,11 +13,15 @@ from backend.errors import CheckpointError
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One block: `ln1` is read by `attn`, `ln2` by `mlp`; `whole` takes the residual stream and returns it."""
+    """One block: `ln1` is read by `attn`, `ln2` by `mlp`; `whole` takes the residual stream and returns it.
+
+    `o` is the last matrix of `attn`, which takes what the heads found, one behind the other.
+    """
 
     whole: nn.Module
     ln1: nn.Module
     attn: nn.Module
+    o: nn.Module
     ln2: nn.Module
     mlp: nn.Module
 
@@ -46,6 +50,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
                 whole=block,
                 ln1=block.get_submodule(family.ln1),
                 attn=block.get_submodule(family.attn),
+                o=block.get_submodule(family.attn).get_submodule(family.o),
                 ln2=block.get_submodule(family.ln2),
                 mlp=block.get_submodule(family.mlp),
             )

@@ -11,7 +11,8 @@ from backend.errors import CheckpointError
 class Family:
     """Dotted paths of a transformers model; `ln1`, `attn`, `ln2` and `mlp` are relative to a block.
 
-    `rotary` is what turns positions into the angles that blocks rotate keys and queries by.
+    `o`, the matrix that puts the heads together, is relative to `attn`. `rotary` is what turns positions into the
+    angles that blocks rotate keys and queries by.
     """
 
     embed: str
@@ -19,6 +20,7 @@ class Family:
     blocks: str
     ln1: str
     attn: str
+    o: str
     ln2: str
     mlp: str
     ln_final: str
@@ -32,6 +34,7 @@ GPT2 = Family(
     blocks="transformer.h",
     ln1="ln_1",
     attn="attn",
+    o="c_proj",
     ln2="ln_2",
     mlp="mlp",
     ln_final="transformer.ln_f",
@@ -43,6 +46,7 @@ LLAMA = Family(
     blocks="model.layers",
     ln1="input_layernorm",
     attn="self_attn",
+    o="o_proj",
     ln2="post_attention_layernorm",
     mlp="mlp",
     ln_final="model.norm",
