@@ -57,8 +57,26 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("warm", "export"):
             sub.add_argument("--only", metavar="A,B", help="these analyses only")
             _add_viewpoint(sub)
-    newstudy.add_arguments(command(_new, "new", "Write the study.toml of a new study, checked."))
+    _add_new(command(_new, "new", "Write the study.toml of a new study, checked."))
     return parser
+
+
+def _add_new(sub: argparse.ArgumentParser) -> None:
+    """The options of `new`, named like the fields of NewStudy."""
+    template = newstudy.TEMPLATE
+    sub.add_argument("name", metavar="NAME", help="name of the study's folder: letters, digits, - and _")
+    sub.add_argument("--base", required=True, help="hub repository or local directory of the base model")
+    sub.add_argument("--checkpoints", required=True, nargs="+", help="directories, or a quoted pattern of them")
+    sub.add_argument("--data", required=True, help=".parquet, .csv or .jsonl file, or a hub dataset")
+    sub.add_argument("--split", default="test", help="split of a hub dataset (default: test)")
+    sub.add_argument("--text", default="text", help="column of the texts (default: text)")
+    sub.add_argument("--label", default="label", help="column of the labels (default: label)")
+    sub.add_argument("--template", default=template, help=f'the prompt (default: "{template}")')
+    sub.add_argument("--label-words", help="one word per class, in class order, separated by commas")
+    sub.add_argument("--max-tokens", type=int, default=256, help="longest prompt in tokens (default: 256)")
+    sub.add_argument("--sample", type=int, help="texts to draw, balanced (default: up to 200)")
+    sub.add_argument("--family", choices=("causal", "encoder"), default="causal")
+    sub.add_argument("--title", help="title (default: the name)")
 
 
 def _add_viewpoint(sub: argparse.ArgumentParser) -> None:
@@ -158,7 +176,11 @@ def _note_missing(pinned: exporting.PinnedStudy) -> None:
 
 
 def _new(options: argparse.Namespace) -> int:
-    folder = newstudy.create(options, studies_folder())
+    said = {key: value for key, value in vars(options).items() if key != "run"}
+    said["checkpoints"] = tuple(options.checkpoints)
+    if options.label_words is not None:
+        said["label_words"] = newstudy.split_words(options.label_words)
+    folder = newstudy.create(newstudy.NewStudy(**said), studies_folder(), open_lab())
     print(f"wrote {folder / 'study.toml'}")
     return _check(argparse.Namespace(study=str(folder)))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,22 +65,23 @@ def source_stamp(path: str | None) -> tuple[str, int, int, int] | None:
 def read_table(spec: DatasetSpec | TrainingSpec, split: str | None = None) -> pd.DataFrame:
     """All rows of the source as strings and numbers, in order; DatasetError when it cannot be read."""
     if spec.path is not None:
-        return _read_file(Path(spec.path))
+        return read_file(Path(spec.path))
     if spec.repo is None:
         raise DatasetError("The study names no data; give [dataset] or [training] a repo or a path.")
     return _read_hub(spec.repo, split or spec.split)
 
 
-def _read_file(path: Path) -> pd.DataFrame:
-    readers = {
+def read_file(path: Path, content: bytes | None = None) -> pd.DataFrame:
+    """A .parquet, .csv or .jsonl file, or its `content` before it is one. DatasetError when it cannot be read."""
+    readers: dict[str, Callable[[Any], pd.DataFrame]] = {
         ".parquet": pd.read_parquet,
         ".csv": lambda file: pd.read_csv(file, keep_default_na=False),
-        ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),  # pyright: ignore[reportArgumentType],
+        ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),  # pyright: ignore[reportArgumentType]
     }
     if path.suffix not in readers:
         raise DatasetError(f"{path} is of a kind that Layershift cannot read; use .parquet, .csv or .jsonl.")
     try:
-        return readers[path.suffix](path)
+        return readers[path.suffix](path if content is None else io.BytesIO(content))
     except FileNotFoundError:
         raise DatasetError(
             f"{path} does not exist; correct the data path in study.toml or put the file there."
@@ -219,6 +221,10 @@ class TrainingTexts:
 
     def normalized_digests(self) -> frozenset[str]:
         """`text_digest` of every training text; DatasetError when the source cannot be reached."""
+        return frozenset(map(text_digest, self.texts()))
+
+    def texts(self) -> list[str]:
+        """Every text of the source, in its order; DatasetError when it is not on this machine or cannot be read."""
         if self.spec.path is None and not _on_this_machine(self.spec):
             raise DatasetError(
                 f"The training texts ({self.spec.repo}) are not on this machine, so nothing was compared; fetch them "
@@ -227,7 +233,7 @@ class TrainingTexts:
         table = read_table(self.spec)
         if self.column not in table.columns:
             raise DatasetError(f'{self.spec.path or self.spec.repo} has no column "{self.column}" (dataset.text).')
-        return frozenset(text_digest(text) for text in table[self.column] if isinstance(text, str))
+        return [text for text in table[self.column] if isinstance(text, str)]
 
 
 def _on_this_machine(spec: TrainingSpec) -> bool:

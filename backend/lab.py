@@ -14,6 +14,7 @@ from typing import Any
 from backend.dataset import Sample, TrainingTexts
 from backend.memo import Cache, memoized
 from backend.ports import (
+    Contributions,
     Facts,
     Models,
     PinnedCheckpoint,
@@ -27,6 +28,7 @@ from backend.ports import (
 from backend.study import Study
 
 __all__ = [
+    "Contributions",
     "Facts",
     "Lab",
     "Missing",
@@ -113,7 +115,8 @@ class Lab:
     def seconds(self, query: Any) -> float:
         """Expected seconds of model time behind `query`: the readouts of its checkpoints that are not in the cache.
 
-        A query without prompts is about the weights: then it is the time to open them.
+        A query without prompts is about the weights: then it is the time to open them. One with `passes` has its first
+        checkpoint read the prompts that many times more.
         """
         checkpoints, prompts = _parts(query)
         if not prompts:
@@ -124,6 +127,8 @@ class Lab:
             for one in wanted
             if collect.peek(one, self) is None
         ]
+        if passes := getattr(query, "passes", 0.0):
+            costs.append(passes * self.models.seconds(checkpoints[0], int(prompts[0].lengths.sum())))
         return float(sum(costs))
 
 

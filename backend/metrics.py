@@ -17,6 +17,7 @@ Residuals = Float[np.ndarray, "reviews layers width"]
 Labels = Int[np.ndarray, " reviews"]
 Lens = Float[np.ndarray, "reviews directions"]
 PerLayer = Float[np.ndarray, "directions layers"]
+Values = Float[np.ndarray, "..."]
 
 FLOAT_NOISE = 1e-6
 """Spread over reviews, relative to the largest activation of the layer, below which a layer counts as constant."""
@@ -114,6 +115,12 @@ def gaps(
 def mean_lens(lens: Lens) -> Float[np.ndarray, " directions"]:
     """Mean over all reviews: the bias of the readout, 0 for a model that prefers no class of a balanced sample."""
     return lens.mean(axis=0, dtype=np.float64)
+
+
+def recovered(gap: Values, host: Values, donor: Values) -> Values:
+    """Where a gap lies between that of the host (0) and that of the donor (1); NaN where these are equal."""
+    way = np.asarray(donor) - host
+    return ratio((np.asarray(gap) - host) * np.sign(way), np.abs(way))
 
 
 # The direction between classes

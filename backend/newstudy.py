@@ -1,179 +1,275 @@
-"""A new study from a base, checkpoint folders and labelled texts: `new` on the command line, checked before written."""
+"""A new study from a base, checkpoint folders and labelled texts, checked field by field before anything is written."""
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from backend.dataset import balanced, classify, label_values, read_table
-from backend.errors import DatasetError, StudyError
-from backend.study import STUDY_FILE, DatasetSpec, parse_study
+from backend.dataset import Sample, balanced, classify, label_values, read_file, read_table, source_stamp
+from backend.errors import DatasetError, LayershiftError, StudyError
+from backend.finding import directories, new_folder, relative, source, stored_name
+from backend.lab import Lab, Prompts
+from backend.pinning import pin
+from backend.prompts import make_prompts
+from backend.study import STUDY_FILE, CheckpointRef, DatasetSpec, Study, parse_study, to_toml
 
 TEMPLATE = "Review: {text} Sentiment:"
-DATA_SUFFIXES = (".parquet", ".csv", ".jsonl")
+MOST_CLASSES = 20
+USUAL_SAMPLE = 200
+_SOUND: dict[str, Any] = {
+    "title": "t",
+    "family": "causal",
+    "base": {"repo": "b"},
+    "dataset": {"repo": "d"},
+    "prompt": {"template": "{text}", "label_words": ["a", "b"]},
+}
+"""A study.toml with nothing wrong in it, in which one key at a time is tried."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `new`."""
-    parser.add_argument("name", metavar="NAME", help="name of the study's folder: letters, digits, - and _")
-    parser.add_argument("--base", required=True, help="hub repository or local directory of the base model")
-    parser.add_argument("--checkpoints", required=True, nargs="+", help="directories, or a quoted pattern of them")
-    parser.add_argument("--data", required=True, help=".parquet, .csv or .jsonl file, or a hub dataset")
-    parser.add_argument("--split", default="test", help="split of a hub dataset (default: test)")
-    parser.add_argument("--text", default="text", help="column of the texts (default: text)")
-    parser.add_argument("--label", default="label", help="column of the labels (default: label)")
-    parser.add_argument("--template", default=TEMPLATE, help=f'the prompt (default: "{TEMPLATE}")')
-    parser.add_argument("--label-words", help="one word per class, in class order, separated by commas")
-    parser.add_argument("--max-tokens", type=int, default=256, help="longest prompt in tokens (default: 256)")
-    parser.add_argument("--sample", type=int, help="texts to draw, balanced (default: up to 200)")
-    parser.add_argument("--family", choices=("causal", "encoder"), default="causal")
-    parser.add_argument("--title", help="title (default: the name)")
+@dataclass(frozen=True)
+class NewStudy:
+    """What somebody says a new study is made of, unchecked.
+
+    `base` and `data` are local paths or names on the hub, `checkpoints` directories or patterns of them. `content` is
+    a data file that was handed over; it is then stored in the study's folder under the name `data`. `label_words` has
+    one word per class (None: a suggestion), `sample` counts texts (None: up to 200).
+    """
+
+    name: str
+    base: str
+    checkpoints: tuple[str, ...]
+    data: str
+    split: str = "test"
+    text: str = "text"
+    label: str = "label"
+    label_words: tuple[str, ...] | None = None
+    template: str = TEMPLATE
+    max_tokens: int = 256
+    sample: int | None = None
+    family: str = "causal"
+    title: str | None = None
+    content: bytes | None = field(default=None, repr=False)
 
 
-def create(options: argparse.Namespace, root: Path) -> Path:
-    """Write root/NAME/study.toml and return the folder. Raises StudyError or DatasetError, and then writes nothing."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", options.name):
-        raise StudyError(f'"{options.name}" cannot name a study; use letters, digits, - and _.')
-    folder = root / options.name
-    if folder.exists():
-        raise StudyError(f"{folder} exists already; choose another name or remove it.")
-    raw = describe(options, folder)
-    parse_study(raw, folder)
+def create(wanted: NewStudy, root: Path, lab: Lab) -> Path:
+    """Write root/NAME/study.toml and return the folder.
+
+    Raises a LayershiftError, and then leaves nothing behind, for whatever `problems` finds, and when the base, the data
+    or the prompts cannot be used. Checkpoints that cannot be used stay in the study, which says why when it is opened.
+    """
+    folder = new_folder(wanted.name, root)
+    raw = describe(wanted, folder)
+    study = parse_study(raw, folder)
+    written = False
     try:
         folder.mkdir(parents=True)
-        (folder / STUDY_FILE).write_text(to_toml(raw), encoding="utf-8")
+        try:
+            if wanted.content is not None:
+                (folder / stored_name(wanted.data)).write_bytes(wanted.content)
+            pin(study, lab)
+            (folder / STUDY_FILE).write_text(to_toml(raw), encoding="utf-8")
+            written = True
+        finally:
+            if not written:
+                shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
         raise StudyError(f"{folder} cannot be written ({error.strerror}); set LAYERSHIFT_STUDIES elsewhere.") from None
     return folder
 
 
-def describe(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def draft(wanted: NewStudy, root: Path) -> Study:
+    """The study as it would be, weights and tokens unseen. Raises StudyError or DatasetError."""
+    folder = new_folder(wanted.name, root)
+    return parse_study(describe(wanted, folder), folder)
+
+
+def describe(wanted: NewStudy, folder: Path) -> dict[str, Any]:
     """The mapping that study.toml will hold, with the data read and the checkpoints found."""
-    dataset: dict[str, Any] = {**_source(options.data, folder, data=True)}
-    if "repo" in dataset:
-        dataset["split"] = options.split
-    dataset |= {"text": options.text, "label": options.label}
-    absolute = {**dataset, "path": str(_local(options.data))} if "path" in dataset else dataset
-    table = read_table(DatasetSpec(**absolute))
-    words = [word.strip() for word in options.label_words.split(",")] if options.label_words else None
-    values = _values(table, options, words)
-    words = words or _words(values)
-    dataset["labels"] = values
-    spec = DatasetSpec(**{**absolute, "labels": tuple(values)})
-    rows = classify(table, spec, len(values))
-    smallest = min(Counter(rows.label.tolist()).values())
-    size = options.sample or min(200 // len(values), smallest) * len(values)
-    balanced(rows, size, len(values), 0, options.data)
-    dataset |= {"sample": size, "seed": 0}
+    found, sample = values(wanted), draw_sample(wanted)
+    data = _data_source(wanted, folder)
     return {
-        "title": options.title or options.name,
-        "family": options.family,
-        "base": _source(options.base, folder),
+        "title": wanted.title or wanted.name,
+        "family": wanted.family,
+        "base": source(wanted.base, folder),
         "checkpoints": [
-            {"label": place.name, "path": _relative(place, folder)} for place in _places(options.checkpoints)
+            {"label": place.name, "path": relative(place, folder)} for place in directories(wanted.checkpoints)
         ],
-        "dataset": dataset,
+        "dataset": {
+            **data,
+            **({"split": wanted.split} if "repo" in data else {}),
+            "text": wanted.text,
+            "label": wanted.label,
+            "labels": found,
+            "sample": wanted.sample or len(sample.text),
+            "seed": 0,
+        },
         "prompt": {
-            "template": options.template,
-            "label_words": words,
-            "max_tokens": options.max_tokens,
+            "template": wanted.template,
+            "label_words": list(wanted.label_words or suggest_words(found)),
+            "max_tokens": wanted.max_tokens,
             "keep": "end",
         },
     }
 
 
-def _local(name: str) -> Path:
-    return Path(name).expanduser().resolve()
+def problems(wanted: NewStudy, root: Path, fetch: bool = True) -> dict[str, str]:
+    """What is wrong with each field, one sentence each; without `fetch`, nothing on the hub is looked at."""
+    words = list(wanted.label_words or ("a", "b"))
+    checks: dict[str, Callable[[], object]] = {
+        "name": lambda: new_folder(wanted.name, root),
+        "base": lambda: source(wanted.base, root),
+        "checkpoints": lambda: directories(wanted.checkpoints),
+        "data": lambda: columns(wanted, fetch),
+        "label_words": lambda: _parse({"label_words": words}),
+        "template": lambda: _parse({"template": wanted.template}),
+        "max_tokens": lambda: _parse({"max_tokens": wanted.max_tokens}),
+        "sample": lambda: _parse({"label_words": words}, {"sample": wanted.sample or len(words)}),
+    }
+    said = _sentences(checks)
+    if "data" in said or not columns(wanted, fetch):
+        return said
+    said |= _sentences({"label": lambda: values(wanted, agreeing=False), "text": lambda: _column(wanted, wanted.text)})
+    if not said.keys() & {"label", "text", "label_words"}:
+        said |= _sentences({"label_words": lambda: values(wanted)})
+    if not said.keys() & {"label", "text", "label_words", "sample"}:
+        said |= _sentences({"sample": lambda: draw_sample(wanted)})
+    return said
 
 
-def _source(name: str, folder: Path, data: bool = False) -> dict[str, str]:
-    """A local path where there is one (or where only a path can be meant), else a hub repository."""
-    place = _local(name)
-    looks_local = name.startswith((".", "/", "~")) or (data and place.suffix in DATA_SUFFIXES)
-    if place.exists() or looks_local:
-        if not place.exists():
-            raise (DatasetError if data else StudyError)(f"{place} does not exist; correct the path.")
-        return {"path": _relative(place, folder)}
-    return {"repo": name}
+def _sentences(checks: dict[str, Callable[[], object]]) -> dict[str, str]:
+    """The error of each check that has one."""
+    said: dict[str, str] = {}
+    for key, check in checks.items():
+        try:
+            check()
+        except LayershiftError as error:
+            said[key] = str(error)
+    return said
 
 
-def _relative(place: Path, folder: Path) -> str:
-    """Relative where the place lies inside the study's folder, absolute elsewhere."""
-    return os.path.relpath(place, folder) if place.is_relative_to(folder) else str(place)
+def _parse(prompt: dict[str, Any], dataset: dict[str, Any] | None = None) -> None:
+    """Try keys of study.toml in an otherwise sound one; StudyError in words that name the key and no file."""
+    changes = {"prompt": prompt, "dataset": {"sample": len(prompt.get("label_words", "ab"))} | (dataset or {})}
+    raw = {**_SOUND, **{key: {**_SOUND[key], **change} for key, change in changes.items()}}
+    folder = Path("/new")
+    try:
+        parse_study(raw, folder)
+    except StudyError as error:
+        raise StudyError(str(error).removeprefix(f"{folder / STUDY_FILE}: ")) from None
 
 
-def _places(patterns: list[str]) -> list[Path]:
-    """The directories that the patterns name, in the order of the numbers in their names."""
-    found: list[Path] = []
-    for pattern in patterns:
-        given = Path(pattern).expanduser()
-        anchor = Path(given.anchor) if given.is_absolute() else Path.cwd()
-        parts = str(given.relative_to(anchor) if given.is_absolute() else given)
-        found += [place.resolve() for place in anchor.glob(parts) if place.is_dir()]
-    if not found:
-        raise StudyError(
-            f"No directory matches {' '.join(patterns)}; name the checkpoint folders or a pattern of them."
-        )
-    return sorted(set(found), key=lambda place: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", place.name)])
+def base_of(wanted: NewStudy, root: Path) -> CheckpointRef:
+    """Where the base's weights are. StudyError for a path that does not exist."""
+    return CheckpointRef(**source(wanted.base, root / wanted.name / "none"))
 
 
-def _values(table: pd.DataFrame, options: argparse.Namespace, words: list[str] | None) -> list[Any]:
-    """The label values in class order."""
-    if options.label not in table.columns:
+def _data_source(wanted: NewStudy, folder: Path) -> dict[str, str]:
+    if wanted.content is not None:
+        return {"path": stored_name(wanted.data)}
+    return source(wanted.data, folder, data=True)
+
+
+def columns(wanted: NewStudy, fetch: bool = True) -> list[str]:
+    """The columns of the data, none for data on the hub without `fetch`. DatasetError when it cannot be read."""
+    if not fetch and "repo" in _data_source(wanted, Path("/")):
+        return []
+    return [str(column) for column in _table(wanted).columns]
+
+
+def _table(wanted: NewStudy) -> pd.DataFrame:
+    place = _data_source(wanted, Path("/"))
+    path = str(Path("/") / place["path"]) if "path" in place else None
+    return _read(path, place.get("repo"), wanted.split, wanted.content, source_stamp(path))
+
+
+@lru_cache(maxsize=2)  # a form asks for its data whenever one of its fields changes
+def _read(path: str | None, repo: str | None, split: str, content: bytes | None, _stamp: object) -> pd.DataFrame:
+    if path is not None and content is not None:
+        return read_file(Path(path), content)
+    return read_table(DatasetSpec(repo=repo, path=path, split=split or "test"))
+
+
+def _column(wanted: NewStudy, name: str) -> list[Any]:
+    table = _table(wanted)
+    if name not in table.columns:
+        there = ", ".join(map(str, table.columns)) or "none"
+        raise DatasetError(f'{wanted.data} has no column "{name}"; its columns are: {there}; name the right one.')
+    return table[name].tolist()
+
+
+def values(wanted: NewStudy, agreeing: bool = True) -> list[Any]:
+    """The label values in class order, that of the label words if these are the values.
+
+    Raises DatasetError for a missing column, a single class or too many, or values that do not agree with the words.
+    """
+    found = label_values(_column(wanted, wanted.label))
+    if not 2 <= len(found) <= MOST_CLASSES:
         raise DatasetError(
-            f'{options.data} has no column "{options.label}"; its columns are: {", ".join(map(str, table.columns))}; '
-            f"name the right one with --label."
+            f'Column "{wanted.label}" of {wanted.data} has {len(found)} different '
+            f"{'value' if len(found) == 1 else 'values'}; use 2 to {MOST_CLASSES} classes."
         )
-    found = label_values(table[options.label].tolist())
+    words = wanted.label_words if agreeing else None
     if words and set(map(str, found)) == set(words):
         return [next(value for value in found if str(value) == word) for word in words]
     if words and len(words) != len(found):
         raise DatasetError(
-            f"{options.data} has {len(found)} label values ({', '.join(map(str, found[:8]))}) for {len(words)} label "
+            f"{wanted.data} has {len(found)} label values ({', '.join(map(str, found[:8]))}) for {len(words)} label "
             f"words; give one word per value."
-        )
-    if not 2 <= len(found) <= 20:
-        raise DatasetError(
-            f'Column "{options.label}" of {options.data} has {len(found)} different values; use 2 to 20 classes.'
         )
     return found
 
 
-def _words(values: list[Any]) -> list[str]:
+def split_words(text: str) -> tuple[str, ...] | None:
+    """Label words separated by commas; None for no word at all."""
+    return tuple(word.strip() for word in text.split(",")) if text.strip() else None
+
+
+def suggest_words(found: list[Any]) -> list[str]:
     """Label words to start from: negative and positive for two numbers, else the values themselves."""
-    if len(values) == 2 and all(str(value) in ("0", "1", "False", "True") for value in values):
+    if len(found) == 2 and all(str(value) in ("0", "1", "False", "True") for value in found):
         return ["negative", "positive"]
-    return [str(value) for value in values]
+    return [str(value) for value in found]
 
 
-def to_toml(raw: dict[str, Any]) -> str:
-    """The mapping as TOML: scalars first, then tables, then arrays of tables."""
-    lines = [f"{key} = {_toml(value)}" for key, value in raw.items() if not _is_table(value)]
-    for key, value in raw.items():
-        several = isinstance(value, list)
-        tables: list[dict[str, Any]] = [] if not _is_table(value) else value if several else [value]
-        for table in tables:
-            lines += ["", f"[[{key}]]" if several else f"[{key}]"]
-            lines += [f"{name} = {_toml(item)}" for name, item in table.items()]
-    return "\n".join(lines) + "\n"
+def draw_sample(wanted: NewStudy) -> Sample:
+    """The sample that the study would have. Raises DatasetError."""
+    found = values(wanted)
+    spec = DatasetSpec(repo=wanted.data or "-", text=wanted.text, label=wanted.label, labels=tuple(found))
+    rows = classify(_table(wanted), spec, len(found))
+    smallest = min(Counter(rows.label.tolist()).values())
+    size = wanted.sample or min(USUAL_SAMPLE // len(found), smallest) * len(found)
+    return balanced(rows, size, len(found), 0, wanted.data)
 
 
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """Prompts as the model will see them: special tokens visible, `cut` where the text was too long.
+
+    `lengths` counts tokens; `words` are the label words as the tokens that stand for them.
+    """
+
+    prompts: tuple[str, ...]
+    cut: tuple[bool, ...]
+    lengths: tuple[int, ...]
+    words: tuple[str, ...]
 
 
-def _toml(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+def preview(study: Study, sample: Sample, lab: Lab) -> Preview:
+    """The first two texts of the sample and its longest. Raises CheckpointError or PromptError."""
+    tokenizer = lab.models.tokenizer(study.base, study.base)
+    longest = max(range(len(sample.text)), key=lambda i: len(sample.text[i]))
+    shown = [*[i for i in range(len(sample.text)) if i != longest][:2], longest]
+    seen: Prompts = make_prompts(study, tokenizer, [sample.text[i] for i in shown], sample.label[shown])
+    return Preview(
+        prompts=tuple(tokenizer.decode(list(ids), skip_special_tokens=False) for ids in seen.token_ids),
+        cut=tuple(seen.truncated.tolist()),
+        lengths=tuple(seen.lengths.tolist()),
+        words=tuple(tokenizer.decode([token]) for token in seen.label_tokens),
+    )

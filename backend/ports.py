@@ -116,9 +116,42 @@ class TextReadout:
     top_probabilities: Float32[np.ndarray, "tokens layers top"]
 
 
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """What every part of a checkpoint adds to the label logits at the readout position; all of it sums to them.
+
+    The final norm's scale is held at the value that it has for the prompt; what it subtracts (the mean) and multiplies
+    by (its weight) is linear. `embed` is what enters block 0, `attn_bias` that of the attention's output, `mlps` have
+    theirs in them, `norm_bias` is what the final norm's bias and the head's add to every prompt.
+    """
+
+    embed: Float32[np.ndarray, "reviews classes"]
+    heads: Float32[np.ndarray, "reviews blocks heads classes"]
+    attn_bias: Float32[np.ndarray, "reviews blocks classes"]
+    mlps: Float32[np.ndarray, "reviews blocks classes"]
+    norm_bias: Float32[np.ndarray, " classes"]
+
+
+Matrix = Literal["input", "output"]
+"""Which of a model's two rows per token: the input embedding, or the unembedding that scores the next token."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """One of a model's two matrices with a row per token id; `tied` says that both are the same one.
+
+    There may be more rows than the tokenizer has tokens: padding that no text reaches.
+    """
+
+    rows: Float32[np.ndarray, "tokens width"]
+    tied: bool
+
+
 @dataclass(frozen=True)
 class WeightChange:
     """How much one weight matrix changed: `layer` is None outside the blocks, `matrix` its name within the block.
+
+    `name` is that of the state dict, fused as stored; outside the blocks `matrix` is the same.
 
     `relative_change` is the Frobenius norm of the change over that of the reference, `stable_rank` the squared
     Frobenius norm of the change over its squared spectral norm (1..full rank; NaN where nothing changed).
@@ -185,6 +218,23 @@ class Models(Protocol):
 
     def read_text(self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
         """One prompt (the first of `prompts`) at every token and layer, with its `top` likeliest next tokens."""
+        ...
+
+    def contributions(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Contributions:
+        """What embeddings, heads and MLPs add to the label logits (direct logit attribution)."""
+        ...
+
+    def crossed_updates(
+        self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts, progress: Progress
+    ) -> Float32[np.ndarray, "reviews blocks 2 2 width"]:
+        """What each block adds to the residual stream at the readout position: [..., whose block, whose residuals].
+
+        Index 0 is the reference, 1 the checkpoint; residuals are those of every position of the prompt.
+        """
+        ...
+
+    def embedding(self, checkpoint: PinnedCheckpoint, which: Matrix, progress: Progress) -> Embedding:
+        """The row of every token, adapters merged; UndefinedError where the model has no unembedding."""
         ...
 
     def weight_changes(

@@ -48,7 +48,8 @@ def show(
         for key, figure in drawn.items():
             with st.container(key=f"side-{key}"):
                 selects: dict[str, Any] = {"on_select": picks[key], "selection_mode": "points"} if key in picks else {}
-                st.plotly_chart(figure, key=key, config=_theme.plot_config(_file(view, key)), **selects)
+                said = f"{figure.layout.title.text}. {guide}"
+                st.plotly_chart(figure, key=key, config=_theme.plot_config(_file(view, key)), alt=said, **selects)
     _below(view, first, drawn, guide, rows, analysis, layer)
 
 

@@ -11,6 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from backend.dataset import Sample, TrainingTexts, make_sample
 from backend.lab import (
+    Contributions,
     Facts,
     Lab,
     Missing,
@@ -24,12 +25,15 @@ from backend.lab import (
     silent,
 )
 from backend.memo import Cache
+from backend.ports import Embedding, Matrix, Swap
 from backend.prompts import make_prompts
 from backend.study import CheckpointRef, Study, parse_study
 
 WORDS = ("negative", "positive", "mixed", "unclear", "spam")
 TEMPLATE = "Review: {text} Sentiment:"
 MAX_TOKENS = 96
+VOCABULARY = 1300
+"""Some more than the tokenizer has."""
 
 SUBJECTS = (
     "The lead performance",
@@ -180,7 +184,7 @@ class FakeModels:
 
     def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
         """The sizes that the fake was made with."""
-        return Facts("GPT2LMHeadModel", self.layers, self.width, 600, 12 * self.layers * self.width**2)
+        return Facts("GPT2LMHeadModel", self.layers, self.width, VOCABULARY, 12 * self.layers * self.width**2)
 
     def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
         """One tokenizer for all."""
@@ -190,10 +194,17 @@ class FakeModels:
         """Every fake checkpoint fits its base."""
 
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent) -> Readout:
-        """Logits read the last residual along its class means; the base leans towards class 0."""
+        """Logits read the last residual along its class means; the base leans towards class 0.
+
+        Prompts that are not of all classes, such as a typed text, are read as `label_logits` reads them.
+        """
         epoch = _epoch(checkpoint.ref)
         progress(0.0, f"Reading {len(prompts.token_ids)} reviews with {checkpoint.label}.")
         residuals = self.residuals(epoch, prompts, self.layers, self.width)
+        if len(np.unique(prompts.labels)) < prompts.classes:
+            self.ran.append(checkpoint.fingerprint)
+            logits = self.label_logits(residuals[:, -1], prompts.label_tokens, checkpoint, checkpoint)
+            return Readout(residuals, logits)
         last = residuals[:, -1].astype(np.float64)
         last = last - last.mean(axis=0)
         means = np.stack([last[prompts.labels == c].mean(axis=0) for c in range(prompts.classes)])
@@ -214,7 +225,7 @@ class FakeModels:
         progress: Progress = silent,
     ) -> np.ndarray:
         """A random head of each checkpoint's own; a norm divides by the length."""
-        rows = _generator("head", _epoch(head.ref)).normal(size=(600, self.width))[list(label_tokens)]
+        rows = _generator("head", _epoch(head.ref)).normal(size=(VOCABULARY, self.width))[list(label_tokens)]
         x = residuals.astype(np.float64)
         if norm is not None:
             x = x / np.linalg.norm(x, axis=-1, keepdims=True) * (3 + _epoch(norm.ref))
@@ -230,7 +241,7 @@ class FakeModels:
         labels = np.zeros(len(ids), dtype=np.int64)
         ends = Prompts("", starts, labels, prompts.label_tokens, labels.astype(bool), prompts.readout)
         residuals = self.residuals(epoch, ends, self.layers, self.width)
-        everything = tuple(range(600))
+        everything = tuple(range(VOCABULARY))
         logits = self.label_logits(residuals, everything, checkpoint, checkpoint).astype(np.float64)
         chances = np.exp(logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True))
         best = np.argsort(-chances, axis=-1)[..., :top]
@@ -245,6 +256,14 @@ class FakeModels:
             best,
             np.take_along_axis(chances, best, axis=-1).astype(np.float32),
         )
+
+    def embedding(self, checkpoint: PinnedCheckpoint, which: Matrix, progress: Progress = silent) -> Embedding:
+        """Random rows, of which every epoch moves the later ones more; untied."""
+        epoch = _epoch(checkpoint.ref)
+        progress(0.0, f"Opening {checkpoint.label}.")
+        rows = _generator("rows", which).normal(size=(VOCABULARY, self.width))
+        moved = _generator("moved", which, epoch).normal(size=rows.shape) * np.linspace(0.1, 0.4, VOCABULARY)[:, None]
+        return Embedding((rows + epoch * moved + 0.2 * epoch).astype(np.float32), tied=False)
 
     def weight_changes(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress = silent
@@ -265,6 +284,59 @@ class FakeModels:
             )
             for layer, matrix in names
         )
+
+    def contributions(
+        self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent
+    ) -> Contributions:
+        """Two heads a block; every part has a share of the readout's logits, with noise that the MLPs take back."""
+        logits, epoch = self.readout(checkpoint, prompts, progress).logits, _epoch(checkpoint.ref)
+        blocks, heads = self.layers, 2
+        share = _generator("shares", epoch).dirichlet(np.ones(blocks * (heads + 2)))
+        parts = logits[:, None] * share.reshape(-1, 1)
+        noise = _generator("parts", epoch).normal(size=(len(logits), blocks, prompts.classes))
+        by_block = parts.reshape(len(logits), blocks, heads + 2, prompts.classes)
+        by_head = by_block[:, :, :heads].copy()
+        by_head[:, :, 0] += noise
+        constant = np.ones(prompts.classes)
+        return Contributions(
+            np.tile(-constant, (len(logits), 1)).astype(np.float32),
+            by_head.astype(np.float32),
+            by_block[:, :, heads].astype(np.float32),
+            (by_block[:, :, heads + 1] - noise).astype(np.float32),
+            constant.astype(np.float32),
+        )
+
+    def crossed_updates(
+        self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent
+    ) -> np.ndarray:
+        """A block is a matrix, and a checkpoint's differs from the base's by more with every epoch."""
+        progress(0.0, "Crossing the blocks.")
+        epochs = [_epoch(one.ref) for one in (reference, checkpoint)]
+        size = (self.layers, self.width, self.width)
+        common = _generator("blocks").normal(size=size)
+        blocks = [common + 0.2 * epoch * _generator("change", epoch).normal(size=size) for epoch in epochs]
+        inputs = [self.residuals(epoch, prompts, self.layers, self.width)[:, :-1] for epoch in epochs]
+        crossed = [[np.einsum("rlw,lwv->rlv", x, block) for x in inputs] for block in blocks]
+        return np.moveaxis(np.array(crossed), (0, 1), (2, 3)).astype(np.float32)
+
+    def swaps(
+        self,
+        host: PinnedCheckpoint,
+        donor: PinnedCheckpoint,
+        plan: tuple[Swap, ...],
+        prompts: Prompts,
+        progress: Progress = silent,
+    ) -> np.ndarray:
+        """Between the readouts of host and donor: later blocks matter more, MLPs more than attention."""
+        own, other = (self.readout(one, prompts).logits for one in (host, donor))
+        share = {"block": 1.0, "attn": 0.3, "mlp": 0.6, "embed": 0.05}
+        weight = np.arange(1, self.layers + 1) / (self.layers * (self.layers + 1) / 2)
+        found = np.empty((len(plan), *own.shape), np.float32)
+        for i, swap in enumerate(plan):
+            progress(i / len(plan), f"Swapping: {i} of {len(plan)} blocks.")
+            through = weight[swap.first : swap.last + 1].sum() if swap.part != "embed" else 1.0
+            found[i] = own + share[swap.part] * through * (other - own)
+        return found
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """A millisecond per token."""

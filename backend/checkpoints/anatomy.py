@@ -18,11 +18,13 @@ class Block:
     """One block: `ln1` is read by `attn`, `ln2` by `mlp`; `whole` takes the residual stream and returns it.
 
     In an encoder `ln1` and `ln2` come last, and `mlp_out` (if any) is the second half of the MLP, with `ln2` in it.
+    `o` is the last matrix of `attn`, which takes what the heads found, one behind the other.
     """
 
     whole: nn.Module
     ln1: nn.Module
     attn: nn.Module
+    o: nn.Module
     ln2: nn.Module
     mlp: nn.Module
     mlp_out: nn.Module | None = None
@@ -79,6 +81,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
                 whole=block,
                 ln1=block.get_submodule(family.ln1),
                 attn=block.get_submodule(family.attn),
+                o=block.get_submodule(family.attn).get_submodule(family.o),
                 ln2=block.get_submodule(family.ln2),
                 mlp=block.get_submodule(family.mlp),
                 mlp_out=block.get_submodule(family.mlp_out) if family.mlp_out else None,

@@ -15,7 +15,8 @@ class Family:
     In an encoder the norms stand behind attention and MLP, and nothing stands between the last block and the head:
     `unembed` is the module that ends the classification head, None in a model without one. `body` is the path of the
     part that a model with a head and one without share. `first_position` is the position id of the first token.
-    `rotary` is what turns positions into the angles that blocks rotate keys and queries by.
+    `o`, the matrix that puts the heads together, is relative to `attn`. `rotary` is what turns positions into the
+    angles that blocks rotate keys and queries by.
     """
 
     embed: str
@@ -23,6 +24,7 @@ class Family:
     blocks: str
     ln1: str
     attn: str
+    o: str
     ln2: str
     mlp: str
     ln_final: str | None
@@ -45,6 +47,7 @@ GPT2 = Family(
     blocks="transformer.h",
     ln1="ln_1",
     attn="attn",
+    o="c_proj",
     ln2="ln_2",
     mlp="mlp",
     ln_final="transformer.ln_f",
@@ -57,6 +60,7 @@ LLAMA = Family(
     blocks="model.layers",
     ln1="input_layernorm",
     attn="self_attn",
+    o="o_proj",
     ln2="post_attention_layernorm",
     mlp="mlp",
     ln_final="model.norm",
@@ -70,6 +74,7 @@ BERT = Family(
     blocks="encoder.layer",
     ln1="attention.output.LayerNorm",
     attn="attention",
+    o="output.dense",
     ln2="output.LayerNorm",
     mlp="intermediate",
     mlp_out="output",
@@ -82,6 +87,7 @@ DISTILBERT = replace(
     BERT,
     blocks="transformer.layer",
     ln1="sa_layer_norm",
+    o="out_lin",
     ln2="output_layer_norm",
     mlp="ffn",
     mlp_out=None,

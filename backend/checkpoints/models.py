@@ -19,15 +19,16 @@ from backend.checkpoints.files import Located, locate
 from backend.checkpoints.fingerprint import fingerprint
 from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer
 from backend.errors import CheckpointError, PromptError
-from backend.lab import Facts, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
+from backend.lab import Contributions, Facts, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
-from backend.ports import Swap
+from backend.ports import Embedding, Matrix, Swap
 from backend.study import CheckpointRef
 
 _RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
 _IMPORT_SECONDS = 8.0
 _OPENING_BYTES_PER_SECOND = 5e8
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_HELD_TOKENIZERS = 4
 _TELLING_TOKENS = 500
 """A shorter run, such as one typed text, says little about how fast a device is."""
 
@@ -38,7 +39,8 @@ class LocalModels:
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
         self._store: Any = None
-        self._making = threading.Lock()
+        self._tokenizers: dict[str, Tokenizer] = {}
+        self._making, self._tokenizing = threading.Lock(), threading.Lock()
 
     @property
     def device(self) -> str:
@@ -69,11 +71,21 @@ class LocalModels:
         return read_facts(located, ref.place)
 
     def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
-        """The checkpoint's tokenizer, or its base's when it brings none. Raises CheckpointError."""
+        """The checkpoint's tokenizer, or its base's when it brings none. Raises CheckpointError.
+
+        The newest four are held: reading that of a large vocabulary takes most of a second.
+        """
         located = locate(ref)
         if not has_tokenizer(located) and ref != base:
-            located = _full(base)
-        return read_tokenizer(located, self._cache)
+            ref, located = base, _full(base)
+        content = self.fingerprint(ref, base)
+        with self._tokenizing:
+            if content not in self._tokenizers:
+                found = read_tokenizer(located, self._cache)
+                if len(self._tokenizers) >= _HELD_TOKENIZERS:
+                    del self._tokenizers[next(iter(self._tokenizers))]
+                self._tokenizers[content] = found
+            return self._tokenizers[content]
 
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
         """Raises CheckpointError unless the checkpoint can be read beside the base; remembered once it passed."""
@@ -131,6 +143,35 @@ class LocalModels:
 
         with store.borrow(checkpoint, progress) as opened:
             return lens.read_text(opened, prompts, top, progress)
+
+    def embedding(self, checkpoint: PinnedCheckpoint, which: Matrix, progress: Progress) -> Embedding:
+        """The row of every token. Raises UndefinedError without an unembedding, CheckpointError, DeviceError."""
+        store = self.store
+        from backend.checkpoints.token_rows import embedding
+
+        with store.borrow(checkpoint, progress) as opened:
+            return embedding(opened, which)
+
+    def contributions(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Contributions:
+        """What every part adds to the label logits. Raises what `readout` raises."""
+        self._check_prompts(checkpoint, prompts)
+        store = self.store
+        from backend.checkpoints import attribution
+
+        with store.borrow(checkpoint, progress) as opened:
+            return attribution.contributions(opened, prompts, progress)
+
+    def crossed_updates(
+        self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts, progress: Progress
+    ) -> Float32[np.ndarray, "reviews blocks 2 2 width"]:
+        """What each block of either adds to the residuals of either. Raises what `readout` raises."""
+        self._check_prompts(checkpoint, prompts)
+        self._check_prompts(reference, prompts)
+        store = self.store
+        from backend.checkpoints import crossed
+
+        with store.borrow(reference, progress) as before, store.borrow(checkpoint, progress) as after:
+            return crossed.crossed_updates(after, before, prompts, progress)
 
     def weight_changes(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress

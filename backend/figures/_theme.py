@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-NEGATIVE, POSITIVE, DIRECTION = "#dd7a1b", "#2f7fd3", "#2f9e5f"
-MANY = ("#0072b2", "#e69f00", "#cc79a7", "#56b4e9", "#d55e00", "#009e73", "#b8a800", "#8c8c8c")
-"""Okabe and Ito's colour-blind-safe colours, the yellow darkened for white backgrounds."""
+NEGATIVE, POSITIVE, DIRECTION = "#cf6a10", "#2f7fd3", "#2f9e5f"
+MANY = ("#0072b2", "#bf7600", "#c4699a", "#2c90cc", "#d55e00", "#009669", "#948800", "#868686")
+"""Okabe and Ito's colour-blind-safe colours, as light as still reads on white, as dark as reads on a dark page."""
+RING = "#c2185b"
+"""What is pointed out: the chosen review, the layer at which something begins."""
+POINTS = 0.9
+"""Opacity of the points of a cloud."""
 SYMBOLS = ("diamond", "circle", "square", "triangle-up", "cross", "star", "x", "triangle-down")
-QUIET = "rgba(128,136,150,0.55)"
+QUIET = "#7d8593"
 FAINT = "rgba(128,136,150,0.28)"
 SEQUENTIAL = [[0.0, "rgba(47,158,95,0.04)"], [0.5, "#5cb585"], [1.0, "#116b3b"]]
 DIVERGING = [[0.0, NEGATIVE], [0.5, "rgba(150,156,168,0.12)"], [1.0, POSITIVE]]
@@ -47,7 +51,7 @@ def checkpoint_colour(position: int, count: int) -> str:
     if position == 0:
         return "#8a93a3"
     share = 0.0 if count <= 2 else (position - 1) / (count - 2)
-    start, end = (172, 154, 240), (112, 74, 205)
+    start, end = (151, 129, 230), (114, 76, 206)
     return "rgb({},{},{})".format(*(round(a + share * (b - a)) for a, b in zip(start, end, strict=True)))
 
 

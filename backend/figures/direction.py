@@ -58,7 +58,7 @@ def heatmap(results: Sequence[Result], names: Sequence[str], scale: Scale, direc
             "name": "leaves chance here",
             "x": [layer for layer, _ in starts],
             "y": [names[i] for _, i in starts],
-            "marker": {"symbol": "circle-open", "size": 13, "color": "#c2185b", "line": {"width": 2.5}},
+            "marker": {"symbol": "circle-open", "size": 13, "color": _theme.RING, "line": {"width": 2.5}},
             "hovertemplate": "%{y} leaves chance at layer %{x}<extra></extra>",
             "showlegend": True,
         },
@@ -137,7 +137,7 @@ def _start(layer: int, curve: np.ndarray, name: str) -> list[dict[str, Any]]:
             "mode": "markers",
             "x": [layer],
             "y": [float(curve[layer])],
-            "marker": {"symbol": "circle-open", "size": 14, "color": "#c2185b", "line": {"width": 2.5}},
+            "marker": {"symbol": "circle-open", "size": 14, "color": _theme.RING, "line": {"width": 2.5}},
             "hovertemplate": f"{name} leaves chance at layer {layer}<extra></extra>",
             "showlegend": False,
         }

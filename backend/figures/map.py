@@ -40,7 +40,7 @@ def draw(
                     "color": _theme.class_colour(c, len(words)),
                     "symbol": _theme.SYMBOLS[c % len(_theme.SYMBOLS)],
                     "size": 7,
-                    "opacity": 0.8,
+                    "opacity": _theme.POINTS,
                 },
             }
         )
@@ -53,7 +53,7 @@ def draw(
                 "x": [float(result.xy[selected, 0])],
                 "y": [float(result.xy[selected, 1])],
                 "hoverinfo": "skip",
-                "marker": {"symbol": "circle-open", "size": 17, "color": "#c2185b", "line": {"width": 2.5}},
+                "marker": {"symbol": "circle-open", "size": 17, "color": _theme.RING, "line": {"width": 2.5}},
             }
         )
     bare = {"visible": False, "constrain": "domain", "fixedrange": True}

@@ -107,7 +107,7 @@ def _points(
                 "path": _theme.outlines(points, symbol, RADIUS),
                 "fillcolor": colour,
                 "fillrule": "nonzero",
-                "opacity": 0.75,
+                "opacity": _theme.POINTS,
                 "line": {"width": 0},
                 "layer": "below",
             }
@@ -122,7 +122,7 @@ def _points(
                 "customdata": np.tile(members, len(there)).astype(np.int32),
                 "text": np.tile(short[members], len(there)),
                 "hovertemplate": "%{text}<extra>" + word + "</extra>",
-                "marker": {"color": colour, "symbol": symbol, "size": 4.5, "opacity": 0.75, "maxdisplayed": 1},
+                "marker": {"color": colour, "symbol": symbol, "size": 4.5, "opacity": _theme.POINTS, "maxdisplayed": 1},
             }
         )
     return shapes, traces
@@ -173,7 +173,7 @@ def _ring(points: np.ndarray) -> dict[str, Any]:
         "x": there[:, 0],
         "y": there[:, 1],
         "hoverinfo": "skip",
-        "marker": {"symbol": "circle-open", "size": 13, "color": "#c2185b", "line": {"width": 2.5}},
+        "marker": {"symbol": "circle-open", "size": 13, "color": _theme.RING, "line": {"width": 2.5}},
     }
 
 

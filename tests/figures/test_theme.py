@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.figures import _theme
+from tests.test_configuration import ROOT, SETTINGS, contrast, mixed
+
+GROUNDS = [SETTINGS["theme"][mode]["backgroundColor"] for mode in ("light", "dark")]
 
 
 def test_two_classes_are_orange_and_blue_and_the_direction_green():
@@ -19,6 +24,27 @@ def test_two_classes_are_orange_and_blue_and_the_direction_green():
 def test_colours_and_shapes_of_eight_classes_differ():
     assert len({_theme.class_colour(c, 8) for c in range(8)}) == 8
     assert len(set(_theme.SYMBOLS)) == 8
+
+
+def as_hex(colour: str) -> str:
+    """`rgb(1,2,3)` as `#010203`."""
+    return colour if colour.startswith("#") else "#" + "".join(f"{int(part):02x}" for part in colour[4:-1].split(","))
+
+
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_points_lines_and_marks_stand_out_from_the_page(ground: str):
+    """WCAG 2.2, 1.4.11: 3 to 1 for graphics, points as see-through as they are drawn."""
+    lines = [_theme.DIRECTION, _theme.RING, _theme.QUIET, *(_theme.checkpoint_colour(i, 6) for i in range(6))]
+    assert [colour for colour in lines if contrast(as_hex(colour), ground) < 3] == []
+    points = [_theme.NEGATIVE, _theme.POSITIVE, *_theme.MANY]
+    assert [colour for colour in points if contrast(mixed(colour, ground, _theme.POINTS), ground) < 3] == []
+
+
+def test_no_figure_has_a_pale_colour_of_its_own():
+    files = [file for file in sorted((ROOT / "backend/figures").glob("*.py")) if file.name != "_theme.py"]
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines() if "textfont" not in line]
+    own = {colour for line in lines for colour in re.findall(r"#[0-9a-f]{6}\b", line)}
+    assert [colour for colour in sorted(own) for ground in GROUNDS if contrast(colour, ground) < 3] == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 12])

@@ -1,0 +1,83 @@
+"""What somebody typed, found on this machine: folders, files, patterns of checkpoints, the place of a new study."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+
+from backend.errors import DatasetError, LayershiftError, StudyError
+
+DATA_SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+
+def new_folder(name: str, root: Path) -> Path:
+    """Where a study of that name goes. StudyError if the name is none, or taken, or nothing can be written there."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise StudyError(f'"{name}" cannot name a study; use letters, digits, - and _.')
+    folder = root / name
+    if folder.exists():
+        raise StudyError(f"{folder} exists already; choose another name or remove it.")
+    above = next(place for place in folder.parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise StudyError(f"{above} cannot be written to; set LAYERSHIFT_STUDIES elsewhere.")
+    return folder
+
+
+def source(name: str, folder: Path, data: bool = False) -> dict[str, str]:
+    """`path` where there is one (or where only a path can be meant), relative inside `folder`, else a hub `repo`.
+
+    Raises StudyError (DatasetError for `data`) for a path that does not exist.
+    """
+    wrong: type[LayershiftError] = DatasetError if data else StudyError
+    if not name.strip():
+        raise wrong("Nothing is named; give a path or a name on the hub.")
+    place = _expanded(name, wrong)
+    looks_local = name.startswith((".", "/", "~")) or (data and place.suffix in DATA_SUFFIXES)
+    if place.exists() or looks_local:
+        if not place.exists():
+            raise wrong(f"{place} does not exist; correct the path.")
+        return {"path": relative(place, folder)}
+    return {"repo": name}
+
+
+def relative(place: Path, folder: Path) -> str:
+    """Relative where the place lies inside the study's folder, absolute elsewhere."""
+    return os.path.relpath(place, folder) if place.is_relative_to(folder) else str(place)
+
+
+def directories(patterns: tuple[str, ...]) -> list[Path]:
+    """The directories that the patterns name, in the order of the numbers in their names. StudyError if none."""
+    found: list[Path] = []
+    for pattern in patterns:
+        given = _expanded(pattern, StudyError, resolved=False)
+        anchor = Path(given.anchor) if given.is_absolute() else Path.cwd()
+        parts = str(given.relative_to(anchor) if given.is_absolute() else given)
+        try:
+            found += [place.resolve() for place in anchor.glob(parts) if place.is_dir()]
+        except ValueError as error:
+            raise StudyError(f'"{pattern}" is no pattern of folders ({error}); correct it.') from None
+    if not found:
+        raise StudyError(
+            f"No directory matches {' '.join(patterns)}; name the checkpoint folders or a pattern of them."
+        )
+    return sorted(set(found), key=lambda place: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", place.name)])
+
+
+def _expanded(name: str, wrong: type[LayershiftError], resolved: bool = True) -> Path:
+    """The path with its ~; RuntimeError is an unknown user, ValueError a sign that no path has."""
+    try:
+        place = Path(name).expanduser()
+        return place.resolve() if resolved else place
+    except (RuntimeError, ValueError) as error:
+        raise wrong(f'"{name}" is no path ({error}); correct it.') from None
+
+
+def stored_name(upload: str) -> str:
+    """The name under which an uploaded file is stored: no folders, plain signs. DatasetError for another kind."""
+    given = PurePosixPath(upload.replace("\\", "/"))
+    suffix = given.suffix.lower()
+    if suffix not in DATA_SUFFIXES:
+        raise DatasetError(f'"{given.name}" is of a kind that Layershift cannot read; use .parquet, .csv or .jsonl.')
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", given.stem).strip("-")[:60]
+    return f"{stem or 'data'}{suffix}"
