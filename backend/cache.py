@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import diskcache
 from filelock import FileLock, Timeout
 
-from backend.disk import code_of, evict, glance, is_damage, open_index, seal, unseal
+from backend.disk import code_of, evict, glance, is_damage, kept_at, open_index, seal, unseal
 from backend.encoding import ForeignEntry
 
 T = TypeVar("T")
@@ -143,6 +143,10 @@ class Cache:
             return True
 
         return self._attempt(write, False)
+
+    def kept_at(self, key: str) -> float | None:
+        """When `key` was put on disk, in seconds since 1970; None if it is not there."""
+        return kept_at(self.folder, key)
 
     def drop(self, key: str) -> None:
         """Forget `key`, in memory and on disk."""

@@ -205,21 +205,35 @@ def _connect(index: Path, options: str) -> sqlite3.Connection:
 
 
 def glance(folder: Path, key: str) -> bytes | None:
-    """The sealed value of `key` without writing anything, for a folder that is read-only or busy; None if not there.
+    """The sealed value of `key` without writing anything, for a folder that is read-only or busy; None if not there."""
+    try:
+        row = _look_up(folder, key, "mode, filename, value")
+        return row and BytesDisk(str(folder)).fetch(*row, read=False)
+    except OSError:
+        return None
+
+
+def kept_at(folder: Path, key: str) -> float | None:
+    """When `key` was put there, in seconds since 1970; None if it is not there."""
+    row = _look_up(folder, key, "store_time")
+    return row and float(row[0])
+
+
+def _look_up(folder: Path, key: str, columns: str) -> tuple[Any, ...] | None:
+    """Columns of the index for `key`, read without writing anything.
 
     An index in WAL mode cannot be opened read-only where its shared-memory file cannot be made; without a pending log
     it may be read as immutable instead.
     """
     index = folder / DBNAME
     log = folder / f"{DBNAME}-wal"
-    query = "SELECT mode, filename, value FROM Cache WHERE key = ? AND raw = 1"
+    query = f"SELECT {columns} FROM Cache WHERE key = ? AND raw = 1"
     for options in ("mode=ro", "mode=ro&immutable=1"):
         try:
             if "immutable" in options and log.exists() and log.stat().st_size:
                 return None
             with closing(_connect(index, options)) as connection:
-                row = connection.execute(query, (key,)).fetchone()
-            return row and BytesDisk(str(folder)).fetch(*row, read=False)
+                return connection.execute(query, (key,)).fetchone()
         except (OSError, sqlite3.Error):
             continue
     return None

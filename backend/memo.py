@@ -68,6 +68,10 @@ class Recipe(Generic[Q, L, R]):
         """The result if it is in the cache, else None. Never computes, never waits for a computation."""
         return self._found(self.key(query), lab.cache)
 
+    def computed(self, query: Q, lab: L) -> float | None:
+        """When the result was computed, in seconds since 1970; None if it is not on disk."""
+        return lab.cache.kept_at(self.key(query))
+
     def __call__(self, query: Q, lab: L) -> R:
         """The result: from the cache, or computed now, or awaited from whoever is computing it already.
 

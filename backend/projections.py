@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from backend import metrics
 from backend.metrics import constant_layers
 
 
@@ -59,6 +60,23 @@ def explained(
         return np.full(2, np.nan)
     x = residuals - residuals.mean(axis=0, dtype=np.float64)
     return np.square(x @ components.T).sum(axis=0) / np.square(x).sum()
+
+
+def places(
+    residuals: Float[np.ndarray, "*places layers width"],
+    sample: metrics.Residuals,
+    labels: metrics.Labels,
+    classes: int,
+) -> Float[np.ndarray, "*places layers directions"]:
+    """Where residuals stand along the class direction of a sample, in units of the distance of the class means.
+
+    0 is the mean of class 0 and 1 that of class 1; with more classes 1 is the mean of the direction's class and 0 the
+    mean of the other class means. NaN at constant layers, which have no direction.
+    """
+    d = metrics.directions(sample, labels, classes)
+    start = np.tensordot(-np.minimum(0.0, metrics.contrasts(classes)), metrics.class_means(sample, labels, classes), 1)
+    along = np.einsum("...lw,clw->...lc", residuals, d) - np.vecdot(start, d).T
+    return metrics.ratio(along, metrics.squared_norm(d).T)
 
 
 def drift(xy: Float[np.ndarray, "reviews 2"], other: Float[np.ndarray, "reviews 2"]) -> float:

@@ -18,7 +18,12 @@ _ANCHOR = "It was"
 
 
 def names(tokenizer: Tokenizer, count: int) -> tuple[str, ...]:
-    """How the ids 0..count-1 read: `␣film`, `ing`, `↵`, `<0xE2>`, `##ing`.
+    """`name` of the ids 0..count-1."""
+    return name(tokenizer, range(count))
+
+
+def name(tokenizer: Tokenizer, ids: Iterable[int]) -> tuple[str, ...]:
+    """How tokens read: `␣film`, `ing`, `↵`, `<0xE2>`, `##ing`.
 
     A space is ␣, a line break ↵, a tab ⇥; other control characters are their pictures (␀) and other signs that nobody
     sees their code points (<U+200B>); a byte that is no character by itself is <0xE2>. What WordPiece and special
@@ -26,7 +31,7 @@ def names(tokenizer: Tokenizer, count: int) -> tuple[str, ...]:
     """
     kinds = _kinds(tokenizer)
     added = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
-    return tuple(_name(tokenizer.id_to_token(i), i in added, kinds, i) for i in range(count))
+    return tuple(_name(tokenizer.id_to_token(i), i in added, kinds, i) for i in ids)
 
 
 def _name(token: str | None, added: bool, kinds: frozenset[str], number: int) -> str:

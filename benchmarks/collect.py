@@ -60,9 +60,9 @@ def read_prompts(file: Path, count: int) -> Prompts:
     )
 
 
-def small_gpt2() -> Opened:
+def small_gpt2(seed: int = 0) -> Opened:
     """A random model of GPT-2 small's size on the chosen device."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     device = choose_device()
     model = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY)).eval().requires_grad_(False)
     model.to(device)  # pyright: ignore[reportArgumentType]

@@ -131,6 +131,18 @@ def test_a_private_result_is_held_in_memory_and_nowhere_else(desk: Desk, tmp_pat
     assert secret.peek(Query(3), Desk(Cache(tmp_path))) is None
 
 
+def test_when_a_result_was_computed(desk: Desk, tmp_path: Path):
+    assert recipe.computed(Query(1), desk) is None
+    before = time.time()
+    recipe(Query(1), desk)
+    first = recipe.computed(Query(1), desk)
+    assert first is not None
+    assert before <= first <= time.time()
+    recipe(Query(1), Desk(Cache(tmp_path)))
+    assert recipe.computed(Query(1), Desk(Cache(tmp_path))) == first, "reading changes nothing"
+    assert recipe.computed(Query(2), desk) is None
+
+
 def test_an_error_is_not_kept(desk: Desk):
     for _ in range(2):
         with pytest.raises(UndefinedError, match="no such seed"):

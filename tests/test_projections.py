@@ -62,6 +62,29 @@ def test_a_line_has_one_component():
     np.testing.assert_allclose(projections.explained(x, components), [1.0, np.nan])
 
 
+def test_places_between_class_means_by_hand():
+    sample = np.array([[[0.0, 0.0]], [[2.0, 0.0]], [[1.0, 4.0]], [[1.0, 6.0]]])  # means (1, 0) and (1, 5)
+    labels = np.array([0, 0, 1, 1])
+    x = np.array([[[1.0, 0.0]], [[-7.0, 5.0]], [[1.0, 2.5]], [[0.0, 10.0]]])
+    np.testing.assert_allclose(projections.places(x, sample, labels, 2)[:, 0, 0], [0, 1, 0.5, 2])
+    assert np.isnan(projections.places(x, np.ones((4, 1, 2)), labels, 2)).all(), "a constant layer has no direction"
+
+
+@given(seeds, st.integers(2, 5))
+def test_the_class_means_stand_at_zero_and_one(seed, classes):
+    rng = np.random.default_rng(seed)
+    sample, labels = rng.normal(size=(6 * classes, 3, 8)), np.arange(6 * classes) % classes
+    means = np.stack([sample[labels == c].mean(axis=0) for c in range(classes)])
+    places = projections.places(means, sample, labels, classes)
+    for c in range(places.shape[-1]):
+        one_is = 1 if classes == 2 else c
+        others = [k for k in range(classes) if k != one_is]
+        np.testing.assert_allclose(places[one_is, :, c], 1)
+        np.testing.assert_allclose(places[others, :, c].mean(axis=0), 0, atol=1e-9)
+    shifted = projections.places(means + 3, sample + 3, labels, classes)
+    np.testing.assert_allclose(shifted, places, atol=1e-9)
+
+
 def test_drift_by_hand():
     square = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
     assert projections.drift(square, square + 7) == 0

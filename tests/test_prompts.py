@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from backend.errors import PromptError
-from backend.prompts import fill, label_tokens, make_prompts
+from backend.prompts import fill, label_tokens, leave_out, make_prompts, mended, read_typed
 from backend.study import PromptSpec
 from tests.fakes import fake_definition, fake_sample, fake_tokenizer
 
@@ -102,3 +102,54 @@ def test_settings_that_a_tokenizer_file_carries_do_not_count(tmp_path: Path) -> 
     tokenizer.enable_padding(length=64)
     found = make_prompts(study, tokenizer, sample.text, sample.label)
     assert found.digest == make_prompts(study, fake_tokenizer(), sample.text, sample.label).digest
+
+
+@pytest.mark.parametrize("keep", ["start", "end"])
+def test_a_typed_text_is_cut_like_those_of_the_sample(tmp_path: Path, keep: str) -> None:
+    definition = fake_definition(tmp_path)
+    study = definition.model_copy(update={"prompt": definition.prompt.model_copy(update={"keep": keep})})
+    sample, tokenizer = fake_sample(), fake_tokenizer()
+    prompts = make_prompts(study, tokenizer, sample.text, sample.label)
+    for i, text in enumerate(sample.text):
+        typed = read_typed(tokenizer, study.prompt, study.family, text)
+        assert typed.prompts.token_ids == (prompts.token_ids[i],)
+        assert bool(typed.prompts.truncated[0]) == bool(prompts.truncated[i]) == bool(typed.cut.strip())
+        assert (typed.left + typed.cut if keep == "start" else typed.cut + typed.left) == text
+        assert "".join(typed.pieces) == study.prompt.template.replace("{text}", typed.left)
+
+
+TEXTS = st.text(max_size=60) | st.text(alphabet="a é\u200d\u202e\u05d0\U0001f469\x00<>{text}&\n", max_size=200)
+
+
+@given(TEXTS, st.booleans())
+def test_any_text_can_be_typed(text: str, special: bool) -> None:
+    tokenizer = bytes_tokenizer(special)
+    typed = read_typed(tokenizer, SPEC, "causal", text)
+    (ids,) = typed.prompts.token_ids
+    assert len(ids) <= SPEC.max_tokens
+    assert len(typed.pieces) == len(ids)
+    assert "".join(typed.pieces) == SPEC.template.replace("{text}", "\0").replace("\0", typed.left)
+    assert typed.cut + typed.left == text
+    prompts, parts = leave_out(tokenizer, SPEC, "causal", typed.left, 4)
+    assert len(prompts.token_ids) == len(parts) + 1 <= 5
+    assert prompts.token_ids[0] == ids
+    assert "".join("".join(parts).split()) == "".join(typed.left.split())
+
+
+def test_twenty_thousand_words_are_cut() -> None:
+    tokenizer = bytes_tokenizer()
+    typed = read_typed(tokenizer, SPEC, "causal", "word " * 20_000)
+    assert len(typed.prompts.token_ids[0]) <= SPEC.max_tokens
+    assert len(typed.cut) > 99_900
+
+
+def test_half_characters_are_replaced_and_whole_ones_stay() -> None:
+    assert mended("a\ud800b 👩‍👧 \udc00") == "a�b 👩‍👧 �"
+    assert mended("\ud83d\udc69") == "👩"
+    assert read_typed(bytes_tokenizer(), SPEC, "causal", "\ud800").left == "�"
+
+
+def test_a_token_of_half_a_character_has_no_piece() -> None:
+    typed = read_typed(bytes_tokenizer(), SPEC, "causal", "👩")
+    assert typed.pieces.count("👩") + typed.pieces.count(" 👩") <= 1
+    assert "" in typed.pieces

@@ -34,7 +34,9 @@ def test_balanced_accuracy_and_every_recall_with_their_intervals(shown: Shown, r
 
 def test_the_table_has_a_row_per_checkpoint(shown: Shown, results: list[accuracy.Result]):
     rows = figures.table(results, shown.names, shown.words)
-    assert [row["checkpoint"] for row in rows] == shown.names
+    assert [row["checkpoint"] for row in rows] == [*shown.names, "always the same word"]
+    assert rows[-1]["balanced accuracy"] == f"{100 / len(shown.words):.1f} %"
+    assert {tuple(row) for row in rows} == {tuple(rows[0])}
     assert rows[0]["balanced accuracy"].startswith(f"{100 * results[0].balanced_accuracy:.1f} %")
 
 

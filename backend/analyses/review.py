@@ -1,0 +1,288 @@
+"""What does a checkpoint make of a text that somebody typed? Its answer, its lens at every layer, token by token.
+
+Nothing here reaches the disk: the recipes are private, and only the sample's own readouts are taken from the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from scipy.special import softmax
+
+from backend import metrics, projections
+from backend.lab import Lab, PinnedCheckpoint, Prompts
+from backend.memo import memoized
+from backend.tidy import cell, of_class
+from backend.tokens import name
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Query:
+    """One checkpoint reads one text: `text` is its prompt alone, `prompts` are those of the sample.
+
+    `reference` lends the head of the second and third reading. `drop_largest` dimensions, those of largest mean
+    |activation| in the reference, are left out of projections and neighbours.
+    """
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    text: Prompts
+    prompts: Prompts
+    drop_largest: int = 0
+    nearest: int = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The text at the readout position. Two classes have one direction (class 1 - class 0), more have one per class.
+
+    `probability` of each label word among the label words (0..1). The lens per layer in nats: `lens` through the
+    checkpoint's own final norm and head, whose last value is the model's answer; `lens_reference_head` through its own
+    norm and the reference's head; `lens_no_norm` through that head alone. `place` is the projection on the
+    checkpoint's class direction: 0 at one class mean of the sample and 1 at the other, NaN where there is no
+    direction. `neighbours` are positions in the sample, nearest first, by `cosine` (-1..1) of what is left of both
+    residuals without the sample's mean; NaN at layers that hold no text. The text itself is not among them.
+    """
+
+    probability: Float[np.ndarray, " classes"]
+    lens: Float[np.ndarray, "layers directions"]
+    lens_reference_head: Float[np.ndarray, "layers directions"]
+    lens_no_norm: Float[np.ndarray, "layers directions"]
+    place: Float[np.ndarray, "layers directions"]
+    neighbours: Int[np.ndarray, "layers nearest"]
+    cosine: Float[np.ndarray, "layers nearest"]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per layer, and per class where there are more than two."""
+        layers, directions = self.lens.shape
+        for layer in range(layers):
+            for c in range(directions):
+                yield {
+                    "checkpoint": query.checkpoint.label,
+                    "reference": query.reference.label,
+                    "layer": layer,
+                    **of_class(c, directions),
+                    "lens": cell(self.lens[layer, c]),
+                    "lens_reference_head": cell(self.lens_reference_head[layer, c]),
+                    "lens_no_norm": cell(self.lens_no_norm[layer, c]),
+                    "projection": cell(self.place[layer, c]),
+                }
+
+    def answers(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per class: the probability of its label word."""
+        for c, value in enumerate(self.probability):
+            yield {"checkpoint": query.checkpoint.label, "class": c, "probability": cell(value)}
+
+
+@memoized(version=1, private=True)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the text, then its residuals with both heads, along the direction and among the sample's."""
+    one, tokens = query.checkpoint, query.text.label_tokens
+    read = lab.models.readout(one, query.text, lab.part(0, 4).progress)
+    x = read.residuals[0]
+    lab.progress(0.25, f"Reading every layer with the head of {query.reference.label}.")
+
+    def lens(head: PinnedCheckpoint, norm: PinnedCheckpoint | None) -> Float[np.ndarray, "layers directions"]:
+        return metrics.lens(lab.models.label_logits(x, tokens, head, norm, lab.progress))
+
+    own = lens(one, one)
+    reference_head = own if one == query.reference else lens(query.reference, one)
+    no_norm = lens(query.reference, None)
+    sample = _sample(query, lab.part(2, 4))
+    x = metrics.without_largest(x[None], sample.largest_of, query.drop_largest)
+    lab.progress(0.75, f"Looking for {one.label}'s nearest reviews.")
+    neighbours, cosine = nearest(x[0], sample.residuals, _same(query), query.nearest)
+    return Result(
+        probability=softmax(read.logits[0].astype(np.float64)),
+        lens=own,
+        lens_reference_head=reference_head,
+        lens_no_norm=no_norm,
+        place=projections.places(x[0], sample.residuals, query.prompts.labels, query.prompts.classes),
+        neighbours=neighbours,
+        cosine=cosine,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Sample:
+    """The sample's residuals without the largest dimensions, and the residuals in which these are the largest."""
+
+    residuals: metrics.Residuals
+    largest_of: metrics.Residuals
+
+
+def _sample(query: Query, lab: Lab) -> _Sample:
+    residuals = lab.part(0, 2).readout(query.checkpoint, query.prompts).residuals
+    if not query.drop_largest:
+        return _Sample(residuals, residuals)
+    largest_of = lab.part(1, 2).readout(query.reference, query.prompts).residuals
+    return _Sample(metrics.without_largest(residuals, largest_of, query.drop_largest), largest_of)
+
+
+def _same(query: Query) -> list[int]:
+    """Positions of reviews that are the text itself."""
+    return [i for i, ids in enumerate(query.prompts.token_ids) if ids == query.text.token_ids[0]]
+
+
+def nearest(
+    residuals: Float[np.ndarray, "layers width"], sample: metrics.Residuals, same: Sequence[int], count: int
+) -> tuple[Int[np.ndarray, "layers nearest"], Float[np.ndarray, "layers nearest"]]:
+    """The `count` nearest reviews at every layer and their cosines, both residuals without the sample's mean.
+
+    Without centring all cosines are near 1, because residuals share a large mean (Ethayarajh 2019).
+    """
+    mean = sample.mean(axis=0, dtype=np.float64)
+    cosines = np.stack(
+        [metrics.cosine(sample[:, layer] - mean[layer], x - mean[layer]) for layer, x in enumerate(residuals)]
+    )
+    cosines[metrics.constant_layers(sample)] = np.nan
+    ranked = cosines.copy()
+    ranked[:, list(same)] = -np.inf
+    order = np.argsort(-ranked, axis=1, kind="stable")[:, : min(count, len(sample) - len(same))]
+    return order, np.take_along_axis(cosines, order, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The text at every token and layer: the prompt's tokens, template included.
+
+    `lens` and `place` as in Result, through the checkpoint's own norm and head and along its direction (which is that
+    of the readout position: elsewhere it is borrowed); `next_probability` (0..1) of the token that really came next,
+    NaN at the last. `top` are the likeliest next tokens, as places among `words` (␣ is a space), with
+    `top_probability` (0..1).
+    """
+
+    lens: Float[np.ndarray, "tokens layers directions"]
+    place: Float[np.ndarray, "tokens layers directions"]
+    next_probability: Float32[np.ndarray, "tokens layers"]
+    top: Int[np.ndarray, "tokens layers top"]
+    top_probability: Float32[np.ndarray, "tokens layers top"]
+    words: tuple[str, ...]
+
+    def rows(self, query: Query, pieces: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """One row per token and layer, and per class where there are more than two."""
+        tokens, layers, directions = self.lens.shape
+        for t in range(tokens):
+            for layer in range(layers):
+                best = {f"top_{k + 1}": self.words[w] for k, w in enumerate(self.top[t, layer].tolist())}
+                for c in range(directions):
+                    yield {
+                        "checkpoint": query.checkpoint.label,
+                        "position": t,
+                        "token": pieces[t],
+                        "layer": layer,
+                        **of_class(c, directions),
+                        "lens": cell(self.lens[t, layer, c]),
+                        "projection": cell(self.place[t, layer, c]),
+                        "next_probability": cell(self.next_probability[t, layer]),
+                        **best,
+                    }
+
+
+@memoized(version=1, private=True)
+def tokens(query: Query, lab: Lab) -> Tokens:
+    """Read the text at every token and layer."""
+    one = query.checkpoint
+    read = lab.models.read_text(one, query.text, TOP, lab.part(0, 2).progress)
+    sample = _sample(query, lab.part(1, 2))
+    x = metrics.without_largest(read.residuals, sample.largest_of, query.drop_largest)
+    used, top = np.unique(read.top_tokens, return_inverse=True)
+    tokenizer = lab.models.tokenizer(one.ref, one.base)
+    flat = read.label_logits.reshape(-1, query.text.classes)
+    return Tokens(
+        lens=metrics.lens(flat).reshape(*read.label_logits.shape[:2], -1),
+        place=projections.places(x, sample.residuals, query.prompts.labels, query.prompts.classes),
+        next_probability=read.next_probability,
+        top=top.reshape(read.top_tokens.shape),
+        top_probability=read.top_probabilities,
+        words=name(tokenizer, used.tolist()),
+    )
+
+
+@dataclass(frozen=True)
+class PartsQuery:
+    """One checkpoint reads a text as it is (the first of `texts`) and without each of its parts (the others)."""
+
+    checkpoint: PinnedCheckpoint
+    texts: Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What each part of a text adds: the lens of the whole text less that of the text without the part, in nats.
+
+    Positive speaks for class 1 (more classes: for the direction's class). Through the checkpoint's own norm and head.
+    """
+
+    effect: Float[np.ndarray, "parts layers directions"]
+
+    def rows(self, query: PartsQuery, parts: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """One row per part and layer, and per class where there are more than two."""
+        for i, part in enumerate(parts):
+            for layer, at in enumerate(self.effect[i]):
+                for c, value in enumerate(at):
+                    yield {
+                        "checkpoint": query.checkpoint.label,
+                        "part": i,
+                        "text": part,
+                        "layer": layer,
+                        **of_class(c, len(at)),
+                        "effect": cell(value),
+                    }
+
+
+@memoized(version=1, private=True)
+def parts(query: PartsQuery, lab: Lab) -> Parts:
+    """Read all variants of the text in batches. Li, Monroe and Jurafsky 2016, representation erasure."""
+    one = query.checkpoint
+    read = lab.models.readout(one, query.texts, lab.part(0, 2).progress)
+    logits = lab.models.label_logits(read.residuals, query.texts.label_tokens, one, one, lab.part(1, 2).progress)
+    lens = metrics.lens(logits.reshape(-1, logits.shape[-1])).reshape(*logits.shape[:2], -1)
+    return Parts(effect=lens[0] - lens[1:])
+
+
+@dataclass(frozen=True)
+class Example:
+    """A review of the sample worth trying: its position, why it is on the shelf, and its class."""
+
+    kind: str
+    review: int
+    label: int
+
+
+def examples(
+    lens: Sequence[Float[np.ndarray, "reviews directions"]],
+    predictions: Sequence[Int[np.ndarray, " reviews"]],
+    labels: Int[np.ndarray, " reviews"],
+) -> list[Example]:
+    """Of each class the typical and the hardest review, and the two that changed their answer most often.
+
+    `lens` and `predictions` are those of the checkpoints in their order, the base first. A review's margin is its lens
+    towards its own class, averaged over the checkpoints behind the base: typical is the median of a class, hardest the
+    lowest. Ties between reviews that changed equally often go to the one whose margin moved most.
+    """
+    own = np.stack([_margins(one, labels) for one in lens])  # [checkpoints, reviews]
+    margin = own[1:].mean(axis=0) if len(own) > 1 else own[0]
+    found: list[Example] = []
+    for kind in ("typical", "hardest"):
+        for c in np.unique(labels).tolist():
+            of_class = np.flatnonzero(labels == c)
+            order = of_class[np.argsort(margin[of_class], kind="stable")]
+            found.append(Example(kind, int(order[(len(order) - 1) // 2 if kind == "typical" else 0]), c))
+    flips = (np.diff(np.stack(predictions), axis=0) != 0).sum(axis=0)
+    order = np.lexsort((-np.ptp(own, axis=0), -flips))[:2].tolist()
+    return [*found, *(Example("flipped", i, int(labels[i])) for i in order if flips[i])]
+
+
+def _margins(
+    lens: Float[np.ndarray, "reviews directions"], labels: Int[np.ndarray, " reviews"]
+) -> Float[np.ndarray, " reviews"]:
+    if lens.shape[1] == 1:
+        return np.where(labels == 1, lens[:, 0], -lens[:, 0])
+    return np.take_along_axis(lens, labels[:, None], axis=1)[:, 0]

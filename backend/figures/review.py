@@ -1,0 +1,144 @@
+"""What checkpoints make of a typed text: their answers, the lens and the place along the direction by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.review import Result
+from backend.figures import _text, _theme
+
+_BELOW: dict[str, Any] = {
+    "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+    "margin": {"l": 48, "r": 12, "t": 40, "b": 80},
+}
+
+
+def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
+    """The probability of each label word per checkpoint, as one bar of 100 %."""
+    shares = 100 * np.stack([one.probability for one in results])
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": word,
+            "y": list(names),
+            "x": shares[:, c],
+            "marker": {"color": _theme.class_colour(c, len(words))},
+            "text": [f"{share:.1f} %" if share >= 12 else "" for share in shares[:, c]],
+            "textposition": "inside",
+            "insidetextanchor": "middle",
+            "insidetextfont": {"color": "#10131a"},
+            "hovertemplate": "%{y}: " + _text.shown(word) + " %{x:.2f} %<extra></extra>",
+        }
+        for c, word in enumerate(words)
+    ]
+    return _theme.figure(
+        traces,
+        "What each checkpoint answers (% among the label words)",
+        height=120 + 30 * len(names),
+        barmode="stack",
+        bargap=0.25,
+        xaxis=_theme.axis("", range=[0, 100], ticksuffix=" %"),
+        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
+        margin={"l": 48, "r": 12, "t": 56, "b": 28},
+    )
+
+
+def curves(
+    results: Sequence[Result],
+    names: Sequence[str],
+    places: Sequence[int],
+    count: int,
+    words: Sequence[str],
+    at: int = 0,
+) -> go.Figure:
+    """The lens by layer, read three ways; `names` start with the reference, `places` are those among `count`."""
+    head = f"{names[0]}'s head"
+    traces = []
+    for i, (result, name, place) in enumerate(zip(results, names, places, strict=True)):
+        readings = [
+            (f"{name}: own head and norm", result.lens, "solid", 2.4),
+            (f"{name}: {head}, own norm", result.lens_reference_head, "dash", 1.6),
+            (f"{name}: {head}, no norm", result.lens_no_norm, "dot", 1.6),
+        ]
+        if i == 0:
+            del readings[1]  # the reference's head is its own
+        for label, lens, dash, width in readings:
+            traces.append(_line(lens[:, at], label, _theme.checkpoint_colour(place, count), dash, width))
+    return _theme.figure(
+        traces,
+        f"Lens by layer: {against(words, at)} (nats)",
+        height=400,
+        shapes=[_level(0)],
+        xaxis=_theme.layer_axis(len(results[0].lens)),
+        yaxis=_theme.axis("lens (nats)"),
+        **_BELOW,
+    )
+
+
+def places(
+    results: Sequence[Result], names: Sequence[str], where: Sequence[int], count: int, words: Sequence[str], at: int = 0
+) -> go.Figure:
+    """The text along each checkpoint's class direction by layer, with both class means drawn."""
+    traces = [
+        _line(result.place[:, at], name, _theme.checkpoint_colour(place, count), "solid", 2.4)
+        for result, name, place in zip(results, names, where, strict=True)
+    ]
+    low, high = sides(words, at)
+    means = [
+        {
+            "xref": "paper",
+            "x": 0,
+            "y": y,
+            "text": f"mean of {_text.shown(word)}",
+            "showarrow": False,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "font": {"size": 11},
+        }
+        for y, word in ((0, low), (1, high))
+    ]
+    return _theme.figure(
+        traces,
+        f"Along the direction: 0 = mean of {_text.shown(low)}, 1 = mean of {_text.shown(high)}",
+        height=400,
+        shapes=[_level(0), _level(1)],
+        annotations=means,
+        xaxis=_theme.layer_axis(len(results[0].place)),
+        yaxis=_theme.axis("class distances"),
+        **_BELOW,
+    )
+
+
+def _level(y: int) -> dict[str, Any]:
+    line = {"color": _theme.QUIET, "dash": "dash"}
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}
+
+
+def _line(values: np.ndarray, name: str, colour: str, dash: str, width: float) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if dash == "solid" else "lines",
+        "name": name,
+        "x": np.arange(len(values)),
+        "y": values.astype(np.float32),
+        "line": {"color": colour, "width": width, "dash": dash},
+        "marker": {"size": 6},
+        "hovertemplate": "layer %{x}: %{y:.3g}<extra>" + name + "</extra>",
+    }
+
+
+def sides(words: Sequence[str], at: int) -> tuple[str, str]:
+    """What the direction leads away from, and to."""
+    return (words[0], words[1]) if len(words) == 2 else ("the others", words[at])
+
+
+def against(words: Sequence[str], at: int) -> str:
+    """What the lens is of."""
+    low, high = sides(words, at)
+    return f"{_text.shown(high)} − {_text.shown(low)}"

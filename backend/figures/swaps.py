@@ -1,0 +1,203 @@
+"""A host with parts of a donor: curves over blocks, all ranges as a triangle, and how far freezing may go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.swaps import MEASURES, SPENT, Mode, Part, Result, frozen_prefix
+from backend.figures import _theme
+
+Measure = Literal["balanced_accuracy", "auc", "gap", "recovered"]
+SHOWN: tuple[Measure, ...] = ("balanced_accuracy", "auc", "gap", "recovered")
+UNITS: dict[Measure, str] = {
+    "balanced_accuracy": "balanced accuracy (%)",
+    "auc": "AUC",
+    "gap": "gap (logits)",
+    "recovered": "recovered share of the gap",
+}
+PARTS: dict[Part, str] = {
+    "block": "whole block",
+    "attn": "attention",
+    "mlp": "MLP",
+    "embed": "embeddings",
+    "final_norm": "final norm",
+    "head": "head",
+}
+_TAKEN = {"block": "the block", "attn": "the attention", "mlp": "the MLP"}
+_LINES: dict[Mode, tuple[str, str, str]] = {
+    "single": ("of block b alone", "#7a5cd6", "circle"),
+    "up_to": ("of blocks 0 to b", _theme.MANY[0], "circle"),
+    "from": ("of blocks b to the last", _theme.MANY[4], "square"),
+}
+
+
+def values(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Value, low and high of each swap, balanced accuracy in percent."""
+    scale = 100 if measure == "balanced_accuracy" else 1
+    value, low, high = (scale * np.asarray(getattr(result, f"{measure}{end}")) for end in ("", "_low", "_high"))
+    return value, low, high
+
+
+def levels(result: Result, measure: Measure) -> tuple[float, float]:
+    """Host and donor as they are, on the scale of `values`."""
+    if measure == "recovered":
+        return 0.0, 1.0
+    host, donor = result.levels[:, MEASURES.index(measure)] * (100 if measure == "balanced_accuracy" else 1)
+    return float(host), float(donor)
+
+
+def curves(
+    results: Mapping[Mode, Result], part: Part, measure: Measure, host: str, donor: str, title: str | None = None
+) -> go.Figure:
+    """The measure over blocks b with its 95 % interval, one curve per mode, between host and donor as they are."""
+    traces: list[dict[str, Any]] = []
+    blocks = 1
+    for mode, result in results.items():
+        label, colour, symbol = _LINES[mode]
+        name = f"{PARTS[part]} {label}" if part != "block" else label.removeprefix("of ")
+        x = np.asarray(result.first if mode == "from" else result.last)
+        value, low, high = values(result, measure)
+        blocks = max(blocks, int(x.max()) + 1)
+        traces += _theme.band(x, low, high, colour)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": x,
+                "y": value.astype(np.float32),
+                "customdata": np.stack([low, high], axis=1).astype(np.float32),
+                "line": {"color": colour, "width": 2.2},
+                "marker": {"size": 7, "symbol": symbol},
+                "hovertemplate": "b = %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>"
+                + name
+                + "</extra>",
+            }
+        )
+    ends = levels(next(iter(results.values())), measure)
+    traces += [
+        _level(f"{role} as it is: {name}", at, blocks, dash)
+        for role, name, at, dash in zip(("host", "donor"), (host, donor), ends, ("dot", "dash"), strict=True)
+    ]
+    return _theme.figure(
+        traces,
+        title or f"{host} with parts of {donor}: {UNITS[measure]}",
+        height=380,
+        xaxis=_theme.layer_axis(blocks, title="block b"),
+        yaxis=_theme.axis(UNITS[measure]),
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+    )
+
+
+def _level(name: str, at: float, blocks: int, dash: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": [-0.4, blocks - 0.6],
+        "y": [at, at],
+        "line": {"color": _theme.QUIET, "width": 1.6, "dash": dash},
+        "hovertemplate": f"%{{y:.3g}}<extra>{name}</extra>",
+    }
+
+
+def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str) -> go.Figure:
+    """Every contiguous range at (first block, last block); colours lead from the host as it is to the donor."""
+    blocks = int(result.last.max()) + 1
+    value, low, high = values(result, measure)
+    matrix, limits = np.full((blocks, blocks), np.nan), np.full((blocks, blocks, 2), np.nan)
+    matrix[result.last, result.first] = value
+    limits[result.last, result.first] = np.stack([low, high], axis=1)
+    at_host, at_donor = levels(result, measure)
+    upwards = at_donor >= at_host
+    scale = _theme.DIVERGING if upwards else [[1 - at, colour] for at, colour in reversed(_theme.DIVERGING)]
+    spread = float(max(abs(value - (at_host + at_donor) / 2).max(initial=0.0), abs(at_donor - at_host) / 2, 1e-9))
+    middle = (at_host + at_donor) / 2
+    what = "" if part == "block" else f" ({PARTS[part]} only)"
+    trace = {
+        "type": "heatmap",
+        "z": _theme.cells(matrix),
+        "x": np.arange(blocks),
+        "y": np.arange(blocks),
+        "customdata": limits.astype(np.float32),
+        "colorscale": scale,
+        "zmin": middle - spread,
+        "zmax": middle + spread,
+        "xgap": 1,
+        "ygap": 1,
+        "hoverongaps": False,
+        "hovertemplate": "blocks %{x} to %{y}: %{z:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra></extra>",
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
+    }
+    return _theme.figure(
+        [trace],
+        f"{host} with a range of blocks of {donor}{what}: {UNITS[measure]}",
+        height=170 + 26 * max(8, blocks),
+        xaxis=_theme.layer_axis(blocks, title="first block taken", showgrid=False, constrain="domain"),
+        yaxis=_theme.layer_axis(blocks, title="last block taken", showgrid=False, scaleanchor="x"),
+    )
+
+
+def table(results: Mapping[Part, Result]) -> list[dict[str, str]]:
+    """One row per part that is no block's, every number with its 95 % interval."""
+    return [
+        {
+            "part": PARTS[part],
+            "balanced accuracy": _with_interval(result, "balanced_accuracy", 1) + " %",
+            "AUC": _with_interval(result, "auc", 3),
+            "gap (logits)": _with_interval(result, "gap", 2),
+            "recovered": _with_interval(result, "recovered", 2),
+        }
+        for part, result in results.items()
+    ]
+
+
+def _with_interval(result: Result, measure: Measure, digits: int) -> str:
+    value, low, high = (float(one[0]) for one in values(result, measure))
+    if np.isnan(value):
+        return "undefined"
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def strongest(result: Result, part: Part, host: str, donor: str) -> str:
+    """In words, which single swap moves the gap most, and how surely."""
+    if np.isnan(result.recovered).all():
+        return (
+            f"{host} and {donor} do not differ in gap beyond chance, so there is nothing to recover: the share is left "
+            f"out."
+        )
+    at = int(np.nanargmax(result.recovered))
+    low, high = float(result.recovered_low[at]), float(result.recovered_high[at])
+    sure = "" if low > 0 else "; its interval contains 0, so chance may have chosen it"
+    return (
+        f"Alone, {_TAKEN.get(part, PARTS[part])} {result.last[at]} of {donor} brings back most of its gap: "
+        f"{100 * result.recovered[at]:.0f} % ({100 * low:.0f} to {100 * high:.0f}){sure}."
+    )
+
+
+def advice(up_to: Result, host: str, donor: str) -> str:
+    """How many blocks from the bottom can be the donor's again while losing at most one point of balanced accuracy."""
+    blocks = len(up_to.last)
+    at = frozen_prefix(up_to)
+    if at is None:
+        return (
+            f"No prefix can be put back: already block 0 of {donor} costs {host} {_points(up_to, 0)}, more than "
+            f"{100 * SPENT:.0f} point."
+        )
+    which = f"Blocks 0 to {at}" if at else "Block 0"
+    rest = f"the upper {blocks - at - 1} of {blocks} blocks carry" if at < blocks - 1 else "embeddings and head carry"
+    caution = "" if up_to.lost_high[at] <= SPENT else " More reviews would tell whether it really is so little."
+    return (
+        f"{which} of {host} can be put back to {donor} at a loss of {_points(up_to, at)}: {rest} what training "
+        f"changed, and the others could have stayed frozen.{caution}"
+    )
+
+
+def _points(result: Result, at: int) -> str:
+    lost, low, high = (100 * float(one[at]) for one in (result.lost, result.lost_low, result.lost_high))
+    return f"{lost + 0.0:.1f} points of balanced accuracy ({low:.1f} to {high:.1f})"

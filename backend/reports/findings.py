@@ -1,0 +1,243 @@
+"""What the numbers of a study say, in at most five sentences; one that they do not support is not said.
+
+A finding is one function: it yields the (recipe, query) pairs that it needs, is sent their results, and returns its
+sentence or None. Add it to `FINDINGS`, where the most important stand first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.special import chdtrc
+
+from backend import intervals, metrics, paired
+from backend.analyses import weights
+from backend.reports.evidence import Asks, Case, Finding, Wanted
+
+MOST = 5
+FAR_APART = 0.2
+"""Difference of recalls from which a checkpoint counts as leaning to one side."""
+UNEVEN = 1.1
+"""How much more than the median block the most changed one has changed before that is worth a sentence."""
+
+
+def find(case: Case, ask: Callable[[Wanted], Sequence[Any] | None]) -> tuple[Finding, ...] | None:
+    """The findings of a study; `ask` gets results for (recipe, query) pairs, or None if they are not there yet."""
+    running = [finding(case) for finding in FINDINGS]
+    asked = [next(one) for one in running]
+    pairs = {recipe.key(query): (recipe, query) for wanted in asked for recipe, query in wanted}
+    answered = ask(list(pairs.values()))
+    if answered is None:
+        return None
+    results = dict(zip(pairs, answered, strict=True))
+    said: list[Finding] = []
+    for one, wanted in zip(running, asked, strict=True):
+        try:
+            one.send([results[recipe.key(query)] for recipe, query in wanted])
+        except StopIteration as end:
+            said += [end.value] if end.value is not None else []
+    return tuple(said[:MOST])
+
+
+def best_checkpoint(case: Case) -> Asks:
+    """How much better than the reference the best checkpoint answers: chosen on one half, compared on the other."""
+    card, *answers = yield [case.card(), *case.answers()]
+    chosen, labels, classes = card.best_on_half, case.study.prompts.labels, case.study.prompts.classes
+    if chosen in (-1, case.against):
+        return None
+    held = ~metrics.half_splits(labels, classes, 1, case.card()[1].seed)[0]
+    ours, theirs = (answers[i].prediction[held] for i in (chosen, case.against))
+    gain, low, high = paired.accuracy_lost(ours, theirs, labels[held], classes)
+    if low <= 0:
+        return None
+    name, reference = case.names[chosen], case.reference.label
+    return Finding(
+        f"{name} answers {_percent(card.held_half_accuracy)} of the reviews right "
+        f"({_span(card.held_half_accuracy_low, card.held_half_accuracy_high)}), {100 * gain:.1f} points more "
+        f"than {reference} ({_span(low, high)}). It was chosen on one half of the reviews and tested on the other.",
+        gain,
+        low,
+        high,
+        "layers",
+        {"epoch": name, "show": "sample"},
+    )
+
+
+def leaves_chance(case: Case) -> Asks:
+    """From which layer on the classes are further apart than chance, and in which checkpoint that began."""
+    found = yield case.directions()
+    last = found[case.last]
+    apart = [c for c, layer in enumerate(last.leaves_chance) if layer >= 0 and last.separation_low[c, -1] > 0]
+    if not apart:
+        return None
+    c = min(apart, key=lambda one: last.leaves_chance[one])
+    started = next(i for i, one in enumerate(found) if one.leaves_chance[c] >= 0)
+    value, low, high = (float(x[c, -1]) for x in (last.separation, last.separation_low, last.separation_high))
+    name, layer = case.names[case.last], last.leaves_chance[c]
+    since = (
+        f"{case.names[started]} does so from layer {found[started].leaves_chance[c]} on"
+        if started < case.last
+        else "no checkpoint before it does so"
+    )
+    return Finding(
+        f"In {name} {_classes(case, c)} further apart than chance from layer {layer} on; at the last layer by "
+        f"{value:.2f} times the spread within a class ({low:.2f} to {high:.2f})"
+        + (f"; {since}." if case.last > 0 else "."),
+        value,
+        low,
+        high,
+        "layers",
+        {"epoch": name, "show": "direction", "scale": "separation", **_of_class(case, c)},
+    )
+
+
+def length(case: Case) -> Asks:
+    """Whether the length of a review alone gives its class away."""
+    (card,) = yield [case.card()]
+    low, high = card.length_auc_low, card.length_auc_high
+    if not (high < 0.5 or low > 0.5):
+        return None
+    return Finding(
+        f"Length alone tells the classes apart, with an AUC of {card.length_auc:.2f} ({low:.2f} to {high:.2f}; 0.5 is "
+        f"nothing): part of any accuracy may be length.",
+        card.length_auc,
+        low,
+        high,
+        "layers",
+        {"show": "sample"},
+        warning=True,
+    )
+
+
+def seen_in_training(case: Case) -> Asks:
+    """Whether reviews of the sample were trained on."""
+    (card,) = yield [case.card()]
+    if card.in_training < 1:
+        return None
+    return Finding(
+        f"{card.in_training} of the {len(case.study.sample.text)} reviews also occur in the training data; what "
+        f"checkpoints answer there says little about new texts.",
+        float(card.in_training),
+        None,
+        None,
+        "layers",
+        {"show": "sample"},
+        warning=True,
+    )
+
+
+def leaning(case: Case) -> Asks:
+    """Whether the last checkpoint, or else the reference, recognizes one class much better than another."""
+    answers = yield case.answers()
+    for i in dict.fromkeys((case.last, case.against)):
+        one = answers[i]
+        best, worst = int(np.argmax(one.recall)), int(np.argmin(one.recall))
+        ends = [best, worst]
+        low, high = intervals.mover(
+            one.recall[ends], one.recall_low[ends], one.recall_high[ends], np.array([1.0, -1.0])
+        )
+        apart = float(one.recall[best] - one.recall[worst])
+        if apart >= FAR_APART and low > 0 and _differ(one.recall, one.n):
+            best_word, worst_word = case.words[best], case.words[worst]
+            return Finding(
+                f"{case.names[i]} answers {_percent(one.recall[best])} of the {best_word} reviews right and "
+                f"{_percent(one.recall[worst])} of the {worst_word} ones, {100 * apart:.1f} points apart "
+                f"({_span(float(low), float(high))}): look at both recalls, not at one.",
+                apart,
+                float(low),
+                float(high),
+                "",
+                {"epoch": case.names[i]},
+                warning=True,
+            )
+    return None
+
+
+def _differ(recall: np.ndarray, n: np.ndarray) -> bool:
+    """Whether recalls differ by more than chance (chi-square, 5 %); with many classes, some pair always lies apart."""
+    pooled = recall @ n / n.sum()
+    spread = pooled * (1 - pooled)
+    return bool(spread > 0 and chdtrc(len(n) - 1, n @ np.square(recall - pooled) / spread) < 1 - intervals.LEVEL)
+
+
+def changed_weights(case: Case) -> Asks:
+    """Which block's weights changed most, if blocks differ."""
+    if case.last == case.against:
+        yield []
+        return None
+    last = case.study.checkpoints[case.last]
+    (found,) = yield [(weights.recipe, weights.Query(last, case.reference))]
+    blocks = found.by_block()
+    there = blocks[np.isfinite(blocks)]
+    if len(there) < 2 or there.max() <= UNEVEN * np.median(there):
+        return None
+    most = int(np.nanargmax(blocks))
+    ranks = found.stable_rank[found.layer == most]
+    rank = f", in about {np.nanmedian(ranks):.0f} directions each" if np.isfinite(ranks).any() else ""
+    return Finding(
+        f"From {case.reference.label} to {last.label} the weights changed most in block {most}: its matrices by "
+        f"{100 * there.max():.3g} % of their norm on average{rank}; over the blocks it is {100 * there.min():.3g} to "
+        f"{100 * there.max():.3g} %.",
+        float(there.max()),
+        float(there.min()),
+        float(there.max()),
+        "",
+        {"epoch": last.label},
+    )
+
+
+def turned(case: Case) -> Asks:
+    """Whether the last checkpoint tells the classes apart along another direction than the reference."""
+    if case.last == case.against:
+        yield []
+        return None
+    (found,) = yield [case.directions()[case.last]]
+    high = found.cosine_to_base_split_high[:, -1]
+    if not (high < 1).all():
+        return None
+    c = int(np.argmax(high))  # of several classes, the one whose direction turned least
+    value, low = float(found.cosine_to_base_split[c, -1]), float(found.cosine_to_base_split_low[c, -1])
+    name = case.names[case.last]
+    return Finding(
+        f"At the last layer {name} tells {_apart(case, c)} along another direction than {case.reference.label}: their "
+        f"cosine is {value:.2f} ({low:.2f} to {float(high[c]):.2f}), and 1 would be the same direction.",
+        value,
+        low,
+        float(high[c]),
+        "layers",
+        {"epoch": name, "show": "cosines", **_of_class(case, c)},
+    )
+
+
+FINDINGS: tuple[Callable[[Case], Asks], ...] = (
+    best_checkpoint,
+    leaves_chance,
+    length,
+    seen_in_training,
+    leaning,
+    changed_weights,
+    turned,
+)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _span(low: float, high: float) -> str:
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _classes(case: Case, c: int) -> str:
+    return "the classes are" if len(case.words) == 2 else f"{case.words[c]} and the other classes are"
+
+
+def _apart(case: Case, c: int) -> str:
+    return "the classes apart" if len(case.words) == 2 else f"{case.words[c]} and the other classes apart"
+
+
+def _of_class(case: Case, c: int) -> dict[str, str]:
+    """The key of the address that chooses among more than two classes."""
+    return {} if len(case.words) == 2 else {"class": case.words[c]}

@@ -1,0 +1,103 @@
+"""What a study compares, as one says it: model, checkpoints, texts, prompt, when and where it was computed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from backend.analyses import accuracy
+from backend.lab import Lab, PinnedStudy
+from backend.study import CheckpointRef, DatasetSpec, TrainingSpec
+
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+_DAYS = 30
+"""Age in days from which a date says more."""
+
+
+def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
+    """What is compared, in plain text; `now` is the time in seconds since 1970."""
+    study, facts = pinned.study, pinned.base.facts
+    sample = pinned.sample
+    done = [accuracy.recipe.computed(accuracy.Query(one, pinned.prompts), lab) for one in pinned.checkpoints]
+    times = [one for one in done if one is not None]
+    found = {
+        "model": f"{facts.architecture}, {facts.layers} blocks, width {facts.width}, {_millions(facts.parameters)} "
+        f"parameters",
+        "texts": f"{len(sample.text)} of {source(study.dataset, study.folder)}, {len(sample.text) // study.classes} of "
+        f"each class, drawn with seed {study.dataset.seed}",
+        "prompt": study.prompt.template,
+        "answers": ", ".join(study.prompt.label_words),
+        "cut": f"{int(pinned.prompts.truncated.sum())} texts, to fit {study.prompt.max_tokens} tokens; the "
+        f"{study.prompt.keep} of a text is kept",
+    }
+    if study.training is not None:
+        found["training"] = training(study.training, study.folder)
+    found["computed"] = f"{ago(min(times), now)}" if times else "not yet"
+    found["device"] = f"{lab.models.device}, {pinned.base.dtype}"
+    return found
+
+
+def checkpoints(pinned: PinnedStudy, now: float) -> list[dict[str, str]]:
+    """Where each checkpoint is and how old its weights are; those that cannot be used too."""
+    there = {one.label: one for one in pinned.checkpoints}
+    rows = []
+    for ref in pinned.study.refs:
+        one = there.get(ref.label)
+        written = _written(ref)
+        rows.append(
+            {
+                "checkpoint": ref.label,
+                "place": _near(ref.place, pinned.study.folder),
+                "weights written": ago(written, now) if written is not None else "",
+                "fingerprint": one.fingerprint[:12] if one else "cannot be used",
+            }
+        )
+    return rows
+
+
+def training(spec: TrainingSpec, folder: Path) -> str:
+    """What `finetune` trains on, and how."""
+    texts = f"{spec.sample:,} texts" if spec.sample else "texts"
+    return (
+        f"{spec.epochs} {'epoch' if spec.epochs == 1 else 'epochs'} over {texts} of {source(spec, folder)}, recipe "
+        f"{spec.recipe}, batches of {spec.batch_size}, learning rate {spec.learning_rate:g}"
+    )
+
+
+def source(spec: DatasetSpec | TrainingSpec, folder: Path) -> str:
+    """Where texts come from; a [training] that names none gets them from the command line."""
+    if spec.path is not None:
+        return _near(spec.path, folder)
+    return f"{spec.repo} ({spec.split})" if spec.repo else "the file named with --data"
+
+
+def ago(then: float, now: float) -> str:
+    """A moment as one says it: `5 minutes ago`, or its date when it is long past."""
+    seconds = max(0.0, now - then)
+    if seconds >= _DAYS * _UNITS[0][0]:
+        return f"{datetime.fromtimestamp(then):%Y-%m-%d}"
+    for length, unit in _UNITS:
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def _near(place: str, folder: Path) -> str:
+    """A path inside the study's folder without that."""
+    path = Path(place)
+    return str(path.relative_to(folder)) if path.is_absolute() and path.is_relative_to(folder) else place
+
+
+def _written(ref: CheckpointRef) -> float | None:
+    """When the newest weights of a local checkpoint were written; None for the hub, or where there are none."""
+    if ref.path is None:
+        return None
+    try:
+        return max((file.stat().st_mtime for file in Path(ref.path).glob("*.safetensors")), default=None)
+    except OSError:  # removed meanwhile
+        return None
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e9:.1f} billion" if count >= 1e9 else f"{count / 1e6:.3g} million"

@@ -1,0 +1,183 @@
+"""Swaps: which are made, what is measured, what costs no run twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend import metrics
+from backend.analyses import swaps
+from backend.analyses.swaps import MODES, Query, frozen_prefix, spans
+from backend.errors import UndefinedError
+from backend.lab import Lab, PinnedStudy
+from backend.ports import Swap
+from tests.fakes import FakeModels, fake_lab, fake_study
+
+LAYERS = 4
+
+
+@pytest.fixture
+def models() -> FakeModels:
+    return FakeModels(layers=LAYERS, width=12)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, models: FakeModels) -> Lab:
+    return fake_lab(tmp_path, models)
+
+
+@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
+def study(request: pytest.FixtureRequest, models: FakeModels) -> PinnedStudy:
+    return fake_study(epochs=2, classes=request.param, models=models)
+
+
+def query(study: PinnedStudy, part: swaps.Part = "block", mode: swaps.Mode = "single") -> Query:
+    return Query(study.base, study.checkpoints[-1], study.prompts, part, mode, draws=200)
+
+
+def test_spans_by_hand():
+    assert spans("block", "single", 3) == ((0, 0), (1, 1), (2, 2))
+    assert spans("mlp", "up_to", 3) == ((0, 0), (0, 1), (0, 2))
+    assert spans("attn", "from", 3) == ((0, 2), (1, 2), (2, 2))
+    assert spans("block", "range", 3) == ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    assert spans("head", "single", 3) == ((0, -1),)
+    with pytest.raises(ValueError, match="embed is there once"):
+        spans("embed", "range", 3)
+
+
+def test_every_number_is_that_of_the_swapped_models_logits(study: PinnedStudy, lab: Lab):
+    result = swaps.recipe(query(study), lab)
+    labels, classes = study.prompts.labels, study.prompts.classes
+    plan = tuple(Swap("block", j, j) for j in range(LAYERS))
+    swapped = lab.models.swaps(study.base, study.checkpoints[-1], plan, study.prompts, lab.progress)
+    host, donor = (lab.readout(one, study.prompts).logits for one in (study.base, study.checkpoints[-1]))
+    gaps = []
+    for logits in (host, donor, *swapped):
+        lens = metrics.lens(logits)
+        parts = []
+        for c in range(classes) if classes > 2 else [1]:
+            own, rest = (
+                lens[labels == c, c if classes > 2 else 0],
+                [lens[labels == k, c if classes > 2 else 0].mean() for k in range(classes) if k != c],
+            )
+            parts.append(own.mean() - np.mean(rest))
+        gaps.append(np.mean(parts))
+    for j, logits in enumerate(swapped):
+        predicted = logits.argmax(axis=1)
+        accuracy = np.mean([np.mean(predicted[labels == c] == c) for c in range(classes)])
+        before = np.mean([np.mean(host.argmax(axis=1)[labels == c] == c) for c in range(classes)])
+        assert result.balanced_accuracy[j] == pytest.approx(accuracy)
+        assert result.lost[j] == pytest.approx(before - accuracy)
+        assert result.gap[j] == pytest.approx(gaps[2 + j])
+        assert result.recovered[j] == pytest.approx((gaps[2 + j] - gaps[0]) / (gaps[1] - gaps[0]))
+        np.testing.assert_allclose(result.mean_lens[j], metrics.lens(logits).mean(axis=0))
+    for name in ("balanced_accuracy", "auc", "gap", "recovered", "lost"):
+        value, low, high = (getattr(result, f"{name}{end}") for end in ("", "_low", "_high"))
+        assert (low <= value + 1e-12).all() and (value <= high + 1e-12).all(), name
+    np.testing.assert_allclose(result.levels[:, 2], gaps[:2])
+    assert list(result.first) == list(result.last) == [0, 1, 2, 3]
+
+
+def test_the_way_back_recovers_too(study: PinnedStudy, lab: Lab):
+    there = swaps.recipe(query(study, mode="up_to"), lab)
+    back = swaps.recipe(replace(query(study, mode="up_to"), host=study.checkpoints[-1], donor=study.base), lab)
+    assert there.recovered[-1] == pytest.approx(1)  # the fake's blocks hold everything
+    assert back.recovered[-1] == pytest.approx(1)
+    assert (np.diff(back.recovered) > 0).all()
+    np.testing.assert_allclose(back.levels, there.levels[::-1])
+
+
+def test_ranges_take_what_other_modes_have_found(study: PinnedStudy, lab: Lab, models: FakeModels, monkeypatch):
+    plans: list[tuple[Swap, ...]] = []
+    run = models.swaps
+
+    def watched(host, donor, plan, prompts, progress):
+        plans.append(plan)
+        return run(host, donor, plan, prompts, progress)
+
+    monkeypatch.setattr(models, "swaps", watched)
+    singles = swaps.recipe(query(study), lab)
+    ranges = swaps.recipe(query(study, mode="range"), lab)
+    assert [len(plan) for plan in plans] == [4, 4, 4, 1]
+    assert plans[-1] == (Swap("block", 1, 2),)
+    every = run(
+        study.base,
+        study.checkpoints[-1],
+        tuple(Swap("block", *s) for s in spans("block", "range", LAYERS)),
+        study.prompts,
+        lab.progress,
+    )
+    np.testing.assert_allclose(ranges.gap, [metrics.gap(metrics.lens(one), study.prompts.labels) for one in every])
+    at = [spans("block", "range", LAYERS).index((j, j)) for j in range(LAYERS)]
+    np.testing.assert_array_equal(ranges.balanced_accuracy_low[at], singles.balanced_accuracy_low)
+
+
+@pytest.mark.parametrize(("part", "head", "norm"), [("head", 1, 0), ("final_norm", 0, 1)])
+def test_head_and_final_norm_only_read_the_hosts_last_residual(study, lab, models, part, head, norm):
+    pair = study.base, study.checkpoints[-1]
+    last = lab.readout(study.base, study.prompts).residuals[:, -1]
+    expected = models.label_logits(last, study.prompts.label_tokens, pair[head], pair[norm])
+    result = swaps.recipe(query(study, part), lab)
+    assert result.gap[0] == pytest.approx(metrics.gap(metrics.lens(expected), study.prompts.labels))
+    assert models.ran.count(study.base.fingerprint) == 1  # the readout, and no other run
+
+
+def test_rows_have_the_contracts_columns(study: PinnedStudy, lab: Lab):
+    of_class = [] if study.prompts.classes == 2 else ["class"]
+    columns = ["host", "donor", "part", "mode", "first", "last", *of_class]
+    for name in ("balanced_accuracy", "auc", "gap"):
+        columns += [name, f"{name}_low", f"{name}_high"]
+    columns += ["mean_lens", "recovered", "recovered_low", "recovered_high"]
+    for part, count in (("block", LAYERS), ("embed", 1)):
+        asked = query(study, part)
+        rows = list(swaps.recipe(asked, lab).rows(asked))
+        assert all(list(row) == columns for row in rows)
+        assert len(rows) == count * (1 if study.prompts.classes == 2 else study.prompts.classes)
+        assert (rows[0]["host"], rows[0]["donor"], rows[0]["part"], rows[0]["mode"]) == (
+            "base",
+            "epoch 2",
+            part,
+            "single",
+        )
+        assert rows[-1]["last"] == (LAYERS - 1 if part == "block" else None)
+
+
+def test_nothing_to_recover_is_an_empty_cell(study: PinnedStudy, lab: Lab):
+    asked = replace(query(study), donor=study.base)
+    result = swaps.recipe(asked, lab)
+    assert np.isnan(result.recovered).all()
+    assert next(iter(result.rows(asked)))["recovered"] is None
+    np.testing.assert_array_equal(result.lost, 0)
+
+
+def test_the_deepest_prefix_that_costs_at_most_a_point(study: PinnedStudy, lab: Lab):
+    result = swaps.recipe(query(study, mode="up_to"), lab)
+    assert frozen_prefix(replace(result, lost=np.array([0.0, 0.03, 0.01, 0.2]))) == 2
+    assert frozen_prefix(replace(result, lost=np.array([0.02, 0.03, 0.05, 0.2]))) is None
+    assert frozen_prefix(replace(result, lost=np.array([-0.1, 0.0, 0.0, 0.0]))) == 3
+    assert frozen_prefix(replace(result, lost=np.array([0.0, 0.005, 0.2, 0.3])), spent=0.0) == 0
+
+
+def test_queries_are_base_and_last_both_ways(study: PinnedStudy):
+    asked = swaps.queries(study)
+    assert {(one.host.label, one.donor.label) for one in asked} == {("base", "epoch 2"), ("epoch 2", "base")}
+    by_part = [(one.part, one.mode) for one in asked if one.host.label == "base"]
+    singles = [(part, "single") for part in ("attn", "mlp", "embed", "final_norm", "head")]
+    assert by_part == [*(("block", mode) for mode in MODES), *singles]
+    alone = replace(study, checkpoints=study.checkpoints[:1])
+    assert swaps.queries(alone) == []
+
+
+def test_it_is_told_what_swaps_cost(study: PinnedStudy, lab: Lab):
+    tokens = int(study.prompts.lengths.sum())
+    one = lab.models.seconds(study.base, tokens)
+    assert lab.seconds(query(study)) == pytest.approx(2 * one + 0.6 * LAYERS * one)
+
+
+def test_a_class_without_reviews_is_an_error(study: PinnedStudy):
+    logits = np.zeros((6, study.prompts.classes), dtype=np.float32)
+    with pytest.raises(UndefinedError, match="needs reviews"):
+        swaps.swaps(logits[None], logits, logits, np.zeros(6, dtype=np.int64), ((0, 0),), 10)

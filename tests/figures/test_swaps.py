@@ -1,0 +1,106 @@
+"""Curves, triangle, table and the sentences about swaps."""
+
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false, reportOptionalIterable=false
+# (plotly makes the attributes of its figures at run time)
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from backend.analyses import swaps
+from backend.figures import swaps as figures
+from tests.figures.conftest import Shown
+
+
+def result(shown: Shown, part: swaps.Part = "block", mode: swaps.Mode = "single", back: bool = False) -> swaps.Result:
+    pair = [shown.study.base, shown.study.checkpoints[-1]]
+    return swaps.recipe(
+        swaps.Query(*(pair[::-1] if back else pair), shown.study.prompts, part, mode, draws=50), shown.lab
+    )
+
+
+@pytest.mark.parametrize("measure", figures.SHOWN)
+def test_a_curve_stands_between_host_and_donor(shown: Shown, measure: figures.Measure):
+    single = result(shown)
+    picture = figures.curves({"single": single}, "block", measure, "base", "epoch 2")
+    band, curve, host, donor = picture.data
+    scale = 100 if measure == "balanced_accuracy" else 1
+    np.testing.assert_allclose(curve.y, scale * getattr(single, measure), rtol=1e-5)
+    np.testing.assert_allclose(curve.customdata[:, 1], scale * getattr(single, f"{measure}_high"), rtol=1e-5)
+    assert band.fill == "toself"
+    assert list(curve.x) == list(range(12))
+    assert (host.name, donor.name) == ("host as it is: base", "donor as it is: epoch 2")
+    ends = (0, 1) if measure == "recovered" else scale * single.levels[:, swaps.MEASURES.index(measure)]
+    np.testing.assert_allclose([host.y[0], donor.y[0]], ends)
+    assert picture.layout.yaxis.title.text == figures.UNITS[measure]
+
+
+def test_cumulative_curves_run_over_the_block_that_moves(shown: Shown):
+    both = {"up_to": result(shown, mode="up_to"), "from": result(shown, mode="from")}
+    curves = [trace for trace in figures.curves(both, "block", "recovered", "base", "epoch 2").data if trace.name]
+    assert [trace.name for trace in curves[:2]] == ["blocks 0 to b", "blocks b to the last"]
+    assert curves[0].y[-1] == pytest.approx(1) == curves[1].y[0]
+    assert list(curves[1].x) == list(range(12))
+    attention = figures.curves({"single": result(shown, "attn")}, "attn", "gap", "base", "epoch 2")
+    assert attention.data[1].name == "attention of block b alone"
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_the_triangle_holds_every_range_at_its_ends(shown: Shown, back: bool):
+    ranges = result(shown, mode="range", back=back)
+    heat = figures.triangle(ranges, "block", "gap", "base", "epoch 2").data[0]
+    for first, last, gap in zip(ranges.first, ranges.last, ranges.gap, strict=True):
+        assert heat.z[last][first] == pytest.approx(gap, abs=6e-5)
+    assert sum(value is not None for row in heat.z for value in row) == 78
+    assert heat.z[0][1] is None
+    host, donor = ranges.levels[:, swaps.MEASURES.index("gap")]
+    towards = heat.colorscale if donor > host else heat.colorscale[::-1]
+    assert towards[-1][1] == "#2f7fd3"  # blue is like the donor, orange like the host
+    assert heat.zmin <= min(host, donor) < max(host, donor) <= heat.zmax
+
+
+def test_an_undefined_share_is_an_empty_cell_and_said(shown: Shown):
+    single = result(shown)
+    nothing = replace(single, **{f"recovered{end}": np.full(12, np.nan) for end in ("", "_low", "_high")})
+    assert figures.table({"head": nothing})[0]["recovered"] == "undefined"
+    assert "nothing to recover" in figures.strongest(nothing, "block", "base", "epoch 2")
+    picture = figures.curves({"single": nothing}, "block", "recovered", "base", "epoch 2")
+    assert np.isnan(picture.data[0].y).all()
+
+
+def test_the_strongest_block_is_named_with_its_interval(shown: Shown):
+    single = result(shown)
+    at = int(single.recovered.argmax())
+    said = figures.strongest(single, "mlp", "base", "epoch 2")
+    assert said.startswith(
+        f"Alone, the MLP {at} of epoch 2 brings back most of its gap: {100 * single.recovered[at]:.0f} %"
+    )
+    unsure = replace(single, recovered_low=single.recovered_low - 1)
+    assert "its interval contains 0" in figures.strongest(unsure, "block", "base", "epoch 2")
+
+
+def test_advice_names_prefix_loss_and_interval(shown: Shown):
+    up_to = result(shown, mode="up_to", back=True)
+    lost = np.array([0.0, 0.0, 0.01, 0.02, 0.008, *[0.3] * 7])
+    sure = replace(up_to, lost=lost, lost_low=lost - 0.02, lost_high=lost + 0.001)
+    said = figures.advice(sure, "epoch 2", "base")
+    assert said == (
+        "Blocks 0 to 4 of epoch 2 can be put back to base at a loss of 0.8 points of balanced accuracy (-1.2 to 0.9): "
+        "the upper 7 of 12 blocks carry what training changed, and the others could have stayed frozen."
+    )
+    assert "More reviews would tell" in figures.advice(replace(sure, lost_high=lost + 0.05), "epoch 2", "base")
+    none = figures.advice(replace(sure, lost=lost + 0.05), "epoch 2", "base")
+    assert none.startswith("No prefix can be put back: already block 0 of base costs epoch 2 5.0 points")
+    everything = figures.advice(replace(sure, lost=0 * lost), "epoch 2", "base")
+    assert "Blocks 0 to 11 of epoch 2" in everything and "embeddings and head carry" in everything
+
+
+def test_parts_outside_the_blocks_stand_in_a_table(shown: Shown):
+    found = {part: result(shown, part) for part in ("embed", "final_norm", "head")}
+    rows = figures.table(found)
+    assert [row["part"] for row in rows] == ["embeddings", "final norm", "head"]
+    assert rows[0]["gap (logits)"].startswith(f"{found['embed'].gap[0]:.2f} (")
+    assert set(figures.PARTS) == set(get_args(swaps.Part))

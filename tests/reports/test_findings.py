@@ -1,0 +1,334 @@
+"""Findings: said where the truth is known and the numbers support it, and not said where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend import intervals, metrics
+from backend.analyses import accuracy, confounds, direction, weights
+from backend.lab import PinnedStudy, Prompts, WeightChange
+from backend.reports import findings
+from backend.reports.evidence import Asks, Case, Finding
+from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
+
+REVIEWS = 200
+NAN = float("nan")
+
+
+def case_of(classes: int = 2, reference: str = "base", reviews: int = REVIEWS, epochs: int = 3) -> Case:
+    study = fake_study(classes=classes, reviews=reviews, epochs=epochs)
+    return Case(study, study.checkpoint(reference))
+
+
+def said(finding: Callable[[Case], Asks], case: Case, results: Sequence[Any]) -> Finding | None:
+    """What a finding says about these results."""
+    running = finding(case)
+    assert len(next(running)) == len(results)
+    with pytest.raises(StopIteration) as end:
+        running.send(list(results))
+    return end.value.value
+
+
+def answers(case: Case, shares: Sequence[Sequence[float]], seed: int = 0) -> list[accuracy.Result]:
+    """Accuracy of checkpoints that answer each class right with these probabilities, by common luck."""
+    rng = np.random.default_rng(seed)
+    labels, classes = case.study.prompts.labels, case.study.prompts.classes
+    luck, wrong = rng.random(len(labels)), rng.integers(1, classes, len(labels))
+    found = []
+    for share in shares:
+        chosen = np.where(luck < np.array(share)[labels], labels, (labels + wrong) % classes)
+        found.append(accuracy.accuracy(np.eye(classes)[chosen] + 0.01 * rng.random((len(labels), 1)), labels, draws=2))
+    return found
+
+
+def card(case: Case, results: Sequence[accuracy.Result], **more: Any) -> confounds.Result:
+    """A sample card on which nothing stands out but what is asked for; the best checkpoint is that of the results."""
+    labels, classes = case.study.prompts.labels, case.study.prompts.classes
+    chosen = confounds.choose(np.stack([one.prediction for one in results]), labels, classes)
+    values = {
+        name: np.zeros(0) if "ndarray" in str(kind) else 0
+        for name, kind in confounds.Result.__annotations__.items()
+        if name not in ("quartile_accuracy", "quartile_accuracy_low", "quartile_accuracy_high")
+    }
+    nothing = np.zeros((len(results), 4))
+    values |= {f"quartile_accuracy{end}": nothing for end in ("", "_low", "_high")}
+    values |= {
+        "length_auc": 0.52,
+        "length_auc_low": 0.45,
+        "length_auc_high": 0.59,
+        "truncated_share": 0.0,
+        "naive_best_accuracy": chosen.naive_accuracy,
+        "best_on_half": chosen.chosen,
+        "best_on_half_accuracy": chosen.chosen_accuracy,
+        "held_half_accuracy": chosen.held_accuracy,
+        "held_half_accuracy_low": chosen.held_low,
+        "held_half_accuracy_high": chosen.held_high,
+        "training_note": "",
+        "quartile_edges": np.zeros(5),
+        "quartile_n": np.zeros(4, dtype=np.int64),
+        "in_training_indices": np.zeros(0, dtype=np.int64),
+        "rating_indices": np.zeros(0, dtype=np.int64),
+        "review_cosine": np.zeros((len(results), 2)),
+        "text_free": np.zeros((len(results), 2), dtype=bool),
+    }
+    return confounds.Result(**values | more)
+
+
+def best(case: Case, shares: Sequence[Sequence[float]], seed: int = 0) -> Finding | None:
+    found = answers(case, shares, seed)
+    return said(findings.best_checkpoint, case, [card(case, found), *found])
+
+
+# The best checkpoint
+
+
+def test_a_better_checkpoint_is_named_with_its_gain_on_the_other_half() -> None:
+    case = case_of()
+    shares = [(0.5, 0.5), (0.6, 0.6), (0.9, 0.9), (0.7, 0.7)]
+    finding = best(case, shares)
+    assert finding is not None
+    assert finding.sentence.startswith("epoch 2 answers ")
+    assert "more than base" in finding.sentence
+    assert finding.keys == {"epoch": "epoch 2", "show": "sample"}
+    labels = case.study.prompts.labels
+    held = ~metrics.half_splits(labels, 2, 1, 0)[0]
+    found = answers(case, shares)
+    expected = [np.mean([(one.prediction == labels)[held & (labels == c)].mean() for c in (0, 1)]) for one in found]
+    assert finding.value == pytest.approx(expected[2] - expected[0])
+    assert f"{100 * expected[2]:.1f} %" in finding.sentence
+    assert f"{100 * finding.value:.1f} points more" in finding.sentence
+    assert finding.low is not None and finding.high is not None
+    assert 0 < finding.low < finding.value < finding.high
+    assert f"({100 * finding.low:.1f} to {100 * finding.high:.1f})" in finding.sentence
+
+
+def test_any_checkpoint_can_be_the_reference() -> None:
+    shares = [(0.5, 0.5), (0.6, 0.6), (0.95, 0.95), (0.7, 0.7)]
+    finding = best(case_of(reference="epoch 3"), shares)
+    assert finding is not None
+    assert "more than epoch 3" in finding.sentence
+    assert best(case_of(reference="epoch 2"), shares) is None, "nothing is better than itself"
+
+
+def test_checkpoints_that_are_alike_are_hardly_ever_called_better() -> None:
+    """Equal in truth and apart by luck; the choice among four must not flatter."""
+    case, rng = case_of(reviews=100), np.random.default_rng(1)
+    labels = case.study.prompts.labels
+    named = 0
+    for _ in range(60):
+        found = []
+        for _ in case.names:
+            logits = rng.normal(size=(len(labels), 2))
+            found.append(accuracy.accuracy(logits, labels, draws=2))
+        named += said(findings.best_checkpoint, case, [card(case, found), *found]) is not None
+    assert named <= 5, "2.5 % of studies, with room for luck"
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.3, 0.9), st.floats(0.0, 0.6))
+def test_whatever_is_said_is_above_zero_and_inside_its_interval(seed: int, share: float, gain: float) -> None:
+    finding = best(case_of(reviews=60), [(share,) * 2, (share,) * 2, (share,) * 2, (min(1.0, share + gain),) * 2], seed)
+    if finding is not None:
+        assert finding.low is not None and finding.high is not None
+        assert 0 < finding.low <= finding.value <= finding.high <= 1
+
+
+def test_a_class_too_small_to_be_halved() -> None:
+    case = case_of()
+    found = answers(case, [(0.1, 0.1), (0.9, 0.9), (0.9, 0.9), (0.9, 0.9)])
+    assert said(findings.best_checkpoint, case, [card(case, found, best_on_half=-1), *found]) is None
+
+
+# The direction
+
+
+def directions(case: Case, strengths: Sequence[float], from_layer: int = 2, seed: int = 0) -> list[direction.Result]:
+    """Directions of residuals in which the classes are that far apart from that layer on."""
+    rng = np.random.default_rng(seed)
+    labels, classes = case.study.prompts.labels, case.study.prompts.classes
+    axis = rng.normal(size=(classes, 5, 8))
+    streams = []
+    for strength in strengths:
+        x = rng.normal(size=(len(labels), 5, 8))
+        x[:, from_layer:] += strength * axis[labels][:, from_layer:]
+        streams.append(x.astype(np.float32))
+    chances = [intervals.chance(x, labels, classes, 200) for x in streams]
+    at = case.against
+    return [
+        direction.direction(x, streams[at], labels, classes, (chance, chances[at]), draws=100, splits=10)
+        for x, chance in zip(streams, chances, strict=True)
+    ]
+
+
+def test_where_the_direction_leaves_chance_and_since_when() -> None:
+    case = case_of()
+    found = directions(case, [0, 0, 1, 1.5])
+    finding = said(findings.leaves_chance, case, found)
+    assert finding is not None
+    assert "In epoch 3 the classes are further apart than chance from layer 2 on" in finding.sentence
+    assert finding.sentence.endswith("epoch 2 does so from layer 2 on.")
+    assert finding.value == pytest.approx(found[3].separation[0, -1])
+    assert f"{finding.value:.2f} times" in finding.sentence
+    assert finding.keys == {"epoch": "epoch 3", "show": "direction", "scale": "separation"}
+    first = said(findings.leaves_chance, case, directions(case, [0, 0, 0, 1.5]))
+    assert first is not None
+    assert first.sentence.endswith("no checkpoint before it does so.")
+
+
+def test_a_direction_within_chance_is_not_mentioned() -> None:
+    case = case_of(reviews=60, epochs=1)
+    named = sum(
+        said(findings.leaves_chance, case, directions(case, [0] * 2, seed=seed)) is not None for seed in range(40)
+    )
+    assert named <= 4
+
+
+def test_of_several_classes_one_is_named() -> None:
+    case = case_of(classes=3, reviews=150)
+    finding = said(findings.leaves_chance, case, directions(case, [0, 1, 1, 2]))
+    assert finding is not None
+    assert finding.keys["class"] in case.words
+    assert f"In epoch 3 {finding.keys['class']} and the other classes are" in finding.sentence
+
+
+def test_a_study_without_other_checkpoints() -> None:
+    case = case_of(epochs=0)
+    finding = said(findings.leaves_chance, case, directions(case, [1]))
+    assert finding is not None
+    assert finding.sentence.startswith("In base ")
+    assert "does so" not in finding.sentence
+    assert said(findings.changed_weights, case, []) is None
+    assert said(findings.turned, case, []) is None
+
+
+def test_a_direction_that_turned_and_one_that_did_not() -> None:
+    case = case_of()
+    same = directions(case, [1, 1, 1, 1])
+    assert said(findings.turned, case, [same[3]]) is None
+    values = {"cosine_to_base_split": 0.4, "cosine_to_base_split_low": 0.3, "cosine_to_base_split_high": 0.5}
+    other = replace(same[3], **{name: np.full((1, 5), value) for name, value in values.items()})
+    finding = said(findings.turned, case, [other])
+    assert finding is not None
+    assert "cosine is 0.40 (0.30 to 0.50)" in finding.sentence
+    assert "another direction than base" in finding.sentence
+    assert finding.keys["show"] == "cosines"
+    unclear = replace(other, cosine_to_base_split_high=np.full((1, 5), NAN))
+    assert said(findings.turned, case, [unclear]) is None, "within chance there is no cosine"
+
+
+# Confounds
+
+
+@pytest.mark.parametrize(("low", "high", "says"), [(0.45, 0.6, False), (0.51, 0.7, True), (0.2, 0.49, True)])
+def test_length_that_gives_the_class_away_is_a_warning(low: float, high: float, says: bool) -> None:
+    case = case_of()
+    middle = (low + high) / 2
+    found = card(case, answers(case, [(0.5, 0.5)] * 4), length_auc=middle, length_auc_low=low, length_auc_high=high)
+    finding = said(findings.length, case, [found])
+    assert (finding is not None) == says
+    if finding:
+        assert finding.warning
+        assert f"{middle:.2f} ({low:.2f} to {high:.2f}" in finding.sentence
+
+
+@pytest.mark.parametrize(("count", "says"), [(-1, False), (0, False), (3, True)])
+def test_reviews_that_were_trained_on_are_a_warning(count: int, says: bool) -> None:
+    case = case_of()
+    finding = said(findings.seen_in_training, case, [card(case, answers(case, [(0.5, 0.5)] * 4), in_training=count)])
+    assert (finding is not None) == says
+    if finding:
+        assert finding.sentence.startswith("3 of the 200 reviews also occur in the training data")
+
+
+def test_recalls_that_lie_far_apart_are_a_warning() -> None:
+    case = case_of()
+    finding = said(findings.leaning, case, answers(case, [(0.5, 0.5), (0.5, 0.5), (0.5, 0.5), (0.98, 0.3)]))
+    assert finding is not None
+    assert finding.warning
+    assert finding.sentence.startswith("epoch 3 answers 9")
+    assert "of the negative reviews right" in finding.sentence
+    assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
+    of_base = said(findings.leaning, case, answers(case, [(0.1, 0.95), (0.5, 0.5), (0.98, 0.3), (0.9, 0.9)]))
+    assert of_base is not None
+    assert of_base.sentence.startswith("base answers ")
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_equal_recalls_are_hardly_ever_called_unequal(classes: int) -> None:
+    """With five classes of twelve reviews some two recalls are always far apart."""
+    case = case_of(classes=classes, reviews=60, epochs=0)
+    named = sum(said(findings.leaning, case, answers(case, [(0.6,) * classes], seed)) is not None for seed in range(80))
+    assert named <= 8
+
+
+# Weights
+
+
+def blocks(values: Sequence[float]) -> weights.Result:
+    outside = [WeightChange("wte", None, "wte", 9.0, 1.0)]
+    inside = [WeightChange(f"{i}{m}", i, m, value, 3.0) for i, value in enumerate(values) for m in "ab"]
+    return weights.tabulate(tuple(outside + inside))
+
+
+def test_the_block_that_changed_most() -> None:
+    finding = said(findings.changed_weights, case_of(), [blocks([0.01, 0.02, 0.08, 0.02])])
+    assert finding is not None
+    assert "From base to epoch 3 the weights changed most in block 2: its matrices by 8 %" in finding.sentence
+    assert "in about 3 directions" in finding.sentence
+    assert (finding.value, finding.low, finding.high) == pytest.approx((0.08, 0.01, 0.08))
+
+
+@pytest.mark.parametrize("values", [[0.02, 0.02, 0.0201], [0.0, 0.0], [0.5], [NAN, NAN]])
+def test_an_even_change_is_not_mentioned(values: list[float]) -> None:
+    assert said(findings.changed_weights, case_of(), [blocks(values)]) is None
+
+
+# All of them
+
+
+def everything(study: PinnedStudy, folder: Path, models: FakeModels, reference: str = "base") -> tuple[Finding, ...]:
+    lab = fake_lab(folder, models)
+    case = Case(study, study.checkpoint(reference))
+    found = findings.find(case, lambda wanted: [recipe(query, lab) for recipe, query in wanted])
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("reference", ["base", "epoch 2", "epoch 3"])
+def test_a_study_with_signal_has_findings_that_lead_somewhere(tmp_path: Path, reference: str) -> None:
+    study = fake_study(reviews=120)
+    found = everything(study, tmp_path, FakeModels(layers=4, width=12), reference)
+    assert 1 <= len(found) <= findings.MOST
+    assert any("further apart than chance" in one.sentence for one in found)
+    for one in found:
+        assert one.page in ("", "layers")
+        assert one.keys.get("epoch", "base") in [checkpoint.label for checkpoint in study.checkpoints]
+        assert "nan" not in one.sentence
+        assert one.sentence.endswith(".")
+
+
+def test_a_study_without_signal_has_none_about_classes(tmp_path: Path) -> None:
+    def noise(epoch: int, prompts: Prompts, layers: int, width: int) -> np.ndarray:
+        signal = fake_residuals(epoch, prompts, layers, width)
+        return np.random.default_rng(epoch).normal(size=signal.shape).astype(np.float32)
+
+    found = everything(fake_study(reviews=120), tmp_path, FakeModels(layers=4, width=12, residuals=noise))
+    assert not [one for one in found if "apart than chance" in one.sentence or "direction" in one.keys.get("show", "")]
+
+
+def test_each_result_is_asked_for_once_and_none_means_wait() -> None:
+    asked: list[Any] = []
+
+    def not_yet(wanted: Sequence[Any]) -> None:
+        asked.extend(wanted)
+
+    assert findings.find(case_of(), not_yet) is None
+    assert len({recipe.key(query) for recipe, query in asked}) == len(asked) == 1 + 4 + 4 + 1

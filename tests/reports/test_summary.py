@@ -1,0 +1,95 @@
+"""What is compared, in words: ages, places, checkpoints that are not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.analyses import accuracy
+from backend.lab import Missing
+from backend.reports import summary
+from backend.study import TrainingSpec
+from tests.fakes import fake_lab, fake_study
+
+NOW = 1_700_000_000.0
+
+
+def test_everything_that_is_compared_is_named(tmp_path: Path) -> None:
+    study, lab = fake_study(tmp_path, reviews=60), fake_lab(tmp_path)
+    found = summary.compared(study, lab, NOW)
+    assert found["model"].startswith("GPT2LMHeadModel, 12 blocks, width 32, 0.147 million")
+    assert found["texts"] == "60 of reviews.csv, 30 of each class, drawn with seed 0"
+    assert found["prompt"] == study.study.prompt.template
+    assert found["answers"] == "negative, positive"
+    assert found["cut"].startswith(f"{study.prompts.truncated.sum()} texts")
+    assert (found["computed"], found["device"]) == ("not yet", "cpu, float32")
+    accuracy.recipe(accuracy.Query(study.base, study.prompts, draws=1000), lab)
+    computed = accuracy.recipe.computed(accuracy.Query(study.base, study.prompts), lab)
+    assert computed is not None
+    assert summary.compared(study, lab, computed + 7300)["computed"] == "2 hours ago"
+
+
+def test_checkpoints_with_their_places_and_the_age_of_their_weights(tmp_path: Path) -> None:
+    weights = tmp_path / "checkpoints" / "epoch-1" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    os.utime(weights, (NOW - 300, NOW - 300))
+    study = fake_study(tmp_path, epochs=2)
+    there = type(study)(
+        study.study,
+        study.sample,
+        study.prompts,
+        study.checkpoints[:2],
+        (Missing("epoch 2", "It is not there."),),
+        None,
+    )
+    rows = summary.checkpoints(there, NOW)
+    assert [row["checkpoint"] for row in rows] == ["base", "epoch 1", "epoch 2"]
+    assert rows[1]["place"] == "checkpoints/epoch-1"
+    assert [row["weights written"] for row in rows] == ["", "5 minutes ago", ""]
+    assert rows[1]["fingerprint"] == study.checkpoints[1].fingerprint[:12]
+    assert rows[2]["fingerprint"] == "cannot be used"
+
+
+def test_training_in_words(tmp_path: Path) -> None:
+    spec = TrainingSpec(repo="stanfordnlp/imdb", epochs=3, batch_size=16, learning_rate=1e-3, sample=15_000)
+    said = summary.training(spec, tmp_path)
+    assert said == (
+        "3 epochs over 15,000 texts of stanfordnlp/imdb (train), recipe sound, batches of 16, learning rate 0.001"
+    )
+    local = TrainingSpec(path=str(tmp_path / "train.csv"), epochs=1)
+    assert "1 epoch over texts of train.csv" in summary.training(local, tmp_path)
+    assert "of the file named with --data" in summary.training(TrainingSpec(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "just now"),
+        (59, "just now"),
+        (60, "1 minute ago"),
+        (7199, "1 hour ago"),
+        (86_400 * 3, "3 days ago"),
+        (-5, "just now"),
+    ],
+)
+def test_ages(seconds: float, said: str) -> None:
+    assert summary.ago(NOW - seconds, NOW) == said
+
+
+def test_long_ago_is_a_date() -> None:
+    assert summary.ago(NOW - 86_400 * 365, NOW).startswith("2022-11-1")
+
+
+@given(st.floats(0, 86_400 * 29.9))
+def test_an_age_is_never_more_than_it_was(seconds: float) -> None:
+    said = summary.ago(NOW - seconds, NOW)
+    if said != "just now":
+        count, unit, _ = said.split()
+        length = {"minute": 60, "hour": 3600, "day": 86_400}[unit.rstrip("s")]
+        assert int(count) * length <= seconds + 1
+        assert seconds < (int(count) + 1) * length + 1

@@ -1,0 +1,233 @@
+"""The documentation against the code: nothing undocumented, no dead link, and worked examples that come out right."""
+
+from __future__ import annotations
+
+import argparse
+import doctest
+import re
+import tomllib
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from backend.__main__ import _parser
+from backend.analyses import discover
+from backend.study import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
+from tests.fakes import fake_lab, fake_study
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+ANALYSES = sorted(file.stem for file in (ROOT / "backend/analyses").glob("*.py") if not file.stem.startswith("_"))
+PARTS: dict[str, type[BaseModel]] = {
+    "Top level": Study,
+    "[base] and [[checkpoints]]": CheckpointRef,
+    "[dataset]": DatasetSpec,
+    "[prompt]": PromptSpec,
+    "[training]": TrainingSpec,
+}
+DRAWS = {"draws", "permutations", "splits"}
+"""What a query may be hurried by; it changes numbers, and no column."""
+SECTIONS = ("Formula", "How to read the picture", "When not to trust it", "Worked example")
+
+
+def name_of(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@cache
+def sections(file: Path) -> dict[str, str]:
+    """The text below each heading of the second level, by heading."""
+    parts = re.split(r"^## (.+)$", without_code(file.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def without_code(text: str) -> str:
+    """Markdown without its fenced blocks, in which # is a comment and brackets are lists."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def table(section: str) -> list[list[str]]:
+    """The cells of the tables in a section, without their headings."""
+    rows = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in section.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    return [
+        row for i, row in enumerate(cells) if not is_rule(row) and not (i + 1 < len(cells) and is_rule(cells[i + 1]))
+    ]
+
+
+def is_rule(row: list[str]) -> bool:
+    return all(re.fullmatch(r":?-+:?", cell) for cell in row)
+
+
+def quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def anchors(file: Path) -> set[str]:
+    """What a link may name behind #, as GitHub makes it from the headings."""
+    titles = re.findall(r"^#+ (.+)$", without_code(file.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+# Links
+
+
+@pytest.mark.parametrize("file", PAGES, ids=name_of)
+def test_links_lead_somewhere(file: Path):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(file.read_text(encoding="utf-8"))):
+        path, _, anchor = target.partition("#")
+        place = (file.parent / path).resolve() if path else file
+        if re.match(r"https?:", target):
+            continue
+        if not place.exists() or (anchor and anchor not in anchors(place)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    reached, ahead = set(), {ROOT / "README.md"}
+    while ahead:
+        file = ahead.pop()
+        reached.add(file)
+        links = re.findall(r"\]\(([^)#\s]+\.md)", file.read_text(encoding="utf-8"))
+        ahead |= {(file.parent / link).resolve() for link in links} - reached
+    assert [name_of(file) for file in PAGES if file not in reached] == []
+
+
+# Analyses
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_an_analysis_is_documented(name: str):
+    file = DOCS / "analyses" / f"{name}.md"
+    assert file.exists(), f"{name_of(file)} is missing: every analysis has a page"
+    text = file.read_text(encoding="utf-8")
+    assert re.match(r"# .+\n\n\*\*Question\.\*\* ", text), "a page begins with the question"
+    assert [one for one in SECTIONS if one not in sections(file)] == []
+    assert "Source" in sections(file)["Formula"]
+    assert f"[{name}](analyses/{name}.md)" in (DOCS / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def columns(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """The columns of each analysis's CSV, from small studies of two and of three classes."""
+    lab = fake_lab(tmp_path_factory.mktemp("docs"))
+    found: dict[str, set[str]] = {}
+    for classes in (2, 3):
+        study = fake_study(epochs=1, classes=classes, reviews=24)
+        for name, analysis in discover().items():
+            query = analysis.queries(study)[0]
+            query = replace(query, **dict.fromkeys(DRAWS & {field.name for field in fields(query)}, 8))
+            found.setdefault(name, set()).update(*(row for row in analysis.recipe(query, lab).rows(query)))
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(discover()))
+def test_the_columns_of_a_csv_are_documented(name: str, columns: dict[str, set[str]]):
+    rows = table(sections(DOCS / "analyses" / f"{name}.md")[f"Columns of {name}.csv"])
+    assert {column for row in rows for column in quoted(row[0])} == columns[name]
+
+
+@pytest.mark.parametrize("name", ANALYSES)
+def test_a_worked_example_comes_out_right(name: str):
+    page = (DOCS / "analyses" / f"{name}.md").read_text(encoding="utf-8")
+    example = "\n".join(re.findall(r"^```pycon\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    test = doctest.DocTestParser().get_doctest(example, {}, name, None, None)
+    assert any(one.source.startswith("from backend") for one in test.examples), "an example runs the project's code"
+    assert any(one.want for one in test.examples), "an example says what comes out"
+    said: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(test, out=said.append)
+    assert "".join(said) == ""
+
+
+# study.toml
+
+
+def default(field: FieldInfo) -> str:
+    """How a table writes the default of a key."""
+    if field.is_required():
+        return "required"
+    return "none" if field.default in (None, ()) else str(field.default)
+
+
+@pytest.mark.parametrize("heading", PARTS)
+def test_every_key_of_a_study_is_documented(heading: str):
+    known = {key: default(field) for key, field in PARTS[heading].model_fields.items() if key not in ("name", "folder")}
+    rows = table(sections(DOCS / "study.md")[heading])
+    said = {quoted(row[0])[0]: [str(toml(value)) for value in quoted(row[2])] or [row[2]] for row in rows}
+    assert said == {key: [value] for key, value in known.items()}
+
+
+def toml(value: str) -> Any:
+    return tomllib.loads(f"value = {value}")["value"]
+
+
+def test_the_examples_read_and_show_every_key():
+    blocks = re.findall(
+        r"^```toml\n(.*?)^```$", (DOCS / "study.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    shown = [parse_study(tomllib.loads(block), Path("/studies/example")) for block in blocks]
+    missing = {
+        "Top level": set(Study.model_fields) - set().union(*(one.model_fields_set for one in shown)),
+        "checkpoint": set(CheckpointRef.model_fields)
+        - set().union(*(r.model_fields_set for s in shown for r in s.refs)),
+        "dataset": set(DatasetSpec.model_fields) - set().union(*(one.dataset.model_fields_set for one in shown)),
+        "prompt": set(PromptSpec.model_fields) - set().union(*(one.prompt.model_fields_set for one in shown)),
+        "training": set(TrainingSpec.model_fields)
+        - set().union(*(one.training.model_fields_set for one in shown if one.training)),
+    }
+    assert missing == {part: set() for part in missing}
+
+
+# Command line
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (sub,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(sub.choices)
+
+
+def arguments(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Each argument as it is typed, with its default as a table writes it, or nothing where words say it better."""
+    found: dict[str, str] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        name = action.option_strings[0] if action.option_strings else str(action.metavar)
+        required = action.required
+        found[name] = "required" if required else "" if action.default in (None, False) else str(action.default)
+    return found
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_and_option_is_documented(name: str):
+    rows = table(sections(DOCS / "command-line.md")[name])
+    wanted = arguments(commands()[name])
+    said = {quoted(row[0])[0]: (quoted(row[1]) or [row[1]])[0] for row in rows}
+    assert said.keys() == wanted.keys()
+    assert {key: said[key] for key, value in wanted.items() if value} == {k: v for k, v in wanted.items() if v}
+
+
+def test_no_command_is_documented_that_there_is_not():
+    assert {one for one in sections(DOCS / "command-line.md") if one != "Environment variables"} == set(commands())
+
+
+def test_every_environment_variable_is_documented():
+    files = [*(ROOT / "backend").rglob("*.py"), *(ROOT / "pages").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    used = {name for file in files for name in re.findall(r"LAYERSHIFT_[A-Z_]*[A-Z]", file.read_text(encoding="utf-8"))}
+    said = {quoted(row[0])[0] for row in table(sections(DOCS / "command-line.md")["Environment variables"])}
+    assert said == used
+
+
+def test_exit_codes_are_those_of_the_code():
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    assert [row[0] for row in table(page.split("\n## ")[0])] == ["0", "1", "2", "130"]
+    returned = re.findall(r"return (\d+)\n", (ROOT / "backend/__main__.py").read_text(encoding="utf-8"))
+    assert {"0", "2", "130"} == set(returned)
