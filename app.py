@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pages import _frame, layers, overview
+from pages import _frame, add, layers, overview, swaps
 
 FOLDER = Path(__file__).parent / "pages"
 
@@ -15,6 +15,8 @@ def main() -> None:
         {
             "": (overview, str(FOLDER / "overview.py")),
             "layers": (layers, str(FOLDER / "layers.py")),
+            "swaps": (swaps, str(FOLDER / "swaps.py")),
+            "add": (add, str(FOLDER / "add.py")),
         }
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from backend.errors import DatasetError, LayershiftError, StudyError
 
@@ -32,13 +32,18 @@ def source(name: str, folder: Path, data: bool = False) -> dict[str, str]:
     wrong: type[LayershiftError] = DatasetError if data else StudyError
     if not name.strip():
         raise wrong("Nothing is named; give a path or a name on the hub.")
+    if is_hub(name, data):
+        return {"repo": name}
     place = _expanded(name, wrong)
-    looks_local = name.startswith((".", "/", "~")) or (data and place.suffix in DATA_SUFFIXES)
-    if place.exists() or looks_local:
-        if not place.exists():
-            raise wrong(f"{place} does not exist; correct the path.")
-        return {"path": relative(place, folder)}
-    return {"repo": name}
+    if not place.exists():
+        raise wrong(f"{place} does not exist; correct the path.")
+    return {"path": relative(place, folder)}
+
+
+def is_hub(name: str, data: bool = False) -> bool:
+    """Whether a name can only be meant as one on the hub: nothing is there, and it does not look like a path."""
+    looks_local = name.startswith((".", "/", "~")) or (data and Path(name).suffix in DATA_SUFFIXES)
+    return not looks_local and not _expanded(name, StudyError).exists()
 
 
 def relative(place: Path, folder: Path) -> str:
@@ -49,7 +54,7 @@ def relative(place: Path, folder: Path) -> str:
 def directories(patterns: tuple[str, ...]) -> list[Path]:
     """The directories that the patterns name, in the order of the numbers in their names. StudyError if none."""
     found: list[Path] = []
-    for pattern in patterns:
+    for pattern in filter(str.strip, patterns):
         given = _expanded(pattern, StudyError, resolved=False)
         anchor = Path(given.anchor) if given.is_absolute() else Path.cwd()
         parts = str(given.relative_to(anchor) if given.is_absolute() else given)
@@ -75,9 +80,9 @@ def _expanded(name: str, wrong: type[LayershiftError], resolved: bool = True) ->
 
 def stored_name(upload: str) -> str:
     """The name under which an uploaded file is stored: no folders, plain signs. DatasetError for another kind."""
-    given = PurePosixPath(upload.replace("\\", "/"))
-    suffix = given.suffix.lower()
-    if suffix not in DATA_SUFFIXES:
-        raise DatasetError(f'"{given.name}" is of a kind that Layershift cannot read; use .parquet, .csv or .jsonl.')
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", given.stem).strip("-")[:60]
+    name = upload.replace("\\", "/").rpartition("/")[2]
+    suffix = next((one for one in DATA_SUFFIXES if name.lower().endswith(one)), None)
+    if suffix is None:
+        raise DatasetError(f'"{name}" is of a kind that Layershift cannot read; use .parquet, .csv or .jsonl.')
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name[: -len(suffix)]).strip("-")[:60]
     return f"{stem or 'data'}{suffix}"

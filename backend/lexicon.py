@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-Groups = tuple[tuple[str, tuple[str, ...]], ...]
+from tokenizers import Tokenizer
+
+from backend import tokens
+
+Words = tuple[tuple[str, tuple[str, ...]], ...]
 """Names of groups with their words, as a query holds them."""
 
 POSITIVE, NEGATIVE = "positive", "negative"
@@ -20,11 +24,24 @@ def vader() -> dict[str, float]:
     return {word: float(valence) for word, valence in entries if word.isalpha()}
 
 
-def groups(own: Mapping[str, tuple[str, ...]] | None) -> Groups:
+def groups(own: Words = ()) -> Words:
     """`positive` and `negative` of VADER, then a study's own lists; one of the same name takes VADER's place."""
     words = vader()
     found = {
         POSITIVE: tuple(word for word, valence in words.items() if valence > 0),
         NEGATIVE: tuple(word for word, valence in words.items() if valence < 0),
     }
-    return tuple((found | dict(own or {})).items())
+    return tuple((found | dict(own)).items())
+
+
+def own_words(lists: Mapping[str, tuple[str, ...]] | None) -> Words:
+    """The `[lexicon]` of a study."""
+    return tuple((lists or {}).items())
+
+
+def token_groups(tokenizer: Tokenizer, own: Words, rows: int) -> dict[str, tuple[int, ...]]:
+    """The ids below `rows` of the words of each group that are one token behind a space, ascending."""
+    return {
+        name: tuple(sorted({token for token in tokens.of_words(tokenizer, words).values() if token < rows}))
+        for name, words in groups(own)
+    }

@@ -14,11 +14,11 @@ import pandas as pd
 
 from backend.dataset import Sample, balanced, classify, label_values, read_file, read_table, source_stamp
 from backend.errors import DatasetError, LayershiftError, StudyError
-from backend.finding import directories, new_folder, relative, source, stored_name
-from backend.lab import Lab, Prompts
+from backend.finding import directories, is_hub, new_folder, relative, source, stored_name
+from backend.lab import Facts, Lab, Prompts
 from backend.pinning import pin
-from backend.prompts import make_prompts
-from backend.study import STUDY_FILE, CheckpointRef, DatasetSpec, Study, parse_study, to_toml
+from backend.prompts import label_tokens, make_prompts
+from backend.study import STUDY_FILE, CheckpointRef, DatasetSpec, PromptSpec, Study, parse_study, to_toml
 
 TEMPLATE = "Review: {text} Sentiment:"
 MOST_CLASSES = 20
@@ -119,20 +119,24 @@ def describe(wanted: NewStudy, folder: Path) -> dict[str, Any]:
     }
 
 
-def problems(wanted: NewStudy, root: Path, fetch: bool = True) -> dict[str, str]:
-    """What is wrong with each field, one sentence each; without `fetch`, nothing on the hub is looked at."""
+def problems(wanted: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[str, str]:
+    """What is wrong with each field, one sentence each; without `fetch`, nothing on the hub is looked at.
+
+    Opens no model and reads no weights: what only these can tell, `create` finds.
+    """
     words = list(wanted.label_words or ("a", "b"))
-    checks: dict[str, Callable[[], object]] = {
-        "name": lambda: new_folder(wanted.name, root),
-        "base": lambda: source(wanted.base, root),
-        "checkpoints": lambda: directories(wanted.checkpoints),
-        "data": lambda: columns(wanted, fetch),
-        "label_words": lambda: _parse({"label_words": words}),
-        "template": lambda: _parse({"template": wanted.template}),
-        "max_tokens": lambda: _parse({"max_tokens": wanted.max_tokens}),
-        "sample": lambda: _parse({"label_words": words}, {"sample": wanted.sample or len(words)}),
-    }
-    said = _sentences(checks)
+    said = _sentences(
+        {
+            "name": lambda: new_folder(wanted.name, root),
+            "base": lambda: facts(wanted, root, lab, fetch),
+            "checkpoints": lambda: directories(wanted.checkpoints),
+            "data": lambda: columns(wanted, fetch),
+            "label_words": lambda: _parse({"label_words": words}),
+            "template": lambda: _parse({"template": wanted.template}),
+            "max_tokens": lambda: _parse({"max_tokens": wanted.max_tokens}),
+            "sample": lambda: _parse({"label_words": words}, {"sample": wanted.sample or len(words)}),
+        }
+    )
     if "data" in said or not columns(wanted, fetch):
         return said
     said |= _sentences({"label": lambda: values(wanted, agreeing=False), "text": lambda: _column(wanted, wanted.text)})
@@ -140,6 +144,8 @@ def problems(wanted: NewStudy, root: Path, fetch: bool = True) -> dict[str, str]
         said |= _sentences({"label_words": lambda: values(wanted)})
     if not said.keys() & {"label", "text", "label_words", "sample"}:
         said |= _sentences({"sample": lambda: draw_sample(wanted)})
+    if not said and facts(wanted, root, lab, fetch):
+        said |= _sentences({"label_words": lambda: _tokens(wanted, root, lab)})
     return said
 
 
@@ -165,9 +171,28 @@ def _parse(prompt: dict[str, Any], dataset: dict[str, Any] | None = None) -> Non
         raise StudyError(str(error).removeprefix(f"{folder / STUDY_FILE}: ")) from None
 
 
-def base_of(wanted: NewStudy, root: Path) -> CheckpointRef:
-    """Where the base's weights are. StudyError for a path that does not exist."""
-    return CheckpointRef(**source(wanted.base, root / wanted.name / "none"))
+def _base(wanted: NewStudy, root: Path) -> CheckpointRef:
+    place = source(wanted.base, root)
+    return CheckpointRef(**(place | {"path": str(root / place["path"])} if "path" in place else place))
+
+
+def facts(wanted: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Facts | None:
+    """What the base is, None if it is on the hub and there is no `fetch`. StudyError or CheckpointError."""
+    base = _base(wanted, root)
+    return None if base.repo and not fetch else lab.models.facts(base, base)
+
+
+def _tokens(wanted: NewStudy, root: Path, lab: Lab) -> None:
+    """Whether the label words are tokens that can be told apart. Raises PromptError."""
+    base = _base(wanted, root)
+    words = wanted.label_words or tuple(suggest_words(values(wanted)))
+    label_tokens(lab.models.tokenizer(base, base), PromptSpec(template=wanted.template, label_words=words))
+
+
+def on_hub(wanted: NewStudy) -> list[str]:
+    """Which of base and data are names on the hub, or may be."""
+    given = ((wanted.base, False), ("" if wanted.content else wanted.data, True))
+    return [name for name, data in given if name.strip() and is_hub(name, data)]
 
 
 def _data_source(wanted: NewStudy, folder: Path) -> dict[str, str]:

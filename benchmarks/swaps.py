@@ -101,6 +101,7 @@ def measure(sides: dict[str, Side], repeats: int, device: torch.device) -> dict[
             finish(device)
             clock[name].append(time.perf_counter() - started)
             processor[name].append(time.process_time() - worked)
+            print(f"  {name}: {clock[name][-1]:.2f} s, {processor[name][-1]:.2f} s of processor time", flush=True)
     return {name: (statistics.median(clock[name]), statistics.median(processor[name]), numbers[name]) for name in names}
 
 

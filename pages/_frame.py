@@ -38,14 +38,15 @@ STYLE = """<style>
 
 
 class Page(Protocol):
-    """A module in pages/: its title and the keys of its own in the address."""
+    """A module in pages/: its title, and the keys of its own in the address (None: it needs no study)."""
 
     @property
     def TITLE(self) -> str:
         """What the navigation calls the page."""
         ...
 
-    def choices(self, study: PinnedStudy) -> dict[str, Choice]:
+    @property
+    def choices(self) -> Callable[[PinnedStudy], dict[str, Choice]] | None:
         """The page's own keys."""
         ...
 
@@ -97,8 +98,8 @@ class View:
 _inside: ContextVar[tuple[View | None] | None] = ContextVar("inside", default=None)
 
 
-def page(draw: Callable[[View], None]) -> None:
-    """What every page file ends with: draw the page inside the frame.
+def page(draw: Callable[[Any], None], needs_study: bool = True) -> None:
+    """What every page file ends with: draw the page inside the frame, with its View (None if it needs no study).
 
     Until a fresh server has run app.py once, Streamlit takes the folder pages/ for pages of the old style and runs a
     deep link's file alone. The file then hands over to the application, which comes back to it.
@@ -108,7 +109,7 @@ def page(draw: Callable[[View], None]) -> None:
         import app  # only here: app imports the pages
 
         app.main()
-    elif frame[0] is not None:
+    elif frame[0] is not None or not needs_study:
         with _sentences():
             draw(frame[0])
 
@@ -165,7 +166,7 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
     top, rest = st.sidebar.container(), st.sidebar.container()
     view: View | None = None
     with _sentences():
-        view = _resolve(module, rest)
+        view = _resolve(module.choices, rest) if module.choices else None
     with top:
         _links(list(known.values()))
     token = _inside.set((view,))
@@ -178,11 +179,12 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
             _sidebar(view)
 
 
-def _resolve(module: Page, beside: Any) -> View | None:
-    """The view that the address asks for; `beside` is where the study picker goes."""
+def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> View:
+    """The view that the address asks for; `own` are the page's keys, `beside` is where the study picker goes."""
     found = wiring.studies()
     if not found:
-        raise StudyError(f"There is no study in {wiring.studies_folder()}; `python -m backend new NAME` makes one.")
+        where = wiring.studies_folder()
+        raise StudyError(f"There is no study in {where}; add one on the page for it, or `python -m backend new NAME`.")
     choice = Choice(list(found), "demo" if "demo" in found else next(iter(found)))
     name = _address.check("study", choice)
     titles = {key: one.title if isinstance(one, Study) else key for key, one in found.items()}
@@ -194,10 +196,10 @@ def _resolve(module: Page, beside: Any) -> View | None:
     lab = wiring.open_lab()
     with st.spinner(f"Reading the study “{study.title}” …", show_time=True):
         pinned = pin(study, lab)
-    return _view(pinned, lab, module)
+    return _view(pinned, lab, own(pinned))
 
 
-def _view(pinned: PinnedStudy, lab: Lab, module: Page) -> View:
+def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
     """Every key of the address checked, before any widget is made that shows it."""
     labels = [one.label for one in pinned.checkpoints]
     reasons = {one.label: one.reason.rstrip(".") for one in pinned.missing}
@@ -205,7 +207,7 @@ def _view(pinned: PinnedStudy, lab: Lab, module: Page) -> View:
         "epoch": Choice(labels, labels[-1]),
         "reference": Choice(labels, labels[0]),
         "massive": Choice(list(MASSIVE), "with"),
-        **module.choices(pinned),
+        **own,
     }
     said = {
         key: _address.check(key, choice, reasons.get(st.query_params.get(key, "")) if key in KEPT else None)

@@ -6,6 +6,7 @@ import argparse
 import doctest
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from backend.__main__ import _parser
-from backend.analyses import discover
+from backend.analyses import discover, review
+from backend.lab import Lab, PinnedStudy
+from backend.prompts import leave_out, read_typed
 from backend.study import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
 from tests.fakes import fake_lab, fake_study
 
@@ -125,11 +128,26 @@ def columns(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
         for name, analysis in discover().items():
             query = analysis.queries(study)[0]
             query = replace(query, **dict.fromkeys(DRAWS & {field.name for field in fields(query)}, 8))
-            found.setdefault(name, set()).update(*(row for row in analysis.recipe(query, lab).rows(query)))
+            found.setdefault(name, set()).update(*analysis.recipe(query, lab).rows(query))
+        found.setdefault("review", set()).update(*review_rows(study, lab))
     return found
 
 
-@pytest.mark.parametrize("name", sorted(discover()))
+def review_rows(study: PinnedStudy, lab: Lab) -> Iterator[dict[str, Any]]:
+    """All that the page of a typed text has for download."""
+    words = "The script is funny. The score drags."
+    prompt, tokenizer = study.study.prompt, lab.models.tokenizer(study.study.base, study.study.base)
+    text = read_typed(tokenizer, prompt, study.study.family, words)
+    query = review.Query(study.checkpoints[-1], study.checkpoints[0], text.prompts, study.prompts)
+    yield from review.recipe(query, lab).rows(query)
+    yield from review.recipe(query, lab).answers(query)
+    yield from review.tokens(query, lab).rows(query, text.pieces)
+    texts, parts = leave_out(tokenizer, prompt, study.study.family, text.left, 4)
+    left_out = review.PartsQuery(study.checkpoints[-1], texts)
+    yield from review.parts(left_out, lab).rows(left_out, parts)
+
+
+@pytest.mark.parametrize("name", ANALYSES)
 def test_the_columns_of_a_csv_are_documented(name: str, columns: dict[str, set[str]]):
     rows = table(sections(DOCS / "analyses" / f"{name}.md")[f"Columns of {name}.csv"])
     assert {column for row in rows for column in quoted(row[0])} == columns[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -50,34 +51,17 @@ def levels(result: Result, measure: Measure) -> tuple[float, float]:
     return float(host), float(donor)
 
 
-def curves(
-    results: Mapping[Mode, Result], part: Part, measure: Measure, host: str, donor: str, title: str | None = None
-) -> go.Figure:
+def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: str, donor: str) -> go.Figure:
     """The measure over blocks b with its 95 % interval, one curve per mode, between host and donor as they are."""
+    host, donor = escape(host, quote=False), escape(donor, quote=False)
     traces: list[dict[str, Any]] = []
     blocks = 1
     for mode, result in results.items():
         label, colour, symbol = _LINES[mode]
         name = f"{PARTS[part]} {label}" if part != "block" else label.removeprefix("of ")
         x = np.asarray(result.first if mode == "from" else result.last)
-        value, low, high = values(result, measure)
         blocks = max(blocks, int(x.max()) + 1)
-        traces += _theme.band(x, low, high, colour)
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": x,
-                "y": value.astype(np.float32),
-                "customdata": np.stack([low, high], axis=1).astype(np.float32),
-                "line": {"color": colour, "width": 2.2},
-                "marker": {"size": 7, "symbol": symbol},
-                "hovertemplate": "b = %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>"
-                + name
-                + "</extra>",
-            }
-        )
+        traces += _curve(x, values(result, measure), name, colour, symbol)
     ends = levels(next(iter(results.values())), measure)
     traces += [
         _level(f"{role} as it is: {name}", at, blocks, dash)
@@ -85,13 +69,66 @@ def curves(
     ]
     return _theme.figure(
         traces,
-        title or f"{host} with parts of {donor}: {UNITS[measure]}",
+        f"{host} with parts of {donor}: {UNITS[measure]}",
         height=380,
-        xaxis=_theme.layer_axis(blocks, title="block b"),
         yaxis=_theme.axis(UNITS[measure]),
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+        **_layout(blocks),
     )
+
+
+def losses(up_to: Result, host: str, donor: str) -> go.Figure:
+    """Balanced accuracy lost, in points, by putting blocks 0 to b back to the donor, against what may be spent."""
+    x, triple = np.asarray(up_to.last), [100 * np.asarray(one) for one in (up_to.lost, up_to.lost_low, up_to.lost_high)]
+    traces = _curve(x, (triple[0], triple[1], triple[2]), "blocks 0 to b put back", _theme.MANY[0], "circle")
+    traces.append(_level(f"{100 * SPENT:.0f} point", 100 * SPENT, len(x), "dash"))
+    at = frozen_prefix(up_to)
+    if at is not None:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "the deepest prefix that costs no more",
+                "x": [at],
+                "y": [float(triple[0][at])],
+                "marker": {"symbol": "circle-open", "size": 15, "color": _theme.RING, "line": {"width": 2.5}},
+                "hoverinfo": "skip",
+            }
+        )
+    return _theme.figure(
+        traces,
+        f"Points of balanced accuracy that {escape(host, quote=False)} loses with lower blocks of "
+        f"{escape(donor, quote=False)}",
+        height=380,
+        yaxis=_theme.axis("points lost"),
+        **_layout(len(x)),
+    )
+
+
+def _curve(
+    x: np.ndarray, triple: tuple[np.ndarray, np.ndarray, np.ndarray], name: str, colour: str, symbol: str
+) -> list[dict[str, Any]]:
+    """Value, low and high as a band and a line over blocks."""
+    value, low, high = triple
+    line = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": x,
+        "y": value.astype(np.float32),
+        "customdata": np.stack([low, high], axis=1).astype(np.float32),
+        "line": {"color": colour, "width": 2.2},
+        "marker": {"size": 7, "symbol": symbol},
+        "hovertemplate": "b = %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>" + name + "</extra>",
+    }
+    return [*_theme.band(x, low, high, colour), line]
+
+
+def _layout(blocks: int) -> dict[str, Any]:
+    return {
+        "xaxis": _theme.layer_axis(blocks, title="block b"),
+        "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        "margin": {"l": 48, "r": 12, "t": 40, "b": 90},
+    }
 
 
 def _level(name: str, at: float, blocks: int, dash: str) -> dict[str, Any]:
@@ -136,7 +173,7 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
     }
     return _theme.figure(
         [trace],
-        f"{host} with a range of blocks of {donor}{what}: {UNITS[measure]}",
+        f"{escape(host, quote=False)} with a range of blocks of {escape(donor, quote=False)}{what}: {UNITS[measure]}",
         height=170 + 26 * max(8, blocks),
         xaxis=_theme.layer_axis(blocks, title="first block taken", showgrid=False, constrain="domain"),
         yaxis=_theme.layer_axis(blocks, title="last block taken", showgrid=False, scaleanchor="x"),

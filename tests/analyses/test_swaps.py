@@ -131,7 +131,8 @@ def test_rows_have_the_contracts_columns(study: PinnedStudy, lab: Lab):
     for name in ("balanced_accuracy", "auc", "gap"):
         columns += [name, f"{name}_low", f"{name}_high"]
     columns += ["mean_lens", "recovered", "recovered_low", "recovered_high"]
-    for part, count in (("block", LAYERS), ("embed", 1)):
+    counts: dict[swaps.Part, int] = {"block": LAYERS, "embed": 1}
+    for part, count in counts.items():
         asked = query(study, part)
         rows = list(swaps.recipe(asked, lab).rows(asked))
         assert all(list(row) == columns for row in rows)

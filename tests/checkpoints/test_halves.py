@@ -93,7 +93,7 @@ def test_a_window_makes_a_difference():
 
 
 def test_half_precision_stays_the_models_own():
-    model = random_model("llama").to(torch.bfloat16)
+    model = random_model("llama").bfloat16()
     found = by_hand(opened(model), IDS)
     assert {one.dtype for one in found} == {torch.bfloat16}
     for one, other in zip(found, own(model, IDS), strict=True):

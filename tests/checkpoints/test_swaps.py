@@ -197,9 +197,9 @@ def test_a_cancel_in_the_middle_leaves_no_trace(models: LocalModels, pin: Pin, t
             assert not any(one._forward_hooks or one._forward_pre_hooks for one in opened.model.modules())
 
 
-def pinned(pin: Pin, folder: Path, **other: int) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
+def pinned(pin: Pin, folder: Path, layers: int = LAYERS) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
     host = save(random_model("gpt2", seed=1), folder / "host")
-    return pin(host), pin(save(random_model("gpt2", seed=2, **other), folder / "donor"), label="epoch 1")
+    return pin(host), pin(save(random_model("gpt2", seed=2, layers=layers), folder / "donor"), label="epoch 1")
 
 
 def test_an_error_in_the_middle_leaves_the_outputs_unchanged(pairs, monkeypatch):

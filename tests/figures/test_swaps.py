@@ -16,10 +16,10 @@ from tests.figures.conftest import Shown
 
 
 def result(shown: Shown, part: swaps.Part = "block", mode: swaps.Mode = "single", back: bool = False) -> swaps.Result:
-    pair = [shown.study.base, shown.study.checkpoints[-1]]
-    return swaps.recipe(
-        swaps.Query(*(pair[::-1] if back else pair), shown.study.prompts, part, mode, draws=50), shown.lab
-    )
+    host, donor = shown.study.base, shown.study.checkpoints[-1]
+    if back:
+        host, donor = donor, host
+    return swaps.recipe(swaps.Query(host, donor, shown.study.prompts, part, mode, draws=50), shown.lab)
 
 
 @pytest.mark.parametrize("measure", figures.SHOWN)
@@ -104,3 +104,24 @@ def test_parts_outside_the_blocks_stand_in_a_table(shown: Shown):
     assert [row["part"] for row in rows] == ["embeddings", "final norm", "head"]
     assert rows[0]["gap (logits)"].startswith(f"{found['embed'].gap[0]:.2f} (")
     assert set(figures.PARTS) == set(get_args(swaps.Part))
+
+
+def test_losses_are_in_points_and_the_deepest_cheap_prefix_is_ringed(shown: Shown):
+    up_to = result(shown, mode="up_to", back=True)
+    lost = np.array([0.0, 0.03, 0.01, *[0.2] * 9])
+    picture = figures.losses(replace(up_to, lost=lost, lost_low=lost - 0.01, lost_high=lost + 0.02), "epoch 2", "base")
+    _, curve, level, ring = picture.data
+    np.testing.assert_allclose(curve.y, 100 * lost, rtol=1e-6)
+    assert level.y[0] == 1
+    assert (ring.x[0], ring.y[0]) == (2, pytest.approx(1))
+    assert len(figures.losses(replace(up_to, lost=lost + 0.5), "epoch 2", "base").data) == 3
+
+
+def test_labels_are_text_not_html(shown: Shown):
+    drawn = [
+        figures.curves({"single": result(shown)}, "block", "auc", "<b>a", "d&e"),
+        figures.triangle(result(shown, mode="range"), "block", "auc", "<b>a", "d&e"),
+        figures.losses(result(shown, mode="up_to"), "<b>a", "d&e"),
+    ]
+    for picture in drawn:
+        assert "&lt;b&gt;a" in picture.layout.title.text and "d&amp;e" in picture.layout.title.text

@@ -1,0 +1,61 @@
+"""How many of their nearest tokens some tokens kept, as bars that name the neighbours before and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.token_neighbours import Result
+from backend.figures import _theme
+from backend.figures._tokens import quoted
+
+_LINE = 5
+"""Neighbours on a line of what is read when one points at a bar."""
+
+
+def draw(result: Result, title: str) -> go.Figure:
+    """A bar per token, in the order of the result, with the share of its nearest tokens that stayed."""
+    rows = list(result.tokens())
+    share = np.array([np.nan if row["overlap"] is None else 100 * row["overlap"] for row in rows])
+    trace: dict[str, Any] = {
+        "type": "bar",
+        "orientation": "h",
+        "x": share.astype(np.float32),
+        "y": list(range(len(rows))),
+        "marker": {"color": _theme.DIRECTION},
+        "customdata": [_hover(row) for row in rows],
+        "hovertemplate": "%{customdata}<extra></extra>",
+        "showlegend": False,
+    }
+    return _theme.figure(
+        [trace],
+        title,
+        height=120 + 19 * max(3, len(rows)),
+        bargap=0.25,
+        xaxis=_theme.axis(f"share of the {result.before.shape[1]} nearest tokens that stayed (%)", range=[0, 103]),
+        yaxis=_theme.axis(
+            "",
+            tickmode="array",
+            tickvals=list(range(len(rows))),
+            ticktext=quoted([row["token"] for row in rows]),
+            range=[len(rows) - 0.5, -0.5],
+            showgrid=False,
+            fixedrange=True,
+        ),
+        margin={"l": 48, "r": 12, "t": 62, "b": 44},
+    )
+
+
+def _hover(row: dict[str, Any]) -> str:
+    """The neighbours before and after, those that did not stay in italics."""
+    before, after = row["nearest_before"].split(), row["nearest_after"].split()
+    return f"<b>{quoted([row['token']])[0]}</b><br>before: {_listed(before, after)}<br>after: {_listed(after, before)}"
+
+
+def _listed(names: list[str], others: list[str]) -> str:
+    if not names:
+        return "none, the row is zero"
+    told = [name if one in others else f"<i>{name}</i>" for name, one in zip(quoted(names), names, strict=True)]
+    return "<br>".join("  ".join(told[i : i + _LINE]) for i in range(0, len(told), _LINE))

@@ -1,0 +1,194 @@
+"""The tokens that moved most: a ranking, every token against its frequency, and the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.token_neighbours import Result as Neighbours
+from backend.analyses.token_shift import MEASURES, Result
+from backend.figures import _theme
+from backend.figures._tokens import OTHERS, group_colour, group_symbol, quoted
+from backend.tokens import visible
+
+NAMES = {"l2": "l2", "cosine_distance": "cosine distance", "l2_centred": "l2 without the common drift"}
+UNITS = {
+    "l2": "length of the change (embedding units)",
+    "cosine_distance": "1 − cosine of the row before and after",
+    "l2_centred": "length of the change without the mean change of all tokens",
+}
+_FOUND = "#c2185b"
+
+
+def chosen(result: Result, matrix: str, measure: str, search: str, most: int) -> list[int]:
+    """Ids of the tokens that moved most, at most `most`; with a search those whose name holds it, whole names first.
+
+    Case does not count, a typed space is ␣, and a number finds the token of that id.
+    """
+    values = np.nan_to_num(result.measure(measure, matrix), nan=-1.0)
+    wanted = visible(search).lower() if search else ""
+    ids = range(len(result.token))
+    if not search:
+        return np.argsort(-values, kind="stable")[:most].tolist()
+    found = [i for i in ids if wanted in result.token[i].lower() or search.strip() == str(i)]
+    whole = {i for i in found if result.token[i].lower().lstrip("␣") == wanted.lstrip("␣") or search.strip() == str(i)}
+    return sorted(found, key=lambda i: (i not in whole, -values[i]))[:most]
+
+
+def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title: str) -> go.Figure:
+    """Bars from the token that moved most, coloured by word group; the mean of all tokens is dashed."""
+    values = result.measure(measure, matrix)
+    order = sorted(ids, key=lambda i: -np.nan_to_num(values[i]))
+    names = quoted([result.token[i] for i in order])
+    traces: list[dict[str, Any]] = []
+    for position, name in [*enumerate(result.groups), (-1, OTHERS)]:
+        places = [place for place, i in enumerate(order) if result.group[i] == position]
+        if not places:
+            continue
+        traces.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": name,
+                "x": values[[order[place] for place in places]],
+                "y": places,
+                "marker": {"color": _theme.QUIET if position < 0 else group_colour(name, position)},
+                "customdata": [_hover(result, order[place]) for place in places],
+                "hovertemplate": "%{customdata}<extra>" + name + "</extra>",
+            }
+        )
+    mean = float(np.nanmean(values))
+    return _theme.figure(
+        traces,
+        title,
+        height=120 + 19 * max(3, len(order)),
+        barmode="overlay",
+        bargap=0.25,
+        xaxis=_theme.axis(UNITS[measure], rangemode="tozero"),
+        yaxis=_theme.axis(
+            "",
+            tickmode="array",
+            tickvals=list(range(len(order))),
+            ticktext=names,
+            range=[len(order) - 0.5, -0.5],
+            showgrid=False,
+            fixedrange=True,
+        ),
+        shapes=[_line(mean)],
+        annotations=[_mean_label(mean)],
+        margin={"l": 48, "r": 12, "t": 62, "b": 44},
+    )
+
+
+def _line(at: float) -> dict[str, Any]:
+    line = {"color": _theme.QUIET, "dash": "dash"}
+    return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at, "line": line}
+
+
+def _mean_label(at: float) -> dict[str, Any]:
+    return {
+        "x": at,
+        "yref": "paper",
+        "y": 0,
+        "text": "mean of all tokens",
+        "showarrow": False,
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "xshift": 4,
+        "font": {"size": 11},
+    }
+
+
+def _hover(result: Result, token: int) -> str:
+    """A token's numbers on three lines."""
+    name = quoted([result.token[token]])[0]
+    numbers = ", ".join(f"{NAMES[one]} {result.measure(one, 'input')[token]:.3g}" for one in MEASURES)
+    return f"<b>{name}</b> (token {token}), {int(result.count[token]):,} times in the texts<br>{numbers}"
+
+
+def by_frequency(result: Result, matrix: str, measure: str, found: Sequence[int], title: str) -> go.Figure:
+    """Every token at its count (log axis; never seen: at the left) and its shift; `found` ones are ringed and named."""
+    values = result.measure(measure, matrix).astype(np.float32)
+    x = np.where(result.count > 0, result.count, 0.4).astype(np.float32)
+    traces: list[dict[str, Any]] = []
+    for position, name in [(-1, OTHERS), *enumerate(result.groups)]:
+        ids = np.flatnonzero((result.group == position) & np.isfinite(values))
+        traces.append(
+            {
+                "type": "scattergl",
+                "mode": "markers",
+                "name": name,
+                "x": x[ids],
+                "y": values[ids],
+                "text": quoted([result.token[i] for i in ids.tolist()]),
+                "customdata": result.count[ids].astype(np.int32),
+                "hovertemplate": "<b>%{text}</b>: %{y:.3g}, %{customdata:,} times<extra>" + name + "</extra>",
+                "marker": {
+                    "color": _theme.QUIET if position < 0 else group_colour(name, position),
+                    "symbol": "circle" if position < 0 else group_symbol(name, position),
+                    "size": 4 if position < 0 else 6,
+                    "opacity": 0.35 if position < 0 else 0.9,
+                },
+            }
+        )
+    if len(found):
+        traces.append(_rings(x[list(found)], values[list(found)], quoted([result.token[i] for i in found])))
+    seen = result.count.max(initial=1)
+    ticks = [0.4, *(10**power for power in range(int(np.log10(max(seen, 1))) + 1))]
+    return _theme.figure(
+        traces,
+        title,
+        height=460,
+        dragmode="zoom",
+        uirevision=f"{matrix} {measure}",
+        xaxis=_theme.axis(
+            f"occurrences in the texts of the {result.counted_in}",
+            type="log",
+            tickvals=ticks,
+            ticktext=["never", *(f"{tick:,}" for tick in ticks[1:])],
+        ),
+        yaxis=_theme.axis(UNITS[measure], rangemode="tozero"),
+        margin={"l": 48, "r": 12, "t": 62, "b": 44},
+    )
+
+
+def _rings(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "name": "found",
+        "x": x,
+        "y": y,
+        "text": list(names),
+        "textposition": "middle right",
+        "textfont": {"color": _FOUND, "size": 12},
+        "hoverinfo": "skip",
+        "marker": {"symbol": "circle-open", "size": 13, "color": _FOUND, "line": {"width": 2}},
+    }
+
+
+def table(result: Result, matrix: str, ids: Sequence[int], near: Neighbours | None) -> list[dict[str, Any]]:
+    """A row per token: its shift, how often it occurs, and its neighbours before and after where they are known."""
+    kept = {} if near is None else {row["token_id"]: row for row in near.tokens()}
+    rows = []
+    for i in ids:
+        row: dict[str, Any] = {"token": result.token[i], "id": i}
+        row |= {NAMES[one]: _number(result.measure(one, matrix)[i]) for one in MEASURES}
+        row |= {"group": result.groups[result.group[i]] if result.group[i] >= 0 else "", "count": int(result.count[i])}
+        if i in kept:
+            share = kept[i]["overlap"]
+            row |= {
+                "neighbours kept": "" if share is None else f"{100 * share:.0f} %",
+                "nearest before": kept[i]["nearest_before"],
+                "nearest after": kept[i]["nearest_after"],
+            }
+        rows.append(row)
+    return rows
+
+
+def _number(value: float) -> float | None:
+    """Four significant digits."""
+    return float(f"{value:.4g}") if np.isfinite(value) else None

@@ -1,0 +1,180 @@
+"""Which parts carry what training changed: one model with parts of another, whole blocks, attention or MLPs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from backend.analyses import swaps
+from backend.figures import swaps as figures
+from backend.lab import PinnedCheckpoint, PinnedStudy
+from pages import _address, _frame, _picture
+
+TITLE = "Swaps"
+MODES = {
+    "single": "One block at a time",
+    "cumulative": "From either end",
+    "range": "Every range",
+    "freeze": "Freeze advice",
+}
+OUTSIDE: tuple[swaps.Part, ...] = ("embed", "final_norm", "head")
+
+
+def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+    """The page's keys in the address; without `host` and `donor`, the reference runs with parts of the chosen epoch."""
+    labels = ["", *(one.label for one in study.checkpoints)]
+    return {
+        "host": _address.Choice(labels, ""),
+        "donor": _address.Choice(labels, ""),
+        "part": _address.Choice(list(swaps.IN_BLOCKS), "block"),
+        "mode": _address.Choice(list(MODES), "single"),
+        "measure": _address.Choice(list(figures.SHOWN), "balanced_accuracy"),
+    }
+
+
+def draw(view: _frame.View) -> None:
+    """The page."""
+    host, donor = _pair(view)
+    st.title(f"Swaps: {host.label} with parts of {donor.label}")
+    for one in view.study.missing:
+        st.warning(one.reason)
+    _controls(view)
+    if host == donor:
+        st.info("Host and donor are the same model, so every swap changes nothing; choose two that differ.")
+        return
+    {"single": _single, "cumulative": _cumulative, "range": _ranges, "freeze": _freeze}[view.value("mode")](view)
+
+
+def _pair(view: _frame.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
+    """Host and donor."""
+    said = (view.value("host"), view.value("donor"))
+    host, donor = (
+        view.study.checkpoint(label) if label else one
+        for label, one in zip(said, (view.reference, view.checkpoint), strict=True)
+    )
+    return host, donor
+
+
+def _controls(view: _frame.View) -> None:
+    """What runs, what it takes, and what is measured."""
+
+    def named(instead: str) -> Any:
+        return lambda label: label or instead
+
+    with st.container(horizontal=True):
+        runs, gives = f"{view.reference.label} (compared with)", f"{view.checkpoint.label} (epoch chosen)"
+        view.control(st.selectbox, "Host: the model that runs", "host", format_func=named(runs), width=260)
+        view.control(st.selectbox, "Donor: parts are taken from it", "donor", format_func=named(gives), width=260)
+        view.control(st.selectbox, "Measure", "measure", format_func=figures.UNITS.__getitem__, width=240)
+    with st.container(horizontal=True):
+        view.control(st.segmented_control, "Which blocks", "mode", format_func=MODES.__getitem__, required=True)
+        view.control(st.segmented_control, "Which part", "part", format_func=figures.PARTS.__getitem__, required=True)
+
+
+def _query(view: _frame.View, mode: swaps.Mode, part: swaps.Part | None = None, back: bool = False) -> tuple[Any, Any]:
+    """Recipe and query of the part that the address names; `back` exchanges host and donor."""
+    host, donor = _pair(view)[::-1] if back else _pair(view)
+    chosen: Any = part or view.value("part")
+    return swaps.recipe, swaps.Query(host, donor, view.study.prompts, chosen, mode)
+
+
+def _drawn(view: _frame.View, results: dict[Any, Any], key: str) -> dict[str, Any]:
+    """The chosen measure and, beside it, the share recovered."""
+    host, donor = _pair(view)
+    part: Any = view.value("part")
+    measures: Any = dict.fromkeys((view.value("measure"), "recovered"))
+    return {
+        f"{key}-{measure}": figures.curves(results, part, measure, host.label, donor.label) for measure in measures
+    }
+
+
+@_frame.section
+def _single(view: _frame.View) -> None:
+    host, donor = (_picture.plain(one.label) for one in _pair(view))
+    wanted = [_query(view, "single")]
+    found = view.results(wanted, "Swapping one block at a time")
+    if found is not None:
+        _picture.show(
+            view,
+            _drawn(view, {"single": found[0]}, "single"),
+            "The host with this part of one block taken from the donor, with 95 % intervals; a block that fails alone "
+            "may still be needed together with others, so a low curve does not say that nothing changed there.",
+            _picture.rows(wanted, found),
+            "swaps",
+        )
+        st.markdown(figures.strongest(found[0], wanted[0][1].part, host, donor))
+    st.subheader("Outside the blocks")
+    wanted = [_query(view, "single", part) for part in OUTSIDE]
+    found = view.results(wanted, "Swapping embeddings, final norm and head")
+    if found is not None:
+        _picture.table(
+            view,
+            "outside",
+            figures.table(dict(zip(OUTSIDE, found, strict=True))),
+            "The host with one of these taken from the donor; where embeddings and head are one matrix, each is "
+            "swapped without the other, a state that no training ever went through.",
+            _picture.rows(wanted, found),
+            "swaps",
+        )
+
+
+@_frame.section
+def _cumulative(view: _frame.View) -> None:
+    modes: tuple[swaps.Mode, ...] = ("up_to", "from")
+    wanted = {mode: _query(view, mode) for mode in modes}
+    work = {"up_to": "Swapping from the bottom", "from": "Swapping from the top"}
+    found = {mode: view.results([wanted[mode]], work[mode]) for mode in modes}
+    there = {mode: one[0] for mode, one in found.items() if one is not None}
+    if there:
+        _picture.show(
+            view,
+            _drawn(view, there, "cumulative"),
+            "The host with ever more of the donor, from the bottom up to block b and from block b up to the top, with "
+            "95 % intervals; the whole donor is not reached where embeddings, final norm or head changed too.",
+            _picture.rows([wanted[mode] for mode in there], list(there.values())),
+            "swaps",
+        )
+
+
+@_frame.section
+def _ranges(view: _frame.View) -> None:
+    host, donor = _pair(view)
+    part: Any = view.value("part")
+    measure: Any = view.value("measure")
+    wanted = [_query(view, "range")]
+    found = view.results(wanted, "Swapping every range of blocks")
+    if found is None:
+        return
+    _picture.show(
+        view,
+        {"range": figures.triangle(found[0], part, measure, host.label, donor.label)},
+        "The host with all blocks from one to another taken from the donor, single blocks on the diagonal: orange is "
+        "like the host, blue like the donor; of so many ranges some stand out by chance, so look for regions and at "
+        "the intervals, which pointing shows.",
+        _picture.rows(wanted, found),
+        "swaps",
+    )
+
+
+@_frame.section
+def _freeze(view: _frame.View) -> None:
+    back = view.place(_pair(view)[0]) < view.place(_pair(view)[1])  # always the later one with parts of the earlier
+    wanted = [_query(view, "up_to", "block", back)]
+    found = view.results(wanted, "Putting blocks back from the bottom")
+    if found is None:
+        return
+    query = wanted[0][1]
+    st.markdown(figures.advice(found[0], _picture.plain(query.host.label), _picture.plain(query.donor.label)))
+    _picture.show(
+        view,
+        {"freeze": figures.losses(found[0], query.host.label, query.donor.label)},
+        "What it costs to put the lower blocks back as they were, with 95 % intervals for the same reviews; the prefix "
+        "was chosen on these reviews, which flatters it, and a model trained with these blocks frozen may do better.",
+        _picture.rows(wanted, found),
+        "swaps",
+    )
+
+
+if __name__ == "__main__":
+    _frame.page(draw)

@@ -1,0 +1,163 @@
+"""Token shift: by hand, against plain numpy on files of both families, extended and untied vocabularies, on fakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from backend.analyses import token_shift
+from backend.checkpoints import LocalModels
+from backend.lab import Lab, PinnedCheckpoint
+from backend.memo import Cache
+from backend.token_counts import CountQuery
+from tests.checkpoints.conftest import random_model, ref, save
+from tests.fakes import fake_lab, fake_sample, fake_study, fake_tokenizer
+
+
+def test_by_hand() -> None:
+    before = np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0], [0.0, 0.0]], dtype=np.float32)
+    after = np.array([[6.0, 8.0], [0.0, 1.0], [0.0, -2.0], [1.0, 1.0], [9.0, 9.0]], dtype=np.float32)
+    found = token_shift.moved(before, after)
+    np.testing.assert_allclose(found.l2, [5.0, np.sqrt(2), 4.0, np.sqrt(2)])
+    np.testing.assert_allclose(found.cosine_distance, [0.0, 1.0, 2.0, np.nan], atol=1e-15)
+    mean = np.array([(3 - 1 + 0 + 1) / 4, (4 + 1 - 4 + 1) / 4])
+    np.testing.assert_allclose(found.l2_centred[0], np.hypot(*(np.array([3.0, 4.0]) - mean)))
+    assert found.common == pytest.approx(np.hypot(*mean))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_common_drift_is_no_centred_shift(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, drift = rng.normal(size=(30, 5)), rng.normal(size=5)
+    found = token_shift.moved(rows, rows + drift)
+    np.testing.assert_allclose(found.l2, np.linalg.norm(drift))
+    np.testing.assert_allclose(found.l2_centred, 0, atol=1e-12)
+    turned = token_shift.moved(rows, 3 * rows)
+    np.testing.assert_allclose(turned.cosine_distance, 0, atol=1e-15)
+    assert (found.cosine_distance <= 2 + 1e-12).all()
+
+
+def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    before, after = rng.normal(size=(2, 23, 4)).astype(np.float32)
+    whole = token_shift.moved(before, after)
+    monkeypatch.setattr(token_shift, "CHUNK", 5)
+    for name, value in vars(token_shift.moved(before, after)).items():
+        np.testing.assert_allclose(value, getattr(whole, name), rtol=1e-12)
+
+
+def test_a_tiny_turn_keeps_its_digits() -> None:
+    before = np.array([[1.0, 0.0]], dtype=np.float32)
+    after = np.array([[1.0, 1e-6]], dtype=np.float32)
+    assert token_shift.moved(before, after).cosine_distance[0] == pytest.approx(0.5e-12, rel=1e-6)
+
+
+def plain(folder: Path, name: str) -> np.ndarray:
+    return load_file(folder / "model.safetensors")[name].double().numpy()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(
+    ("family", "name"), [("gpt2", "transformer.wte.weight"), ("llama", "model.embed_tokens.weight")]
+)
+def test_agrees_with_numpy_on_the_files(family: str, name: str, tied: bool, tmp_path: Path) -> None:
+    """The checkpoint has five rows more than the base, and no token for two of them."""
+    base = save(random_model(family, seed=0, tied=tied), tmp_path / "base")
+    longer = random_model(family, seed=1, tied=tied)
+    longer.resize_token_embeddings(longer.config.vocab_size + 5, mean_resizing=False)
+    tuned = save(longer, tmp_path / "tuned")
+    query, lab = on_disk(base, tuned, tmp_path)
+    found = token_shift.recipe(query, lab)
+    assert found.tied == tied
+    for matrix, prefix in ((name, ""), ("lm_head.weight", "output_")):
+        if tied and prefix:
+            assert np.isnan(found.output_l2).all()
+            continue
+        before = plain(base, matrix)
+        after = plain(tuned, matrix)[: len(before)]
+        change = after - before
+        with np.errstate(invalid="ignore"):  # the row of Llama's padding is zero
+            cosine = (before * after).sum(1) / np.linalg.norm(before, axis=1) / np.linalg.norm(after, axis=1)
+        for measure, expected in (
+            ("l2", np.sqrt((change**2).sum(1))),
+            ("cosine_distance", 1 - cosine),
+            ("l2_centred", np.linalg.norm(change - change.mean(0), axis=1)),
+        ):
+            np.testing.assert_allclose(getattr(found, prefix + measure), expected, rtol=1e-3)
+    rows = list(found.rows(query))
+    assert len(rows) == len(plain(base, name))
+    assert (rows[5]["output_l2"] is None) == tied
+
+
+def on_disk(base: Path, tuned: Path, folder: Path) -> tuple[token_shift.Query, Lab]:
+    """The query for two checkpoints on disk, and a lab with the real models."""
+    lab = Lab(Cache(folder / "cache"), LocalModels(Cache(folder / "cache")))
+    pinned = [
+        PinnedCheckpoint(
+            lab.models.fingerprint(one, ref(base)), "float32", one, ref(base), lab.models.facts(one, ref(base))
+        )
+        for one in (ref(base), ref(tuned, "epoch 1"))
+    ]
+    return token_shift.Query(pinned[1], pinned[0], CountQuery(pinned[0], fake_sample(), None)), lab
+
+
+def test_the_recipe_on_fakes_names_tokens_and_counts_them(tmp_path: Path) -> None:
+    study = fake_study()
+    query = token_shift.queries(study)[1]
+    found = token_shift.recipe(query, fake_lab(tmp_path))
+    tokenizer = fake_tokenizer()
+    script = tokenizer.token_to_id(" script")
+    assert found.token[script] == "␣script"
+    assert found.count[script] == sum(tokenizer.encode(text).ids.count(script) for text in study.sample.text) > 0
+    assert found.token[-1] == f"(no token {len(found.token) - 1})"
+    assert found.count[-1] == 0
+    assert found.groups == ("positive", "negative")
+    assert {found.token[i] for i in np.flatnonzero(found.group == 1)} >= {"␣tired", "␣badly"}
+    assert found.group[script] == -1
+    assert found.counted_in == "sample"
+    assert not found.tied
+    assert found.measure("l2", "output") is found.output_l2
+    row = found.row(script)
+    assert list(row) == [
+        *("token_id", "token", "l2", "cosine_distance", "l2_centred", "group", "count", "counted_in"),
+        *("output_l2", "output_cosine_distance", "output_l2_centred"),
+    ]
+    assert row["l2"] == found.l2[script]
+
+
+def test_tied_matrices_have_one_shift() -> None:
+    one = np.ones(2)
+    nothing = np.full(2, np.nan)
+    tied = token_shift.Result(
+        ("a", "b"),
+        (),
+        np.full(2, -1),
+        np.zeros(2, dtype=np.int64),
+        "sample",
+        "",
+        True,
+        one,
+        one,
+        one,
+        0.0,
+        nothing,
+        nothing,
+        nothing,
+        np.nan,
+    )
+    assert tied.measure("l2", "output") is one
+
+
+def test_queries_leave_the_reference_out() -> None:
+    study = fake_study()
+    assert [q.checkpoint.label for q in token_shift.queries(study)] == ["epoch 1", "epoch 2", "epoch 3"]
+    against = token_shift.queries(study, "epoch 2")
+    assert [q.checkpoint.label for q in against] == ["base", "epoch 1", "epoch 3"]
+    assert {q.reference.label for q in against} == {"epoch 2"}
+    with pytest.raises(KeyError):
+        token_shift.queries(study, "epoch 9")

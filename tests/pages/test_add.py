@@ -1,0 +1,237 @@
+"""The form that adds a study, on fakes: what it says about each field, what it shows, what it writes and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from backend import newstudy, wiring
+from backend.errors import CheckpointError, StudyError
+from backend.study import CheckpointRef, load_study
+from tests.fakes import fake_sample
+from tests.pages.conftest import ROOT, World
+
+Fields = dict[str, str]
+
+
+@pytest.fixture
+def folder(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with models and reviews, and an empty one for studies beside it."""
+    place = world.folder / "made"
+    for name in ("base", "run-2", "run-10"):
+        (place / name).mkdir(parents=True)
+    (place / "reviews.csv").write_text(table(2))
+    monkeypatch.setattr(wiring, "studies_folder", lambda: world.folder / "studies")
+    newstudy._read.cache_clear()
+    return place
+
+
+def table(classes: int, columns: str = "text,label") -> str:
+    sample = fake_sample(40, classes)
+    rows = [f'"{text}",{label}' for text, label in zip(sample.text, sample.label, strict=True)]
+    return "\n".join([columns, *rows])
+
+
+def opened() -> AppTest:
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    return test.switch_page("pages/add.py").run()
+
+
+def filled(folder: Path, **changes: str) -> AppTest:
+    """The form, filled with what is right, but for the changes."""
+    right = {
+        "name": "mine",
+        "base": str(folder / "base"),
+        "checkpoints": str(folder / "run-*"),
+        "data": str(folder / "reviews.csv"),
+    }
+    test = opened()
+    for key, value in (right | changes).items():
+        if key == "checkpoints":
+            test.text_area(key="new-checkpoints").set_value(value)
+        else:
+            test.text_input(key=f"new-{key}").set_value(value)
+    test.run()
+    assert [one.value for one in test.exception] == []
+    return test
+
+
+def add(test: AppTest) -> AppTest:
+    test.button(key="new-add").click().run()
+    assert [one.value for one in test.exception] == []
+    return test
+
+
+def ready(test: AppTest) -> bool:
+    return not test.button(key="new-add").disabled
+
+
+def plainly(texts: list[str]) -> str:
+    return "\n".join(texts).replace("\\", "")
+
+
+def errors(test: AppTest) -> str:
+    return plainly([one.value for one in test.error])
+
+
+def test_an_empty_form_blames_nobody_and_says_what_it_needs(folder: Path):
+    test = opened()
+    assert test.title[0].value == "Add a study"
+    assert not test.error
+    assert not ready(test)
+    assert "a name, a base, checkpoints, data" in plainly([one.value for one in test.caption])
+
+
+def test_a_filled_form_shows_three_prompts_and_writes_a_study_that_opens(folder: Path, world: World):
+    test = filled(folder, title="My *own* study", template="{text} Review Sentiment:", words="negative, positive")
+    assert errors(test) == ""
+    said = plainly([one.value for one in test.caption])
+    assert "2 found, in this order: run-2, run-10" in said
+    assert "GPT2LMHeadModel, 4 blocks" in said
+    assert "“ negative”, “ positive”" in said
+    shown = [one.value for one in test.code]
+    assert len(shown) == 3
+    assert all(one.endswith(" Review Sentiment:") for one in shown)
+    add(test)
+    study = load_study(world.folder / "studies" / "mine")
+    assert study.title == "My *own* study"
+    assert [one.label for one in study.checkpoints] == ["run-2", "run-10"]
+    assert study.dataset.path == str(folder / "reviews.csv")
+    assert (study.dataset.sample, study.dataset.labels) == (40, (0, 1))
+    assert "is written" in test.success[0].value
+    (link,) = [one for one in test.get("page_link") if "Open" in one.proto.label]
+    assert link.proto.query_string == "study=mine"
+    assert link.proto.label == "Open My \\*own\\* study"
+
+
+def test_a_long_text_is_shown_cut(folder: Path):
+    test = filled(folder)
+    test.number_input(key="new-tokens").set_value(16)
+    test.run()
+    said = [one.value for one in test.caption if "after the text was cut" in one.value]
+    assert said
+    assert all(int(line.partition(" ")[0]) <= 16 for line in said)
+    assert all(one.value.startswith("Review:") and one.value.endswith(" Sentiment:") for one in test.code)
+
+
+def test_an_uploaded_file_is_stored_in_the_folder_and_cannot_leave_it(folder: Path, world: World):
+    test = filled(folder, data="")
+    test.file_uploader(key="new-upload").set_value(
+        ("../../../evil dir/..my réviews.CSV", table(2).encode(), "text/csv")
+    )
+    test.run()
+    assert errors(test) == ""
+    add(test)
+    made = world.folder / "studies" / "mine"
+    assert sorted(file.name for file in made.iterdir()) == ["my-r-views.csv", "study.toml"]
+    assert load_study(made).dataset.path == str(made / "my-r-views.csv")
+    assert not list(world.folder.glob("evil*"))
+
+
+def test_columns_are_offered_once_the_data_is_read(folder: Path):
+    (folder / "odd.csv").write_text(table(2, "body,stars"))
+    test = filled(folder, data=str(folder / "odd.csv"))
+    assert list(test.selectbox(key="new-text-column").options) == ["body", "stars"]
+    assert "Column" in errors(test) or "column" in errors(test)
+    test.selectbox(key="new-text-column").set_value("body")
+    test.selectbox(key="new-label-column").set_value("stars")
+    test.run()
+    assert errors(test) == ""
+    assert ready(test)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"base": "./nowhere"}, "nowhere does not exist; correct the path"),
+        ({"checkpoints": "nowhere-*"}, "No directory matches nowhere-*"),
+        ({"data": "nowhere.csv"}, "nowhere.csv does not exist"),
+        ({"name": "a/b"}, "cannot name a study"),
+        ({"name": "taken"}, "exists already"),
+        ({"words": "one, two, three"}, "give one word per value"),
+        ({"words": "negative, negative"}, "repeats a word"),
+        ({"words": "nonsense, rubbish"}, "cannot be told apart"),
+        ({"template": "no place"}, "has no {text}"),
+        ({"template": "{text} {text}"}, "more than once"),
+        ({"base": "~nobody-there/x"}, "is no path"),
+    ],
+)
+def test_a_wrong_field_gets_one_sentence_and_nothing_typed_is_lost(
+    folder: Path, world: World, changes: Fields, said: str
+):
+    (world.folder / "studies" / "taken").mkdir(parents=True)
+    test = filled(folder, **changes)
+    assert said in errors(test)
+    assert len(test.error) == 1
+    assert not ready(test)
+    for key, value in changes.items():
+        widget = test.text_area(key="new-checkpoints") if key == "checkpoints" else test.text_input(key=f"new-{key}")
+        assert widget.value == value
+    assert sorted(place.name for place in (world.folder / "studies").iterdir()) == ["taken"]
+
+
+def test_one_class_or_too_few_texts_get_one_sentence(folder: Path):
+    (folder / "one.csv").write_text("text,label\nfine,1\ngood,1\n")
+    assert "has 1 different value; use 2 to 20 classes" in errors(filled(folder, data=str(folder / "one.csv")))
+    test = filled(folder)
+    test.number_input(key="new-sample").set_value(41).run()
+    assert "cannot share equally" in errors(test)
+    test.number_input(key="new-sample").set_value(400).run()
+    assert "fewer than the 200" in errors(test)
+    test.number_input(key="new-sample").set_value(20).run()
+    assert errors(test) == ""
+
+
+def test_several_classes_take_a_word_each(folder: Path, world: World):
+    (folder / "three.csv").write_text(table(3))
+    test = filled(folder, data=str(folder / "three.csv"), words="negative, positive, mixed")
+    assert test.text_input(key="new-words").label.endswith("0, 1, 2")
+    add(test)
+    assert load_study(world.folder / "studies" / "mine").prompt.label_words == ("negative", "positive", "mixed")
+
+
+def test_names_on_the_hub_wait_until_they_may_be_fetched(folder: Path, world: World):
+    asked: list[str] = []
+    facts = world.models.facts
+
+    def noted(ref: CheckpointRef, base: CheckpointRef) -> object:
+        asked.append(ref.place)
+        return facts(ref, base)
+
+    world.models.facts = noted  # type: ignore[method-assign]
+    test = filled(folder, base="openai-community/gpt2")
+    assert "openai-community/gpt2" in plainly([one.value for one in test.info])
+    assert asked == []
+    assert not ready(test)
+    test.toggle(key="new-fetch").set_value(True).run()
+    assert set(asked) == {"openai-community/gpt2"}
+    assert ready(test)
+
+
+def test_weights_that_cannot_be_read_leave_nothing_behind(folder: Path, world: World):
+    test = filled(folder)
+
+    def truncated(ref: CheckpointRef, base: CheckpointRef) -> str:
+        raise CheckpointError("model.safetensors is truncated; copy it again.")
+
+    world.models.fingerprint = truncated  # type: ignore[method-assign]
+    assert "truncated; copy it again" in errors(add(test))
+    assert test.text_input(key="new-name").value == "mine"
+    assert not (world.folder / "studies" / "mine").exists()
+
+
+def test_a_studies_folder_that_cannot_be_written_is_one_sentence(folder: Path, world: World):
+    (world.folder / "studies").write_text("a file")
+    assert "cannot be written to; set LAYERSHIFT_STUDIES elsewhere" in errors(filled(folder))
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_page_needs_no_study(folder: Path, world: World, broken: bool):
+    world.studies.clear()
+    if broken:
+        world.studies["film"] = StudyError("studies/film/study.toml: [base] is missing; add it.")
+    test = add(filled(folder))
+    assert not test.error
+    assert (world.folder / "studies" / "mine" / "study.toml").is_file()

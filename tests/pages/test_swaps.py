@@ -1,0 +1,70 @@
+"""The Swaps page on fakes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.pages.conftest import Opens, World, charts, settle
+
+
+def titles(found: dict[str, str]) -> dict[str, str]:
+    return {key: json.loads(spec)["layout"]["title"]["text"] for key, spec in found.items()}
+
+
+def test_the_reference_runs_with_single_blocks_of_the_chosen_epoch(opens: Opens):
+    test = opens("swaps", epoch="epoch 2")
+    assert test.title[0].value == "Swaps: base with parts of epoch 2"
+    assert titles(charts(test)) == {
+        "single-balanced_accuracy": "base with parts of epoch 2: balanced accuracy (%)",
+        "single-recovered": "base with parts of epoch 2: recovered share of the gap",
+    }
+    assert any("brings back most of its gap" in one.value for one in test.markdown)
+    assert list(test.table[0].value["part"]) == ["embeddings", "final norm", "head"]
+
+
+def test_any_two_checkpoints_in_either_direction(opens: Opens):
+    test = opens("swaps", host="epoch 3", donor="epoch 1", measure="gap", part="mlp")
+    assert test.title[0].value == "Swaps: epoch 3 with parts of epoch 1"
+    assert "single-gap" in charts(test)
+    settle(test.selectbox(key="donor").set_value("base").run())
+    assert test.title[0].value == "Swaps: epoch 3 with parts of base"
+    assert test.query_params["donor"] == "base"
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("cumulative", {"cumulative-auc", "cumulative-recovered"}), ("range", {"range"}), ("freeze", {"freeze"})],
+)
+def test_every_mode_has_its_picture(opens: Opens, mode: str, expected: set[str]):
+    test = opens("swaps", mode=mode, measure="auc")
+    assert set(charts(test)) == expected
+    assert not test.error
+
+
+def test_freezing_always_puts_the_later_one_back_to_the_earlier(opens: Opens):
+    for address in ({"host": "base", "donor": "epoch 2"}, {"host": "epoch 2", "donor": "base"}):
+        test = opens("swaps", mode="freeze", **address)
+        assert any(
+            "of epoch 2 can be put back to base" in one.value or "of base costs" in one.value for one in test.markdown
+        )
+
+
+def test_a_model_is_not_swapped_with_itself(opens: Opens):
+    test = opens("swaps", host="epoch 1", donor="epoch 1")
+    assert "choose two that differ" in test.info[0].value
+    assert not charts(test)
+
+
+def test_an_unknown_model_or_part_is_one_sentence(opens: Opens):
+    test = opens("swaps", host="epoch 9", part="head")
+    said = " ".join(one.value for one in test.warning)
+    assert "“epoch 9”" in said and "“head”" in said
+    assert "single-balanced_accuracy" in charts(test)
+
+
+def test_three_classes(opens: Opens, world: World):
+    world.add("three", classes=3)
+    test = opens("swaps", study="three", mode="range")
+    assert set(charts(test)) == {"range"}
