@@ -71,9 +71,10 @@ class Viewpoint:
         ]
 
 
-def command(study: str, analysis: str, viewpoint: Viewpoint) -> str:
-    """What to type for the same numbers as CSV."""
-    words = ["export", study, "--out", "out", "--only", analysis, *viewpoint.arguments()]
+def command(study: str, analysis: str | None, viewpoint: Viewpoint) -> str:
+    """What to type for the same numbers as CSV, of one analysis or of all."""
+    only = [] if analysis is None else ["--only", analysis]
+    words = ["export", study, "--out", "out", *only, *viewpoint.arguments()]
     return f"python -m backend {shlex.join(words)}"
 
 
@@ -92,10 +93,15 @@ def choose(only: str | None) -> list[Analysis]:
 def compute(
     pinned: PinnedStudy, lab: Lab, analyses: list[Analysis], watch: Watch, viewpoint: Viewpoint = Viewpoint()
 ) -> Iterator[tuple[Analysis, list[Any]]]:
-    """Each analysis with its (query, result) pairs, computed or from the cache, under a progress bar each."""
+    """Each analysis with its (query, result) pairs, computed or from the cache, under a progress bar each.
+
+    An analysis that asks nothing of this study (swaps of an encoder, weights of a base alone) is left out.
+    """
     viewpoint.check(pinned)
     for analysis in analyses:
         queries = viewpoint.queries(analysis, pinned)
+        if not queries:
+            continue
         results: list[Any] = []
         with watch(analysis.name) as progress:
             for i, query in enumerate(queries):
@@ -126,7 +132,7 @@ def export(
 
 def write_csv(file: Path, rows: list[dict[str, Any]]) -> Path:
     """One tidy CSV; all rows have the columns of the first."""
-    with _replacing(file) as part:
+    with replacing(file) as part:
         part.write_text(csv_text(rows), encoding="utf-8", newline="")
     return file
 
@@ -153,7 +159,7 @@ def write_sample(pinned: PinnedStudy, out: Path) -> Path:
     """sample.jsonl: source row, class, text, and the token ids as the models saw them, without padding."""
     file = out / "sample.jsonl"
     sample, prompts = pinned.sample, pinned.prompts
-    with _replacing(file) as part, part.open("w", encoding="utf-8") as stream:
+    with replacing(file) as part, part.open("w", encoding="utf-8") as stream:
         for index, label, text, ids in zip(
             sample.index.tolist(), sample.label.tolist(), sample.text, prompts.token_ids, strict=True
         ):
@@ -195,13 +201,13 @@ def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path, viewpoint: Viewpoin
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     file = out / "manifest.json"
-    with _replacing(file) as part:
+    with replacing(file) as part:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
 
 
-class _replacing:
-    """`with _replacing(file) as part`: the file appears complete or not at all."""
+class replacing:
+    """`with replacing(file) as part`: the file appears complete or not at all."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.part = file, file.with_name(file.name + ".part")
