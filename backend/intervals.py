@@ -277,3 +277,15 @@ def leaves_chance(values: Float[np.ndarray, " layers"], threshold: Float[np.ndar
     below = np.flatnonzero(~(values > threshold))
     first = int(below[-1]) + 1 if len(below) else 0
     return first if first < len(values) else None
+
+
+def curve_chance(null: Float[np.ndarray, "permutations layers"], middle: float) -> Float[np.ndarray, " layers"]:
+    """Threshold of a curve that lies at `middle` without signal: in 5 % of studies some layer exceeds it.
+
+    `middle` + deviation of the layer's null x 95th percentile over permutations of max over layers of (null - middle)
+    / deviation. NaN for layers whose null does not vary, which do not count. Westfall and Young 1993.
+    """
+    spread = np.sqrt(np.square(null - middle).mean(axis=0))
+    spread[spread <= metrics.FLOAT_NOISE * spread.max()] = np.nan
+    largest = np.nan_to_num((null - middle) / spread).max(axis=1)
+    return middle + spread * np.quantile(largest, LEVEL)

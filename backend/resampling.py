@@ -1,13 +1,15 @@
-"""Resamples of the reviews, and what they say about the length of a difference of class means."""
+"""Resamples of the reviews, and what they say about a readout and about the length of a difference of class means."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ndtri, stdtrit
+from scipy.stats import rankdata
 
 from backend import metrics
 from backend.metrics import Labels, Residuals
@@ -23,17 +25,50 @@ Counts = Float[np.ndarray, "draws reviews"]
 
 def bootstrap_counts(labels: Labels, draws: int, seed: int) -> Int[np.ndarray, "draws reviews"]:
     """How often each review is in each stratified resample: every class keeps its size."""
-    rng = np.random.default_rng(seed)
+    return _counts(np.asarray(labels, dtype=np.int64).tobytes(), draws, seed)
+
+
+@lru_cache(maxsize=2)  # a curve asks for the same resamples at every layer, and drawing takes longer than using them
+def _counts(of_labels: bytes, draws: int, seed: int) -> Int[np.ndarray, "draws reviews"]:
+    labels, rng = np.frombuffer(of_labels, dtype=np.int64), np.random.default_rng(seed)
     counts = np.zeros((draws, len(labels)), dtype=np.int64)
     for c in np.unique(labels):
         members = np.flatnonzero(labels == c)
         counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=draws)
+    counts.setflags(write=False)
     return counts
 
 
 def permuted_labels(labels: Labels, permutations: int, seed: int) -> Int[np.ndarray, "permutations reviews"]:
     """The labels in random order, many times."""
     return np.random.default_rng(seed).permuted(np.tile(labels, (permutations, 1)), axis=1)
+
+
+def null_curves(
+    logits: Float[np.ndarray, "layers reviews classes"], labels: Labels, permutations: int, seed: int
+) -> dict[str, Float[np.ndarray, "permutations layers"]]:
+    """`balanced_accuracy`, `auc` and `gap` under permuted labels, the same permutations at all layers.
+
+    All three are sums over reviews of a number of their own (is class c predicted, its rank, its lens), so that one
+    matrix product gives every permutation; `metrics` holds the definitions, and a test holds this against them.
+    """
+    layers, reviews, classes = logits.shape
+    sizes = metrics.class_sizes(labels, classes)
+    permuted = permuted_labels(labels, permutations, seed)
+    flat = logits.reshape(-1, classes)
+    predicted = metrics.predictions(flat).reshape(layers, reviews).T
+    lens = metrics.lens(flat).reshape(layers, reviews, -1)
+    ranks = rankdata(lens, axis=1)
+    null = {name: np.zeros((permutations, layers)) for name in ("balanced_accuracy", "auc", "gap")}
+    for c in range(classes):
+        share = (permuted == c) / sizes[c]  # [permutations, reviews]
+        null["balanced_accuracy"] += share @ (predicted == c) / classes
+        toward = lens @ metrics.contrasts(classes)[:, c] / lens.shape[2]
+        null["gap"] += share @ toward.T
+        if classes > 2 or c == 1:
+            won = share @ ranks[:, :, c if classes > 2 else 0].T - (sizes[c] + 1) / 2
+            null["auc"] += won / (reviews - sizes[c]) / lens.shape[2]
+    return null
 
 
 def varying(residuals: Residuals) -> Iterator[tuple[int, Rotated]]:

@@ -1,0 +1,224 @@
+"""From which layer on can a head read the answer? The residual of every layer through the base's or its own head.
+
+A reading is a head and what stands before it. Heads: `base`, the reference's unembedding, or `own`. Norms: `none`,
+`base`, the reference's final norm, or `own`. For the reference itself the two are one, and called `base`.
+`AS_PUBLISHED` is what the study that Layershift follows plotted: the base's head without a norm, but at the last layer
+behind the checkpoint's own norm. Its numbers are those of two other readings, so it is no row of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from backend import intervals, metrics, resampling
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.tidy import cell, interval, of_class, point
+
+Reading = tuple[str, str]
+"""Head and norm."""
+Measure = Literal["balanced_accuracy", "auc", "gap"]
+READINGS: tuple[Reading, ...] = tuple((head, norm) for head in ("base", "own") for norm in ("none", "base", "own"))
+AS_PUBLISHED: Reading = ("base", "none, own at the end")
+
+
+@dataclass(frozen=True)
+class Query:
+    """One checkpoint read by itself and by a reference, which `base` in heads and norms means."""
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    draws: int = 1000
+    permutations: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Every layer read in every way of `heads` and `norms`; intervals are 95 %, per layer.
+
+    `recall` (Wilson), `balanced_accuracy` their mean (MOVER), `auc` of the lens, `gap` and `mean_lens` in logits as in
+    accuracy. Recalls tell bias from ignorance: a reading that says one word to everything has recalls of 1 and 0, an
+    even balanced accuracy, and may still order the reviews perfectly (AUC). The `*_chance` arrays are thresholds that,
+    without any signal, some layer of the curve exceeds in 5 % of studies, and the `*_leaves_chance` tuples hold, per
+    reading, the first layer from which all later ones lie above theirs (-1: none). A layer at which all reviews are
+    read alike has an AUC of one half. `lens` and `prediction` (a class) are each review's own.
+    """
+
+    heads: tuple[str, ...]
+    norms: tuple[str, ...]
+    recall: Float[np.ndarray, "readings layers classes"]
+    recall_low: Float[np.ndarray, "readings layers classes"]
+    recall_high: Float[np.ndarray, "readings layers classes"]
+    balanced_accuracy: Float[np.ndarray, "readings layers"]
+    balanced_accuracy_low: Float[np.ndarray, "readings layers"]
+    balanced_accuracy_high: Float[np.ndarray, "readings layers"]
+    balanced_accuracy_chance: Float[np.ndarray, "readings layers"]
+    balanced_accuracy_leaves_chance: tuple[int, ...]
+    auc: Float[np.ndarray, "readings layers"]
+    auc_low: Float[np.ndarray, "readings layers"]
+    auc_high: Float[np.ndarray, "readings layers"]
+    auc_chance: Float[np.ndarray, "readings layers"]
+    auc_leaves_chance: tuple[int, ...]
+    gap: Float[np.ndarray, "readings layers"]
+    gap_low: Float[np.ndarray, "readings layers"]
+    gap_high: Float[np.ndarray, "readings layers"]
+    gap_chance: Float[np.ndarray, "readings layers"]
+    gap_leaves_chance: tuple[int, ...]
+    mean_lens: Float[np.ndarray, "readings layers directions"]
+    mean_lens_low: Float[np.ndarray, "readings layers directions"]
+    mean_lens_high: Float[np.ndarray, "readings layers directions"]
+    lens: Float[np.ndarray, "readings layers reviews directions"]
+    prediction: Int[np.ndarray, "readings layers reviews"]
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """Head and norm of each reading."""
+        return tuple(zip(self.heads, self.norms, strict=True))
+
+    def place(self, head: str, norm: str) -> int:
+        """Where a reading is in the arrays; asked for `own` things of the reference itself, which are the `base`'s."""
+        there = (head, norm) in self.readings
+        return self.readings.index((head, norm) if there else ("base", norm.replace("own", "base")))
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per head, norm and layer, and per class where there are more than two."""
+        for reading in self.readings:
+            if reading != AS_PUBLISHED:
+                yield from self.rows_of(query, reading)
+
+    def rows_of(self, query: Query, reading: Reading) -> Iterator[dict[str, Any]]:
+        """The rows of one reading; those of `AS_PUBLISHED` too."""
+        place = self.readings.index(reading)
+        _, layers, classes = self.recall.shape
+        directions = self.mean_lens.shape[2]
+        for layer in range(layers):
+            recalls: dict[str, Any] = {}
+            for c in range(classes):
+                found = interval(self, "recall", place, layer, c)
+                recalls |= {name.replace("recall", f"recall_{c}"): value for name, value in found.items()}
+            for c in range(directions):
+                yield {
+                    "checkpoint": query.checkpoint.label,
+                    "head": reading[0],
+                    "norm": reading[1],
+                    "layer": layer,
+                    **of_class(c, directions),
+                    **interval(self, "balanced_accuracy", place, layer),
+                    **interval(self, "auc", place, layer),
+                    **point(self, "auc_chance", place, layer),
+                    **interval(self, "gap", place, layer),
+                    **interval(self, "mean_lens", place, layer, c),
+                    **recalls,
+                }
+
+    def review_rows(
+        self, query: Query, reading: Reading, indices: Int[np.ndarray, " reviews"], only: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Each review (or `only` the one at that position) at every layer; `indices` are the source rows."""
+        place = self.place(*reading)
+        _, layers, reviews, directions = self.lens.shape
+        for review in range(reviews) if only is None else (only,):
+            for layer in range(layers):
+                for c in range(directions):
+                    yield {
+                        "checkpoint": query.checkpoint.label,
+                        "head": self.heads[place],
+                        "norm": self.norms[place],
+                        "index": int(indices[review]),
+                        "label": int(query.prompts.labels[review]),
+                        "layer": layer,
+                        "prediction": int(self.prediction[place, layer, review]),
+                        **of_class(c, directions),
+                        "lens": cell(self.lens[place, layer, review, c]),
+                    }
+
+    def settles(self, place: int) -> Int[np.ndarray, " reviews"]:
+        """The first layer from which a review's prediction stays what it is at the end: where it flips last."""
+        differs = self.prediction[place] != self.prediction[place, -1]
+        layers = len(differs)
+        return np.where(differs.any(axis=0), layers - differs[::-1].argmax(axis=0), 0)
+
+
+def probes(
+    logits: Float[np.ndarray, "readings layers reviews classes"],
+    labels: metrics.Labels,
+    readings: tuple[Reading, ...],
+    query: Query,
+    lab: Lab,
+) -> Result:
+    """Everything that label logits say about every reading and layer. UndefinedError if a class has no review."""
+    parts: list[dict[str, Any]] = []
+    for i, of_reading in enumerate(logits):
+        lab.progress(i / len(logits), f"Resampling the readings of {query.checkpoint.label} {query.draws:,} times.")
+        layers = [_layer(of_layer, labels, query) for of_layer in of_reading]
+        curves = {name: np.array([layer[name] for layer in layers]) for name in layers[0]}
+        null = resampling.null_curves(of_reading, labels, query.permutations, query.seed)
+        middles = {"balanced_accuracy": 1 / logits.shape[-1], "auc": 0.5, "gap": 0.0}
+        for name, middle in middles.items():
+            curves[f"{name}_chance"] = intervals.curve_chance(null[name], middle)
+            leaves = intervals.leaves_chance(curves[name], curves[f"{name}_chance"])
+            curves[f"{name}_leaves_chance"] = -1 if leaves is None else leaves
+        parts.append(curves)
+    stacked = {
+        name: tuple(part[name] for part in parts)
+        if name.endswith("leaves_chance")
+        else np.stack([p[name] for p in parts])
+        for name in parts[0]
+    }
+    return Result(heads=tuple(h for h, _ in readings), norms=tuple(n for _, n in readings), **stacked)
+
+
+def _layer(logits: Float[np.ndarray, "reviews classes"], labels: metrics.Labels, query: Query) -> dict[str, Any]:
+    """One layer in one reading."""
+    classes, drawn = logits.shape[1], (query.draws, query.seed)
+    lens, predicted = metrics.lens(logits), metrics.predictions(logits)
+    recall, sizes = metrics.recalls(predicted, labels, classes), metrics.class_sizes(labels, classes)
+    limits = {
+        "recall": (recall, *intervals.wilson(recall * sizes, sizes)),
+        "balanced_accuracy": (metrics.balanced_accuracy(recall), *intervals.balanced_accuracy_interval(recall, sizes)),
+        "auc": (metrics.auc(lens, labels), *intervals.auc_interval(lens, labels, *drawn)),
+        "gap": (metrics.gap(lens, labels), *intervals.gap_interval(lens, labels, *drawn)),
+        "mean_lens": (metrics.mean_lens(lens), *intervals.mean_interval(lens, labels, *drawn)),
+    }
+    named = zip(("", "_low", "_high"), zip(*limits.values(), strict=True), strict=True)
+    found = {name + end: value for end, values in named for name, value in zip(limits, values, strict=True)}
+    return {**found, "lens": lens, "prediction": predicted}
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the prompts with the checkpoint, every layer with each head and norm, then count."""
+    one, other, prompts = query.checkpoint, query.reference, query.prompts
+    read = lab.part(0, 3).readout(one, prompts)
+    residuals = np.ascontiguousarray(read.residuals.swapaxes(0, 1))  # [layers, reviews, width]
+    owners = {"base": other, "own": one, "none": None}
+    wanted = READINGS if one != other else tuple(reading for reading in READINGS if "own" not in reading)
+    logits: dict[Reading, np.ndarray] = {}
+    for i, (head, norm) in enumerate(wanted):
+        part = lab.part(1, 3).part(i, len(wanted))
+        part.progress(0.0, f"Reading every layer of {one.label} with {head} head and {norm} norm.")
+        owner = owners[head] or one
+        logits[head, norm] = lab.models.label_logits(
+            residuals, prompts.label_tokens, owner, owners[norm], part.progress
+        )
+    last = logits["base", "own" if one != other else "base"]
+    logits[AS_PUBLISHED] = np.concatenate([logits["base", "none"][:-1], last[-1:]])
+    stacked = np.stack([*logits.values()])
+    constant = metrics.constant_layers(read.residuals)
+    stacked[:, constant] = stacked[:, constant, :1]  # equal rows of a matrix product differ in their last bits
+    result = probes(stacked, prompts.labels, tuple(logits), query, lab.part(2, 3))
+    lab.progress(1.0, f"Every layer of {one.label} is read.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every checkpoint against the reference; KeyError if no checkpoint has that label."""
+    against = study.checkpoint(reference)
+    return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

@@ -1,0 +1,136 @@
+"""Reviews through a head, layer by layer: which flip where, and one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.probes import Reading, Result
+from backend.figures import _theme
+
+
+def reviews(
+    result: Result,
+    labels: np.ndarray,
+    texts: Sequence[str],
+    words: Sequence[str],
+    title: str,
+    reading: Reading,
+    selected: int | None = None,
+) -> go.Figure:
+    """Review x layer: what each is read as; by class, then by the layer of the last flip. Dots are the true classes.
+
+    Two classes: the lens over the layer's root mean square, so that a faint cell is undecided; more: the answer.
+    """
+    place = result.place(*reading)
+    order = np.lexsort((-result.lens[place, -1, :, 0], result.settles(place), labels))
+    answers = result.prediction[place][:, order].T  # [reviews, layers]
+    layers = answers.shape[1]
+    if len(words) == 2:
+        lens = result.lens[place, :, order, 0].reshape(len(order), layers)
+        size = np.sqrt(np.square(lens).mean(axis=0))
+        z = np.clip(np.divide(lens, size, out=np.zeros_like(lens), where=size > 0), -1, 1)
+        scale, low, high = _theme.DIVERGING, -1.0, 1.0
+    else:
+        z, low, high = answers.astype(float), -0.5, len(words) - 0.5
+        edges = np.repeat(np.arange(len(words) + 1), 2)[1:-1] / len(words)
+        colours = np.repeat([_theme.class_colour(c, len(words)) for c in range(len(words))], 2)
+        scale = [[float(edge), str(colour)] for edge, colour in zip(edges, colours, strict=True)]
+    said = np.array(words, dtype=object)[answers]
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "heatmap",
+            "z": _theme.cells(z),
+            "x": np.arange(layers),
+            "y": np.arange(len(order)),
+            "customdata": said,
+            "colorscale": scale,
+            "zmin": low,
+            "zmax": high,
+            "showscale": False,
+            "hovertemplate": "layer %{x}: read as %{customdata}<extra></extra>",
+        }
+    ]
+    for c, word in enumerate(words):
+        at = np.flatnonzero(labels[order] == c)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": f"labelled {word}",
+                "x": np.full(len(at), layers - 0.1),
+                "y": at,
+                "customdata": order[at],
+                "text": [_theme.shorten(texts[i]) for i in order[at]],
+                "marker": {"color": _theme.class_colour(c, len(words)), "symbol": "square", "size": 6},
+                "hovertemplate": "%{text}<extra>" + word + "</extra>",
+            }
+        )
+    if selected is not None:
+        row = int(np.flatnonzero(order == selected)[0])
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "chosen review",
+                "x": [layers + 0.35],
+                "y": [row],
+                "marker": {"symbol": "triangle-left", "size": 11, "color": "#c2185b"},
+                "hoverinfo": "skip",
+            }
+        )
+    return _theme.figure(
+        traces,
+        title,
+        height=520,
+        xaxis=_theme.layer_axis(layers, showgrid=False) | {"range": [-0.6, layers + 0.7]},
+        yaxis=_theme.axis("reviews", showgrid=False, showticklabels=False, autorange="reversed"),
+        legend={"orientation": "h", "x": 0, "y": -0.12, "yanchor": "top"},
+        margin={"l": 40, "r": 12, "t": 36, "b": 70},
+    )
+
+
+def review(
+    results: Sequence[Result],
+    names: Sequence[str],
+    positions: Sequence[int],
+    count: int,
+    words: Sequence[str],
+    reading: Reading,
+    chosen: int,
+    c: int = 0,
+) -> go.Figure:
+    """The lens of one review at every layer, over the layer's root mean square over all reviews."""
+    traces: list[dict[str, Any]] = []
+    for result, name, position in zip(results, names, positions, strict=True):
+        lens = result.lens[result.place(*reading), :, :, min(c, result.lens.shape[3] - 1)]
+        size = np.sqrt(np.square(lens).mean(axis=1))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": np.arange(len(lens)),
+                "y": np.divide(lens[:, chosen], size, out=np.full(len(size), np.nan), where=size > 0).astype(
+                    np.float32
+                ),
+                "customdata": lens[:, chosen].astype(np.float32),
+                "line": {"color": _theme.checkpoint_colour(position, count), "width": 2.2},
+                "hovertemplate": "layer %{x}: lens %{customdata:+.3g}<extra>" + name + "</extra>",
+            }
+        )
+    zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "line": {"color": _theme.QUIET}}
+    towards = words[1] if len(words) == 2 else words[c]
+    return _theme.figure(
+        traces,
+        f"This review: above 0 it is read as {towards}",
+        height=320,
+        shapes=[zero],
+        xaxis=_theme.layer_axis(results[0].auc.shape[1]),
+        yaxis=_theme.axis("lens ÷ its root mean square"),
+        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 70},
+    )

@@ -1,0 +1,205 @@
+"""Every layer through a head: curves against chance, and checkpoint x layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.probes import AS_PUBLISHED, Reading, Result
+from backend.figures import _theme
+
+Measure = Literal["balanced_accuracy", "auc", "gap", "recall", "mean_lens"]
+MEASURES: dict[Measure, str] = {
+    "balanced_accuracy": "balanced accuracy (%)",
+    "auc": "AUC of the lens",
+    "gap": "gap (logits)",
+    "recall": "recall (%)",
+    "mean_lens": "mean lens, the bias (logits)",
+}
+WITH_CHANCE = ("balanced_accuracy", "auc", "gap")
+RING = {"symbol": "circle-open", "size": 14, "color": "#c2185b", "line": {"width": 2.5}}
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+def values(result: Result, reading: Reading, measure: Measure, c: int = 0) -> np.ndarray:
+    """The curve with its interval's low and high, [3, layers]; `c` is the class of recalls and biases. In percent."""
+    place = result.place(*reading)
+    scale = 100 if measure in ("balanced_accuracy", "recall") else 1
+    parts = [getattr(result, measure + end)[place] for end in ("", "_low", "_high")]
+    if measure == "mean_lens":
+        parts = [part[:, min(c, part.shape[1] - 1)] for part in parts]
+    elif measure == "recall":
+        parts = [part[:, c] for part in parts]
+    return scale * np.stack(parts)
+
+
+def in_words(reading: Reading, reference: str) -> str:
+    """What reads: `head of base, no norm`."""
+    if reading == AS_PUBLISHED:
+        return f"head of {reference}, no norm before the last layer"
+    owners = {"base": f"of {reference}", "own": "of its own"}
+    norm = "no norm" if reading[1] == "none" else f"norm {owners[reading[1]]}"
+    return f"head {owners[reading[0]]}, {norm}"
+
+
+def curves(
+    results: Sequence[Result],
+    names: Sequence[str],
+    positions: Sequence[int],
+    count: int,
+    words: Sequence[str],
+    reading: Reading,
+    measure: Measure,
+    c: int = 0,
+) -> go.Figure:
+    """Curves with their 95 % interval as a band, chance dotted and the layer that leaves it ringed.
+
+    `positions` are the checkpoints' places among the study's `count`, for their colours; recalls are drawn for every
+    class, biases for class `c`.
+    """
+    traces: list[dict[str, Any]] = []
+    for result, name, position in zip(results, names, positions, strict=True):
+        colour = _theme.checkpoint_colour(position, count)
+        shown = range(len(words)) if measure == "recall" else (c,)
+        for k in shown:
+            label = f"{name}, {words[k]}" if measure == "recall" else name
+            traces += _line(values(result, reading, measure, k), label, colour, DASHES[k % 5 if len(shown) > 1 else 0])
+        traces += _chance(result, reading, measure, name, colour)
+    layers = results[0].auc.shape[1]
+    bounded = {"balanced_accuracy": [-3, 103], "recall": [-3, 103], "auc": [-0.03, 1.03]}
+    scale: dict[str, Any] = {"range": bounded[measure]} if measure in bounded else {}
+    middle = {"balanced_accuracy": 100 / len(words), "auc": 0.5}.get(measure, 0.0)
+    level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": middle, "y1": middle}
+    return _theme.figure(
+        traces,
+        f"By layer: {MEASURES[measure]}",
+        height=420,
+        shapes=[] if measure == "recall" else [level | {"line": {"color": _theme.QUIET, "width": 1}}],
+        xaxis=_theme.layer_axis(layers),
+        yaxis=_theme.axis(MEASURES[measure], **scale),
+        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+    )
+
+
+def _line(triple: np.ndarray, name: str, colour: str, dash: str) -> list[dict[str, Any]]:
+    x = np.arange(triple.shape[1])
+    return [
+        *_theme.band(x, triple[1], triple[2], colour),
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": name,
+            "x": x,
+            "y": triple[0].astype(np.float32),
+            "customdata": triple[1:].T.astype(np.float32),
+            "line": {"color": colour, "width": 2.2, "dash": dash},
+            "marker": {"size": 6},
+            "hovertemplate": "layer %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>"
+            + name
+            + "</extra>",
+        },
+    ]
+
+
+def _chance(result: Result, reading: Reading, measure: Measure, name: str, colour: str) -> list[dict[str, Any]]:
+    """The level that shuffled labels exceed at some layer in one case of twenty, and a ring where the curve leaves."""
+    if measure not in WITH_CHANCE:
+        return []
+    place = result.place(*reading)
+    scale = 100 if measure == "balanced_accuracy" else 1
+    level = scale * getattr(result, f"{measure}_chance")[place]
+    at = getattr(result, f"{measure}_leaves_chance")[place]
+    dotted = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": f"chance, {name}",
+        "x": np.arange(len(level)),
+        "y": level.astype(np.float32),
+        "line": {"color": colour, "width": 1.6, "dash": "dot"},
+        "hovertemplate": "layer %{x}: chance reaches %{y:.3g}<extra>" + name + "</extra>",
+    }
+    if at < 0:
+        return [dotted]
+    ring = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": [at],
+        "y": [float(scale * getattr(result, measure)[place, at])],
+        "marker": RING,
+        "hovertemplate": f"{name} leaves chance at layer {at}<extra></extra>",
+        "showlegend": False,
+    }
+    return [dotted, ring]
+
+
+def leaves_chance(results: Sequence[Result], names: Sequence[str], reading: Reading) -> str:
+    """In words, from which layer on the answer can be read: by its order of the reviews, and by its threshold."""
+    parts = []
+    for result, name in zip(results, names, strict=True):
+        place = result.place(*reading)
+        order, answer = result.auc_leaves_chance[place], result.balanced_accuracy_leaves_chance[place]
+        said = [f"at layer {at}" if at >= 0 else "at none" for at in (order, answer)]
+        parts.append(f"**{name}** leaves chance {said[0]} by AUC and {said[1]} by balanced accuracy")
+    return "; ".join(parts) + "."
+
+
+def heatmap(
+    results: Sequence[Result],
+    names: Sequence[str],
+    words: Sequence[str],
+    reading: Reading,
+    measure: Measure,
+    c: int = 0,
+) -> go.Figure:
+    """Checkpoint x layer, coloured around chance; rings mark where each checkpoint leaves chance for good."""
+    matrix = np.stack([values(one, reading, measure, c)[0] for one in results])
+    middle = {"balanced_accuracy": 100 / len(words), "recall": 100 / len(words), "auc": 0.5}.get(measure, 0.0)
+    reach = max(float(np.nanmax(np.abs(matrix - middle))), 1e-9)
+    if measure in ("balanced_accuracy", "recall"):
+        reach = max(middle, 100 - middle)
+    elif measure == "auc":
+        reach = 0.5
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "heatmap",
+            "z": _theme.cells(matrix),
+            "y": list(names),
+            "x": np.arange(matrix.shape[1]),
+            "colorscale": _theme.DIVERGING,
+            "zmin": middle - reach,
+            "zmid": middle,
+            "zmax": middle + reach,
+            "xgap": 1,
+            "ygap": 1,
+            "hovertemplate": "%{y}, layer %{x}: %{z:.3g}<extra></extra>",
+            "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
+        }
+    ]
+    if measure in WITH_CHANCE:
+        starts = [getattr(one, f"{measure}_leaves_chance")[one.place(*reading)] for one in results]
+        there = [(at, names[i]) for i, at in enumerate(starts) if at >= 0]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "leaves chance here",
+                "x": [at for at, _ in there],
+                "y": [name for _, name in there],
+                "marker": RING,
+                "hovertemplate": "%{y} leaves chance at layer %{x}<extra></extra>",
+                "showlegend": True,
+            }
+        )
+    of = f" of {words[c]}" if measure == "recall" or (measure == "mean_lens" and len(words) > 2) else ""
+    return _theme.figure(
+        traces,
+        f"Checkpoint × layer: {MEASURES[measure]}{of}",
+        height=130 + 34 * len(names),
+        xaxis=_theme.layer_axis(matrix.shape[1], showgrid=False),
+        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
+    )

@@ -1,0 +1,71 @@
+"""False alarms of curves that hold no signal, and coverage of cross-validated accuracy, on simulated data.
+
+`python -m benchmarks.probes` prints the tables of docs/analyses/probes.md and linear_probes.md; a small seeded version
+runs with the tests.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backend import intervals, metrics, resampling
+
+LAYERS = 13
+MIDDLES = {"auc": 0.5, "gap": 0.0}
+
+
+def alarms(
+    classes: int, simulations: int, permutations: int = 300, walk: float = 0.0, reviews: int = 60, seed: int = 0
+) -> dict[str, float]:
+    """How often a signal-free curve exceeds its threshold somewhere, and how often it leaves chance for good.
+
+    Logits follow each other from layer to layer with correlation `walk`, grow, and are biased by layer.
+    """
+    rng = np.random.default_rng(seed)
+    labels = np.arange(reviews) % classes
+    counted: dict[str, int] = {}
+    for i in range(simulations):
+        logits = rng.normal(size=(LAYERS, reviews, classes))
+        for layer in range(1, LAYERS):
+            logits[layer] = walk * logits[layer - 1] + np.sqrt(1 - walk**2) * logits[layer]
+        logits[0] = 0.0
+        logits *= 1 + np.arange(LAYERS)[:, None, None]
+        logits += rng.normal(size=(LAYERS, 1, classes))
+        null = resampling.null_curves(logits, labels, permutations, seed + i)
+        for name, curve in _curves(logits, labels, classes).items():
+            threshold = intervals.curve_chance(null[name], (MIDDLES | {"balanced_accuracy": 1 / classes})[name])
+            leaves = intervals.leaves_chance(curve, threshold) is not None
+            for event, happened in ((name, (curve > threshold).any()), (f"{name} leaves chance", leaves)):
+                counted[event] = counted.get(event, 0) + int(happened)
+    return {event: count / simulations for event, count in counted.items()}
+
+
+def _curves(logits: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    lens = [metrics.lens(one) for one in logits]
+    recalls = [metrics.recalls(metrics.predictions(one), labels, classes) for one in logits]
+    return {
+        "auc": np.array([metrics.auc(one, labels) for one in lens]),
+        "gap": np.array([metrics.gap(one, labels) for one in lens]),
+        "balanced_accuracy": np.array([metrics.balanced_accuracy(one) for one in recalls]),
+    }
+
+
+def main() -> None:
+    print(
+        "| classes | correlation of layers | "
+        + " | ".join(f"{n}, leaves chance" for n in ("AUC", "gap", "balanced accuracy"))
+        + " |"
+    )
+    print("| --- | --- | --- | --- | --- |")
+    for classes in (2, 3):
+        for walk in (0.0, 0.9):
+            rates = alarms(classes, 2000, walk=walk)
+            cells = [
+                f"{100 * rates[n]:.1f} %, {100 * rates[f'{n} leaves chance']:.1f} %"
+                for n in ("auc", "gap", "balanced_accuracy")
+            ]
+            print(f"| {classes} | {walk} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Probes on fakes: readings, bias apart from knowledge, chance, flips, rows; real models are in tests/checkpoints."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend import intervals, metrics, resampling
+from backend.analyses import probes
+from backend.errors import Cancelled
+from benchmarks import probes as simulated
+from tests.fakes import FakeModels, fake_lab, fake_study
+
+COLUMNS = [
+    *("checkpoint", "head", "norm", "layer"),
+    *("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"),
+    *("auc", "auc_low", "auc_high", "auc_chance"),
+    *("gap", "gap_low", "gap_high"),
+    *("mean_lens", "mean_lens_low", "mean_lens_high"),
+    *("recall_0", "recall_0_low", "recall_0_high", "recall_1", "recall_1_low", "recall_1_high"),
+]
+
+
+def asked(study, label="epoch 3", reference="base") -> probes.Query:
+    return probes.Query(study.checkpoint(label), study.checkpoint(reference), study.prompts, 50, 200)
+
+
+def measured(logits, labels, tmp_path, **more) -> probes.Result:
+    """Result of label logits [layers, reviews, classes] in one reading."""
+    study = fake_study()
+    query = probes.Query(study.base, study.base, study.prompts, draws=50, **more)
+    return probes.probes(logits[None].astype(np.float32), labels, (("base", "none"),), query, fake_lab(tmp_path))
+
+
+def test_a_biased_reading_is_told_from_an_ignorant_one(tmp_path) -> None:
+    labels = np.arange(60) % 2
+    lens = np.stack([np.random.default_rng(0).normal(size=60), labels + 10.0, labels * 4.0 - 2])
+    logits = np.stack([np.zeros_like(lens), lens], axis=-1)
+    found = measured(logits, labels, tmp_path)
+    np.testing.assert_allclose(found.recall[0, 1:], [[0, 1], [1, 1]])
+    np.testing.assert_allclose(found.balanced_accuracy[0, 1:], [0.5, 1])
+    np.testing.assert_allclose(found.auc[0, 1:], [1, 1])
+    np.testing.assert_allclose(found.mean_lens[0, 1:, 0], [10.5, 0])
+    assert found.auc_leaves_chance == (1,)
+    assert found.balanced_accuracy_leaves_chance == (2,)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**31), st.integers(2, 4))
+def test_null_curves_are_the_metrics_of_permuted_labels(seed: int, classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(25) % classes)
+    logits = rng.normal(size=(3, 25, classes)).round(1)  # ties
+    null = resampling.null_curves(logits, labels, 6, seed)
+    for row, permuted in enumerate(resampling.permuted_labels(labels, 6, seed)):
+        for layer in range(3):
+            lens, predicted = metrics.lens(logits[layer]), metrics.predictions(logits[layer])
+            recall = metrics.recalls(predicted, permuted, classes)
+            assert null["balanced_accuracy"][row, layer] == pytest.approx(metrics.balanced_accuracy(recall))
+            assert null["auc"][row, layer] == pytest.approx(metrics.auc(lens, permuted))
+            assert null["gap"][row, layer] == pytest.approx(metrics.gap(lens, permuted))
+
+
+def test_the_threshold_of_a_curve_by_hand() -> None:
+    """Deviations 1 and 2; the larger (null - 0.5) / deviation of each permutation: 1, 1, 1, -1; 95th percentile: 1."""
+    null = 0.5 + np.array([[1.0, 2.0], [-1.0, 2.0], [1.0, -2.0], [-1.0, -2.0]])
+    np.testing.assert_allclose(intervals.curve_chance(null, 0.5), [1.5, 2.5])
+    constant = np.concatenate([np.full((4, 1), 0.5), null], axis=1)
+    np.testing.assert_allclose(intervals.curve_chance(constant, 0.5), [np.nan, 1.5, 2.5])
+
+
+@pytest.mark.parametrize(("classes", "walk"), [(2, 0.0), (3, 0.9)])
+def test_a_signal_free_curve_rarely_raises_an_alarm(classes: int, walk: float) -> None:
+    """200 studies know a rate of 5 % to 1.5 %; the table of 2,000 is in docs/analyses/probes.md."""
+    rates = simulated.alarms(classes, 200, permutations=200, walk=walk)
+    for name in ("auc", "balanced_accuracy", "gap"):
+        assert 0.005 <= rates[name] <= 0.065 + 0.04, name
+        assert rates[f"{name} leaves chance"] <= rates[name]
+
+
+def test_the_references_own_readings_are_called_base_and_are_there_once(tmp_path) -> None:
+    study, lab = fake_study(), fake_lab(tmp_path)
+    found = probes.recipe(asked(study, "base"), lab)
+    assert found.readings == (("base", "none"), ("base", "base"), probes.AS_PUBLISHED)
+    assert [found.place(h, n) for h, n in (("own", "own"), ("own", "none"), ("base", "own"))] == [1, 0, 1]
+    rows = list(found.rows(asked(study, "base")))
+    assert {(row["head"], row["norm"]) for row in rows} == {("base", "none"), ("base", "base")}
+    again = probes.recipe(asked(study, "epoch 1", reference="epoch 1"), lab)
+    assert again.readings == found.readings
+
+
+def test_as_published_is_no_norm_and_then_the_own_one(tmp_path) -> None:
+    study, lab = fake_study(), fake_lab(tmp_path)
+    found = probes.recipe(asked(study), lab)
+    published, plain, own = (found.place(*one) for one in (probes.AS_PUBLISHED, ("base", "none"), ("base", "own")))
+    np.testing.assert_array_equal(found.lens[published, :-1], found.lens[plain, :-1])
+    np.testing.assert_array_equal(found.lens[published, -1], found.lens[own, -1])
+    assert (found.lens[plain, -1] != found.lens[own, -1]).any()
+
+
+def test_a_layer_without_text_is_read_alike(tmp_path) -> None:
+    found = probes.recipe(asked(fake_study()), fake_lab(tmp_path))
+    assert (found.auc[:, 0] == 0.5).all()
+    assert (found.gap[:, 0] == 0).all()
+    assert np.isnan(found.auc_chance[:, 0]).all()
+
+
+def test_settles_is_the_layer_of_the_last_flip(tmp_path) -> None:
+    lens = np.array([[1, -1, 1, 1.0], [1, 1, -1, 1], [1, 1, 1, -1], [1, 1, 1, 1]]).T  # [layers, reviews]
+    logits = np.stack([np.zeros_like(lens), lens], axis=-1)
+    found = measured(logits, np.array([0, 1, 0, 1]), tmp_path)
+    assert found.settles(0).tolist() == [2, 3, 3, 0]
+
+
+def test_rows_are_those_of_the_contract(tmp_path) -> None:
+    study, lab = fake_study(), fake_lab(tmp_path)
+    found = probes.recipe(asked(study), lab)
+    rows = list(found.rows(asked(study)))
+    assert {tuple(row) for row in rows} == {tuple(COLUMNS)}
+    assert len(rows) == 6 * 13
+    keys = {(row["head"], row["norm"], row["layer"]) for row in rows}
+    assert len(keys) == len(rows)
+    assert {key[:2] for key in keys} == set(probes.READINGS)
+    one = next(row for row in rows if (row["head"], row["norm"], row["layer"]) == ("own", "base", 7))
+    assert one["auc"] == found.auc[found.place("own", "base"), 7]
+    published = list(found.rows_of(asked(study), probes.AS_PUBLISHED))
+    assert len(published) == 13
+    reviews = list(found.review_rows(asked(study), ("own", "own"), study.sample.index))
+    assert len(reviews) == 13 * 60
+    assert list(found.review_rows(asked(study), ("own", "own"), study.sample.index, 3)) == reviews[39:52]
+
+
+def test_three_classes_have_a_bias_each(tmp_path) -> None:
+    study = fake_study(classes=3)
+    rows = list(probes.recipe(asked(study), fake_lab(tmp_path)).rows(asked(study)))
+    assert list(rows[0])[:5] == ["checkpoint", "head", "norm", "layer", "class"]
+    assert list(rows[0])[-3:] == ["recall_2", "recall_2_low", "recall_2_high"]
+    assert len(rows) == 6 * 13 * 3
+    assert rows[3]["mean_lens"] != rows[4]["mean_lens"]
+    assert rows[3]["auc"] == rows[4]["auc"]
+
+
+def test_one_run_of_the_model_serves_all_readings_and_a_cancel_arrives(tmp_path) -> None:
+    study, models = fake_study(), FakeModels()
+    lab = fake_lab(tmp_path, models)
+    heard: list[float] = []
+    probes.recipe(asked(study), lab.watched(lambda fraction, _: heard.append(fraction)))
+    assert len(models.ran) == 1
+    assert heard == sorted(heard)
+    assert heard[-1] == 1.0
+
+    def cancel(fraction: float, _sentence: str) -> None:
+        if fraction > 0.7:
+            raise Cancelled("no longer wanted")
+
+    with pytest.raises(Cancelled):
+        probes.recipe(asked(study, "epoch 1"), lab.watched(cancel))
+
+
+def test_queries_take_any_reference() -> None:
+    study = fake_study()
+    assert {query.reference.label for query in probes.queries(study, "epoch 2")} == {"epoch 2"}
+    assert [query.checkpoint.label for query in probes.queries(study)] == ["base", "epoch 1", "epoch 2", "epoch 3"]
