@@ -16,6 +16,7 @@ from backend import wiring
 from backend.errors import LayershiftError, StudyError
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
 from backend.pinning import pin
+from backend.reports import summary
 from backend.study import Study
 from pages import _address, _work
 from pages._address import Choice
@@ -194,8 +195,12 @@ def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> Vi
     if isinstance(study, StudyError):
         raise study
     lab = wiring.open_lab()
-    with st.spinner(f"Reading the study “{study.title}” …", show_time=True):
-        pinned = pin(study, lab)
+    try:
+        with st.spinner(f"Reading the study “{study.title}” …", show_time=True):
+            pinned = pin(study, lab)
+    except LayershiftError:
+        st.text(summary.planned(study))
+        raise
     return _view(pinned, lab, own(pinned))
 
 

@@ -1,38 +1,88 @@
-"""What is compared, how well each checkpoint answers, and what is still missing."""
+"""What a study is, what its numbers say, how well each checkpoint answers, how training went, which weights changed."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from backend.analyses import accuracy
-from backend.figures import _theme
+from backend.analyses import accuracy, weights
 from backend.figures import accuracy as figures
+from backend.figures import training_log as training_figures
+from backend.figures import weights as weights_figures
 from backend.lab import PinnedStudy
-from pages import _address, _frame
+from backend.reports import findings, summary
+from backend.reports.evidence import Case, Finding
+from backend.training_log import read_training_log
+from pages import _address, _frame, _picture
 
 TITLE = "Overview"
 
 
 def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
-    """The page has no keys of its own."""
-    return {}
+    """The page's key in the address: on which scale the weights are shown."""
+    return {"weights": _address.Choice(list(weights_figures.SCALES), "change")}
 
 
 def draw(view: _frame.View) -> None:
     """The page."""
-    study = view.study.study
-    st.title(study.title)
-    st.markdown(
-        f"{len(view.names)} checkpoints of one model read the same {len(view.study.sample.text)} texts, the same "
-        f"number of each class, and answer with one of the words {', '.join(f'*{word}*' for word in view.words)}. "
-        f"The pages on the left show what training changed between them."
-    )
+    st.title(_picture.plain(view.study.study.title))
+    _what(view)
     for one in view.study.missing:
-        st.warning(one.reason)
+        st.warning(f"**{_picture.plain(one.label)}** is missing. {_picture.plain(one.reason)}")
+    above = st.container()
     _answers(view)
-    _compared(view)
+    with above:  # asked for last: accuracy comes first, and it is what the findings wait for
+        _findings(view)
+    if _frame.has_painted():
+        _training(view)
+        _weights(view)
+        _compared(view)
+
+
+def _what(view: _frame.View) -> None:
+    """The study in three sentences."""
+    study, facts = view.study, view.study.base.facts
+    trained = len(study.checkpoints) - 1
+    words = " or ".join(f"“{_picture.plain(word)}”" for word in view.words)
+    many = f"{trained} fine-tuned checkpoint{'' if trained == 1 else 's'}"
+    st.markdown(
+        f"One language model ({facts.architecture}, {facts.layers} blocks) before fine-tuning, called **base**, "
+        f"{f'and {many} of it' if trained else 'and no fine-tuned checkpoint yet'}. Each reads the same "
+        f"**{len(study.sample.text)} texts** and answers {words}. Layershift shows what training changed inside the "
+        f"model, layer by layer."
+    )
+
+
+@_frame.section
+def _findings(view: _frame.View) -> None:
+    """What the numbers say, each with a link to the view that shows it."""
+    case = Case(view.study, view.reference, view.drop_largest)
+    found = findings.find(case, lambda wanted: view.results(wanted, "Looking for findings"))
+    if found is None:
+        return
+    with st.container(border=True):
+        st.markdown("**What the numbers say**, each with its 95 % interval")
+        for one in found:
+            _finding(view, one)
+        if not found:
+            st.markdown("Nothing that the numbers support: what differs here may be chance.")
+
+
+def _finding(view: _frame.View, one: Finding) -> None:
+    icon = ":orange[:material/warning:]" if one.warning else ":violet[:material/lightbulb:]"
+    kept = {"study": view.study.study.name, "reference": view.reference.label, "epoch": view.checkpoint.label}
+    massive = {"massive": "without"} if view.drop_largest else {}
+    said, link = st.columns([6, 1], vertical_alignment="center")
+    said.markdown(f"{icon} {_picture.plain(one.sentence)}")
+    link.page_link(
+        str(Path(__file__).with_name(f"{one.page or 'overview'}.py")),
+        label="Show it",
+        icon=":material/arrow_forward:",
+        query_params=kept | massive | one.keys,
+    )
 
 
 @_frame.section
@@ -43,39 +93,82 @@ def _answers(view: _frame.View) -> None:
     found = view.results(wanted, "Reading the sample")
     if found is None:
         return
-    st.plotly_chart(figures.draw(found, view.names, view.words), key="accuracy", config=_theme.PLOT_CONFIG)
-    st.caption(
-        "Share of reviews whose largest logit among the label words is the right one, with 95 % intervals. Do not read "
-        "recalls alone: a checkpoint that gives one answer to everything has a recall of 100 % there and 0 % elsewhere."
+    _picture.show(
+        view,
+        {"accuracy": figures.draw(found, view.names, view.words)},
+        "Share of texts whose largest logit among the label words is the right one, with 95 % intervals; do not read "
+        "one recall alone: a checkpoint that gives one answer to everything has 100 % there and 0 % elsewhere.",
+        _picture.rows(wanted, found),
+        "accuracy",
     )
-    st.table(figures.table(found, view.names, view.words))
+    st.table(figures.table(found, [_picture.plain(name) for name in view.names], view.words))
 
 
+@_frame.section
+def _training(view: _frame.View) -> None:
+    """Training curves, where `finetune` has left a log."""
+    log = read_training_log(view.study.study.folder)
+    if log is None:
+        return
+    st.subheader("How did training go?")
+    labels = [one.label for one in view.study.study.checkpoints]
+    _picture.show(
+        view,
+        {
+            "training-accuracy": training_figures.accuracy(log, len(view.words), labels),
+            "training-loss": training_figures.loss(log, labels),
+        },
+        "Written down while training; dotted lines are the ends of epochs, where checkpoints were saved. Loss is that "
+        "of training texts, which falls even when nothing general is learned; trust the held-out accuracy and its "
+        "interval.",
+        log.rows,
+        None,
+    )
+
+
+@_frame.section
+def _weights(view: _frame.View) -> None:
+    """Which weights changed, from the reference to the chosen checkpoint."""
+    others = [one for one in view.study.checkpoints if one != view.reference]
+    if not others:
+        return
+    st.subheader("Which weights changed, and by how much?")
+    scale: Any = view.control(
+        st.segmented_control,
+        "Show",
+        "weights",
+        format_func=weights_figures.SCALES.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
+    wanted = [(weights.recipe, weights.Query(one, view.reference)) for one in others]
+    found = view.results(wanted, "Comparing the weights")
+    if found is None:
+        return
+    if view.checkpoint not in others:
+        st.info(f"{_picture.plain(view.reference.label)} is what the others are compared with; choose another epoch.")
+        return
+    at = others.index(view.checkpoint)
+    title = f"{weights_figures.SCALES[scale].capitalize()}: {view.reference.label} → {view.checkpoint.label}"
+    _picture.show(
+        view,
+        {"weight-changes": weights_figures.draw(found[at], title, scale, found)},
+        "Size of the change over the size of the matrix before (Frobenius norms), or in how many directions it changed "
+        "(stable rank); matrices outside the blocks stand below. These are exact and no sample, but a large change of "
+        "weights need not change what the model does, and a small one may.",
+        _picture.rows([wanted[at]], [found[at]]),
+        "weights",
+    )
+
+
+@_frame.section
 def _compared(view: _frame.View) -> None:
-    """The study in a table."""
-    study = view.study.study
-    facts = view.study.base.facts
+    """The study in two tables."""
     st.subheader("What is compared?")
-    where = study.dataset.path or f"{study.dataset.repo} ({study.dataset.split})"
-    truncated = int(view.study.prompts.truncated.sum())
-    st.table(
-        [
-            {"what": "model", "is": f"{facts.architecture}, {facts.layers} blocks, width {facts.width}"},
-            {"what": "parameters", "is": f"{facts.parameters:,}"},
-            {"what": "checkpoints", "is": ", ".join(view.names)},
-            {"what": "texts", "is": f"{len(view.study.sample.text)} of {where}, seed {study.dataset.seed}"},
-            {"what": "prompt", "is": f"`{study.prompt.template}`"},
-            {"what": "cut", "is": f"{truncated} texts; the {study.prompt.keep} of a text is kept"},
-            {"what": "device", "is": f"{view.lab.models.device}, {view.study.base.dtype}"},
-        ]
-    )
-    for one in view.study.checkpoints[1:]:
-        st.page_link(
-            str(Path(__file__).with_name("layers.py")),
-            label=f"Layers of {one.label} beside {view.reference.label}",
-            icon=":material/layers:",
-            query_params={"study": study.name, "epoch": one.label},
-        )
+    now = time.time()
+    facts = summary.compared(view.study, view.lab, now)
+    st.table([{"what": what, "is": _picture.plain(text)} for what, text in facts.items()])
+    st.table([{key: _picture.plain(text) for key, text in row.items()} for row in summary.checkpoints(view.study, now)])
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) 
         xaxis=_theme.axis(
             "", tickmode="array", tickvals=np.arange(len(names)), ticktext=list(names), range=[-0.3, len(names) - 0.5]
         ),
-        yaxis=_theme.axis("%", range=[-3, 103]),
+        yaxis=_theme.axis("", range=[-3, 103]),
         shapes=[
             {
                 "type": "line",

@@ -34,9 +34,8 @@ def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
         "(%{customdata[0]:.1f} to %{customdata[1]:.1f})<extra></extra>",
     }
     level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chance, "y1": chance}
-    figure = _draw(
-        log, [*_theme.band(x, low, high, _COLOUR), line], f"Accuracy on {n:,} held-out texts (%)", "%", names
-    )
+    title = f"Accuracy on {n:,} held-out texts (%)"
+    figure = _draw(log, [*_theme.band(x, low, high, _COLOUR), line], title, names)
     return figure.add_shape(level | {"line": {"color": _theme.QUIET, "dash": "dash"}}).add_annotation(
         xref="paper",
         x=1,
@@ -63,11 +62,11 @@ def loss(log: TrainingLog, names: Sequence[str]) -> go.Figure:
         "hovertemplate": "step %{x:,}, epoch %{customdata[0]:.2f}: %{y:.3g} nats, learning rate %{customdata[1]:.2g}"
         "<extra></extra>",
     }
-    return _draw(log, [line], "Training loss (nats, logarithmic)", "nats", names, type="log")
+    return _draw(log, [line], "Training loss (nats, logarithmic)", names, type="log")
 
 
 def _draw(
-    log: TrainingLog, traces: Sequence[dict[str, Any]], title: str, unit: str, names: Sequence[str], **axis: Any
+    log: TrainingLog, traces: Sequence[dict[str, Any]], title: str, names: Sequence[str], **axis: Any
 ) -> go.Figure:
     """Over steps, with a line at the end of each epoch, named like the checkpoint that it left behind."""
     ends = log.epoch_ends
@@ -78,8 +77,8 @@ def _draw(
         for x in ends
     ]
     labels = [
-        {"x": int(x), "yref": "paper", "y": 0, "text": name, "showarrow": False, "font": {"size": 11}}
-        | {"xanchor": "right", "yanchor": "bottom", "xshift": -3}
+        {"x": int(x), "yref": "paper", "y": 1, "text": name, "showarrow": False, "font": {"size": 11}}
+        | {"xanchor": "right", "yanchor": "bottom", "xshift": 3}
         for x, name in zip(ends, named, strict=True)
     ]
     return _theme.figure(
@@ -87,9 +86,9 @@ def _draw(
         title,
         height=300,
         xaxis=_theme.axis("step", rangemode="tozero", tickformat=","),
-        yaxis=_theme.axis(unit, **axis),
+        yaxis=_theme.axis("", **axis),
         shapes=marks,
         annotations=labels,
         showlegend=False,
-        margin={"l": 48, "r": 12, "t": 36, "b": 44},
+        margin={"l": 48, "r": 12, "t": 54, "b": 44},
     )

@@ -101,7 +101,7 @@ def _heat(matrix: np.ndarray, x: Any, y: Any, hover: str, scale: Scale, log: boo
 
 def _number(value: float) -> str:
     """Two or three figures, empty where there is no value."""
-    return "" if np.isnan(value) else "0" if value == 0 else f"{value:.2g}" if value < 100 else f"{value:.0f}"
+    return "" if np.isnan(value) else "0" if value == 0 else f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
 
 
 def _colours(low: float, high: float, log: bool, scale: Scale) -> dict[str, Any]:

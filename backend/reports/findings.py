@@ -77,7 +77,7 @@ def leaves_chance(case: Case) -> Asks:
     value, low, high = (float(x[c, -1]) for x in (last.separation, last.separation_low, last.separation_high))
     name, layer = case.names[case.last], last.leaves_chance[c]
     since = (
-        f"{case.names[started]} does so from layer {found[started].leaves_chance[c]} on"
+        f"the first to do so is {case.names[started]}, from layer {found[started].leaves_chance[c]} on"
         if started < case.last
         else "no checkpoint before it does so"
     )

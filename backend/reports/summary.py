@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backend.analyses import accuracy
 from backend.lab import Lab, PinnedStudy
-from backend.study import CheckpointRef, DatasetSpec, TrainingSpec
+from backend.study import CheckpointRef, DatasetSpec, Study, TrainingSpec
 
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 _DAYS = 30
@@ -35,6 +35,15 @@ def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
     found["computed"] = f"{ago(min(times), now)}" if times else "not yet"
     found["device"] = f"{lab.models.device}, {pinned.base.dtype}"
     return found
+
+
+def planned(study: Study) -> str:
+    """What a study compares, in one sentence of plain text, where its weights or texts are not there."""
+    labels = [ref.label for ref in study.checkpoints]
+    texts = f"{study.dataset.sample} texts of {source(study.dataset, study.folder)}"
+    beside = f" with {len(labels)} fine-tuned checkpoints ({', '.join(labels)})" if labels else ""
+    makes = f"; `python -m backend finetune {study.name}` makes the checkpoints" if study.training and labels else ""
+    return f"“{study.title}” compares {_near(study.base.place, study.folder)}{beside} on {texts}{makes}."
 
 
 def checkpoints(pinned: PinnedStudy, now: float) -> list[dict[str, str]]:

@@ -58,6 +58,11 @@ def test_changes_of_several_sizes_are_coloured_by_their_logarithm():
     assert dict(zip(axis.colorbar.tickvals, axis.colorbar.ticktext, strict=True))[0] == "1"
 
 
+@pytest.mark.parametrize(("value", "text"), [(0.0004, "0.04"), (0.0123, "1.2"), (0.996, "100"), (12.34, "1234")])
+def test_numbers_in_cells_are_short(value: float, text: str):
+    assert figures.draw(made((0, "a.weight", value, 1.0)), "", "change").data[0].text[0][0] == text
+
+
 def test_nothing_changed():
     picture = figures.draw(made((0, "a.weight", 0.0, NAN)), "", "rank")
     assert [list(row) for row in picture.data[0].z] == [[None]]

@@ -160,10 +160,10 @@ def directions(case: Case, strengths: Sequence[float], from_layer: int = 2, seed
         x = rng.normal(size=(len(labels), 5, 8))
         x[:, from_layer:] += strength * axis[labels][:, from_layer:]
         streams.append(x.astype(np.float32))
-    chances = [intervals.chance(x, labels, classes, 200) for x in streams]
+    chances = [intervals.chance(x, labels, classes, 100) for x in streams]
     at = case.against
     return [
-        direction.direction(x, streams[at], labels, classes, (chance, chances[at]), draws=100, splits=10)
+        direction.direction(x, streams[at], labels, classes, (chance, chances[at]), draws=50, splits=10)
         for x, chance in zip(streams, chances, strict=True)
     ]
 
@@ -174,7 +174,7 @@ def test_where_the_direction_leaves_chance_and_since_when() -> None:
     finding = said(findings.leaves_chance, case, found)
     assert finding is not None
     assert "In epoch 3 the classes are further apart than chance from layer 2 on" in finding.sentence
-    assert finding.sentence.endswith("epoch 2 does so from layer 2 on.")
+    assert finding.sentence.endswith("; the first to do so is epoch 2, from layer 2 on.")
     assert finding.value == pytest.approx(found[3].separation[0, -1])
     assert f"{finding.value:.2f} times" in finding.sentence
     assert finding.keys == {"epoch": "epoch 3", "show": "direction", "scale": "separation"}
@@ -204,7 +204,7 @@ def test_a_study_without_other_checkpoints() -> None:
     finding = said(findings.leaves_chance, case, directions(case, [1]))
     assert finding is not None
     assert finding.sentence.startswith("In base ")
-    assert "does so" not in finding.sentence
+    assert "do so" not in finding.sentence
     assert said(findings.changed_weights, case, []) is None
     assert said(findings.turned, case, []) is None
 

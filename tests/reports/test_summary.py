@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from backend.analyses import accuracy
 from backend.lab import Missing
 from backend.reports import summary
-from backend.study import TrainingSpec
+from backend.study import TrainingSpec, load_study
 from tests.fakes import fake_lab, fake_study
 
 NOW = 1_700_000_000.0
@@ -64,6 +64,16 @@ def test_training_in_words(tmp_path: Path) -> None:
     local = TrainingSpec(path=str(tmp_path / "train.csv"), epochs=1)
     assert "1 epoch over texts of train.csv" in summary.training(local, tmp_path)
     assert "of the file named with --data" in summary.training(TrainingSpec(), tmp_path)
+
+
+def test_a_study_that_cannot_be_opened_is_told_in_a_sentence() -> None:
+    gpt2 = load_study(Path(__file__).parents[2] / "studies" / "gpt2-imdb")
+    assert summary.planned(gpt2) == (
+        "“GPT-2 on IMDB” compares openai-community/gpt2 with 3 fine-tuned checkpoints (epoch 1, epoch 2, epoch 3) on 200 "
+        "texts of stanfordnlp/imdb (test); `python -m backend finetune gpt2-imdb` makes the checkpoints."
+    )
+    alone = fake_study(epochs=0).study
+    assert summary.planned(alone) == "“Film reviews, a fake” compares checkpoints/base on 60 texts of reviews.csv."
 
 
 @pytest.mark.parametrize(
