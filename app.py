@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pages import _frame, add, layers, overview, swaps
+from pages import _frame, add, layers, overview, review, swaps
 
 FOLDER = Path(__file__).parent / "pages"
 
@@ -16,6 +16,7 @@ def main() -> None:
             "": (overview, str(FOLDER / "overview.py")),
             "layers": (layers, str(FOLDER / "layers.py")),
             "swaps": (swaps, str(FOLDER / "swaps.py")),
+            "review": (review, str(FOLDER / "review.py")),
             "add": (add, str(FOLDER / "add.py")),
         }
     )

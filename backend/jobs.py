@@ -54,6 +54,10 @@ class Job(Generic[R]):
             return 0.0
         return max(0.0, (time.time() if self._ended is None else self._ended) - self.started)
 
+    def wait(self, timeout: float | int) -> bool:
+        """Whether it has ended, after at most `timeout` seconds."""
+        return self._over.wait(timeout)
+
     def result(self, timeout: float | int | None = None) -> R:
         """Wait for the result. Raises TimeoutError after `timeout` seconds, Cancelled, or what the recipe raised."""
         if not self._over.wait(timeout):

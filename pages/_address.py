@@ -7,11 +7,18 @@ an unknown value into the default without a word.) Only the files of the frame t
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
+
+from backend.prompts import mended
+
+MOST_TEXTS = 16
+_STAND_IN = re.compile("long-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -22,9 +29,24 @@ class Choice:
     default: str
 
 
+@dataclass(frozen=True)
+class Text(Choice):
+    """A key whose value is any text, empty if the address does not say.
+
+    One of more than `most` characters stays in the browser session where it was typed, and the address has a stand-in
+    for it, by which Back finds it again.
+    """
+
+    options: Sequence[str] = ()
+    default: str = ""
+    most: int = 2000
+
+
 def value(key: str, choice: Choice) -> str:
     """What the address says, or the default."""
     said = st.query_params.get(key, choice.default)
+    if isinstance(choice, Text):
+        return _long_texts().get(said, "") if _stands_in(said) else said[: choice.most]
     return said if said in choice.options else choice.default
 
 
@@ -35,6 +57,8 @@ def check(key: str, choice: Choice, why: str | None = None) -> str:
     """
     notes: dict[str, str] = st.session_state.setdefault("_notes", {})
     said = st.query_params.get(key)
+    if isinstance(choice, Text):
+        return _check_text(key, choice, notes)
     if said is not None and said in choice.options:
         notes.pop(key, None)
         return said
@@ -47,6 +71,61 @@ def check(key: str, choice: Choice, why: str | None = None) -> str:
     if key in notes:
         st.warning(notes[key])
     return choice.default
+
+
+def _check_text(key: str, choice: Text, notes: dict[str, str]) -> str:
+    """A text that the address cannot have, or that only another session has, leaves it with a sentence."""
+    said = st.query_params.get(key, "")
+    lost = _stands_in(said) and said not in _long_texts()
+    if lost or (len(said) > choice.most and not _stands_in(said)):
+        del st.query_params[key]
+        notes[key] = f"A {key} of more than {choice.most:,} characters does not travel in an address: " + (
+            "it stays in the browser tab where it was typed, until that is closed or reloaded; paste it again."
+            if lost
+            else "this one is left out; paste it into its box."
+        )
+    elif said:
+        notes.pop(key, None)
+    if key in notes:
+        st.warning(notes[key])
+    return value(key, choice)
+
+
+def _stands_in(said: str) -> bool:
+    return _STAND_IN.fullmatch(said) is not None
+
+
+def _long_texts() -> dict[str, str]:
+    """The texts of this browser session that do not fit into an address, by what stands there for them."""
+    return st.session_state.setdefault("_texts", {})
+
+
+def write_text(key: str, choice: Text, text: str) -> None:
+    """Make `text` the value of the key; an empty one leaves the address."""
+    text = mended(text)
+    if len(text) > choice.most or _stands_in(text):
+        held = _long_texts()
+        stand_in = f"long-{secrets.token_hex(8)}"  # says nothing of the text
+        held[stand_in] = text
+        while len(held) > MOST_TEXTS:
+            del held[next(iter(held))]
+        st.query_params[key] = stand_in
+    elif text:
+        st.query_params[key] = text
+    elif key in st.query_params:
+        del st.query_params[key]
+
+
+def text_box(label: str, key: str, choice: Text, make: Callable[..., Any] = st.text_area, **more: Any) -> None:
+    """A text area, or input, that shows the address's text, and writes it when it is left or entered."""
+    wanted = value(key, choice)
+    if st.session_state.get(key) != wanted:  # setting it anew would wipe out what is being typed
+        st.session_state[key] = wanted
+    make(label, key=key, on_change=_typed, args=(key, choice), **more)
+
+
+def _typed(key: str, choice: Text) -> None:
+    write_text(key, choice, st.session_state[key])
 
 
 def widget(make: Callable[..., Any], label: str, key: str, choice: Choice, **more: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from backend.jobs import Job
 from backend.lab import Lab
 
 POLL_SECONDS = 0.5
+LINGER_SECONDS = 0.4
+"""How long a page waits for work of which less than a second is expected, rather than show a bar and come back."""
+MOST_HELD = 64
 _modules = 0
 
 
@@ -34,30 +38,46 @@ def results(wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str) -> list[Any]
     """The results of (recipe, query) pairs, or None while they are on their way: then progress stands in their place.
 
     Nothing is computed here: what is not in the cache is submitted, once for all browsers, and the page redraws itself
-    when it has landed. `what` names the work, for the progress bar.
+    when it has landed. `what` names the work for the progress bar; parts of a page that wait at once name it unlike.
     """
+    found = [recipe.peek(query, lab) for recipe, query in wanted]
     held: dict[str, Job[Any]] = st.session_state.setdefault("_jobs", {})
-    found: list[Any] = []
-    waiting: list[Job[Any]] = []
-    for recipe, query in wanted:
-        result = recipe.peek(query, lab)
-        if result is None:
-            key = recipe.key(query)
-            job = held[key] = held.get(key) or wiring.jobs().submit(recipe, query, lab)
-            if job.done and job.failed is None:
-                result = job.result()
-            else:
-                waiting.append(job)
-        found.append(result)
-    failed = next((job for job in waiting if job.failed is not None), None)
+    jobs = {
+        place: _job(recipe, query, lab, held)
+        for place, ((recipe, query), result) in enumerate(zip(wanted, found, strict=True))
+        if result is None
+    }
+    _linger(list(jobs.values()))
+    for place, job in jobs.items():
+        if job.done and job.failed is None:
+            found[place] = job.result()
+    failed = next((job for job in jobs.values() if job.failed is not None), None)
+    waiting = any(result is None for result in found)
     if failed:
-        _failure(failed, held)
+        _failure(failed, held, what)
     elif waiting:
-        _progress(waiting, what)
+        _progress([job for job in jobs.values() if not job.done], what)
     return None if waiting else found
 
 
-def _failure(job: Job[Any], held: dict[str, Job[Any]]) -> None:
+def _job(recipe: Any, query: Any, lab: Lab, held: dict[str, Job[Any]]) -> Job[Any]:
+    """The job that this browser has asked for already, or a new one; the newest are held, the others forgotten."""
+    key = recipe.key(query)
+    held[key] = held.pop(key, None) or wiring.jobs().submit(recipe, query, lab)
+    while len(held) > MOST_HELD:
+        del held[next(iter(held))]
+    return held[key]
+
+
+def _linger(jobs: Sequence[Job[Any]]) -> None:
+    """Give short work the time to land: a bar that is gone at once would flicker, and cost a second run of the page."""
+    if sum(job.estimate or 0.0 for job in jobs if not job.done) < 1.0:
+        end = time.monotonic() + LINGER_SECONDS
+        for job in jobs:
+            job.wait(max(0.0, end - time.monotonic()))
+
+
+def _failure(job: Job[Any], held: dict[str, Job[Any]], what: str) -> None:
     """Why a job ended without a result, in one sentence, and a button to try it again."""
     if isinstance(job.failed, Cancelled):
         st.info(str(job.failed))
@@ -65,7 +85,7 @@ def _failure(job: Job[Any], held: dict[str, Job[Any]]) -> None:
         st.error(str(job.failed))
     else:
         st.error(f"“{job.title}” failed because of a bug; the server's log has the details under that name.")
-    if st.button("Try again", key=f"again-{job.key}"):
+    if st.button("Try again", key=f"again-{what}-{job.key}"):
         held.pop(job.key, None)
         st.rerun()
 
@@ -84,7 +104,7 @@ def _progress(jobs: Sequence[Job[Any]], what: str) -> None:
         f"about {max(1, round(seconds))} s of model time in all" if seconds else "seconds; no model needs to be opened"
     )
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Cancel", key=f"cancel-{jobs[0].key}"):
+        if st.button("Cancel", key=f"cancel-{what}-{jobs[0].key}"):
             for job in jobs:
                 job.cancel()
             st.rerun()

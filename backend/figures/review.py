@@ -9,7 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.review import Result
+from backend.dataset import Sample
 from backend.figures import _text, _theme
+from backend.prompts import Typed
+from backend.study import PromptSpec
 
 _BELOW: dict[str, Any] = {
     "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
@@ -31,7 +34,7 @@ def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequen
             "text": [f"{share:.1f} %" if share >= 12 else "" for share in shares[:, c]],
             "textposition": "inside",
             "insidetextanchor": "middle",
-            "insidetextfont": {"color": "#10131a"},
+            "insidetextfont": {"color": _on(_theme.class_colour(c, len(words)))},
             "hovertemplate": "%{y}: " + _text.shown(word) + " %{x:.2f} %<extra></extra>",
         }
         for c, word in enumerate(words)
@@ -47,6 +50,12 @@ def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequen
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
         margin={"l": 48, "r": 12, "t": 56, "b": 28},
     )
+
+
+def _on(colour: str) -> str:
+    """Black or white, whichever reads better on the colour (its luminance against that of middle grey)."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return "#10131a" if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18 else "#ffffff"
 
 
 def curves(
@@ -93,12 +102,12 @@ def places(
     means = [
         {
             "xref": "paper",
-            "x": 0,
+            "x": 1,
             "y": y,
             "text": f"mean of {_text.shown(word)}",
             "showarrow": False,
-            "xanchor": "left",
-            "yanchor": "bottom",
+            "xanchor": "right",
+            "yanchor": "bottom" if y else "top",
             "font": {"size": 11},
         }
         for y, word in ((0, low), (1, high))
@@ -142,3 +151,40 @@ def against(words: Sequence[str], at: int) -> str:
     """What the lens is of."""
     low, high = sides(words, at)
     return f"{_text.shown(high)} − {_text.shown(low)}"
+
+
+def cut(typed: Typed, spec: PromptSpec) -> str:
+    """What was cut off a text, in a sentence; empty if nothing was."""
+    if not typed.cut.strip():
+        return ""
+    words, left = len(typed.cut.split()), len(typed.left.split())
+    return (
+        f"The models see {spec.max_tokens} tokens at most, template included: {_count(words)} cut from the "
+        f"{'end' if spec.keep == 'start' else 'start'}, {_count(left)} left."
+    )
+
+
+def _count(words: int) -> str:
+    return f"{words:,} word is" if words == 1 else f"{words:,} words are"
+
+
+def excerpt(text: str, most: int = 3000) -> str:
+    """A text to be read on a page: of a long one its start and its end."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n\n[… {len(text) - 2 * half:,} characters …]\n\n{text[-half:]}"
+
+
+def nearest(result: Result, layer: int, sample: Sample, words: Sequence[str]) -> list[dict[str, Any]]:
+    """The nearest reviews at a layer, one row each; none where the layer holds no text."""
+    return [
+        {
+            "cosine": f"{value:+.3f}",
+            "label": words[int(sample.label[i])],
+            "review": int(sample.index[i]),
+            "text": " ".join(sample.text[i].split()),
+        }
+        for i, value in zip(result.neighbours[layer].tolist(), result.cosine[layer].tolist(), strict=True)
+        if np.isfinite(value)
+    ]

@@ -36,7 +36,8 @@ def tokens(
     bands = [*names, f"{names[1]} − {names[0]}"] if len(values) > 1 else list(names)
     lines = _text.lay_out(pieces, TOKEN_LINE)
     pitch = head + len(bands) * (band + gap) + 10
-    hovers = [_hovers(one, pieces) for one in results]
+    named = [_text.shown(piece, 24) for piece in pieces]
+    hovers = [_hovers(one, named) for one in results]
     traces, ticks = [], []
     for i, line in enumerate(lines):
         index = [one.index for one in line]
@@ -47,24 +48,32 @@ def tokens(
         if len(values) > 1:
             below = top + 2 * (band + gap)
             change = (values[1] - values[0])[index].T[::-1]
-            hover = [[f"{_text.shown(pieces[t])}, layer {layer}, difference" for t in index] for layer in range(layers)]
-            edges = _edges(below, cell, layers)
-            traces.append(_heat(line, edges, change, hover[::-1], "coloraxis2"))
+            said = [[f"{named[t]}, layer {layer}, difference" for t in index] for layer in reversed(range(layers))]
+            traces.append(_heat(line, _edges(below, cell, layers), change, said, "coloraxis2"))
         ticks += [(top + k * (band + gap) + band / 2, name) for k, name in enumerate(bands)]
     heights = [i * pitch + head / 2 for i in range(len(lines))]
     traces.append(_text.labels(lines, pieces, heights))
     total = len(lines) * pitch
-    scales: dict[str, Any] = {"coloraxis": _scale(heat, values, "value", 0.0)}
+    unit = {"lens": "lens (nats)", "projection": "class distances", "next": "probability"}[heat]
+    scales: dict[str, Any] = {"coloraxis": _scale(heat, values, unit, 0.0)}
     if len(values) > 1:
         scales["coloraxis2"] = _scale(None, [values[1] - values[0]], "difference", 0.5)
-    return _theme.figure(
+    return _figure(
         traces,
         f"Every token at every layer: {_unit(heat, words, at)}",
-        height=total + 110,
-        margin={"l": 60, "r": 8, "t": 96, "b": 14},
+        total,
         **scales,
         **_text.plain_axes(TOKEN_LINE, total, ticks),
     )
+
+
+def _figure(traces: list[dict[str, Any]], title: str, height: int, **layout: Any) -> go.Figure:
+    """`height` pixels of text below the title and the colour bars."""
+    above, below = 96, 14
+    total = above + height + below
+    margin = {"l": 8, "r": 8, "t": above, "b": below}
+    drawn = _theme.figure(traces, title, height=total, margin=margin, **layout)
+    return drawn.update_layout(title_y=1 - 34 / total)  # plotly lifts it by a horizontal colour bar's height, 28
 
 
 def _edges(top: int, cell: int, layers: int) -> list[int]:
@@ -90,16 +99,15 @@ def _unit(heat: Heat, words: Sequence[str], at: int) -> str:
     return units[heat]
 
 
-def _hovers(result: Tokens, pieces: Sequence[str]) -> np.ndarray:
+def _hovers(result: Tokens, named: Sequence[str]) -> np.ndarray:
     """[tokens, layers] of what hovering says: the token, the layer, the likeliest next tokens."""
     safe = [_text.shown(word, 24) for word in result.words]
     said = np.empty(result.top.shape[:2], dtype=object)
     shares = np.round(100 * result.top_probability.astype(np.float64)).astype(int).tolist()
     for t, of_token in enumerate(result.top.tolist()):
-        name = _text.shown(pieces[t], 24)
         for layer, best in enumerate(of_token):
             following = ", ".join(f"{safe[w]} {share} %" for w, share in zip(best, shares[t][layer], strict=True))
-            said[t, layer] = f"{name}, layer {layer}<br>{following}"
+            said[t, layer] = f"{named[t]}, layer {layer}<br>{following}"
     return said
 
 
@@ -123,8 +131,8 @@ def _heat(
         "type": "heatmap",
         "x": _text.edges(line),
         "y": list(rows),
-        "z": _theme.cells(z),
-        "text": hover,
+        "z": np.round(z, 4).astype(np.float32),
+        "text": np.array(hover, dtype=object),
         "coloraxis": scale,
         "xgap": 1,
         "hovertemplate": "%{z:.3g}: %{text}<extra></extra>",
@@ -169,6 +177,12 @@ def parts(
     ]
 
 
+def grouped(texts: Sequence[str]) -> str:
+    """What the guide adds where words were left out several at a time."""
+    most = max(len(text.split()) for text in texts)
+    return f" (the text is long, so {most} words in a row at a time)" if most > 1 else ""
+
+
 def _reach(results: Sequence[Parts], layer: int, at: int) -> float:
     return max(1e-6, *(float(np.abs(one.effect[:, layer, at]).max()) for one in results))
 
@@ -198,11 +212,10 @@ def _highlighted(
         [0.5, "rgba(150,156,168,0)"],
         [1.0, _theme.veil(_theme.POSITIVE, HIGHLIGHT)],
     ]
-    return _theme.figure(
+    return _figure(
         traces,
         f"{name}, layer {layer}: what each word adds to the lens",
-        height=len(lines) * pitch + 110,
-        margin={"l": 8, "r": 8, "t": 96, "b": 14},
+        len(lines) * pitch,
         coloraxis=scale,
         **_text.plain_axes(WORD_LINE, len(lines) * pitch),
     )

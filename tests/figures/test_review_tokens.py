@@ -115,7 +115,7 @@ def test_words_are_highlighted_by_what_they_add(shown: Shown, typed: Typed):
         assert text.text[8] == "&lt;b&gt;loudly&lt;/b&gt;"
         assert "most at layer" in picture.data[0].text[0][0]
     reach = max(np.abs(one.effect[:, 7, 0]).max() for one in pair)
-    assert {one.layout.coloraxis.cmax for one in pictures} == {pytest.approx(reach)}
+    assert [one.layout.coloraxis.cmax for one in pictures] == pytest.approx([reach, reach])
 
 
 def luminance(colour: tuple[float, ...]) -> float:

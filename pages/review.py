@@ -1,0 +1,241 @@
+"""What the checkpoints make of somebody's own text: answers, lens by layer, every token, every word, neighbours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from backend.analyses import accuracy, review
+from backend.figures import review as figures
+from backend.figures import review_tokens as token_figures
+from backend.lab import PinnedCheckpoint, PinnedStudy
+from backend.prompts import Typed, leave_out, read_typed
+from pages import _address, _frame, _picture
+
+TITLE = "Review"
+TEXT = _address.Text()
+MOST_PARTS = 128
+SHOWN = {"tokens": "Every token", "words": "What each word adds", "nearest": "Nearest reviews"}
+
+
+def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+    """The page's keys in the address."""
+    layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
+    words = study.study.prompt.label_words
+    return {
+        "text": TEXT,
+        "show": _address.Choice(list(SHOWN), "tokens"),
+        "heat": _address.Choice(list(token_figures.HEATS), "lens"),
+        "layer": _address.Choice(layers, layers[-1]),
+        "class": _address.Choice(list(words), words[-1]),
+    }
+
+
+def draw(view: _frame.View) -> None:
+    """The page."""
+    st.title(f"Review: {view.reference.label} and {view.checkpoint.label} read a text of yours")
+    for one in view.study.missing:
+        st.warning(one.reason)
+    above = st.container()
+    text = view.value("text")
+    typed = _read(view, text) if text.strip() else None
+    if typed is not None:
+        _curves(view, typed, text)
+    with above:  # filled last: the curves come first
+        _box(view, typed, text)
+    if typed is not None:
+        _answers(view, typed, text)
+        if _frame.has_painted():
+            _details(view, typed)
+
+
+def _read(view: _frame.View, text: str) -> Typed:
+    study = view.study.study
+    return read_typed(view.lab.models.tokenizer(study.base, study.base), study.prompt, study.family, text)
+
+
+def _box(view: _frame.View, typed: Typed | None, text: str) -> None:
+    """Where a text is typed or taken from the shelf, and what of it the models do not see."""
+    _address.text_box("A text of yours", "text", TEXT, height=120, placeholder="Type or paste a review …")
+    _shelf(view)
+    if typed is None:
+        st.info("There is no text yet: type a review into the box and press Ctrl+Enter, or take one from the shelf.")
+        return
+    if len(text) > TEXT.most:
+        st.caption(
+            f"The address carries texts of up to {TEXT.most:,} characters; this one is longer, so only the downloads "
+            f"carry it."
+        )
+    said = figures.cut(typed, view.study.study.prompt)
+    if said:
+        st.caption(said)
+        with st.expander("What was cut"):
+            st.text(figures.excerpt(typed.cut))
+
+
+def _shelf(view: _frame.View) -> None:
+    """Reviews of the sample worth trying; they are the same at every epoch."""
+    wanted = [(accuracy.recipe, accuracy.Query(one, view.study.prompts)) for one in view.study.checkpoints]
+    found = view.results(wanted, "Looking for examples")
+    if found is None:
+        return
+    shelf = review.examples([one.lens for one in found], [one.prediction for one in found], view.study.prompts.labels)
+    with st.container(horizontal=True, key="shelf", vertical_alignment="center"):
+        st.caption("From the sample:", width="content")
+        for i, one in enumerate(shelf):
+            st.button(
+                f"{one.kind}, {_picture.plain(view.words[one.label])}",
+                key=f"shelf-{i}",
+                help=EXAMPLES[one.kind],
+                on_click=_address.write_text,
+                args=("text", TEXT, view.study.sample.text[one.review]),
+            )
+
+
+EXAMPLES = {
+    "typical": "The review whose lens towards its own class is the median of its class, averaged over the epochs.",
+    "hardest": "The review whose lens towards its own class is the lowest of its class, averaged over the epochs.",
+    "flipped": "A review whose answer changed most often from one checkpoint to the next.",
+}
+
+
+def _query(view: _frame.View, typed: Typed, one: PinnedCheckpoint) -> review.Query:
+    return review.Query(one, view.reference, typed.prompts, view.study.prompts, view.drop_largest)
+
+
+def _direction(view: _frame.View) -> int:
+    """Which lens is on show: the only one of two classes, else that of the chosen class."""
+    return 0 if len(view.words) == 2 else view.words.index(view.value("class"))
+
+
+@_frame.section
+def _curves(view: _frame.View, typed: Typed, text: str) -> None:
+    """Lens and place along the direction by layer."""
+    if len(view.words) > 2:
+        view.control(st.selectbox, "Class against the rest", "class", width=220)
+    queries = [_query(view, typed, one) for one in view.pair]
+    found = view.results([(review.recipe, query) for query in queries], "Reading the text")
+    if found is None:
+        return
+    names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
+    given = (found, names, places, len(view.names), view.words, _direction(view))
+    _picture.show(
+        view,
+        {"review-lens": figures.curves(*given), "review-place": figures.places(*given)},
+        "Left, how strongly each layer prefers one label word when it is read as the model reads its last layer; "
+        "right, where the text stands between the class means of the sample. Early layers are not made to be read like "
+        "that: trust a curve where the readings agree, and a place where the direction is beyond chance (Layers).",
+        lambda: [
+            {**row, "text": text} for query, result in zip(queries, found, strict=True) for row in result.rows(query)
+        ],
+        None,
+    )
+
+
+@_frame.section
+def _answers(view: _frame.View, typed: Typed, text: str) -> None:
+    """The probability of each label word, per checkpoint."""
+    queries = [_query(view, typed, one) for one in view.study.checkpoints]
+    found = view.results([(review.recipe, query) for query in queries], "Asking every checkpoint")
+    if found is None:
+        return
+    _picture.show(
+        view,
+        {"review-answers": figures.probabilities(found, view.names, view.words)},
+        "How each checkpoint divides 100 % among the label words alone: one that would say something else altogether "
+        "may still look sure here.",
+        lambda: [
+            {**row, "text": text} for query, result in zip(queries, found, strict=True) for row in result.answers(query)
+        ],
+        None,
+    )
+
+
+@_frame.section
+def _details(view: _frame.View, typed: Typed) -> None:
+    """One of the closer looks, so that only what is on show is computed."""
+    shown = view.control(
+        st.segmented_control,
+        "A closer look",
+        "show",
+        format_func=SHOWN.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
+    {"tokens": _tokens, "words": _words, "nearest": _nearest}[shown](view, typed)
+
+
+def _tokens(view: _frame.View, typed: Typed) -> None:
+    st.subheader("What stands at each token, layer by layer?")
+    heat: Any = view.control(
+        st.segmented_control, "Colour", "heat", format_func=token_figures.HEATS.__getitem__, required=True
+    )
+    queries = [_query(view, typed, one) for one in view.pair]
+    found = view.results([(review.tokens, query) for query in queries], "Reading every token at every layer")
+    if found is None:
+        return
+    names = [one.label for one in view.pair]
+    _picture.show(
+        view,
+        {"review-tokens": token_figures.tokens(found, names, typed.pieces, heat, view.words, _direction(view))},
+        "The prompt as the models see it; under each token its layers, the first at the bottom and the last on top, "
+        "and hovering names the five likeliest next tokens. The direction is that of the readout position: at other "
+        "tokens it is borrowed, and the first token, which many others attend to, is often extreme for no reason.",
+        lambda: [row for query, result in zip(queries, found, strict=True) for row in result.rows(query, typed.pieces)],
+        None,
+    )
+
+
+def _words(view: _frame.View, typed: Typed) -> None:
+    st.subheader("What does each word add?")
+    study = view.study.study
+    tokenizer = view.lab.models.tokenizer(study.base, study.base)
+    texts, parts = leave_out(tokenizer, study.prompt, study.family, typed.left, MOST_PARTS)
+    if not parts:
+        st.info("Nothing of the text is left beside the template, so there is no word to leave out.")
+        return
+    layer = int(view.control(st.select_slider, "Layer", "layer"))
+    queries = [review.PartsQuery(one, texts) for one in view.pair]
+    found = view.results([(review.parts, query) for query in queries], "Leaving out one word after the other")
+    if found is None:
+        return
+    names = [one.label for one in view.pair]
+    drawn = token_figures.parts(found, names, parts, layer, view.words, _direction(view))
+    _picture.show(
+        view,
+        {f"review-words-{i}": figure for i, figure in enumerate(drawn)},
+        f"The lens of the whole text less that of the text without the word{token_figures.grouped(parts)}; only words "
+        f"that the models see are left out. A text with a hole reads oddly, and two words that say the same hide each "
+        f"other: take strong colours as a hint, not as a sum.",
+        lambda: [row for query, result in zip(queries, found, strict=True) for row in result.rows(query, parts)],
+        None,
+    )
+
+
+def _nearest(view: _frame.View, typed: Typed) -> None:
+    st.subheader("Which reviews of the sample are nearest?")
+    layer = int(view.control(st.select_slider, "Layer", "layer"))
+    queries = [_query(view, typed, one) for one in view.pair]
+    found = view.results([(review.recipe, query) for query in queries], "Looking for the nearest reviews")
+    if found is None:
+        return
+    for one, result in zip(view.pair, found, strict=True):
+        st.markdown(f"**{_picture.plain(one.label)}**, layer {layer}")
+        rows = figures.nearest(result, layer, view.study.sample, view.words)
+        if not rows:
+            st.info(f"Layer {layer} holds no text at the readout position, so nothing is near or far there.")
+            continue
+        _picture.table(
+            view,
+            f"review-nearest-{view.place(one)}",
+            [{key: _picture.plain(str(value)) for key, value in row.items()} for row in rows],
+            "By the cosine of the residuals at the readout position, both without the mean of the sample (with it, all "
+            "cosines are near 1). Early layers are near in wording and length rather than in opinion.",
+            lambda rows=rows: rows,
+            None,
+        )
+
+
+if __name__ == "__main__":
+    _frame.page(draw)
