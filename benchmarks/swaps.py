@@ -27,8 +27,8 @@ from torch import nn
 from backend.checkpoints.batches import make_batches
 from backend.checkpoints.devices import finish
 from backend.checkpoints.opening import Opened
-from backend.checkpoints.residuals import BATCH_TOKENS, pad
-from backend.checkpoints.swaps import block_runs, run_swaps
+from backend.checkpoints.residuals import pad
+from backend.checkpoints.swaps import AT_ONCE, BRANCHES, block_runs, run_swaps
 from backend.lab import Prompts, silent
 from backend.ports import Swap
 from benchmarks.collect import REVIEWS, read_prompts, small_gpt2
@@ -59,7 +59,7 @@ def exchanged(model: nn.Module, donor: nn.Module, swap: Swap) -> Iterator[None]:
 def in_full(host: Opened, donor: Opened, plan: Sequence[Swap], prompts: Prompts) -> np.ndarray:
     """Each swapped model over the same batches, the head at the readout only."""
     found = np.empty((len(plan), len(prompts.token_ids), prompts.classes), np.float32)
-    batches = make_batches([len(ids) for ids in prompts.token_ids], BATCH_TOKENS[host.device.type])
+    batches = make_batches([len(ids) for ids in prompts.token_ids], AT_ONCE[host.device.type] // BRANCHES)
     body, head = (host.model.get_submodule(name) for name in ("transformer", "lm_head"))
     for row, swap in enumerate(plan):
         with exchanged(host.model, donor.model, swap):

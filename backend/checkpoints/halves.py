@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from transformers.activations import NewGELUActivation
 from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
 
 from backend.checkpoints.opening import Opened
@@ -63,7 +64,14 @@ def proceed(opened: Opened, block: int, x: Residuals) -> Residuals:
     """The second half of a block: x + mlp(ln2(x))."""
     parts = opened.anatomy.blocks[block]
     x = x.to(_device(parts.mlp, opened), opened.model.dtype)
-    return x + parts.mlp(parts.ln2(x)).to(x.device)
+    return x + _mlp(parts.mlp, parts.ln2(x)).to(x.device)
+
+
+def _mlp(mlp: nn.Module, x: Residuals) -> Residuals:
+    if not isinstance(getattr(mlp, "act", None), NewGELUActivation):
+        return mlp(x)
+    grown = mlp.get_submodule("c_fc")(x)  # GPT-2's own activation goes over this seven times, torch's once
+    return mlp.get_submodule("c_proj")(nn.functional.gelu(grown, approximate="tanh"))
 
 
 def _device(module: nn.Module, opened: Opened) -> torch.device:

@@ -25,6 +25,10 @@ from backend.checkpoints.residuals import BATCH_TOKENS, halved, pad
 from backend.errors import CheckpointError
 from backend.ports import Progress, Prompts, Swap
 
+AT_ONCE = BATCH_TOKENS | {"cpu": 1024}
+"""Tokens that pass a block together."""
+BRANCHES = 4
+"""Branches of one batch of prompts that pass together: batches can be so much smaller, and pad so much less."""
 HELD_SHARE = 0.25
 """Share of the free memory that the residuals of branches may take; what does not fit runs in a later wave."""
 Stem = tuple[str, int]
@@ -99,15 +103,16 @@ def run_swaps(
 ) -> Float32[np.ndarray, "swaps reviews classes"]:
     """Label logits of the host with each swap of the plan, read by the host's own final norm and head.
 
-    Prompts run in batches as in `residuals.collect`; branches hold at most `held_bytes` of residuals, of one batch.
+    At most `tokens` tokens pass a block together, those of several branches of one batch of prompts (at most `rows`);
+    branches hold at most `held_bytes` of residuals.
     Raises CheckpointError for models that are no pair, a swap of blocks that there are not, or values that are not
     finite, DeviceError when one prompt alone does not fit. `progress` is told before every step of a block.
     """
     _check(host, donor, plan, prompts)
-    at_once = tokens or BATCH_TOKENS[host.device.type]
+    at_once = tokens or AT_ONCE[host.device.type]
     lengths = [len(ids) for ids in prompts.token_ids]
-    waiting = deque(make_batches(lengths, at_once, rows))
-    size = max(at_once, *lengths) * host.model.config.hidden_size * host.model.dtype.itemsize
+    waiting = deque(make_batches(lengths, at_once // BRANCHES, rows))
+    size = max(at_once // BRANCHES, *lengths) * host.model.config.hidden_size * host.model.dtype.itemsize
     room = held_bytes or int(free_bytes(host.device) * HELD_SHARE)
     held = max(1, room // size)
     meter = _Meter(block_runs(plan, len(host.anatomy.blocks), held) * len(lengths), progress)

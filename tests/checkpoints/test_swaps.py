@@ -158,7 +158,7 @@ def test_branches_at_one_block_run_in_chunks(pairs, monkeypatch):
     monkeypatch.setattr(swaps, "attend", watched)
     host, donor = (as_opened(model) for model in pairs["gpt2"])
     run_swaps(host, donor, PLAN, make_prompts([8, 8]), silent, tokens=50)
-    assert max(seen) == 48  # three branches of sixteen tokens fit into fifty
+    assert max(seen) == 48  # each prompt of eight tokens is a batch, and six of its branches fit into fifty
 
 
 def test_progress_counts_blocks_and_ends_where_it_should(pairs):
