@@ -208,7 +208,7 @@ def glance(folder: Path, key: str) -> bytes | None:
     """The sealed value of `key` without writing anything, for a folder that is read-only or busy; None if not there."""
     try:
         row = _look_up(folder, key, "mode, filename, value")
-        return row and BytesDisk(str(folder)).fetch(*row, read=False)
+        return None if row is None else BytesDisk(str(folder)).fetch(*row, read=False)
     except OSError:
         return None
 
@@ -216,7 +216,7 @@ def glance(folder: Path, key: str) -> bytes | None:
 def kept_at(folder: Path, key: str) -> float | None:
     """When `key` was put there, in seconds since 1970; None if it is not there."""
     row = _look_up(folder, key, "store_time")
-    return row and float(row[0])
+    return None if row is None else float(row[0])
 
 
 def _look_up(folder: Path, key: str, columns: str) -> tuple[Any, ...] | None:

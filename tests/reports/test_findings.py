@@ -53,7 +53,7 @@ def card(case: Case, results: Sequence[accuracy.Result], **more: Any) -> confoun
     """A sample card on which nothing stands out but what is asked for; the best checkpoint is that of the results."""
     labels, classes = case.study.prompts.labels, case.study.prompts.classes
     chosen = confounds.choose(np.stack([one.prediction for one in results]), labels, classes)
-    values = {
+    values: dict[str, Any] = {
         name: np.zeros(0) if "ndarray" in str(kind) else 0
         for name, kind in confounds.Result.__annotations__.items()
         if name not in ("quartile_accuracy", "quartile_accuracy_low", "quartile_accuracy_high")
