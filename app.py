@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pages import _frame, add, layers, overview, review, swaps
+from pages import _frame, add, layers, overview, probes, review, swaps, tokens
 
 FOLDER = Path(__file__).parent / "pages"
 
@@ -15,6 +15,8 @@ def main() -> None:
         {
             "": (overview, str(FOLDER / "overview.py")),
             "layers": (layers, str(FOLDER / "layers.py")),
+            "tokens": (tokens, str(FOLDER / "tokens.py")),
+            "probes": (probes, str(FOLDER / "probes.py")),
             "swaps": (swaps, str(FOLDER / "swaps.py")),
             "review": (review, str(FOLDER / "review.py")),
             "add": (add, str(FOLDER / "add.py")),

@@ -54,10 +54,22 @@ def show(
 
 
 def table(
-    view: View, key: str, cells: Sequence[Mapping[str, Any]], guide: str, rows: Rows, analysis: str | None
+    view: View,
+    key: str,
+    cells: Sequence[Mapping[str, Any]],
+    guide: str,
+    rows: Rows,
+    analysis: str | None,
+    height: int | None = None,
 ) -> None:
-    """A table with what `show` puts below a picture; `cells` are what is read, `rows` what is taken along."""
-    st.table([*cells])
+    """A table with what `show` puts below a picture; `cells` are what is read, `rows` what is taken along.
+
+    With a height it is one to scroll in, to sort and to search.
+    """
+    if height is None:
+        st.table([*cells])
+    else:
+        st.dataframe([*cells], height=height, hide_index=True, key=f"table-{key}")
     _below(view, key, {}, guide, rows, analysis, None)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.token_neighbours import Result as Neighbours
-from backend.analyses.token_shift import MEASURES, Result
+from backend.analyses.token_shift import Result
+from backend.embedding_shift import MEASURES
 from backend.figures import _theme
 from backend.figures._tokens import OTHERS, group_colour, group_symbol, quoted
 from backend.tokens import visible

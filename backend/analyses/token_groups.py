@@ -1,0 +1,178 @@
+"""Did words of sentiment move, or only frequent words? The mean shift of word groups against random groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from backend import intervals, lexicon
+from backend.embedding_shift import MEASURES, ShiftQuery, Shifts, shifts
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
+from backend.memo import memoized
+from backend.ports import Progress, silent
+from backend.tidy import cell, interval
+from backend.token_counts import CountQuery, count_query, counts
+
+PerGroup = Float[np.ndarray, "groups measures"]
+NULLS = ("random", "matched")
+
+
+@dataclass(frozen=True)
+class Query:
+    """Whose rows are set against whose, how tokens are counted, a study's own lists, and `draws` random groups."""
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    counted: CountQuery
+    own: lexicon.Words = ()
+    draws: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The mean shift of each group by each of `measures` (`output_*`: of an untied unembedding), [groups, measures].
+
+    `listed` counts the words of a list, `n` those that are one token behind a space, which are what is measured.
+    `mean` has a 95 % bootstrap interval over them. `random_*` is about groups of as many tokens drawn from the whole
+    vocabulary, `matched_*` about groups drawn from the same frequency strata (occurrences 0, 1-2, 3-6, 7-14, ...):
+    their mean, the band that holds 95 % of them, and `p`, twice the share of groups at least as far out on the group's
+    side. Tokens whose row is zero, which has no cosine, are left out. NaN for a group without tokens; an interval
+    needs two. `count_note` says what was counted.
+    """
+
+    groups: tuple[str, ...]
+    measures: tuple[str, ...]
+    listed: Int[np.ndarray, " groups"]
+    n: Int[np.ndarray, " groups"]
+    mean: PerGroup
+    mean_low: PerGroup
+    mean_high: PerGroup
+    random: PerGroup
+    random_low: PerGroup
+    random_high: PerGroup
+    random_p: PerGroup
+    matched: PerGroup
+    matched_low: PerGroup
+    matched_high: PerGroup
+    matched_p: PerGroup
+    count_note: str
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per group and measure."""
+        for g, group in enumerate(self.groups):
+            for m, measure in enumerate(self.measures):
+                row: dict[str, Any] = {"checkpoint": query.checkpoint.label, "group": group, "measure": measure}
+                row |= {"words": int(self.listed[g]), "tokens": int(self.n[g])}
+                for name in ("mean", *NULLS):
+                    row |= interval(self, name, g, m)
+                    row |= {} if name == "mean" else {f"{name}_p": cell(getattr(self, f"{name}_p")[g, m])}
+                yield row
+
+
+def strata(count: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens"]:
+    """Tokens of similar frequency: 0 never seen, then occurrences 1-2, 3-6, 7-14, each twice as wide."""
+    return np.floor(np.log2(count + 1)).astype(np.int64)
+
+
+def draw_alike(
+    ids: Int[np.ndarray, " group"], stratum: Int[np.ndarray, " tokens"], draws: int, seed: int
+) -> Int[np.ndarray, "draws group"]:
+    """Random groups with as many tokens of each stratum as `ids` has; a token at most once in a group."""
+    rng = np.random.default_rng(seed)
+    parts: list[np.ndarray] = []
+    for one in np.unique(stratum[ids]):
+        pool, size = np.flatnonzero(stratum == one), int((stratum[ids] == one).sum())
+        parts.append(np.stack([rng.choice(pool, size, replace=False, shuffle=False) for _ in range(draws)]))
+    return np.concatenate(parts, axis=1)
+
+
+def against(
+    values: Float[np.ndarray, "measures tokens"],
+    ids: Int[np.ndarray, " group"],
+    drawn: Int[np.ndarray, "draws group"],
+) -> dict[str, Float[np.ndarray, " measures"]]:
+    """Mean of the drawn groups' means, the band that holds 95 % of them, and p of the group's own mean."""
+    null = values[:, drawn].mean(axis=2)  # [measures, draws]
+    own = values[:, ids].mean(axis=1, keepdims=True)
+    low, high = intervals.percentiles(null.T)
+    tail = np.minimum((null >= own).sum(axis=1), (null <= own).sum(axis=1))
+    return {
+        "": null.mean(axis=1),
+        "_low": low,
+        "_high": high,
+        "_p": np.minimum(1.0, 2 * (tail + 1) / (null.shape[1] + 1)),
+    }
+
+
+def compare(
+    values: Float[np.ndarray, "measures tokens"],
+    count: Int[np.ndarray, " tokens"],
+    groups: Sequence[Int[np.ndarray, " _"]],
+    draws: int = 1000,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[str, PerGroup]:
+    """The fields of `Result` that are of [groups, measures]; no group has a token whose values are undefined."""
+    names = [
+        "mean",
+        "mean_low",
+        "mean_high",
+        *(f"{null}{end}" for null in NULLS for end in ("", "_low", "_high", "_p")),
+    ]
+    found = {name: np.full((len(groups), len(values)), np.nan) for name in names}
+    undefined = np.where(np.isfinite(values).all(axis=0), 0, -1)  # a stratum of their own, from which none is drawn
+    alike = {"random": undefined, "matched": np.where(undefined < 0, -1, strata(count))}
+    for g, ids in enumerate(groups):
+        progress(g / len(groups), f"Drawing {draws:,} groups of {len(ids):,} tokens.")
+        if not len(ids):
+            continue
+        found["mean"][g] = values[:, ids].mean(axis=1)
+        for null, stratum in alike.items():
+            for end, value in against(values, ids, draw_alike(ids, stratum, draws, seed)).items():
+                found[f"{null}{end}"][g] = value
+        if len(ids) > 1:
+            for m, one in enumerate(values[:, ids]):
+                low, high = intervals.mean_interval(one, np.zeros(len(ids), dtype=np.int64), draws, seed)
+                found["mean_low"][g, m], found["mean_high"][g, m] = low, high
+    return found
+
+
+def _measured(found: Shifts) -> dict[str, Float[np.ndarray, " tokens"]]:
+    """The measures by name, those of an unembedding where it is not tied."""
+    names = MEASURES if found.tied else (*MEASURES, *map("output_{}".format, MEASURES))
+    return {name: getattr(found, name) for name in names}
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Compare the rows, count the tokens, and draw random groups."""
+    counted = counts(query.counted, lab.part(0, 3))
+    found = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 3))
+    size = len(found.l2)
+    tokenizers = [lab.models.tokenizer(one.ref, one.base) for one in (query.reference, query.checkpoint)]
+    members = lexicon.token_groups(max(tokenizers, key=lambda one: one.get_vocab_size()), query.own, size)
+    measured = _measured(found)
+    values = np.stack(list(measured.values()))
+    defined = np.isfinite(values).all(axis=0)
+    groups = [np.array([i for i in ids if defined[i]], dtype=np.int64) for ids in members.values()]
+    result = Result(
+        groups=tuple(members),
+        measures=tuple(measured),
+        listed=np.array([len(set(words)) for _, words in lexicon.groups(query.own)]),
+        n=np.array([len(ids) for ids in groups]),
+        count_note=counted.note,
+        **compare(values, counted.of_rows(size), groups, query.draws, query.seed, lab.part(2, 3).progress),
+    )
+    lab.progress(1.0, f"The word groups of {query.checkpoint.label} are compared.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every other checkpoint; KeyError if no checkpoint has the reference's label."""
+    against, own = study.checkpoint(reference), lexicon.own_words(study.study.lexicon)
+    return [Query(one, against, count_query(study), own) for one in study.checkpoints if one.label != reference]

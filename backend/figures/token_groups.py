@@ -1,0 +1,108 @@
+"""Word groups against chance: each group's mean shift beside the bands of random and of frequency-matched groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.token_groups import Result
+from backend.figures import _theme
+from backend.figures._tokens import group_colour, group_symbol, quoted
+from backend.figures.token_shift import UNITS
+
+_BANDS = {"random": ("random groups of equal size", 0.14), "matched": ("groups matched in frequency", -0.14)}
+
+
+def _column(result: Result, matrix: str, measure: str) -> int:
+    """The measure's place; tied matrices have one."""
+    wanted = measure if matrix == "input" else f"output_{measure}"
+    return result.measures.index(wanted if wanted in result.measures else measure)
+
+
+def draw(result: Result, matrix: str, measure: str, title: str) -> go.Figure:
+    """A line per group with tokens: its mean with its 95 % interval, above the two bands that hold 95 % of groups."""
+    m = _column(result, matrix, measure)
+    there = [g for g in range(len(result.groups)) if result.n[g] > 0]
+    places = {g: len(there) - 1 - i for i, g in enumerate(there)}  # the first at the top
+    traces = [_band(result, null, m, places) for null in _BANDS]
+    for g in there:
+        name = result.groups[g]
+        mean, low, high = (getattr(result, field)[g, m] for field in ("mean", "mean_low", "mean_high"))
+        arms = np.nan_to_num([[high - mean], [mean - low]])
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": name,
+                "x": [float(mean)],
+                "y": [places[g]],
+                "error_x": {"type": "data", "array": arms[0], "arrayminus": arms[1], "thickness": 1.6, "width": 5},
+                "marker": {"color": group_colour(name, g), "symbol": group_symbol(name, g), "size": 12},
+                "hovertemplate": f"mean %{{x:.4g}} ({low:.4g} to {high:.4g}) of {int(result.n[g]):,} tokens"
+                f"<extra>{quoted([name])[0]}</extra>",
+                "showlegend": False,
+            }
+        )
+    names = quoted([result.groups[g] for g in there])
+    return _theme.figure(
+        traces,
+        title,
+        height=150 + 76 * len(there),
+        xaxis=_theme.axis(f"mean {UNITS[measure]}"),
+        yaxis=_theme.axis(
+            "",
+            tickmode="array",
+            tickvals=[places[g] for g in there],
+            ticktext=[f"{name} ({int(result.n[g]):,})" for name, g in zip(names, there, strict=True)],
+            range=[-0.6, len(there) - 0.4],
+            showgrid=False,
+            fixedrange=True,
+        ),
+        margin={"l": 48, "r": 12, "t": 62, "b": 44},
+    )
+
+
+def _band(result: Result, null: str, m: int, places: dict[int, int]) -> dict[str, Any]:
+    """The middle 95 % of drawn groups as thick lines, a dot at their mean."""
+    name, aside = _BANDS[null]
+    middle, low, high, p = (getattr(result, f"{null}{end}")[:, m] for end in ("", "_low", "_high", "_p"))
+    told = [f"{name}: {middle[g]:.4g} ({low[g]:.4g} to {high[g]:.4g}), p = {p[g]:.2g}" for g in places]
+    colour = _theme.QUIET if null == "random" else _theme.DIRECTION
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": [float(middle[g]) for g in places],
+        "y": [place + aside for place in places.values()],
+        "error_x": {
+            "type": "data",
+            "array": [float(high[g] - middle[g]) for g in places],
+            "arrayminus": [float(middle[g] - low[g]) for g in places],
+            "thickness": 7,
+            "width": 0,
+            "color": _theme.veil(colour, 0.45),
+        },
+        "marker": {"color": colour, "symbol": "line-ns", "size": 11, "line": {"width": 2, "color": colour}},
+        "text": told,
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+
+
+def in_words(result: Result, name: str, matrix: str, measure: str, group: int) -> str:
+    """What the picture says of one group, called `name`, in a sentence."""
+    m, n = _column(result, matrix, measure), int(result.n[group])
+    of = f"{n:,} of {int(result.listed[group]):,} words are one token"
+    if n == 0:
+        return f"**{name}**: none of its {result.listed[group]:,} words is one token, so there is nothing to measure."
+    random, matched = (_side(result, null, group, m) for null in _BANDS)
+    return f"**{name}** ({of}) moved {random}, and {matched}."
+
+
+def _side(result: Result, null: str, group: int, m: int) -> str:
+    """Where the group stands among the drawn ones."""
+    mean = result.mean[group, m]
+    low, high, p = (getattr(result, f"{null}{end}")[group, m] for end in ("_low", "_high", "_p"))
+    how = "within the band of" if low <= mean <= high else "further than" if mean > high else "less far than"
+    return f"{how} {_BANDS[null][0]} (p = {p:.2g})"

@@ -1,0 +1,183 @@
+"""Which words training moved: ranked tokens with their neighbours, word groups against chance, and maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from backend import lexicon
+from backend.analyses import token_groups, token_neighbours, token_shift
+from backend.figures import token_groups as groups_figures
+from backend.figures import token_neighbours as neighbours_figures
+from backend.figures import token_shift as shift_figures
+from backend.lab import PinnedStudy
+from backend.token_counts import count_query
+from pages import _address, _frame, _picture
+
+TITLE = "Tokens"
+SHOWN = {"shift": "Most affected tokens", "groups": "Word groups"}
+MATRICES = {"input": "Input embedding", "output": "Unembedding"}
+RANKED, LISTED = 30, 100
+
+
+def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+    """The page's keys in the address."""
+    return {
+        "show": _address.Choice(list(SHOWN), "shift"),
+        "matrix": _address.Choice(list(MATRICES), "input"),
+        "measure": _address.Choice(list(shift_figures.NAMES), "l2_centred"),
+        "search": _address.Text(most=60),
+    }
+
+
+def draw(view: _frame.View) -> None:
+    """The page."""
+    st.title(f"Tokens: from {view.reference.label} to {view.checkpoint.label}")
+    for one in view.study.missing:
+        st.warning(one.reason)
+    if view.reference == view.checkpoint:
+        st.info(
+            "Choose another epoch than the one it is compared with: no token has moved between a checkpoint and itself."
+        )
+        return
+    _parts(view)
+
+
+@_frame.section
+def _parts(view: _frame.View) -> None:
+    """One of the parts, so that a move of its widgets redraws only what is on show."""
+    shown = view.control(
+        st.segmented_control,
+        "What moved",
+        "show",
+        format_func=SHOWN.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
+    {"shift": _shift, "groups": _groups}[shown](view)
+
+
+def _shift(view: _frame.View) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        matrix, measure = _measured(view)
+        _search(view)
+    wanted = [(token_shift.recipe, _shift_query(view))]
+    found = view.results(wanted, "Comparing the rows of all tokens")
+    if found is None:
+        return
+    result = found[0]
+    _say_if_tied(matrix, result.tied)
+    search = view.value("search")
+    ids = shift_figures.chosen(result, matrix, measure, search, LISTED)
+    if not ids:
+        st.info(f"No token holds “{_picture.plain(search)}”; a word may be several tokens, so try a part of it.")
+        return
+    rows = _picture.rows(wanted, found)
+    label = view.checkpoint.label
+    _picture.show(
+        view,
+        {
+            "token-ranked": shift_figures.ranked(
+                result,
+                matrix,
+                measure,
+                ids[:RANKED],
+                f"{label}: " + ("tokens found" if search else "most moved tokens"),
+            ),
+            "token-frequency": shift_figures.by_frequency(
+                result, matrix, measure, ids[:8] if search else [], f"{label}: all tokens by frequency"
+            ),
+        },
+        "How far the row of each token went: tokens that training saw often move for that alone, and those that it "
+        "never saw move only by what all rows share, so compare a token with others of its frequency. "
+        + result.count_note,
+        rows,
+        "token_shift",
+    )
+    _near(view, matrix, result, ids)
+
+
+def _measured(view: _frame.View) -> tuple[str, str]:
+    """Which matrix, and by which measure."""
+    many: dict[str, Any] = {"required": True}
+    matrix = view.control(st.segmented_control, "Matrix", "matrix", format_func=MATRICES.__getitem__, **many)
+    names = shift_figures.NAMES
+    return matrix, view.control(st.segmented_control, "Measure", "measure", format_func=names.__getitem__, **many)
+
+
+def _say_if_tied(matrix: str, tied: bool) -> None:
+    if matrix == "output" and tied:
+        st.info("These models unembed with their input embedding (both are one matrix), so its numbers are shown.")
+
+
+def _groups(view: _frame.View) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        matrix, measure = _measured(view)
+    own = lexicon.own_words(view.study.study.lexicon)
+    query = token_groups.Query(view.checkpoint, view.reference, count_query(view.study), own)
+    wanted = [(token_groups.recipe, query)]
+    found = view.results(wanted, "Drawing random groups")
+    if found is None:
+        return
+    result = found[0]
+    _say_if_tied(matrix, "output_l2" not in result.measures)
+    _picture.show(
+        view,
+        {"token-groups": groups_figures.draw(result, matrix, measure, f"{view.checkpoint.label}: word groups")},
+        "The mean shift of each group with its 95 % interval over words, against the bands that hold 95 % of 1,000 "
+        "random groups: only what lies beyond the frequency-matched band moved for what it means and not for how often "
+        "it is read. " + result.count_note,
+        _picture.rows(wanted, found),
+        "token_groups",
+    )
+    names = [_picture.plain(name) for name in result.groups]
+    lines = [groups_figures.in_words(result, name, matrix, measure, g) for g, name in enumerate(names)]
+    st.markdown("\n".join(f"- {line}" for line in lines))
+    if not own:
+        st.caption("Positive and negative words are VADER's; put lists of your own under [lexicon] in study.toml.")
+
+
+def _near(view: _frame.View, matrix: Any, result: token_shift.Result, ids: list[int]) -> None:
+    """The table of the same tokens, with their neighbours as soon as they are known."""
+    which: Any = "input" if result.tied else matrix
+    query = token_neighbours.Query(view.checkpoint, view.reference, tuple(ids), which)
+    wanted = [(token_neighbours.recipe, query)]
+    found = view.results(wanted, "Looking for the nearest tokens")
+    _picture.table(
+        view,
+        "tokens",
+        shift_figures.table(result, matrix, ids, found[0] if found else None),
+        "The same tokens with their numbers; a space is ␣, a line break ↵, and a byte that is no character <0xE2>. "
+        "Tokens that are rare in the texts have neighbours by chance, which any change exchanges.",
+        lambda: [{"checkpoint": view.checkpoint.label, **result.row(i)} for i in ids],
+        "token_shift",
+        height=420,
+    )
+    if found is None:
+        return
+    first = token_neighbours.Query(view.checkpoint, view.reference, tuple(ids[:RANKED]), which)
+    short = view.results([(token_neighbours.recipe, first)], "Looking for the nearest tokens")
+    if short is not None:
+        _picture.show(
+            view,
+            {"token-neighbours": neighbours_figures.draw(short[0], f"{view.checkpoint.label}: neighbours that stayed")},
+            "Whether the nearest tokens by cosine are still the same ones; pointing names them. A token can move far "
+            "and keep its neighbours if they move along, and one that never meant much exchanges them at a touch.",
+            _picture.rows(wanted, found),
+            "token_neighbours",
+        )
+
+
+def _search(view: _frame.View) -> None:
+    choice: Any = view.choices["search"]
+    _address.text_box("Search for a token", "search", choice, make=st.text_input, placeholder="film, or a token's id")
+
+
+def _shift_query(view: _frame.View) -> token_shift.Query:
+    own = lexicon.own_words(view.study.study.lexicon)
+    return token_shift.Query(view.checkpoint, view.reference, count_query(view.study), own)
+
+
+if __name__ == "__main__":
+    _frame.page(draw)
