@@ -44,10 +44,9 @@ def draw(view: _frame.View) -> None:
         _curves(view, typed, text)
     with above:  # filled last: the curves come first
         _box(view, typed, text)
-    if typed is not None:
+    if typed is not None and _frame.has_painted():
         _answers(view, typed, text)
-        if _frame.has_painted():
-            _details(view, typed)
+        _details(view, typed)
 
 
 def _read(view: _frame.View, text: str) -> Typed:

@@ -150,3 +150,8 @@ def test_a_text_of_256_tokens_and_48_layers_stays_in_bounds():
     picture = figures.tokens([result, result], ["base", "epoch 3"], [" words"] * tokens, "next", ("a", "b"))
     assert picture.layout.height < 15_000
     assert np.isnan(matrix(heats(picture, "coloraxis"))).all()
+
+
+def test_the_guide_says_when_several_words_go_at_once():
+    assert figures.grouped(("one", "two")) == ""
+    assert "3 words in a row at a time" in figures.grouped(("a b c", "d"))
