@@ -2,12 +2,14 @@
 
 Slider: from the key press until the epoch's picture is painted, against the same panels as one SVG subplot per layer.
 Open: from the request until the first pictures are painted, against an empty page with one plot of three points.
+Review: from Ctrl+Enter behind a fresh text of 60 words until its curve is painted, against a slider move on that page.
 Rounds alternate between the two sides, so that a busy machine slows both.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import socket
 import statistics
@@ -17,17 +19,18 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import which
+from urllib.parse import quote
 
 import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-MOST_SLIDER, MOST_OPEN, MOST_MEGABYTES = 0.5, 1.6, 500
+MOST_SLIDER, MOST_OPEN, MOST_REVIEW, MOST_MEGABYTES = 0.5, 1.6, 2.0, 500
 
 PAINTED = """([selector, title]) => new Promise(done => {
     const look = () => {
@@ -40,6 +43,18 @@ PAINTED = """([selector, title]) => new Promise(done => {
     look();
 })"""
 """Resolves two animation frames after the plot has that title and its points: then the browser has painted them."""
+
+REPAINTED = """([selector, before]) => new Promise(done => {
+    const look = () => {
+        const plot = document.querySelector(selector);
+        const now = plot && plot._fullLayout && plot._fullLayout.datarevision;
+        if (!now || now === before) return requestAnimationFrame(look);
+        requestAnimationFrame(() => requestAnimationFrame(() => done()));
+    };
+    look();
+})"""
+"""Resolves two animation frames after the plot shows other data than before."""
+CURVE = ".st-key-review-lens .js-plotly-plot"
 
 EMPTY = """
 import plotly.graph_objects as go
@@ -147,6 +162,44 @@ def slid(page: Page, selector: str, key: str, title: str) -> float:
     return time.perf_counter() - start
 
 
+def repainted(page: Page, act: Callable[[], None]) -> float:
+    """Seconds from an action on the Review page until its curve shows other data; the page is at rest before."""
+    page.wait_for_function("() => !document.querySelector('[data-testid=stProgress]')")
+    page.wait_for_timeout(2500)
+    before = page.evaluate("selector => document.querySelector(selector)._fullLayout.datarevision", CURVE)
+    start = time.perf_counter()
+    act()
+    page.evaluate(REPAINTED, [CURVE, before])
+    return time.perf_counter() - start
+
+
+def reviewed(page: Page, address: str, rounds: int) -> list[tuple[float, float]]:
+    """Seconds of (a fresh text of 60 words, a slider move on the same page), models in memory."""
+    words = ("the", "script", "is", "funny", "but", "slow", "and", "I", "liked", "every", "scene", "awful", "actors")
+    draw = np.random.default_rng(0)
+    box = page.locator(".st-key-text textarea")
+
+    def type_text() -> None:
+        box.press("Control+Enter")
+
+    def slide() -> None:
+        page.keyboard.press(next(arrows))
+
+    arrows = itertools.cycle(["ArrowLeft", "ArrowRight"])
+    page.goto(f"{address}/review?study=demo&text=" + quote("A first text, so that all models are open."))
+    page.wait_for_selector(f"{CURVE} .main-svg")  # opening torch and the models takes a while
+    found = []
+    for round_ in range(rounds + 1):
+        page.wait_for_timeout(1000)
+        box.fill(" ".join(draw.choice(words, 60)))
+        mine = repainted(page, type_text)
+        page.locator(".st-key-epoch input[type=range]").focus()
+        theirs = repainted(page, slide)
+        if round_:
+            found.append((mine, theirs))
+    return found
+
+
 def footprint(pid: int) -> tuple[float, bool]:
     """Resident megabytes of the server, and whether torch is in it."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -186,11 +239,19 @@ def measure(rounds: int, chromium: str) -> list[tuple[str, float, float, float]]
             at += step
             key = "ArrowLeft" if step < 0 else "ArrowRight"
             slides.append((slid(here, right, key, names[at]), slid(there, ".js-plotly-plot", key, names[at])))
-        megabytes, torch = footprint(pid)
+        megabytes, torch = footprint(pid)  # before the Review page, which opens models
+        here.context.close()
+        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        page.set_default_timeout(240_000)
+        reviews = reviewed(page, ours, 2 * rounds)
     if torch:
         print("torch was imported although the cache is warm", file=sys.stderr)
     rows = []
-    for what, pairs, most in (("slider to picture", slides, MOST_SLIDER), ("open to first picture", opens, MOST_OPEN)):
+    for what, pairs, most in (
+        ("slider to picture", slides, MOST_SLIDER),
+        ("open to first picture", opens, MOST_OPEN),
+        ("60-word review to curve", reviews, MOST_REVIEW),
+    ):
         mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
         rows.append((what, mine, theirs, most))
     return [*rows, ("server memory (MB)", float("inf") if torch else megabytes, 1.0, MOST_MEGABYTES)]

@@ -16,7 +16,7 @@ from backend.jobs import Job
 from backend.lab import Lab
 
 POLL_SECONDS = 0.5
-LINGER_SECONDS = 0.4
+LINGER_SECONDS = 1.0
 """How long a page waits for work of which less than a second is expected, rather than show a bar and come back."""
 MOST_HELD = 64
 _modules = 0
