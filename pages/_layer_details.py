@@ -123,6 +123,9 @@ def _cosines(view: _frame.View) -> None:
             _picture.rows(wanted, lines),
             "direction",
         )
+        missing = direction_figures.without_split(lines, names, view.reference.label, at)
+        if missing:
+            st.info(_picture.plain(missing))
     rows = _picture.rows([(cosines.recipe, query)], found)
     drawn = {
         f"cosine-layers-{view.place(one)}": cosines_figures.between_layers(found[0], view.place(one), one.label, at)

@@ -161,12 +161,17 @@ def to_reference(
     reference: str,
     direction: int = 0,
 ) -> go.Figure:
-    """Cosine of each checkpoint's direction with that of the reference: plain (dotted) and from split halves."""
+    """Cosine of each checkpoint's direction with that of the reference: plain (dotted) and from split halves.
+
+    The band is the 95 % interval of the latter.
+    """
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         split = result.cosine_to_base_split[direction]
         x = np.arange(len(split))
         colour = _theme.checkpoint_colour(position, count)
+        low, high = result.cosine_to_base_split_low[direction], result.cosine_to_base_split_high[direction]
+        traces += _theme.band(x, low, high, colour)
         for label, y, line in (
             (f"{name}, split halves", split, {"color": colour, "width": 2.2}),
             (f"{name}, plain", result.cosine_to_base[direction], {"color": colour, "width": 1.4, "dash": "dot"}),
@@ -192,6 +197,17 @@ def to_reference(
         yaxis=_theme.axis("cosine", range=[-1.05, 1.05]),
         legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
+    )
+
+
+def without_split(results: Sequence[Result], names: Sequence[str], reference: str, direction: int = 0) -> str | None:
+    """In words, which checkpoints have no split-half cosine at any layer; None if all have one somewhere."""
+    empty = [n for n, one in zip(names, results, strict=True) if np.isnan(one.cosine_to_base_split[direction]).all()]
+    if not empty:
+        return None
+    return (
+        f"There is no split-half cosine at any layer for {', '.join(empty)}: wherever it could be measured, the "
+        f"direction there or that of {reference} is within chance, and has none that could be compared."
     )
 
 

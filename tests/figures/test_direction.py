@@ -69,3 +69,23 @@ def test_cosines_with_the_reference_are_shown_plain_and_split(shown: Shown, resu
     assert "epoch 7" in picture.layout.title.text
     assert [trace.name for trace in picture.data][:2] == ["epoch 1, split halves", "epoch 1, plain"]
     assert list(picture.layout.yaxis.range) == [-1.05, 1.05]
+
+
+def test_split_half_cosines_have_a_band_or_a_sentence(shown: Shown, results: list[direction.Result]):
+    there = np.full_like(results[1].norm, 0.4)
+    measured = replace(
+        results[1],
+        cosine_to_base_split=there,
+        cosine_to_base_split_low=there - 0.2,
+        cosine_to_base_split_high=there + 0.2,
+    )
+    none = np.full_like(there, np.nan)
+    empty = replace(measured, cosine_to_base_split=none, cosine_to_base_split_low=none, cosine_to_base_split_high=none)
+    picture = figures.to_reference([measured, empty], ["epoch 1", "epoch 2"], [1, 2], 3, "base")
+    bands = [trace for trace in picture.data if trace.fill == "toself"]
+    assert len(bands) == 1
+    assert (min(bands[0].y), max(bands[0].y)) == pytest.approx((0.2, 0.6))
+    assert figures.without_split([measured], ["epoch 1"], "base") is None
+    said = figures.without_split([measured, empty], ["epoch 1", "epoch 2"], "base")
+    assert said is not None
+    assert "any layer for epoch 2:" in said
