@@ -2,6 +2,7 @@
 # make test   every test
 # make check  ruff, pyright, import-linter
 # make bench  the benchmarks
+# make screenshots   the pictures in docs/
 # make demo   rebuild the demo study's weights; DATA=folder with IMDB's train.parquet, else from the hub
 #
 # All that is needed is Python 3.11 or newer; the rest goes into .venv. Settings:
@@ -10,7 +11,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench demo environment clean
+.PHONY: help run test check bench screenshots demo environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,6 +43,9 @@ check: $(VENV)/.development
 
 bench: $(VENV)/.development
 	$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: $(VENV)/.development
+	$(BIN)/python -m docs.screenshots $(ARGS)
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m backend.training.demo $(if $(DATA),--data $(DATA)) $(ARGS)

@@ -23,6 +23,17 @@ from tests.tiny import tiny_study
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240_000
 """Milliseconds; only a machine that is busy with other things needs so many."""
+CALM_SECONDS = 1.2
+CALM = """seconds => {
+    const busy = document.querySelector('[data-testid=stProgress], [data-testid=stSpinner], [data-testid=stSkeleton]')
+        || document.querySelector('.stApp')?.dataset.testScriptState !== 'notRunning'
+        || !document.querySelector('.stMain h1');
+    const size = document.querySelectorAll('*').length;
+    const seen = window.seen ??= {size: 0, since: 0};
+    if (busy || size !== seen.size) { seen.size = size; seen.since = performance.now(); }
+    return performance.now() - seen.since > 1000 * seconds;
+}"""
+"""Whether nothing has been under way and nothing has changed for a while."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -105,6 +116,11 @@ def browser(chromium: str) -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield found
         found.close()
+
+
+def calm(page: Page) -> None:
+    """Wait until the page has drawn all that it has to draw."""
+    page.wait_for_function(CALM, arg=CALM_SECONDS, timeout=PATIENCE)
 
 
 class Visitor:
