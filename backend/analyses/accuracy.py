@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend import intervals, metrics
-from backend.errors import UndefinedError
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.tidy import cell, interval, of_class
@@ -56,8 +55,10 @@ class Result:
     prediction: Int[np.ndarray, " reviews"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per class (`label`); what is not of a class repeats in every row."""
+        """One row per class (`label`); what is not of a class repeats in every row. None where nothing is answered."""
         directions = len(self.mean_lens)
+        if (self.prediction < 0).all():
+            return
         for c in range(len(self.n)):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -121,14 +122,26 @@ def accuracy(
     )
 
 
+def unanswered(labels: Int[np.ndarray, " reviews"], classes: int) -> Result:
+    """The readout of a checkpoint without a head: NaN, and -1 for every prediction."""
+    undefined = np.full(classes, np.nan)
+    directions = np.full(len(metrics.contrasts(classes)), np.nan)
+    nan = float("nan")
+    return Result(
+        *(undefined,) * 3,
+        *(nan,) * 9,
+        *(directions,) * 3,
+        n=metrics.class_sizes(labels, classes),
+        lens=np.full((len(labels), len(directions)), np.nan),
+        prediction=np.full(len(labels), -1),
+    )
+
+
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts with the checkpoint, then count. UndefinedError for one without a head."""
+    """Read the prompts with the checkpoint, then count; one without a head answers nothing, and all is undefined."""
     if not query.checkpoint.facts.has_head:
-        raise UndefinedError(
-            f"{query.checkpoint.label} is a {query.checkpoint.facts.architecture}, which has no classification head "
-            f"and answers nothing; choose a checkpoint that was trained to classify."
-        )
+        return unanswered(query.prompts.labels, query.prompts.classes)
     readout = lab.part(0, 2).readout(query.checkpoint, query.prompts)
     lab.progress(0.5, f"Resampling the readout of {query.checkpoint.label} {query.draws:,} times.")
     result = accuracy(readout.logits, query.prompts.labels, query.draws, query.seed)

@@ -89,6 +89,8 @@ def recipe(query: Query, lab: Lab) -> Result:
     lab.progress(0.25, f"Reading every layer with the head of {query.reference.label}.")
 
     def lens(head: PinnedCheckpoint, norm: PinnedCheckpoint | None) -> Float[np.ndarray, "layers directions"]:
+        if not head.facts.has_head:
+            return np.full((len(x), len(metrics.contrasts(query.text.classes))), np.nan)
         return metrics.lens(lab.models.label_logits(x, tokens, head, norm, lab.progress))
 
     own = lens(one, one)
@@ -242,6 +244,9 @@ def parts(query: PartsQuery, lab: Lab) -> Parts:
     """Read all variants of the text in batches. Li, Monroe and Jurafsky 2016, representation erasure."""
     one = query.checkpoint
     read = lab.models.readout(one, query.texts, lab.part(0, 2).progress)
+    if not one.facts.has_head:
+        shape = (len(read.residuals) - 1, read.residuals.shape[1], len(metrics.contrasts(query.texts.classes)))
+        return Parts(effect=np.full(shape, np.nan))
     logits = lab.models.label_logits(read.residuals, query.texts.label_tokens, one, one, lab.part(1, 2).progress)
     lens = metrics.lens(logits.reshape(-1, logits.shape[-1])).reshape(*logits.shape[:2], -1)
     return Parts(effect=lens[0] - lens[1:])

@@ -12,6 +12,9 @@ from scipy.special import expit
 from backend.analyses.accuracy import Result
 from backend.figures import _theme
 
+NOTHING = "–"
+"""What stands for the numbers of a checkpoint that has no head to answer with."""
+
 
 def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """Balanced accuracy and the recall of each class per checkpoint, each with its 95 % interval, against chance."""
@@ -88,8 +91,8 @@ def table(results: Sequence[Result], names: Sequence[str], words: Sequence[str])
                 f"recall of {word}": _percent(float(r.recall[c]), float(r.recall_low[c]), float(r.recall_high[c]))
                 for c, word in enumerate(words)
             },
-            "AUC": f"{r.auc:.3f} ({r.auc_low:.3f} to {r.auc_high:.3f})",
-            "gap (logits)": f"{r.gap:.2f} ({r.gap_low:.2f} to {r.gap_high:.2f})",
+            "AUC": f"{r.auc:.3f} ({r.auc_low:.3f} to {r.auc_high:.3f})" if np.isfinite(r.auc) else NOTHING,
+            "gap (logits)": f"{r.gap:.2f} ({r.gap_low:.2f} to {r.gap_high:.2f})" if np.isfinite(r.gap) else NOTHING,
         }
         for name, r in zip(names, results, strict=True)
     ]
@@ -104,7 +107,7 @@ def table(results: Sequence[Result], names: Sequence[str], words: Sequence[str])
 
 
 def _percent(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+    return f"{100 * value:.1f} % ({100 * low:.1f} to {100 * high:.1f})" if np.isfinite(value) else NOTHING
 
 
 def review(results: Sequence[Result], names: Sequence[str], words: Sequence[str], chosen: int) -> list[dict[str, str]]:
@@ -113,6 +116,9 @@ def review(results: Sequence[Result], names: Sequence[str], words: Sequence[str]
     for name, r in zip(names, results, strict=True):
         answer = int(r.prediction[chosen])
         lens = r.lens[chosen]
+        if answer < 0:
+            rows.append({"checkpoint": name, "answer": NOTHING, "probability": NOTHING, "lens (logits)": NOTHING})
+            continue
         sure = lens[answer] if len(lens) > 1 else lens[0] * (1 if answer == 1 else -1)
         rows.append(
             {

@@ -1,5 +1,8 @@
 """Accuracy: counts by hand, scikit-learn as reference, more than two classes, the recipe on fakes."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -94,3 +97,14 @@ def test_three_classes_name_theirs(tmp_path) -> None:
     assert list(rows[0])[:3] == ["checkpoint", "label", "class"]
     assert [row["class"] for row in rows] == [0, 1, 2]
     assert [row["mean_lens"] for row in rows] == result.mean_lens.tolist()
+
+
+def test_a_checkpoint_without_a_head_answers_nothing_and_exports_nothing(tmp_path: Path) -> None:
+    study, lab = fake_study(), fake_lab(tmp_path)
+    headless = replace(study.base, facts=replace(study.base.facts, has_head=False))
+    query = accuracy.Query(headless, study.prompts)
+    result = accuracy.recipe(query, lab)
+    assert list(result.rows(query)) == []
+    assert np.isnan([result.auc, result.gap, result.balanced_accuracy, *result.recall, *result.mean_lens]).all()
+    asked = accuracy.queries(replace(study, checkpoints=(headless, *study.checkpoints[1:])))
+    assert [one.checkpoint.label for one in asked] == ["epoch 1", "epoch 2", "epoch 3"]
