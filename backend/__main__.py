@@ -14,6 +14,7 @@ from backend import newstudy
 from backend.errors import LayershiftError
 from backend.pinning import pin
 from backend.reports import export as exporting
+from backend.reports import report as reporting
 from backend.study import BASE, Study, StudyError
 from backend.wiring import find_study, open_lab, studies, studies_folder
 
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         (_finetune, "finetune", "Fine-tune the study's base, one checkpoint per epoch."),
         (_warm, "warm", "Compute what the pages show first, into the cache."),
         (_export, "export", "Write every analysis as CSV, with a manifest and the sample."),
+        (_report, "report", "Write the whole study as one HTML file that opens without a network."),
     ):
         sub = command(run, name, text)
         sub.add_argument("study", metavar="STUDY", help="a name under studies/, or the path of any study folder")
@@ -56,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--out", type=Path, required=True, help="folder for the files")
         if name in ("warm", "export"):
             sub.add_argument("--only", metavar="A,B", help="these analyses only")
+        if name == "report":
+            sub.add_argument("--out", type=Path, default=Path("report.html"), help="the file (default: report.html)")
+        if name in ("warm", "export", "report"):
             _add_viewpoint(sub)
     _add_new(command(_new, "new", "Write the study.toml of a new study, checked."))
     return parser
@@ -166,6 +171,14 @@ def _export(options: argparse.Namespace) -> int:
     pinned = pin(find_study(options.study), lab)
     for file in exporting.export(pinned, lab, options.out, analyses, _bar, _viewpoint(options)):
         print(file)
+    _note_missing(pinned)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    lab = open_lab()
+    pinned = pin(find_study(options.study), lab)
+    print(reporting.write_report(pinned, lab, options.out, _bar, _viewpoint(options)))
     _note_missing(pinned)
     return 0
 

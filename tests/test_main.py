@@ -11,6 +11,8 @@ import pytest
 
 from backend import wiring
 from backend.__main__ import main
+from backend.reports import report as reporting
+from backend.reports.sections import SECTIONS
 from tests.tiny import remove, rewrite, tiny_model, tiny_study
 
 
@@ -175,3 +177,15 @@ def test_an_interrupt_is_130(root: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr("backend.__main__.pin", interrupted)
     assert main(["warm", "tiny", "--only", "accuracy"]) == 130
     assert "kept" in capsys.readouterr().err
+
+
+def test_report_writes_one_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reporting, "SECTIONS", {name: SECTIONS[name] for name in ("accuracy", "weights")})
+    file = root / "out" / "report.html"
+    assert main(["report", "tiny", "--out", str(file), "--reference", "epoch 1"]) == 0
+    assert str(file) in capsys.readouterr().out
+    assert "epoch 2 beside epoch 1" in file.read_text()
+    assert "choose another --out" in fails(capsys, "report", "tiny", "--out", str(root))
+    assert "choose from base, epoch 1" in fails(capsys, "report", "tiny", "--out", str(file), "--reference", "x")

@@ -1,0 +1,67 @@
+"""A study as one HTML file: what was compared, what its numbers say, and every picture with its guide and numbers."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from backend.errors import LayershiftError
+from backend.lab import Lab, PinnedStudy
+from backend.reports import summary
+from backend.reports._page import Section, page, sentences, table
+from backend.reports.evidence import Case, Wanted
+from backend.reports.export import Viewpoint, Watch, command, replacing
+from backend.reports.sections import SECTIONS
+
+
+def write_report(pinned: PinnedStudy, lab: Lab, out: Path, watch: Watch, viewpoint: Viewpoint) -> Path:
+    """Write the report to the file `out`. Raises LayershiftError when it cannot be written or computed."""
+    viewpoint.check(pinned)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        html = report(pinned, lab, watch, viewpoint)
+        with replacing(out) as part:
+            part.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise LayershiftError(f"{out} cannot be written ({error.strerror}); choose another --out.") from None
+    return out
+
+
+def report(pinned: PinnedStudy, lab: Lab, watch: Watch, viewpoint: Viewpoint) -> str:
+    """The report as HTML, its results from the cache or computed now, under a progress bar for each section."""
+    viewpoint.check(pinned)
+    case = Case(pinned, pinned.checkpoint(viewpoint.reference), viewpoint.drop_largest)
+    layer = pinned.base.facts.layers if viewpoint.layer is None else viewpoint.layer
+    found = [_compared(case, lab, viewpoint)]
+    for name, make in SECTIONS.items():
+        with watch(name) as progress:
+            watched = lab.watched(progress)
+
+            def ask(wanted: Wanted, lab: Lab = watched) -> list[Any]:
+                return [recipe(query, lab.part(i, len(wanted))) for i, (recipe, query) in enumerate(wanted)]
+
+            found += [one for one in make(case, ask, layer) if one is not None]
+    written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    last = case.names[case.last]
+    return page(pinned.study.title, f"Layershift report of {written}: {last} beside {case.reference.label}.", found)
+
+
+def _compared(case: Case, lab: Lab, viewpoint: Viewpoint) -> Section:
+    now = time.time()
+    facts = {"compared with": case.reference.label} | summary.compared(case.study, lab, now)
+    if case.drop_largest:
+        facts["left out"] = f"at every layer the {case.drop_largest} largest dimensions of {case.reference.label}"
+    facts["the same numbers"] = command(case.study.study.name, None, viewpoint)
+    return Section(
+        "compared",
+        "What is compared",
+        [
+            table([{"what": what, "is": text} for what, text in facts.items()]),
+            table(summary.checkpoints(case.study, now)),
+            *([sentences(f"**{one.label}** {one.reason}" for one in case.study.missing)] if case.study.missing else []),
+        ],
+    )

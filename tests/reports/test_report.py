@@ -1,0 +1,247 @@
+"""The report: one file that fetches nothing, holds every section, and in which no text of a user is more than text."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backend.reports.report as reporting
+from backend.analyses import accuracy, direction
+from backend.errors import Cancelled, LayershiftError
+from backend.lab import Lab, Missing, PinnedStudy
+from backend.reports._page import Section, page, sentences, table
+from backend.reports.export import Viewpoint
+from backend.reports.report import report, write_report
+from backend.reports.sections import SECTIONS
+from tests.fakes import FakeModels, fake_lab, fake_study
+
+EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&**"
+World = tuple[PinnedStudy, Lab]
+NAMES = ["compared", "findings", "sample", "answers", "weights", "pca", "direction", "cosines", "map"]
+
+
+class Outline(HTMLParser):
+    """Tags and their attributes, what stands in scripts by kind, and the text outside of them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self.words: list[str] = []
+        self._inside = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts.append((self.tags[-1][1], data))
+        elif self._inside != "style":
+            self.words.append(data)
+
+    @property
+    def figures(self) -> list[dict[str, Any]]:
+        return [json.loads(text) for kind, text in self.scripts if kind.get("type") == "application/json"]
+
+    def ids(self) -> list[str]:
+        return [str(given["id"]) for tag, given in self.tags if tag == "section"]
+
+
+class Still:
+    """UMAP that leaves every point where it started."""
+
+    def __init__(self, init: np.ndarray, **_: object) -> None:
+        self.init = init
+
+    def fit_transform(self, _: np.ndarray) -> np.ndarray:
+        return self.init
+
+
+@contextmanager
+def silently(_: str) -> Iterator[Callable[[float, str], None]]:
+    yield lambda fraction, sentence: None
+
+
+def evil(study: PinnedStudy) -> PinnedStudy:
+    """The study with markup wherever a user writes: title, label, word, template, reviews, reasons."""
+    prompt = study.study.prompt.model_copy(update={"label_words": (EVIL, "good"), "template": f"{EVIL} {{text}}"})
+    checkpoints = (
+        *study.checkpoints[:-1],
+        replace(study.checkpoints[-1], ref=study.checkpoints[-1].ref.model_copy(update={"label": EVIL})),
+    )
+    definition = study.study.model_copy(update={"title": EVIL, "prompt": prompt})
+    sample = replace(study.sample, text=tuple(f"{EVIL} {text}" for text in study.sample.text))
+    missing = (Missing(EVIL, f"{EVIL} is not there."),)
+    return replace(study, study=definition, checkpoints=checkpoints, sample=sample, missing=missing)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A fake study and its lab."""
+    models = FakeModels(layers=3, width=10)
+    return fake_study(models=models, epochs=2, reviews=24), fake_lab(tmp_path_factory.mktemp("lab"), models)
+
+
+@pytest.fixture(scope="module")
+def made(world: World) -> dict[str, Outline]:
+    """Reports of the fake study: plain, from another reference, and full of markup."""
+    study, lab = world
+    views = {
+        "plain": (study, Viewpoint()),
+        "other": (study, Viewpoint("epoch 1", 2, 2)),
+        "evil": (evil(study), Viewpoint()),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Still))  # the real one compiles for a minute
+        return {key: Outline(report(one, lab, silently, view)) for key, (one, view) in views.items()}
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of a single section besides the first."""
+    monkeypatch.setattr(reporting, "SECTIONS", {"accuracy": SECTIONS["accuracy"]})
+
+
+def test_every_section_is_there_with_pictures_and_a_guide(made: dict[str, Outline]):
+    one = made["plain"]
+    assert one.ids() == NAMES
+    assert len(one.figures) == 1 + 2 + 2 + 2 + 8 + 1 + 3 + 4
+    titles = [figure["layout"]["title"]["text"] for figure in one.figures]
+    assert {"base", "epoch 2", "Cosine with the direction of base"} <= set(titles)
+    assert [tag for tag, given in one.tags if given.get("class") == "guide"].count("p") >= 9
+
+
+def test_nothing_is_fetched_and_plotly_stands_in_it_once(made: dict[str, Outline]):
+    one = made["plain"]
+    loads = [
+        given
+        for tag, given in one.tags
+        if tag in ("script", "img", "link", "iframe") and given.keys() & {"src", "href"}
+    ]
+    assert loads == []
+    code = [(kind, text) for kind, text in one.scripts if kind.get("type") != "application/json"]
+    assert len(code) == 2
+    (policy,) = [given["content"] for tag, given in one.tags if given.get("http-equiv") == "Content-Security-Policy"]
+    assert str(policy).startswith("default-src 'none'; script-src 'nonce-")
+    assert all(f"'nonce-{kind['nonce']}'" in str(policy) for kind, _ in code)
+
+
+def test_the_reference_dimensions_and_layer_are_followed(made: dict[str, Outline]):
+    one = made["other"]
+    titles = [figure["layout"]["title"]["text"] for figure in one.figures]
+    assert "Cosine with the direction of epoch 1" in titles
+    assert "Layer 2: cosine between checkpoints" in titles
+    assert "epoch 2, layer 2, t-SNE" in titles
+    words = " ".join(one.words)
+    assert "epoch 2 beside epoch 1" in words
+    assert "the 2 largest dimensions of epoch 1" in words
+    assert "--reference 'epoch 1' --drop-largest 2 --layer 2" in words
+
+
+def test_markup_of_a_user_is_text(made: dict[str, Outline]):
+    one = made["evil"]
+    assert one.ids() == NAMES, "no markup ends a section early"
+    assert not [tag for tag, _ in one.tags if tag == "img"]
+    scripts = [kind for kind, _ in one.scripts if kind.get("type") != "application/json"]
+    assert len(scripts) == 2
+    assert EVIL in "".join(one.words)
+    for figure in one.figures:
+        assert figure["data"]
+
+
+def test_the_numbers_in_the_tables_are_those_of_the_results(world: World, made: dict[str, Outline]):
+    study, lab = world
+    words = "\n".join(made["plain"].words)
+    query = direction.Query(study.checkpoints[2], study.base, study.prompts)
+    rows = [row for row in direction.recipe(query, lab).rows(query) if row["separation"] is not None]
+    assert len(rows) >= 3
+    for row in rows:
+        said = f"{row['separation']:.4g} ({row['separation_low']:.4g} to {row['separation_high']:.4g})"
+        assert said in words
+    result = accuracy.recipe(accuracy.Query(study.base, study.prompts), lab)
+    assert f"{result.auc:.3f} ({result.auc_low:.3f} to {result.auc_high:.3f})" in words
+
+
+def test_more_than_two_classes_and_a_base_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    models = FakeModels(layers=2, width=8)
+    lab = fake_lab(tmp_path, models)
+    some = ["findings", "sample", "accuracy", "weights", "projection", "direction", "cosines"]  # not the slow maps
+    monkeypatch.setattr(reporting, "SECTIONS", {name: SECTIONS[name] for name in some})
+    alone = Outline(report(fake_study(models=models, epochs=0, reviews=20), lab, silently, Viewpoint()))
+    assert alone.ids() == [name for name in NAMES if name not in ("weights", "map")]
+    three = Outline(report(fake_study(models=models, epochs=1, classes=3, reviews=24), lab, silently, Viewpoint()))
+    assert three.ids() == NAMES[:-1]
+    assert len(three.figures) == 2 + 1 + 2 + 2 + 3 * 8 + 3 * (1 + 3)
+
+
+def test_the_file_appears_complete_or_not_at_all(tmp_path: Path, short: None):
+    models = FakeModels(layers=2, width=8)
+    study, lab = fake_study(models=models, epochs=1, reviews=20), fake_lab(tmp_path, models)
+    file = tmp_path / "new" / "report.html"
+
+    @contextmanager
+    def stopped(title: str) -> Iterator[Callable[[float, str], None]]:
+        def cancelled(fraction: float, sentence: str) -> None:
+            raise Cancelled("enough")
+
+        yield cancelled
+
+    with pytest.raises(Cancelled):
+        write_report(study, lab, file, stopped, Viewpoint())
+    assert not file.exists()
+    assert write_report(study, lab, file, silently, Viewpoint()) == file
+    assert file.read_text().startswith("<!doctype html>")
+    assert [one.name for one in file.parent.iterdir()] == ["report.html"]
+
+
+def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, short: None):
+    models = FakeModels(layers=2, width=8)
+    study, lab = fake_study(models=models, epochs=1, reviews=20), fake_lab(tmp_path, models)
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path, tmp_path / "file" / "report.html"):
+        with pytest.raises(LayershiftError, match="choose another --out"):
+            write_report(study, lab, out, silently, Viewpoint())
+    with pytest.raises(LayershiftError, match="choose from base, epoch 1"):
+        write_report(study, lab, tmp_path / "r.html", silently, Viewpoint("epoch 8"))
+
+
+def test_tables_put_intervals_in_brackets_and_leave_undefined_cells_empty():
+    row = {
+        "layer": 3,
+        "norm": 1.23456,
+        "norm_low": 1.0,
+        "norm_high": 2.0,
+        "gap": None,
+        "gap_low": None,
+        "gap_high": None,
+    }
+    drawn = table([row])
+    assert re.findall(r"<th [^>]*>(.*?)</th>", drawn) == ["layer", "norm", "gap"]
+    assert re.findall(r"<td>(.*?)</td>", drawn) == ["3", "1.235 (1 to 2)", ""]
+    assert table([]) == ""
+
+
+def test_stars_make_bold_and_markup_is_escaped():
+    assert sentences(["**a** <b>"]) == '<ul class=""><li><strong>a</strong> &lt;b&gt;</li></ul>'
+
+
+def test_two_pages_have_different_nonces():
+    pages = [page("t", "s", [Section("a", "A", [])]) for _ in range(2)]
+    assert pages[0] != pages[1]
