@@ -1,0 +1,188 @@
+"""Which parts write the answer? The lens at the end as an exact sum over embedding, heads and MLPs of every block.
+
+The final norm divides by one number per review, which is held at its value; all else is linear, so that the shares of
+all parts sum to the label logits. A share counts what a part writes straight into the answer, not what later parts make
+of it, and with the scale held it is no prediction of what would happen without the part. With more than two classes the
+lens is no sum (it has a logsumexp), and the logit minus the mean of the other logits stands in for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from backend import intervals, metrics, resampling
+from backend.lab import Contributions, Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.tidy import interval
+
+OUTSIDE = -1
+Place = tuple[str, int, int]
+"""Name of a part, its block and its head; OUTSIDE where it has none."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One checkpoint, and the reference that `change` is measured from."""
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    draws: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What each part adds to the lens, in logits; 95 % stratified bootstrap intervals, for `change` on the same draws.
+
+    `part` is embed (with positions), head, attn_bias (the bias of the attention's output), mlp, or norm_bias (of the
+    final norm and the head); `block` and `head` are -1 where it has none. `mean` is the mean over the reviews of each
+    class (more than two: of the share in that class's own logit against the others'), `gap` that over class 1 minus
+    that over class 0 (more: averaged over classes), `change` the gap minus the reference's. The gaps of all parts sum
+    to `lens_gap`, with two classes the gap of the model's own lens.
+    """
+
+    part: tuple[str, ...]
+    block: Int[np.ndarray, " parts"]
+    head: Int[np.ndarray, " parts"]
+    mean: Float[np.ndarray, "parts classes"]
+    mean_low: Float[np.ndarray, "parts classes"]
+    mean_high: Float[np.ndarray, "parts classes"]
+    gap: Float[np.ndarray, " parts"]
+    gap_low: Float[np.ndarray, " parts"]
+    gap_high: Float[np.ndarray, " parts"]
+    change: Float[np.ndarray, " parts"]
+    change_low: Float[np.ndarray, " parts"]
+    change_high: Float[np.ndarray, " parts"]
+    lens_gap: float
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per part and class (`label`); what is not of a class repeats."""
+        for i, part in enumerate(self.part):
+            for c in range(self.mean.shape[1]):
+                yield {
+                    "checkpoint": query.checkpoint.label,
+                    "part": part,
+                    "layer": _or_empty(self.block[i]),
+                    "head": _or_empty(self.head[i]),
+                    "label": c,
+                    **({"class": c} if self.mean.shape[1] > 2 else {}),
+                    **interval(self, "mean", i, c),
+                    **interval(self, "gap", i),
+                    **interval(self, "change", i),
+                }
+
+
+def _or_empty(place: np.integer[Any]) -> int | None:
+    return None if place == OUTSIDE else int(place)
+
+
+def parts(found: Contributions) -> tuple[tuple[Place, ...], Float[np.ndarray, "reviews parts classes"]]:
+    """Names of the parts in the order of the model, and what each adds to every label logit."""
+    reviews, blocks, heads, classes = found.heads.shape
+    places: list[Place] = [("embed", OUTSIDE, OUTSIDE)]
+    values = [found.embed[:, None]]
+    for block in range(blocks):
+        places += [("head", block, head) for head in range(heads)]
+        places += [("attn_bias", block, OUTSIDE), ("mlp", block, OUTSIDE)]
+        values += [found.heads[:, block], found.attn_bias[:, block, None], found.mlps[:, block, None]]
+    places.append(("norm_bias", OUTSIDE, OUTSIDE))
+    values.append(np.broadcast_to(found.norm_bias, (reviews, 1, classes)))
+    return tuple(places), np.concatenate(values, axis=1).astype(np.float64)
+
+
+def class_means(
+    shares: Float[np.ndarray, "reviews parts directions"], labels: metrics.Labels, counts: Shaped[np.ndarray, "draws _"]
+) -> Float[np.ndarray, "draws classes parts directions"]:
+    """Mean over the reviews of each class, of many resamples at once."""
+    classes = max(2, shares.shape[2])
+    metrics.class_sizes(labels, classes)
+    means = []
+    for c in range(classes):
+        of_class = counts[:, labels == c].astype(np.float64)
+        means.append(np.tensordot(of_class / of_class.sum(axis=1, keepdims=True), shares[labels == c], axes=1))
+    return np.stack(means, axis=1)
+
+
+def gaps(means: Float[np.ndarray, "draws classes parts directions"]) -> Float[np.ndarray, "draws parts"]:
+    """`metrics.gap` of each part."""
+    classes, directions = means.shape[1], means.shape[3]
+    return np.einsum("dcpk,kc->dp", means, metrics.contrasts(classes)) / directions
+
+
+def attribution(
+    own: Float[np.ndarray, "reviews parts classes"],
+    reference: Float[np.ndarray, "reviews parts classes"],
+    places: tuple[Place, ...],
+    labels: metrics.Labels,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Result:
+    """Average the shares over the reviews of each class. UndefinedError if a class has no review."""
+    contrasts = metrics.contrasts(own.shape[2])
+    shares, before = own @ contrasts.T, reference @ contrasts.T  # [reviews, parts, directions]
+    everyone, drawn = np.ones((1, len(labels))), resampling.bootstrap_counts(labels, draws, seed)
+    means = [class_means(one, labels, everyone) for one in (shares, before)]
+    resampled = [class_means(one, labels, drawn) for one in (shares, before)]
+
+    def of_class(found: np.ndarray) -> np.ndarray:
+        """[draws, parts, classes]; two classes share one direction."""
+        one = found[..., 0] if found.shape[3] == 1 else np.einsum("dcpc->dcp", found)
+        return one.swapaxes(1, 2)
+
+    gap, drawn_gap = gaps(means[0])[0], gaps(resampled[0])
+    gap_low, gap_high = intervals.percentiles(drawn_gap)
+    mean_low, mean_high = intervals.percentiles(of_class(resampled[0]))
+    change_low, change_high = intervals.percentiles(drawn_gap - gaps(resampled[1]))
+    names, blocks, heads = zip(*places, strict=True)
+    return Result(
+        part=names,
+        block=np.array(blocks),
+        head=np.array(heads),
+        mean=of_class(means[0])[0],
+        mean_low=mean_low,
+        mean_high=mean_high,
+        gap=gap,
+        gap_low=gap_low,
+        gap_high=gap_high,
+        change=gap - gaps(means[1])[0],
+        change_low=change_low,
+        change_high=change_high,
+        lens_gap=float(gap.sum()),
+    )
+
+
+@dataclass(frozen=True)
+class CollectQuery:
+    """Whose parts, on which prompts."""
+
+    checkpoint: PinnedCheckpoint
+    prompts: Prompts
+
+
+@memoized(version=1)
+def collect(query: CollectQuery, lab: Lab) -> Contributions:
+    """Run the model, apart because every comparison needs the parts of both."""
+    return lab.models.contributions(query.checkpoint, query.prompts, lab.progress)
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Take the label logits of both checkpoints apart, then average."""
+    asked = (CollectQuery(one, query.prompts) for one in (query.checkpoint, query.reference))
+    (places, own), (_, reference) = (parts(collect(one, lab.part(i, 3))) for i, one in enumerate(asked))
+    lab.progress(0.7, f"Resampling the parts of {query.checkpoint.label} {query.draws:,} times.")
+    result = attribution(own, reference, places, query.prompts.labels, query.draws, query.seed)
+    lab.progress(1.0, f"The lens of {query.checkpoint.label} is taken apart.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every checkpoint against the reference; KeyError if no checkpoint has that label."""
+    against = study.checkpoint(reference)
+    return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

@@ -1,0 +1,254 @@
+"""Is the class in the residuals at all, whatever reads them? A logistic regression per layer, cross-validated.
+
+Stratified five-fold; inside each training fold the features are standardized and C is chosen by a three-fold of its own
+(log loss), so that no tested review has a say in anything. The folds depend on labels and seed only: a probe fitted on
+one checkpoint is tested on another's residuals of reviews that it was not fitted on.
+
+The solution lies in the span of the training reviews, so each fit runs in at most as many dimensions as there are
+reviews (Hastie and Tibshirani 2004, Biostatistics 5: the same coefficients, far fewer of them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import log_softmax
+from sklearn import config_context
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+from backend import intervals, metrics, resampling
+from backend.errors import UndefinedError
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.tidy import interval
+
+FOLDS, INNER_FOLDS = 5, 3
+C_GRID = (1e-4, 3e-3, 1e-1, 3.0)
+Features = Float[np.ndarray, "reviews width"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """One checkpoint, and the reference (`base` in column names) to and from which its probes are transferred."""
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Held-out accuracy, the mean of the recalls, 0..1; for classes of equal size the share answered correctly.
+
+    `from_base` is the reference's probe on this checkpoint's residuals, `to_base` this checkpoint's on the reference's;
+    `shuffled_accuracy` that of probes fitted and tested on labels in random order, `length_accuracy` from the prompt's
+    length alone and `embedding_accuracy` from the mean of its token embeddings, with the same folds. Intervals are
+    95 %: every review is predicted once, by a probe that did not see it, so recalls are proportions of reviews (Wilson,
+    MOVER); they say how well these five probes do on more reviews. `chosen` is the C of each fold. NaN at layers where
+    all reviews are alike.
+    """
+
+    accuracy: Float[np.ndarray, " layers"]
+    accuracy_low: Float[np.ndarray, " layers"]
+    accuracy_high: Float[np.ndarray, " layers"]
+    shuffled_accuracy: Float[np.ndarray, " layers"]
+    shuffled_accuracy_low: Float[np.ndarray, " layers"]
+    shuffled_accuracy_high: Float[np.ndarray, " layers"]
+    from_base: Float[np.ndarray, " layers"]
+    from_base_low: Float[np.ndarray, " layers"]
+    from_base_high: Float[np.ndarray, " layers"]
+    to_base: Float[np.ndarray, " layers"]
+    to_base_low: Float[np.ndarray, " layers"]
+    to_base_high: Float[np.ndarray, " layers"]
+    length_accuracy: float
+    length_accuracy_low: float
+    length_accuracy_high: float
+    embedding_accuracy: float
+    embedding_accuracy_low: float
+    embedding_accuracy_high: float
+    prediction: Int[np.ndarray, "layers reviews"]
+    chosen: Float[np.ndarray, "layers folds"]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per layer; the baselines, which have none, repeat."""
+        for layer in range(len(self.accuracy)):
+            yield {
+                "checkpoint": query.checkpoint.label,
+                "layer": layer,
+                **interval(self, "accuracy", layer),
+                **interval(self, "shuffled_accuracy", layer),
+                **interval(self, "from_base", layer),
+                **interval(self, "to_base", layer),
+                **interval(self, "length_accuracy"),
+                **interval(self, "embedding_accuracy"),
+            }
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """The probes of the folds as they read raw features: logits of class c are `weights[f, c] . x + offsets[f, c]`."""
+
+    weights: Float[np.ndarray, "folds classes width"]
+    offsets: Float[np.ndarray, "folds classes"]
+    chosen: Float[np.ndarray, " folds"]
+
+    def predict(self, features: Features, fold_of: Int[np.ndarray, " reviews"]) -> Int[np.ndarray, " reviews"]:
+        """Each review's class by the probe of its fold, which was fitted on the others."""
+        logits = np.einsum("rcw,rw->rc", self.weights[fold_of], features.astype(np.float64)) + self.offsets[fold_of]
+        return metrics.predictions(logits)
+
+
+def folds(labels: metrics.Labels, seed: int) -> Int[np.ndarray, " reviews"]:
+    """Which fold tests each review."""
+    fold_of = np.zeros(len(labels), dtype=np.int64)
+    for fold, (_, test) in enumerate(_splitter(labels, FOLDS, seed).split(labels, labels)):
+        fold_of[test] = fold
+    return fold_of
+
+
+def _splitter(labels: metrics.Labels, most: int, seed: int) -> StratifiedKFold:
+    """At most so many folds: every one needs a review of each class."""
+    smallest = int(np.bincount(labels).min())
+    if smallest < 4:
+        raise UndefinedError(
+            f"A linear probe needs 4 reviews of each class, and one has {smallest}; raise dataset.sample."
+        )
+    return StratifiedKFold(min(most, smallest), shuffle=True, random_state=seed)
+
+
+def fit(features: Features, labels: metrics.Labels, fold_of: Int[np.ndarray, " reviews"], seed: int) -> Probe:
+    """A probe per fold, fitted on the reviews of the others."""
+    weights, offsets, chosen = [], [], []
+    for fold in range(fold_of.max() + 1):
+        x, y = features[fold_of != fold].astype(np.float64), labels[fold_of != fold]
+        inner = _splitter(y, INNER_FOLDS, seed)
+        losses = np.zeros(len(C_GRID))
+        for train, test in inner.split(x, y):
+            for i, (w, b) in enumerate(_path(x[train], y[train], C_GRID)):
+                losses[i] -= log_softmax(x[test] @ w.T + b, axis=1)[np.arange(len(test)), y[test]].mean()
+        best = C_GRID[int(losses.argmin())]
+        ((w, b),) = _path(x, y, (best,))
+        weights.append(w)
+        offsets.append(b)
+        chosen.append(best)
+    return Probe(np.stack(weights), np.stack(offsets), np.array(chosen))
+
+
+def _path(
+    x: Features, y: metrics.Labels, strengths: tuple[float, ...]
+) -> Iterator[tuple[Float[np.ndarray, "classes width"], Float[np.ndarray, " classes"]]]:
+    """Weights and offsets in units of the raw features for each C, each fit starting from the one before."""
+    mean, spread = x.mean(axis=0), x.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    standard = (x - mean) / spread
+    rotation = np.linalg.qr(standard.T)[0] if x.shape[1] > len(x) else np.eye(x.shape[1])  # [width, at most reviews]
+    rotated = standard @ rotation
+    model = LogisticRegression(solver="newton-cholesky", tol=1e-6, warm_start=True)
+    for strength in strengths:
+        with config_context(assume_finite=True, skip_parameter_validation=True):  # half of the time of so small a fit
+            model.set_params(C=strength).fit(rotated, y)
+        w, b = model.coef_ @ rotation.T / spread, model.intercept_
+        if len(w) == 1:  # two classes have one row: class 1 against a logit of 0
+            w, b = np.stack([np.zeros_like(w[0]), w[0]]), np.array([0.0, b[0]])
+        yield w, b - w @ mean
+
+
+@dataclass(frozen=True)
+class FitQuery:
+    """The probes of one checkpoint, apart because every comparison needs those of both."""
+
+    checkpoint: PinnedCheckpoint
+    prompts: Prompts
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """The probes of every layer (zero where all reviews are alike), and what they say of shuffled labels' reviews."""
+
+    weights: Float[np.ndarray, "layers folds classes width"]
+    offsets: Float[np.ndarray, "layers folds classes"]
+    chosen: Float[np.ndarray, "layers folds"]
+    shuffled: Int[np.ndarray, " reviews"]
+    shuffled_prediction: Int[np.ndarray, "layers reviews"]
+
+    def predict(
+        self, residuals: metrics.Residuals, fold_of: Int[np.ndarray, " reviews"]
+    ) -> Int[np.ndarray, "layers reviews"]:
+        """Each layer's class of every review, by the probe of its fold."""
+        probes = (Probe(*parts) for parts in zip(self.weights, self.offsets, self.chosen, strict=True))
+        return np.stack([probe.predict(residuals[:, layer], fold_of) for layer, probe in enumerate(probes)])
+
+
+@memoized(version=1)
+def fitted(query: FitQuery, lab: Lab) -> Fitted:
+    """Fit the probes of every layer, on the labels and on shuffled ones."""
+    labels, classes = query.prompts.labels, query.prompts.classes
+    residuals = lab.part(0, 4).readout(query.checkpoint, query.prompts).residuals
+    layers, width = residuals.shape[1:]
+    shuffled = resampling.permuted_labels(labels, 1, query.seed)[0]
+    fold_of, shuffled_fold_of = folds(labels, query.seed), folds(shuffled, query.seed)
+    count = fold_of.max() + 1
+    weights, offsets = np.zeros((layers, count, classes, width)), np.zeros((layers, count, classes))
+    chosen, predicted = np.full((layers, count), np.nan), np.zeros((layers, len(labels)), dtype=np.int64)
+    for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
+        said = f"Fitting linear probes of {query.checkpoint.label}: layer {layer} of {layers - 1}."
+        x = residuals[:, layer]
+        lab.progress(0.25 + 0.75 * layer / layers, said)
+        probe = fit(x, labels, fold_of, query.seed)
+        weights[layer], offsets[layer], chosen[layer] = probe.weights, probe.offsets, probe.chosen
+        lab.progress(0.25 + 0.75 * (layer + 0.5) / layers, said)
+        predicted[layer] = fit(x, shuffled, shuffled_fold_of, query.seed).predict(x, shuffled_fold_of)
+    return Fitted(weights, offsets, chosen, shuffled, predicted)
+
+
+def _measured(predicted: metrics.Labels, labels: metrics.Labels, classes: int) -> tuple[float, float, float]:
+    """Mean recall of held-out predictions with its interval."""
+    recall = metrics.recalls(predicted, labels, classes)
+    limits = intervals.balanced_accuracy_interval(recall, metrics.class_sizes(labels, classes))
+    return metrics.balanced_accuracy(recall), *limits
+
+
+def _by_layer(
+    predicted: Int[np.ndarray, "layers reviews"], labels: metrics.Labels, classes: int, there: np.ndarray
+) -> np.ndarray:
+    """Accuracy, low and high, [3, layers]; NaN where there is nothing to read."""
+    return np.where(there, np.array([_measured(one, labels, classes) for one in predicted]).T, np.nan)
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Fit the probes of both checkpoints, test each on both, and fit the baselines."""
+    prompts, one, other = query.prompts, query.checkpoint, query.reference
+    labels, classes = prompts.labels, prompts.classes
+    fold_of = folds(labels, query.seed)
+    asked = [FitQuery(each, prompts, query.seed) for each in (one, other)]
+    own, theirs = (fitted(each, lab.part(i, 3)) for i, each in enumerate(asked))
+    residuals, reference = lab.part(4, 6).readouts((one, other), prompts)
+    lab.progress(0.85, f"Fitting on the lengths and on the token embeddings of {one.label}.")
+    here, there = (~metrics.constant_layers(each.residuals) for each in (residuals, reference))
+    prediction = own.predict(residuals.residuals, fold_of)
+    ours = _by_layer(prediction, labels, classes, here)
+    shuffled = _by_layer(own.shuffled_prediction, own.shuffled, classes, here)
+    inward = _by_layer(theirs.predict(residuals.residuals, fold_of), labels, classes, here & there)
+    outward = _by_layer(own.predict(reference.residuals, fold_of), labels, classes, here & there)
+    rows = lab.models.embedding(one, "input", lab.part(5, 6).progress).rows
+    bags = np.stack([rows[list(ids)].mean(axis=0) for ids in prompts.token_ids])
+    baselines = [
+        _measured(fit(x, labels, fold_of, query.seed).predict(x, fold_of), labels, classes)
+        for x in (prompts.lengths[:, None].astype(np.float64), bags)
+    ]
+    lab.progress(1.0, f"The linear probes of {one.label} are fitted.")
+    return Result(*ours, *shuffled, *inward, *outward, *baselines[0], *baselines[1], prediction, own.chosen)
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every checkpoint against the reference; KeyError if no checkpoint has that label."""
+    against = study.checkpoint(reference)
+    return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

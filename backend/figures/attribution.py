@@ -1,0 +1,91 @@
+"""Heads and MLPs by what they add to the lens: block x part, each checkpoint and the change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.attribution import OUTSIDE, Result
+from backend.figures import _theme
+
+Measure = Literal["gap", "change"]
+
+
+def grid(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Value, low and high, each [blocks, columns], and the columns' names: heads, then attention's bias and MLP.
+
+    The column of the bias is left out where no block has one.
+    """
+    heads = int(result.head.max()) + 1
+    blocks = int(result.block.max()) + 1
+    names = [f"head {h}" for h in range(heads)] + ["attn bias", "MLP"]
+    arrays = [np.full((blocks, heads + 2), np.nan) for _ in range(3)]
+    column = {"attn_bias": heads, "mlp": heads + 1}
+    for i, part in enumerate(result.part):
+        if result.block[i] != OUTSIDE:
+            at = result.head[i] if part == "head" else column[part]
+            for array, end in zip(arrays, ("", "_low", "_high"), strict=True):
+                array[result.block[i], at] = getattr(result, measure + end)[i]
+    if not np.any(arrays[0][:, heads]):
+        arrays, names = [np.delete(array, heads, axis=1) for array in arrays], [*names[:heads], "MLP"]
+    return arrays[0], arrays[1], arrays[2], names
+
+
+def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Figure:
+    """Block x part, blue where it speaks for the right class; `reach` is the largest value of the colours."""
+    values, low, high, names = grid(result, measure)
+    blocks = len(values)
+    said = np.stack([low, high], axis=-1)
+    heat: dict[str, Any] = {
+        "type": "heatmap",
+        "z": _theme.cells(values),
+        "x": names,
+        "y": np.arange(blocks),
+        "customdata": said.round(4).tolist(),
+        "colorscale": _theme.DIVERGING,
+        "zmin": -reach,
+        "zmid": 0,
+        "zmax": reach,
+        "xgap": 1,
+        "ygap": 1,
+        "hovertemplate": "block %{y}, %{x}: %{z:+.3f} (%{customdata[0]:+.3f} to %{customdata[1]:+.3f})<extra></extra>",
+        "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
+    }
+    return _theme.figure(
+        [heat],
+        title,
+        height=150 + 24 * blocks,
+        xaxis={"type": "category", "automargin": True, "showgrid": False, "tickangle": -60},
+        yaxis=_theme.axis(
+            "block", autorange="reversed", showgrid=False, tickmode="linear", dtick=1 if blocks <= 16 else 4
+        ),
+    )
+
+
+def reach(results: Sequence[Result], measure: Measure) -> float:
+    """The largest size of any cell, so that pictures side by side share their colours."""
+    return max(float(np.nanmax(np.abs(grid(one, measure)[0]))) for one in results) or 1.0
+
+
+def in_words(result: Result, measure: Measure, name: str, count: int = 3) -> str:
+    """The parts that add most, and what all of them come to."""
+    values = getattr(result, measure)
+    low, high = getattr(result, f"{measure}_low"), getattr(result, f"{measure}_high")
+    best = np.argsort(-np.abs(values), kind="stable")[:count]
+    parts = [f"{_part(result, int(i))} {values[i]:+.2f} ({low[i]:+.2f} to {high[i]:+.2f})" for i in best]
+    what = "gap" if measure == "gap" else "change of the gap"
+    return f"**{name}**: of a {what} of {values.sum():+.2f} logits, most comes from " + ", ".join(parts) + "."
+
+
+def _part(result: Result, i: int) -> str:
+    names = {
+        "embed": "the embedding",
+        "mlp": "the MLP",
+        "attn_bias": "the attention's bias",
+        "norm_bias": "the last bias",
+    }
+    part = f"head {result.head[i]}" if result.part[i] == "head" else names[result.part[i]]
+    return part if result.block[i] == OUTSIDE else f"{part} of block {result.block[i]}"

@@ -1,0 +1,99 @@
+"""Blocks by where their change comes from: shares with intervals, and how large the change is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.inherited import PARTS, SCOPES, Result
+from backend.figures import _theme
+
+COLOURS = {"own": "#7a5cd6", "inherited": "#8a93a3", "interaction": "#d4a017"}
+SYMBOLS = {"own": "circle", "inherited": "square", "interaction": "diamond"}
+SAID = {"own": "own weights", "inherited": "inherited input", "interaction": "both together"}
+SCOPE_NAMES = {"change": "the whole change", "differences": "what differs between reviews"}
+
+
+def shares(result: Result, title: str, scope: str) -> go.Figure:
+    """The three shares of every block, which sum to 100 %, with 95 % intervals."""
+    s = SCOPES.index(scope)
+    traces: list[dict[str, Any]] = []
+    for i, name in enumerate(PARTS):
+        value, low, high = (100 * getattr(result, f"{name}_share{end}")[s] for end in ("", "_low", "_high"))
+        traces.append(
+            _line(value, SAID[name], name, "%{y:.0f} % (%{customdata[0]:.0f} to %{customdata[1]:.0f})")
+            | {
+                "x": np.arange(len(value)) + 0.08 * (i - 1),
+                "error_y": {
+                    "type": "data",
+                    "array": high - value,
+                    "arrayminus": value - low,
+                    "thickness": 1.2,
+                    "width": 3,
+                },
+                "customdata": np.stack([low, high], axis=1).astype(np.float32),
+            }
+        )
+    levels = [
+        {
+            "type": "line",
+            "xref": "paper",
+            "x0": 0,
+            "x1": 1,
+            "y0": y,
+            "y1": y,
+            "line": {"color": _theme.QUIET, "width": 1},
+        }
+        for y in (0, 100)
+    ]
+    return _figure(traces, f"{title}: share of {SCOPE_NAMES[scope]} (%)", "share (%)", result, levels)
+
+
+def norms(result: Result, title: str, scope: str) -> go.Figure:
+    """Root mean square norm of the change of every block's update, and of its parts."""
+    s = SCOPES.index(scope)
+    whole = _line(result.total[s], "the change", None, "%{y:.3g}")
+    parts = [_line(getattr(result, name)[s], SAID[name], name, "%{y:.3g}") for name in PARTS]
+    return _figure([whole, *parts], f"{title}: size of {SCOPE_NAMES[scope]}", "l2 norm (residual units)", result, [])
+
+
+def _line(y: np.ndarray, label: str, part: str | None, hover: str) -> dict[str, Any]:
+    line = {"color": COLOURS[part], "width": 1.8} if part else {"color": _theme.POSITIVE, "width": 2.6}
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": label,
+        "x": np.arange(len(y)),
+        "y": y.astype(np.float32),
+        "line": line,
+        "marker": {"size": 7, "symbol": SYMBOLS[part] if part else "star"},
+        "hovertemplate": f"block %{{x:.0f}}: {hover}<extra>{label}</extra>",
+    }
+
+
+def _figure(
+    traces: list[dict[str, Any]], title: str, axis: str, result: Result, shapes: list[dict[str, Any]]
+) -> go.Figure:
+    return _theme.figure(
+        traces,
+        title,
+        height=380,
+        shapes=shapes,
+        xaxis=_theme.layer_axis(result.total.shape[1], "block"),
+        yaxis=_theme.axis(axis, **({} if shapes else {"rangemode": "tozero"})),
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+    )
+
+
+def in_words(result: Result, name: str, reference: str, scope: str) -> str:
+    """Over all blocks: the parts' projections, summed and set against the whole change."""
+    s = SCOPES.index(scope)
+    size = np.square(result.total[s])
+    whole = [float((getattr(result, f"{part}_share")[s] * size).sum() / size.sum()) for part in PARTS]
+    return (
+        f"Of {SCOPE_NAMES[scope]} in what **{name}**'s blocks write, against **{reference}**'s, {100 * whole[0]:.0f} % "
+        f"is their own weights', {100 * whole[1]:.0f} % inherited, {100 * whole[2]:.0f} % both together."
+    )

@@ -1,0 +1,115 @@
+"""What a linear probe finds at each layer, beside what it must beat, and whether probes carry over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.linear_probes import Result
+from backend.figures import _theme
+
+Shown = Literal["accuracy", "from_base", "to_base"]
+SHOWN: tuple[Shown, ...] = ("accuracy", "from_base", "to_base")
+
+
+def title(shown: Shown, reference: str) -> str:
+    """What was fitted on what and tested on what."""
+    return {
+        "accuracy": "fitted and tested on the checkpoint",
+        "from_base": f"fitted on {reference}, tested on the checkpoint",
+        "to_base": f"fitted on the checkpoint, tested on {reference}",
+    }[shown]
+
+
+def curves(
+    results: Sequence[Result],
+    names: Sequence[str],
+    positions: Sequence[int],
+    count: int,
+    classes: int,
+    shown: Shown,
+    reference: str,
+) -> go.Figure:
+    """Held-out accuracy with its 95 % interval; dotted the same with shuffled labels, dashed what needs no layer.
+
+    `positions` are the checkpoints' places among the study's `count`, for their colours.
+    """
+    traces: list[dict[str, Any]] = []
+    for result, name, position in zip(results, names, positions, strict=True):
+        colour = _theme.checkpoint_colour(position, count)
+        triple = 100 * np.stack([getattr(result, shown + end) for end in ("", "_low", "_high")])
+        x = np.arange(triple.shape[1])
+        traces += _theme.band(x, triple[1], triple[2], colour)
+        traces.append(
+            _line(x, triple[0], name, {"color": colour, "width": 2.2}, "lines+markers")
+            | {
+                "customdata": triple[1:].T.astype(np.float32),
+                "hovertemplate": "layer %{x}: %{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})<extra>"
+                + name
+                + "</extra>",
+            }
+        )
+        if shown == "accuracy":
+            dotted = {"color": colour, "width": 1.6, "dash": "dot"}
+            traces.append(_line(x, 100 * result.shuffled_accuracy, f"shuffled labels, {name}", dotted))
+            bags = np.full(len(x), 100 * result.embedding_accuracy)
+            dashed = {"color": colour, "width": 1.6, "dash": "dash"}
+            traces.append(_line(x, bags, f"mean token embedding, {name}", dashed))
+    lengths = np.full(triple.shape[1], 100 * results[0].length_accuracy)
+    traces.append(_line(x, lengths, "prompt length alone", {"color": _theme.QUIET, "width": 2, "dash": "dash"}))
+    chance = 100 / classes
+    level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chance, "y1": chance}
+    return _theme.figure(
+        traces,
+        f"Linear probe: {title(shown, reference)} (%)",
+        height=430,
+        shapes=[level | {"line": {"color": _theme.QUIET, "width": 1}}],
+        xaxis=_theme.layer_axis(len(x)),
+        yaxis=_theme.axis("held-out accuracy (%)", range=[min(-3 + chance - 20, 30), 103]),
+        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 100},
+    )
+
+
+def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any], mode: str = "lines") -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": mode,
+        "name": name,
+        "x": x,
+        "y": y.astype(np.float32),
+        "line": line,
+        "marker": {"size": 6},
+        "hovertemplate": "layer %{x}: %{y:.1f} %<extra>" + name + "</extra>",
+    }
+
+
+def heatmap(results: Sequence[Result], names: Sequence[str], classes: int, shown: Shown, reference: str) -> go.Figure:
+    """Checkpoint x layer: held-out accuracy in percent, coloured around chance."""
+    matrix = 100 * np.stack([getattr(one, shown) for one in results])
+    chance = 100 / classes
+    reach = max(chance, 100 - chance)
+    heat: dict[str, Any] = {
+        "type": "heatmap",
+        "z": _theme.cells(matrix),
+        "y": list(names),
+        "x": np.arange(matrix.shape[1]),
+        "colorscale": _theme.DIVERGING,
+        "zmin": chance - reach,
+        "zmid": chance,
+        "zmax": chance + reach,
+        "xgap": 1,
+        "ygap": 1,
+        "hovertemplate": "%{y}, layer %{x}: %{z:.1f} %<extra></extra>",
+        "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
+    }
+    return _theme.figure(
+        [heat],
+        f"Checkpoint × layer: {title(shown, reference)} (%)",
+        height=130 + 34 * len(names),
+        xaxis=_theme.layer_axis(matrix.shape[1], showgrid=False),
+        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
+    )

@@ -1,0 +1,239 @@
+"""Where the decision becomes readable: heads and linear probes at every layer, and which parts write the answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from backend.analyses import inherited, linear_probes, probes
+from backend.figures import flips
+from backend.figures import linear_probes as linear_figures
+from backend.figures import probes as figures
+from backend.lab import PinnedCheckpoint, PinnedStudy
+from pages import _address, _frame, _picture, _probe_parts
+
+TITLE = "Probes"
+SHOWN = {
+    "curves": "Through a head",
+    "reviews": "Which reviews flip",
+    "linear": "Linear probes",
+    "inherited": "Own or inherited",
+    "parts": "Heads and MLPs",
+}
+HEADS = {"base": "the reference's", "own": "its own"}
+NORMS = {"none": "none", "base": "the reference's", "own": "its own", "published": "as published"}
+
+
+def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+    """The page's keys in the address."""
+    return {
+        "show": _address.Choice(list(SHOWN), "curves"),
+        "head": _address.Choice(list(HEADS), "own"),
+        "norm": _address.Choice(list(NORMS), "own"),
+        "measure": _address.Choice(list(figures.MEASURES), "auc"),
+        "fit": _address.Choice(list(linear_figures.SHOWN), "accuracy"),
+        "scope": _address.Choice(list(inherited.SCOPES), "change"),
+        "parts": _address.Choice(["gap", "change"], "gap"),
+        "class": _address.Choice(list(study.study.prompt.label_words), study.study.prompt.label_words[-1]),
+        "review": _address.Choice(["", *map(str, study.sample.index.tolist())], ""),
+    }
+
+
+def draw(view: _frame.View) -> None:
+    """The page."""
+    st.title(f"Probes: {view.reference.label} and {view.checkpoint.label}")
+    for one in view.study.missing:
+        st.warning(one.reason)
+    shown = view.control(
+        st.segmented_control,
+        "What to look at",
+        "show",
+        format_func=SHOWN.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
+    parts = {
+        "curves": _curves,
+        "reviews": _reviews,
+        "linear": _linear,
+        "inherited": _probe_parts.inherited_share,
+        "parts": _probe_parts.parts,
+    }
+    parts[shown](view)
+
+
+def _asked(view: _frame.View, checkpoints: tuple[PinnedCheckpoint, ...]) -> list[tuple[Any, Any]]:
+    """What to ask for the readings of the checkpoints."""
+    return [(probes.recipe, probes.Query(one, view.reference, view.study.prompts)) for one in checkpoints]
+
+
+def _reading(view: _frame.View) -> probes.Reading:
+    """The controls of what reads, and the reading that they choose."""
+    published = view.value("norm") == "published"
+    view.control(st.segmented_control, "Head", "head", format_func=HEADS.__getitem__, required=True, disabled=published)
+    norm = view.control(st.segmented_control, "Final norm", "norm", format_func=NORMS.__getitem__, required=True)
+    return probes.AS_PUBLISHED if norm == "published" else (view.value("head"), norm)
+
+
+def _class(view: _frame.View) -> int:
+    return view.words.index(view.value("class"))
+
+
+def _rows(wanted: list[tuple[Any, Any]], found: list[probes.Result], reading: probes.Reading) -> _picture.Rows:
+    """The rows of one reading."""
+    return lambda: [
+        row
+        for (_, query), one in zip(wanted, found, strict=True)
+        for row in one.rows_of(query, one.readings[one.place(*reading)])
+    ]
+
+
+@_frame.section
+def _curves(view: _frame.View) -> None:
+    """Every layer through a head: curves of reference and checkpoint, and all checkpoints."""
+    st.subheader("From which layer on can a head read the answer?")
+    with st.container(horizontal=True):
+        reading = _reading(view)
+        measure: Any = view.control(
+            st.selectbox, "Measure", "measure", format_func=figures.MEASURES.__getitem__, width=230
+        )
+        if measure == "recall" or (measure == "mean_lens" and len(view.words) > 2):
+            view.control(st.selectbox, "Class", "class", width=160)
+    wanted = _asked(view, view.study.checkpoints)
+    found = view.results(wanted, "Reading every layer")
+    if found is None:
+        return
+    names, places, c = [one.label for one in view.pair], [view.place(one) for one in view.pair], _class(view)
+    pictured = [found[place] for place in places]
+    mixed = (
+        " As published means without a norm, but behind the checkpoint's own at the last layer: the jump there is the "
+        "norm's."
+        if reading == probes.AS_PUBLISHED
+        else ""
+    )
+    _picture.show(
+        view,
+        {"probe-curves": figures.curves(pictured, names, places, len(view.names), view.words, reading, measure, c)},
+        "Every layer read as if it were the last, with 95 % intervals, dotted what shuffled labels reach at any layer "
+        "in one case of twenty, ringed where a curve leaves that for good; a head that leans to one word has a "
+        "balanced accuracy of one half however much it knows, so look at AUC and recalls too." + mixed,
+        _rows([wanted[place] for place in places], pictured, reading),
+        "probes",
+    )
+    st.markdown(figures.leaves_chance(pictured, [_frame.plain(name) for name in names], reading))
+    _picture.show(
+        view,
+        {"probe-heat": figures.heatmap(found, view.names, view.words, reading, measure, c)},
+        "The same for all checkpoints, blue above chance and orange below; a layer that the head cannot read may hold "
+        "the answer all the same, in a form that the head was not made for (see the linear probes).",
+        _rows(wanted, found, reading),
+        "probes",
+    )
+
+
+@_frame.section
+def _reviews(view: _frame.View) -> None:
+    """Review x layer, and the chosen review."""
+    st.subheader("Which reviews flip at which layer?")
+    with st.container(horizontal=True):
+        reading = _reading(view)
+    wanted = _asked(view, view.pair)
+    found = view.results(wanted, "Reading every layer")
+    if found is None:
+        return
+    sample, labels = view.study.sample, view.study.prompts.labels
+    indices = [str(index) for index in sample.index.tolist()]
+    row = view.value("review")
+    chosen = indices.index(row) if row else None
+    drawn = {
+        f"flips-{view.place(one)}": flips.reviews(result, labels, sample.text, view.words, one.label, reading, chosen)
+        for one, result in zip(view.pair, found, strict=True)
+    }
+    asked = [query for _, query in wanted]
+    _picture.show(
+        view,
+        drawn,
+        "Every row is a review, by class and then by the layer of its last flip, every column a layer; the colour is "
+        "the word that it is read as, faint where the head is undecided, and the squares on the right are the labels: "
+        "click one for its review. A block of one colour over all rows is a bias of the head, not knowledge.",
+        lambda: [
+            one
+            for query, result in zip(asked, found, strict=True)
+            for one in result.review_rows(query, reading, sample.index)
+        ],
+        None,
+        {key: _address.picked(key, "review", indices) for key in drawn},
+    )
+    if chosen is not None:
+        _review(view, asked, found, reading, chosen)
+
+
+def _review(
+    view: _frame.View, asked: list[probes.Query], found: list[probes.Result], reading: probes.Reading, chosen: int
+) -> None:
+    """The chosen review in full, and its lens at every layer."""
+    sample = view.study.sample
+    with st.container(border=True):
+        word = view.words[int(sample.label[chosen])]
+        st.markdown(f"**Review {sample.index[chosen]}**, labelled *{_frame.plain(word)}*")
+        st.text(sample.text[chosen])
+        names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
+        drawn = flips.review(found, names, places, len(view.names), view.words, reading, chosen, _class(view))
+        _picture.show(
+            view,
+            {"flip-curve": drawn},
+            "The lens of this review at every layer, in units of what is usual there; it flips where a curve crosses "
+            "zero, and a curve that hugs zero says nothing.",
+            lambda: [
+                one
+                for query, result in zip(asked, found, strict=True)
+                for one in result.review_rows(query, reading, sample.index, chosen)
+            ],
+            None,
+        )
+
+
+@_frame.section
+def _linear(view: _frame.View) -> None:
+    """Linear probes beside their baselines, and transferred."""
+    st.subheader("Is the class in the residuals at all, whatever reads them?")
+
+    def said(fit: Any) -> str:
+        return linear_figures.title(fit, view.reference.label)
+
+    fit: Any = view.control(st.segmented_control, "Probes", "fit", format_func=said, required=True)
+    wanted = [
+        (linear_probes.recipe, linear_probes.Query(one, view.reference, view.study.prompts))
+        for one in view.study.checkpoints
+    ]
+    found = view.results(wanted, "Fitting linear probes")
+    if found is None:
+        return
+    names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
+    pictured, classes = [found[place] for place in places], len(view.words)
+    _picture.show(
+        view,
+        {
+            "linear-curves": linear_figures.curves(
+                pictured, names, places, len(view.names), classes, fit, view.reference.label
+            )
+        },
+        "How many reviews a logistic regression gets right that it was not fitted on, five-fold, with 95 % intervals; "
+        "only what lies above the mean token embedding was worked out by the blocks, and that a probe finds the class "
+        "does not mean that the model uses it.",
+        _picture.rows([wanted[place] for place in places], pictured),
+        "linear_probes",
+    )
+    _picture.show(
+        view,
+        {"linear-heat": linear_figures.heatmap(found, view.names, classes, fit, view.reference.label)},
+        "The same for all checkpoints; layers at which all reviews are alike are empty, and the layer with the highest "
+        "value was picked by looking, so its value is flattered.",
+        _picture.rows(wanted, found),
+        "linear_probes",
+    )
+
+
+if __name__ == "__main__":
+    _frame.page(draw)

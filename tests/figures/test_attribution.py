@@ -1,0 +1,47 @@
+"""Block x part, one scale for pictures side by side, and the largest parts in words."""
+
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false, reportOptionalIterable=false
+# (plotly makes the attributes of its figures at run time)
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backend.analyses import attribution
+from backend.figures import attribution as figures
+from tests.figures.conftest import Shown
+
+
+@pytest.fixture
+def results(shown: Shown) -> list[attribution.Result]:
+    base = shown.study.base
+    asked = [attribution.Query(one, base, shown.study.prompts, draws=20) for one in shown.study.checkpoints]
+    return [attribution.recipe(query, shown.lab) for query in asked]
+
+
+@pytest.mark.parametrize("measure", ["gap", "change"])
+def test_every_head_and_mlp_is_in_its_cell(results: list[attribution.Result], measure: figures.Measure):
+    result = results[2]
+    heat = figures.heatmap(result, measure, "epoch 2", figures.reach(results, measure)).data[0]
+    assert list(heat.x) == ["head 0", "head 1", "attn bias", "MLP"]
+    cells = np.array(heat.z, dtype=float)
+    for i, part in enumerate(result.part):
+        if part in ("head", "mlp"):
+            column = result.head[i] if part == "head" else 3
+            assert cells[result.block[i], column] == pytest.approx(getattr(result, measure)[i], abs=1e-4)
+    assert heat.zmax == -heat.zmin >= np.abs(cells).max() - 1e-4
+
+
+def test_a_bias_that_no_block_has_is_no_column(results: list[attribution.Result]):
+    none = np.array([part != "attn_bias" for part in results[1].part])
+    assert figures.grid(replace(results[1], gap=results[1].gap * none), "gap")[3] == ["head 0", "head 1", "MLP"]
+
+
+def test_the_largest_parts_are_named_with_their_interval(results: list[attribution.Result]):
+    result = results[1]
+    said = figures.in_words(result, "gap", "epoch 1")
+    largest = int(np.abs(result.gap).argmax())
+    assert f"{result.gap[largest]:+.2f} ({result.gap_low[largest]:+.2f}" in said
+    assert f"of block {result.block[largest]}" in said
