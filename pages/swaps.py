@@ -84,9 +84,7 @@ def _drawn(view: _frame.View, results: dict[Any, Any], key: str) -> dict[str, An
     host, donor = _pair(view)
     part: Any = view.value("part")
     measures: Any = dict.fromkeys((view.value("measure"), "recovered"))
-    return {
-        f"{key}-{measure}": figures.curves(results, part, measure, host.label, donor.label) for measure in measures
-    }
+    return {f"{key}-{measure}": figures.curves(results, part, measure, host.label, donor.label) for measure in measures}
 
 
 @_frame.section
@@ -171,7 +169,7 @@ def _freeze(view: _frame.View) -> None:
         {"freeze": figures.losses(found[0], query.host.label, query.donor.label)},
         "What it costs to put the lower blocks back as they were, with 95 % intervals for the same reviews; the prefix "
         "was chosen on these reviews, which flatters it, and a model trained with these blocks frozen may do better.",
-        _picture.rows(wanted, found),
+        lambda: found[0].losses(query),
         "swaps",
     )
 

@@ -100,6 +100,18 @@ class Result:
                     **interval(self, "recovered", i),
                 }
 
+    def losses(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per swap of blocks: the balanced accuracy that it costs the host, which freeze advice rests on."""
+        for i, (first, last) in enumerate(zip(self.first.tolist(), self.last.tolist(), strict=True)):
+            yield {
+                "host": query.host.label,
+                "donor": query.donor.label,
+                "part": query.part,
+                "first": first,
+                "last": last,
+                **interval(self, "lost", i),
+            }
+
 
 def spans(part: Part, mode: Mode, layers: int) -> tuple[tuple[int, int], ...]:
     """First and last block of each swap; (0, -1) for a part that is in no block. ValueError for modes it has not."""

@@ -28,7 +28,7 @@ PARTS: dict[Part, str] = {
     "final_norm": "final norm",
     "head": "head",
 }
-_TAKEN = {"block": "the block", "attn": "the attention", "mlp": "the MLP"}
+_TAKEN: dict[Part, str] = {"block": "block", "attn": "the attention of block", "mlp": "the MLP of block"}
 _LINES: dict[Mode, tuple[str, str, str]] = {
     "single": ("of block b alone", "#7a5cd6", "circle"),
     "up_to": ("of blocks 0 to b", _theme.MANY[0], "circle"),
@@ -127,7 +127,7 @@ def _layout(blocks: int) -> dict[str, Any]:
     return {
         "xaxis": _theme.layer_axis(blocks, title="block b"),
         "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        "margin": {"l": 48, "r": 12, "t": 40, "b": 90},
+        "margin": {"l": 64, "r": 12, "t": 40, "b": 90},
     }
 
 
@@ -175,8 +175,8 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
         [trace],
         f"{escape(host, quote=False)} with a range of blocks of {escape(donor, quote=False)}{what}: {UNITS[measure]}",
         height=170 + 26 * max(8, blocks),
-        xaxis=_theme.layer_axis(blocks, title="first block taken", showgrid=False, constrain="domain"),
-        yaxis=_theme.layer_axis(blocks, title="last block taken", showgrid=False, scaleanchor="x"),
+        xaxis=_theme.layer_axis(blocks, title="first block taken", showgrid=False),
+        yaxis=_theme.layer_axis(blocks, title="last block taken", showgrid=False),
     )
 
 
@@ -198,6 +198,7 @@ def _with_interval(result: Result, measure: Measure, digits: int) -> str:
     value, low, high = (float(one[0]) for one in values(result, measure))
     if np.isnan(value):
         return "undefined"
+    value, low, high = (round(one, digits) + 0.0 for one in (value, low, high))  # no minus before a zero
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
@@ -212,7 +213,7 @@ def strongest(result: Result, part: Part, host: str, donor: str) -> str:
     low, high = float(result.recovered_low[at]), float(result.recovered_high[at])
     sure = "" if low > 0 else "; its interval contains 0, so chance may have chosen it"
     return (
-        f"Alone, {_TAKEN.get(part, PARTS[part])} {result.last[at]} of {donor} brings back most of its gap: "
+        f"Alone, {_TAKEN[part]} {result.last[at]} of {donor} brings back most of its gap: "
         f"{100 * result.recovered[at]:.0f} % ({100 * low:.0f} to {100 * high:.0f}){sure}."
     )
 
@@ -231,10 +232,11 @@ def advice(up_to: Result, host: str, donor: str) -> str:
     caution = "" if up_to.lost_high[at] <= SPENT else " More reviews would tell whether it really is so little."
     return (
         f"{which} of {host} can be put back to {donor} at a loss of {_points(up_to, at)}: {rest} what training "
-        f"changed, and the others could have stayed frozen.{caution}"
+        f"changed, and the others might as well have stayed frozen.{caution}"
     )
 
 
 def _points(result: Result, at: int) -> str:
-    lost, low, high = (100 * float(one[at]) for one in (result.lost, result.lost_low, result.lost_high))
-    return f"{lost + 0.0:.1f} points of balanced accuracy ({low:.1f} to {high:.1f})"
+    triple = (result.lost, result.lost_low, result.lost_high)
+    lost, low, high = (round(100 * float(one[at]), 1) + 0.0 for one in triple)
+    return f"{lost:.1f} points of balanced accuracy ({low:.1f} to {high:.1f})"

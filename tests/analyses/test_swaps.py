@@ -162,6 +162,14 @@ def test_the_deepest_prefix_that_costs_at_most_a_point(study: PinnedStudy, lab: 
     assert frozen_prefix(replace(result, lost=np.array([0.0, 0.005, 0.2, 0.3])), spent=0.0) == 0
 
 
+def test_losses_have_rows_of_their_own(study: PinnedStudy, lab: Lab):
+    asked = query(study, mode="up_to")
+    result = swaps.recipe(asked, lab)
+    rows = list(result.losses(asked))
+    assert [(row["first"], row["last"]) for row in rows] == [(0, block) for block in range(LAYERS)]
+    np.testing.assert_array_equal([row["lost_high"] for row in rows], result.lost_high)
+
+
 def test_queries_are_base_and_last_both_ways(study: PinnedStudy):
     asked = swaps.queries(study)
     assert {(one.host.label, one.donor.label) for one in asked} == {("base", "epoch 2"), ("epoch 2", "base")}

@@ -76,7 +76,7 @@ def test_the_strongest_block_is_named_with_its_interval(shown: Shown):
     at = int(single.recovered.argmax())
     said = figures.strongest(single, "mlp", "base", "epoch 2")
     assert said.startswith(
-        f"Alone, the MLP {at} of epoch 2 brings back most of its gap: {100 * single.recovered[at]:.0f} %"
+        f"Alone, the MLP of block {at} of epoch 2 brings back most of its gap: {100 * single.recovered[at]:.0f} %"
     )
     unsure = replace(single, recovered_low=single.recovered_low - 1)
     assert "its interval contains 0" in figures.strongest(unsure, "block", "base", "epoch 2")
@@ -89,7 +89,7 @@ def test_advice_names_prefix_loss_and_interval(shown: Shown):
     said = figures.advice(sure, "epoch 2", "base")
     assert said == (
         "Blocks 0 to 4 of epoch 2 can be put back to base at a loss of 0.8 points of balanced accuracy (-1.2 to 0.9): "
-        "the upper 7 of 12 blocks carry what training changed, and the others could have stayed frozen."
+        "the upper 7 of 12 blocks carry what training changed, and the others might as well have stayed frozen."
     )
     assert "More reviews would tell" in figures.advice(replace(sure, lost_high=lost + 0.05), "epoch 2", "base")
     none = figures.advice(replace(sure, lost=lost + 0.05), "epoch 2", "base")
