@@ -23,6 +23,13 @@ COLOURS = (None, 256, 128, 64, 32)
 TYPED = "The plot drags and half of the jokes are old, and still I loved every minute of it."
 
 
+HIDE = """([own, shown]) => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replaceAll(own, shown);
+}"""
+"""Takes out where Layershift lies on the machine that the pictures are taken on."""
+
+
 @dataclass(frozen=True)
 class Shot:
     """One picture: a page of the demo with what its address says, from the heading `at` on (none: from the top)."""
@@ -42,9 +49,9 @@ SHOTS = (
     Shot("layers-dark", "layers", (("basis", "base"), ("epoch", "epoch 1")), height=820, theme="dark"),
     Shot("direction", "layers", (("show", "direction"),), at="How far apart are the classes", height=1010),
     Shot("sample-card", "layers", (("show", "sample"),), at="What else could explain the numbers?", height=860),
-    Shot("swaps", "swaps", (("mode", "cumulative"),), height=900),
+    Shot("swaps", "swaps", (("mode", "cumulative"),), height=720),
     Shot("review", "review", (("text", TYPED),), height=1000),
-    Shot("words", "review", (("text", TYPED), ("show", "words")), at="More about the text", height=700),
+    Shot("words", "review", (("text", TYPED), ("show", "words")), at="What each word adds", height=760),
     Shot("add", "add", height=900),
 )
 
@@ -84,6 +91,7 @@ def take(page: Page, address: str, shot: Shot) -> bytes:
         page.get_by_text(shot.at).first.evaluate("one => one.scrollIntoView({block: 'start'})")
         page.get_by_test_id("stMain").evaluate("one => one.scrollBy(0, -40)")
         calm(page)
+    page.evaluate(HIDE, [str(wiring.ROOT), "layershift"])
     page.mouse.move(640, 5)
     return page.screenshot()
 

@@ -148,7 +148,7 @@ def _revision(value: Any, seed: int = 0) -> int:
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
     """An axis with its title, a faint grid and no zero line."""
-    return {"title": {"text": title, "standoff": 8}, "gridcolor": FAINT, "zeroline": False, "automargin": True} | more
+    return {"title": {"text": title, "standoff": 14}, "gridcolor": FAINT, "zeroline": False, "automargin": True} | more
 
 
 def layer_axis(layers: int, title: str = "layer", **more: Any) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""Every page for people who see little, use the keyboard, or have a narrow screen: axe-core, contrast, reach, width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+import app
+from pages import _frame
+from tests.browser.conftest import Visitor, calm
+from tests.fakes import fake_study
+
+Theme = Literal["light", "dark"]
+pytestmark = pytest.mark.timeout(900)
+WIDE, NARROW, HEIGHT = 1280, 768, 1000
+LOOKS: tuple[tuple[Theme, int], ...] = (("light", WIDE), ("dark", WIDE), ("light", NARROW), ("dark", NARROW))
+PARTS = ("show", "mode")
+"""Keys of an address that choose what stands on a page; every one of their values is a view of its own."""
+TYPED = "The plot drags, the jokes are old, and still I loved every minute of it."
+PALE = """least => {
+    const part = c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    const light = rgb => [0.2126, 0.7152, 0.0722].reduce((sum, w, i) => sum + w * part(rgb[i] / 255), 0);
+    const read = text => text.match(/[\\d.]+/g).map(Number);
+    const page = light(read(getComputedStyle(document.querySelector('.stApp')).backgroundColor));
+    const found = new Set();
+    for (const text of document.querySelectorAll('.js-plotly-plot text')) {
+        const style = getComputedStyle(text);
+        if (text.closest('.barlayer') || !text.textContent.trim() || !text.getBoundingClientRect().width) continue;
+        const own = light(read(style.fill));
+        const ratio = (Math.max(own, page) + 0.05) / (Math.min(own, page) + 0.05);
+        if (ratio < least) found.add(`${text.textContent} in ${style.fill}: ${ratio.toFixed(2)}`);
+    }
+    return [...found];
+}"""
+"""Words in pictures that stand out too little from the page; axe-core leaves them out. Those on bars are on colour."""
+UNREACHED = """() => {
+    const controls = [...document.querySelectorAll('[data-testid=stSidebarContent] :is(a[href], button, input)')];
+    const seen = controls.filter(one => one.checkVisibility({visibilityProperty: true}));
+    const there = seen.filter(one => !one.disabled && one.tabIndex >= 0);
+    return there.filter(one => !one.dataset.reached).map(one => one.outerHTML.slice(0, 120));
+}"""
+
+
+def served() -> dict[str, Any]:
+    """The application's pages by address, as app.py names them."""
+    found: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_frame, "run", found.update)
+        app.main()
+    return {path: module for path, (module, _) in found.items()}
+
+
+def views() -> list[str]:
+    """Every page with everything that it can show, as addresses."""
+    found: list[str] = []
+    study = fake_study(epochs=1)
+    for path, module in served().items():
+        choices = module.choices(study) if module.choices else {}
+        said = {"text": TYPED} if "text" in choices else {}
+        parts = [(key, option) for key in PARTS if key in choices for option in choices[key].options]
+        found += [f"{path}?{urlencode(said | {key: option})}" for key, option in parts] or [f"{path}?{urlencode(said)}"]
+    return found
+
+
+@cache
+def first_views() -> set[str]:
+    """What each page shows first."""
+    return {next(view for view in views() if view.partition("?")[0] == path) for path in served()}
+
+
+@pytest.fixture(scope="module")
+def visitor(browser: Browser) -> Iterator[Visitor]:
+    """One visitor for all pages, who has Streamlit's own files already."""
+    one = Visitor(browser.new_context(viewport={"width": WIDE, "height": HEIGHT}, color_scheme="light"))
+    yield one
+    one.leave()
+
+
+def arrive(visitor: Visitor, address: str) -> Page:
+    """The page, once it has drawn everything."""
+    page = visitor.page
+    page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+    page.emulate_media(color_scheme="light")
+    page.goto(address)
+    calm(page)
+    return page
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core holds for serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{one['id']}: {node['target']} {node['html'][:150]} {node['failureSummary'][-150:]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+
+
+def spills(page: Page) -> int:
+    """By how many pixels the page is wider than its window."""
+    return page.evaluate(
+        "() => Math.max(...[document.documentElement, document.querySelector('[data-testid=stMain]')]"
+        ".map(one => one.scrollWidth - one.clientWidth))"
+    )
+
+
+@pytest.mark.parametrize("view", views())
+def test_a_page_reads_in_both_themes_at_both_widths(visitor: Visitor, address: str, view: str):
+    page = arrive(visitor, f"{address}/{view}")
+    found: dict[str, list[str]] = {}
+    for theme, width in LOOKS if view in first_views() else (LOOKS[0], LOOKS[-1]):
+        page.emulate_media(color_scheme=theme)
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        calm(page)
+        said = [*violations(page), *page.evaluate(PALE, 4.5)]
+        said += [f"{spills(page)} pixels too wide"] if spills(page) > 0 else []
+        found |= {f"{theme}, {width} pixels": said} if said else {}
+    assert found == {}
+    pictures = page.locator("[data-testid=stPlotlyChart]")
+    names = pictures.evaluate_all("all => all.map(one => one.getAttribute('aria-label') || '')")
+    assert [name for name in names if len(name) < 20] == [], "every picture has a description"
+
+
+@pytest.mark.parametrize("path", served())
+def test_every_control_of_the_sidebar_can_be_reached_by_keyboard(visitor: Visitor, address: str, path: str):
+    page = arrive(visitor, f"{address}/{path}")
+    page.evaluate("() => document.activeElement.blur()")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        page.evaluate("() => { document.activeElement.dataset.reached = 'yes' }")
+        if page.evaluate("() => !!document.activeElement.closest('[data-testid=stMain]')"):
+            break
+    assert page.evaluate(UNREACHED) == []
+
+
+def said(page: Page, key: str) -> str | None:
+    """What the address says about a key."""
+    return parse_qs(urlsplit(page.url).query).get(key, [None])[0]
+
+
+def test_every_control_of_the_sidebar_is_named_and_moved_by_keyboard(visitor: Visitor, address: str):
+    page = arrive(visitor, f"{address}/")
+    sidebar = page.get_by_test_id("stSidebarContent")
+
+    epoch = sidebar.get_by_role("slider", name="Epoch")
+    before = epoch.get_attribute("aria-valuetext")
+    epoch.focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**epoch=**")
+    calm(page)
+    assert said(page, "epoch") != before
+    assert epoch.get_attribute("aria-valuetext") == said(page, "epoch")
+
+    sidebar.get_by_role("combobox", name="Compared with").focus()
+    for key in ("ArrowDown", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_url("**reference=**")
+    calm(page)
+    assert said(page, "reference") not in (None, "base")
+
+    sidebar.get_by_role("switch", name="Without the three largest dimensions").focus()
+    page.keyboard.press("Space")
+    page.wait_for_url("**massive=without**")
+    calm(page)
+
+    sidebar.get_by_role("combobox", name="Study").focus()
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("option").first.wait_for()
+    page.keyboard.press("Escape")
+
+    sidebar.get_by_role("button", name="Play the epochs").focus()
+    page.keyboard.press("Enter")
+    stop = sidebar.get_by_role("button", name="Stop")
+    stop.wait_for()
+    stop.focus()
+    page.keyboard.press("Enter")
+    sidebar.get_by_role("button", name="Play the epochs").wait_for()
+
+    sidebar.get_by_role("link", name="Layers", exact=True).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/layers**")
+    calm(page)
