@@ -39,7 +39,7 @@ def inherited_share(view: _frame.View) -> None:
         _picture.rows(wanted, found),
         "inherited",
     )
-    names = [_frame.plain(one.label) for one in (view.checkpoint, view.reference)]
+    names = [_picture.plain(one.label) for one in (view.checkpoint, view.reference)]
     st.markdown(inherited_figures.in_words(found[0], names[0], names[1], scope))
 
 
@@ -77,7 +77,7 @@ def parts(view: _frame.View) -> None:
         "attribution",
     )
     for one, result in zip(shown, found, strict=True):
-        st.markdown(attribution_figures.in_words(result, measure, _frame.plain(one.label)))
+        st.markdown(attribution_figures.in_words(result, measure, _picture.plain(one.label)))
 
 
 if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once

@@ -121,7 +121,7 @@ def _curves(view: _frame.View) -> None:
         _rows([wanted[place] for place in places], pictured, reading),
         "probes",
     )
-    st.markdown(figures.leaves_chance(pictured, [_frame.plain(name) for name in names], reading))
+    st.markdown(figures.leaves_chance(pictured, [_picture.plain(name) for name in names], reading))
     _picture.show(
         view,
         {"probe-heat": figures.heatmap(found, view.names, view.words, reading, measure, c)},
@@ -176,7 +176,7 @@ def _review(
     sample = view.study.sample
     with st.container(border=True):
         word = view.words[int(sample.label[chosen])]
-        st.markdown(f"**Review {sample.index[chosen]}**, labelled *{_frame.plain(word)}*")
+        st.markdown(f"**Review {sample.index[chosen]}**, labelled *{_picture.plain(word)}*")
         st.text(sample.text[chosen])
         names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
         drawn = flips.review(found, names, places, len(view.names), view.words, reading, chosen, _class(view))

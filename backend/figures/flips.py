@@ -78,7 +78,7 @@ def reviews(
                 "name": "chosen review",
                 "x": [layers + 0.35],
                 "y": [row],
-                "marker": {"symbol": "triangle-left", "size": 11, "color": "#c2185b"},
+                "marker": {"symbol": "triangle-left", "size": 11, "color": _theme.RING},
                 "hoverinfo": "skip",
             }
         )
@@ -86,8 +86,13 @@ def reviews(
         traces,
         title,
         height=520,
-        xaxis=_theme.layer_axis(layers, showgrid=False) | {"range": [-0.6, layers + 0.7]},
-        yaxis=_theme.axis("reviews", showgrid=False, showticklabels=False, autorange="reversed"),
+        xaxis=_theme.layer_axis(layers, showgrid=False)
+        | {
+            "range": [-0.6, layers + 0.7],
+            "tickmode": "array",
+            "tickvals": np.arange(0, layers, 1 if layers <= 16 else 4),
+        },
+        yaxis=_theme.axis("reviews", showgrid=False, showticklabels=False, ticks="", autorange="reversed"),
         legend={"orientation": "h", "x": 0, "y": -0.12, "yanchor": "top"},
         margin={"l": 40, "r": 12, "t": 36, "b": 70},
     )

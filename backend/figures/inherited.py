@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from backend.analyses.inherited import PARTS, SCOPES, Result
 from backend.figures import _theme
 
-COLOURS = {"own": "#7a5cd6", "inherited": "#8a93a3", "interaction": "#d4a017"}
+COLOURS = {"own": _theme.checkpoint_colour(2, 3), "inherited": _theme.QUIET, "interaction": _theme.MANY[6]}
 SYMBOLS = {"own": "circle", "inherited": "square", "interaction": "diamond"}
 SAID = {"own": "own weights", "inherited": "inherited input", "interaction": "both together"}
 SCOPE_NAMES = {"change": "the whole change", "differences": "what differs between reviews"}

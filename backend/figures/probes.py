@@ -20,7 +20,7 @@ MEASURES: dict[Measure, str] = {
     "mean_lens": "mean lens, the bias (logits)",
 }
 WITH_CHANCE = ("balanced_accuracy", "auc", "gap")
-RING = {"symbol": "circle-open", "size": 14, "color": "#c2185b", "line": {"width": 2.5}}
+RING = {"symbol": "circle-open", "size": 14, "color": _theme.RING, "line": {"width": 2.5}}
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
