@@ -1,0 +1,79 @@
+"""The Probes page on fakes: every part, its controls and what the address says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from backend.pinning import pin
+from tests.pages.conftest import Opens, World, charts, settle
+
+
+def title(spec: str) -> str:
+    return json.loads(spec)["layout"]["title"]["text"]
+
+
+def test_base_and_last_epoch_are_read_at_every_layer(opens: Opens):
+    test = opens("probes")
+    assert test.title[0].value == "Probes: base and epoch 3"
+    shown = charts(test)
+    assert shown.keys() == {"probe-curves", "probe-heat"}
+    assert title(shown["probe-curves"]).endswith("AUC of the lens")
+    assert any("leaves chance" in one.value for one in test.markdown)
+
+
+def test_head_norm_and_measure_are_in_the_address(opens: Opens):
+    test = opens("probes", head="base", norm="none", measure="recall", **{"class": "negative"})
+    assert test.segmented_control(key="head").value == "base"
+    assert "recall" in title(charts(test)["probe-curves"])
+    assert title(charts(test)["probe-heat"]).endswith("of negative")
+    published = charts(settle(test.segmented_control(key="norm").set_value("published").run()))
+    assert test.query_params["norm"] in ("published", ["published"])
+    assert published["probe-curves"] != charts(opens("probes", head="own", norm="own"))["probe-curves"]
+
+
+def test_reviews_that_flip_and_the_chosen_one_in_full(opens: Opens, world: World):
+    sample = pin(world.studies["film"], world.lab).sample  # type: ignore[arg-type]
+    test = opens("probes", show="reviews", review=str(sample.index[5]))
+    shown = charts(test)
+    assert {"flips-0", "flips-3", "flip-curve"} == shown.keys()
+    assert "chosen review" in shown["flips-0"]
+    assert sample.text[5] in [one.value for one in test.text]
+    assert "flip-curve" not in charts(opens("probes", show="reviews"))
+
+
+@pytest.mark.parametrize(
+    ("show", "keys"),
+    [
+        ("linear", {"linear-curves", "linear-heat"}),
+        ("inherited", {"inherited-shares", "inherited-norms"}),
+        ("parts", {"parts-gap-0", "parts-gap-2"}),
+    ],
+)
+def test_every_part_of_the_page(opens: Opens, show: str, keys: set[str]):
+    assert charts(opens("probes", show=show, epoch="epoch 2")).keys() == keys
+
+
+def test_the_change_of_heads_and_mlps_is_one_picture(opens: Opens):
+    test = opens("probes", show="parts", parts="change", epoch="epoch 1")
+    assert charts(test).keys() == {"parts-change-1"}
+    assert any("change of the gap" in one.value for one in test.markdown)
+
+
+def test_the_base_has_no_change_of_its_own(opens: Opens):
+    test = opens("probes", show="inherited", epoch="base")
+    assert charts(test) == {}
+    assert any("no block changed" in one.value for one in test.info)
+
+
+def test_an_unknown_value_gets_a_sentence(opens: Opens):
+    (warning,) = [one.value for one in opens("probes", norm="mine").warning]
+    assert "norm" in warning and "mine" in warning
+
+
+def test_three_classes_choose_whose_bias(opens: Opens, world: World):
+    world.add("three", classes=3)
+    test = opens("probes", study="three", measure="mean_lens", **{"class": "mixed"})
+    assert test.selectbox(key="class").value == "mixed"
+    assert title(charts(test)["probe-heat"]).endswith("of mixed")
