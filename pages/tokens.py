@@ -7,8 +7,10 @@ from typing import Any
 import streamlit as st
 
 from backend import lexicon
-from backend.analyses import token_groups, token_neighbours, token_shift
+from backend.analyses import token_groups, token_map, token_neighbours, token_shift
+from backend.figures import map as reviews_map_figures
 from backend.figures import token_groups as groups_figures
+from backend.figures import token_map as map_figures
 from backend.figures import token_neighbours as neighbours_figures
 from backend.figures import token_shift as shift_figures
 from backend.lab import PinnedStudy
@@ -16,9 +18,19 @@ from backend.token_counts import count_query
 from pages import _address, _frame, _picture
 
 TITLE = "Tokens"
-SHOWN = {"shift": "Most affected tokens", "groups": "Word groups"}
+SHOWN = {"shift": "Most affected tokens", "groups": "Word groups", "map": "Map"}
 MATRICES = {"input": "Input embedding", "output": "Unembedding"}
 RANKED, LISTED = 30, 100
+GUIDES = {
+    "pca": "The two directions in which the tokens compared with vary most, every checkpoint around its own mean: "
+    "arrows are real movement along these two, and most of it may lie in the others, so a short arrow proves nothing.",
+    **dict.fromkeys(
+        ("tsne", "umap"),
+        "Neighbours on the map are mostly neighbours by cosine, while distances between groups and the shapes of "
+        "groups mean nothing; the map starts from that of the checkpoint compared with, and arrows no longer than the "
+        "noise floor are chance.",
+    ),
+}
 
 
 def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
@@ -28,6 +40,8 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
         "matrix": _address.Choice(list(MATRICES), "input"),
         "measure": _address.Choice(list(shift_figures.NAMES), "l2_centred"),
         "search": _address.Text(most=60),
+        "method": _address.Choice(list(map_figures.NAMES), "tsne"),
+        "scope": _address.Choice(list(map_figures.SCOPES), "words"),
     }
 
 
@@ -55,7 +69,7 @@ def _parts(view: _frame.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    {"shift": _shift, "groups": _groups}[shown](view)
+    {"shift": _shift, "groups": _groups, "map": _map}[shown](view)
 
 
 def _shift(view: _frame.View) -> None:
@@ -89,13 +103,81 @@ def _shift(view: _frame.View) -> None:
                 result, matrix, measure, ids[:8] if search else [], f"{label}: all tokens by frequency"
             ),
         },
-        "How far the row of each token went: tokens that training saw often move for that alone, and those that it "
-        "never saw move only by what all rows share, so compare a token with others of its frequency. "
+        "How far the row of each token went: frequent tokens move for being read often, and where one matrix embeds "
+        "and unembeds, rare ones for hardly ever being the answer, so compare a token with others of its frequency. "
         + result.count_note,
         rows,
         "token_shift",
     )
     _near(view, matrix, result, ids)
+
+
+def _measured(view: _frame.View) -> tuple[str, str]:
+    """Which matrix, and by which measure."""
+    many: dict[str, Any] = {"required": True}
+    matrix = view.control(st.segmented_control, "Matrix", "matrix", format_func=MATRICES.__getitem__, **many)
+    names = shift_figures.NAMES
+    return matrix, view.control(st.segmented_control, "Measure", "measure", format_func=names.__getitem__, **many)
+
+
+def _say_if_tied(matrix: str, tied: bool) -> None:
+    if matrix == "output" and tied:
+        st.info("These models unembed with their input embedding (both are one matrix), so its numbers are shown.")
+
+
+def _groups(view: _frame.View) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        matrix, measure = _measured(view)
+    own = lexicon.own_words(view.study.study.lexicon)
+    query = token_groups.Query(view.checkpoint, view.reference, count_query(view.study), own)
+    wanted = [(token_groups.recipe, query)]
+    found = view.results(wanted, "Drawing random groups")
+    if found is None:
+        return
+    result = found[0]
+    _say_if_tied(matrix, "output_l2" not in result.measures)
+    _picture.show(
+        view,
+        {"token-groups": groups_figures.draw(result, matrix, measure, f"{view.checkpoint.label}: word groups")},
+        "The mean shift of each group with its 95 % interval over words, against the bands that hold 95 % of 1,000 "
+        "random groups: only what lies beyond the frequency-matched band moved for what it means and not for how often "
+        "it is read. " + result.count_note,
+        _picture.rows(wanted, found),
+        "token_groups",
+    )
+    names = [_picture.plain(name) for name in result.groups]
+    lines = [groups_figures.in_words(result, name, matrix, measure, g) for g, name in enumerate(names)]
+    st.markdown("\n".join(f"- {line}" for line in lines))
+    if not own:
+        st.caption("Positive and negative words are VADER's; put lists of your own under [lexicon] in study.toml.")
+
+
+def _near(view: _frame.View, matrix: Any, result: token_shift.Result, ids: list[int]) -> None:
+    """The table of the same tokens, with their neighbours as soon as they are known."""
+    which: Any = "input" if result.tied else matrix
+    query = token_neighbours.Query(view.checkpoint, view.reference, tuple(ids), which)
+    wanted = [(token_neighbours.recipe, query)]
+    found = view.results(wanted, "Looking for the nearest tokens")
+    _picture.table(
+        view,
+        "tokens",
+        shift_figures.table(result, matrix, ids, found[0] if found else None),
+        "The same tokens with their numbers; a space is ␣, a line break ↵, and a byte that is no character <0xE2>. "
+        "Tokens that are rare in the texts have neighbours by chance, which any change exchanges.",
+        lambda: [{"checkpoint": view.checkpoint.label, **result.row(i)} for i in ids],
+        "token_shift",
+        height=420,
+    )
+    if found is None:
+        return
+    _picture.show(
+        view,
+        {"token-neighbours": neighbours_figures.draw(found[0], f"{view.checkpoint.label}: neighbours kept", RANKED)},
+        "Whether the nearest tokens by cosine are still the same ones; pointing names them. A token can move far and "
+        "keep its neighbours if they move along, and one that never meant much exchanges them at a touch.",
+        _picture.rows(wanted, found),
+        "token_neighbours",
+    )
 
 
 def _measured(view: _frame.View) -> tuple[str, str]:
@@ -167,6 +249,42 @@ def _near(view: _frame.View, matrix: Any, result: token_shift.Result, ids: list[
             _picture.rows(wanted, found),
             "token_neighbours",
         )
+
+
+def _map(view: _frame.View) -> None:
+    many: dict[str, Any] = {"required": True}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        scope: Any = view.control(
+            st.segmented_control, "Tokens", "scope", format_func=map_figures.SCOPES.__getitem__, **many
+        )
+        method: Any = view.control(
+            st.segmented_control, "Method", "method", format_func=map_figures.NAMES.__getitem__, **many
+        )
+        matrix: Any = view.control(st.segmented_control, "Matrix", "matrix", format_func=MATRICES.__getitem__, **many)
+        _search(view)
+    own, counted = lexicon.own_words(view.study.study.lexicon), count_query(view.study)
+    wanted = [
+        (token_map.recipe, token_map.Query(method, scope, one, view.reference, counted, own, matrix))
+        for one in view.pair
+    ]
+    found = view.results(wanted, f"Placing {map_figures.SCOPES[scope]} by {map_figures.NAMES[method]}")
+    if found is None:
+        return
+    before, result = found
+    search = view.value("search")
+    hits = map_figures.matches(result, search)
+    if search and not hits:
+        st.info(f"No token on this map holds “{_picture.plain(search)}”.")
+    title = f"{view.checkpoint.label}: {map_figures.SCOPES[scope]}, arrows from {view.reference.label}"
+    _picture.show(
+        view,
+        {"token-map": map_figures.draw(result, before, title, hits, f"{scope} {method} {matrix}")},
+        GUIDES[method],
+        _picture.rows(wanted, found),
+        "token_map" if (method == "pca" or scope == "words") and matrix == "input" else None,
+    )
+    verdict = reviews_map_figures.verdict(result.drift, result.noise_floor) if result.noise_floor else ""
+    st.markdown(map_figures.in_words(result, _picture.plain(view.checkpoint.label), verdict))
 
 
 def _search(view: _frame.View) -> None:

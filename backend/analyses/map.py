@@ -8,10 +8,9 @@ still come out mirrored against each other; with one of them as the reference th
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -20,16 +19,13 @@ from backend import metrics, projections
 from backend.dataset import Sample
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Progress, Prompts, silent
 from backend.memo import NOT_IN_KEY, memoized
+from backend.projections import Fit, Method
 from backend.tidy import cell
 
-Method = Literal["tsne", "umap"]
-Positions = Float[np.ndarray, "reviews 2"]
 Layer = Float[np.ndarray, "reviews width"]
 
 FEWEST = 5
 """Reviews below which there is no map."""
-JITTER = 0.05
-"""How far a continued fit moves its start at random, as a share of the start's spread."""
 
 
 @dataclass(frozen=True)
@@ -80,74 +76,6 @@ class Result:
                 "x": cell(self.xy[review, 0]),
                 "y": cell(self.xy[review, 1]),
             }
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How to place points: the method and what it needs to know."""
-
-    method: Method
-    seed: int
-    perplexity: float
-    neighbours: int
-
-    def first(self, residuals: Layer) -> Positions:
-        """A map from the first two principal components."""
-        mean, components = projections.pca(residuals)
-        return self._place(residuals, np.nan_to_num(projections.project(residuals, mean, components)), True, self.seed)
-
-    def settled(self, residuals: Layer, start: Positions) -> Positions:
-        """`start` refined once, so that what a continued fit always does to a map has been done to it."""
-        return self._place(residuals, start, False, self.seed + 1)
-
-    def continued(self, residuals: Layer, start: Positions) -> Positions:
-        """A map that starts from the positions of another."""
-        return self._place(residuals, start, False, self.seed + 2)
-
-    def _place(self, residuals: Layer, start: Positions, first: bool, seed: int) -> Positions:
-        centred = residuals - residuals.mean(axis=0, dtype=np.float64)
-        start = start - start.mean(axis=0, dtype=np.float64)
-        start = start + np.random.default_rng(seed).normal(0.0, JITTER * start.std(), start.shape)
-        if self.method == "tsne":
-            return _tsne(centred, start, first, min(self.perplexity, (len(start) - 1) / 3), seed)
-        return _umap(centred, start, first, min(self.neighbours, len(start) - 1), seed)
-
-
-def _tsne(residuals: Layer, start: Positions, first: bool, perplexity: float, seed: int) -> Positions:
-    """openTSNE on one thread. van der Maaten and Hinton 2008; Policar, Strazar and Zupan 2024."""
-    from openTSNE import TSNEEmbedding
-    from openTSNE.affinity import PerplexityBasedNN
-
-    near = PerplexityBasedNN(
-        residuals,
-        perplexity,  # pyright: ignore[reportArgumentType] (any positive number will do)
-        method="exact",
-        n_jobs=1,
-        random_state=seed,
-    )
-    # a tiny start unfolds (Kobak and Berens 2019); a continued one is shrunk less, so that it does not forget
-    start = start * ((1e-4 if first else 1.0) / start[:, 0].std())
-    placed = TSNEEmbedding(start, near, negative_gradient_method="bh", n_jobs=1, random_state=seed)
-    if first:
-        placed.optimize(n_iter=250, exaggeration=12, momentum=0.5, inplace=True)
-    placed.optimize(n_iter=500, momentum=0.8, inplace=True)
-    return np.array(placed)
-
-
-def _umap(residuals: Layer, start: Positions, first: bool, neighbours: int, seed: int) -> Positions:
-    """umap-learn on one thread. McInnes, Healy and Melville 2018."""
-    # umap-learn tells of a part that wants tensorflow; a standing filter, because jobs are threads and share filters
-    warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
-    from umap import UMAP
-
-    space = UMAP(
-        n_neighbors=neighbours,
-        init=start.astype(np.float32),  # pyright: ignore[reportArgumentType] (an array is documented)
-        learning_rate=1.0 if first else 0.05,
-        random_state=seed,
-        n_jobs=1,
-    )
-    return np.asarray(space.fit_transform(residuals.astype(np.float32)), dtype=np.float64)
 
 
 def undefined(residuals: Layer) -> bool:

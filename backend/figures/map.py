@@ -75,15 +75,19 @@ def in_words(result: Result, name: str, reference: str) -> str:
     trust = f"{100 * result.trustworthiness:.0f} % of its neighbourhoods hold in the residuals (trustworthiness)"
     if name == reference:
         return f"**{name}**: the map that the others start from; {trust}."
-    ratio = result.drift / result.noise_floor if result.noise_floor > 0 else np.inf
-    verdict = (
+    return (
+        f"**{name}**: reviews moved by {result.drift:.2f} of the map's radius, noise floor {result.noise_floor:.2f} — "
+        f"{verdict(result.drift, result.noise_floor)}; {trust}."
+    )
+
+
+def verdict(drift: float, noise_floor: float) -> str:
+    """What a drift is worth beside the drift of two fits of the same checkpoint."""
+    ratio = drift / noise_floor if noise_floor > 0 else np.inf
+    return (
         "no more than two fits of the same checkpoint differ: do not read it"
         if ratio <= 1
         else "hardly more than two fits of the same checkpoint differ: read it with care"
         if ratio < 1.5
         else f"{ratio:.1f} times what two fits of the same checkpoint differ"
-    )
-    return (
-        f"**{name}**: reviews moved by {result.drift:.2f} of the map's radius, noise floor {result.noise_floor:.2f} — "
-        f"{verdict}; {trust}."
     )

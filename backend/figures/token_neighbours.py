@@ -15,9 +15,9 @@ _LINE = 5
 """Neighbours on a line of what is read when one points at a bar."""
 
 
-def draw(result: Result, title: str) -> go.Figure:
-    """A bar per token, in the order of the result, with the share of its nearest tokens that stayed."""
-    rows = list(result.tokens())
+def draw(result: Result, title: str, most: int = 30) -> go.Figure:
+    """A bar for the first tokens of the result with the share of their nearest tokens that stayed."""
+    rows = list(result.tokens())[:most]
     share = np.array([np.nan if row["overlap"] is None else 100 * row["overlap"] for row in rows])
     trace: dict[str, Any] = {
         "type": "bar",

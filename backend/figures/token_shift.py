@@ -21,7 +21,7 @@ UNITS = {
     "cosine_distance": "1 − cosine of the row before and after",
     "l2_centred": "length of the change without the mean change of all tokens",
 }
-_FOUND = "#c2185b"
+_FOUND = "#dc3b78"
 
 
 def chosen(result: Result, matrix: str, measure: str, search: str, most: int) -> list[int]:
@@ -61,14 +61,13 @@ def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title:
                 "hovertemplate": "%{customdata}<extra>" + name + "</extra>",
             }
         )
-    mean = float(np.nanmean(values))
     return _theme.figure(
         traces,
         title,
-        height=120 + 19 * max(3, len(order)),
+        height=140 + 19 * max(3, len(order)),
         barmode="overlay",
         bargap=0.25,
-        xaxis=_theme.axis(UNITS[measure], rangemode="tozero"),
+        xaxis=_theme.axis(f"{UNITS[measure]}<br>dashed: mean of all tokens", rangemode="tozero"),
         yaxis=_theme.axis(
             "",
             tickmode="array",
@@ -78,8 +77,7 @@ def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title:
             showgrid=False,
             fixedrange=True,
         ),
-        shapes=[_line(mean)],
-        annotations=[_mean_label(mean)],
+        shapes=[_line(float(np.nanmean(values)))],
         margin={"l": 48, "r": 12, "t": 62, "b": 44},
     )
 
@@ -87,20 +85,6 @@ def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title:
 def _line(at: float) -> dict[str, Any]:
     line = {"color": _theme.QUIET, "dash": "dash"}
     return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at, "line": line}
-
-
-def _mean_label(at: float) -> dict[str, Any]:
-    return {
-        "x": at,
-        "yref": "paper",
-        "y": 0,
-        "text": "mean of all tokens",
-        "showarrow": False,
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "xshift": 4,
-        "font": {"size": 11},
-    }
 
 
 def _hover(result: Result, token: int) -> str:

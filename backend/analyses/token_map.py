@@ -1,0 +1,204 @@
+"""Which tokens are neighbours, and where did they go? A chosen set of words, or the whole vocabulary, on a map.
+
+All checkpoints share one frame. PCA has the reference's axes, each checkpoint around its own mean, so that a drift of
+all rows is no movement. t-SNE and UMAP place rows at unit length, so that neighbours are those by cosine; the reference
+gets a map of its own, and every other checkpoint continues from its positions (see the map of reviews).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from tokenizers import Tokenizer
+
+from backend import lexicon, projections, tokens
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
+from backend.memo import memoized
+from backend.ports import Matrix, Progress
+from backend.projections import Fit
+from backend.tidy import cell
+from backend.token_counts import CountQuery, count_query, counts
+
+Method = Literal["pca", "tsne", "umap"]
+Scope = Literal["words", "vocabulary"]
+NEUTRAL = "neutral"
+SHORTEST = 3
+"""Letters of the shortest word that counts as a neutral one."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One map of `matrix`: of words (the `per_group` most frequent of each group) or of all tokens that both have."""
+
+    method: Method
+    scope: Scope
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    counted: CountQuery
+    own: lexicon.Words = ()
+    matrix: Matrix = "input"
+    per_group: int = 50
+    seed: int = 0
+    perplexity: float = 30.0
+    neighbours: int = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Positions of the tokens `ids`, in the units of the embedding for PCA and arbitrary ones otherwise.
+
+    `token` is how each reads, `group` the position in `groups` of the word list that it is in (-1: none); `neutral`
+    words are frequent ones that are on no list. `drift` is the root mean square way from the reference's map over that
+    map's radius (0 for the reference), `noise_floor` the drift of a second fit of the reference itself (0 for PCA,
+    which chance has no part in): only a drift well above it says that something moved. `trustworthiness` (1: all, about
+    0.5: by chance) says how many neighbours on the map are neighbours in the embedding, `explained` is the share of
+    variance on either axis of a PCA (else NaN).
+    """
+
+    ids: Int[np.ndarray, " tokens"]
+    token: tuple[str, ...]
+    groups: tuple[str, ...]
+    group: Int[np.ndarray, " tokens"]
+    xy: Float32[np.ndarray, "tokens 2"]
+    drift: float
+    noise_floor: float
+    trustworthiness: float
+    explained: Float[np.ndarray, " axes"]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per token."""
+        for i, token in enumerate(self.ids.tolist()):
+            group = int(self.group[i])
+            yield {
+                "method": query.method,
+                "scope": query.scope,
+                "checkpoint": query.checkpoint.label,
+                "token_id": token,
+                "token": self.token[i],
+                "group": self.groups[group] if group >= 0 else None,
+                "x": cell(self.xy[i, 0]),
+                "y": cell(self.xy[i, 1]),
+            }
+
+
+def at_unit_length(rows: Float32[np.ndarray, "tokens width"]) -> Float32[np.ndarray, "tokens width"]:
+    """Rows divided by their length, so that the distance of two says their cosine; rows of zeros stay."""
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(norms > 0, norms, 1)
+
+
+def choose(
+    tokenizer: Tokenizer, count: Int[np.ndarray, " tokens"], own: lexicon.Words, per_group: int
+) -> dict[str, Int[np.ndarray, " _"]]:
+    """The most frequent tokens of every group, and as many neutral words: of letters, on no list. Ties: lower ids."""
+    members = lexicon.token_groups(tokenizer, own, len(count))
+    order = np.argsort(-count, kind="stable")
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    listed = {word for _, words in lexicon.groups(own) for word in words} | set(lexicon.vader())
+    common = [name.removeprefix(tokens.SPACE) for name in tokens.name(tokenizer, order[: 40 * per_group].tolist())]
+    plain = [word for word in common if word.isalpha() and len(word) >= SHORTEST and word.lower() not in listed]
+    taken = {token for ids in members.values() for token in ids}
+    neutral = {token for token in tokens.of_words(tokenizer, plain).values() if token < len(count)} - taken
+    return {
+        name: np.array(sorted(ids, key=lambda i: rank[i])[:per_group], dtype=np.int64)
+        for name, ids in (members | {NEUTRAL: tuple(neutral)}).items()
+    }
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Count the tokens, open both checkpoints for their rows, and place them; asks for the reference's map first."""
+    counted = counts(query.counted, lab.part(0, 10))
+    pair = (query.reference, query.checkpoint)
+    rows = min(one.facts.vocabulary for one in pair)
+    tokenizer = max((lab.models.tokenizer(one.ref, one.base) for one in pair), key=lambda one: one.get_vocab_size())
+    ids, names, group = _asked(query, tokenizer, counted.of_rows(rows))
+    before, after = (
+        lab.models.embedding(one, query.matrix, lab.part(i, 10).progress).rows[ids] for i, one in enumerate(pair, 1)
+    )
+    watch = lab.part(1, 2).progress
+    if query.method == "pca":
+        placed = _on_axes(before, after, group, names)
+    elif query.checkpoint == query.reference:
+        placed = _first(at_unit_length(after), _fit(query), watch)
+    else:
+        start = recipe(replace(query, checkpoint=query.reference), lab.part(1, 4))
+        shared = start.xy[np.isin(start.ids, ids)]  # the reference may have more tokens
+        placed = _continued(at_unit_length(after), shared, start.noise_floor, _fit(query), watch)
+    lab.progress(1.0, f"The map of {query.checkpoint.label} is drawn.")
+    return Result(ids, tokens.name(tokenizer, ids.tolist()), names, group, *placed)
+
+
+Placed = tuple[np.ndarray, float, float, float, np.ndarray]
+_NO_AXES = np.full(2, np.nan)
+
+
+def _asked(
+    query: Query, tokenizer: Tokenizer, count: Int[np.ndarray, " rows"]
+) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """The ids to place, the names of the groups, and the group of each id (the last one, if it is in several)."""
+    chosen: dict[str, Any] = dict(choose(tokenizer, count, query.own, query.per_group))
+    if query.scope == "vocabulary":
+        del chosen[NEUTRAL]
+        chosen |= lexicon.token_groups(tokenizer, query.own, len(count))
+    group = np.full(len(count), -1)
+    for position, members in enumerate(chosen.values()):
+        group[np.asarray(members, dtype=np.int64)] = position
+    ids = np.arange(len(count)) if query.scope == "vocabulary" else np.flatnonzero(group >= 0)
+    return ids, tuple(chosen), group[ids]
+
+
+def _fit(query: Query) -> Fit:
+    method: Any = query.method
+    return Fit(method, query.seed, query.perplexity, query.neighbours)
+
+
+def _on_axes(before: np.ndarray, after: np.ndarray, group: np.ndarray, names: tuple[str, ...]) -> Placed:
+    """The reference's principal components, positive words to the right of negative ones and above them."""
+    mean, components = projections.pca(before)
+    sides = [before[group == names.index(one)] for one in (lexicon.POSITIVE, lexicon.NEGATIVE)]
+    clear = all(len(one) for one in sides)
+    towards = sides[0].mean(axis=0) - sides[1].mean(axis=0) if clear else np.zeros(before.shape[1])
+    components = projections.orient(components, towards.astype(np.float64))
+    first = projections.project(before, mean, components)
+    xy = projections.project(after, after.mean(axis=0, dtype=np.float64), components)
+    explained = projections.explained(after, components)
+    return xy.astype(np.float32), projections.drift(first, xy), 0.0, projections.trustworthiness(after, xy), explained
+
+
+def _first(rows: np.ndarray, fit: Fit, watch: Progress) -> Placed:
+    """The reference's map, and how far a second fit of the same rows drifts from it."""
+    watch(0.0, f"Fitting a first map of {len(rows):,} tokens.")
+    xy = fit.first(rows, _third(watch, 0))
+    xy = fit.settled(rows, xy, _third(watch, 1)).astype(np.float32)
+    watch(2 / 3, "Fitting the same rows again, to see how far chance moves them.")
+    floor = projections.drift(xy, fit.continued(rows, xy, _third(watch, 2)))
+    return xy, 0.0, floor, projections.trustworthiness(rows, xy, fit.neighbours), _NO_AXES
+
+
+def _third(watch: Progress, index: int) -> Progress:
+    return lambda fraction, sentence: watch((index + fraction) / 3, sentence)
+
+
+def _continued(rows: np.ndarray, start: np.ndarray, floor: float, fit: Fit, watch: Progress) -> Placed:
+    """A checkpoint's map, from the reference's positions."""
+    watch(0.0, f"Fitting a map of {len(rows):,} tokens.")
+    xy = fit.continued(rows, start, watch)
+    trust = projections.trustworthiness(rows, xy, fit.neighbours)
+    return xy.astype(np.float32), projections.drift(start, xy), floor, trust, _NO_AXES
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """The words by every method, and the vocabulary by PCA, of all checkpoints; KeyError if none has the label."""
+    against, own = study.checkpoint(reference), lexicon.own_words(study.study.lexicon)
+    wanted: list[tuple[Method, Scope]] = [*((method, "words") for method in get_args(Method)), ("pca", "vocabulary")]
+    return [
+        Query(method, scope, checkpoint, against, count_query(study), own)
+        for method, scope in wanted
+        for checkpoint in sorted(study.checkpoints, key=lambda one: one != against)
+    ]

@@ -1,0 +1,181 @@
+"""Tokens on a map: words with their names beside them, or the whole vocabulary, with arrows from where they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.token_map import NEUTRAL, Result
+from backend.figures import _theme
+from backend.figures._labels import GAP, place
+from backend.figures._tokens import OTHERS, group_colour, group_symbol, quoted
+from backend.tokens import SPACE, visible
+
+NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
+SCOPES = {"words": "chosen words", "vocabulary": "the whole vocabulary"}
+INSIDE, AROUND = 600, 90
+"""Height of the plot and of what is around it, in pixels."""
+MOST_ARROWS, MOST_NAMED = 150, 12
+_FOUND, _MARGIN = "#dc3b78", 1.15
+
+
+def matches(result: Result, search: str) -> list[int]:
+    """Places of the tokens whose name holds the search (case does not count, a space is ␣), whole names first."""
+    wanted = visible(search).lower()
+    found = [i for i, name in enumerate(result.token) if wanted in name.lower()] if search else []
+    return sorted(found, key=lambda i: result.token[i].lower().lstrip(SPACE) != wanted.lstrip(SPACE))
+
+
+def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), revision: str = "") -> go.Figure:
+    """The map of a checkpoint, with arrows from the tokens' places in `before`, the reference's; equal axes.
+
+    Of a whole vocabulary arrows are drawn for what is `found`, else for those that went furthest. Another epoch with
+    the same `revision` keeps the zoom.
+    """
+    whole = len(result.ids) > 4 * MOST_ARROWS
+    start = before.xy[np.isin(before.ids, result.ids)]
+    middle, span = _frame(before.xy, result.xy)
+    traces = _arrows(start, result.xy, _going(start, result.xy, found) if whole else range(len(result.ids)))
+    traces += _points(result, whole)
+    if not whole:
+        traces.append(_names(result, middle, span, found))
+    if found:
+        traces.append(_rings(result, found[:MOST_ARROWS], whole))
+    shared = np.isfinite(result.explained).all()
+    axes = [
+        _theme.axis(f"axis {i + 1} ({100 * share:.0f} % of the variance)") if shared else {"visible": False}
+        for i, share in enumerate(np.nan_to_num(result.explained))
+    ]
+    return _theme.figure(
+        traces,
+        title,
+        height=INSIDE + AROUND,
+        dragmode="zoom",
+        uirevision=revision,
+        margin={"l": 48 if shared else 6, "r": 6, "t": 62, "b": 44 if shared else 6},
+        xaxis=axes[0] | {"range": [float(middle[0]) - span / 2, float(middle[0]) + span / 2]},
+        yaxis=axes[1] | {"range": [float(middle[1]) - span / 2, float(middle[1]) + span / 2], "scaleanchor": "x"},
+    )
+
+
+def _frame(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, float]:
+    """Middle and size of what is shown: the reference's, so that epochs share it, more if points go further."""
+    middle = (before.min(axis=0) + before.max(axis=0)) / 2
+    reach = 2 * float(np.abs(after - middle).max())
+    return middle, max(_MARGIN * float(np.ptp(before, axis=0).max()), 1.04 * reach) or 1.0
+
+
+def _going(start: np.ndarray, end: np.ndarray, found: Sequence[int]) -> Sequence[int]:
+    """Whose arrows are drawn among many: the tokens found, else those that went furthest."""
+    if found:
+        return list(found)[:MOST_ARROWS]
+    return np.argsort(-np.square(end - start).sum(axis=1), kind="stable")[:MOST_ARROWS].tolist()
+
+
+def _arrows(start: np.ndarray, end: np.ndarray, chosen: Sequence[int]) -> list[dict[str, Any]]:
+    """Arrows as one line that is interrupted; none where nothing moved."""
+    there = np.asarray(list(chosen), dtype=np.int64)
+    if not len(there) or np.array_equal(start[there], end[there]):
+        return []
+    way = np.stack([start[there], end[there], np.full((len(there), 2), np.nan)], axis=1).reshape(-1, 2)
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": "from where it was",
+            "x": way[:, 0].astype(np.float32),
+            "y": way[:, 1].astype(np.float32),
+            "line": {"color": _theme.QUIET, "width": 1},
+            "opacity": 0.65,
+            "marker": {
+                "symbol": "arrow",
+                "angleref": "previous",
+                "size": np.tile([0, 7, 0], len(there)),
+                "standoff": np.tile([0, 4, 0], len(there)),
+                "color": _theme.QUIET,
+            },
+            "hoverinfo": "skip",
+        }
+    ]
+
+
+def _points(result: Result, whole: bool) -> list[dict[str, Any]]:
+    """A trace per group, those of no group first, drawn by the graphics card where there are many."""
+    traces: list[dict[str, Any]] = []
+    for position, name in [(-1, OTHERS), *enumerate(result.groups)]:
+        members = np.flatnonzero(result.group == position)
+        if not len(members):
+            continue
+        plain = position < 0 or name == NEUTRAL
+        traces.append(
+            {
+                "type": "scattergl" if whole else "scatter",
+                "mode": "markers",
+                "name": name,
+                "x": result.xy[members, 0],
+                "y": result.xy[members, 1],
+                "text": quoted([result.token[i] for i in members.tolist()]),
+                "customdata": result.ids[members].astype(np.int32),
+                "hovertemplate": "<b>%{text}</b> (token %{customdata})<extra>" + quoted([name])[0] + "</extra>",
+                "marker": {
+                    "color": _theme.QUIET if plain else group_colour(name, position),
+                    "symbol": "circle" if whole and plain else group_symbol(name, position),
+                    "size": (3 if plain else 5) if whole else 7,
+                    "opacity": 0.45 if whole and plain else 0.9,
+                },
+            }
+        )
+    return traces
+
+
+def _names(result: Result, middle: np.ndarray, span: float, found: Sequence[int]) -> dict[str, Any]:
+    """The names of words that fit beside their points without touching, without the space before them."""
+    names = [name.removeprefix(SPACE) for name in result.token]
+    pixels = (result.xy - middle) * (INSIDE / span)
+    order = sorted(range(len(names)), key=lambda i: (i not in found, result.groups[result.group[i]] == NEUTRAL, i))
+    sides = place(pixels.astype(np.float64), names, order)
+    there = list(sides)
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": result.xy[there, 0],
+        "y": result.xy[there, 1],
+        "marker": {"size": GAP, "opacity": 0},  # only to keep the text away from the point
+        "text": quoted([names[i] for i in there]),
+        "textposition": list(sides.values()),
+        "textfont": {"size": 11},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
+
+
+def _rings(result: Result, found: Sequence[int], named: bool) -> dict[str, Any]:
+    """The tokens found, ringed; the first ones named, where other names are not."""
+    there = list(found)
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "name": "found",
+        "x": result.xy[there, 0],
+        "y": result.xy[there, 1],
+        "text": [
+            name if named and k < MOST_NAMED else "" for k, name in enumerate(quoted([result.token[i] for i in there]))
+        ],
+        "textposition": "top center",
+        "textfont": {"color": _FOUND, "size": 12},
+        "hoverinfo": "skip",
+        "marker": {"symbol": "circle-open", "size": 14, "color": _FOUND, "line": {"width": 2}},
+    }
+
+
+def in_words(result: Result, name: str, verdict: str) -> str:
+    """Drift against the noise floor, and how far the map can be trusted, in a sentence."""
+    trust = f"{100 * result.trustworthiness:.0f} % of its neighbourhoods hold in the embedding (trustworthiness)"
+    if result.drift == 0:
+        return f"**{name}**: the map that the others start from; {trust}."
+    floor = f"noise floor {result.noise_floor:.2f}" if result.noise_floor > 0 else "without noise, its axes are fixed"
+    said = f" — {verdict}" if verdict else ""
+    return f"**{name}**: tokens moved by {result.drift:.2f} of the map's radius, {floor}{said}; {trust}."
