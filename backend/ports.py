@@ -147,6 +147,31 @@ class Embedding:
     tied: bool
 
 
+@dataclass(frozen=True, eq=False)
+class OutputSpace:
+    """What a checkpoint and its reference predict for each text; every distribution is over the tokens both have.
+
+    Axes of 2 are reference, checkpoint. At the last token: `entropy` in nats, `set_logprob` and `set_mass`, the mean
+    log-probability and the summed probability of each set of tokens (an empty set: NaN and 0), and over all texts the
+    mean `probability` of every token, the mean `logprob_change` (nats) and the share of texts in which it `rose`.
+    `loss` and `kl` are sums over the `predicted` positions, all but the last: the checkpoint's -log-probability of the
+    token that came next, and KL(reference, checkpoint). `cosine` and `norm_ratio` (checkpoint over reference) compare
+    the last residual [before, after] the final norm, averaged over the text's tokens.
+    """
+
+    entropy: Float32[np.ndarray, " texts"]
+    set_logprob: Float32[np.ndarray, "2 texts sets"]
+    set_mass: Float32[np.ndarray, "2 texts sets"]
+    predicted: Int64[np.ndarray, " texts"]
+    loss: Float32[np.ndarray, " texts"]
+    kl: Float32[np.ndarray, " texts"]
+    cosine: Float32[np.ndarray, "texts 2"]
+    norm_ratio: Float32[np.ndarray, "texts 2"]
+    probability: Float32[np.ndarray, "2 tokens"]
+    logprob_change: Float32[np.ndarray, " tokens"]
+    rose: Float32[np.ndarray, " tokens"]
+
+
 @dataclass(frozen=True)
 class WeightChange:
     """How much one weight matrix changed: `layer` is None outside the blocks, `matrix` its name within the block.
@@ -235,6 +260,17 @@ class Models(Protocol):
 
     def embedding(self, checkpoint: PinnedCheckpoint, which: Matrix, progress: Progress) -> Embedding:
         """The row of every token, adapters merged; UndefinedError where the model has no unembedding."""
+        ...
+
+    def output_space(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        prompts: Prompts,
+        sets: tuple[tuple[int, ...], ...],
+        progress: Progress,
+    ) -> OutputSpace:
+        """Next-token predictions and final hidden states of both, at every position; `sets` are sets of token ids."""
         ...
 
     def weight_changes(

@@ -89,6 +89,17 @@ def make_prompts(study: Study, tokenizer: Tokenizer, texts: Sequence[str], label
     return _pinned([ids for ids, _, _ in filled], labels, tokens, cut, study.family)
 
 
+def bare_prompts(tokenizer: Tokenizer, texts: Sequence[str], label_tokens: tuple[int, ...], max_tokens: int) -> Prompts:
+    """The texts alone, without a template, as causal models see them; all of class 0. Raises PromptError."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    spec = PromptSpec.model_construct(template="{text}", max_tokens=max_tokens, keep="end")
+    filled = [fill(tokenizer, spec, text) for text in texts]
+    cut = np.array([cut for _, cut, _ in filled], dtype=bool)
+    labels = np.zeros(len(filled), dtype=np.int64)
+    return _pinned([ids for ids, _, _ in filled], labels, label_tokens, cut, "causal")
+
+
 def _pinned(
     filled: Sequence[tuple[int, ...]], labels: np.ndarray, tokens: tuple[int, ...], cut: np.ndarray, family: str
 ) -> Prompts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -25,7 +26,7 @@ from backend.lab import (
     silent,
 )
 from backend.memo import Cache
-from backend.ports import Embedding, Matrix, Swap
+from backend.ports import Embedding, Matrix, OutputSpace, Swap
 from backend.prompts import make_prompts
 from backend.study import CheckpointRef, Study, parse_study
 
@@ -338,9 +339,56 @@ class FakeModels:
             found[i] = own + share[swap.part] * through * (other - own)
         return found
 
+    def output_space(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        prompts: Prompts,
+        sets: tuple[tuple[int, ...], ...],
+        progress: Progress = silent,
+    ) -> OutputSpace:
+        """One text at a time: hidden states that drift with the epoch, and an unembedding that drifts too."""
+        epochs = [_epoch(one.ref) for one in (reference, checkpoint)]
+        drift = _generator("drift").normal(size=self.width)
+        size = (VOCABULARY, self.width)
+        rows = _generator("head").normal(size=size)
+        heads = [rows + 0.15 * e * _generator("moved", e).normal(size=size) for e in epochs]
+        found: dict[str, list[Any]] = {name: [] for name in OutputSpace.__annotations__}
+        for done, ids in enumerate(prompts.token_ids):
+            progress(
+                done / len(prompts.token_ids), f"Comparing predictions: {done} of {len(prompts.token_ids)} prompts."
+            )
+            common = _generator("hidden", ids).normal(size=(len(ids), self.width))
+            streams = [2 * common + 0.5 * e * drift for e in epochs]
+            normed = [(2 + 0.2 * epochs[i]) * x / _lengths(x)[:, None] for i, x in enumerate(streams)]
+            logits = [x @ heads[i].T for i, x in enumerate(normed)]
+            there, here = (x - np.logaddexp.reduce(x, axis=1, keepdims=True) for x in logits)
+            ends = np.stack([there[-1], here[-1]])
+            pairs = (streams, normed)
+            found["cosine"].append([np.mean((a * b).sum(axis=1) / _lengths(a) / _lengths(b)) for a, b in pairs])
+            found["norm_ratio"].append([np.mean(_lengths(b) / _lengths(a)) for a, b in pairs])
+            found["entropy"].append(-(np.exp(ends[1]) * ends[1]).sum())
+            found["set_logprob"].append([ends[:, list(one)].mean(axis=1) if one else [np.nan] * 2 for one in sets])
+            found["set_mass"].append([np.exp(ends[:, list(one)]).sum(axis=1) for one in sets])
+            found["predicted"].append(len(ids) - 1)
+            found["loss"].append(-here[range(len(ids) - 1), ids[1:]].sum())
+            found["kl"].append((np.exp(there) * (there - here))[:-1].sum())
+            found["probability"].append(np.exp(ends))
+            found["logprob_change"].append(ends[1] - ends[0])
+            found["rose"].append(ends[1] > ends[0])
+        arrays = {name: np.array(values, np.float64) for name, values in found.items()}
+        arrays |= {name: arrays[name].mean(axis=0) for name in ("probability", "logprob_change", "rose")}
+        arrays |= {name: np.moveaxis(arrays[name], 2, 0) for name in ("set_logprob", "set_mass")}
+        predicted = arrays.pop("predicted").astype(np.int64)
+        return OutputSpace(predicted=predicted, **{name: x.astype(np.float32) for name, x in arrays.items()})
+
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """A millisecond per token."""
         return 0.5 + tokens / 1000
+
+
+def _lengths(x: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(x, axis=1)
 
 
 def _epoch(ref: CheckpointRef) -> int:

@@ -21,7 +21,7 @@ from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer
 from backend.errors import CheckpointError, PromptError
 from backend.lab import Contributions, Facts, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
-from backend.ports import Embedding, Matrix, Swap
+from backend.ports import Embedding, Matrix, OutputSpace, Swap
 from backend.study import CheckpointRef
 
 _RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
@@ -172,6 +172,26 @@ class LocalModels:
 
         with store.borrow(reference, progress) as before, store.borrow(checkpoint, progress) as after:
             return crossed.crossed_updates(after, before, prompts, progress)
+
+    def output_space(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        prompts: Prompts,
+        sets: tuple[tuple[int, ...], ...],
+        progress: Progress,
+    ) -> OutputSpace:
+        """What both predict for every text. Raises what `readout` raises, UndefinedError for encoders."""
+        self._check_prompts(checkpoint, prompts)
+        self._check_prompts(reference, prompts)
+        store = self.store
+        from backend.checkpoints import output_space
+
+        def report(fraction: float, sentence: str) -> None:
+            progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
+
+        with store.borrow(reference, progress) as before, store.borrow(checkpoint, progress) as after:
+            return output_space.output_space(after, before, prompts, sets, report)
 
     def weight_changes(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress
