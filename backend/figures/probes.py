@@ -142,8 +142,8 @@ def leaves_chance(results: Sequence[Result], names: Sequence[str], reading: Read
     for result, name in zip(results, names, strict=True):
         place = result.place(*reading)
         order, answer = result.auc_leaves_chance[place], result.balanced_accuracy_leaves_chance[place]
-        said = [f"at layer {at}" if at >= 0 else "at none" for at in (order, answer)]
-        parts.append(f"**{name}** leaves chance {said[0]} by AUC and {said[1]} by balanced accuracy")
+        said = [f"leaves chance at layer {at}" if at >= 0 else "never leaves chance for good" for at in (order, answer)]
+        parts.append(f"**{name}** {said[0]} by AUC and {said[1]} by balanced accuracy")
     return "; ".join(parts) + "."
 
 
