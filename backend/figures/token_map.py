@@ -38,6 +38,7 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
     whole = len(result.ids) > 4 * MOST_ARROWS
     start = before.xy[np.isin(before.ids, result.ids)]
     middle, span = _frame(before.xy, result.xy)
+    sides = [{"range": [float(at) - span / 2, float(at) + span / 2], "constrain": "domain"} for at in middle]
     traces = _arrows(start, result.xy, _going(start, result.xy, found) if whole else range(len(result.ids)))
     traces += _points(result, whole)
     if not whole:
@@ -56,16 +57,20 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
         dragmode="zoom",
         uirevision=revision,
         margin={"l": 48 if shared else 6, "r": 6, "t": 62, "b": 44 if shared else 6},
-        xaxis=axes[0] | {"range": [float(middle[0]) - span / 2, float(middle[0]) + span / 2]},
-        yaxis=axes[1] | {"range": [float(middle[1]) - span / 2, float(middle[1]) + span / 2], "scaleanchor": "x"},
+        xaxis=axes[0] | sides[0],
+        yaxis=axes[1] | sides[1] | {"scaleanchor": "x"},
     )
 
 
 def _frame(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, float]:
-    """Middle and size of what is shown: the reference's, so that epochs share it, more if points go further."""
+    """Middle and size of what is shown: the reference's, in steps larger where points go beyond.
+
+    plotly keeps a zoom only where the next picture asks for the same range, so that epochs should share it.
+    """
     middle = (before.min(axis=0) + before.max(axis=0)) / 2
-    reach = 2 * float(np.abs(after - middle).max())
-    return middle, max(_MARGIN * float(np.ptp(before, axis=0).max()), 1.04 * reach) or 1.0
+    size = _MARGIN * float(np.ptp(before, axis=0).max()) or 1.0
+    beyond = 2.08 * float(np.abs(after - middle).max()) / size
+    return middle, size * 1.25 ** max(0, int(np.ceil(np.log(beyond) / np.log(1.25)))) if beyond > 0 else size
 
 
 def _going(start: np.ndarray, end: np.ndarray, found: Sequence[int]) -> Sequence[int]:

@@ -74,6 +74,18 @@ def test_words_have_names_and_arrows_from_where_they_were() -> None:
     assert picture.layout.yaxis.scaleanchor == "x"
 
 
+def test_epochs_share_a_frame_which_every_point_is_in() -> None:
+    before = result()
+    frames = set()
+    for scale in (0.9, 1.0, 1.02, 3.0):
+        after = replace(before, xy=before.xy * np.float32(scale))
+        layout = figures.draw(after, before, "").layout
+        frames.add((*layout.xaxis.range, *layout.yaxis.range))
+        for axis, ends in enumerate((layout.xaxis.range, layout.yaxis.range)):
+            assert ends[0] < after.xy[:, axis].min() < after.xy[:, axis].max() < ends[1]
+    assert len(frames) == 2, "a zoom is kept only where the range is the same"
+
+
 def test_the_reference_itself_has_no_arrows() -> None:
     assert figures.draw(result(), result(), "base").data[0].mode == "markers"
 
