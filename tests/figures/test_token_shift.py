@@ -83,7 +83,7 @@ def test_every_token_stands_at_its_count() -> None:
     assert sum(len(trace.x) for trace in undefined.data) == 5
 
 
-def test_zoom_survives_another_epoch_but_not_another_measure() -> None:
+def test_another_epoch_asks_for_the_same_zoom_but_not_another_measure() -> None:
     def revision(measure: str) -> str:
         return figures.by_frequency(result(), "input", measure, [], "epoch 1").layout.uirevision
 

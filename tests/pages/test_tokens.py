@@ -61,7 +61,7 @@ def test_maps_tell_their_drift(opens: Opens, method: str, scope: str):
     assert any("of the map's radius" in one.value for one in test.markdown)
 
 
-def test_the_zoom_survives_the_slider(opens: Opens):
+def test_another_epoch_asks_for_the_same_zoom(opens: Opens):
     test = opens("tokens", show="map", method="pca")
     before = json.loads(charts(test)["token-map"])["layout"]
     settle(test.select_slider(key="epoch").set_value("epoch 1").run())
