@@ -1,6 +1,6 @@
 """False alarms of curves that hold no signal, and coverage of cross-validated accuracy, on simulated data.
 
-`python -m benchmarks.probes` prints the tables of docs/analyses/probes.md and linear_probes.md; a small seeded version
+`python -m benchmarks.probes` prints what docs/analyses/probes.md and linear_probes.md quote; a small seeded version
 runs with the tests.
 """
 

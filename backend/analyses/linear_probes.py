@@ -50,8 +50,9 @@ class Result:
     `shuffled_accuracy` that of probes fitted and tested on labels in random order, `length_accuracy` from the prompt's
     length alone and `embedding_accuracy` from the mean of its token embeddings, with the same folds. Intervals are
     95 %: every review is predicted once, by a probe that did not see it, so recalls are proportions of reviews (Wilson,
-    MOVER); they say how well these five probes do on more reviews. `chosen` is the C of each fold. NaN at layers where
-    all reviews are alike.
+    MOVER); they say how well these five probes do on more reviews, and are somewhat too narrow, because the reviews
+    of a fold share a probe (docs/analyses/linear_probes.md has the coverage). `chosen` is the C of each fold. NaN at
+    layers where all reviews are alike.
     """
 
     accuracy: Float[np.ndarray, " layers"]

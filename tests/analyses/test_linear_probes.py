@@ -166,5 +166,5 @@ def test_three_classes(tmp_path):
 
 
 def test_intervals_cover_the_accuracy_of_the_five_probes():
-    """20 simulations know a rate of 95 % to 5 %; docs/analyses/linear_probes.md has more."""
-    assert simulated.cross_validated(40, 8, 0.6, 20)["coverage"] >= 0.8
+    """About 90 % of the time, as docs/analyses/linear_probes.md says; 20 simulations know that to 7 %."""
+    assert simulated.cross_validated(40, 8, 0.6, 20)["coverage"] >= 0.75

@@ -71,7 +71,7 @@ def test_the_threshold_of_a_curve_by_hand() -> None:
 
 @pytest.mark.parametrize(("classes", "walk"), [(2, 0.0), (3, 0.9)])
 def test_a_signal_free_curve_rarely_raises_an_alarm(classes: int, walk: float) -> None:
-    """200 studies know a rate of 5 % to 1.5 %; the table of 2,000 is in docs/analyses/probes.md."""
+    """200 studies know a rate of 5 % to 1.5 %; docs/analyses/probes.md tells of thousands."""
     rates = simulated.alarms(classes, 200, permutations=200, walk=walk)
     for name in ("auc", "balanced_accuracy", "gap"):
         assert 0.005 <= rates[name] <= 0.065 + 0.04, name
