@@ -15,10 +15,10 @@ from backend.figures import token_neighbours as neighbours_figures
 from backend.figures import token_shift as shift_figures
 from backend.lab import PinnedStudy
 from backend.token_counts import count_query
-from pages import _address, _frame, _picture
+from pages import _address, _frame, _output_space, _picture
 
 TITLE = "Tokens"
-SHOWN = {"shift": "Most affected tokens", "groups": "Word groups", "map": "Map"}
+SHOWN = {"shift": "Most affected tokens", "groups": "Word groups", "map": "Map", "output": "Output space"}
 MATRICES = {"input": "Input embedding", "output": "Unembedding"}
 RANKED, LISTED = 30, 100
 GUIDES = {
@@ -42,6 +42,7 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
         "search": _address.Text(most=60),
         "method": _address.Choice(list(map_figures.NAMES), "tsne"),
         "scope": _address.Choice(list(map_figures.SCOPES), "words"),
+        **_output_space.choices(),
     }
 
 
@@ -69,7 +70,7 @@ def _parts(view: _frame.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    {"shift": _shift, "groups": _groups, "map": _map}[shown](view)
+    {"shift": _shift, "groups": _groups, "map": _map, "output": _output_space.draw}[shown](view)
 
 
 def _shift(view: _frame.View) -> None:

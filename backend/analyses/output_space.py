@@ -1,0 +1,264 @@
+"""What did training do to predictions? Entropy, perplexity, KL and the last residuals, on two sets of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from tokenizers import Tokenizer
+
+from backend import intervals, lexicon, metrics, neutral, tokens
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.ports import OutputSpace
+from backend.prompts import bare_prompts
+from backend.tidy import cell
+
+MEASURES = (
+    *("entropy", "non_sentiment_logprob", "non_sentiment_mass", "perplexity", "mean_text_perplexity", "kl_from_base"),
+    *("hidden_cosine", "hidden_cosine_after_norm", "hidden_norm_ratio", "hidden_norm_ratio_after_norm"),
+)
+TEXT_SETS = ("neutral", "sample")
+LABEL_WORDS, NON_SENTIMENT = "label words", "non-sentiment words"
+TOP = 30
+PerMeasure = Float[np.ndarray, " measures"]
+PerGroup = Float[np.ndarray, " groups"]
+PerToken = Float[np.ndarray, " listed"]
+Counts = Shaped[np.ndarray, "draws texts"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """Whose predictions are set against whose, on which of TEXT_SETS.
+
+    `prompts` are the study's, None for the neutral sentences, which `tokenizer`, the base's, cuts at `max_tokens`.
+    `label_tokens` and `own` lists are groups of tokens; `neutral_digest` says which sentences and words are neutral.
+    """
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    tokenizer: PinnedCheckpoint
+    text_set: str
+    prompts: Prompts | None
+    label_tokens: tuple[int, ...]
+    max_tokens: int
+    own: lexicon.Words
+    neutral_digest: str
+    draws: int = 1000
+    seed: int = 0
+
+    @property
+    def passes(self) -> float:
+        """Both models read every text."""
+        return 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One checkpoint beside its reference on one set of texts; all intervals 95 %, from a bootstrap over texts.
+
+    `value`, `low` and `high` are in the order of MEASURES: entropy (nats), log-probability (nats) and mass (0..1) of
+    the non-sentiment words at the last token, the two perplexities, KL (nats), cosine and norm ratio of the last
+    residual before and after the final norm. NaN: no such word is one token, or no text has two tokens.
+
+    `loss` (nats) and `predicted` are each text's sum and number of predicted tokens. `left_out` are words that are not
+    one token. The `groups` of tokens, of `group_size`, do not overlap; mass before (reference) and after, and its
+    change, end with all other tokens. The tokens listed rose (likeliest risers first) and then fell (furthest last):
+    mean change of log-probability (nats), mean probability before and after, share of the texts in which it rose, and
+    the position of its group.
+    """
+
+    value: PerMeasure
+    low: PerMeasure
+    high: PerMeasure
+    loss: Float[np.ndarray, " texts"]
+    predicted: Int[np.ndarray, " texts"]
+    left_out: tuple[str, ...]
+    groups: tuple[str, ...]
+    group_size: Int[np.ndarray, " groups"]
+    mass_before: PerGroup
+    mass_after: PerGroup
+    mass_change: PerGroup
+    mass_change_low: PerGroup
+    mass_change_high: PerGroup
+    token_id: Int[np.ndarray, " listed"]
+    token: tuple[str, ...]
+    group: Int[np.ndarray, " listed"]
+    change: PerToken
+    before: PerToken
+    after: PerToken
+    rose: PerToken
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row: every measure with its interval."""
+        row: dict[str, Any] = {"checkpoint": query.checkpoint.label, "text_set": query.text_set}
+        for m, name in enumerate(MEASURES):
+            row |= {f"{name}{end}": cell(getattr(self, field)[m]) for end, field in _ENDS.items()}
+        yield row
+
+    def group_rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per group of tokens."""
+        for g, name in enumerate(self.groups):
+            yield {
+                "checkpoint": query.checkpoint.label,
+                "text_set": query.text_set,
+                "group": name,
+                "tokens": int(self.group_size[g]),
+                **{field: cell(getattr(self, field)[g]) for field in _GROUP_FIELDS},
+            }
+
+    def token_rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per listed token."""
+        for i, name in enumerate(self.token):
+            yield {
+                "checkpoint": query.checkpoint.label,
+                "text_set": query.text_set,
+                "token_id": int(self.token_id[i]),
+                "token": name,
+                "group": self.groups[self.group[i]],
+                **{field: cell(getattr(self, field)[i]) for field in ("change", "before", "after", "rose")},
+            }
+
+
+_ENDS = {"": "value", "_low": "low", "_high": "high"}
+_GROUP_FIELDS = ("mass_before", "mass_after", "mass_change", "mass_change_low", "mass_change_high")
+
+
+def perplexity(loss: Float[np.ndarray, " texts"], predicted: Int[np.ndarray, " texts"], counts: Counts) -> np.ndarray:
+    """exp of the token-weighted mean loss of each resample: every token weighs the same. [draws]; NaN if there is none.
+
+    Jelinek, Mercer, Bahl and Baker 1977, JASA 62.
+    """
+    return np.exp(metrics.ratio(counts @ loss.astype(np.float64), (counts @ predicted).astype(np.float64)))
+
+
+def mean_over_texts(values: Float[np.ndarray, "texts *more"], counts: Counts) -> np.ndarray:
+    """Mean over the texts of each resample where it is defined: [draws, ...], NaN if it is nowhere."""
+    there = np.isfinite(values)
+    total = np.tensordot(counts, np.where(there, values, 0.0), axes=1)
+    return metrics.ratio(total, np.tensordot(counts, there.astype(np.float64), axes=1))
+
+
+def summaries(found: OutputSpace, counts: Counts) -> Float[np.ndarray, "draws measures"]:
+    """All MEASURES of each resample; set 0 of `found` are the non-sentiment words."""
+    predicted = found.predicted.astype(np.float64)
+    loss, kl = (metrics.ratio(one.astype(np.float64), predicted) for one in (found.loss, found.kl))
+    means = np.column_stack(
+        [
+            *(found.entropy, found.set_logprob[1, :, 0], found.set_mass[1, :, 0]),
+            *(np.exp(loss), kl),
+            *(found.cosine, found.norm_ratio),
+        ]
+    ).astype(np.float64)
+    if np.isnan(means[:, 1]).all():
+        means[:, 2] = np.nan  # the mass of no words is not 0, it is not there
+    averaged = mean_over_texts(means, counts)
+    return np.insert(averaged, 3, perplexity(found.loss, found.predicted, counts), axis=1)
+
+
+def partition(groups: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The same groups without the tokens of those before them, so that their masses can be added."""
+    seen: set[int] = set()
+    found: dict[str, tuple[int, ...]] = {}
+    for name, ids in groups.items():
+        found[name] = tuple(sorted(set(ids) - seen))
+        seen |= set(ids)
+    return found
+
+
+def masses(found: OutputSpace, labels: metrics.Labels, draws: int, seed: int) -> dict[str, PerGroup]:
+    """Mass of each group (sets 1 and on) and of all other tokens: before, after, and the change with its interval."""
+    groups = found.set_mass[:, :, 1:].astype(np.float64)
+    both = np.concatenate([groups, np.maximum(0.0, 1 - groups.sum(axis=2, keepdims=True))], axis=2)
+    change = both[1] - both[0]
+    low, high = intervals.mean_interval(change, labels, draws, seed)
+    before, after = both.mean(axis=1)
+    arrays = (before, after, change.mean(axis=0), low, high)
+    return dict(zip(_GROUP_FIELDS, arrays, strict=True))
+
+
+def listed(found: OutputSpace, tokenizer: Tokenizer, groups: dict[str, tuple[int, ...]], top: int) -> dict[str, Any]:
+    """The `top` tokens that rose most, and the `top` that fell most; rows without a token are left out."""
+    change = found.logprob_change.astype(np.float64)
+    named = np.array([tokenizer.id_to_token(i) is not None for i in range(len(change))])
+    order = np.argsort(-change, kind="stable")
+    order = order[named[order]]
+    rising, falling = order[change[order] > 0][:top], order[change[order] < 0][-top:]
+    ids = np.concatenate([rising, falling]).astype(np.int64)
+    of = {token: position for position, members in enumerate(groups.values()) for token in members}
+    before, after = found.probability[:, ids].astype(np.float64)
+    return {
+        "token_id": ids,
+        "token": tokens.name(tokenizer, ids.tolist()),
+        "group": np.array([of.get(i, len(groups)) for i in ids.tolist()], dtype=np.int64),
+        "change": change[ids],
+        "before": before,
+        "after": after,
+        "rose": found.rose[ids].astype(np.float64),
+    }
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Run both models on every text, then resample the texts."""
+    tokenizer = lab.models.tokenizer(query.tokenizer.ref, query.tokenizer.base)
+    prompts = query.prompts or bare_prompts(tokenizer, neutral.sentences(), query.label_tokens, query.max_tokens)
+    shared = min(one.facts.vocabulary for one in (query.checkpoint, query.reference))
+    words = {word: i for word, i in tokens.of_words(tokenizer, neutral.WORDS).items() if i < shared}
+    chosen = tuple(sorted(set(words.values())))
+    own = {name for name, _ in query.own}
+    by_word = lexicon.token_groups(tokenizer, query.own, shared)
+    first = {name: ids for name, ids in by_word.items() if name in own}
+    groups = partition({LABEL_WORDS: query.label_tokens} | first | by_word | {NON_SENTIMENT: chosen})
+
+    def report(fraction: float, sentence: str) -> None:
+        lab.progress(0.9 * fraction, sentence)
+
+    sets = (chosen, *groups.values())
+    found = lab.models.output_space(query.checkpoint, query.reference, prompts, sets, report)
+    lab.progress(0.9, f"Resampling {len(prompts.labels):,} texts {query.draws:,} times.")
+    low, high = intervals.bootstrap(lambda counts: summaries(found, counts), prompts.labels, query.draws, query.seed)
+    sizes = [len(ids) for ids in groups.values()]
+    result = Result(
+        value=summaries(found, np.ones((1, len(prompts.labels))))[0],
+        low=low,
+        high=high,
+        loss=found.loss.astype(np.float64),
+        predicted=found.predicted,
+        left_out=tuple(word for word in neutral.WORDS if word not in words),
+        groups=(*groups, "all other tokens"),
+        group_size=np.array([*sizes, shared - sum(sizes)]),
+        **masses(found, prompts.labels, query.draws, query.seed),
+        **listed(found, tokenizer, groups, TOP),
+    )
+    lab.progress(1.0, f"The predictions of {query.checkpoint.label} are compared.")
+    return result
+
+
+def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, text_set: str) -> Query:
+    """One checkpoint on one of TEXT_SETS."""
+    return Query(
+        checkpoint,
+        reference,
+        study.base,
+        text_set,
+        study.prompts if text_set == "sample" else None,
+        study.prompts.label_tokens,
+        study.study.prompt.max_tokens,
+        lexicon.own_words(study.study.lexicon),
+        neutral.digest(),
+    )
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every checkpoint on both sets of texts, the reference beside itself; none of an encoder, which predicts none.
+
+    KeyError if no checkpoint has the reference's label.
+    """
+    against = study.checkpoint(reference)
+    if study.base.facts.kind != "causal":
+        return []
+    return [query(study, one, against, text_set) for one in study.checkpoints for text_set in TEXT_SETS]

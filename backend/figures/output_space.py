@@ -1,0 +1,237 @@
+"""The output space: every measure by checkpoint on both sets of texts, where probability went, and to which tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend import neutral
+from backend.analyses.output_space import MEASURES, Result, mean_over_texts, perplexity
+from backend.figures import _theme
+from backend.figures._tokens import group_colour, quoted
+
+TITLES = {
+    "entropy": "Entropy of the next token (nats)",
+    "non_sentiment_logprob": "Mean log-probability of non-sentiment words (nats)",
+    "non_sentiment_mass": "Summed probability of non-sentiment words",
+    "perplexity": "Perplexity, every token alike",
+    "mean_text_perplexity": "Mean of the texts' perplexities",
+    "kl_from_base": "KL from the reference (nats)",
+    "hidden_cosine": "Last residual: cosine to the reference",
+    "hidden_cosine_after_norm": "Cosine behind the final norm",
+    "hidden_norm_ratio": "Last residual: length over the reference's",
+    "hidden_norm_ratio_after_norm": "Length ratio behind the final norm",
+}
+SET_NAMES = {"neutral": "neutral sentences", "sample": "the study's prompts"}
+_COLOURS = {"neutral": _theme.MANY[5], "sample": _theme.MANY[2]}
+_SHAPES = {"neutral": "circle", "sample": "diamond"}
+_LOGARITHMIC = ("perplexity", "mean_text_perplexity")
+OUTLIER = 0.1
+"""A summary that one text of many moves by more than this share carries an outlier."""
+
+
+def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure: str) -> go.Figure:
+    """One measure: checkpoints along x, a line with 95 % intervals for each set of texts."""
+    m = MEASURES.index(measure)
+    traces: list[dict[str, Any]] = []
+    for position, (text_set, found) in enumerate(results.items()):
+        value, low, high = (np.array([getattr(one, name)[m] for one in found]) for name in ("value", "low", "high"))
+        there = np.isfinite(value)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": SET_NAMES[text_set],
+                "x": (np.arange(len(found)) + 0.08 * position)[there],
+                "y": value[there],
+                "error_y": {
+                    "type": "data",
+                    "array": (high - value)[there],
+                    "arrayminus": (value - low)[there],
+                    "thickness": 1.2,
+                    "width": 3,
+                },
+                "line": {"color": _COLOURS[text_set], "width": 1.6},
+                "marker": {"color": _COLOURS[text_set], "symbol": _SHAPES[text_set], "size": 8},
+                "customdata": np.stack([low, high], axis=1)[there],
+                "hovertemplate": "%{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})"
+                f"<extra>{SET_NAMES[text_set]}</extra>",
+            }
+        )
+    scale: dict[str, Any] = {"type": "log", "nticks": 6} if measure in _LOGARITHMIC else {}
+    return _theme.figure(
+        traces,
+        TITLES[measure],
+        height=270,
+        xaxis=_theme.axis(
+            "",
+            tickmode="array",
+            tickvals=list(range(len(names))),
+            ticktext=quoted(names),
+            range=[-0.3, len(names) - 0.6],
+        ),
+        yaxis=_theme.axis("", **scale),
+        margin={"l": 48, "r": 12, "t": 56, "b": 36},
+    )
+
+
+def masses(result: Result, title: str) -> go.Figure:
+    """Change of each group's probability in percentage points, with its 95 % interval; labels say from what to what."""
+    there = [g for g, size in enumerate(result.group_size) if size > 0]
+    change, low, high = (100 * getattr(result, f"mass_change{end}")[there] for end in ("", "_low", "_high"))
+    places = list(range(len(there)))[::-1]
+    names = quoted([result.groups[g] for g in there])
+    moves = [f"{_percent(result.mass_before[g])} → {_percent(result.mass_after[g])}" for g in there]
+    trace = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": change,
+        "y": places,
+        "error_x": {
+            "type": "data",
+            "array": np.maximum(0, high - change),
+            "arrayminus": np.maximum(0, change - low),
+            "thickness": 1.6,
+            "width": 5,
+        },
+        "marker": {"color": [_colour(result, g) for g in there], "size": 11},
+        "customdata": [
+            f"<b>{name}</b>, {int(result.group_size[g]):,} tokens: {move}<br>{a:+.3g} points ({b:+.3g} to {c:+.3g})"
+            for name, g, move, a, b, c in zip(names, there, moves, change, low, high, strict=True)
+        ],
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
+    return _theme.figure(
+        [trace],
+        title,
+        height=130 + 48 * len(there),
+        xaxis=_theme.axis("change of the mean probability (percentage points)"),
+        yaxis=_theme.axis(
+            "",
+            tickmode="array",
+            tickvals=places,
+            ticktext=[f"{name}<br>{move}" for name, move in zip(names, moves, strict=True)],
+            range=[-0.6, len(there) - 0.4],
+            showgrid=False,
+            fixedrange=True,
+        ),
+        shapes=[{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": 0, "x1": 0, "line": {"color": _theme.QUIET}}],
+        margin={"l": 48, "r": 12, "t": 40, "b": 44},
+    )
+
+
+def listed(result: Result, rising: bool, title: str) -> go.Figure:
+    """Bars of the tokens that became likelier, or unlikelier, the furthest at the top, coloured by group."""
+    ids = [i for i, change in enumerate(result.change) if (change > 0) == rising]
+    order = sorted(ids, key=lambda i: -abs(result.change[i]))
+    names = quoted(result.token)
+    traces: list[dict[str, Any]] = []
+    for g, group in enumerate(result.groups):
+        places = [place for place, i in enumerate(order) if result.group[i] == g]
+        if places:
+            traces.append(
+                {
+                    "type": "bar",
+                    "orientation": "h",
+                    "name": quoted([group])[0],
+                    "x": result.change[[order[place] for place in places]],
+                    "y": places,
+                    "marker": {"color": _colour(result, g)},
+                    "customdata": [_hover(result, order[place], names[order[place]]) for place in places],
+                    "hovertemplate": "%{customdata}<extra>" + quoted([group])[0] + "</extra>",
+                }
+            )
+    return _theme.figure(
+        traces,
+        title,
+        height=150 + 19 * max(3, len(order)),
+        barmode="overlay",
+        bargap=0.25,
+        xaxis=_theme.axis("mean change of log-probability (nats)", rangemode="tozero"),
+        yaxis=_theme.axis(
+            "",
+            tickmode="array",
+            tickvals=list(range(len(order))),
+            ticktext=[names[i] for i in order],
+            range=[len(order) - 0.5, -0.5],
+            showgrid=False,
+            fixedrange=True,
+        ),
+        margin={"l": 48, "r": 12, "t": 62, "b": 44},
+    )
+
+
+def _hover(result: Result, i: int, name: str) -> str:
+    before, after, rose = (float(getattr(result, field)[i]) for field in ("before", "after", "rose"))
+    return (
+        f"<b>{name}</b> (token {int(result.token_id[i])}): {result.change[i]:+.3g} nats<br>"
+        f"mean probability {before:.3g} → {after:.3g}, likelier in {100 * rose:.0f} % of texts"
+    )
+
+
+def _colour(result: Result, g: int) -> str:
+    return _theme.QUIET if g == len(result.groups) - 1 else group_colour(result.groups[g], g)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def largest(result: Result) -> int | None:
+    """The text of the highest perplexity by itself; None where no text has two tokens."""
+    of_text = _of_text(result)
+    return None if np.isnan(of_text).all() else int(np.nanargmax(of_text))
+
+
+def _of_text(result: Result) -> np.ndarray:
+    """Each text's own perplexity, NaN for a text of one token."""
+    return np.array([np.exp(a / n) if n else np.nan for a, n in zip(result.loss, result.predicted, strict=True)])
+
+
+def outlier(result: Result, text_set: str, name: str, quote: str) -> str:
+    """Which of the two perplexities one text carries; `quote` is the `largest` text, and both names safe markdown."""
+    chosen = largest(result)
+    if chosen is None or (result.predicted > 0).sum() < 2:
+        return f"**{name}** on {SET_NAMES[text_set]}: fewer than two texts have a token to predict."
+    of_text, counts = _of_text(result), np.ones((2, len(result.loss)))
+    counts[1, chosen] = 0
+    weighted, mean = perplexity(result.loss, result.predicted, counts), mean_over_texts(of_text, counts)
+    moved = {"token-weighted perplexity": weighted, "mean of the texts' perplexities": mean}
+    carries = [which for which, (all_of, rest) in moved.items() if abs(all_of - rest) > OUTLIER * all_of]
+    verdict = {
+        0: "neither summary carries an outlier",
+        1: f"the {carries[0]} carries an outlier, and the other does not" if carries else "",
+        2: "both summaries carry an outlier",
+    }[len(carries)]
+    return (
+        f"**{name}** on {SET_NAMES[text_set]}: the token-weighted perplexity is {weighted[0]:,.4g} and the mean of the "
+        f"texts' perplexities {mean[0]:,.4g}; without “{quote}”, whose own is {of_text[chosen]:,.4g}, they are "
+        f"{weighted[1]:,.4g} and {mean[1]:,.4g}: {verdict}."
+    )
+
+
+def where_mass_went(result: Result, text_set: str, name: str, groups: Sequence[str]) -> str:
+    """Which group gained and which lost most probability, of those whose interval leaves 0 out."""
+    sure = [g for g in range(len(groups)) if result.mass_change_low[g] > 0 or result.mass_change_high[g] < 0]
+    if not sure:
+        return f"**{name}** on {SET_NAMES[text_set]}: no group's probability changed by more than its interval."
+    parts = []
+    for verb, g in (
+        ("gained most", max(sure, key=lambda g: result.mass_change[g])),
+        ("lost most", min(sure, key=lambda g: result.mass_change[g])),
+    ):
+        if (result.mass_change[g] > 0) == (verb == "gained most"):
+            moved = f"{_percent(result.mass_before[g])} → {_percent(result.mass_after[g])}"
+            low, high = 100 * result.mass_change_low[g], 100 * result.mass_change_high[g]
+            parts.append(f"{groups[g]} {verb} ({moved}; change {low:+.3g} to {high:+.3g} points)")
+    return f"**{name}** on {SET_NAMES[text_set]}: {', '.join(parts)}."
+
+
+def words(result: Result) -> str:
+    """How many of the non-sentiment words are measured, and which are not."""
+    used = len(neutral.WORDS) - len(result.left_out)
+    said = f"{used} of the {len(neutral.WORDS)} non-sentiment words are one token and are measured"
+    return said + (f"; left out: {', '.join(result.left_out)}." if result.left_out else ".")
