@@ -158,7 +158,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     members = lexicon.token_groups(max(tokenizers, key=lambda one: one.get_vocab_size()), query.own, size)
     measured = _measured(found)
     values = np.stack(list(measured.values()))
-    defined = np.isfinite(values).all(axis=0)
+    defined = np.asarray(np.isfinite(values).all(axis=0))
     groups = [np.array([i for i in ids if defined[i]], dtype=np.int64) for ids in members.values()]
     result = Result(
         groups=tuple(members),

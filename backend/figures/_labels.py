@@ -49,5 +49,4 @@ def _is_free(box: np.ndarray, others: np.ndarray) -> bool:
 
 def _covers(box: np.ndarray, points: np.ndarray, own: int) -> bool:
     inside = (points > box[:2] - 2).all(axis=1) & (points < box[2:] + 2).all(axis=1)
-    inside[own] = False
-    return bool(inside.any())
+    return bool(np.delete(inside, own).any())
