@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError
 
 from backend.errors import StudyError
 
@@ -20,13 +20,11 @@ Dtype = Literal["float32", "float16", "bfloat16"]
 Family = Literal["causal", "encoder"]
 
 
-class Part(BaseModel):
+class Part(BaseModel, frozen=True, extra="forbid", strict=True):
     """A part of study.toml: frozen, and no key that we do not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-
-class CheckpointRef(Part):
+class CheckpointRef(Part, frozen=True):
     """Where weights are: a hub repository, or a local directory as an absolute path. Travels anywhere."""
 
     label: Text = BASE
@@ -43,7 +41,7 @@ class CheckpointRef(Part):
         return "/".join(filter(None, (self.repo, self.subfolder))) + (f"@{self.revision}" if self.revision else "")
 
 
-class DatasetSpec(Part):
+class DatasetSpec(Part, frozen=True):
     """Labelled texts: a hub repository with a split, or a local .parquet, .csv or .jsonl file."""
 
     repo: Text | None = None
@@ -56,7 +54,7 @@ class DatasetSpec(Part):
     seed: int = 0
 
 
-class PromptSpec(Part):
+class PromptSpec(Part, frozen=True):
     """The template around a text, one label word per class, and how a long text is cut."""
 
     template: Text
@@ -65,7 +63,7 @@ class PromptSpec(Part):
     keep: Literal["start", "end"] = "end"
 
 
-class TrainingSpec(Part):
+class TrainingSpec(Part, frozen=True):
     """What `finetune` trains on, and how."""
 
     repo: Text | None = None
@@ -80,7 +78,7 @@ class TrainingSpec(Part):
     seed: int = 0
 
 
-class Study(Part):
+class Study(Part, frozen=True):
     """One base model, its checkpoints in order, a labelled dataset and a prompt.
 
     `folder` is the absolute path of the folder that holds study.toml, `name` its last component. Paths inside are

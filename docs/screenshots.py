@@ -101,14 +101,16 @@ def keep(shot: Shot, png: bytes) -> str:
     file = FOLDER / f"{shot.name}.png"
     with Image.open(io.BytesIO(png)) as picture:
         plain = picture.convert("RGB")
+    colours, small = COLOURS[0], b""
     for colours in COLOURS:
         stream = io.BytesIO()
         drawn = plain if colours is None else plain.quantize(colours, kmeans=2, dither=Image.Dither.NONE)
         drawn.save(stream, "PNG", optimize=True)
-        if len(stream.getvalue()) <= MOST_BYTES:
+        small = stream.getvalue()
+        if len(small) <= MOST_BYTES:
             break
-    file.write_bytes(stream.getvalue())
-    return f"{file} {len(stream.getvalue()) // 1000} kB, {colours or 'all'} colours"
+    file.write_bytes(small)
+    return f"{file} {len(small) // 1000} kB, {colours or 'all'} colours"
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def test_plain_tokens_and_rows_without_a_token():
     tokenizer = fake_tokenizer()
     size = tokenizer.get_vocab_size()
     found = tokens.names(tokenizer, size + 2)
-    assert found[tokenizer.token_to_id(" script")] == "␣script"
+    assert found[tokenizer.get_vocab()[" script"]] == "␣script"
     assert found[size:] == (f"(no token {size})", f"(no token {size + 1})")
 
 

@@ -124,15 +124,18 @@ def accuracy(
 
 def unanswered(labels: Int[np.ndarray, " reviews"], classes: int) -> Result:
     """The readout of a checkpoint without a head: NaN, and -1 for every prediction."""
-    undefined = np.full(classes, np.nan)
-    directions = np.full(len(metrics.contrasts(classes)), np.nan)
-    nan = float("nan")
+    directions = len(metrics.contrasts(classes))
+    undefined: dict[str, Any] = {
+        "recall": np.full(classes, np.nan),
+        "balanced_accuracy": np.nan,
+        "auc": np.nan,
+        "gap": np.nan,
+        "mean_lens": np.full(directions, np.nan),
+    }
     return Result(
-        *(undefined,) * 3,
-        *(nan,) * 9,
-        *(directions,) * 3,
+        **{name + end: value for name, value in undefined.items() for end in ("", "_low", "_high")},
         n=metrics.class_sizes(labels, classes),
-        lens=np.full((len(labels), len(directions)), np.nan),
+        lens=np.full((len(labels), directions), np.nan),
         prediction=np.full(len(labels), -1),
     )
 

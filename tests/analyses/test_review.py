@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from tests.tiny import tiny_study
 TEXT = "The script is funny, humane and the camera work drags. My sister disagrees, loudly."
 TEMPLATE = "Review: {} Sentiment:"
 PLACES = {"base": "base", "epoch 2": "checkpoints/epoch-2"}
-CLOSE = {"rtol": 1e-3, "atol": 1e-4}
+CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 1e-4}
 
 
 def typed(study: PinnedStudy, lab: Lab, text: str = TEXT) -> Typed:
@@ -75,7 +76,7 @@ def opened(folder: Path, place: str) -> Plain:
     prompt = tokenizer(TEMPLATE.format("")).input_ids
     words = [tokenizer(TEMPLATE.format("") + f" {word}").input_ids[len(prompt)] for word in ("negative", "positive")]
     norm = body.get_submodule("ln_f" if hasattr(body, "ln_f") else "norm")
-    return Plain(model, norm, model.get_output_embeddings().weight.detach().double().numpy(), tokenizer, words)
+    return Plain(model, norm, model.get_parameter("lm_head.weight").detach().double().numpy(), tokenizer, words)
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,8 @@ def test_nothing_typed_reaches_the_disk(tmp_path: Path) -> None:
     lab = fake_lab(tmp_path, models)
     text = "Zyzzyva quixotic marmalade is what nobody else would type."
     query = asked(study, lab, "epoch 3", text)
-    review.recipe(query, lab), review.tokens(query, lab)
+    review.recipe(query, lab)
+    review.tokens(query, lab)
     texts, _ = leave_out(
         lab.models.tokenizer(study.study.base, study.study.base), study.study.prompt, "causal", text, 9
     )

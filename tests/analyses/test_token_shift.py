@@ -72,6 +72,7 @@ def test_the_recipe_on_fakes_names_tokens_and_counts_them(tmp_path: Path) -> Non
     found = token_shift.recipe(query, fake_lab(tmp_path))
     tokenizer = fake_tokenizer()
     script = tokenizer.token_to_id(" script")
+    assert script is not None
     assert found.token[script] == "␣script"
     assert found.count[script] == sum(tokenizer.encode(text).ids.count(script) for text in study.sample.text) > 0
     assert found.token[-1] == f"(no token {len(found.token) - 1})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_the_parts_sum_to_the_logits(models: LocalModels, pin: Pin, folder: Path
 
 def part_vectors(model: transformers.PreTrainedModel, ids: tuple[int, ...]) -> dict[str, torch.Tensor]:
     """What each part writes into the residual stream at the last token: heads by switching each one off."""
-    body = model.base_model
+    body: Any = model.base_model
     blocks = body.h if hasattr(body, "h") else body.layers
     vectors: dict[str, torch.Tensor] = {}
 
@@ -78,13 +79,13 @@ def part_vectors(model: transformers.PreTrainedModel, ids: tuple[int, ...]) -> d
 def test_each_part_is_its_vector_through_the_frozen_norm(models: LocalModels, pin: Pin, folder: Path):
     prompts = make_prompts([9, 23], seed=6)
     found = models.contributions(pin(folder), prompts, silent)
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
-    body = model.base_model
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
+    body: Any = model.base_model
     norm = body.ln_f if hasattr(body, "ln_f") else body.norm
     rows = model.get_output_embeddings().weight[list(LABEL_TOKENS)].detach()
     for i, ids in enumerate(prompts.token_ids):
         vectors = part_vectors(model, ids)
-        end = sum(vectors.values())
+        end = torch.stack(list(vectors.values())).sum(dim=0)
         layer_norm = isinstance(norm, torch.nn.LayerNorm)
         scale = torch.sqrt(end.var(correction=0) + norm.eps if layer_norm else (end**2).mean() + norm.variance_epsilon)
         expected = {

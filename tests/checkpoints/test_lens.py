@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,13 +22,13 @@ TEXT = make_prompts([29], seed=4)
 
 def head(folder: Path) -> np.ndarray:
     """The unembedding, [vocabulary, width]."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     return model.get_output_embeddings().weight.detach().numpy()
 
 
 def plain(folder: Path, prompts: Prompts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Plain transformers on the first prompt: hidden states before each block, the normed last one, logits."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():
         output = model(torch.tensor([prompts.token_ids[0]]), output_hidden_states=True)
     states = np.stack([state[0].numpy() for state in output.hidden_states], axis=1)
@@ -159,7 +160,7 @@ def test_values_that_are_not_finite_are_an_error(
 def test_log_probabilities_of_plain_softmax_agree(models: LocalModels, pin: Pin, folder: Path):
     """The last layer's probability of the next token is what the loss of plain transformers is made of."""
     ids = torch.tensor([TEXT.token_ids[0]])
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():
         output = model(ids, labels=ids)
     found = models.read_text(pin(folder), TEXT, 1, silent).next_probability[:-1, -1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ from tests.checkpoints.test_residuals import final_norm
 
 
 def plain(folder: Path, prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:
-    """Residuals [reviews, layers, width] of plain transformers, one prompt at a time, and the label rows of the head."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    body = model.base_model
+    """Residuals [reviews, layers, width] of plain transformers, one by one, and the label rows of the head."""
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    body: Any = model.base_model
     last: list[torch.Tensor] = []
     norm = body.ln_f if hasattr(body, "ln_f") else body.norm
     norm.register_forward_pre_hook(lambda _m, args: last.append(args[0][0, -1]))

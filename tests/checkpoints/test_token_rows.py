@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peft
@@ -61,7 +62,8 @@ def test_an_adapter_on_the_embedding_is_merged(gpt2: Path, tmp_path: Path, model
     adapter.save_pretrained(str(tmp_path / "adapter"), save_embedding_layers=False)
     read = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     a, b = (read[f"base_model.model.transformer.wte.lora_embedding_{letter}"].double().numpy() for letter in "AB")
-    scale = peft.LoraConfig.from_pretrained(str(tmp_path / "adapter")).lora_alpha / 2
+    settings: Any = peft.LoraConfig.from_pretrained(str(tmp_path / "adapter"))
+    scale = settings.lora_alpha / 2
     expected = stored(gpt2, INPUT["gpt2"]) + scale * (b @ a).T
     found = models.embedding(pin(tmp_path / "adapter", gpt2, label="epoch 1"), "input", silent)
     np.testing.assert_allclose(found.rows, expected, rtol=1e-4, atol=1e-6)
