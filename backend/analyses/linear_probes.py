@@ -154,7 +154,7 @@ def _path(
     for strength in strengths:
         with config_context(assume_finite=True, skip_parameter_validation=True):  # half of the time of so small a fit
             model.set_params(C=strength).fit(rotated, y)
-        w, b = model.coef_ @ rotation.T / spread, model.intercept_
+        w, b = model.coef_ @ rotation.T / spread, np.asarray(model.intercept_)
         if len(w) == 1:  # two classes have one row: class 1 against a logit of 0
             w, b = np.stack([np.zeros_like(w[0]), w[0]]), np.array([0.0, b[0]])
         yield w, b - w @ mean
@@ -246,7 +246,8 @@ def recipe(query: Query, lab: Lab) -> Result:
         for x in (prompts.lengths[:, None].astype(np.float64), bags)
     ]
     lab.progress(1.0, f"The linear probes of {one.label} are fitted.")
-    return Result(*ours, *shuffled, *inward, *outward, *baselines[0], *baselines[1], prediction, own.chosen)
+    measured: list[Any] = [*ours, *shuffled, *inward, *outward, *baselines[0], *baselines[1]]
+    return Result(*measured, prediction, own.chosen)
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:

@@ -158,7 +158,7 @@ def probes(
     for i, of_reading in enumerate(logits):
         lab.progress(i / len(logits), f"Resampling the readings of {query.checkpoint.label} {query.draws:,} times.")
         layers = [_layer(of_layer, labels, query) for of_layer in of_reading]
-        curves = {name: np.array([layer[name] for layer in layers]) for name in layers[0]}
+        curves: dict[str, Any] = {name: np.array([layer[name] for layer in layers]) for name in layers[0]}
         null = resampling.null_curves(of_reading, labels, query.permutations, query.seed)
         middles = {"balanced_accuracy": 1 / logits.shape[-1], "auc": 0.5, "gap": 0.0}
         for name, middle in middles.items():
@@ -166,7 +166,7 @@ def probes(
             leaves = intervals.leaves_chance(curves[name], curves[f"{name}_chance"])
             curves[f"{name}_leaves_chance"] = -1 if leaves is None else leaves
         parts.append(curves)
-    stacked = {
+    stacked: dict[str, Any] = {
         name: tuple(part[name] for part in parts)
         if name.endswith("leaves_chance")
         else np.stack([p[name] for p in parts])

@@ -64,7 +64,7 @@ def reviews(
                 "x": np.full(len(at), layers - 0.1),
                 "y": at,
                 "customdata": order[at],
-                "text": [_theme.shorten(texts[i]) for i in order[at]],
+                "text": [_theme.shorten(texts[int(i)]) for i in order[at]],
                 "marker": {"color": _theme.class_colour(c, len(words)), "symbol": "square", "size": 6},
                 "hovertemplate": "%{text}<extra>" + word + "</extra>",
             }

@@ -38,10 +38,10 @@ def curves(
     `positions` are the checkpoints' places among the study's `count`, for their colours.
     """
     traces: list[dict[str, Any]] = []
+    x = np.arange(len(results[0].accuracy))
     for result, name, position in zip(results, names, positions, strict=True):
         colour = _theme.checkpoint_colour(position, count)
         triple = 100 * np.stack([getattr(result, shown + end) for end in ("", "_low", "_high")])
-        x = np.arange(triple.shape[1])
         traces += _theme.band(x, triple[1], triple[2], colour)
         traces.append(
             _line(x, triple[0], name, {"color": colour, "width": 2.2}, "lines+markers")
@@ -58,7 +58,7 @@ def curves(
             bags = np.full(len(x), 100 * result.embedding_accuracy)
             dashed = {"color": colour, "width": 1.6, "dash": "dash"}
             traces.append(_line(x, bags, f"mean token embedding, {name}", dashed))
-    lengths = np.full(triple.shape[1], 100 * results[0].length_accuracy)
+    lengths = np.full(len(x), 100 * results[0].length_accuracy)
     traces.append(_line(x, lengths, "prompt length alone", {"color": _theme.QUIET, "width": 2, "dash": "dash"}))
     chance = 100 / classes
     level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chance, "y1": chance}
