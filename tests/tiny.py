@@ -59,13 +59,15 @@ def tiny_model(place: Path, seed: int = 0, family: str = "gpt2") -> None:
     if family == "gpt2":
         model = GPT2LMHeadModel(GPT2Config(n_positions=64, n_embd=16, n_layer=2, n_head=2, **ends))
     elif family == "bert":
-        sizes: dict[str, Any] = {
-            "hidden_size": 16,
-            "intermediate_size": 40,
-            "num_hidden_layers": 2,
-            "max_position_embeddings": 64,
-        }
-        config = BertConfig(num_attention_heads=2, initializer_range=0.8, vocab_size=len(tokenizer), **sizes)
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=40,
+            max_position_embeddings=64,
+            initializer_range=0.8,
+        )
         model = BertForSequenceClassification(config) if seed else BertModel(config)
     else:
         sizes = {"hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 3, "max_position_embeddings": 64}
