@@ -14,9 +14,9 @@ from pages import _address, _frame, _picture
 PICTURES = (
     (
         ("entropy", "non_sentiment_logprob", "non_sentiment_mass"),
-        "What is predicted behind the last token, with 95 % intervals over texts: all checkpoints read the same texts, "
-        "so two can differ although their intervals overlap, and behind a finished sentence a model does not show how "
-        "sure it is within one.",
+        "What is predicted behind the last token, with 95 % intervals over texts, masses on a logarithmic axis: all "
+        "checkpoints read the same texts, so two can differ although their intervals overlap, and behind a finished "
+        "sentence a model does not show how sure it is within one.",
     ),
     (
         ("perplexity", "mean_text_perplexity"),
@@ -78,7 +78,7 @@ def _instead(view: _frame.View) -> None:
             "output-likelier": figures.listed(result, True, f"{label}: likelier {behind}"),
             "output-unlikelier": figures.listed(result, False, f"{label}: unlikelier {behind}"),
         },
-        "The thirty tokens whose log-probability rose most on average and the thirty that fell most: most of them are "
+        "The tokens whose log-probability rose most on average and those that fell most, at most thirty each: most are "
         "so rare that even a large change moves little probability, so point at one to see from what to what.",
         lambda: [*result.token_rows(query)],
         None,

@@ -28,7 +28,8 @@ TITLES = {
 SET_NAMES = {"neutral": "neutral sentences", "sample": "the study's prompts"}
 _COLOURS = {"neutral": _theme.MANY[5], "sample": _theme.MANY[2]}
 _SHAPES = {"neutral": "circle", "sample": "diamond"}
-_LOGARITHMIC = ("perplexity", "mean_text_perplexity")
+_LOGARITHMIC = {"non_sentiment_mass": "~e", "perplexity": ",~g", "mean_text_perplexity": ",~g"}
+"""Measures of several magnitudes, with the format of their ticks."""
 OUTLIER = 0.1
 """A summary that one text of many moves by more than this share carries an outlier."""
 
@@ -61,7 +62,8 @@ def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure:
                 f"<extra>{SET_NAMES[text_set]}</extra>",
             }
         )
-    scale: dict[str, Any] = {"type": "log", "nticks": 6} if measure in _LOGARITHMIC else {}
+    ticks = _LOGARITHMIC.get(measure)
+    scale: dict[str, Any] = {"type": "log", "nticks": 6, "tickformat": ticks} if ticks else {}
     return _theme.figure(
         traces,
         TITLES[measure],
@@ -139,6 +141,7 @@ def listed(result: Result, rising: bool, title: str) -> go.Figure:
                     "name": quoted([group])[0],
                     "x": result.change[[order[place] for place in places]],
                     "y": places,
+                    "width": 0.75,  # by itself plotly fills the gaps between the bars of a group
                     "marker": {"color": _colour(result, g)},
                     "customdata": [_hover(result, order[place], names[order[place]]) for place in places],
                     "hovertemplate": "%{customdata}<extra>" + quoted([group])[0] + "</extra>",
@@ -149,7 +152,6 @@ def listed(result: Result, rising: bool, title: str) -> go.Figure:
         title,
         height=150 + 19 * max(3, len(order)),
         barmode="overlay",
-        bargap=0.25,
         xaxis=_theme.axis("mean change of log-probability (nats)", rangemode="tozero"),
         yaxis=_theme.axis(
             "",
@@ -177,7 +179,7 @@ def _colour(result: Result, g: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
+    return f"{100 * share:.4g} %"
 
 
 def largest(result: Result) -> int | None:

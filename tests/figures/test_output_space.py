@@ -84,6 +84,7 @@ def test_tokens_are_ranked_by_how_far_they_went():
     assert list(up.layout.yaxis.ticktext) == ["␣up", "&lt;b&gt;"]
     assert list(down.layout.yaxis.ticktext) == ["␣furthest", "␣down"]
     assert {bar.name: list(bar.x) for bar in down.data} == {"positive": [-4], "all other tokens": [-2]}
+    assert all(bar.width == 0.75 for bar in (*up.data, *down.data)), "bars of a group that stand apart are no wider"
     assert "0.01 → 0.2, likelier in 100 % of texts" in up.data[0].customdata[0]
     nothing = replace(result(), change=np.zeros(4))
     assert not figures.listed(replace(nothing, change=np.ones(4)), False, "").data
