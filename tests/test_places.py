@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import DatasetError, LayershiftError, StudyError
-from backend.finding import directories, is_hub, new_folder, source, stored_name
+from backend.places import directories, is_hub, new_folder, source, stored_name
 
 
 def test_a_path_inside_the_study_is_relative_and_any_other_absolute(tmp_path: Path) -> None:
