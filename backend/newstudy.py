@@ -14,9 +14,9 @@ import pandas as pd
 
 from backend.dataset import Sample, balanced, classify, label_values, read_file, read_table, source_stamp
 from backend.errors import DatasetError, LayershiftError, StudyError
-from backend.places import directories, is_hub, new_folder, relative, source, stored_name
 from backend.lab import Facts, Lab, Prompts
 from backend.pinning import pin
+from backend.places import directories, is_hub, new_folder, relative, source, stored_name
 from backend.prompts import label_tokens, make_prompts
 from backend.study import STUDY_FILE, CheckpointRef, DatasetSpec, PromptSpec, Study, parse_study, to_toml
 
