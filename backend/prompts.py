@@ -174,6 +174,10 @@ def leave_out(
     filled = [fill(tokenizer, spec, text) for text in texts]
     cut = np.array([cut for _, cut, _ in filled], dtype=bool)
     prompts = _pinned(
-        [ids for ids, _, _ in filled], np.zeros(len(texts), dtype=np.int64), label_tokens(tokenizer, spec), cut, family
+        [ids for ids, _, _ in filled],
+        np.zeros(len(texts), dtype=np.int64),
+        answer_tokens(tokenizer, spec, family),
+        cut,
+        family,
     )
     return prompts, tuple(left[start:end] for start, end in groups)

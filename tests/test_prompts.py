@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from backend.errors import PromptError
-from backend.prompts import fill, label_tokens, leave_out, make_prompts, mended, read_typed
+from backend.prompts import answer_tokens, fill, label_tokens, leave_out, make_prompts, mended, read_typed
 from backend.study import PromptSpec
 from tests.fakes import fake_definition, fake_sample, fake_tokenizer
 
@@ -153,3 +153,11 @@ def test_a_token_of_half_a_character_has_no_piece() -> None:
     typed = read_typed(bytes_tokenizer(), SPEC, "causal", "👩")
     assert typed.pieces.count("👩") + typed.pieces.count(" 👩") <= 1
     assert "" in typed.pieces
+
+
+def test_an_encoders_answers_are_the_rows_of_its_head(tmp_path: Path) -> None:
+    study, tokenizer = fake_definition(tmp_path), fake_tokenizer()
+    assert answer_tokens(tokenizer, study.prompt, "encoder") == (0, 1)
+    assert answer_tokens(tokenizer, study.prompt, "causal") == label_tokens(tokenizer, study.prompt)
+    texts, _ = leave_out(tokenizer, study.prompt, "encoder", "The script drags.", 9)
+    assert (texts.label_tokens, texts.readout) == ((0, 1), "first")
