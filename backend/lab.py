@@ -115,12 +115,12 @@ class Lab:
     def seconds(self, query: Any) -> float:
         """Expected seconds of model time behind `query`: the readouts of its checkpoints that are not in the cache.
 
-        A query without prompts is about the weights: then it is the time to open them. One with `passes` has its first
-        checkpoint read the prompts that many times more.
+        A query without prompts is about the weights: then it is the time to open them, and to read its `tokens` if it
+        has texts of its own. One with `passes` has its first checkpoint read the prompts that many times more.
         """
         checkpoints, prompts = _parts(query)
         if not prompts:
-            return float(sum(self.models.seconds(one, 0) for one in set(checkpoints)))
+            return float(sum(self.models.seconds(one, getattr(query, "tokens", 0)) for one in set(checkpoints)))
         wanted = {ReadoutQuery(checkpoint, prompt) for checkpoint in checkpoints for prompt in prompts}
         costs = [
             self.models.seconds(one.checkpoint, int(one.prompts.lengths.sum()))

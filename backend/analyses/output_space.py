@@ -55,6 +55,11 @@ class Query:
         """Both models read every text."""
         return 2.0
 
+    @property
+    def tokens(self) -> int:
+        """Roughly how many the neutral sentences have: one for every four signs."""
+        return sum(map(len, neutral.sentences())) // 4
+
 
 @dataclass(frozen=True, eq=False)
 class Result:

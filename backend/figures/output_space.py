@@ -62,8 +62,11 @@ def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure:
                 f"<extra>{SET_NAMES[text_set]}</extra>",
             }
         )
-    ticks = _LOGARITHMIC.get(measure)
-    scale: dict[str, Any] = {"type": "log", "nticks": 6, "tickformat": ticks} if ticks else {}
+    scale: dict[str, Any] = {}
+    if measure in _LOGARITHMIC:
+        seen = np.concatenate([trace["y"] for trace in traces])
+        wide = len(seen) and seen.max() > 5 * seen.min()  # so that 1, 2, 5, 10, ... has two ticks at least
+        scale = {"type": "log", "tickformat": _LOGARITHMIC[measure]} | ({"dtick": "D2"} if wide else {"nticks": 6})
     return _theme.figure(
         traces,
         TITLES[measure],
@@ -98,6 +101,7 @@ def masses(result: Result, title: str) -> go.Figure:
             "arrayminus": np.maximum(0, change - low),
             "thickness": 1.6,
             "width": 5,
+            "color": _theme.QUIET,
         },
         "marker": {"color": [_colour(result, g) for g in there], "size": 11},
         "customdata": [
