@@ -226,8 +226,8 @@ def where_mass_went(result: Result, text_set: str, name: str, groups: Sequence[s
         return f"**{name}** on {SET_NAMES[text_set]}: no group's probability changed by more than its interval."
     parts = []
     for verb, g in (
-        ("gained most", max(sure, key=lambda g: result.mass_change[g])),
-        ("lost most", min(sure, key=lambda g: result.mass_change[g])),
+        ("gained most", max(sure, key=lambda g: float(result.mass_change[g]))),
+        ("lost most", min(sure, key=lambda g: float(result.mass_change[g]))),
     ):
         if (result.mass_change[g] > 0) == (verb == "gained most"):
             moved = f"{_percent(result.mass_before[g])} → {_percent(result.mass_after[g])}"

@@ -158,7 +158,8 @@ def test_the_words_are_measured_at_the_end_of_each_text(tmp_path: Path, monkeypa
     query = output_space.queries(study)[-1]
     result = output_space.recipe(query, lab)
     assert result.left_out == ("zyzzyva",)
-    ids = tuple(sorted(fake_tokenizer().token_to_id(f" {word}") for word in ("script", "camera")))
+    vocabulary = fake_tokenizer().get_vocab()
+    ids = tuple(sorted(vocabulary[f" {word}"] for word in ("script", "camera")))
     found = FakeModels().output_space(query.checkpoint, query.reference, study.prompts, (ids,))
     assert result.value[1] == pytest.approx(found.set_logprob[1].mean())
     assert result.value[2] == pytest.approx(found.set_mass[1].mean())

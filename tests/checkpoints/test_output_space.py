@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,14 +25,14 @@ FAMILIES = ("gpt2", "llama")
 
 def reads(folder: Path, ids: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits at every position, and the last residual before and after the final norm."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     last = model.base_model.h[-1] if hasattr(model.base_model, "h") else model.base_model.layers[-1]
     kept: list[torch.Tensor] = []
     last.register_forward_hook(lambda _m, _a, out: kept.append(out[0] if isinstance(out, tuple) else out))
     with torch.no_grad():
         out = model(torch.tensor([ids]), output_hidden_states=True)
     before, after = kept[0].reshape(len(ids), -1), out.hidden_states[-1][0]
-    return tuple(one.double().numpy() for one in (out.logits[0], before, after))
+    return out.logits[0].double().numpy(), before.double().numpy(), after.double().numpy()
 
 
 def expected(folder: Path, other: Path, prompts: Prompts, shared: int) -> dict[str, np.ndarray]:

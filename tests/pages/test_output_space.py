@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from backend.analyses.output_space import MEASURES
+from backend.study import Study
 from tests.pages.conftest import Opens, World, charts
 
 
@@ -33,7 +34,9 @@ def test_the_drill_down_follows_the_address(opens: Opens):
 def test_an_encoder_gets_one_sentence(opens: Opens, world: World, monkeypatch: pytest.MonkeyPatch):
     facts = world.models.facts
     monkeypatch.setattr(world.models, "facts", lambda *given: replace(facts(*given), kind="encoder"))
-    world.studies["film"] = world.studies["film"].model_copy(update={"family": "encoder"})
+    film = world.studies["film"]
+    assert isinstance(film, Study)
+    world.studies["film"] = film.model_copy(update={"family": "encoder"})
     test = opens("tokens", show="output")
     assert [one.value.partition(",")[0] for one in test.info] == ["An encoder classifies texts and predicts no tokens"]
     assert not charts(test)
