@@ -138,7 +138,9 @@ Matrix = Literal["input", "output"]
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """One of a model's two matrices with a row per token id; `tied` says that both are the same one.
+    """One of a model's two matrices with a row per token id.
+
+    `tied` says that both are the same one, or that there is no unembedding (an encoder's head scores no tokens).
 
     There may be more rows than the tokenizer has tokens: padding that no text reaches.
     """

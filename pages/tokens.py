@@ -123,7 +123,10 @@ def _measured(view: _frame.View) -> tuple[str, str]:
 
 def _say_if_tied(matrix: str, tied: bool) -> None:
     if matrix == "output" and tied:
-        st.info("These models unembed with their input embedding (both are one matrix), so its numbers are shown.")
+        st.info(
+            "These models unembed with their input embedding (both are one matrix), or not at all (encoders): the "
+            "numbers of the input embedding are shown."
+        )
 
 
 def _groups(view: _frame.View) -> None:

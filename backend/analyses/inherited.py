@@ -119,6 +119,11 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint but the reference, of which no block changed; KeyError if no checkpoint has that label."""
+    """Every checkpoint but the reference, of which no block changed; KeyError if no checkpoint has that label.
+
+    None for encoders so far: their blocks are built otherwise.
+    """
     against = study.checkpoint(reference)
+    if study.base.facts.kind == "encoder":
+        return []
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints if checkpoint != against]

@@ -17,7 +17,7 @@ from backend.tidy import cell
 
 CHUNK_VALUES = 2**24
 """Cosines held at once, 64 MiB of float32."""
-EXPORTED_COSINES = 2**32
+EXPORTED_COSINES = 2**28
 """Cosines that an export computes at most, for each matrix."""
 
 
@@ -152,7 +152,7 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every other checkpoint by its input embedding: all tokens, of a vocabulary beyond 65,536 evenly spaced ones.
+    """Every other checkpoint by its input embedding: all tokens, of a vocabulary beyond 16,384 evenly spaced ones.
 
     KeyError if no checkpoint has the label.
     """

@@ -37,10 +37,10 @@ def _weight(module: nn.Module) -> torch.Tensor:
 
 
 def _tied(opened: Opened) -> bool:
-    """Whether both are one tensor: by its address, or as the config says where device_map moved them out."""
+    """Whether both are one tensor, by its address or as the config says where device_map moved them out, or none is."""
     output = opened.model.get_output_embeddings()
     if not isinstance(output, nn.Module):
-        return False
+        return True
     ours, theirs = _weight(opened.anatomy.embed), _weight(output)
     if ours.is_meta or theirs.is_meta:
         return bool(opened.model.config.tie_word_embeddings)

@@ -55,6 +55,12 @@ def checkpoint_colour(position: int, count: int) -> str:
     return "rgb({},{},{})".format(*(round(a + share * (b - a)) for a, b in zip(start, end, strict=True)))
 
 
+def ink_on(colour: str) -> str:
+    """Black or white, whichever reads better on the colour (its luminance against that of middle grey)."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    return "#10131a" if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18 else "#ffffff"
+
+
 def veil(colour: str, alpha: float) -> str:
     """`colour` (hex or rgb()) made see-through."""
     if colour.startswith("#"):

@@ -34,7 +34,7 @@ def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequen
             "text": [f"{share:.1f} %" if share >= 12 else "" for share in shares[:, c]],
             "textposition": "inside",
             "insidetextanchor": "middle",
-            "insidetextfont": {"color": _on(_theme.class_colour(c, len(words)))},
+            "insidetextfont": {"color": _theme.ink_on(_theme.class_colour(c, len(words)))},
             "hovertemplate": "%{y}: " + _text.shown(word) + " %{x:.2f} %<extra></extra>",
         }
         for c, word in enumerate(words)
@@ -50,12 +50,6 @@ def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequen
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
         margin={"l": 48, "r": 12, "t": 56, "b": 28},
     )
-
-
-def _on(colour: str) -> str:
-    """Black or white, whichever reads better on the colour (its luminance against that of middle grey)."""
-    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return "#10131a" if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18 else "#ffffff"
 
 
 def curves(

@@ -88,7 +88,7 @@ def test_large_vocabularies_are_exported_in_part() -> None:
     ids = neighbours.queries(study)[0].ids
     assert ids is not None
     assert len(ids) * 150_000 <= neighbours.EXPORTED_COSINES
-    assert len(ids) >= 20_000
+    assert len(ids) >= 1_000
 
 
 def test_it_can_be_left(tmp_path: Path) -> None:
