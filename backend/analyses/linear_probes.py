@@ -247,7 +247,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     ]
     lab.progress(1.0, f"The linear probes of {one.label} are fitted.")
     measured: list[Any] = [*ours, *shuffled, *inward, *outward, *baselines[0], *baselines[1]]
-    return Result(*measured, prediction, own.chosen)
+    return Result(*[*measured, prediction, own.chosen])
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
