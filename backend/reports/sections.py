@@ -17,11 +17,9 @@ from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
 from backend.reports import findings
 from backend.reports._page import Section, picture, sentences, table
-from backend.reports.evidence import Case, Wanted
+from backend.reports.evidence import Case
+from backend.reports.parts import Ask, moved_tokens, predictions, single_swaps, through_heads
 from backend.training_log import read_training_log
-
-Ask = Callable[[Wanted], list[Any]]
-"""Gets the results of (recipe, query) pairs."""
 
 
 def _findings(case: Case, ask: Ask, _: int) -> Iterator[Section]:
@@ -245,5 +243,9 @@ SECTIONS: dict[str, Callable[[Case, Ask, int], Iterator[Section]]] = {
     "direction": _directions,
     "cosines": _cosines,
     "map": _maps,
+    "probes": through_heads,
+    "swaps": single_swaps,
+    "tokens": moved_tokens,
+    "output space": predictions,
 }
 """What stands in the report, in order; each makes its sections from results that it asks for."""

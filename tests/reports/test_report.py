@@ -29,6 +29,7 @@ from tests.fakes import FakeModels, fake_lab, fake_study
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&**"
 World = tuple[PinnedStudy, Lab]
 NAMES = ["compared", "findings", "sample", "answers", "weights", "pca", "direction", "cosines", "map"]
+NAMES += ["probes", "swaps", "tokens", "output"]
 
 
 class Outline(HTMLParser):
@@ -122,7 +123,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_section_is_there_with_pictures_and_a_guide(made: dict[str, Outline]):
     one = made["plain"]
     assert one.ids() == NAMES
-    assert len(one.figures) == 1 + 2 + 2 + 2 + 8 + 1 + 3 + 4
+    assert len(one.figures) == 1 + 2 + 2 + 2 + 8 + 1 + 3 + 4 + 2 + 2 + 2 + 2
     titles = [figure["layout"]["title"]["text"] for figure in one.figures]
     assert {"base", "epoch 2", "Cosine with the direction of base"} <= set(titles)
     assert [tag for tag, given in one.tags if given.get("class") == "guide"].count("p") >= 9
@@ -182,13 +183,13 @@ def test_the_numbers_in_the_tables_are_those_of_the_results(world: World, made: 
 def test_more_than_two_classes_and_a_base_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     models = FakeModels(layers=2, width=8)
     lab = fake_lab(tmp_path, models)
-    some = ["findings", "sample", "accuracy", "weights", "projection", "direction", "cosines"]  # not the slow maps
-    monkeypatch.setattr(reporting, "SECTIONS", {name: SECTIONS[name] for name in some})
+    quick = {name: make for name, make in SECTIONS.items() if name not in ("map", "training")}
+    monkeypatch.setattr(reporting, "SECTIONS", quick)
     alone = Outline(report(fake_study(models=models, epochs=0, reviews=20), lab, silently, Viewpoint()))
-    assert alone.ids() == [name for name in NAMES if name not in ("weights", "map")]
+    assert alone.ids() == [name for name in NAMES if name not in ("weights", "map", "swaps", "tokens")]
     three = Outline(report(fake_study(models=models, epochs=1, classes=3, reviews=24), lab, silently, Viewpoint()))
-    assert three.ids() == NAMES[:-1]
-    assert len(three.figures) == 2 + 1 + 2 + 2 + 3 * 8 + 3 * (1 + 3)
+    assert three.ids() == [name for name in NAMES if name != "map"]
+    assert len(three.figures) == 2 + 1 + 2 + 2 + 3 * 8 + 3 * (1 + 3) + 2 + 2 + 2 + 2
 
 
 def test_the_file_appears_complete_or_not_at_all(tmp_path: Path, short: None):

@@ -1,0 +1,147 @@
+"""The parts of the report about parts of the models: what each layer can be read for, swaps, tokens, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from backend import lexicon
+from backend.analyses import output_space, probes, swaps, token_groups, token_shift
+from backend.figures import output_space as output_figures
+from backend.figures import probes as probes_figures
+from backend.figures import swaps as swaps_figures
+from backend.figures import token_groups as groups_figures
+from backend.figures import token_shift as shift_figures
+from backend.reports._page import Section, picture, sentences, table
+from backend.reports.evidence import Case, Wanted
+from backend.token_counts import count_query
+
+Ask = Callable[[Wanted], list[Any]]
+"""Gets the results of (recipe, query) pairs."""
+RANKED = 30
+
+
+def rows(wanted: Wanted, found: list[Any]) -> list[dict[str, Any]]:
+    """The rows that `export` writes of these results."""
+    return [row for (_, query), result in zip(wanted, found, strict=True) for row in result.rows(query)]
+
+
+def _is_causal(case: Case) -> bool:
+    return case.study.base.facts.kind == "causal"
+
+
+def through_heads(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+    """Every layer of reference and last checkpoint read by its own head and norm."""
+    if not _is_causal(case):
+        return
+    places = list(dict.fromkeys((case.against, case.last)))
+    pair = [case.study.checkpoints[i] for i in places]
+    wanted: Wanted = [(probes.recipe, probes.Query(one, case.reference, case.study.prompts)) for one in pair]
+    found = ask(wanted)
+    names, reading, c = [one.label for one in pair], ("own", "own"), len(case.words) - 1
+    drawn = [
+        probes_figures.curves(found, names, places, len(case.names), case.words, reading, measure, c)
+        for measure in ("auc", "balanced_accuracy")
+    ]
+    yield Section(
+        "probes",
+        "From which layer on can the head read the answer?",
+        [
+            picture(
+                drawn,
+                "Every layer read as if it were the last, by the checkpoint's own norm and head, with 95 % intervals, "
+                "and dotted what shuffled labels reach at any layer in one case of twenty; a head that leans to one "
+                "word has a balanced accuracy of one half however much it knows.",
+            ),
+            table(rows(wanted, found), "Numbers of every head and norm"),
+        ],
+    )
+
+
+def single_swaps(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+    """The reference with one block of the last checkpoint at a time."""
+    if not _is_causal(case) or case.last == case.against:
+        return
+    host, donor = case.reference, case.study.checkpoints[case.last]
+    wanted: Wanted = [(swaps.recipe, swaps.Query(host, donor, case.study.prompts))]
+    found = ask(wanted)
+    drawn = [
+        swaps_figures.curves({"single": found[0]}, "block", measure, host.label, donor.label)
+        for measure in ("balanced_accuracy", "recovered")
+    ]
+    yield Section(
+        "swaps",
+        "Which block carries it?",
+        [
+            picture(
+                drawn,
+                f"{host.label} with one block of {donor.label} at a time, with 95 % intervals; a block that fails "
+                "alone may still be needed together with others, so a low curve does not say that nothing changed "
+                "there.",
+            ),
+            sentences([swaps_figures.strongest(found[0], "block", host.label, donor.label)]),
+            table(rows(wanted, found), "Numbers"),
+        ],
+    )
+
+
+def moved_tokens(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+    """Which rows of the input embedding moved, and whether groups of words moved more than others as frequent."""
+    if case.last == case.against:
+        return
+    last, own = case.study.checkpoints[case.last], lexicon.own_words(case.study.study.lexicon)
+    counts = count_query(case.study)
+    shifts, groups = ask(
+        [
+            (token_shift.recipe, token_shift.Query(last, case.reference, counts, own)),
+            (token_groups.recipe, token_groups.Query(last, case.reference, counts, own)),
+        ]
+    )
+    ids = shift_figures.chosen(shifts, "input", "l2_centred", "", RANKED)
+    yield Section(
+        "tokens",
+        "Which words moved?",
+        [
+            picture(
+                [
+                    shift_figures.ranked(shifts, "input", "l2_centred", ids, f"{last.label}: most moved tokens"),
+                    groups_figures.draw(groups, "input", "l2_centred", f"{last.label}: word groups"),
+                ],
+                "How far rows of the input embedding went, without the drift that all share; of a group only what lies "
+                "beyond the frequency-matched band moved for what it means. " + shifts.count_note,
+            ),
+            sentences(
+                [
+                    groups_figures.in_words(groups, name, "input", "l2_centred", g)
+                    for g, name in enumerate(groups.groups)
+                ]
+            ),
+        ],
+    )
+
+
+def predictions(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+    """What the last checkpoint predicts behind neutral sentences instead of what the reference does."""
+    if not _is_causal(case):
+        return
+    ends = [case.study.checkpoints[i] for i in dict.fromkeys((case.against, case.last))]
+    wanted: Wanted = [
+        (output_space.recipe, output_space.query(case.study, one, case.reference, "neutral")) for one in ends
+    ]
+    found = ask(wanted)
+    label = ends[-1].label
+    yield Section(
+        "output",
+        "What is predicted instead?",
+        [
+            picture(
+                [
+                    output_figures.listed(found[-1], True, f"{label}: likelier behind neutral sentences"),
+                    output_figures.listed(found[-1], False, f"{label}: unlikelier behind neutral sentences"),
+                ],
+                "Mean change of the log-probability of a token behind neutral sentences; most such tokens are rare, "
+                "and remain so.",
+            ),
+            table(rows(wanted, found), "Numbers"),
+        ],
+    )
