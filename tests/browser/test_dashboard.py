@@ -109,7 +109,7 @@ def test_the_frame_is_no_page_even_when_it_is_the_first_request(visit: Visit, st
     with serving(studies, tmp_path / "cache") as fresh:
         visitor = visit()
         visitor.page.goto(f"{fresh}/frame")
-        visitor.page.get_by_role("link", name="Layers", exact=True).wait_for()
+        visitor.page.locator("[data-testid=stSidebar] a", has_text="Layers").wait_for()  # beside “Page not found”
         visitor.settled()
         visitor.problems = [one for one in visitor.problems if "does not seem to exist" not in one]  # as it should say
         assert "frame" not in " ".join(visitor.page.locator("[data-testid=stSidebar] a").all_inner_texts()).lower()
