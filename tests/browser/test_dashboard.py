@@ -100,7 +100,7 @@ def test_a_permalink_is_the_first_request_of_a_fresh_server(visit: Visit, studie
         visitor.picture("pca-0", "base")
         visitor.picture("pca-1", "epoch 1")
         links = [one.strip() for one in page.locator("[data-testid=stSidebar] a").all_inner_texts()]
-        assert links == ["Overview", "Layers"]
+        assert links == ["Overview", "Layers", "Tokens", "Probes", "Swaps", "Review", "Add a study"]
         assert said(page, "basis") == "base"
         visitor.leave()
 
@@ -127,6 +127,8 @@ def test_play_ends_at_the_last_epoch(visit: Visit, address: str):
     visitor = visit()
     page = visitor.goto(f"{address}/layers")
     visitor.picture("pca-0", "base")
+    page.wait_for_selector(".st-key-show")  # what stands below comes with a run of its own
+    visitor.settled()
     last = page.locator(".st-key-epoch input[type=range]").get_attribute("aria-valuetext")
     page.get_by_role("button", name="Play the epochs").click()
     page.wait_for_url("**epoch=base**")
