@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PATIENCE, Visitor, serving
+from tests.browser.conftest import PATIENCE, Visitor, calm, serving
 
 Visit = Callable[[], Visitor]
 pytestmark = pytest.mark.timeout(900)
@@ -27,7 +27,8 @@ def slide(page: Page, arrow: str) -> None:
 
 
 def click_a_point(page: Page, key: str) -> None:
-    """Click a point of a plot where plotly itself says that it lies."""
+    """Click a point of a plot where plotly itself says that it lies, once no new picture is on its way to replace it."""
+    calm(page)
     page.locator(f".st-key-{key} .js-plotly-plot").scroll_into_view_if_needed()
     place = page.evaluate(
         """key => {
