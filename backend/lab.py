@@ -13,18 +13,8 @@ from typing import Any
 
 from backend.dataset import Sample, TrainingTexts
 from backend.memo import Cache, memoized
-from backend.ports import (
-    Contributions,
-    Facts,
-    Models,
-    PinnedCheckpoint,
-    Progress,
-    Prompts,
-    Readout,
-    TextReadout,
-    WeightChange,
-    silent,
-)
+from backend.ports import Facts, Models, PinnedCheckpoint, Progress, Prompts, silent
+from backend.readings import Contributions, Readout, TextReadout, WeightChange
 from backend.study import Study
 
 __all__ = [

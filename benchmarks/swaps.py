@@ -30,7 +30,7 @@ from backend.checkpoints.opening import Opened
 from backend.checkpoints.residuals import pad
 from backend.checkpoints.swaps import AT_ONCE, BRANCHES, block_runs, run_swaps
 from backend.lab import Prompts, silent
-from backend.ports import Swap
+from backend.readings import Swap
 from benchmarks.collect import REVIEWS, read_prompts, small_gpt2
 
 LAYERS = 12

@@ -26,8 +26,8 @@ from backend.lab import (
     silent,
 )
 from backend.memo import Cache
-from backend.ports import Embedding, Matrix, OutputSpace, Swap
 from backend.prompts import make_prompts
+from backend.readings import Embedding, Matrix, OutputSpace, Swap
 from backend.study import CheckpointRef, Study, parse_study
 
 WORDS = ("negative", "positive", "mixed", "unclear", "spam")

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 from backend import intervals, lexicon, metrics, neutral, tokens
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
-from backend.ports import OutputSpace
 from backend.prompts import bare_prompts
+from backend.readings import OutputSpace
 from backend.tidy import cell
 
 MEASURES = (

@@ -13,7 +13,7 @@ from backend import intervals, metrics, paired
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.metrics import Labels
-from backend.ports import Swap
+from backend.readings import Swap
 from backend.tidy import interval, of_class, point
 
 Part = Literal["block", "attn", "mlp", "embed", "final_norm", "head"]

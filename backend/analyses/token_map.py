@@ -18,8 +18,9 @@ from tokenizers import Tokenizer
 from backend import lexicon, projections, tokens
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
 from backend.memo import memoized
-from backend.ports import Matrix, Progress
+from backend.ports import Progress
 from backend.projections import Fit
+from backend.readings import Matrix
 from backend.tidy import cell
 from backend.token_counts import CountQuery, count_query, counts
 

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float32, Float64, Int
 from backend import tokens
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
 from backend.memo import memoized
-from backend.ports import Matrix, Progress, silent
+from backend.ports import Progress, silent
+from backend.readings import Matrix
 from backend.tidy import cell
 
 CHUNK_VALUES = 2**24

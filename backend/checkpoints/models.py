@@ -10,37 +10,28 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
-from tokenizers import Tokenizer
 
-from backend.checkpoints.compare import compare_facts, compare_tokens
+from backend.checkpoints.catalogue import Catalogue
 from backend.checkpoints.device_names import likely_device
-from backend.checkpoints.facts import most_positions, read_facts
-from backend.checkpoints.files import Located, locate
-from backend.checkpoints.fingerprint import fingerprint
-from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer
-from backend.errors import CheckpointError, PromptError
-from backend.lab import Contributions, Facts, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
+from backend.lab import Contributions, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
-from backend.ports import Embedding, Matrix, OutputSpace, Swap
-from backend.study import CheckpointRef
+from backend.readings import Embedding, Matrix, OutputSpace, Swap
 
 _RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
 _IMPORT_SECONDS = 8.0
 _OPENING_BYTES_PER_SECOND = 5e8
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-_HELD_TOKENIZERS = 4
 _TELLING_TOKENS = 500
 """A shorter run, such as one typed text, says little about how fast a device is."""
 
 
-class LocalModels:
+class LocalModels(Catalogue):
     """Checkpoints on this machine (or fetched from the hub to it), opened on LAYERSHIFT_DEVICE."""
 
     def __init__(self, cache: Cache) -> None:
-        self._cache = cache
+        super().__init__(cache)
         self._store: Any = None
-        self._tokenizers: dict[str, Tokenizer] = {}
-        self._making, self._tokenizing = threading.Lock(), threading.Lock()
+        self._making = threading.Lock()
 
     @property
     def device(self) -> str:
@@ -57,52 +48,13 @@ class LocalModels:
                 self._store = Store(self._cache)
             return self._store
 
-    def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
-        """Digest of weights, config and tokenizer, an adapter's with its base's. Raises CheckpointError."""
-        located = locate(ref)
-        below = fingerprint(_full(base), None, self._cache) if located.adapter else None
-        return fingerprint(located, below, self._cache)
-
-    def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
-        """Architecture and sizes; an adapter's are those of its base. Raises CheckpointError."""
-        located = locate(ref)
-        if located.adapter:
-            return read_facts(_full(base), base.place)
-        return read_facts(located, ref.place)
-
-    def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
-        """The checkpoint's tokenizer, or its base's when it brings none. Raises CheckpointError.
-
-        The newest four are held: reading that of a large vocabulary takes most of a second.
-        """
-        located = locate(ref)
-        if not has_tokenizer(located) and ref != base:
-            ref, located = base, _full(base)
-        content = self.fingerprint(ref, base)
-        with self._tokenizing:
-            if content not in self._tokenizers:
-                found = read_tokenizer(located, self._cache)
-                if len(self._tokenizers) >= _HELD_TOKENIZERS:
-                    del self._tokenizers[next(iter(self._tokenizers))]
-                self._tokenizers[content] = found
-            return self._tokenizers[content]
-
-    def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
-        """Raises CheckpointError unless the checkpoint can be read beside the base; remembered once it passed."""
-        pair = f"comparable/{self.fingerprint(ref, base)}/{self.fingerprint(base, base)}"
-        if self._cache.get_json(pair):
-            return
-        compare_facts(self.facts(ref, base), self.facts(base, base), ref.place)
-        compare_tokens(self.tokenizer(ref, base), self.tokenizer(base, base), ref.place)
-        self._cache.put_json(pair, True)
-
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Readout:
         """Residuals and label logits at the readout position, float32.
 
         Raises CheckpointError, DeviceError, PromptError for prompts that the model has no positions or tokens for, and
         whatever `progress` raises, between batches.
         """
-        self._check_prompts(checkpoint, prompts)
+        self.check_prompts(checkpoint, prompts)
         progress(0.0, f"Preparing to open {checkpoint.label}.")
         store = self.store
         from backend.checkpoints.residuals import collect
@@ -137,7 +89,7 @@ class LocalModels:
 
     def read_text(self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
         """The first of the prompts at every token and layer. Raises what `readout` raises."""
-        self._check_prompts(checkpoint, prompts)
+        self.check_prompts(checkpoint, prompts)
         store = self.store
         from backend.checkpoints import lens
 
@@ -154,7 +106,7 @@ class LocalModels:
 
     def contributions(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Contributions:
         """What every part adds to the label logits. Raises what `readout` raises."""
-        self._check_prompts(checkpoint, prompts)
+        self.check_prompts(checkpoint, prompts)
         store = self.store
         from backend.checkpoints import attribution
 
@@ -165,8 +117,8 @@ class LocalModels:
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts, progress: Progress
     ) -> Float32[np.ndarray, "reviews blocks 2 2 width"]:
         """What each block of either adds to the residuals of either. Raises what `readout` raises."""
-        self._check_prompts(checkpoint, prompts)
-        self._check_prompts(reference, prompts)
+        self.check_prompts(checkpoint, prompts)
+        self.check_prompts(reference, prompts)
         store = self.store
         from backend.checkpoints import crossed
 
@@ -182,8 +134,8 @@ class LocalModels:
         progress: Progress,
     ) -> OutputSpace:
         """What both predict for every text. Raises what `readout` raises, UndefinedError for encoders."""
-        self._check_prompts(checkpoint, prompts)
-        self._check_prompts(reference, prompts)
+        self.check_prompts(checkpoint, prompts)
+        self.check_prompts(reference, prompts)
         store = self.store
         from backend.checkpoints import output_space
 
@@ -212,8 +164,8 @@ class LocalModels:
         progress: Progress,
     ) -> Float32[np.ndarray, "swaps reviews classes"]:
         """Label logits of the host with each swap of the plan. Raises what `readout` raises."""
-        self._check_prompts(host, prompts)
-        self._check_prompts(donor, prompts)
+        self.check_prompts(host, prompts)
+        self.check_prompts(donor, prompts)
         store = self.store
         from backend.checkpoints.swaps import run_swaps
 
@@ -241,34 +193,3 @@ class LocalModels:
         """Small models use a device less well, so a rate holds for models of like size: a power of four."""
         size = checkpoint.facts.parameters.bit_length() // 2
         return f"rate/{self.device}/{checkpoint.dtype}/{size}"
-
-    def _check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
-        """On a GPU an id or position that does not exist takes the whole process down, so it is found here."""
-        facts = checkpoint.facts
-        if facts.answers is not None and facts.answers != prompts.classes:
-            raise CheckpointError(
-                f"{checkpoint.ref.place} has a head of {facts.answers} classes and the study has {prompts.classes} "
-                f"label words; give one word per class of the head."
-            )
-        largest = max(max(map(max, prompts.token_ids), default=0), *prompts.label_tokens)
-        if largest >= checkpoint.facts.vocabulary:
-            raise CheckpointError(
-                f"{checkpoint.ref.place} has {checkpoint.facts.vocabulary} tokens and the prompts use token {largest}; "
-                f"name a checkpoint with at least the base's vocabulary."
-            )
-        located = locate(checkpoint.ref)
-        positions = most_positions(_full(checkpoint.base) if located.adapter else located)
-        longest = int(prompts.lengths.max(initial=0))
-        if positions is not None and longest > positions:
-            raise PromptError(
-                f"A prompt has {longest} tokens and {checkpoint.ref.place} has {positions} positions; lower "
-                f"prompt.max_tokens to at most {positions}."
-            )
-
-
-def _full(base: CheckpointRef) -> Located:
-    """The base's files, which must be a whole model."""
-    located = locate(base)
-    if located.adapter:
-        raise CheckpointError(f"{base.place} is an adapter; the base of a study must be a whole model.")
-    return located

@@ -19,7 +19,7 @@ from backend.checkpoints.opening import Opened
 from backend.checkpoints.residuals import hand_over, pad
 from backend.errors import UndefinedError
 from backend.lab import Progress, Prompts
-from backend.ports import OutputSpace
+from backend.readings import OutputSpace
 
 Hidden = Float[Tensor, "batch tokens width"]
 Sets = tuple[tuple[int, ...], ...]

@@ -23,7 +23,8 @@ from backend.checkpoints.lens import label_logits
 from backend.checkpoints.opening import Opened
 from backend.checkpoints.residuals import BATCH_TOKENS, halved, pad
 from backend.errors import CheckpointError
-from backend.ports import Progress, Prompts, Swap
+from backend.ports import Progress, Prompts
+from backend.readings import Swap
 
 AT_ONCE = BATCH_TOKENS | {"cpu": 1024}
 """Tokens that pass a block together."""

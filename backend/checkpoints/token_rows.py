@@ -10,7 +10,7 @@ from torch import nn
 from backend.checkpoints.opening import Opened
 from backend.checkpoints.residuals import hand_over
 from backend.errors import UndefinedError
-from backend.ports import Embedding, Matrix
+from backend.readings import Embedding, Matrix
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ import pytest
 from backend import neutral
 from backend.analyses import output_space
 from backend.analyses.output_space import MEASURES, listed, masses, mean_over_texts, partition, perplexity, summaries
-from backend.ports import OutputSpace
+from backend.readings import OutputSpace
 from tests.fakes import VOCABULARY, FakeModels, fake_lab, fake_study, fake_tokenizer
 
 ONE = np.ones((1, 3))

@@ -13,7 +13,7 @@ from backend.analyses import swaps
 from backend.analyses.swaps import MODES, Query, frozen_prefix, spans
 from backend.errors import UndefinedError
 from backend.lab import Lab, PinnedStudy
-from backend.ports import Swap
+from backend.readings import Swap
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 LAYERS = 4

@@ -27,7 +27,7 @@ def slide(page: Page, arrow: str) -> None:
 
 
 def click_a_point(page: Page, key: str) -> None:
-    """Click a point of a plot where plotly itself says that it lies, once no new picture is on its way to replace it."""
+    """Click a point of a plot where plotly itself says that it lies, once no new picture is on its way."""
     calm(page)
     page.locator(f".st-key-{key} .js-plotly-plot").scroll_into_view_if_needed()
     place = page.evaluate(

@@ -92,7 +92,7 @@ def test_a_check_that_passed_is_remembered(models: LocalModels, gpt2: Path, tmp_
     def unread(*_: object) -> None:
         raise RuntimeError("compared again")
 
-    monkeypatch.setattr("backend.checkpoints.models.compare_tokens", unread)
+    monkeypatch.setattr("backend.checkpoints.catalogue.compare_tokens", unread)
     models.check(ref(later, "epoch 1"), ref(gpt2))
     save(random_model("gpt2", seed=2), later)
     with pytest.raises(RuntimeError, match="compared again"):

@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from backend.checkpoints import LocalModels, output_space
 from backend.errors import Cancelled, DeviceError, UndefinedError
 from backend.lab import Prompts, silent
-from backend.ports import OutputSpace
+from backend.readings import OutputSpace
 from tests.checkpoints.conftest import Pin, make_prompts, random_model, save
 from tests.checkpoints.test_residuals import hooks
 from tests.tiny import tiny_model

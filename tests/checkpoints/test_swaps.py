@@ -19,7 +19,7 @@ from backend.checkpoints.opening import Opened
 from backend.checkpoints.swaps import block_runs, run_swaps, stages, waves
 from backend.errors import Cancelled, CheckpointError, DeviceError
 from backend.lab import PinnedCheckpoint, Prompts, silent
-from backend.ports import Swap
+from backend.readings import Swap
 from tests.checkpoints.conftest import ARCHITECTURES, LABEL_TOKENS, LAYERS, Pin, make_prompts, random_model, save
 
 SPANS = [(first, last) for first in range(LAYERS) for last in range(first, LAYERS)]

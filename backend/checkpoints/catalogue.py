@@ -1,0 +1,101 @@
+"""What files tell about checkpoints: fingerprints, sizes, tokenizers, and whether two can be compared. No torch."""
+
+from __future__ import annotations
+
+import threading
+
+from tokenizers import Tokenizer
+
+from backend.checkpoints.compare import compare_facts, compare_tokens
+from backend.checkpoints.facts import most_positions, read_facts
+from backend.checkpoints.files import Located, locate
+from backend.checkpoints.fingerprint import fingerprint
+from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer
+from backend.errors import CheckpointError, PromptError
+from backend.lab import Facts, PinnedCheckpoint, Prompts
+from backend.memo import Cache
+from backend.study import CheckpointRef
+
+_HELD_TOKENIZERS = 4
+
+
+class Catalogue:
+    """Checkpoints as files, on this machine or fetched from the hub to it."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._tokenizers: dict[str, Tokenizer] = {}
+        self._tokenizing = threading.Lock()
+
+    def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
+        """Digest of weights, config and tokenizer, an adapter's with its base's. Raises CheckpointError."""
+        located = locate(ref)
+        below = fingerprint(_full(base), None, self._cache) if located.adapter else None
+        return fingerprint(located, below, self._cache)
+
+    def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
+        """Architecture and sizes; an adapter's are those of its base. Raises CheckpointError."""
+        located = locate(ref)
+        if located.adapter:
+            return read_facts(_full(base), base.place)
+        return read_facts(located, ref.place)
+
+    def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
+        """The checkpoint's tokenizer, or its base's when it brings none. Raises CheckpointError.
+
+        The newest four are held: reading that of a large vocabulary takes most of a second.
+        """
+        located = locate(ref)
+        if not has_tokenizer(located) and ref != base:
+            ref, located = base, _full(base)
+        content = self.fingerprint(ref, base)
+        with self._tokenizing:
+            if content not in self._tokenizers:
+                found = read_tokenizer(located, self._cache)
+                if len(self._tokenizers) >= _HELD_TOKENIZERS:
+                    del self._tokenizers[next(iter(self._tokenizers))]
+                self._tokenizers[content] = found
+            return self._tokenizers[content]
+
+    def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
+        """Raises CheckpointError unless the checkpoint can be read beside the base; remembered once it passed."""
+        pair = f"comparable/{self.fingerprint(ref, base)}/{self.fingerprint(base, base)}"
+        if self._cache.get_json(pair):
+            return
+        compare_facts(self.facts(ref, base), self.facts(base, base), ref.place)
+        compare_tokens(self.tokenizer(ref, base), self.tokenizer(base, base), ref.place)
+        self._cache.put_json(pair, True)
+
+    def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
+        """Raise CheckpointError or PromptError for prompts that the checkpoint cannot read.
+
+        On a GPU an id or position that does not exist takes the whole process down, so it is found here.
+        """
+        facts = checkpoint.facts
+        if facts.answers is not None and facts.answers != prompts.classes:
+            raise CheckpointError(
+                f"{checkpoint.ref.place} has a head of {facts.answers} classes and the study has {prompts.classes} "
+                f"label words; give one word per class of the head."
+            )
+        largest = max(max(map(max, prompts.token_ids), default=0), *prompts.label_tokens)
+        if largest >= checkpoint.facts.vocabulary:
+            raise CheckpointError(
+                f"{checkpoint.ref.place} has {checkpoint.facts.vocabulary} tokens and the prompts use token {largest}; "
+                f"name a checkpoint with at least the base's vocabulary."
+            )
+        located = locate(checkpoint.ref)
+        positions = most_positions(_full(checkpoint.base) if located.adapter else located)
+        longest = int(prompts.lengths.max(initial=0))
+        if positions is not None and longest > positions:
+            raise PromptError(
+                f"A prompt has {longest} tokens and {checkpoint.ref.place} has {positions} positions; lower "
+                f"prompt.max_tokens to at most {positions}."
+            )
+
+
+def _full(base: CheckpointRef) -> Located:
+    """The base's files, which must be a whole model."""
+    located = locate(base)
+    if located.adapter:
+        raise CheckpointError(f"{base.place} is an adapter; the base of a study must be a whole model.")
+    return located

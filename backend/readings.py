@@ -1,0 +1,129 @@
+"""What comes back when a model is asked for something, as arrays with named axes. No torch here.
+
+Every array has crossed the border: detached, on the CPU, float32, read-only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """One checkpoint at the readout position of every prompt, float32.
+
+    `residuals[i, l]` is the residual stream entering block l of prompt i, l = L after the last block and before the
+    final norm; `logits[i, c]` the model's own logit of class c's label token (an encoder's: of class c), NaN where
+    the model has no head.
+    """
+
+    residuals: Float32[np.ndarray, "reviews layers width"]
+    logits: Float32[np.ndarray, "reviews classes"]
+
+
+@dataclass(frozen=True, eq=False)
+class TextReadout:
+    """One checkpoint reading one prompt: what is in the residual stream at every token and layer, float32.
+
+    `residuals[t, l]` enters block l at token t, l = L after the last block and before the final norm. The rest reads
+    that residual as the model reads its last one, through its own final norm and head: `label_logits` of the label
+    tokens, `next_probability` of the token that really came next (NaN at the last), and the `top_tokens` it makes
+    likeliest, likeliest first, with their `top_probabilities` (0..1).
+    """
+
+    residuals: Float32[np.ndarray, "tokens layers width"]
+    label_logits: Float32[np.ndarray, "tokens layers classes"]
+    next_probability: Float32[np.ndarray, "tokens layers"]
+    top_tokens: Int64[np.ndarray, "tokens layers top"]
+    top_probabilities: Float32[np.ndarray, "tokens layers top"]
+
+
+@dataclass(frozen=True, eq=False)
+class Contributions:
+    """What every part of a checkpoint adds to the label logits at the readout position; all of it sums to them.
+
+    The final norm's scale is held at the value that it has for the prompt; what it subtracts (the mean) and multiplies
+    by (its weight) is linear. `embed` is what enters block 0, `attn_bias` that of the attention's output, `mlps` have
+    theirs in them, `norm_bias` is what the final norm's bias and the head's add to every prompt.
+    """
+
+    embed: Float32[np.ndarray, "reviews classes"]
+    heads: Float32[np.ndarray, "reviews blocks heads classes"]
+    attn_bias: Float32[np.ndarray, "reviews blocks classes"]
+    mlps: Float32[np.ndarray, "reviews blocks classes"]
+    norm_bias: Float32[np.ndarray, " classes"]
+
+
+Matrix = Literal["input", "output"]
+"""Which of a model's two rows per token: the input embedding, or the unembedding that scores the next token."""
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """One of a model's two matrices with a row per token id.
+
+    `tied` says that both are the same one, or that there is no unembedding (an encoder's head scores no tokens).
+
+    There may be more rows than the tokenizer has tokens: padding that no text reaches.
+    """
+
+    rows: Float32[np.ndarray, "tokens width"]
+    tied: bool
+
+
+@dataclass(frozen=True, eq=False)
+class OutputSpace:
+    """What a checkpoint and its reference predict for each text; every distribution is over the tokens both have.
+
+    Axes of 2 are reference, checkpoint. At the last token: `entropy` in nats, `set_logprob` and `set_mass`, the mean
+    log-probability and the summed probability of each set of tokens (an empty set: NaN and 0), and over all texts the
+    mean `probability` of every token, the mean `logprob_change` (nats) and the share of texts in which it `rose`.
+    `loss` and `kl` are sums over the `predicted` positions, all but the last: the checkpoint's -log-probability of the
+    token that came next, and KL(reference, checkpoint). `cosine` and `norm_ratio` (checkpoint over reference) compare
+    the last residual [before, after] the final norm, averaged over the text's tokens.
+    """
+
+    entropy: Float32[np.ndarray, " texts"]
+    set_logprob: Float32[np.ndarray, "2 texts sets"]
+    set_mass: Float32[np.ndarray, "2 texts sets"]
+    predicted: Int64[np.ndarray, " texts"]
+    loss: Float32[np.ndarray, " texts"]
+    kl: Float32[np.ndarray, " texts"]
+    cosine: Float32[np.ndarray, "texts 2"]
+    norm_ratio: Float32[np.ndarray, "texts 2"]
+    probability: Float32[np.ndarray, "2 tokens"]
+    logprob_change: Float32[np.ndarray, " tokens"]
+    rose: Float32[np.ndarray, " tokens"]
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """How much one weight matrix changed: `layer` is None outside the blocks, `matrix` its name within the block.
+
+    `name` is that of the state dict, fused as stored; outside the blocks `matrix` is the same.
+
+    `relative_change` is the Frobenius norm of the change over that of the reference, `stable_rank` the squared
+    Frobenius norm of the change over its squared spectral norm (1..full rank; NaN where nothing changed).
+    """
+
+    name: str
+    layer: int | None
+    matrix: str
+    relative_change: float
+    stable_rank: float
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Parts that a host takes from a donor: `part` of the blocks `first` to `last`, both counted in.
+
+    `attn` and `mlp` come with the norm that they read through; `embed`, token and position embeddings, has no blocks.
+    """
+
+    part: Literal["block", "attn", "mlp", "embed"]
+    first: int = 0
+    last: int = -1
