@@ -5,6 +5,7 @@ LayershiftError               the user can mend it (exit code 2, a box on the pa
 ├── DatasetError              the labelled texts: missing file or column, one class, too few rows
 ├── PromptError               template, label words, tokens
 ├── CheckpointError           weights: missing, truncated, of another architecture or vocabulary
+├── AutoencoderError          a sparse autoencoder: its file, or what it is asked to read
 ├── DeviceError               the device asked for is not there, or is too small
 ├── CacheError                the cache folder cannot be used
 ├── UndefinedError            a measure that this study has no value for
@@ -30,6 +31,10 @@ class PromptError(LayershiftError):
 
 class CheckpointError(LayershiftError):
     """Weights that cannot be used."""
+
+
+class AutoencoderError(LayershiftError):
+    """A sparse autoencoder that cannot be used, or trained."""
 
 
 class DeviceError(LayershiftError):

@@ -11,13 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
+from backend.autoencoders import AutoencoderQuery, Autoencoders, Point
 from backend.dataset import Sample, TrainingTexts
 from backend.memo import Cache, memoized
 from backend.ports import Facts, Models, PinnedCheckpoint, Progress, Prompts, silent
-from backend.readings import Contributions, Readout, TextReadout, WeightChange
+from backend.readings import Contributions, Readout, TextReadout, Trained, WeightChange
 from backend.study import Study
 
 __all__ = [
+    "AutoencoderQuery",
     "Contributions",
     "Facts",
     "Lab",
@@ -33,7 +35,11 @@ __all__ = [
     "WeightChange",
     "collect",
     "silent",
+    "train_autoencoder",
 ]
+
+_TRAINING: dict[str, list[Point]] = {}
+"""The points of every autoencoder that this process trains now, by the key of its query."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,11 @@ class PinnedStudy:
 
 @dataclass(frozen=True, eq=False)
 class Lab:
-    """Handed to every recipe: `cache`, `models`, and `progress` to report to (which is also where cancel arrives)."""
+    """Handed to every recipe: `cache`, the ports, and `progress` to report to (which is also where cancel arrives)."""
 
     cache: Cache
     models: Models
+    autoencoders: Autoencoders
     progress: Progress = silent
 
     def watched(self, progress: Progress) -> Lab:
@@ -101,6 +108,14 @@ class Lab:
         """`readout` of each checkpoint, with progress over all of them."""
         wanted = tuple(checkpoints)
         return tuple(self.part(i, len(wanted)).readout(one, prompts) for i, one in enumerate(wanted))
+
+    def autoencoder(self, query: AutoencoderQuery) -> Trained:
+        """A sparse autoencoder on the residuals of one layer, trained once and memoized apart from analyses."""
+        return train_autoencoder(query, self)
+
+    def training_curve(self, query: AutoencoderQuery) -> tuple[Point, ...]:
+        """How training goes that is under way in this process, so far: for a page that is waiting. Else empty."""
+        return tuple(_TRAINING.get(train_autoencoder.key(query), ()))
 
     def seconds(self, query: Any) -> float:
         """Expected seconds of model time behind `query`: the readouts of its checkpoints that are not in the cache.
@@ -134,6 +149,17 @@ class ReadoutQuery:
 def collect(query: ReadoutQuery, lab: Lab) -> Readout:
     """Run the model; the only recipe that does so in this module."""
     return lab.models.readout(query.checkpoint, query.prompts, lab.progress)
+
+
+@memoized(version=1)
+def train_autoencoder(query: AutoencoderQuery, lab: Lab) -> Trained:
+    """Train it; the weights stay in the cache in float32, as SAELens keeps them."""
+    key = train_autoencoder.key(query)
+    points = _TRAINING.setdefault(key, [])
+    try:
+        return lab.autoencoders.train(query.checkpoints, query.prompts, query.spec, lab.progress, points.append)
+    finally:
+        del _TRAINING[key]
 
 
 def _parts(query: Any) -> tuple[list[PinnedCheckpoint], list[Prompts]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int32, Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,3 +127,89 @@ class Swap:
     part: Literal["block", "attn", "mlp", "embed"]
     first: int = 0
     last: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Autoencoder:
+    """A sparse autoencoder over the residuals of `layer`: features(x), and x again from the few that fire.
+
+    Before activation they are (x - decoder_bias) @ encoder + encoder_bias; of these the `k` largest that exceed their
+    `threshold` fire, with that value, and the others are 0. The reconstruction is features @ decoder + decoder_bias.
+    The decoder's rows have length 1, so a value is in units of the residuals. A TopK autoencoder has thresholds 0; one
+    with ReLU or JumpReLU has k = features.
+    """
+
+    layer: int
+    k: int
+    encoder: Float32[np.ndarray, "width features"]
+    encoder_bias: Float32[np.ndarray, " features"]
+    decoder: Float32[np.ndarray, "features width"]
+    decoder_bias: Float32[np.ndarray, " width"]
+    threshold: Float32[np.ndarray, " features"]
+
+    @property
+    def width(self) -> int:
+        """The width of the residual stream that it reads."""
+        return self.decoder.shape[1]
+
+    @property
+    def features(self) -> int:
+        """How many features it has."""
+        return self.decoder.shape[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained(Autoencoder):
+    """An autoencoder and how its training went, at some of its steps (the last one is among them).
+
+    `loss` is the mean squared error per token over the variance of the tokens, `explained_variance` 1 - the same
+    without what revives dead features, both over the step's batch; `dead` is the share of features that have not fired
+    lately. `tokens` is how many it was trained on in all, `distinct` how many different ones (token positions of a text
+    read by a checkpoint) there were, `left_out` how many more were not used.
+    """
+
+    step: Int64[np.ndarray, " points"]
+    loss: Float32[np.ndarray, " points"]
+    explained_variance: Float32[np.ndarray, " points"]
+    dead: Float32[np.ndarray, " points"]
+    tokens: int
+    distinct: int
+    left_out: int
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureActivations:
+    """Which features fire at every token of every prompt, in the order of the prompts and their tokens.
+
+    `index` and `value` hold what fires, largest first, and 0, 0.0 behind it. `left_out` marks tokens that do not count:
+    position 0, and residuals longer than ten times the median. `error` is the squared distance of a token's residual
+    from its reconstruction, `spread` that from the mean of the tokens that count, `norm` the residual's length.
+    Over the tokens that count, `explained_variance` is 1 - sum of errors / sum of spreads, and `l0` how many features
+    fire at a token.
+    """
+
+    review: Int32[np.ndarray, " tokens"]
+    position: Int32[np.ndarray, " tokens"]
+    index: Int32[np.ndarray, "tokens k"]
+    value: Float32[np.ndarray, "tokens k"]
+    left_out: Bool[np.ndarray, " tokens"]
+    norm: Float32[np.ndarray, " tokens"]
+    error: Float32[np.ndarray, " tokens"]
+    spread: Float32[np.ndarray, " tokens"]
+    explained_variance: float
+    l0: float
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """What a model's next-token predictions lose when the residuals of a layer are replaced, summed per review.
+
+    Cross entropies in nats, summed over the review's `predicted` positions, all but the last: `clean` as the model is,
+    `ablated` with the mean of the tokens that count in their place, `reconstructed` with the autoencoder's output.
+    Tokens that do not count (see `FeatureActivations`) keep their residuals in all three.
+    """
+
+    predicted: Int64[np.ndarray, " reviews"]
+    clean: Float32[np.ndarray, " reviews"]
+    ablated: Float32[np.ndarray, " reviews"]
+    reconstructed: Float32[np.ndarray, " reviews"]

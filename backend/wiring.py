@@ -12,6 +12,7 @@ from backend.jobs import Jobs
 from backend.lab import Lab
 from backend.memo import Cache
 from backend.study import STUDY_FILE, Study, find_studies, load_study
+from backend.training.local_autoencoders import LocalAutoencoders
 
 ROOT = Path(__file__).parents[1]
 
@@ -38,9 +39,10 @@ def cache_bytes() -> int | None:
 
 @cache
 def open_lab() -> Lab:
-    """The lab of this process: one cache, one store of models."""
+    """The lab of this process: one cache, one store of models, autoencoders on those."""
     store = Cache(cache_folder(), cache_bytes())
-    return Lab(cache=store, models=LocalModels(store))
+    models = LocalModels(store)
+    return Lab(cache=store, models=models, autoencoders=LocalAutoencoders(models))
 
 
 @cache

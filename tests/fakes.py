@@ -29,6 +29,7 @@ from backend.memo import Cache
 from backend.prompts import make_prompts
 from backend.readings import Embedding, Matrix, OutputSpace, Swap
 from backend.study import CheckpointRef, Study, parse_study
+from tests.fake_autoencoders import FakeAutoencoders
 
 WORDS = ("negative", "positive", "mixed", "unclear", "spam")
 TEMPLATE = "Review: {text} Sentiment:"
@@ -434,4 +435,5 @@ def fake_study(
 
 def fake_lab(folder: Path, models: FakeModels | None = None, progress: Progress = silent) -> Lab:
     """A lab on fake models and a real cache in `folder`."""
-    return Lab(Cache(folder / "cache", None), models or FakeModels(), progress)
+    models = models or FakeModels()
+    return Lab(Cache(folder / "cache", None), models, FakeAutoencoders(models.layers, models.width), progress)

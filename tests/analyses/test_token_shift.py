@@ -13,7 +13,7 @@ from backend.checkpoints import LocalModels
 from backend.lab import Lab, PinnedCheckpoint
 from backend.memo import Cache
 from backend.token_counts import CountQuery
-from tests.checkpoints.conftest import random_model, ref, save
+from tests.checkpoints.conftest import random_model, real_lab, ref, save
 from tests.fakes import fake_lab, fake_sample, fake_study, fake_tokenizer
 
 
@@ -56,7 +56,7 @@ def test_agrees_with_numpy_on_the_files(family: str, name: str, tied: bool, tmp_
 
 def on_disk(base: Path, tuned: Path, folder: Path) -> tuple[token_shift.Query, Lab]:
     """The query for two checkpoints on disk, and a lab with the real models."""
-    lab = Lab(Cache(folder / "cache"), LocalModels(Cache(folder / "cache")))
+    lab = real_lab(Cache(folder / "cache"), LocalModels(Cache(folder / "cache")))
     pinned = [
         PinnedCheckpoint(
             lab.models.fingerprint(one, ref(base)), "float32", one, ref(base), lab.models.facts(one, ref(base))

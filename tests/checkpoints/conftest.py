@@ -24,9 +24,10 @@ from transformers import (
 )
 
 from backend.checkpoints import LocalModels
-from backend.lab import PinnedCheckpoint, Prompts
+from backend.lab import Lab, PinnedCheckpoint, Progress, Prompts, silent
 from backend.memo import Cache
 from backend.study import CheckpointRef
+from backend.training.local_autoencoders import LocalAutoencoders
 from tests.fakes import fake_tokenizer
 
 LAYERS, WIDTH, POSITIONS = 3, 32, 64
@@ -94,6 +95,11 @@ def make_prompts(lengths: list[int], seed: int = 0, vocabulary: int | None = Non
         label_tokens=LABEL_TOKENS,
         truncated=np.zeros(len(lengths), dtype=bool),
     )
+
+
+def real_lab(cache: Cache, models: LocalModels, progress: Progress = silent) -> Lab:
+    """A lab on models of this machine."""
+    return Lab(cache, models, LocalAutoencoders(models), progress)
 
 
 Pin = Callable[..., PinnedCheckpoint]

@@ -16,13 +16,14 @@ from backend.checkpoints.residuals import collect
 from backend.errors import CheckpointError, DeviceError, PromptError
 from backend.lab import Lab, Models, Prompts, silent
 from backend.memo import Cache
+from backend.training.local_autoencoders import LocalAutoencoders
 from tests.checkpoints.conftest import POSITIONS, Pin, make_prompts, random_model, ref, save
 from tests.checkpoints.test_opening import adapter_on
 
 
 def test_it_implements_the_port(models: LocalModels, cache: Cache):
     port: Models = models
-    assert Lab(cache, port).models.device == "cpu"
+    assert Lab(cache, port, LocalAutoencoders(models)).models.device == "cpu"
 
 
 def test_everything_but_a_readout_needs_no_torch(gpt2: Path, tmp_path: Path):
@@ -31,6 +32,7 @@ import sys
 from pathlib import Path
 from backend.checkpoints import LocalModels
 from backend.memo import Cache
+from backend.training.local_autoencoders import LocalAutoencoders
 from backend.lab import PinnedCheckpoint
 from backend.study import CheckpointRef
 models, one = LocalModels(Cache(Path({str(tmp_path / "cache")!r}))), CheckpointRef(path={str(gpt2)!r})

@@ -13,9 +13,9 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from backend.analyses import accuracy, probes
 from backend.checkpoints import LocalModels
-from backend.lab import Lab, Prompts, silent
+from backend.lab import Prompts, silent
 from backend.memo import Cache
-from tests.checkpoints.conftest import LABEL_TOKENS, LAYERS, Pin, make_prompts, random_model, save
+from tests.checkpoints.conftest import LABEL_TOKENS, LAYERS, Pin, make_prompts, random_model, real_lab, save
 from tests.checkpoints.test_residuals import final_norm
 
 
@@ -44,7 +44,7 @@ def test_all_readings_equal_plain_transformers_and_scikit_learn(
 ):
     prompts = make_prompts([int(n) for n in np.random.default_rng(2).integers(3, 30, 24)])
     query = probes.Query(pin(other, label="epoch 1"), pin(folder), prompts, draws=20, permutations=20)
-    found = probes.recipe(query, Lab(cache, models))
+    found = probes.recipe(query, real_lab(cache, models))
     residuals, own_rows = plain(other, prompts)
     _, base_rows = plain(folder, prompts)
     heads = {"base": base_rows, "own": own_rows}
@@ -72,7 +72,7 @@ def test_all_readings_equal_plain_transformers_and_scikit_learn(
 def test_own_head_and_norm_at_the_end_are_the_models_own_accuracy(
     models: LocalModels, pin: Pin, cache: Cache, folder: Path, other: Path
 ):
-    prompts, lab = make_prompts([5, 9, 17, 30, 12, 8, 40, 21]), Lab(cache, models)
+    prompts, lab = make_prompts([5, 9, 17, 30, 12, 8, 40, 21]), real_lab(cache, models)
     for checkpoint in (pin(folder), pin(other, label="epoch 1")):
         found = probes.recipe(probes.Query(checkpoint, pin(folder), prompts, draws=50, permutations=20), lab)
         own = accuracy.recipe(accuracy.Query(checkpoint, prompts, draws=50), lab)
@@ -89,6 +89,6 @@ def test_own_head_and_norm_at_the_end_are_the_models_own_accuracy(
 def test_a_cancel_arrives(models: LocalModels, pin: Pin, cache: Cache, gpt2: Path):
     heard: list[str] = []
     query = probes.Query(pin(gpt2), pin(gpt2), make_prompts([5, 9, 7, 4]), draws=20, permutations=20)
-    probes.recipe(query, Lab(cache, models, lambda _fraction, sentence: heard.append(sentence)))
+    probes.recipe(query, real_lab(cache, models, lambda _fraction, sentence: heard.append(sentence)))
     assert any("Resampling" in one for one in heard)
     assert silent(0.0, "") is None
