@@ -41,9 +41,13 @@ class AutoencoderQuery:
 
 @dataclass(frozen=True)
 class About:
-    """What an autoencoder's file says about its origin, in SAELens' words; none of it changes a number."""
+    """What an autoencoder's file says about its origin, for SAELens; none of it changes a number.
+
+    `blocks` is how many the model has: the layer after the last one has a name of its own there.
+    """
 
     model: str
+    blocks: int
     context: int
     dataset: str
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from backend import saelens
 from backend.autoencoders import About, AutoencoderSpec, Point, Watch, decode, encode, unwatched
 from backend.errors import AutoencoderError
 from backend.lab import PinnedCheckpoint, Progress, Prompts, silent
@@ -125,17 +126,12 @@ class FakeAutoencoders:
         )
 
     def read(self, folder: Path) -> Autoencoder:
-        """What `write` wrote."""
-        if not (folder / "fake.npz").exists():
-            raise AutoencoderError(f"{folder} holds no cfg.json; choose a folder with an autoencoder.")
-        with np.load(folder / "fake.npz") as arrays:
-            found = {name: arrays[name] for name in Autoencoder.__annotations__}
-        return Autoencoder(**found | {name: int(found[name]) for name in ("layer", "k")})
+        """As the real ones."""
+        return saelens.read(folder)
 
     def write(self, autoencoder: Autoencoder, folder: Path, about: About) -> None:
-        """One file of a format of its own."""
-        folder.mkdir(parents=True, exist_ok=True)
-        np.savez(folder / "fake.npz", **{name: getattr(autoencoder, name) for name in Autoencoder.__annotations__})
+        """As the real ones."""
+        saelens.write(autoencoder, folder, about)
 
     def _residuals(self, epoch: int, prompts: Prompts, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Residuals [tokens, width] of all tokens, and the review and position of each."""

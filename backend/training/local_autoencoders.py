@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from backend import saelens
 from backend.autoencoders import About, AutoencoderSpec, Watch, unwatched
 from backend.checkpoints import LocalModels
 from backend.errors import UndefinedError
@@ -41,9 +42,9 @@ class LocalAutoencoders:
         raise UndefinedError("Autoencoders cannot be run here yet.")
 
     def read(self, folder: Path) -> Autoencoder:
-        """An autoencoder in SAELens' format."""
-        raise UndefinedError("Autoencoders cannot be read here yet.")
+        """An autoencoder in SAELens' format; see `saelens.read`."""
+        return saelens.read(folder)
 
     def write(self, autoencoder: Autoencoder, folder: Path, about: About) -> None:
         """The autoencoder in SAELens' format."""
-        raise UndefinedError("Autoencoders cannot be written here yet.")
+        saelens.write(autoencoder, folder, about)
