@@ -56,7 +56,7 @@ def recovered(
 ) -> tuple[Float[np.ndarray, " swaps"], Interval]:
     """`metrics.recovered` of each swap, and its interval: a stratified bootstrap of the three gaps together.
 
-    All NaN where the interval of gap_donor - gap_host contains 0: there is then nothing to recover.
+    All NaN where the interval of gap_donor - gap_host contains 0, or the donor has no lens: nothing to recover then.
     """
     everyone = np.ones((1, len(labels)))
     counts: Int[np.ndarray, "draws reviews"] = bootstrap_counts(labels, draws, seed)
@@ -68,7 +68,7 @@ def recovered(
     at_host, at_donor, at_swaps = of(counts)
     low, high = percentiles(at_donor - at_host)
     nothing = np.full(len(swapped), np.nan)
-    if low <= 0 <= high:
+    if not (low > 0 or high < 0):
         return nothing, (nothing, nothing)
     limits = percentiles(metrics.recovered(at_swaps, at_host, at_donor).T)
     at_host, at_donor, at_swaps = of(everyone)

@@ -47,6 +47,12 @@ def inherited_share(view: _frame.View) -> None:
 def parts(view: _frame.View) -> None:
     """Direct attribution: the lens at the end, by head and MLP."""
     st.subheader("Which heads and MLPs write the answer?")
+    if view.study.base.facts.kind == "encoder":
+        st.info(
+            "An encoder's logits are no sum over its parts, because every block normalizes the stream and the head "
+            "bends it once more; swaps of attention and MLPs tell what each part does there."
+        )
+        return
 
     def said(measure: str) -> str:
         return {"gap": "the gap itself", "change": f"change from {view.reference.label}"}[measure]

@@ -43,6 +43,11 @@ def draw(view: _frame.View) -> None:
     if host == donor:
         st.info("Host and donor are the same model, so every swap changes nothing; choose two that differ.")
         return
+    runs, gives = _freezes(view) if view.value("mode") == "freeze" else (host, donor)
+    reason = swaps.undefined(runs, gives, "block")
+    if reason:
+        st.info(reason)
+        return
     {"single": _single, "cumulative": _cumulative, "range": _ranges, "freeze": _freeze}[view.value("mode")](view)
 
 
@@ -53,6 +58,12 @@ def _pair(view: _frame.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
         view.study.checkpoint(label) if label else one
         for label, one in zip(said, (view.reference, view.checkpoint), strict=True)
     )
+    return host, donor
+
+
+def _freezes(view: _frame.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
+    """Host and donor of freeze advice: always the later one with parts of the earlier."""
+    host, donor = sorted(_pair(view), key=view.place, reverse=True)
     return host, donor
 
 
@@ -72,9 +83,9 @@ def _controls(view: _frame.View) -> None:
         view.control(st.segmented_control, "Which part", "part", format_func=figures.PARTS.__getitem__, required=True)
 
 
-def _query(view: _frame.View, mode: swaps.Mode, part: swaps.Part | None = None, back: bool = False) -> tuple[Any, Any]:
-    """Recipe and query of the part that the address names; `back` exchanges host and donor."""
-    host, donor = _pair(view)[::-1] if back else _pair(view)
+def _query(view: _frame.View, mode: swaps.Mode, part: swaps.Part | None = None) -> tuple[Any, Any]:
+    """Recipe and query of the part that the address names."""
+    host, donor = _pair(view)
     chosen: Any = part or view.value("part")
     return swaps.recipe, swaps.Query(host, donor, view.study.prompts, chosen, mode)
 
@@ -83,7 +94,7 @@ def _drawn(view: _frame.View, results: dict[Any, Any], key: str) -> dict[str, An
     """The chosen measure and, beside it, the share recovered."""
     host, donor = _pair(view)
     part: Any = view.value("part")
-    measures: Any = dict.fromkeys((view.value("measure"), "recovered"))
+    measures: Any = dict.fromkeys((view.value("measure"), *(["recovered"] if donor.facts.has_head else [])))
     return {f"{key}-{measure}": figures.curves(results, part, measure, host.label, donor.label) for measure in measures}
 
 
@@ -103,18 +114,22 @@ def _single(view: _frame.View) -> None:
         )
         st.markdown(figures.strongest(found[0], wanted[0][1].part, host, donor))
     st.subheader("Outside the blocks")
-    wanted = [_query(view, "single", part) for part in OUTSIDE]
-    found = view.results(wanted, "Swapping embeddings, final norm and head")
+    reasons: dict[swaps.Part, str] = {part: swaps.undefined(*_pair(view), part) for part in OUTSIDE}
+    there: list[swaps.Part] = [part for part, reason in reasons.items() if not reason]
+    wanted = [_query(view, "single", part) for part in there]
+    found = view.results(wanted, "Swapping what is in no block")
     if found is not None:
         _picture.table(
             view,
             "outside",
-            figures.table(dict(zip(OUTSIDE, found, strict=True))),
+            figures.table(dict(zip(there, found, strict=True))),
             "The host with one of these taken from the donor; where embeddings and head are one matrix, each is "
             "swapped without the other, a state that no training ever went through.",
             _picture.rows(wanted, found),
             "swaps",
         )
+    for reason in filter(None, reasons.values()):
+        st.caption(reason)
 
 
 @_frame.section
@@ -157,12 +172,10 @@ def _ranges(view: _frame.View) -> None:
 
 @_frame.section
 def _freeze(view: _frame.View) -> None:
-    back = view.place(_pair(view)[0]) < view.place(_pair(view)[1])  # always the later one with parts of the earlier
-    wanted = [_query(view, "up_to", "block", back)]
-    found = view.results(wanted, "Putting blocks back from the bottom")
+    query = swaps.Query(*_freezes(view), view.study.prompts, "block", "up_to")
+    found = view.results([(swaps.recipe, query)], "Putting blocks back from the bottom")
     if found is None:
         return
-    query = wanted[0][1]
     st.markdown(figures.advice(found[0], _picture.plain(query.host.label), _picture.plain(query.donor.label)))
     _picture.show(
         view,

@@ -185,7 +185,7 @@ def recipe(query: Query, lab: Lab) -> Result:
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Every checkpoint against the reference; KeyError if no checkpoint has that label.
 
-    None for encoders so far: their blocks are built otherwise.
+    None for encoders, whose logits are no sum over parts: every block normalizes the stream, and the head bends it.
     """
     against = study.checkpoint(reference)
     if study.base.facts.kind == "encoder":

@@ -1,6 +1,7 @@
 """Does a block write something new because it changed, or because what it reads did? Both shares of each block.
 
-At the readout position block f adds f(x) to the residual stream. With the reference's block f_b on its stream x_b and
+At the readout position block f adds f(x) to the residual stream (in an encoder, whose blocks normalize what they pass
+on: what leaves it less what enters it). With the reference's block f_b on its stream x_b and
 the checkpoint's f_c on its x_c, what changed is f_c(x_c) - f_b(x_b), the sum of
 
     own          f_c(x_b) - f_b(x_b)   the new weights on the old stream
@@ -119,11 +120,6 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint but the reference, of which no block changed; KeyError if no checkpoint has that label.
-
-    None for encoders so far: their blocks are built otherwise.
-    """
+    """Every checkpoint but the reference, of which no block changed; KeyError if no checkpoint has that label."""
     against = study.checkpoint(reference)
-    if study.base.facts.kind == "encoder":
-        return []
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints if checkpoint != against]

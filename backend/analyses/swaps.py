@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from backend import intervals, metrics, paired
+from backend.errors import UndefinedError
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.metrics import Labels
@@ -56,7 +57,8 @@ class Result:
     Balanced accuracy (MOVER interval), AUC, `gap` and `mean_lens` in logits as in `accuracy`; `recovered` is how much
     of the way from the host's gap to the donor's a swap goes (0 host, 1 donor; paired bootstrap), undefined where the
     paired interval of their difference contains 0. `lost` is balanced accuracy of the host minus that of the swap, with
-    a paired interval. `levels` holds host and donor as they are, by MEASURES.
+    a paired interval. `levels` holds host and donor as they are, by MEASURES; a donor without a head has none, and
+    nothing can be recovered of it.
     """
 
     first: Int[np.ndarray, " swaps"]
@@ -111,6 +113,20 @@ class Result:
                 "last": last,
                 **interval(self, "lost", i),
             }
+
+
+def undefined(host: PinnedCheckpoint, donor: PinnedCheckpoint, part: Part) -> str:
+    """Why a part cannot be swapped, in one sentence; empty where it can."""
+    if not host.facts.has_head:
+        return (
+            f"{host.label} is an encoder without a classification head and answers nothing, so what a swap does to it "
+            f"cannot be read; choose a host that has a head."
+        )
+    if part == "final_norm" and host.facts.kind == "encoder":
+        return "An encoder normalizes inside its blocks, so there is no final norm to swap."
+    if part == "head" and not donor.facts.has_head:
+        return f"{donor.label} is an encoder without a classification head, so there is no head to take from it."
+    return ""
 
 
 def spans(part: Part, mode: Mode, layers: int) -> tuple[tuple[int, int], ...]:
@@ -175,7 +191,9 @@ def _triple(rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _levels(logits: Float[np.ndarray, "reviews classes"], labels: Labels) -> tuple[float, float, float]:
-    """One model by MEASURES."""
+    """One model by MEASURES; NaN for one that does not answer."""
+    if np.isnan(logits).any():
+        return np.nan, np.nan, np.nan
     lens = metrics.lens(logits)
     recalls = metrics.recalls(metrics.predictions(logits), labels, logits.shape[1])
     return metrics.balanced_accuracy(recalls), metrics.auc(lens, labels), metrics.gap(lens, labels)
@@ -206,7 +224,8 @@ def logits(query: LogitsQuery, lab: Lab) -> Logits:
     if part in ("final_norm", "head"):
         last = lab.part(0, 2).readout(host, query.prompts).residuals[:, -1]
         head, norm = (donor, host) if part == "head" else (host, donor)
-        found = lab.models.label_logits(last, query.prompts.label_tokens, head, norm, lab.part(1, 2).progress)
+        between = norm if host.facts.kind == "causal" else None
+        found = lab.models.label_logits(last, query.prompts.label_tokens, head, between, lab.part(1, 2).progress)
         return Logits(found[None])
     wanted = spans(part, query.mode, host.facts.layers)
     known: dict[tuple[int, int], np.ndarray] = {}
@@ -224,7 +243,13 @@ def logits(query: LogitsQuery, lab: Lab) -> Logits:
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts with host and donor as they are, then with every swap, then measure."""
+    """Read the prompts with host and donor as they are, then with every swap, then measure.
+
+    UndefinedError for what cannot be swapped, or if a class has no review.
+    """
+    reason = undefined(query.host, query.donor, query.part)
+    if reason:
+        raise UndefinedError(reason)
     host, donor = lab.part(0, 8).readouts((query.host, query.donor), query.prompts)
     asked = LogitsQuery(query.host, query.donor, query.prompts, query.part, query.mode)
     swapped = logits(asked, _rest(lab)).logits
@@ -253,15 +278,14 @@ def frozen_prefix(result: Result, spent: float = SPENT) -> int | None:
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Reference and last checkpoint, both ways: all modes for blocks, single for the rest; KeyError without it.
 
-    None for encoders, whose parts cannot be swapped so far.
+    What an encoder lacks is left out: the final norm, and whatever needs a head that is not there.
     """
-    if study.study.family == "encoder":
-        return []
     ends = study.checkpoint(reference), study.checkpoints[-1]
     pairs = [] if ends[0] == ends[1] else [ends, ends[::-1]]
     return [
         Query(host, donor, study.prompts, part, mode)
         for host, donor in pairs
         for part in PARTS
+        if not undefined(host, donor, part)
         for mode in (MODES if part == "block" else MODES[:1])
     ]

@@ -35,7 +35,8 @@ class Anatomy:
     """The parts of one model. `pos_embed` is None where positions rotate keys and queries instead, by `rotary`.
 
     In an encoder `ln_final` passes everything through, and `unembed` is the whole classification head: it takes
-    residuals at the readout position [rows, width] and returns logits [rows, classes].
+    residuals at the readout position [rows, width] and returns logits [rows, classes]. There `embeddings` is all that
+    comes before block 0: tokens, positions, token types and a norm.
 
     Names: https://github.com/TransformerLensOrg/TransformerLens, `component_mapping` of its architecture adapters.
     """
@@ -47,6 +48,7 @@ class Anatomy:
     unembed: nn.Module
     family: Family
     rotary: nn.Module | None = None
+    embeddings: nn.Module | None = None
 
 
 class ClassificationHead(nn.Module):
@@ -100,6 +102,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
             ),
             family=family,
             rotary=model.get_submodule(family.rotary) if family.rotary else None,
+            embeddings=model.get_submodule(family.embed.rpartition(".")[0]) if family.kind == "encoder" else None,
         )
     except AttributeError as error:
         raise CheckpointError(

@@ -20,6 +20,8 @@ Updates = Float32[np.ndarray, "reviews blocks 2 2 width"]
 def crossed_updates(checkpoint: Opened, reference: Opened, prompts: Prompts, progress: Progress) -> Updates:
     """What each block adds to the stream: [review, block, whose block, whose residuals]; 0 is the reference.
 
+    That is what leaves it less what enters it, in an encoder too, whose blocks normalize what they pass on.
+
     Both models run as they are, block by block side by side; the other's block only passes by. Raises CheckpointError
     for models of another layout, DeviceError.
     """
@@ -46,9 +48,10 @@ def _read(
     models: tuple[Opened, Opened], token_ids: list[tuple[int, ...]], readout: str
 ) -> Float32[Tensor, "batch blocks 2 2 width"]:
     """One batch, on the CPU."""
-    ids, positions, _ = pad(token_ids, readout, models[0])
+    ids, positions, inputs = pad(token_ids, readout, models[0])
     streams = [embed(model, ids) for model in models]
-    around = [surroundings(model, x) for model, x in zip(models, streams, strict=True)]
+    real = inputs.get("attention_mask")
+    around = [surroundings(model, x, real) for model, x in zip(models, streams, strict=True)]
     found: list[Tensor] = []
     for block in range(len(models[0].anatomy.blocks)):
         before = [_at(x, positions) for x in streams]

@@ -1,8 +1,9 @@
 """A model's blocks run by hand, half by half: the one place that says how a family embeds, attends and goes on.
 
-All families here add to the residual stream twice per block: x + attn(ln1(x)), then x + mlp(ln2(x)). What a block needs
-beside the residuals (masks, rotary angles) is made by transformers' own functions; a test holds the result against the
-model's own forward pass.
+All families here change the residual stream twice per block. Causal ones add to it, x + attn(ln1(x)), then
+x + mlp(ln2(x)); encoders normalize the sum, ln1(x + attn(x)), then ln2(x + mlp(x)). What a block needs beside the
+residuals (masks, rotary angles) is made by transformers' own functions; a test holds the result against the model's own
+forward pass.
 """
 
 from __future__ import annotations
@@ -13,18 +14,28 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers.activations import NewGELUActivation
-from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+from transformers.masking_utils import (
+    create_bidirectional_mask,
+    create_causal_mask,
+    create_sliding_window_causal_mask,
+)
 
 from backend.checkpoints.opening import Opened
+from backend.errors import CheckpointError
 
 Residuals = Float[Tensor, "batch tokens width"]
 Surroundings = tuple[dict[str, Any], ...]
-"""What the attention of each block is told beside the residuals; good for every batch of the same padded length."""
+"""What the attention of each block is told beside the residuals; an encoder's masks belong to one padded batch."""
 
 
 def embed(opened: Opened, ids: Int64[Tensor, "batch tokens"]) -> Residuals:
-    """The residuals entering block 0: token embeddings, and position embeddings where the family has them."""
+    """The residuals entering block 0: token embeddings, and position embeddings where the family has them.
+
+    An encoder's have token types in them too, and are normalized.
+    """
     anatomy = opened.anatomy
+    if anatomy.embeddings is not None:
+        return anatomy.embeddings(ids.to(_device(anatomy.embeddings, opened)))
     x = anatomy.embed(ids.to(_device(anatomy.embed, opened)))
     if anatomy.pos_embed is None:
         return x
@@ -32,15 +43,29 @@ def embed(opened: Opened, ids: Int64[Tensor, "batch tokens"]) -> Residuals:
     return x + anatomy.pos_embed(positions).to(x.device)
 
 
-def surroundings(opened: Opened, x: Residuals) -> Surroundings:
-    """Mask, positions and rotary angles of each block for residuals of this length, on their device."""
+def surroundings(opened: Opened, x: Residuals, real: Int64[Tensor, "batch tokens"] | None = None) -> Surroundings:
+    """Mask, positions and rotary angles of each block for residuals of this length, on their device.
+
+    `real` is 1 where a row has a token and 0 where it is padded; a causal model does without. Raises CheckpointError.
+    """
     config, one = opened.model.config, x[:1]
+    blocks = len(opened.anatomy.blocks)
+    if opened.anatomy.family.kind == "encoder":
+        made = (create_causal_mask if getattr(config, "is_decoder", False) else create_bidirectional_mask)(
+            config=config, inputs_embeds=x, attention_mask=real, past_key_values=None
+        )
+        return ({"attention_mask": made},) * blocks
+    if not getattr(config, "is_causal", True):
+        raise CheckpointError(
+            f"{config.name_or_path} is of a causal family and reads in both directions, so its blocks cannot be run "
+            f"one by one; choose a model that reads from left to right, or an encoder."
+        )
     positions = torch.arange(x.shape[1], device=x.device)[None]
     shared: dict[str, Any] = {"position_ids": positions}
     if opened.anatomy.rotary is not None:
         shared["position_embeddings"] = opened.anatomy.rotary(one, position_ids=positions)
     everywhere = "sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"
-    kinds = getattr(config, "layer_types", None) or [everywhere] * len(opened.anatomy.blocks)
+    kinds = getattr(config, "layer_types", None) or [everywhere] * blocks
     make = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
     masks = {
         kind: make[kind](
@@ -52,19 +77,28 @@ def surroundings(opened: Opened, x: Residuals) -> Surroundings:
 
 
 def attend(opened: Opened, block: int, x: Residuals, around: Surroundings) -> Residuals:
-    """The first half of a block: x + attn(ln1(x))."""
+    """The first half of a block; `x` may hold the batch that `around` is for several times, one below the other."""
     parts = opened.anatomy.blocks[block]
     device = _device(parts.attn, opened)
     x = x.to(device, opened.model.dtype)
     told = {name: _move(value, device) for name, value in around[block].items()}
-    return x + parts.attn(hidden_states=parts.ln1(x), **told)[0].to(device)
+    if opened.anatomy.family.kind == "causal":
+        return x + parts.attn(hidden_states=parts.ln1(x), **told)[0].to(device)
+    mask = told["attention_mask"]
+    told["attention_mask"] = None if mask is None else mask.repeat(len(x) // len(mask), 1, 1, 1)
+    attended = parts.attn(hidden_states=x, **told)[0].to(device)
+    return attended if parts.mlp_out is not None else parts.ln1(x + attended)  # BERT's attention ends with the norm
 
 
 def proceed(opened: Opened, block: int, x: Residuals) -> Residuals:
-    """The second half of a block: x + mlp(ln2(x))."""
+    """The second half of a block."""
     parts = opened.anatomy.blocks[block]
     x = x.to(_device(parts.mlp, opened), opened.model.dtype)
-    return x + _mlp(parts.mlp, parts.ln2(x)).to(x.device)
+    if opened.anatomy.family.kind == "causal":
+        return x + _mlp(parts.mlp, parts.ln2(x)).to(x.device)
+    if parts.mlp_out is not None:  # the other half of BERT's MLP, with residual and norm in it
+        return parts.mlp_out(parts.mlp(x), x)
+    return parts.ln2(x + parts.mlp(x))
 
 
 def _mlp(mlp: nn.Module, x: Residuals) -> Residuals:

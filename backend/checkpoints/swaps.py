@@ -18,6 +18,7 @@ from torch import Tensor
 
 from backend.checkpoints.batches import make_batches
 from backend.checkpoints.devices import free_bytes, is_out_of_memory
+from backend.checkpoints.families import body_of
 from backend.checkpoints.halves import attend, embed, proceed, surroundings
 from backend.checkpoints.lens import label_logits
 from backend.checkpoints.opening import Opened
@@ -109,7 +110,7 @@ def run_swaps(
     Raises CheckpointError for models that are no pair, a swap of blocks that there are not, or values that are not
     finite, DeviceError when one prompt alone does not fit. `progress` is told before every step of a block.
     """
-    _check(host, donor, plan, prompts)
+    _check(host, donor, plan)
     at_once = tokens or AT_ONCE[host.device.type]
     lengths = [len(ids) for ids in prompts.token_ids]
     waiting = deque(make_batches(lengths, at_once // BRANCHES, rows))
@@ -121,7 +122,8 @@ def run_swaps(
     while waiting and plan:
         batch, before = waiting.popleft(), meter.done
         try:
-            found = _Batch(host, donor, [prompts.token_ids[i] for i in batch], at_once, meter).read(
+            token_ids = [prompts.token_ids[i] for i in batch]
+            found = _Batch(host, donor, token_ids, prompts.readout, at_once, meter).read(
                 plan, held, prompts.label_tokens
             )
         except RuntimeError as error:
@@ -163,10 +165,17 @@ class _Batch:
     """The swaps of a plan over one padded batch of prompts."""
 
     def __init__(
-        self, host: Opened, donor: Opened, token_ids: Sequence[tuple[int, ...]], tokens: int, meter: _Meter
+        self,
+        host: Opened,
+        donor: Opened,
+        token_ids: Sequence[tuple[int, ...]],
+        readout: str,
+        tokens: int,
+        meter: _Meter,
     ) -> None:
         self.host, self.donor, self.meter = host, donor, meter
-        self.ids, self.readout, _ = pad(token_ids, "last", host)
+        self.ids, self.readout, inputs = pad(token_ids, readout, host)
+        self.real = inputs.get("attention_mask")
         self.together = max(1, tokens // self.ids.numel())
         self.last_block = len(host.anatomy.blocks) - 1
 
@@ -176,7 +185,7 @@ class _Batch:
     ) -> dict[Swap, Float32[np.ndarray, "batch classes"]]:
         """Label logits of each swap; here tensors become float32 arrays on the CPU."""
         trunk = embed(self.host, self.ids)
-        self.around = surroundings(self.host, trunk)
+        self.around = surroundings(self.host, trunk, self.real)
         found: dict[Swap, np.ndarray] = {}
         for start, wave in waves(plan, held):
             trunk, ends = self._wave(wave, start, trunk)
@@ -220,12 +229,15 @@ class _Batch:
         return found
 
 
-def _check(host: Opened, donor: Opened, plan: Sequence[Swap], prompts: Prompts) -> None:
+def _check(host: Opened, donor: Opened, plan: Sequence[Swap]) -> None:
     """Raise CheckpointError for what cannot be swapped."""
     name, other = (one.model.config.name_or_path for one in (host, donor))
-    if prompts.readout != "last" or not getattr(host.model.config, "is_causal", True):
-        raise CheckpointError(f"{name} reads in both directions, and parts are swapped between causal models only.")
-    shapes = [(type(one.model), len(one.anatomy.blocks), one.model.config.hidden_size) for one in (host, donor)]
+    if not host.anatomy.family.has_head:
+        raise CheckpointError(f"{name} has no head to answer with, so no swap can be read; choose another host.")
+    shapes = [
+        (body_of(type(one.model).__name__), len(one.anatomy.blocks), one.model.config.hidden_size)
+        for one in (host, donor)
+    ]
     if shapes[0] != shapes[1]:
         raise CheckpointError(f"{name} and {other} differ in kind or size; choose a host and a donor of one base.")
     layers = shapes[0][1]

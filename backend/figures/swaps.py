@@ -44,7 +44,7 @@ def values(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np
 
 
 def levels(result: Result, measure: Measure) -> tuple[float, float]:
-    """Host and donor as they are, on the scale of `values`."""
+    """Host and donor as they are, on the scale of `values`; NaN for a donor without a head."""
     if measure == "recovered":
         return 0.0, 1.0
     host, donor = result.levels[:, MEASURES.index(measure)] * (100 if measure == "balanced_accuracy" else 1)
@@ -66,6 +66,7 @@ def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: s
     traces += [
         _level(f"{role} as it is: {name}", at, blocks, dash)
         for role, name, at, dash in zip(("host", "donor"), (host, donor), ends, ("dot", "dash"), strict=True)
+        if not np.isnan(at)
     ]
     return _theme.figure(
         traces,
@@ -151,6 +152,8 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
     matrix[result.last, result.first] = value
     limits[result.last, result.first] = np.stack([low, high], axis=1)
     at_host, at_donor = levels(result, measure)
+    if np.isnan(at_donor):  # a donor without a head: blue is what is far from the host
+        at_donor = at_host
     upwards = at_donor >= at_host
     scale = _theme.DIVERGING if upwards else [[1 - at, colour] for at, colour in reversed(_theme.DIVERGING)]
     spread = float(max(abs(value - (at_host + at_donor) / 2).max(initial=0.0), abs(at_donor - at_host) / 2, 1e-9))
@@ -204,6 +207,8 @@ def _with_interval(result: Result, measure: Measure, digits: int) -> str:
 
 def strongest(result: Result, part: Part, host: str, donor: str) -> str:
     """In words, which single swap moves the gap most, and how surely."""
+    if np.isnan(result.levels[1]).all():
+        return f"{donor} has no head of its own, so there is no gap to bring back: the share is left out."
     if np.isnan(result.recovered).all():
         return (
             f"{host} and {donor} do not differ in gap beyond chance, so there is nothing to recover: the share is left "

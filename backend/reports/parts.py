@@ -60,9 +60,9 @@ def through_heads(case: Case, ask: Ask, _: int) -> Iterator[Section]:
 
 def single_swaps(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     """The reference with one block of the last checkpoint at a time."""
-    if not _is_causal(case) or case.last == case.against:
-        return
     host, donor = case.reference, case.study.checkpoints[case.last]
+    if host == donor or swaps.undefined(host, donor, "block"):
+        return
     wanted: Wanted = [(swaps.recipe, swaps.Query(host, donor, case.study.prompts))]
     found = ask(wanted)
     drawn = [

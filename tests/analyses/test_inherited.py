@@ -1,5 +1,7 @@
 """Own or inherited: a plain loop, the sum of shares, blocks that changed alone and blocks that only inherit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,4 +81,7 @@ def test_recipe_rows_and_queries(tmp_path) -> None:
     assert [(row["layer"], row["scope"]) for row in rows[:3]] == [(0, "change"), (0, "differences"), (1, "change")]
     assert len(rows) == 6
     assert heard == sorted(heard) and heard[-1] == 1.0
+    kinds = tuple(replace(one, facts=replace(one.facts, kind="encoder")) for one in study.checkpoints)
+    encoders = replace(study, checkpoints=kinds)
+    assert len(inherited.queries(encoders)) == 3
     assert [query.checkpoint.label for query in inherited.queries(study, "epoch 2")] == ["base", "epoch 1", "epoch 3"]

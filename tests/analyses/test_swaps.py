@@ -180,6 +180,47 @@ def test_queries_are_base_and_last_both_ways(study: PinnedStudy):
     assert swaps.queries(alone) == []
 
 
+def as_encoder(study: PinnedStudy, headless_base: bool) -> PinnedStudy:
+    kinds = [
+        replace(one, facts=replace(one.facts, kind="encoder", has_head=bool(i) or not headless_base))
+        for i, one in enumerate(study.checkpoints)
+    ]
+    return replace(study, checkpoints=tuple(kinds))
+
+
+def test_an_encoder_is_asked_for_what_it_has(study: PinnedStudy, lab: Lab):
+    encoders = as_encoder(study, headless_base=False)
+    asked = swaps.queries(encoders)
+    singles = [(part, "single") for part in ("attn", "mlp", "embed", "head")]
+    assert [(one.part, one.mode) for one in asked if one.host.label == "base"] == [
+        *(("block", mode) for mode in MODES),
+        *singles,
+    ]
+    with pytest.raises(UndefinedError, match="normalizes inside its blocks, so there is no final norm"):
+        swaps.recipe(query(encoders, "final_norm"), lab)
+    pair = encoders.base, encoders.checkpoints[-1]
+    last = lab.readout(pair[0], study.prompts).residuals[:, -1]
+    expected = lab.models.label_logits(last, study.prompts.label_tokens, pair[1], None, lab.progress)
+    found = swaps.recipe(query(encoders, "head"), lab)
+    assert found.gap[0] == pytest.approx(metrics.gap(metrics.lens(expected), study.prompts.labels))
+
+
+def test_a_host_without_a_head_says_so_and_such_a_donor_has_nothing_to_recover(study: PinnedStudy, lab: Lab):
+    encoders = as_encoder(study, headless_base=True)
+    assert {(one.host.label, one.part) for one in swaps.queries(encoders)} == {
+        ("epoch 2", part) for part in ("block", "attn", "mlp", "embed")
+    }
+    with pytest.raises(UndefinedError, match="base is an encoder without a classification head"):
+        swaps.recipe(query(encoders), lab)
+    back = replace(query(encoders, "head"), host=encoders.checkpoints[-1], donor=encoders.base)
+    with pytest.raises(UndefinedError, match="no head to take from it"):
+        swaps.recipe(back, lab)
+    host = lab.readout(encoders.checkpoints[-1], study.prompts).logits
+    result = swaps.swaps(0.5 * host[None], host, np.full_like(host, np.nan), study.prompts.labels, ((0, 0),), 20)
+    assert np.isnan(result.levels[1]).all() and np.isnan(result.recovered).all()
+    assert result.gap[0] == pytest.approx(metrics.gap(metrics.lens(0.5 * host), study.prompts.labels))
+
+
 def test_it_is_told_what_swaps_cost(study: PinnedStudy, lab: Lab):
     tokens = int(study.prompts.lengths.sum())
     one = lab.models.seconds(study.base, tokens)

@@ -22,7 +22,10 @@ from backend.checkpoints import LocalModels
 from backend.checkpoints.anatomy import anatomy_of
 from backend.checkpoints.halves import attend, embed, proceed, surroundings
 from backend.checkpoints.opening import Opened
-from tests.checkpoints.conftest import Pin, random_model
+from backend.checkpoints.residuals import pad
+from backend.errors import CheckpointError
+from tests.checkpoints.conftest import POSITIONS, Pin, random_model
+from tests.checkpoints.test_encoders import HEADS, NAMES, encoder, some_prompts
 
 SIZES = {
     "vocab_size": 90,
@@ -43,10 +46,10 @@ def opened(model: PreTrainedModel) -> Opened:
 
 
 @torch.inference_mode()
-def by_hand(model: Opened, ids: torch.Tensor) -> list[torch.Tensor]:
+def by_hand(model: Opened, ids: torch.Tensor, real: torch.Tensor | None = None) -> list[torch.Tensor]:
     """Hidden states as transformers counts them, the last one behind the final norm."""
     states = [embed(model, ids)]
-    around = surroundings(model, states[0])
+    around = surroundings(model, states[0], real)
     for block in range(len(model.anatomy.blocks)):
         states.append(proceed(model, block, attend(model, block, states[-1], around)))
     return [*states[:-1], model.anatomy.ln_final(states[-1])]
@@ -98,3 +101,48 @@ def test_half_precision_stays_the_models_own():
     assert {one.dtype for one in found} == {torch.bfloat16}
     for one, other in zip(found, own(model, IDS), strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_encoders_halves_are_its_own_forward_whatever_the_batch(name: str, head: str):
+    model = encoder(name, head)
+    prompts = some_prompts()
+    ids, _, inputs = pad(prompts.token_ids, "first", opened(model))
+    together = by_hand(opened(model), ids, inputs["attention_mask"])
+    for row, tokens in enumerate(prompts.token_ids):
+        alone = torch.tensor([tokens])
+        padded = [state[row : row + 1, : len(tokens)] for state in together]
+        for ours in (padded, by_hand(opened(model), alone)):
+            theirs = own(model, alone)
+            assert len(ours) == len(theirs)
+            for one, other in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-5)
+    assert ids.shape[1] == POSITIONS
+
+
+def test_padding_would_be_read_without_the_mask():
+    model = opened(encoder("Bert"))
+    ids, _, inputs = pad(some_prompts().token_ids, "first", model)
+    masked, unmasked = by_hand(model, ids, inputs["attention_mask"]), by_hand(model, ids)
+    assert (masked[-1] - unmasked[-1])[2, 0].abs().max() > 0.05
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.inference_mode()
+def test_several_copies_of_a_batch_are_read_at_once(name: str):
+    model = opened(encoder(name))
+    ids, _, inputs = pad(some_prompts().token_ids, "first", model)
+    x = embed(model, ids)
+    around = surroundings(model, x, inputs["attention_mask"])
+    other = x.flip(-1)
+    both = proceed(model, 1, attend(model, 1, torch.cat([x, other]), around))
+    apart = [proceed(model, 1, attend(model, 1, one, around)) for one in (x, other)]
+    torch.testing.assert_close(both, torch.cat(apart), rtol=1e-5, atol=1e-5)
+
+
+def test_a_causal_family_that_reads_both_ways_is_an_error():
+    model = random_model("llama")
+    model.config.is_causal = False
+    with pytest.raises(CheckpointError, match="reads in both directions, so its blocks cannot be run one by one"):
+        by_hand(opened(model), IDS)

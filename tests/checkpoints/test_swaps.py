@@ -237,9 +237,6 @@ def test_what_does_not_fit_together_is_an_error(models: LocalModels, pin: Pin, t
         models.swaps(host, donor, (Swap("block", 0, 0),), PROMPTS, silent)
     with pytest.raises(CheckpointError, match=r"the blocks of .* are 0 to 2"):
         models.swaps(host, host, (Swap("block", 1, LAYERS),), PROMPTS, silent)
-    first = Prompts(**{**vars(PROMPTS), "readout": "first"})
-    with pytest.raises(CheckpointError, match="reads in both directions"):
-        models.swaps(host, host, (Swap("block", 0, 0),), first, silent)
 
 
 def test_values_that_are_not_finite_are_an_error(pairs):

@@ -125,3 +125,18 @@ def test_labels_are_text_not_html(shown: Shown):
     ]
     for picture in drawn:
         assert "&lt;b&gt;a" in picture.layout.title.text and "d&amp;e" in picture.layout.title.text
+
+
+def test_a_donor_without_a_head_has_no_level(shown: Shown):
+    single = replace(
+        result(shown),
+        levels=np.array([result(shown).levels[0], [np.nan] * 3]),
+        **{f"recovered{end}": np.full(12, np.nan) for end in ("", "_low", "_high")},
+    )
+    picture = figures.curves({"single": single}, "block", "gap", "epoch 2", "base")
+    assert [trace.name for trace in picture.data if trace.name][1:] == ["host as it is: epoch 2"]
+    assert "has no head of its own" in figures.strongest(single, "block", "epoch 2", "base")
+    ranges = result(shown, mode="range")
+    heat = figures.triangle(replace(ranges, levels=single.levels), "block", "gap", "epoch 2", "base").data[0]
+    assert heat.zmin < single.levels[0, 2] < heat.zmax
+    assert (heat.zmin + heat.zmax) / 2 == pytest.approx(single.levels[0, 2])

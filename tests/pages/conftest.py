@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ class World:
         rows = [f'"{text}",{label}' for text, label in zip(sample.text, sample.label, strict=True)]
         (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]))
         self.studies[name] = fake_definition(folder, classes=classes, reviews=36)
+
+    def make_encoder(self, name: str = "film", headless: tuple[str, ...] = ()) -> None:
+        """Every model an encoder from now on, those with a `headless` label without a classification head."""
+        study, facts = self.studies[name], self.models.facts
+        assert isinstance(study, Study)
+        self.studies[name] = study.model_copy(update={"family": "encoder"})
+        self.models.facts = lambda ref, base: replace(
+            facts(ref, base), kind="encoder", has_head=ref.label not in headless
+        )
 
 
 @pytest.fixture

@@ -77,3 +77,11 @@ def test_three_classes_choose_whose_bias(opens: Opens, world: World):
     test = opens("probes", study="three", measure="mean_lens", **{"class": "mixed"})
     assert test.selectbox(key="class").value == "mixed"
     assert title(charts(test)["probe-heat"]).endswith("of mixed")
+
+
+def test_the_blocks_of_an_encoder_are_compared_and_its_logits_are_no_sum(opens: Opens, world: World):
+    world.make_encoder(headless=("base",))
+    assert charts(opens("probes", show="inherited")).keys() == {"inherited-shares", "inherited-norms"}
+    test = opens("probes", show="parts")
+    assert ["no sum over its parts" in one.value for one in test.info] == [True]
+    assert not charts(test)

@@ -68,3 +68,23 @@ def test_three_classes(opens: Opens, world: World):
     world.add("three", classes=3)
     test = opens("swaps", study="three", mode="range")
     assert set(charts(test)) == {"range"}
+
+
+def test_an_encoder_has_no_final_norm(opens: Opens, world: World):
+    world.make_encoder()
+    test = opens("swaps")
+    assert list(test.table[0].value["part"]) == ["embeddings", "head"]
+    assert [one.value for one in test.caption if "no final norm" in one.value]
+    assert "single-balanced_accuracy" in charts(test)
+
+
+def test_a_host_without_a_head_is_one_sentence(opens: Opens, world: World):
+    world.make_encoder(headless=("base",))
+    for address in ({}, {"mode": "range"}):
+        test = opens("swaps", **address)
+        assert ["base is an encoder without a classification head" in one.value for one in test.info] == [True]
+        assert not charts(test)
+    back = opens("swaps", host="epoch 3", donor="base")
+    assert set(charts(back)) == {"single-balanced_accuracy"}
+    assert list(back.table[0].value["part"]) == ["embeddings"]
+    assert set(charts(opens("swaps", mode="freeze"))) == {"freeze"}
