@@ -14,6 +14,7 @@ from backend.memo import NOT_IN_KEY
 from backend.readings import (
     Contributions,
     Embedding,
+    Intervention,
     Matrix,
     OutputSpace,
     Readout,
@@ -180,6 +181,12 @@ class Models(Protocol):
         progress: Progress,
     ) -> Float32[np.ndarray, "swaps reviews classes"]:
         """Label logits of the host with each swap of the plan; the donor's parts, all the rest its own."""
+        ...
+
+    def steered(
+        self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
+    ) -> Float32[np.ndarray, "interventions reviews classes"]:
+        """Label logits of the checkpoint under each intervention of the plan, one at a time."""
         ...
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:

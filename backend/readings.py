@@ -213,3 +213,32 @@ class Losses:
     clean: Float32[np.ndarray, " reviews"]
     ablated: Float32[np.ndarray, " reviews"]
     reconstructed: Float32[np.ndarray, " reviews"]
+
+
+@dataclass(frozen=True, eq=False)
+class Push:
+    """Something added to the residual stream: `vectors[i]` to what enters block `layers[i]`, L after the last block.
+
+    `positions` is the readout position alone, or all of the prompt and of what is written behind it.
+    """
+
+    layers: tuple[int, ...]
+    vectors: Float32[np.ndarray, "pushed width"]
+    positions: Literal["readout", "all"] = "readout"
+
+
+@dataclass(frozen=True, eq=False)
+class Ablation:
+    """A direction taken out of the residual stream: h -= ((h - mean[l]) . unit) unit at every layer and position.
+
+    `unit` is of length 1. The first position of a causal model, which others attend to for want of anything better,
+    is spared; that of an encoder, which is the one that is read, is not. Arditi et al. 2024, NeurIPS (directional
+    ablation); here around the mean, so that what all texts share stays.
+    """
+
+    unit: Float32[np.ndarray, " width"]
+    mean: Float32[np.ndarray, "layers width"]
+
+
+Intervention = Push | Ablation
+"""What is done to a model's residual stream while it runs."""

@@ -27,7 +27,7 @@ from backend.lab import (
 )
 from backend.memo import Cache
 from backend.prompts import make_prompts
-from backend.readings import Embedding, Matrix, OutputSpace, Swap
+from backend.readings import Ablation, Embedding, Intervention, Matrix, OutputSpace, Swap
 from backend.study import CheckpointRef, Study, parse_study
 from tests.fake_autoencoders import FakeAutoencoders
 
@@ -138,6 +138,14 @@ def _generator(*key: object) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "little"))
 
 
+def fake_axes(epoch: int, classes: int, layers: int, width: int) -> np.ndarray:
+    """The signal of each class at each layer, of length 1: [classes, layers + 1, width]."""
+    axes = _generator("axes", classes).normal(size=(2, classes, layers + 1, width))
+    mixed = axes[0] + (axes[1] if epoch else 0)
+    mixed -= mixed.mean(axis=0)
+    return mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)
+
+
 def fake_residuals(epoch: int, prompts: Prompts, layers: int, width: int) -> np.ndarray:
     """Residuals whose class signal grows with layer and epoch, in a stream that grows too.
 
@@ -149,10 +157,7 @@ def fake_residuals(epoch: int, prompts: Prompts, layers: int, width: int) -> np.
     strength = (0.25 + 1.3 * (1 - np.exp(-epoch))) * np.clip((depth - 0.25) / 0.75, 0, 1) * spread
     common = _generator("mean").normal(size=(layers + 1, width)) * (1 + 4 * depth[:, None])
     common[:, [3, min(7, width - 1)]] *= 25
-    axes = _generator("axes", prompts.classes).normal(size=(2, prompts.classes, layers + 1, width))
-    mixed = axes[0] + (axes[1] if epoch else 0)
-    mixed -= mixed.mean(axis=0)
-    mixed /= np.linalg.norm(mixed, axis=-1, keepdims=True)
+    mixed = fake_axes(epoch, prompts.classes, layers, width)
     rows = []
     for ids, label in zip(prompts.token_ids, prompts.labels, strict=True):
         noise = _generator("review", ids).normal(size=(layers + 1, width))
@@ -339,6 +344,26 @@ class FakeModels:
             through = weight[swap.first : swap.last + 1].sum() if swap.part != "embed" else 1.0
             found[i] = own + share[swap.part] * through * (other - own)
         return found
+
+    def steered(
+        self,
+        checkpoint: PinnedCheckpoint,
+        plan: tuple[Intervention, ...],
+        prompts: Prompts,
+        progress: Progress = silent,
+    ) -> np.ndarray:
+        """What is added along a layer's class signal is added to the logits; of an ablation the last layer's part."""
+        read, found = self.readout(checkpoint, prompts, progress), []
+        axes = fake_axes(_epoch(checkpoint.ref), prompts.classes, self.layers, self.width)
+        last = read.residuals[:, -1].astype(np.float64)
+        for i, one in enumerate(plan):
+            progress(i / len(plan), f"Steering: {i} of {len(plan)}.")
+            if isinstance(one, Ablation):
+                moved = -((last - one.mean[-1]) @ one.unit)[:, None] * (axes[:, -1] @ one.unit)
+            else:
+                moved = sum(axes[:, layer] @ vector for layer, vector in zip(one.layers, one.vectors, strict=True))
+            found.append(read.logits + moved)
+        return np.array(found, np.float32).reshape(len(plan), *read.logits.shape)
 
     def output_space(
         self,

@@ -15,7 +15,7 @@ from backend.checkpoints.catalogue import Catalogue
 from backend.checkpoints.device_names import likely_device
 from backend.lab import Contributions, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
-from backend.readings import Embedding, Matrix, OutputSpace, Swap
+from backend.readings import Embedding, Intervention, Matrix, OutputSpace, Swap
 
 _RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
 _IMPORT_SECONDS = 8.0
@@ -174,6 +174,20 @@ class LocalModels(Catalogue):
 
         with store.borrow(host, progress) as into, store.borrow(donor, progress) as source:
             return run_swaps(into, source, plan, prompts, report)
+
+    def steered(
+        self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
+    ) -> Float32[np.ndarray, "interventions reviews classes"]:
+        """Label logits under each intervention of the plan. Raises what `readout` raises."""
+        self.check_prompts(checkpoint, prompts)
+        store = self.store
+        from backend.checkpoints import steering
+
+        def report(fraction: float, sentence: str) -> None:
+            progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
+
+        with store.borrow(checkpoint, progress) as opened:
+            return steering.steered(opened, plan, prompts, report)
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """Expected seconds, from the model's size and how fast earlier runs on this device were."""
