@@ -128,7 +128,7 @@ class _Batch:
         heavy = [i for i in range(len(plan)) if i not in set(light)]
         kept, found = Kept(), {}
         trunk = embed(self.opened, self.ids)
-        self.around = surroundings(self.opened, trunk)
+        self.around = surroundings(self.opened, trunk, self.inputs.get("attention_mask"))
         keeping = kept.beside(self.around) if light else self.around
         ends: list[Tensor] = []
         for layer in range(self.last + 1):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from backend.errors import Cancelled, CheckpointError, DeviceError
 from backend.lab import Prompts, silent
 from backend.readings import Ablation, Intervention, Push
 from tests.checkpoints.conftest import ARCHITECTURES, LABEL_TOKENS, LAYERS, WIDTH, Pin, make_prompts, random_model
+from tests.checkpoints.test_encoders import NAMES, encoder, some_prompts
 from tests.checkpoints.test_halves import SIZES
 from tests.checkpoints.test_residuals import hooks
 
@@ -284,3 +287,48 @@ def test_a_batch_that_does_not_fit_is_halved(hosts, monkeypatch):
     monkeypatch.setattr(steering, "attend", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
     with pytest.raises(DeviceError, match="One prompt alone does not fit"):
         steered(model, plan, prompts, silent, tokens=60)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_encoder_is_steered_at_its_first_token_and_ablated_there_too(name: str):
+    model, prompts = encoder(name, seed=3), some_prompts()
+    for one, logits in zip(PLAN, steered(as_opened(model), PLAN, prompts, silent), strict=True):
+        for ids, found in zip(prompts.token_ids, logits, strict=True):
+            with torch.no_grad(), by_formula(model, one):
+                expected = model(torch.tensor([ids])).logits[0]
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
+
+
+@contextmanager
+def by_formula(model: PreTrainedModel, one: Intervention) -> Iterator[None]:
+    """Hooks on an encoder that change its hidden states, position 0 like any other."""
+    blocks = anatomy_of(model).blocks
+
+    def after(x: torch.Tensor, layer: int) -> torch.Tensor:
+        x = x.clone()
+        if isinstance(one, Ablation):
+            u, mean = torch.from_numpy(one.unit), torch.from_numpy(one.mean[layer])
+            return x - ((x - mean) @ u)[..., None] * u
+        for at, vector in zip(one.layers, one.vectors, strict=True):
+            if at == layer:
+                x[0, : None if one.positions == "all" else 1] += torch.from_numpy(vector)
+        return x
+
+    def behind(_module: Any, _args: Any, output: Any) -> Any:
+        return (after(output[0], LAYERS), *output[1:]) if isinstance(output, tuple) else after(output, LAYERS)
+
+    taken = [
+        block.whole.register_forward_pre_hook(lambda _, args, layer=layer: (after(args[0], layer), *args[1:]))
+        for layer, block in enumerate(blocks)
+    ]
+    taken.append(blocks[-1].whole.register_forward_hook(behind))
+    try:
+        yield
+    finally:
+        for hook in taken:
+            hook.remove()
+
+
+def test_a_model_without_a_head_is_an_error():
+    with pytest.raises(CheckpointError, match="has no head to answer with"):
+        steered(as_opened(encoder("Bert", "Model")), PLAN[:1], some_prompts(), silent)
