@@ -13,11 +13,13 @@ from tokenizers import Tokenizer
 from backend.memo import NOT_IN_KEY
 from backend.readings import (
     Contributions,
+    Disturbance,
     Embedding,
     Intervention,
     Matrix,
     OutputSpace,
     Readout,
+    Sampling,
     Swap,
     TextReadout,
     WeightChange,
@@ -187,6 +189,27 @@ class Models(Protocol):
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
     ) -> Float32[np.ndarray, "interventions reviews classes"]:
         """Label logits of the checkpoint under each intervention of the plan, one at a time."""
+        ...
+
+    def disturbed(
+        self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
+    ) -> Disturbance:
+        """What each intervention does to next-token predictions along the texts; UndefinedError for encoders."""
+        ...
+
+    def continuation(
+        self,
+        checkpoint: PinnedCheckpoint,
+        prompts: Prompts,
+        intervention: Intervention | None,
+        tokens: int,
+        sampling: Sampling | None,
+        progress: Progress,
+    ) -> tuple[int, ...]:
+        """What the checkpoint writes behind the first of the prompts, greedily without `sampling`.
+
+        At most `tokens` tokens, up to the end of text, which is left out; UndefinedError for encoders.
+        """
         ...
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:

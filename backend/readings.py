@@ -242,3 +242,25 @@ class Ablation:
 
 Intervention = Push | Ablation
 """What is done to a model's residual stream while it runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Disturbance:
+    """What interventions do to next-token predictions: sums over the `predicted` positions of each text, all but one.
+
+    `plain_loss` and `loss` are -log-probabilities (nats) of the tokens that came next, of the model as it is and under
+    each intervention, `kl` is KL(as it is, under the intervention).
+    """
+
+    plain_loss: Float32[np.ndarray, " texts"]
+    loss: Float32[np.ndarray, "interventions texts"]
+    kl: Float32[np.ndarray, "interventions texts"]
+    predicted: Int64[np.ndarray, " texts"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn: from the predicted distribution at this temperature, by this seed."""
+
+    temperature: float
+    seed: int

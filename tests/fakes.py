@@ -27,7 +27,17 @@ from backend.lab import (
 )
 from backend.memo import Cache
 from backend.prompts import make_prompts
-from backend.readings import Ablation, Embedding, Intervention, Matrix, OutputSpace, Swap
+from backend.readings import (
+    Ablation,
+    Disturbance,
+    Embedding,
+    Intervention,
+    Matrix,
+    OutputSpace,
+    Push,
+    Sampling,
+    Swap,
+)
 from backend.study import CheckpointRef, Study, parse_study
 from tests.fake_autoencoders import FakeAutoencoders
 
@@ -364,6 +374,38 @@ class FakeModels:
                 moved = sum(axes[:, layer] @ vector for layer, vector in zip(one.layers, one.vectors, strict=True))
             found.append(read.logits + moved)
         return np.array(found, np.float32).reshape(len(plan), *read.logits.shape)
+
+    def disturbed(
+        self,
+        checkpoint: PinnedCheckpoint,
+        plan: tuple[Intervention, ...],
+        prompts: Prompts,
+        progress: Progress = silent,
+    ) -> Disturbance:
+        """Every intervention costs a little of its own, later epochs more."""
+        progress(0.0, "Predicting under interventions.")
+        predicted = prompts.lengths - 1
+        plain = np.array([_generator("loss", ids).gamma(20, 0.2) for ids in prompts.token_ids]) * predicted
+        size = (len(plan), len(predicted))
+        extra = (0.05 + 0.02 * _epoch(checkpoint.ref)) * predicted * _generator("cost").gamma(2, 0.5, size)
+        kl = 1.2 * extra
+        loss = (plain + extra).astype(np.float32)
+        return Disturbance(plain.astype(np.float32), loss, kl.astype(np.float32), predicted)
+
+    def continuation(
+        self,
+        checkpoint: PinnedCheckpoint,
+        prompts: Prompts,
+        intervention: Intervention | None,
+        tokens: int,
+        sampling: Sampling | None,
+        progress: Progress = silent,
+    ) -> tuple[int, ...]:
+        """Tokens at random, others for every epoch, intervention and seed."""
+        pushed = float(intervention.vectors.sum()) if isinstance(intervention, Push) else 0.0
+        chosen = _generator("written", _epoch(checkpoint.ref), pushed, sampling, prompts.token_ids[0])
+        progress(0.0, f"Writing: 0 of {tokens} tokens.")
+        return tuple(chosen.integers(1, fake_tokenizer().get_vocab_size(), tokens).tolist())
 
     def output_space(
         self,

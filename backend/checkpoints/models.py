@@ -15,7 +15,7 @@ from backend.checkpoints.catalogue import Catalogue
 from backend.checkpoints.device_names import likely_device
 from backend.lab import Contributions, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
-from backend.readings import Embedding, Intervention, Matrix, OutputSpace, Swap
+from backend.readings import Disturbance, Embedding, Intervention, Matrix, OutputSpace, Sampling, Swap
 
 _RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
 _IMPORT_SECONDS = 8.0
@@ -188,6 +188,37 @@ class LocalModels(Catalogue):
 
         with store.borrow(checkpoint, progress) as opened:
             return steering.steered(opened, plan, prompts, report)
+
+    def disturbed(
+        self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
+    ) -> Disturbance:
+        """Predictions along the texts under each intervention. Raises what `output_space` raises."""
+        self.check_prompts(checkpoint, prompts)
+        store = self.store
+        from backend.checkpoints import disturbance
+
+        def report(fraction: float, sentence: str) -> None:
+            progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
+
+        with store.borrow(checkpoint, progress) as opened:
+            return disturbance.disturbed(opened, plan, prompts, report)
+
+    def continuation(
+        self,
+        checkpoint: PinnedCheckpoint,
+        prompts: Prompts,
+        intervention: Intervention | None,
+        tokens: int,
+        sampling: Sampling | None,
+        progress: Progress,
+    ) -> tuple[int, ...]:
+        """What the checkpoint writes. Raises what `readout` raises, UndefinedError for encoders."""
+        self.check_prompts(checkpoint, prompts)
+        store = self.store
+        from backend.checkpoints import continuation
+
+        with store.borrow(checkpoint, progress) as opened:
+            return continuation.continuation(opened, prompts, intervention, tokens, sampling, progress)
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """Expected seconds, from the model's size and how fast earlier runs on this device were."""

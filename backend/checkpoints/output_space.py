@@ -66,16 +66,18 @@ def output_space(
 def _read(models: tuple[Opened, Opened], token_ids: list[tuple[int, ...]], sets: Sets) -> dict[str, Tensor]:
     """One batch, on the CPU: an entry per text, or (PER_VOCABULARY) a sum over the batch's texts."""
     ids, last, inputs = pad(token_ids, "last", models[0])
-    hidden = [_final(models[0], ids, inputs)]
-    hidden.append(hidden[0] if models[1] is models[0] else _final(models[1], ids, inputs))
+    hidden = [final_hidden(models[0], ids, inputs)]
+    hidden.append(hidden[0] if models[1] is models[0] else final_hidden(models[1], ids, inputs))
     real = torch.arange(ids.shape[1], device=last.device) <= last[:, None]
     found = _geometry(hidden, real)
     ends = torch.arange(len(ids), device=ids.device), last
     found |= _at_the_end(models, [after[ends] for _, after in hidden], sets)
-    return found | _along(models, [after[:, :-1][real[:, 1:]] for _, after in hidden], ids, real)
+    return found | along(models, [after[:, :-1][real[:, 1:]] for _, after in hidden], ids, real)
 
 
-def _final(opened: Opened, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]) -> tuple[Hidden, Hidden]:
+def final_hidden(
+    opened: Opened, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]
+) -> tuple[Hidden, Hidden]:
     """The last residual before and after the final norm, at every position; the unembedding does not run."""
     before: list[Tensor] = []
     norm = opened.anatomy.ln_final
@@ -124,7 +126,7 @@ def _mass(chosen: Float[Tensor, "rows set"]) -> Float[Tensor, " rows"]:
     return chosen.exp().sum(-1)
 
 
-def _along(
+def along(
     models: tuple[Opened, Opened], rows: list[Tensor], ids: Int64[Tensor, "batch tokens"], real: Bool[Tensor, "..."]
 ) -> dict[str, Tensor]:
     """Sums over the positions of each text that predict a token of it; `rows` are those of all texts, in order."""

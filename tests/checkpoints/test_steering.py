@@ -77,8 +77,8 @@ def changed(x: torch.Tensor, one: Intervention, layer: int) -> torch.Tensor:
     return x
 
 
-def by_hand(model: PreTrainedModel, one: Intervention, prompts: Prompts) -> np.ndarray:
-    """Label logits of a copy with hooks that call `changed`."""
+def hooked(model: PreTrainedModel, one: Intervention) -> PreTrainedModel:
+    """A copy with hooks that call `changed`."""
     model = copy.deepcopy(model)
     for layer, block in enumerate(blocks_of(model)):
 
@@ -96,9 +96,17 @@ def by_hand(model: PreTrainedModel, one: Intervention, prompts: Prompts) -> np.n
         return changed(output, one, last)
 
     blocks_of(model)[-1].register_forward_hook(behind)
+    return model
+
+
+def by_hand(
+    model: PreTrainedModel, one: Intervention, prompts: Prompts, tokens: tuple[int, ...] = LABEL_TOKENS
+) -> np.ndarray:
+    """Logits of some tokens behind each prompt."""
+    model = hooked(model, one)
     with torch.no_grad():
         rows = [model(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in prompts.token_ids]
-    return torch.stack(rows)[:, list(LABEL_TOKENS)].numpy()
+    return torch.stack(rows)[:, list(tokens)].numpy()
 
 
 @pytest.fixture(scope="module")
@@ -317,10 +325,10 @@ def by_formula(model: PreTrainedModel, one: Intervention) -> Iterator[None]:
     def behind(_module: Any, _args: Any, output: Any) -> Any:
         return (after(output[0], LAYERS), *output[1:]) if isinstance(output, tuple) else after(output, LAYERS)
 
-    taken = [
-        block.whole.register_forward_pre_hook(lambda _, args, layer=layer: (after(args[0], layer), *args[1:]))
-        for layer, block in enumerate(blocks)
-    ]
+    def entering(layer: int) -> Any:
+        return lambda _module, args: (after(args[0], layer), *args[1:])
+
+    taken = [block.whole.register_forward_pre_hook(entering(layer)) for layer, block in enumerate(blocks)]
     taken.append(blocks[-1].whole.register_forward_hook(behind))
     try:
         yield

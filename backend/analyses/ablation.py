@@ -1,0 +1,149 @@
+"""What does it cost to take the class direction out of a model? Its predictions on texts that are about something else.
+
+A direction whose removal spoils everything the model writes carries more than the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from backend import intervals, metrics, neutral
+from backend.interventions import ablation, exists, middle, permuted_directions
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.prompts import bare_prompts
+from backend.readings import Disturbance
+from backend.tidy import cell, of_class
+
+MEASURES = ("perplexity", "loss_change", "kl_from_plain")
+NULL = 20
+
+
+@dataclass(frozen=True)
+class Query:
+    """The checkpoint without the direction of `direction_layer`, which `direction_from` has on the prompts.
+
+    The neutral sentences are those that `neutral_digest` says, cut at `max_tokens` by the tokenizer of `tokenizer`, the
+    base. `direction` counts the classes where there are more than two; `null` directions are of permuted labels.
+    """
+
+    checkpoint: PinnedCheckpoint
+    direction_from: PinnedCheckpoint
+    tokenizer: PinnedCheckpoint
+    prompts: Prompts
+    direction_layer: int
+    direction: int
+    max_tokens: int
+    neutral_digest: str
+    null: int = NULL
+    draws: int = 1000
+    seed: int = 0
+
+    @property
+    def passes(self) -> float:
+        """Roughly how often as many tokens as the prompts have are read because of this query."""
+        tokens = sum(map(len, neutral.sentences())) // 4
+        return (1 + self.null + 1) * tokens / max(1, int(self.prompts.lengths.sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The cost on neutral sentences by MEASURES, with 95 % intervals from a bootstrap over sentences.
+
+    `perplexity` is that without the direction (`plain` as it is), `loss_change` the nats per token that it adds, paired
+    by sentence, `kl_from_plain` KL(as it is, without the direction) per token (nats). NaN without a direction. `null`
+    has the same for permuted directions.
+    """
+
+    value: Float[np.ndarray, " measures"]
+    low: Float[np.ndarray, " measures"]
+    high: Float[np.ndarray, " measures"]
+    null: Float[np.ndarray, "measures draws"]
+    plain: float
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row for the direction and one, without intervals, for each permuted one."""
+        for draw in (None, *range(self.null.shape[1])):
+            row: dict[str, Any] = {
+                "checkpoint": query.checkpoint.label,
+                "direction_from": query.direction_from.label,
+                "direction_layer": query.direction_layer,
+                **of_class(query.direction, 1 if query.prompts.classes == 2 else query.prompts.classes),
+                "draw": draw,
+                "plain_perplexity": cell(self.plain),
+            }
+            for m, name in enumerate(MEASURES):
+                row[name] = cell(self.value[m] if draw is None else self.null[m, draw])
+                row[f"{name}_low"] = cell(self.low[m]) if draw is None else None
+                row[f"{name}_high"] = cell(self.high[m]) if draw is None else None
+            yield row
+
+
+def costs(found: Disturbance, counts: Float[np.ndarray, "draws texts"]) -> Float[np.ndarray, "draws measures tried"]:
+    """MEASURES of each intervention in each resample of the texts; every token weighs the same."""
+    tokens = (counts @ found.predicted)[:, None]
+    plain, loss, kl = (counts @ one.T.astype(np.float64) for one in (found.plain_loss[None], found.loss, found.kl))
+    return np.stack(
+        [np.exp(metrics.ratio(loss, tokens)), metrics.ratio(loss - plain, tokens), metrics.ratio(kl, tokens)], axis=1
+    )
+
+
+def ablated(found: Disturbance, draws: int = 1000, seed: int = 0) -> Result:
+    """Measure what interventions cost: the first is the direction, the others are permuted ones."""
+    one_stratum = np.zeros(len(found.predicted), dtype=np.int64)
+    everyone = np.ones((1, len(one_stratum)))
+    values = costs(found, everyone)[0]
+    first = Disturbance(found.plain_loss, found.loss[:1], found.kl[:1], found.predicted)
+    low, high = intervals.bootstrap(lambda counts: costs(first, counts.astype(np.float64)), one_stratum, draws, seed)
+    plain = Disturbance(found.plain_loss, found.plain_loss[None], found.kl[:1], found.predicted)
+    return Result(values[:, 0], low[:, 0], high[:, 0], values[:, 1:], float(costs(plain, everyone)[0, 0, 0]))
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Find the direction on the prompts, then read the neutral sentences with and without it."""
+    host, source = lab.part(0, 8).readouts((query.checkpoint, query.direction_from), query.prompts)
+    labels, classes, at = query.prompts.labels, query.prompts.classes, query.direction
+    tokenizer = lab.models.tokenizer(query.tokenizer.ref, query.tokenizer.base)
+    texts = bare_prompts(tokenizer, neutral.sentences(), query.prompts.label_tokens, query.max_tokens)
+    d = metrics.directions(source.residuals, labels, classes)[at]
+    if not exists(d, (query.direction_layer, None)):
+        nothing = np.full(len(MEASURES), np.nan)
+        return Result(nothing, nothing, nothing, np.full((len(MEASURES), query.null), np.nan), float("nan"))
+    null = permuted_directions(source.residuals, labels, classes, at, query.null, query.seed)
+    plan = tuple(ablation(one, query.direction_layer, host.residuals) for one in (d, *null))
+
+    def report(fraction: float, sentence: str) -> None:
+        lab.progress(1 / 8 + 0.8 * fraction, sentence)
+
+    found = lab.models.disturbed(query.checkpoint, plan, texts, report)
+    lab.progress(0.95, f"Resampling {len(texts.labels):,} sentences {query.draws:,} times.")
+    result = ablated(found, query.draws, query.seed)
+    lab.progress(1.0, f"The cost to {query.checkpoint.label} is measured.")
+    return result
+
+
+def query(
+    study: PinnedStudy, checkpoint: PinnedCheckpoint, source: PinnedCheckpoint, layer: int, direction: int = 0
+) -> Query:
+    """One checkpoint without the direction that `source` has at the layer."""
+    most, words = study.study.prompt.max_tokens, neutral.digest()
+    return Query(checkpoint, source, study.base, study.prompts, layer, direction, most, words)
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Each checkpoint without its own direction two thirds of the way up; none of an encoder, which predicts nothing.
+
+    KeyError if no checkpoint has the reference's label.
+    """
+    study.checkpoint(reference)
+    if study.base.facts.kind != "causal":
+        return []
+    layer, classes = middle(study.base.facts.layers), study.prompts.classes
+    every = range(1 if classes == 2 else classes)
+    return [query(study, one, one, layer, direction) for direction in every for one in study.checkpoints]

@@ -1,0 +1,272 @@
+"""Does the class direction steer the answer? A model with it added at every dose, or taken out everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from backend import intervals, metrics
+from backend.interventions import (
+    Positions,
+    Scale,
+    Spot,
+    ablation,
+    every_layer,
+    exists,
+    middle,
+    permuted_directions,
+    push,
+    start,
+)
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.metrics import Labels
+from backend.readings import Intervention
+from backend.tidy import cell, of_class
+
+Kind = Literal["add", "ablate"]
+Measure = Literal["gap", "auc", "balanced_accuracy", "flipped_to_1", "flipped_to_0", "mean_lens"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+ALPHAS = (-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0)
+NULL = 20
+Logits = Float[np.ndarray, "reviews classes"]
+PerDose = Float[np.ndarray, "measures spots alphas"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """The checkpoint runs with the directions of `direction_from` put to `spots`: (direction's layer, layer) pairs.
+
+    A direction's layer None is each layer's own, a layer None is all of them at once; a direction is ablated at all.
+    `direction` counts the classes where there are more than two. `null` directions of permuted labels are tried too.
+    """
+
+    checkpoint: PinnedCheckpoint
+    direction_from: PinnedCheckpoint
+    prompts: Prompts
+    spots: tuple[Spot, ...]
+    kind: Kind = "add"
+    positions: Positions = "readout"
+    scale: Scale = "difference"
+    alphas: tuple[float, ...] = ALPHAS
+    direction: int = 0
+    null: int = 0
+    draws: int = 1000
+    permutations: int = 1000
+    seed: int = 0
+
+    @property
+    def passes(self) -> float:
+        """Roughly how often the prompts pass the checkpoint because of this query, for the estimate of its cost."""
+        layers = max(1, self.checkpoint.facts.layers)
+        doses = 1 if self.kind == "ablate" else sum(alpha != 0 for alpha in self.alphas)
+        depth = sum(1 - at / layers for at in start(self.spots, self.kind)) * doses * (1 + self.null)
+        light = self.positions == "readout" and self.kind == "add" and self.checkpoint.facts.kind == "causal"
+        return 1.0 + depth / (float(self.prompts.lengths.mean()) if light else 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Every spot at every dose by MEASURES, with 95 % intervals; NaN where there is no direction to put.
+
+    Gap and mean lens in logits (the mean lens that of the direction's class), AUC, balanced accuracy and the shares of
+    all reviews whose answer became the direction's class (class 1), or left it, because of the intervention, 0..1.
+    `null` is the same for the permuted directions, `plain` for the model as it is. `norm` is the length of each spot's
+    direction and `chance` what permuted labels exceed at some layer in 5 % of cases; NaN where every layer has its own.
+    """
+
+    value: PerDose
+    low: PerDose
+    high: PerDose
+    null: Float[np.ndarray, "measures draws spots alphas"]
+    plain: Float[np.ndarray, " measures"]
+    norm: Float[np.ndarray, " spots"]
+    chance: Float[np.ndarray, " spots"]
+
+    def of(self, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Value, low and high [spots, alphas], and null [draws, spots, alphas] of one measure."""
+        m = MEASURES.index(measure)
+        return self.value[m], self.low[m], self.high[m], self.null[m]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per spot and alpha for the direction, then one for each permuted direction, without intervals."""
+        for s, (source, layer) in enumerate(query.spots):
+            for draw in (None, *range(self.null.shape[1])):
+                for a, alpha in enumerate(query.alphas):
+                    row: dict[str, Any] = {
+                        "checkpoint": query.checkpoint.label,
+                        "kind": query.kind,
+                        "direction_from": query.direction_from.label,
+                        "direction_layer": "each" if source is None else source,
+                        "layer": "all" if layer is None else layer,
+                        "positions": query.positions,
+                        "scale": query.scale,
+                        **of_class(query.direction, 1 if query.prompts.classes == 2 else query.prompts.classes),
+                        "alpha": None if query.kind == "ablate" else alpha,
+                        "draw": draw,
+                    }
+                    for m, name in enumerate(MEASURES):
+                        real = draw is None
+                        row[name] = cell(self.value[m, s, a] if real else self.null[m, draw, s, a])
+                        row |= {f"{name}_low": cell(self.low[m, s, a]) if real else None}
+                        row |= {f"{name}_high": cell(self.high[m, s, a]) if real else None}
+                    yield row
+
+
+def measured(logits: Logits, plain: Logits, labels: Labels, direction: int) -> Float[np.ndarray, " measures"]:
+    """The MEASURES of one dose; all NaN where the logits are."""
+    if np.isnan(logits).any():
+        return np.full(len(MEASURES), np.nan)
+    lens, classes = metrics.lens(logits), logits.shape[1]
+    became, left = flips(plain, logits, direction)
+    return np.array(
+        [
+            metrics.gap(lens, labels),
+            metrics.auc(lens, labels),
+            metrics.balanced_accuracy(metrics.recalls(metrics.predictions(logits), labels, classes)),
+            became / len(labels),
+            left / len(labels),
+            metrics.mean_lens(lens)[direction],
+        ]
+    )
+
+
+def covered(
+    logits: Logits, plain: Logits, labels: Labels, direction: int, draws: int, seed: int
+) -> Float[np.ndarray, "2 measures"]:
+    """Low and high of the MEASURES: bootstrap, for AUC as in `intervals`, for proportions MOVER and Wilson."""
+    if np.isnan(logits).any():
+        return np.full((2, len(MEASURES)), np.nan)
+    lens, classes = metrics.lens(logits), logits.shape[1]
+    recalls = metrics.recalls(metrics.predictions(logits), labels, classes)
+    counts = np.array(flips(plain, logits, direction))
+    low, high = intervals.wilson(counts, np.full(2, len(labels)))
+    means = intervals.mean_interval(lens[:, direction], labels, draws, seed)
+    ends = [
+        intervals.gap_interval(lens, labels, draws, seed),
+        intervals.auc_interval(lens, labels, draws, seed),
+        intervals.balanced_accuracy_interval(recalls, metrics.class_sizes(labels, classes)),
+        (low[0], high[0]),
+        (low[1], high[1]),
+        (float(means[0]), float(means[1])),
+    ]
+    return np.array(ends, dtype=np.float64).T
+
+
+def flips(plain: Logits, logits: Logits, direction: int) -> tuple[int, int]:
+    """How many reviews' answers became the direction's class (class 1 of two), and how many left it."""
+    wanted = 1 if plain.shape[1] == 2 else direction
+    before, after = (metrics.predictions(one) == wanted for one in (plain, logits))
+    return int((after & ~before).sum()), int((before & ~after).sum())
+
+
+def steering(
+    logits: Float[np.ndarray, "tried spots alphas reviews classes"],
+    plain: Logits,
+    labels: Labels,
+    norm: Float[np.ndarray, " spots"],
+    chance: Float[np.ndarray, " spots"],
+    direction: int = 0,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Result:
+    """Measure doses, given label logits: those of the direction first, then of each permuted one.
+
+    UndefinedError if a class has no review.
+    """
+    tried, spots, alphas = logits.shape[:3]
+    values = np.empty((len(MEASURES), tried, spots, alphas))
+    ends = np.empty((2, len(MEASURES), spots, alphas))
+    for place in np.ndindex(tried, spots, alphas):
+        values[(slice(None), *place)] = measured(logits[place], plain, labels, direction)
+        if place[0] == 0:
+            ends[:, :, place[1], place[2]] = covered(logits[place], plain, labels, direction, draws, seed)
+    return Result(
+        value=values[:, 0],
+        low=ends[0],
+        high=ends[1],
+        null=values[:, 1:],
+        plain=measured(plain, plain, labels, direction),
+        norm=norm,
+        chance=chance,
+    )
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the prompts with both checkpoints as they are, then under every intervention, then measure."""
+    host, source = lab.part(0, 8).readouts((query.checkpoint, query.direction_from), query.prompts)
+    labels, classes, at = query.prompts.labels, query.prompts.classes, query.direction
+    d = metrics.directions(source.residuals, labels, classes)[at]
+    null = permuted_directions(source.residuals, labels, classes, at, query.null, query.seed)
+    logits = np.full((1 + len(null), len(query.spots), len(query.alphas), *host.logits.shape), np.nan, np.float32)
+    plan: list[Intervention] = []
+    places: list[tuple[int, ...]] = []
+    for i, directions in enumerate([d, *null]):
+        for s, spot in enumerate(query.spots):
+            for a, alpha in enumerate(query.alphas if exists(directions, spot) else ()):
+                if query.kind == "ablate":
+                    plan.append(ablation(directions, spot[0] or 0, host.residuals))
+                elif alpha != 0:
+                    plan.append(push(directions, spot, alpha, query.positions, query.scale))
+                else:
+                    logits[i, s, a] = host.logits
+                    continue
+                places.append((i, s, a))
+    if plan:
+        found = lab.models.steered(query.checkpoint, tuple(plan), query.prompts, _rest(lab))
+        for place, one in zip(places, found, strict=True):
+            logits[place] = one
+    lab.progress(0.95, f"Resampling {len(query.spots) * len(query.alphas)} doses {query.draws:,} times.")
+    threshold = intervals.chance(source.residuals, labels, classes, query.permutations, query.seed)[at]
+    norms = np.sqrt(metrics.squared_norm(d))
+    norm, chance = (
+        np.array([np.nan if own is None else of[own] for own, _ in query.spots]) for of in (norms, threshold)
+    )
+    result = steering(logits, host.logits, labels, norm, chance, at, query.draws, query.seed)
+    lab.progress(1.0, f"{query.checkpoint.label} is steered and measured.")
+    return result
+
+
+def _rest(lab: Lab) -> Any:
+    """The bar from an eighth on: readouts take little beside steering."""
+
+    def report(fraction: float, sentence: str) -> None:
+        lab.progress(1 / 8 + 0.8 * fraction, sentence)
+
+    return report
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Each checkpoint with its own direction, the reference with the last one's, each checkpoint without its own.
+
+    At every layer without permuted directions, which take most of the time, and with them two thirds of the way up.
+    KeyError if no checkpoint has the reference's label.
+    """
+    against, last = study.checkpoint(reference), study.checkpoints[-1]
+    layers = study.base.facts.layers
+    at, everywhere = middle(layers), every_layer(layers)
+    pairs = [(one, one) for one in study.answering]
+    if against in study.answering and last != against:
+        pairs.append((against, last))
+    asked: list[Query] = []
+    for c in range(1 if study.prompts.classes == 2 else study.prompts.classes):
+        for host, source in pairs:
+            asked.append(Query(host, source, study.prompts, everywhere, direction=c))
+            asked.append(Query(host, source, study.prompts, ((at, at),), direction=c, null=NULL))
+            if host != source:
+                whole = tuple((layer, None) for layer, _ in everywhere)
+                asked.append(Query(host, source, study.prompts, whole, direction=c))
+            else:
+                asked.append(ablated(host, source, study.prompts, at, c))
+    return asked
+
+
+def ablated(host: PinnedCheckpoint, source: PinnedCheckpoint, prompts: Prompts, layer: int, direction: int) -> Query:
+    """One layer's direction taken out of the host everywhere."""
+    spots = ((layer, None),)
+    return Query(host, source, prompts, spots, "ablate", "all", "unit", (1.0,), direction, NULL)

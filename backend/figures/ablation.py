@@ -1,0 +1,112 @@
+"""Models without their class direction: what it does to answers and what it costs elsewhere, as a table and words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses import ablation, steering
+from backend.figures import _theme
+
+_ANSWERS: tuple[tuple[steering.Measure, str, int, int], ...] = (
+    ("gap", "gap (logits)", 2, 1),
+    ("balanced_accuracy", "balanced accuracy (%)", 1, 100),
+)
+_COSTS = (("perplexity", "neutral perplexity", 1), ("kl_from_plain", "neutral KL (nats per token)", 3))
+
+
+def table(
+    answers: Sequence[steering.Result], costs: Sequence[ablation.Result | None], names: Sequence[str]
+) -> list[dict[str, str]]:
+    """One row per model: as it is → without the direction (interval), and the range of permuted directions."""
+    rows: list[dict[str, str]] = []
+    for answer, cost, name in zip(answers, costs, names, strict=True):
+        row = {"model": name}
+        for measure, title, digits, scale in _ANSWERS:
+            value, low, high, null = (scale * one for one in answer.of(measure))
+            plain = scale * float(answer.plain[steering.MEASURES.index(measure)])
+            row[title] = _said(plain, float(value[0, 0]), float(low[0, 0]), float(high[0, 0]), digits)
+            row[f"{title}, permuted"] = _range(null[:, 0, 0], digits)
+        for measure, title, digits in _COSTS:
+            if cost is None:  # an encoder predicts no tokens
+                break
+            m = ablation.MEASURES.index(measure)
+            plain = cost.plain if measure == "perplexity" else 0.0
+            row[title] = _said(plain, float(cost.value[m]), float(cost.low[m]), float(cost.high[m]), digits)
+            row[f"{title}, permuted"] = _range(cost.null[m], digits)
+        rows.append(row)
+    return rows
+
+
+def _said(plain: float, value: float, low: float, high: float, digits: int) -> str:
+    if np.isnan(value):
+        return "no direction there"
+    plain, value, low, high = (round(one, digits) + 0.0 for one in (plain, value, low, high))  # no minus before a zero
+    return f"{plain:.{digits}f} → {value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _range(null: np.ndarray, digits: int) -> str:
+    if not len(null) or np.isnan(null).any():
+        return ""
+    low, high = (round(float(one), digits) + 0.0 for one in (null.min(), null.max()))
+    return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -> go.Figure:
+    """Nats per token that each model loses on neutral sentences, over the range of permuted directions."""
+    m, x = ablation.MEASURES.index("loss_change"), [escape(name, quote=False) for name in names]
+    value, low, high = (np.array([getattr(one, end)[m] for one in results]) for end in ("value", "low", "high"))
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "permuted directions",
+            "x": [name for one, name in zip(results, x, strict=True) for _ in one.null[m]],
+            "y": np.concatenate([one.null[m] for one in results]).astype(np.float32),
+            "marker": {"color": _theme.QUIET, "size": 7, "symbol": "line-ew-open", "line": {"width": 1.5}},
+            "hovertemplate": "%{x}: %{y:.3g}<extra>a permuted direction</extra>",
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "the class direction",
+            "x": x,
+            "y": value.astype(np.float32),
+            "customdata": np.stack([low, high], axis=1).astype(np.float32),
+            "error_y": {"type": "data", "array": high - value, "arrayminus": value - low, "thickness": 1.4, "width": 4},
+            "marker": {"color": _theme.DIRECTION, "size": 10, "symbol": "diamond"},
+            "hovertemplate": "%{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>the class direction"
+            "</extra>",
+        },
+    ]
+    return _theme.figure(
+        traces,
+        f"Without the direction of layer {layer}: loss on neutral sentences (nats per token more)",
+        height=360,
+        xaxis={"type": "category", "showgrid": False},
+        yaxis=_theme.axis("nats per token"),
+        legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
+        margin={"l": 64, "r": 12, "t": 40, "b": 70},
+    )
+
+
+def in_words(answer: steering.Result, cost: ablation.Result | None, name: str) -> str:
+    """What is lost of the gap, and at what price elsewhere."""
+    at = steering.MEASURES.index("gap")
+    gap, plain = float(answer.value[at, 0, 0]), float(answer.plain[at])
+    if np.isnan(gap):
+        return f"All texts have the same residual there in {name}, so there is no direction to take out."
+    null = answer.null[at, :, 0, 0]
+    as_low = f" (permuted directions leave {null.min():.2f} to {null.max():.2f})" if len(null) else ""
+    said = f"Without its direction {name} keeps a gap of {gap:.2f} of {plain:.2f} logits{as_low}"
+    if cost is None:
+        return f"{said}."
+    m = ablation.MEASURES.index("loss_change")
+    return (
+        f"{said}, and loses {cost.value[m] + 0.0:.3f} nats per token ({cost.low[m]:.3f} to {cost.high[m]:.3f}) on "
+        f"sentences that are about something else."
+    )

@@ -1,0 +1,246 @@
+"""A steered model: curves over doses beside pushes that mean nothing, doses by layers, directions of another model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.steering import MEASURES, Measure, Query, Result
+from backend.figures import _text, _theme
+
+UNITS: dict[Measure, str] = {
+    "mean_lens": "mean lens (logits)",
+    "gap": "gap (logits)",
+    "auc": "AUC",
+    "balanced_accuracy": "balanced accuracy (%)",
+    "flipped_to_1": "answers that became it (%)",
+    "flipped_to_0": "answers that left it (%)",
+}
+SHOWN: tuple[Measure, ...] = ("mean_lens", "gap", "balanced_accuracy", "auc")
+DOSES = {"difference": "dose α (class differences)", "unit": "dose α (residual units)"}
+_PERCENT = ("balanced_accuracy", "flipped_to_1", "flipped_to_0")
+_BELOW: dict[str, Any] = {
+    "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+    "margin": {"l": 64, "r": 12, "t": 40, "b": 90},
+}
+
+
+def spread(alphas: Sequence[float]) -> np.ndarray:
+    """Doses on an axis that gives small ones room: the sign times log2(1 + size)."""
+    doses = np.asarray(alphas, dtype=np.float64)
+    return np.sign(doses) * np.log2(1 + np.abs(doses))
+
+
+def values(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """Value, low, high, null and the model as it is, shares in percent."""
+    scale = 100 if measure in _PERCENT else 1
+    value, low, high, null = (scale * one for one in result.of(measure))
+    return value, low, high, null, scale * float(result.plain[MEASURES.index(measure)])
+
+
+def where(query: Query, spot: int = 0) -> str:
+    """What is put where, for titles."""
+    source, layer = query.spots[spot]
+    if query.direction_from == query.checkpoint and source == layer:
+        return "its own directions at all layers" if layer is None else f"its own direction at layer {layer}"
+    of = f"{query.direction_from.label}'s direction" + (" of each layer" if source is None else f" of layer {source}")
+    return f"{of} at {'all layers' if layer is None else f'layer {layer}'}"
+
+
+def doses(result: Result, query: Query, measure: Measure, spot: int = 0) -> go.Figure:
+    """One measure over the dose with its 95 % interval, over the range of the permuted directions."""
+    colour = _theme.DIRECTION
+    traces = [*_null(result, query, measure, spot, _theme.QUIET), *_curve(result, query, measure, spot, colour)]
+    return _over_doses(traces, query, f"{query.checkpoint.label}, {where(query, spot)}: {UNITS[measure]}", measure)
+
+
+def flips(result: Result, query: Query, words: Sequence[str], spot: int = 0) -> go.Figure:
+    """How many answers the dose turns, either way, over the ranges of the permuted directions."""
+    word = _text.shown(words[1 if len(words) == 2 else query.direction])
+    traces: list[dict[str, Any]] = []
+    for measure, colour, name in (
+        ("flipped_to_1", _theme.POSITIVE, f"became {word}"),
+        ("flipped_to_0", _theme.NEGATIVE, f"left {word}"),
+    ):
+        traces += _null(result, query, measure, spot, colour, f"permuted: {name}")  # type: ignore[arg-type]
+        traces += _curve(result, query, measure, spot, colour, name)  # type: ignore[arg-type]
+    title = f"{query.checkpoint.label}: answers that change (% of all texts)"
+    return _over_doses(traces, query, title, "flipped_to_1")
+
+
+def _curve(
+    result: Result, query: Query, measure: Measure, spot: int, colour: str, name: str | None = None
+) -> list[dict[str, Any]]:
+    value, low, high, _, _ = values(result, measure)
+    x, name = spread(query.alphas), name or "the class direction"
+    dashed = measure == "flipped_to_0"
+    line = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": x,
+        "y": value[spot].astype(np.float32),
+        "customdata": np.stack([low[spot], high[spot], query.alphas], axis=1).astype(np.float32),
+        "line": {"color": colour, "width": 2.2},
+        "marker": {"size": 7, "symbol": "square" if dashed else "circle"},
+        "hovertemplate": "α = %{customdata[2]:.3g}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>"
+        + name
+        + "</extra>",
+    }
+    return [*_theme.band(x, low[spot], high[spot], colour), line]
+
+
+def _null(
+    result: Result, query: Query, measure: Measure, spot: int, colour: str, name: str | None = None
+) -> list[dict[str, Any]]:
+    """The median of the permuted directions, dotted, in a band from their least to their largest."""
+    null = values(result, measure)[3][:, spot]
+    if not len(null) or np.isnan(null).all():
+        return []
+    x, name = spread(query.alphas), name or f"{len(null)} permuted directions as long"
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": x,
+        "y": np.median(null, axis=0).astype(np.float32),
+        "customdata": np.stack([null.min(axis=0), null.max(axis=0), query.alphas], axis=1).astype(np.float32),
+        "line": {"color": colour, "width": 1.6, "dash": "dot"},
+        "hovertemplate": "α = %{customdata[2]:.3g}: %{customdata[0]:.3g} to %{customdata[1]:.3g}<extra>"
+        + name
+        + "</extra>",
+    }
+    return [*_theme.band(x, null.min(axis=0), null.max(axis=0), colour), line]
+
+
+def _over_doses(traces: list[dict[str, Any]], query: Query, title: str, measure: Measure) -> go.Figure:
+    return _theme.figure(
+        traces,
+        escape(title, quote=False),
+        height=400,
+        xaxis=_doses_axis(query),
+        yaxis=_theme.axis("share (%)" if measure == "flipped_to_1" else UNITS[measure]),
+        **_BELOW,
+    )
+
+
+def _doses_axis(query: Query) -> dict[str, Any]:
+    ticks = {"tickvals": spread(query.alphas), "ticktext": [f"{alpha:g}" for alpha in query.alphas]}
+    return _theme.axis(DOSES[query.scale], tickmode="array", **ticks)
+
+
+def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
+    """Dose over layer; blue is above and orange below the model as it is."""
+    value, low, high, _, plain = values(result, measure)
+    reach = float(np.nanmax(np.abs(value - plain), initial=1e-9)) if np.isfinite(value).any() else 1.0
+    layers = [layer for _, layer in query.spots]
+    trace = {
+        "type": "heatmap",
+        "z": _theme.cells(value.T),
+        "x": layers,
+        "y": [f"{alpha:g}" for alpha in query.alphas],
+        "customdata": np.stack([low.T, high.T], axis=2).astype(np.float32),
+        "colorscale": _theme.DIVERGING,
+        "zmin": plain - reach,
+        "zmax": plain + reach,
+        "xgap": 1,
+        "ygap": 1,
+        "hoverongaps": False,
+        "hovertemplate": "layer %{x}, α = %{y}: %{z:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra></extra>",
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
+    }
+    return _theme.figure(
+        [trace],
+        escape(f"{query.checkpoint.label}, layer × dose: {UNITS[measure]}", quote=False),
+        height=130 + 28 * len(query.alphas),
+        xaxis=_theme.layer_axis(len(layers), showgrid=False),
+        yaxis={"type": "category", "title": {"text": DOSES[query.scale]}, "automargin": True, "showgrid": False},
+    )
+
+
+def transfer(single: Result, whole: Result, query: Query, measure: Measure, alpha: float, source: str) -> go.Figure:
+    """The model with each layer's direction of another one, put to that layer alone and to all layers."""
+    at = query.alphas.index(alpha)
+    traces: list[dict[str, Any]] = []
+    layers = np.array([layer for layer, _ in query.spots])
+    for result, name, colour, symbol in (
+        (single, "at its own layer", _theme.MANY[0], "circle"),
+        (whole, "at all layers", _theme.MANY[4], "square"),
+    ):
+        value, low, high, _, plain = values(result, measure)
+        traces += _theme.band(layers, low[:, at], high[:, at], colour)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": f"direction of layer l {name}",
+                "x": layers,
+                "y": value[:, at].astype(np.float32),
+                "customdata": np.stack([low[:, at], high[:, at]], axis=1).astype(np.float32),
+                "line": {"color": colour, "width": 2.2},
+                "marker": {"size": 7, "symbol": symbol},
+                "hovertemplate": "layer %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>"
+                + name
+                + "</extra>",
+            }
+        )
+    traces.append(
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": escape(f"{query.checkpoint.label} as it is", quote=False),
+            "x": [layers[0] - 0.4, layers[-1] + 0.4],
+            "y": [plain, plain],
+            "line": {"color": _theme.QUIET, "width": 1.6, "dash": "dot"},
+            "hovertemplate": "%{y:.3g}<extra>as it is</extra>",
+        }
+    )
+    title = f"{query.checkpoint.label} with directions of {source}, α = {alpha:g}: {UNITS[measure]}"
+    return _theme.figure(
+        traces,
+        escape(title, quote=False),
+        height=400,
+        xaxis=_theme.layer_axis(len(layers), "direction of layer l"),
+        yaxis=_theme.axis(UNITS[measure]),
+        **_BELOW,
+    )
+
+
+def in_words(result: Result, query: Query, words: Sequence[str], spot: int = 0) -> list[str]:
+    """What the smallest dose does to the mean lens, against permuted directions, and what the strongest ones do."""
+    if np.isnan(result.value[:, spot]).all():
+        return ["All texts have the same residual there, so there is no direction to put."]
+    said = [_within_chance(result, query, spot)]
+    value, low, high, null, plain = values(result, "mean_lens")
+    positive = [a for a, alpha in enumerate(query.alphas) if alpha > 0]
+    at, word = positive[0], words[1 if len(words) == 2 else query.direction]
+    moved, drawn = value[spot, at] - plain, np.abs(null[:, spot, at] - plain)
+    beyond = "" if not len(drawn) else f"; {int((drawn >= abs(moved)).sum())} of {len(drawn)} permuted ones as far"
+    said.append(
+        f"α = {query.alphas[at]:g} moves the mean lens of {word} by {moved:+.2f} logits, from {plain:.2f} to "
+        f"{value[spot, at]:.2f} ({low[spot, at]:.2f} to {high[spot, at]:.2f}){beyond}."
+    )
+    accuracy, _, _, _, before = values(result, "balanced_accuracy")
+    ends = [0, len(query.alphas) - 1]
+    said.append(
+        f"Of {before:.1f} % balanced accuracy the strongest doses leave "
+        + " and ".join(f"{accuracy[spot, end]:.1f} % (α = {query.alphas[end]:g})" for end in ends)
+        + ": a model that is steered all the way says one thing to everything."
+    )
+    return [one for one in said if one]
+
+
+def _within_chance(result: Result, query: Query, spot: int) -> str:
+    norm, chance = float(result.norm[spot]), float(result.chance[spot])
+    if np.isnan(norm):
+        return ""
+    if norm > chance:
+        return f"The direction is {norm:.3g} long, beyond the {chance:.3g} of permuted labels."
+    return (
+        f"Mind: the direction of {query.direction_from.label} at layer {query.spots[spot][0]} is within chance (it is "
+        f"{norm:.3g} long, and permuted labels reach {chance:.3g}), so what it does is what any push would do."
+    )
