@@ -71,6 +71,24 @@ class PinnedStudy:
         """The checkpoints that answer: all but encoders without a classification head."""
         return tuple(one for one in self.checkpoints if one.facts.has_head)
 
+    @property
+    def epochs(self) -> tuple[PinnedCheckpoint, ...]:
+        """The base and the checkpoints of its training in order, without those of another seed."""
+        return tuple(one for one in self.checkpoints if one.ref.seed_of is None)
+
+    def after(self, checkpoint: PinnedCheckpoint) -> PinnedCheckpoint | None:
+        """The epoch that follows; None behind the last one, and behind a checkpoint of another seed."""
+        labels = [one.label for one in self.epochs]
+        following = labels.index(checkpoint.label) + 1 if checkpoint.label in labels else len(labels)
+        return self.epochs[following] if following < len(labels) else None
+
+    @property
+    def seeds(self) -> tuple[tuple[PinnedCheckpoint, PinnedCheckpoint], ...]:
+        """Each checkpoint of another seed, and the one that it repeats, where both are there."""
+        there = {one.label: one for one in self.checkpoints}
+        pairs = ((one, there.get(one.ref.seed_of or "")) for one in self.checkpoints)
+        return tuple((one, twin) for one, twin in pairs if twin is not None)
+
     def checkpoint(self, label: str) -> PinnedCheckpoint:
         """The checkpoint with that label; KeyError if it is not among those that are there."""
         for checkpoint in self.checkpoints:

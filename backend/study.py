@@ -25,13 +25,17 @@ class Part(BaseModel, frozen=True, extra="forbid", strict=True):
 
 
 class CheckpointRef(Part, frozen=True):
-    """Where weights are: a hub repository, or a local directory as an absolute path. Travels anywhere."""
+    """Where weights are: a hub repository, or a local directory as an absolute path. Travels anywhere.
+
+    `seed_of` is the label of the checkpoint that this one repeats with another seed.
+    """
 
     label: Text = BASE
     repo: Text | None = None
     revision: Text | None = None
     subfolder: Text | None = None
     path: Text | None = None
+    seed_of: Text | None = None
 
     @property
     def place(self) -> str:
@@ -102,6 +106,11 @@ class Study(Part, frozen=True):
     def refs(self) -> tuple[CheckpointRef, ...]:
         """The base, then the checkpoints in order."""
         return (self.base, *self.checkpoints)
+
+    @property
+    def epochs(self) -> tuple[CheckpointRef, ...]:
+        """The checkpoints of one training in order, without those that repeat one of them with another seed."""
+        return tuple(ref for ref in self.checkpoints if ref.seed_of is None)
 
     @property
     def classes(self) -> int:
@@ -193,6 +202,7 @@ def _check(study: Study, file: Path) -> None:
             what = "is reserved for the base" if ref.label == BASE else "is used twice"
             raise StudyError(f'{file}: checkpoints[{i}].label "{ref.label}" {what}; labels must be unique.')
         seen.add(ref.label)
+    _check_seeds(study, file)
     if "{text}" not in study.prompt.template:
         raise StudyError(f"{file}: prompt.template has no {{text}}; put {{text}} where the text goes.")
     if study.prompt.template.count("{text}") > 1:
@@ -209,6 +219,20 @@ def _check(study: Study, file: Path) -> None:
             f"{file}: dataset.sample is {study.dataset.sample}, which {study.classes} classes cannot share equally; "
             f"take a multiple of {study.classes}."
         )
+
+
+def _check_seeds(study: Study, file: Path) -> None:
+    """Who repeats whom with another seed."""
+    labels = [ref.label for ref in study.epochs]
+    if study.base.seed_of is not None:
+        raise StudyError(f"{file}: base.seed_of is not a key of the base; remove it.")
+    for i, ref in enumerate(study.checkpoints, 1):
+        if ref.seed_of is not None and ref.seed_of not in labels:
+            some = f"choose from {', '.join(labels)}" if labels else "there is none"
+            raise StudyError(
+                f'{file}: checkpoints[{i}].seed_of "{ref.seed_of}" must be the label of a checkpoint that has no '
+                f"seed_of itself; {some}."
+            )
 
 
 def _absolute(part: P, folder: Path) -> P:

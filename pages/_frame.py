@@ -209,7 +209,7 @@ def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
     labels = [one.label for one in pinned.checkpoints]
     reasons = {one.label: one.reason.rstrip(".") for one in pinned.missing}
     choices = {
-        "epoch": Choice(labels, labels[-1]),
+        "epoch": Choice(labels, pinned.epochs[-1].label),
         "reference": Choice(labels, labels[0]),
         "massive": Choice(list(MASSIVE), "with"),
         **own,
@@ -267,7 +267,7 @@ def _play(view: View) -> None:
     elif st.button("Play the epochs", icon=":material/play_arrow:", key="play", **wide):
         st.session_state["_playing"] = True
         st.session_state["_stepped"] = time.monotonic()
-        if view.checkpoint == view.study.checkpoints[-1]:
+        if view.study.after(view.checkpoint) is None:
             st.query_params["epoch"] = view.names[0]
         st.rerun()
 
@@ -277,11 +277,11 @@ def _tick(view: View) -> None:
     """One step further, once the present picture has been on show for a while."""
     if time.monotonic() - st.session_state["_stepped"] < FRAME_SECONDS:
         return
-    following = view.place(view.checkpoint) + 1
+    following = view.study.after(view.checkpoint)
     st.session_state["_stepped"] = time.monotonic()
-    st.session_state["_playing"] = following < len(view.names) - 1
-    if following < len(view.names):
-        st.query_params["epoch"] = view.names[following]
+    st.session_state["_playing"] = following is not None and view.study.after(following) is not None
+    if following is not None:
+        st.query_params["epoch"] = following.label
     st.rerun()
 
 

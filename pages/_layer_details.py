@@ -1,4 +1,4 @@
-"""The lower half of the Layers page: one of directions, cosines, a map of one layer, and the sample card."""
+"""The lower half of the Layers page: one of directions, cosines, similarity, a map of one layer, the sample card."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from backend.figures import cosines as cosines_figures
 from backend.figures import direction as direction_figures
 from backend.figures import map as map_figures
 from backend.lab import PinnedCheckpoint
-from pages import _address, _frame, _picture
+from pages import _address, _frame, _picture, _similarity
 
-SHOWN = {"direction": "Direction", "cosines": "Cosines", "map": "Map of one layer", "sample": "Sample card"}
+SHOWN = {
+    "direction": "Direction",
+    "cosines": "Cosines",
+    "similarity": "Similarity",
+    "map": "Map of one layer",
+    "sample": "Sample card",
+}
 
 
 @_frame.section
@@ -30,7 +36,14 @@ def draw(view: _frame.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    {"direction": _direction, "cosines": _cosines, "map": _map, "sample": _sample}[shown](view)
+    drawn = {
+        "direction": _direction,
+        "cosines": _cosines,
+        "similarity": _similarity.draw,
+        "map": _map,
+        "sample": _sample,
+    }
+    drawn[shown](view)
 
 
 def of_reviews(

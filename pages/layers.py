@@ -12,7 +12,7 @@ from backend.figures import direction as direction_figures
 from backend.figures import map as map_figures
 from backend.figures import projection as projection_figures
 from backend.lab import PinnedStudy
-from pages import _address, _frame, _layer_details, _picture
+from pages import _address, _frame, _layer_details, _picture, _similarity
 
 TITLE = "Layers"
 BASES = {"own": "its own", "base": "the reference's", "shared": "shared by all"}
@@ -29,6 +29,7 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
         "class": _address.Choice(list(study.study.prompt.label_words), study.study.prompt.label_words[-1]),
         "method": _address.Choice(list(map_figures.NAMES), "tsne"),
         "layer": _address.Choice(layers, layers[-1]),
+        **_similarity.choices(),
     }
 
 

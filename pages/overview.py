@@ -111,7 +111,7 @@ def _training(view: _frame.View) -> None:
     if log is None:
         return
     st.subheader("How did training go?")
-    labels = [one.label for one in view.study.study.checkpoints]
+    labels = [one.label for one in view.study.study.epochs]
     _picture.show(
         view,
         {

@@ -54,6 +54,13 @@ def test_everything_is_read_and_paths_become_absolute(tmp_path: Path) -> None:
     assert study.prompt.max_tokens == 256 and study.prompt.keep == "end" and study.classes == 2
 
 
+def test_a_checkpoint_of_another_seed_is_none_of_the_epochs(tmp_path: Path) -> None:
+    study = load_study(write(tmp_path, GOOD.replace('label = "epoch 2"', 'label = "again"\nseed_of = "epoch 1"')))
+    assert [ref.label for ref in study.refs] == ["base", "epoch 1", "again"]
+    assert [ref.label for ref in study.epochs] == ["epoch 1"]
+    assert study.checkpoints[1].seed_of == "epoch 1"
+
+
 def test_a_loaded_study_is_frozen(tmp_path: Path) -> None:
     study: Any = load_study(write(tmp_path, GOOD))
     with pytest.raises(ValueError, match="frozen"):
@@ -75,6 +82,10 @@ def test_a_loaded_study_is_frozen(tmp_path: Path) -> None:
         ('label = "epoch 2"', 'label = "base"', "is reserved for the base"),
         ('label = "epoch 2"\n', "", "checkpoints[2].label is missing"),
         ('label = "epoch 2"', "label = 2", "checkpoints[2].label is wrong: input should be a valid string"),
+        ('path = "base"', 'path = "base"\nseed_of = "epoch 1"', "base.seed_of is not a key of the base; remove it"),
+        ('label = "epoch 2"', 'label = "epoch 2"\nseed_of = "epoch 3"', "no seed_of itself; choose from epoch 1."),
+        ('label = "epoch 2"', 'label = "epoch 2"\nseed_of = "epoch 2"', 'checkpoints[2].seed_of "epoch 2" must be'),
+        ('label = "epoch 2"', 'label = "epoch 2"\nseed_of = "base"', 'checkpoints[2].seed_of "base" must be'),
         ("{text}", "text", "prompt.template has no {text}"),
         ("{text}", "{text} {text}", "{text} more than once"),
         ('"negative", "positive"', '"positive", "positive"', "prompt.label_words repeats a word"),

@@ -247,7 +247,7 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     At every layer without permuted directions, which take most of the time, and with them two thirds of the way up.
     KeyError if no checkpoint has the reference's label.
     """
-    against, last = study.checkpoint(reference), study.checkpoints[-1]
+    against, last = study.checkpoint(reference), study.epochs[-1]
     layers = study.base.facts.layers
     at, everywhere = middle(layers), every_layer(layers)
     pairs = [(one, one) for one in study.answering]

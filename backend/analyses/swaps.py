@@ -280,7 +280,7 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
 
     What an encoder lacks is left out: the final norm, and whatever needs a head that is not there.
     """
-    ends = study.checkpoint(reference), study.checkpoints[-1]
+    ends = study.checkpoint(reference), study.epochs[-1]
     pairs = [] if ends[0] == ends[1] else [ends, ends[::-1]]
     return [
         Query(host, donor, study.prompts, part, mode)

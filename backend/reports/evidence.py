@@ -51,9 +51,9 @@ class Case:
 
     @property
     def last(self) -> int:
-        """Position of the last checkpoint that is not the reference, or of the reference if it is alone."""
-        others = [i for i, one in enumerate(self.study.checkpoints) if one.label != self.reference.label]
-        return others[-1] if others else self.against
+        """Position of the last epoch that is not the reference, or of the reference if it is alone."""
+        others = [one.label for one in self.study.epochs if one.label != self.reference.label]
+        return self.names.index(others[-1]) if others else self.against
 
     @property
     def against(self) -> int:

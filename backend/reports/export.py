@@ -23,7 +23,17 @@ from backend.lab import Lab, PinnedStudy
 from backend.memo import MEASUREMENT_VERSION
 from backend.study import BASE
 
-PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "scipy", "scikit-learn", "openTSNE", "umap-learn")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "openTSNE",
+    "umap-learn",
+    "POT",
+)
 Watch = Callable[[str], AbstractContextManager[Callable[[float, str], None]]]
 """Opens a progress bar with a title; the bar is called with a fraction and a sentence."""
 

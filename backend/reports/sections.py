@@ -75,7 +75,7 @@ def _training(case: Case, _: Ask, __: int) -> Iterator[Section]:
     log = read_training_log(case.study.study.folder)
     if log is None:
         return
-    labels = [one.label for one in case.study.study.checkpoints]
+    labels = [one.label for one in case.study.study.epochs]
     yield Section(
         "training",
         "How did training go?",

@@ -116,9 +116,9 @@ def _training_spec(study: Study, data: Path | None) -> TrainingSpec:
 
 
 def _places(study: Study, spec: TrainingSpec) -> list[Path]:
-    """Where the checkpoint of each epoch goes: the local paths of the study's checkpoints, in order."""
-    places = [Path(ref.path) for ref in study.checkpoints if ref.path is not None]
-    if len(places) != len(study.checkpoints) or len(places) != spec.epochs:
+    """Where the checkpoint of each epoch goes: the local paths of the study's epochs, in order."""
+    places = [Path(ref.path) for ref in study.epochs if ref.path is not None]
+    if len(places) != len(study.epochs) or len(places) != spec.epochs:
         raise StudyError(
             f"{study.name}: training.epochs is {spec.epochs}, so the study must list {spec.epochs} checkpoints with a "
             f"local path; it lists {len(places)}."

@@ -1,0 +1,95 @@
+"""Which layer of one checkpoint does the work of which layer of another? CKA of every layer with every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from backend import intervals, metrics, similarity
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.metrics import Labels, Residuals
+from backend.tidy import interval
+
+Grid = Float[np.ndarray, "layers reference_layers"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """Whose layers (rows) against whose (columns): two checkpoints, or twice the same.
+
+    `drop_largest` dimensions, those of largest mean |activation| in the reference, are left out at each layer.
+    """
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    drop_largest: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Debiased linear CKA with its 95 % interval, NaN at layers that hold no text."""
+
+    cka: Grid
+    cka_low: Grid
+    cka_high: Grid
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per pair of layers."""
+        for layer, other in np.ndindex(*self.cka.shape):
+            yield {
+                "checkpoint": query.checkpoint.label,
+                "layer": layer,
+                "reference": query.reference.label,
+                "reference_layer": other,
+                **interval(self, "cka", layer, other),
+            }
+
+
+def grid(
+    residuals: Residuals, reference: Residuals, labels: Labels, heard: Callable[[float], None] = lambda _: None
+) -> Result:
+    """CKA of every pair of layers; `heard` is told the share that is done. UndefinedError for under five reviews."""
+    similarity.enough(len(labels))
+    ours, theirs = (np.flatnonzero(~metrics.constant_layers(one)) for one in (residuals, reference))
+    grams = [similarity.gram(similarity.rotated(reference[:, layer])) for layer in theirs]
+    shape = (residuals.shape[1], reference.shape[1])
+    found = {name: np.full(shape, np.nan) for name in ("cka", "cka_low", "cka_high")}
+    for done, layer in enumerate(ours):
+        heard(done / len(ours))
+        k = similarity.gram(similarity.rotated(residuals[:, layer]))
+        left = [similarity.cka(k, other) for other in grams]
+        if left:
+            values = np.array([one.estimate for one in left])
+            without = np.stack([one.without for one in left], axis=1)
+            low, high = intervals.jackknife_interval(values, without, labels)
+            found["cka"][layer, theirs], found["cka_low"][layer, theirs] = values, low
+            found["cka_high"][layer, theirs] = np.minimum(high, 1.0)
+    return Result(**found)
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the prompts with both checkpoints and compare all layers."""
+    reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals
+    residuals = lab.part(1, 4).readout(query.checkpoint, query.prompts).residuals
+    said = f"Comparing every layer of {query.checkpoint.label} with every one of {query.reference.label}."
+    result = grid(
+        metrics.without_largest(residuals, reference, query.drop_largest),
+        metrics.without_largest(reference, reference, query.drop_largest),
+        query.prompts.labels,
+        lambda share: lab.progress(0.5 + share / 2, said),
+    )
+    lab.progress(1.0, f"All layers of {query.checkpoint.label} and {query.reference.label} are compared.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every checkpoint against the reference, and the reference against itself; KeyError for an unknown label."""
+    against = study.checkpoint(reference)
+    return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

@@ -1,0 +1,126 @@
+"""Do distances between reviews agree, whatever the axes? Rank correlation of distances, and Gromov-Wasserstein."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from backend import geometry as measures
+from backend import intervals, metrics, resampling, similarity
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.metrics import Labels, Residuals
+from backend.tidy import interval, point
+
+PerLayer = Float[np.ndarray, " layers"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A checkpoint and the reference that its reviews are paired with.
+
+    Of more than `most` reviews so many are drawn with the seed: both measures grow with the cube of their number.
+    `drop_largest` dimensions, those of largest mean |activation| in the reference, are left out at each layer.
+    """
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    drop_largest: int = 0
+    most: int = 300
+    permutations: int = 50
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Per layer; NaN where either model holds no text. Distances are Euclidean, over their mean at the layer.
+
+    `rank_correlation` is Spearman's of the distances of all pairs (-1..1), with its 95 % interval and the level that
+    reviews paired at random exceed at some layer in 5 % of draws. `gromov_wasserstein` is the least mean squared
+    difference of distances over all matchings of the reviews (0 = some matching keeps them all), `unmatched` the same
+    with everyone matched with everyone, which it cannot pass.
+    """
+
+    rank_correlation: PerLayer
+    rank_correlation_low: PerLayer
+    rank_correlation_high: PerLayer
+    rank_correlation_chance: PerLayer
+    gromov_wasserstein: PerLayer
+    unmatched: PerLayer
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per layer."""
+        for layer in range(len(self.unmatched)):
+            yield {
+                "checkpoint": query.checkpoint.label,
+                "reference": query.reference.label,
+                "layer": layer,
+                **interval(self, "rank_correlation", layer),
+                **point(self, "rank_correlation_chance", layer),
+                **point(self, "gromov_wasserstein", layer),
+                **point(self, "unmatched", layer),
+            }
+
+
+def geometry(
+    residuals: Residuals,
+    reference: Residuals,
+    labels: Labels,
+    permutations: int = 50,
+    seed: int = 0,
+    heard: Callable[[float], None] = lambda _: None,
+) -> Result:
+    """Measure every layer; `heard` is told the share that is done. UndefinedError for fewer than five reviews."""
+    similarity.enough(len(labels))
+    layers = residuals.shape[1]
+    orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
+    found = {name: np.full(layers, np.nan) for name in Result.__annotations__}
+    there = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
+    null = np.zeros((permutations, len(there)))
+    for i, layer in enumerate(there):
+
+        def within(share: float, layer: int = layer) -> None:
+            heard((layer + share) / layers)
+
+        within(0.0)
+        a, b = (measures.distances(one[:, layer]) for one in (residuals, reference))
+        found["gromov_wasserstein"][layer], found["unmatched"][layer] = measures.gromov_wasserstein(a, b)
+        null[:, i] = measures.repaired_rank_correlation(a, b, orders)
+        left = measures.rank_correlation(a, b, within)
+        low, high = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
+        found["rank_correlation"][layer] = left.estimate
+        found["rank_correlation_low"][layer], found["rank_correlation_high"][layer] = low, np.minimum(high, 1.0)
+    if there:
+        found["rank_correlation_chance"][there] = intervals.curve_chance(null, 0.0)
+    return Result(**found)
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the prompts with both checkpoints and compare distances."""
+    reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals
+    residuals = lab.part(1, 4).readout(query.checkpoint, query.prompts).residuals
+    order = np.random.default_rng(query.seed).permutation(len(residuals))
+    drawn = np.sort(order[: query.most])
+    said = f"Comparing distances in {query.checkpoint.label} and {query.reference.label}."
+    result = geometry(
+        metrics.without_largest(residuals, reference, query.drop_largest)[drawn],
+        metrics.without_largest(reference, reference, query.drop_largest)[drawn],
+        query.prompts.labels[drawn],
+        query.permutations,
+        query.seed,
+        lambda share: lab.progress(0.5 + share / 2, said),
+    )
+    lab.progress(1.0, f"The distances of {query.checkpoint.label} and {query.reference.label} are compared.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every checkpoint but the reference against it; KeyError if no checkpoint has that label."""
+    against = study.checkpoint(reference)
+    return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints if checkpoint != against]

@@ -1,0 +1,164 @@
+"""How alike do a checkpoint and its reference arrange the same reviews, layer by layer? Cosine, CKA and Procrustes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from backend import intervals, metrics, resampling
+from backend import similarity as measures
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.metrics import Labels, Residuals
+from backend.tidy import interval, point
+
+Measure = Literal["cka", "procrustes", "cosine"]
+MEASURES: tuple[Measure, ...] = ("cka", "procrustes", "cosine")
+PerLayer = Float[np.ndarray, " layers"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A checkpoint and the reference that its reviews are paired with.
+
+    `drop_largest` dimensions, those of largest mean |activation| in the reference, are left out at each layer.
+    """
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    drop_largest: int = 0
+    draws: int = 1000
+    permutations: int = 50
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Per layer, with 95 % intervals; NaN where either model holds no text.
+
+    `cosine` is the mean over reviews of the cosine between the two residuals of a review (-1..1), `cka` debiased linear
+    CKA (about 0..1, 1 = the same up to rotation and scale), `procrustes` the disparity that remains after the best
+    rotation and scale (0..1, 0 = the same). `*_chance`: reviews of the two models paired at random look more alike than
+    that at some layer in 5 % of draws. `review_cosine` is the mean cosine between different reviews in the reference.
+    """
+
+    cosine: PerLayer
+    cosine_low: PerLayer
+    cosine_high: PerLayer
+    cosine_chance: PerLayer
+    cka: PerLayer
+    cka_low: PerLayer
+    cka_high: PerLayer
+    cka_chance: PerLayer
+    procrustes: PerLayer
+    procrustes_low: PerLayer
+    procrustes_high: PerLayer
+    procrustes_chance: PerLayer
+    review_cosine: PerLayer
+
+    def alike(self, measure: Measure) -> tuple[PerLayer, PerLayer, PerLayer, PerLayer]:
+        """The measure, low, high and chance, the larger the more alike: 1 - disparity for Procrustes."""
+        value, low, high, chance = (getattr(self, f"{measure}{end}") for end in ("", "_low", "_high", "_chance"))
+        return (1 - value, 1 - high, 1 - low, 1 - chance) if measure == "procrustes" else (value, low, high, chance)
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per layer."""
+        for layer in range(len(self.cka)):
+            row: dict[str, Any] = {
+                "checkpoint": query.checkpoint.label,
+                "reference": query.reference.label,
+                "layer": layer,
+            }
+            for measure in ("cosine", "cka", "procrustes"):
+                row |= interval(self, measure, layer) | point(self, f"{measure}_chance", layer)
+            yield row | point(self, "review_cosine", layer)
+
+
+def similarity(
+    residuals: Residuals,
+    reference: Residuals,
+    labels: Labels,
+    draws: int = 1000,
+    permutations: int = 50,
+    seed: int = 0,
+    heard: Callable[[float], None] = lambda _: None,
+) -> Result:
+    """Measure every layer; `heard` is told the share that is done. UndefinedError for fewer than five reviews."""
+    measures.enough(len(labels))
+    layers = residuals.shape[1]
+    orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
+    found = {f"{name}{end}": np.full(layers, np.nan) for name in MEASURES for end in ("", "_low", "_high", "_chance")}
+    null: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
+    there = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
+    for layer in there:
+
+        def within(share: float, layer: int = layer) -> None:
+            heard((layer + share) / layers)
+
+        within(0.0)
+        x, y = (one[:, layer].astype(np.float64) for one in (residuals, reference))
+        null["cosine"].append(measures.repaired_cosine(x, y, orders))
+        x, y = measures.rotated(x), measures.rotated(y)
+        k, l = measures.gram(x), measures.gram(y)  # noqa: E741 - the letters of the literature
+        null["cka"].append(measures.repaired_cka(k, l, orders))
+        null["procrustes"].append(-measures.repaired_procrustes(x, y, orders, within))
+        for name, left in (("cka", measures.cka(k, l)), ("procrustes", measures.procrustes(x, y))):
+            limits = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
+            found[name][layer], found[f"{name}_low"][layer], found[f"{name}_high"][layer] = left.estimate, *limits
+    cosines = metrics.cosine(residuals[:, there], reference[:, there])
+    found["cosine"][there] = cosines.mean(axis=0)
+    found["cosine_low"][there], found["cosine_high"][there] = intervals.mean_interval(cosines, labels, draws, seed)
+    if len(there):
+        for name, values in null.items():
+            found[f"{name}_chance"][there] = _chance(np.stack(values, axis=1))
+        found["procrustes_chance"] *= -1
+    found["cka_high"] = np.minimum(found["cka_high"], 1.0)
+    found["procrustes_low"] = np.maximum(found["procrustes_low"], 0.0)
+    return Result(**found, review_cosine=metrics.review_cosine(reference))
+
+
+def _chance(null: Float[np.ndarray, "draws layers"]) -> PerLayer:
+    """What some layer of a re-paired curve exceeds in 5 % of draws."""
+    middle = null.mean(axis=0)
+    return middle + intervals.curve_chance(null - middle, 0.0)
+
+
+def first_below(results: Sequence[Result], measure: Measure, level: float) -> Int[np.ndarray, " layers"]:
+    """Per layer the position of the first result whose whole interval lies below the level of similarity; -1: none."""
+    below = np.stack([one.alike(measure)[2] < level for one in results])
+    return np.where(below.any(axis=0), below.argmax(axis=0), -1)
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the prompts with both checkpoints and compare the layers."""
+    reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals
+    residuals = lab.part(1, 4).readout(query.checkpoint, query.prompts).residuals
+    said = f"Comparing the layers of {query.checkpoint.label} and {query.reference.label}."
+    result = similarity(
+        metrics.without_largest(residuals, reference, query.drop_largest),
+        metrics.without_largest(reference, reference, query.drop_largest),
+        query.prompts.labels,
+        query.draws,
+        query.permutations,
+        query.seed,
+        lambda share: lab.progress(0.5 + share / 2, said),
+    )
+    lab.progress(1.0, f"The layers of {query.checkpoint.label} and {query.reference.label} are compared.")
+    return result
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every checkpoint but the reference against it, then every checkpoint of another seed against its twin.
+
+    KeyError if no checkpoint has the label of the reference.
+    """
+    against = study.checkpoint(reference)
+    pairs = [(one, against) for one in study.checkpoints if one != against]
+    pairs += [pair for pair in study.seeds if pair not in pairs]
+    return [Query(*pair, study.prompts) for pair in pairs]

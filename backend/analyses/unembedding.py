@@ -1,0 +1,84 @@
+"""Is the output matrix the same up to rotation and scale? Procrustes and cosine over the rows of all shared tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backend import similarity
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
+from backend.memo import memoized
+from backend.tidy import point
+
+
+@dataclass(frozen=True)
+class Query:
+    """Whose unembedding, against whose."""
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row per token that both have (`rows_shared` of them); exact, without a sample.
+
+    `cosine` is the mean cosine between a token's rows before and after (-1..1), `procrustes` the disparity after the
+    best rotation and scale of the centred rows (0..1), `*_chance` the same with tokens paired at random. `tied` says
+    that both checkpoints have one matrix for input and output.
+    """
+
+    rows_shared: int
+    tied: bool
+    cosine: float
+    cosine_chance: float
+    procrustes: float
+    procrustes_chance: float
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row."""
+        found: dict[str, Any] = {
+            "checkpoint": query.checkpoint.label,
+            "reference": query.reference.label,
+            "rows_shared": self.rows_shared,
+            "tied": self.tied,
+        }
+        for name in ("cosine", "cosine_chance", "procrustes", "procrustes_chance"):
+            found |= point(self, name)
+        yield found
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Open both checkpoints for their rows. UndefinedError where a model predicts no tokens."""
+    lab.progress(0.0, f"Opening {query.reference.label} and {query.checkpoint.label}.")
+    before = lab.models.embedding(query.reference, "output", lab.part(0, 4).progress)
+    after = lab.models.embedding(query.checkpoint, "output", lab.part(1, 4).progress)
+    shared = min(len(before.rows), len(after.rows))
+    true, random = np.arange(shared), np.random.default_rng(query.seed).permutation(shared)
+    found = []
+    for i, order in enumerate((true, random)):
+        part, said = lab.part(2 + i, 4), f"Comparing {shared:,} rows of {query.checkpoint.label}."
+        found.append(
+            similarity.of_rows(
+                after.rows[:shared],
+                before.rows[:shared],
+                order,
+                lambda share, part=part, said=said: part.progress(share, said),
+            )
+        )
+    lab.progress(1.0, f"The unembeddings of {query.checkpoint.label} and {query.reference.label} are compared.")
+    own, chance = found
+    return Result(shared, before.tied and after.tied, own.cosine, chance.cosine, own.procrustes, chance.procrustes)
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """Every checkpoint but the reference; none for encoders, whose heads score no tokens. KeyError without it."""
+    against = study.checkpoint(reference)
+    if study.study.family == "encoder":
+        return []
+    return [Query(checkpoint, against) for checkpoint in study.checkpoints if checkpoint != against]

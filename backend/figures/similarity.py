@@ -1,0 +1,165 @@
+"""How alike the layers of checkpoint and reference are: curves with chance and floor, and when each layer moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.similarity import Measure, Result, first_below
+from backend.figures import _theme
+
+NAMES: dict[Measure, str] = {
+    "cka": "CKA",
+    "procrustes": "Procrustes similarity (1 − disparity)",
+    "cosine": "mean cosine",
+}
+LEVELS = ("0.99", "0.95", "0.9", "0.8", "0.5")
+
+
+def curves(
+    results: Sequence[Result],
+    names: Sequence[str],
+    positions: Sequence[int],
+    count: int,
+    measure: Measure,
+    reference: str,
+    chosen: int,
+    floors: Sequence[tuple[str, Result]] = (),
+) -> go.Figure:
+    """Similarity to the reference of every epoch, that at `chosen` with its interval and chance; floors dashed.
+
+    `positions` are the checkpoints' places among the study's `count`, for their colours; floors are named.
+    """
+    traces: list[dict[str, Any]] = []
+    for i, (result, name, position) in enumerate(zip(results, names, positions, strict=True)):
+        value, low, high, chance = result.alike(measure)
+        x, colour = np.arange(len(value)), _theme.checkpoint_colour(position, count)
+        if i == chosen:
+            traces += _theme.band(x, low, high, colour)
+            traces.append(_dotted(x, chance, f"chance, {name}", colour))
+        traces.append(_line(x, result.alike(measure), name, {"color": colour, "width": 2.6 if i == chosen else 1.4}))
+    for name, result in floors:
+        value, low, high, _ = result.alike(measure)
+        x, colour = np.arange(len(value)), _theme.MANY[3]
+        traces += _theme.band(x, low, high, colour)
+        traces.append(_line(x, result.alike(measure), name, {"color": colour, "width": 2.2, "dash": "dash"}))
+    if measure == "cosine":
+        x = np.arange(len(results[0].review_cosine))
+        traces.append(_dotted(x, results[0].review_cosine, f"different reviews in {reference}", _theme.QUIET))
+    return _theme.figure(
+        traces,
+        f"Similarity to {reference}: {NAMES[measure]}",
+        height=400,
+        xaxis=_theme.layer_axis(len(results[0].cka)),
+        yaxis=_theme.axis(NAMES[measure], range=[min(-0.03, _lowest(results, measure)), 1.03]),
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+    )
+
+
+def _lowest(results: Sequence[Result], measure: Measure) -> float:
+    there = [low[np.isfinite(low)] for low in (one.alike(measure)[1] for one in results)]
+    return min((float(low.min()) - 0.03 for low in there if len(low)), default=0.0)
+
+
+def _line(x: np.ndarray, alike: tuple[np.ndarray, ...], name: str, line: dict[str, Any]) -> dict[str, Any]:
+    value, low, high, chance = alike
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": x,
+        "y": value.astype(np.float32),
+        "customdata": np.stack([low, high, chance], axis=1).astype(np.float32),
+        "line": line,
+        "marker": {"size": 6},
+        "hovertemplate": "layer %{x}: %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f}), chance "
+        "%{customdata[2]:.3f}<extra>" + name + "</extra>",
+    }
+
+
+def _dotted(x: np.ndarray, y: np.ndarray, name: str, colour: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": x,
+        "y": y.astype(np.float32),
+        "line": {"color": colour, "width": 1.6, "dash": "dot"},
+        "hoverinfo": "skip",
+    }
+
+
+def moved(results: Sequence[Result], names: Sequence[str], measure: Measure, level: float, reference: str) -> go.Figure:
+    """Checkpoint x layer: similarity to the reference, ringed where a layer is first below the level."""
+    matrix = np.stack([one.alike(measure)[0] for one in results])
+    first = first_below(results, measure, level)
+    at = np.flatnonzero(first >= 0)
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "heatmap",
+            "z": _theme.cells(matrix),
+            "x": np.arange(matrix.shape[1]),
+            "y": list(names),
+            "zmin": 0,
+            "zmax": 1,
+            "colorscale": _theme.SEQUENTIAL,
+            "xgap": 1,
+            "ygap": 1,
+            "hovertemplate": "%{y}, layer %{x}: %{z:.3f}<extra></extra>",
+            "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
+        },
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": f"first below {level:g}",
+            "x": at,
+            "y": [names[first[layer]] for layer in at],
+            "marker": {"symbol": "circle-open", "size": 13, "color": _theme.RING, "line": {"width": 2.5}},
+            "hovertemplate": "layer %{x} is first below " + f"{level:g}" + " in %{y}<extra></extra>",
+            "showlegend": True,
+        },
+    ]
+    return _theme.figure(
+        traces,
+        f"When each layer moved from {reference}: {NAMES[measure]}",
+        height=130 + 34 * len(names),
+        xaxis=_theme.layer_axis(matrix.shape[1], showgrid=False),
+        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
+    )
+
+
+def moved_in_words(results: Sequence[Result], names: Sequence[str], measure: Measure, level: float) -> str:
+    """Which layers moved first in which checkpoint, and which never did."""
+    first = first_below(results, measure, level)
+    there = np.isfinite(results[0].cka)
+    parts = [
+        f"{_layers(np.flatnonzero(first == i))} moved in **{name}**"
+        for i, name in enumerate(names)
+        if (first == i).any()
+    ]
+    never = np.flatnonzero(there & (first < 0))
+    if len(never):
+        parts.append(f"{_layers(never)} never did")
+    said = "; ".join(parts) or "there is no layer to judge"
+    return f"A layer has moved once its whole interval lies below {level:g}. By this rule {said}."
+
+
+def beyond_floor(result: Result, floor: Result, measure: Measure, name: str, twin: str, other: str) -> str:
+    """At which layers the checkpoint is further from the reference than two seeds are from each other."""
+    high, low = result.alike(measure)[2], floor.alike(measure)[1]
+    beyond = np.flatnonzero(high < low)
+    said = f"{_layers(beyond).capitalize()} of **{name}**" if len(beyond) else f"No layer of **{name}**"
+    return f"{said} went further than a mere change of seed does: that of **{twin}** to **{other}**."
+
+
+def _layers(layers: np.ndarray) -> str:
+    """`layers 0 to 3 and 7`."""
+    runs = np.split(layers, np.flatnonzero(np.diff(layers) > 1) + 1)
+    said = [one for run in runs for one in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))]
+    words = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+    return f"layer{'' if len(layers) == 1 else 's'} {words}"

@@ -1,0 +1,49 @@
+"""The unembedding of every checkpoint against the reference's: Procrustes disparity, as a picture and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.unembedding import Result
+from backend.figures import _theme
+
+
+def draw(
+    results: Sequence[Result], names: Sequence[str], positions: Sequence[int], count: int, reference: str
+) -> go.Figure:
+    """A bar per checkpoint: what the best rotation and scale leave of the difference."""
+    bar = {
+        "type": "bar",
+        "orientation": "h",
+        "x": np.array([one.procrustes for one in results], dtype=np.float32),
+        "y": list(names),
+        "customdata": np.array([[one.cosine, one.procrustes_chance] for one in results], dtype=np.float32),
+        "marker": {"color": [_theme.checkpoint_colour(position, count) for position in positions]},
+        "text": [f"{one.procrustes:.3g}" for one in results],
+        "textposition": "outside",
+        "cliponaxis": False,
+        "hovertemplate": "%{y}: disparity %{x:.4g}, mean cosine of rows %{customdata[0]:.4f}, tokens paired at random "
+        "%{customdata[1]:.3f}<extra></extra>",
+    }
+    return _theme.figure(
+        [bar],
+        f"Unembedding: Procrustes disparity to {reference}",
+        height=120 + 34 * len(names),
+        xaxis=_theme.axis("disparity (0 = same up to rotation and scale)", rangemode="tozero"),
+        yaxis={"autorange": "reversed", "automargin": True, "type": "category", "showgrid": False},
+        margin={"l": 48, "r": 48, "t": 40, "b": 44},
+    )
+
+
+def in_words(result: Result, name: str, reference: str) -> str:
+    """Cosine, disparity and chance of one checkpoint."""
+    tied = ", which is the input embedding too," if result.tied else ""
+    return (
+        f"Over the {result.rows_shared:,} tokens that both have, a row of **{name}**'s unembedding{tied} has a mean "
+        f"cosine of {result.cosine:.4f} with **{reference}**'s; after the best rotation and scale "
+        f"{result.procrustes:.3g} of the squared difference is left, and {result.procrustes_chance:.3g} with tokens "
+        f"paired at random."
+    )

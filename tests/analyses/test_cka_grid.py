@@ -1,0 +1,64 @@
+"""Every layer with every layer: each cell is the measure of its two layers, the diagonal that of the curve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backend import intervals
+from backend.analyses import cka_grid, similarity
+from tests.analyses.test_similarity import LABELS, residuals
+from tests.fakes import FakeModels, fake_lab, fake_study
+from tests.test_similarity import cka
+
+
+def test_every_cell_is_the_cka_of_its_two_layers():
+    own, base = residuals()
+    heard: list[float] = []
+    found = cka_grid.grid(own, base, LABELS, heard.append)
+    assert found.cka.shape == (4, 4)
+    assert np.isnan(found.cka[:, 0]).all() and np.isfinite(found.cka[:, 1:]).all()
+    for layer, other in ((0, 1), (2, 3), (3, 2)):
+        x, y = own[:, layer].astype(float), base[:, other].astype(float)
+        assert found.cka[layer, other] == pytest.approx(cka(x, y).estimate)
+        low, high = intervals.jackknife(lambda kept, x=x, y=y: np.array(cka(x[kept], y[kept]).estimate), LABELS)
+        assert (found.cka_low[layer, other], found.cka_high[layer, other]) == pytest.approx(
+            (low.item(), min(1, high.item()))
+        )
+    curve = similarity.similarity(own, base, LABELS, draws=2, permutations=2)
+    np.testing.assert_allclose(np.diagonal(found.cka), curve.cka)
+    assert heard == [0, 0.25, 0.5, 0.75]
+
+
+def test_a_checkpoint_against_itself_is_symmetric_with_ones_on_the_diagonal():
+    own, base = residuals()
+    found = cka_grid.grid(own, own, LABELS)
+    np.testing.assert_allclose(found.cka, found.cka.T)
+    np.testing.assert_allclose(np.diagonal(found.cka), 1)
+    swapped = cka_grid.grid(base, own, LABELS)
+    np.testing.assert_allclose(swapped.cka, cka_grid.grid(own, base, LABELS).cka.T)
+
+
+def test_recipe_rows_and_queries(tmp_path):
+    models = FakeModels(layers=3, width=8)
+    study = fake_study(models=models, reviews=24)
+    asked = cka_grid.queries(study, "epoch 1")
+    assert [(query.checkpoint.label, query.reference.label) for query in asked[:2]] == [
+        ("base", "epoch 1"),
+        ("epoch 1", "epoch 1"),
+    ]
+    heard: list[float] = []
+    lab = fake_lab(tmp_path, models, lambda fraction, _: heard.append(fraction))
+    found = cka_grid.recipe(asked[3], lab)
+    rows = list(found.rows(asked[3]))
+    assert list(rows[0]) == [
+        *("checkpoint", "layer", "reference", "reference_layer"),
+        *("cka", "cka_low", "cka_high"),
+    ]
+    assert len(rows) == 16
+    assert rows[4 * 2 + 3]["cka"] == found.cka[2, 3]
+    assert rows[3]["cka"] is None
+    assert heard == sorted(heard) and heard[-1] == 1.0
+    assert not np.allclose(cka_grid.recipe(replace(asked[3], drop_largest=2), lab).cka, found.cka, equal_nan=True)

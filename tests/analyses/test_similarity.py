@@ -1,0 +1,126 @@
+"""Similarity by layer: definitions, intervals, chance, layers without text, the first that moved, recipe and rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from backend import intervals, metrics
+from backend.analyses import similarity
+from backend.errors import UndefinedError
+from backend.lab import PinnedStudy
+from tests.fakes import FakeModels, fake_lab, fake_study
+from tests.test_similarity import cka, procrustes
+
+MEASURED = [f"{name}{end}" for name in ("cosine", "cka", "procrustes") for end in ("", "_low", "_high", "_chance")]
+COLUMNS = ["checkpoint", "reference", "layer", *MEASURED, "review_cosine"]
+LABELS = np.arange(24) % 2
+
+
+def residuals(seed: int = 0, layers: int = 4, width: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """A reference whose layer 0 holds no text, and a checkpoint that keeps less of it with every layer."""
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=(24, layers, width))
+    other = base + np.arange(layers)[:, None] * rng.normal(size=base.shape)
+    base[:, 0] = base[0, 0]
+    return other.astype(np.float32), base.astype(np.float32)
+
+
+def test_every_layer_has_the_measures_of_its_reviews():
+    own, base = residuals()
+    found = similarity.similarity(own, base, LABELS, draws=300, permutations=20)
+    for name in MEASURED:
+        assert np.isnan(getattr(found, name)[0]), f"layer 0 holds no text: {name}"
+    for layer in (1, 2, 3):
+        x, y = own[:, layer].astype(float), base[:, layer].astype(float)
+        assert found.cka[layer] == pytest.approx(cka(x, y).estimate)
+        assert found.procrustes[layer] == pytest.approx(procrustes(x, y).estimate)
+        cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(x, y, strict=True)]
+        assert found.cosine[layer] == pytest.approx(np.mean(cosines), rel=1e-6)
+        low, high = intervals.jackknife(
+            lambda kept, x=x, y=y: np.array([cka(x[kept], y[kept]).estimate, procrustes(x[kept], y[kept]).estimate]),
+            LABELS,
+        )
+        assert (found.cka_low[layer], found.cka_high[layer]) == pytest.approx((low[0], min(1, high[0])))
+        assert (found.procrustes_low[layer], found.procrustes_high[layer]) == pytest.approx((low[1], high[1]))
+    np.testing.assert_allclose(found.review_cosine, metrics.review_cosine(base))
+    assert found.cka[1] > found.cka[2] > found.cka[3]
+
+
+def test_the_same_model_is_the_same_and_unrelated_ones_are_within_chance():
+    _, base = residuals()
+    same = similarity.similarity(base, base, LABELS, draws=20, permutations=10)
+    np.testing.assert_allclose(same.cka[1:], 1)
+    np.testing.assert_allclose(same.cosine[1:], 1)
+    np.testing.assert_allclose(same.procrustes[1:], 0, atol=1e-9)
+    np.testing.assert_allclose(same.cka_high - same.cka_low, [np.nan, 0, 0, 0], atol=1e-9)
+    beyond = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x, y = rng.normal(size=(2, 24, 3, 8)).astype(np.float32)
+        found = similarity.similarity(x, y, LABELS, draws=2, permutations=50)
+        beyond += sum((found.alike(name)[0] > found.alike(name)[3]).any() for name in similarity.MEASURES)
+    assert beyond <= 15, "5 % of 120 curves, with room for luck"
+
+
+def test_a_larger_similarity_is_a_smaller_disparity():
+    found = similarity.similarity(*residuals(), LABELS, draws=20, permutations=10)
+    value, low, high, chance = found.alike("procrustes")
+    np.testing.assert_allclose(value, 1 - found.procrustes)
+    assert (low[1:] <= value[1:]).all() and (value[1:] <= high[1:]).all()
+    assert value[1] > chance[1]
+    assert found.alike("cka")[0] is found.cka
+
+
+def test_the_first_that_moved():
+    one = similarity.similarity(*residuals(), LABELS, draws=2, permutations=2)
+    high = [[np.nan, 0.99, 0.95, 0.95], [np.nan, 0.95, 0.89, 0.99], [np.nan, 0.92, 0.5, 0.89]]
+    results = [replace(one, cka_high=np.array(values)) for values in high]
+    np.testing.assert_array_equal(similarity.first_below(results, "cka", 0.9), [-1, -1, 1, 2])
+    np.testing.assert_array_equal(similarity.first_below(results, "cka", 0.96), [-1, 1, 0, 0])
+
+
+def test_too_few_reviews_are_one_sentence():
+    own, base = residuals()
+    with pytest.raises(UndefinedError, match="needs 5 reviews"):
+        similarity.similarity(own[:4], base[:4], LABELS[:4])
+
+
+def test_recipe_rows_and_queries(tmp_path):
+    models = FakeModels(layers=3, width=8)
+    study = fake_study(models=models, reviews=24, classes=3)
+    heard: list[float] = []
+    lab = fake_lab(tmp_path, models, lambda fraction, _: heard.append(fraction))
+    asked = similarity.queries(study)
+    assert [query.checkpoint.label for query in asked] == ["epoch 1", "epoch 2", "epoch 3"]
+    query = replace(asked[2], draws=50, permutations=5)
+    found = similarity.recipe(query, lab)
+    assert heard == sorted(heard) and heard[-1] == 1.0
+    rows = list(found.rows(query))
+    assert {tuple(row) for row in rows} == {tuple(COLUMNS)} and len(rows) == 4
+    assert rows[0]["cka"] is None
+    assert rows[2]["cka"] == found.cka[2]
+    without = similarity.recipe(replace(query, drop_largest=2), lab)
+    kept = [lab.readout(one, study.prompts).residuals.astype(float)[:, 2] for one in (query.checkpoint, study.base)]
+    largest = np.abs(kept[1]).mean(axis=0).argsort()[-2:]
+    x, y = (np.delete(one, largest, axis=1) for one in kept)
+    assert without.cka[2] == pytest.approx(cka(x, y).estimate, rel=1e-5)
+
+
+def with_seed(study: PinnedStudy) -> PinnedStudy:
+    """The last checkpoint as a repeat of the one before it."""
+    repeat = study.checkpoints[-1]
+    ref = repeat.ref.model_copy(update={"seed_of": study.checkpoints[-2].label})
+    return replace(study, checkpoints=(*study.checkpoints[:-1], replace(repeat, ref=ref)))
+
+
+def test_a_checkpoint_of_another_seed_is_set_against_its_twin():
+    study = with_seed(fake_study())
+    pairs = [(query.checkpoint.label, query.reference.label) for query in similarity.queries(study)]
+    assert pairs == [("epoch 1", "base"), ("epoch 2", "base"), ("epoch 3", "base"), ("epoch 3", "epoch 2")]
+    assert [one.label for one in study.epochs] == ["base", "epoch 1", "epoch 2"]
+    following = [study.after(one) for one in study.checkpoints]
+    assert [one and one.label for one in following] == ["epoch 1", "epoch 2", None, None]
+    assert len(similarity.queries(study, "epoch 2")) == 3, "no pair twice"

@@ -1,0 +1,64 @@
+"""The unembedding against the reference's: scipy on the rows of the fakes, shared rows, encoders, the row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.spatial
+
+from backend.analyses import unembedding
+from backend.errors import UndefinedError
+from backend.lab import PinnedCheckpoint, silent
+from backend.readings import Embedding
+from tests.fakes import FakeModels, fake_lab, fake_study
+
+
+def test_agrees_with_scipy_on_the_rows(tmp_path):
+    models = FakeModels(layers=2, width=8)
+    study = fake_study(models=models)
+    heard: list[float] = []
+    lab = fake_lab(tmp_path, models, lambda fraction, _: heard.append(fraction))
+    query = unembedding.queries(study)[2]
+    found = unembedding.recipe(query, lab)
+    after, before = (models.embedding(one, "output").rows for one in (query.checkpoint, study.base))
+    assert found.procrustes == pytest.approx(scipy.spatial.procrustes(before, after)[2], rel=1e-6)
+    assert found.rows_shared == len(before) and not found.tied
+    assert 0 < found.procrustes < found.procrustes_chance <= 1
+    assert abs(found.cosine_chance) < found.cosine < 1
+    assert heard == sorted(heard) and heard[-1] == 1.0
+    (row,) = found.rows(query)
+    assert list(row) == [
+        *("checkpoint", "reference", "rows_shared", "tied"),
+        *("cosine", "cosine_chance", "procrustes", "procrustes_chance"),
+    ]
+
+
+def test_an_extended_vocabulary_is_compared_on_shared_rows(tmp_path):
+    class Extended(FakeModels):
+        def embedding(self, checkpoint: PinnedCheckpoint, which, progress=silent) -> Embedding:
+            found = super().embedding(checkpoint, which, progress)
+            rows = found.rows if checkpoint.label == "base" else np.concatenate([found.rows, np.ones((3, 8), "f4")])
+            return Embedding(rows, found.tied)
+
+    plain, extended = FakeModels(layers=2, width=8), Extended(layers=2, width=8)
+    query = unembedding.queries(fake_study(models=plain))[0]
+    results = [
+        unembedding.recipe(query, fake_lab(tmp_path / str(i), models)) for i, models in enumerate((plain, extended))
+    ]
+    assert results[0] == results[1]
+
+
+def test_none_for_encoders_and_their_reason_for_whoever_asks(tmp_path):
+    class Encoders(FakeModels):
+        def embedding(self, checkpoint: PinnedCheckpoint, which, progress=silent) -> Embedding:
+            raise UndefinedError("it predicts no tokens")
+
+    study = fake_study()
+    query = unembedding.queries(study, "epoch 1")[0]
+    assert query.checkpoint.label == "base"
+    with pytest.raises(UndefinedError):
+        unembedding.recipe(query, fake_lab(tmp_path, Encoders()))
+    encoder = replace(study, study=study.study.model_copy(update={"family": "encoder"}))
+    assert unembedding.queries(encoder) == []
