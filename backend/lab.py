@@ -151,7 +151,7 @@ class Lab:
             if collect.peek(one, self) is None
         ]
         if passes := getattr(query, "passes", 0.0):
-            costs.append(passes * self.models.seconds(checkpoints[0], int(prompts[0].lengths.sum())))
+            costs.append(self.models.seconds(checkpoints[0], int(passes * prompts[0].lengths.sum())))
         return float(sum(costs))
 
 

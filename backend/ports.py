@@ -18,6 +18,7 @@ from backend.readings import (
     Intervention,
     Matrix,
     OutputSpace,
+    Patched,
     Readout,
     Sampling,
     Swap,
@@ -210,6 +211,10 @@ class Models(Protocol):
 
         At most `tokens` tokens, up to the end of text, which is left out; UndefinedError for encoders.
         """
+        ...
+
+    def patch(self, host: PinnedCheckpoint, donor: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Patched:
+        """The host's answers to the first of the prompts, each residual in turn replaced by the donor's."""
         ...
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:

@@ -76,6 +76,19 @@ class Embedding:
 
 
 @dataclass(frozen=True, eq=False)
+class Patched:
+    """A host's answers to one prompt with one of its residuals taken from a donor's own run, float32.
+
+    `logits[l, t]` are its label logits when what enters block l at token t is the donor's, l = L what leaves the last
+    block. `host` and `donor` are the label logits of either as it is, NaN for a donor without a head.
+    """
+
+    logits: Float32[np.ndarray, "layers tokens classes"]
+    host: Float32[np.ndarray, " classes"]
+    donor: Float32[np.ndarray, " classes"]
+
+
+@dataclass(frozen=True, eq=False)
 class OutputSpace:
     """What a checkpoint and its reference predict for each text; every distribution is over the tokens both have.
 

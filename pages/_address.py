@@ -102,18 +102,24 @@ def _long_texts() -> dict[str, str]:
 
 def write_text(key: str, choice: Text, text: str) -> None:
     """Make `text` the value of the key; an empty one leaves the address."""
-    text = mended(text)
-    if len(text) > choice.most or _stands_in(text):
-        held = _long_texts()
-        stand_in = f"long-{secrets.token_hex(8)}"  # says nothing of the text
-        held[stand_in] = text
-        while len(held) > MOST_TEXTS:
-            del held[next(iter(held))]
-        st.query_params[key] = stand_in
-    elif text:
-        st.query_params[key] = text
+    said = said_of(text, choice)
+    if said:
+        st.query_params[key] = said
     elif key in st.query_params:
         del st.query_params[key]
+
+
+def said_of(text: str, choice: Text) -> str:
+    """What the address says of a text: the text, or for a long one a stand-in, by which this session finds it again."""
+    text = mended(text)
+    if len(text) <= choice.most and not _stands_in(text):
+        return text
+    held = _long_texts()
+    stand_in = f"long-{secrets.token_hex(8)}"  # says nothing of the text
+    held[stand_in] = text
+    while len(held) > MOST_TEXTS:
+        del held[next(iter(held))]
+    return stand_in
 
 
 def text_box(label: str, key: str, choice: Text, make: Callable[..., Any] = st.text_area, **more: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -80,6 +81,10 @@ def _review(view: _frame.View) -> None:
         word = view.words[int(view.study.sample.label[chosen])]
         st.markdown(f"**Review {row}**, labelled *{_picture.plain(word)}*")
         st.text(view.study.sample.text[chosen])
+        if st.button("Read it token by token", key="to-review", icon=":material/arrow_forward:"):
+            kept = {key: said for key in _frame.KEPT if (said := st.query_params.get(key))}
+            text = _address.said_of(view.study.sample.text[chosen], _address.Text())
+            st.switch_page(str(Path(__file__).with_name("review.py")), query_params=kept | {"text": text})
         _answers(view, chosen)
         _along(view, chosen)
 

@@ -6,17 +6,22 @@ from typing import Any
 
 import streamlit as st
 
-from backend.analyses import accuracy, review
+from backend.analyses import accuracy, patching, review
 from backend.figures import review as figures
 from backend.figures import review_tokens as token_figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
 from backend.prompts import Typed, leave_out, read_typed
-from pages import _address, _frame, _picture
+from pages import _address, _frame, _patching, _picture
 
 TITLE = "Review"
 TEXT = _address.Text()
 MOST_PARTS = 128
-SHOWN = {"tokens": "Every token", "words": "What each word adds", "nearest": "Nearest reviews"}
+SHOWN = {
+    "tokens": "Every token",
+    "words": "What each word adds",
+    "patching": "One residual replaced",
+    "nearest": "Nearest reviews",
+}
 
 
 def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
@@ -26,6 +31,7 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
     return {
         "text": TEXT,
         "show": _address.Choice(list(SHOWN), "tokens"),
+        "patched": _patching.measure(),
         "heat": _address.Choice(list(token_figures.HEATS), "lens"),
         "layer": _address.Choice(layers, layers[-1]),
         "class": _address.Choice(list(words), words[-1]),
@@ -162,7 +168,7 @@ def _details(view: _frame.View, typed: Typed) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    {"tokens": _tokens, "words": _words, "nearest": _nearest}[shown](view, typed)
+    {"tokens": _tokens, "words": _words, "patching": _patched, "nearest": _nearest}[shown](view, typed)
 
 
 def _tokens(view: _frame.View, typed: Typed) -> None:
@@ -170,6 +176,10 @@ def _tokens(view: _frame.View, typed: Typed) -> None:
     heat: Any = view.control(
         st.segmented_control, "Colour", "heat", format_func=token_figures.HEATS.__getitem__, required=True
     )
+    reason = token_figures.undefined(heat, view.study.base.facts.kind, [one.facts.has_head for one in view.pair])
+    if reason:
+        st.info(reason)
+        return
     queries = [_query(view, typed, one) for one in view.pair]
     found = view.results([(review.tokens, query) for query in queries], "Reading every token at every layer")
     if found is None:
@@ -180,7 +190,8 @@ def _tokens(view: _frame.View, typed: Typed) -> None:
         {"review-tokens": token_figures.tokens(found, names, typed.pieces, heat, view.words, _direction(view))},
         "The prompt as the models see it; under each token its layers, the first at the bottom and the last on top, "
         "and hovering names the five likeliest next tokens. The direction is that of the readout position: at other "
-        "tokens it is borrowed, and the first token, which many others attend to, is often extreme for no reason.",
+        "tokens it is borrowed, and the first token, which many others attend to, is often extreme for no reason "
+        "(look at its length).",
         lambda: [row for query, result in zip(queries, found, strict=True) for row in result.rows(query, typed.pieces)],
         None,
     )
@@ -210,6 +221,11 @@ def _words(view: _frame.View, typed: Typed) -> None:
         lambda: [row for query, result in zip(queries, found, strict=True) for row in result.rows(query, parts)],
         None,
     )
+
+
+def _patched(view: _frame.View, typed: Typed) -> None:
+    st.subheader("Where in the text does the difference come in?")
+    _patching.show(view, patching.typed, typed, (view.reference, view.checkpoint), _direction(view))
 
 
 def _nearest(view: _frame.View, typed: Typed) -> None:

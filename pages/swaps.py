@@ -9,7 +9,7 @@ import streamlit as st
 from backend.analyses import swaps
 from backend.figures import swaps as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
-from pages import _address, _frame, _picture
+from pages import _address, _frame, _patching, _picture
 
 TITLE = "Swaps"
 MODES = {
@@ -17,6 +17,7 @@ MODES = {
     "cumulative": "From either end",
     "range": "Every range",
     "freeze": "Freeze advice",
+    "patching": "One review, token by token",
 }
 OUTSIDE: tuple[swaps.Part, ...] = ("embed", "final_norm", "head")
 
@@ -30,6 +31,7 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
         "part": _address.Choice(list(swaps.IN_BLOCKS), "block"),
         "mode": _address.Choice(list(MODES), "single"),
         "measure": _address.Choice(list(figures.SHOWN), "balanced_accuracy"),
+        **_patching.choices(study),
     }
 
 
@@ -42,6 +44,9 @@ def draw(view: _frame.View) -> None:
     _controls(view)
     if host == donor:
         st.info("Host and donor are the same model, so every swap changes nothing; choose two that differ.")
+        return
+    if view.value("mode") == "patching":
+        _patching.review(view, (host, donor))
         return
     runs, gives = _freezes(view) if view.value("mode") == "freeze" else (host, donor)
     reason = swaps.undefined(runs, gives, "block")
@@ -77,10 +82,13 @@ def _controls(view: _frame.View) -> None:
         runs, gives = f"{view.reference.label} (compared with)", f"{view.checkpoint.label} (epoch chosen)"
         view.control(st.selectbox, "Host: the model that runs", "host", format_func=named(runs), width=260)
         view.control(st.selectbox, "Donor: parts are taken from it", "donor", format_func=named(gives), width=260)
-        view.control(st.selectbox, "Measure", "measure", format_func=figures.UNITS.__getitem__, width=240)
+        if view.value("mode") != "patching":
+            view.control(st.selectbox, "Measure", "measure", format_func=figures.UNITS.__getitem__, width=240)
     with st.container(horizontal=True):
         view.control(st.segmented_control, "Which blocks", "mode", format_func=MODES.__getitem__, required=True)
-        view.control(st.segmented_control, "Which part", "part", format_func=figures.PARTS.__getitem__, required=True)
+        if view.value("mode") in ("single", "cumulative", "range"):
+            named_parts = figures.PARTS.__getitem__
+            view.control(st.segmented_control, "Which part", "part", format_func=named_parts, required=True)
 
 
 def _query(view: _frame.View, mode: swaps.Mode, part: swaps.Part | None = None) -> tuple[Any, Any]:

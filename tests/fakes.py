@@ -34,6 +34,7 @@ from backend.readings import (
     Intervention,
     Matrix,
     OutputSpace,
+    Patched,
     Push,
     Sampling,
     Swap,
@@ -406,6 +407,22 @@ class FakeModels:
         chosen = _generator("written", _epoch(checkpoint.ref), pushed, sampling, prompts.token_ids[0])
         progress(0.0, f"Writing: 0 of {tokens} tokens.")
         return tuple(chosen.integers(1, fake_tokenizer().get_vocab_size(), tokens).tolist())
+
+    def patch(
+        self, host: PinnedCheckpoint, donor: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent
+    ) -> Patched:
+        """Between the answers of host and donor: low down at a token in the middle, higher up at the last."""
+        ends = [self.read_text(one, prompts, 1).label_logits[-1, -1] for one in (host, donor)]
+        tokens = len(prompts.token_ids[0])
+        depth = np.arange(self.layers + 1) / self.layers
+        share = 0.1 * _generator("patched", prompts.token_ids[0]).normal(size=(self.layers + 1, tokens))
+        share[:, tokens // 2] += 0.7 * (1 - depth)
+        share[:, -1] += depth
+        share[-1] = 0.0
+        share[-1, -1] = 1.0
+        progress(0.5, f"Patching {tokens} tokens.")
+        logits = ends[0] + share[:, :, None] * (ends[1] - ends[0])
+        return Patched(logits.astype(np.float32), ends[0], ends[1])
 
     def output_space(
         self,

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from backend.__main__ import _parser
-from backend.analyses import discover, review
+from backend.analyses import discover, patching, review
 from backend.lab import Lab, PinnedStudy
 from backend.prompts import leave_out, read_typed
 from backend.study import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
@@ -122,6 +122,9 @@ def rows_of(name: str, study: PinnedStudy, lab: Lab) -> Iterable[dict[str, Any]]
     """Some rows of an analysis's CSV."""
     if name == "review":  # asks nothing of a study by itself
         return review_rows(study, lab)
+    if name == "patching":  # the same
+        query = patching.Query(study.checkpoints[0], study.checkpoints[-1], study.prompts)
+        return patching.recipe(query, lab).rows(query, [""] * int(study.prompts.lengths[0]))
     analysis = discover()[name]
     query = analysis.queries(study)[0]
     query = replace(query, **dict.fromkeys(DRAWS & {field.name for field in fields(query)}, 8))

@@ -23,7 +23,7 @@ class Analysis:
 def discover() -> dict[str, Analysis]:
     """Every analysis in this package that asks something of a study, by name.
 
-    One of a text that somebody types has no `queries`: there is nothing to warm or to export.
+    One of a single text, which somebody types or chooses, has no `queries`: there is nothing to warm or to export.
     """
     names = sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
     modules = {name: import_module(f"{__name__}.{name}") for name in names}

@@ -99,7 +99,8 @@ def recipe(query: Query, lab: Lab) -> Result:
     sample = _sample(query, lab.part(2, 4))
     x = metrics.without_largest(x[None], sample.largest_of, query.drop_largest)
     lab.progress(0.75, f"Looking for {one.label}'s nearest reviews.")
-    neighbours, cosine = nearest(x[0], sample.residuals, _same(query), query.nearest)
+    same = [i for i, ids in enumerate(query.prompts.token_ids) if ids == query.text.token_ids[0]]
+    neighbours, cosine = nearest(x[0], sample.residuals, same, query.nearest)
     return Result(
         probability=softmax(read.logits[0].astype(np.float64)),
         lens=own,
@@ -127,11 +128,6 @@ def _sample(query: Query, lab: Lab) -> _Sample:
     return _Sample(metrics.without_largest(residuals, largest_of, query.drop_largest), largest_of)
 
 
-def _same(query: Query) -> list[int]:
-    """Positions of reviews that are the text itself."""
-    return [i for i, ids in enumerate(query.prompts.token_ids) if ids == query.text.token_ids[0]]
-
-
 def nearest(
     residuals: Float[np.ndarray, "layers width"], sample: metrics.Residuals, same: Sequence[int], count: int
 ) -> tuple[Int[np.ndarray, "layers nearest"], Float[np.ndarray, "layers nearest"]]:
@@ -155,21 +151,29 @@ class Tokens:
     """The text at every token and layer: the prompt's tokens, template included.
 
     `lens` and `place` as in Result, through the checkpoint's own norm and head and along its direction (which is that
-    of the readout position: elsewhere it is borrowed); `next_probability` (0..1) of the token that really came next,
-    NaN at the last. `top` are the likeliest next tokens, as places among `words` (␣ is a space), with
+    of the readout position: elsewhere it is borrowed); `norm` is the residual's l2 norm, which at the first token is
+    often a hundred times that of others; `next_probability` (0..1) of the token that really came next, NaN at the last.
+    `top` are the likeliest next tokens, as places among `words` (␣ is a space), with
     `top_probability` (0..1).
     """
 
     lens: Float[np.ndarray, "tokens layers directions"]
     place: Float[np.ndarray, "tokens layers directions"]
+    norm: Float[np.ndarray, "tokens layers"]
     next_probability: Float32[np.ndarray, "tokens layers"]
     top: Int[np.ndarray, "tokens layers top"]
     top_probability: Float32[np.ndarray, "tokens layers top"]
     words: tuple[str, ...]
 
+    @property
+    def relative(self) -> Float[np.ndarray, "tokens layers"]:
+        """The norm over the median of the layer's tokens, 1 at the usual one."""
+        return metrics.ratio(self.norm, np.median(self.norm, axis=0))
+
     def rows(self, query: Query, pieces: Sequence[str]) -> Iterator[dict[str, Any]]:
         """One row per token and layer, and per class where there are more than two."""
         tokens, layers, directions = self.lens.shape
+        relative = self.relative
         for t in range(tokens):
             for layer in range(layers):
                 best = {f"top_{k + 1}": self.words[w] for k, w in enumerate(self.top[t, layer].tolist())}
@@ -182,12 +186,14 @@ class Tokens:
                         **of_class(c, directions),
                         "lens": cell(self.lens[t, layer, c]),
                         "projection": cell(self.place[t, layer, c]),
+                        "norm": cell(self.norm[t, layer]),
+                        "norm_relative": cell(relative[t, layer]),
                         "next_probability": cell(self.next_probability[t, layer]),
                         **best,
                     }
 
 
-@memoized(version=1, private=True)
+@memoized(version=2, private=True)
 def tokens(query: Query, lab: Lab) -> Tokens:
     """Read the text at every token and layer."""
     one = query.checkpoint
@@ -200,6 +206,7 @@ def tokens(query: Query, lab: Lab) -> Tokens:
     return Tokens(
         lens=metrics.lens(flat).reshape(*read.label_logits.shape[:2], -1),
         place=projections.places(x, sample.residuals, query.prompts.labels, query.prompts.classes),
+        norm=np.sqrt(metrics.squared_norm(x)),
         next_probability=read.next_probability,
         top=top.reshape(read.top_tokens.shape),
         top_probability=read.top_probabilities,

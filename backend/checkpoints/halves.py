@@ -116,4 +116,4 @@ def _device(module: nn.Module, opened: Opened) -> torch.device:
 def _move(value: Any, device: torch.device) -> Any:
     if isinstance(value, tuple):
         return tuple(_move(one, device) for one in value)
-    return None if value is None else value.to(device)
+    return value.to(device) if isinstance(value, Tensor) else value

@@ -15,7 +15,16 @@ from backend.checkpoints.catalogue import Catalogue
 from backend.checkpoints.device_names import likely_device
 from backend.lab import Contributions, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
-from backend.readings import Disturbance, Embedding, Intervention, Matrix, OutputSpace, Sampling, Swap
+from backend.readings import (
+    Disturbance,
+    Embedding,
+    Intervention,
+    Matrix,
+    OutputSpace,
+    Patched,
+    Sampling,
+    Swap,
+)
 
 _RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
 _IMPORT_SECONDS = 8.0
@@ -219,6 +228,19 @@ class LocalModels(Catalogue):
 
         with store.borrow(checkpoint, progress) as opened:
             return continuation.continuation(opened, prompts, intervention, tokens, sampling, progress)
+
+    def patch(self, host: PinnedCheckpoint, donor: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Patched:
+        """The host's answers to the first prompt with one residual of the donor's. Raises what `readout` raises."""
+        self.check_prompts(host, prompts)
+        self.check_prompts(donor, prompts)
+        store = self.store
+        from backend.checkpoints import patching
+
+        def report(fraction: float, sentence: str) -> None:
+            progress(fraction, f"{donor.label} into {host.label}: {sentence[0].lower()}{sentence[1:]}")
+
+        with store.borrow(host, progress) as into, store.borrow(donor, progress) as source:
+            return patching.patch(into, source, prompts, report)
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """Expected seconds, from the model's size and how fast earlier runs on this device were."""

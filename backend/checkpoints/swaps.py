@@ -18,10 +18,10 @@ from torch import Tensor
 
 from backend.checkpoints.batches import make_batches
 from backend.checkpoints.devices import free_bytes, is_out_of_memory
-from backend.checkpoints.families import body_of
 from backend.checkpoints.halves import attend, embed, proceed, surroundings
 from backend.checkpoints.lens import label_logits
 from backend.checkpoints.opening import Opened
+from backend.checkpoints.pairs import BlockMeter, check_pair
 from backend.checkpoints.residuals import BATCH_TOKENS, halved, pad
 from backend.errors import CheckpointError
 from backend.ports import Progress, Prompts
@@ -117,7 +117,7 @@ def run_swaps(
     size = max(at_once // BRANCHES, *lengths) * host.model.config.hidden_size * host.model.dtype.itemsize
     room = held_bytes or int(free_bytes(host.device) * HELD_SHARE)
     held = max(1, room // size)
-    meter = _Meter(block_runs(plan, len(host.anatomy.blocks), held) * len(lengths), progress)
+    meter = BlockMeter(block_runs(plan, len(host.anatomy.blocks), held) * len(lengths), "Swapping", progress)
     logits = np.empty((len(plan), len(lengths), prompts.classes), np.float32)
     while waiting and plan:
         batch, before = waiting.popleft(), meter.done
@@ -150,17 +150,6 @@ def run_swaps(
     return logits
 
 
-class _Meter:
-    """Blocks done of blocks to do, a block being one block of one run over one prompt."""
-
-    def __init__(self, total: int, progress: Progress) -> None:
-        self.total, self.done, self._progress = total, 0, progress
-
-    def tell(self) -> None:
-        """Where things stand; a cancel arrives here."""
-        self._progress(min(1.0, self.done / self.total), f"Swapping: {self.done:,} of {self.total:,} blocks.")
-
-
 class _Batch:
     """The swaps of a plan over one padded batch of prompts."""
 
@@ -171,7 +160,7 @@ class _Batch:
         token_ids: Sequence[tuple[int, ...]],
         readout: str,
         tokens: int,
-        meter: _Meter,
+        meter: BlockMeter,
     ) -> None:
         self.host, self.donor, self.meter = host, donor, meter
         self.ids, self.readout, inputs = pad(token_ids, readout, host)
@@ -218,29 +207,20 @@ class _Batch:
         found: list[Tensor] = []
         rows = len(self.ids)
         for i in range(0, len(runs), self.together):
-            self.meter.tell()
             chunk = [run.to(runs[0].device) for run in runs[i : i + self.together]]
+            self.meter.step(len(chunk) * rows)
             x = attend(attends, block, torch.cat(chunk) if len(chunk) > 1 else chunk[0], self.around)
             if block == self.last_block:  # the second half of a block looks at no other position
                 every = torch.arange(len(x), device=x.device)
                 x = x[every, self.readout.repeat(len(chunk)).to(x.device), None]
             found += proceed(proceeds, block, x).split(rows)
-            self.meter.done += len(chunk) * rows
         return found
 
 
 def _check(host: Opened, donor: Opened, plan: Sequence[Swap]) -> None:
     """Raise CheckpointError for what cannot be swapped."""
-    name, other = (one.model.config.name_or_path for one in (host, donor))
-    if not host.anatomy.family.has_head:
-        raise CheckpointError(f"{name} has no head to answer with, so no swap can be read; choose another host.")
-    shapes = [
-        (body_of(type(one.model).__name__), len(one.anatomy.blocks), one.model.config.hidden_size)
-        for one in (host, donor)
-    ]
-    if shapes[0] != shapes[1]:
-        raise CheckpointError(f"{name} and {other} differ in kind or size; choose a host and a donor of one base.")
-    layers = shapes[0][1]
+    check_pair(host, donor)
+    name, layers = host.model.config.name_or_path, len(host.anatomy.blocks)
     wrong = [one for one in plan if one.part != "embed" and not 0 <= one.first <= one.last < layers]
     if wrong:
         raise CheckpointError(f"{wrong[0]} cannot be swapped: the blocks of {name} are 0 to {layers - 1}.")

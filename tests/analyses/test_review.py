@@ -145,6 +145,8 @@ def test_every_token_agrees_with_plain_transformers(real: Real) -> None:
     logits = plain.logits(plain.states(ids))
     chances = np.exp(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
     np.testing.assert_allclose(found.lens[..., 0], logits[..., plain.words[1]] - logits[..., plain.words[0]], **CLOSE)
+    np.testing.assert_allclose(found.norm, np.linalg.norm(plain.states(ids).astype(np.float64), axis=-1), rtol=1e-3)
+    np.testing.assert_allclose(found.relative, found.norm / np.median(found.norm, axis=0), rtol=1e-6)
     np.testing.assert_allclose(
         found.next_probability[:-1], np.stack([chances[t, :, ids[t + 1]] for t in range(len(ids) - 1)]), **CLOSE
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from backend.analyses import review
-from backend.figures import _theme
+from backend.figures import _theme, _token_bands
 from backend.figures import review_tokens as figures
 from backend.prompts import Typed, leave_out, read_typed
 from tests.figures.conftest import Shown
@@ -52,10 +52,10 @@ def test_every_token_has_its_layers_of_both_and_the_difference(
 ):
     at = len(shown.words) - 2
     picture = figures.tokens(pair, ["base", "epoch 2"], typed.pieces, heat, shown.words, at)
-    fields = {"lens": "lens", "projection": "place", "next": "next_probability"}
+    fields = {"lens": "lens", "projection": "place", "next": "next_probability", "norm": "norm", "relative": "relative"}
     base, epoch = (np.asarray(getattr(one, fields[heat]), dtype=float) for one in pair)
     if heat != "next":
-        base, epoch = base[..., at], epoch[..., at]
+        base, epoch = base[..., at] if base.ndim > 2 else base, epoch[..., at] if epoch.ndim > 2 else epoch
     shownrows = matrix(heats(picture, "coloraxis"))
     layers = base.shape[1]
     np.testing.assert_allclose(shownrows[:layers], base.T[::-1], atol=6e-5)
@@ -74,7 +74,7 @@ def test_the_tokens_read_as_the_text(shown: Shown, typed: Typed, pair: list[revi
     assert [word for _, _, word in order] == list(text.text), "line by line, from left to right"
     assert len(set(text.y)) > 1
     for trace in picture.data[:-1]:
-        assert list(trace.x) == sorted(set(trace.x)) and trace.x[-1] <= figures.TOKEN_LINE
+        assert list(trace.x) == sorted(set(trace.x)) and trace.x[-1] <= _token_bands.LINE
         assert len(trace.y) == len(trace.z) + 1 and list(trace.y) == sorted(set(trace.y))
 
 
@@ -100,6 +100,15 @@ def test_the_scales_are_symmetric_and_shared(shown: Shown, typed: Typed, pair: l
     assert sum(ends("lens")) == pytest.approx(0)
     assert sum(ends("projection")) == pytest.approx(1)
     assert ends("next")[0] == 0 < ends("next")[1] <= 1
+    assert sum(ends("relative")) == pytest.approx(2)
+    assert ends("norm")[0] == 0 < ends("norm")[1]
+
+
+def test_what_cannot_be_shown_is_one_sentence():
+    assert "predicts no next token" in figures.undefined("next", "encoder", [True])
+    assert "no token has a lens" in figures.undefined("lens", "encoder", [False, False])
+    shown = [("next", "causal", [True]), ("lens", "encoder", [False, True]), ("norm", "encoder", [False])]
+    assert [figures.undefined(*one) for one in shown] == ["", "", ""]
 
 
 def test_words_are_highlighted_by_what_they_add(shown: Shown, typed: Typed):
@@ -142,6 +151,7 @@ def test_a_text_of_256_tokens_and_48_layers_stays_in_bounds():
     result = review.Tokens(
         generator.normal(size=(tokens, layers, 1)),
         generator.normal(size=(tokens, layers, 1)),
+        np.ones((tokens, layers)),
         np.full((tokens, layers), np.nan, np.float32),
         np.zeros((tokens, layers, 5), np.int64),
         np.zeros((tokens, layers, 5), np.float32),

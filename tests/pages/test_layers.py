@@ -53,6 +53,15 @@ def test_the_base_alone_is_shown_once(opens: Opens):
     assert "pca-1" not in shown
 
 
+def test_the_chosen_review_leads_to_its_tokens(opens: Opens, world: World):
+    sample = pin(world.studies["film"], world.lab).sample  # type: ignore[arg-type]
+    test = opens("layers", review=str(sample.index[2]), epoch="epoch 1")
+    test.button(key="to-review").click().run()
+    assert test.title[0].value == "Review: base and epoch 1 read a text of yours"
+    assert test.text_area(key="text").value == sample.text[2]
+    assert test.query_params["epoch"] in ("epoch 1", ["epoch 1"])
+
+
 def test_a_review_in_the_address_is_shown_in_full_with_its_numbers(opens: Opens, world: World):
     sample = pin(world.studies["film"], world.lab).sample  # type: ignore[arg-type]
     chosen = 5

@@ -157,6 +157,22 @@ def test_words_and_neighbours_follow_the_layer(opens: Opens):
     assert sum("holds no text" in one.value for one in test.info) == 2
 
 
+def test_a_typed_text_is_patched_both_ways(opens: Opens):
+    test = opens("review", text=TEXT, show="patching", epoch="epoch 1")
+    ticks = json.loads(shown(test, "patching"))["layout"]["yaxis"]["ticktext"]
+    assert ticks[:2] == ["epoch 1 into base", "base into epoch 1"]
+    test = opens("review", text=TEXT, show="patching", epoch="base")
+    assert any("two models that differ" in one.value for one in test.info)
+
+
+def test_what_an_encoder_has_not_is_one_sentence(opens: Opens, world: World):
+    world.make_encoder()
+    test = opens("review", text=TEXT, heat="next")
+    assert any("predicts no next token" in one.value for one in test.info)
+    assert "review-tokens" not in charts(test)
+    assert "review-tokens" in charts(opens("review", text=TEXT, heat="norm"))
+
+
 def test_more_than_two_classes_choose_one(opens: Opens, world: World):
     world.add("three", classes=3)
     test = opens("review", study="three", text=TEXT, **{"class": "mixed"})
@@ -185,7 +201,7 @@ def test_nothing_typed_is_kept_or_logged(
     secret = "zyzzyva quixotic"
     readout = world.models.readout
     with caplog.at_level(logging.DEBUG):
-        for show in ("tokens", "words", "nearest"):
+        for show in SHOWN:
             opens("review", text=f"The script is {secret}.", show=show)
         world.models.readout = lambda *_: 1 / 0  # type: ignore[method-assign]
         opens("review", text=f"The camera work is {secret}.")  # a bug's traceback has nothing of it either

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from backend.pinning import pin
 from tests.pages.conftest import Opens, World, charts, settle
 
 
@@ -88,3 +89,29 @@ def test_a_host_without_a_head_is_one_sentence(opens: Opens, world: World):
     assert set(charts(back)) == {"single-balanced_accuracy"}
     assert list(back.table[0].value["part"]) == ["embeddings"]
     assert set(charts(opens("swaps", mode="freeze"))) == {"freeze"}
+
+
+def test_one_review_is_patched_both_ways(opens: Opens, world: World):
+    sample = pin(world.studies["film"], world.lab).sample  # type: ignore[arg-type]
+    row = str(sample.index[3])
+    test = opens("swaps", mode="patching", review=row, epoch="epoch 2")
+    assert test.selectbox(key="review").value == row
+    spec = json.loads(charts(test)["patching"])
+    assert spec["layout"]["yaxis"]["ticktext"][:2] == ["epoch 2 into base", "base into epoch 2"]
+    assert "share of the way" in spec["layout"]["title"]["text"]
+    assert sum("half of the way is passed from layer" in one.value for one in test.markdown) == 2
+    settle(test.segmented_control(key="patched").set_value("lens").run())
+    assert "(nats)" in json.loads(charts(test)["patching"])["layout"]["title"]["text"]
+    assert test.query_params["patched"] in ("lens", ["lens"])
+
+
+def test_only_a_model_with_a_head_is_patched(opens: Opens, world: World):
+    world.make_encoder(headless=("base",))
+    test = opens("swaps", mode="patching")
+    assert json.loads(charts(test)["patching"])["layout"]["yaxis"]["ticktext"][0] == "base into epoch 3"
+
+
+def test_three_classes_choose_whose_lens_is_patched(opens: Opens, world: World):
+    world.add("three", classes=3)
+    test = opens("swaps", study="three", mode="patching", **{"class": "mixed"})
+    assert "mixed − the others" in json.loads(charts(test)["patching"])["layout"]["title"]["text"]

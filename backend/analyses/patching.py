@@ -1,0 +1,110 @@
+"""Where in one text does what training changed come in? Each residual of a host, taken from a donor in turn.
+
+One residual of the host's run, at one layer and one token, is replaced by the donor's at the same place, and the host
+goes on from there. How far its answer goes over to the donor's says how much of the difference passes through that
+place. `recipe` is for reviews of the sample; `typed`, for texts that somebody typed, keeps nothing on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from backend import metrics
+from backend.errors import UndefinedError
+from backend.lab import Lab, PinnedCheckpoint, Prompts
+from backend.memo import memoized
+from backend.tidy import cell, of_class
+
+LEAST = 0.1
+"""Nats between the lens of host and donor below which nothing is said to be recovered: the odds differ by a tenth."""
+Lens = Float[np.ndarray, " directions"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """The host reads the first of `prompts` with residuals of the donor."""
+
+    host: PinnedCheckpoint
+    donor: PinnedCheckpoint
+    prompts: Prompts
+
+    @property
+    def passes(self) -> float:
+        """Roughly how often the prompt passes the host because of this query, for the estimate of what it costs."""
+        tokens, blocks = float(self.prompts.lengths[0]), self.host.facts.layers
+        return tokens * (blocks + 1) / (4 if self.host.facts.kind == "causal" else 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Two classes have one direction (class 1 - class 0), more have one per class.
+
+    `lens` (nats) is the host's with the donor's residual at layer l, token t; `host` and `donor` are the lens of either
+    as it is, NaN for a donor without a head. `recovered` is the share of the way from one to the other (0 host, 1
+    donor; it can be negative or pass 1), NaN where they lie less than LEAST apart.
+    """
+
+    lens: Float[np.ndarray, "layers tokens directions"]
+    recovered: Float[np.ndarray, "layers tokens directions"]
+    host: Lens
+    donor: Lens
+
+    def rows(self, query: Query, pieces: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """One row per token and layer, and per class where there are more than two; `pieces` are the tokens as text."""
+        layers, tokens, directions = self.lens.shape
+        for t in range(tokens):
+            for layer in range(layers):
+                for c in range(directions):
+                    yield {
+                        "host": query.host.label,
+                        "donor": query.donor.label,
+                        "position": t,
+                        "token": pieces[t],
+                        "layer": layer,
+                        **of_class(c, directions),
+                        "lens": cell(self.lens[layer, t, c]),
+                        "lens_host": cell(self.host[c]),
+                        "lens_donor": cell(self.donor[c]),
+                        "recovered": cell(self.recovered[layer, t, c]),
+                    }
+
+
+def patching(
+    logits: Float32[np.ndarray, "layers tokens classes"],
+    host: Float32[np.ndarray, " classes"],
+    donor: Float32[np.ndarray, " classes"],
+    least: float = LEAST,
+) -> Result:
+    """Lens and share of the way, given label logits of every patched run and of either model as it is."""
+    lens = metrics.lens(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], -1)
+    ends = [metrics.lens(one[None])[0] for one in (host, donor)]
+    apart = ends[1] - ends[0]
+    apart = np.where(np.abs(apart) < least, np.nan, apart)
+    return Result(lens=lens, recovered=(lens - ends[0]) / apart, host=ends[0], donor=ends[1])
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Patch a review of the sample. UndefinedError if the host has no head."""
+    return _patched(query, lab)
+
+
+@memoized(version=1, private=True)
+def typed(query: Query, lab: Lab) -> Result:
+    """Patch a text that somebody typed. UndefinedError if the host has no head."""
+    return _patched(query, lab)
+
+
+def _patched(query: Query, lab: Lab) -> Result:
+    if not query.host.facts.has_head:
+        raise UndefinedError(
+            f"{query.host.label} is an encoder without a classification head and answers nothing, so no residual of "
+            f"{query.donor.label} can change its answer."
+        )
+    read = lab.models.patch(query.host, query.donor, query.prompts, lab.progress)
+    return patching(read.logits, read.host, read.donor)

@@ -1,0 +1,80 @@
+"""One text with residuals of another model put in, one at a time: tokens as one reads them, layers under each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.patching import LEAST, Result
+from backend.figures import _text, _theme, _token_bands
+from backend.figures.review import against
+from backend.tokens import visible
+
+Measure = Literal["recovered", "lens"]
+MEASURES: dict[Measure, str] = {"recovered": "Share of the way to the donor", "lens": "Lens"}
+FARTHEST = 1.5
+"""Shares beyond it, of either sign, have the strongest colour: few, and where host and donor are near each other."""
+
+
+def draw(
+    results: Sequence[Result],
+    names: Sequence[str],
+    pieces: Sequence[str],
+    measure: Measure,
+    words: Sequence[str],
+    at: int = 0,
+) -> go.Figure:
+    """A band of layers per result under each token; `names` say whose residuals are put into whom."""
+    named = [_text.shown(piece, 24) for piece in pieces]
+    values = [getattr(one, measure)[:, :, at].T for one in results]  # [tokens, layers]
+    bands = [
+        _token_bands.Band(name, value, _said(one, named, at))
+        for name, value, one in zip(names, values, results, strict=True)
+    ]
+    if measure == "recovered":
+        far = min(max(1.0, _token_bands.reach(values)), FARTHEST)
+        bar, unit = "0 host, 1 donor", f"share of the way to the donor's lens, {against(words, at)}"
+    else:
+        far = _token_bands.reach(values)
+        bar, unit = "lens (nats)", f"lens, {against(words, at)} (nats)"
+    scales: dict[str, Any] = {"coloraxis": _token_bands.scale(-far, far, bar, 0.0, _theme.DIVERGING)}
+    return _token_bands.draw(pieces, bands, f"One residual replaced: {unit}", scales)
+
+
+def _said(result: Result, named: Sequence[str], at: int) -> np.ndarray:
+    """[tokens, layers] of what hovering says behind the value."""
+    lens, share = result.lens[:, :, at], result.recovered[:, :, at]
+    ends = f"host {result.host[at]:.3g}, donor {result.donor[at]:.3g}".replace("nan", "no head")
+    said = np.empty(lens.T.shape, dtype=object)
+    for t, name in enumerate(named):
+        for layer in range(len(lens)):
+            of = "" if np.isnan(share[layer, t]) else f", {100 * share[layer, t]:.0f} % of the way"
+            said[t, layer] = f"{name}, layer {layer}<br>lens {lens[layer, t]:.3g} ({ends}){of}"
+    return said
+
+
+def in_words(result: Result, pieces: Sequence[str], host: str, donor: str, readout: int, at: int = 0) -> str:
+    """Which token carries the difference below, and from which layer on the readout position does."""
+    share = result.recovered[:, :, at]
+    if np.isnan(result.donor[at]):
+        return f"{donor} has no head of its own, so there is no way to its answer: only the lens of {host} is there."
+    if np.isnan(share).all():
+        return (
+            f"{host} and {donor} answer alike here (a lens of {result.host[at]:.2f} and {result.donor[at]:.2f} nats, "
+            f"less than {LEAST} apart), so there is no difference to find a place for."
+        )
+    said = f"{donor} into {host}: "
+    passed = share[:, readout] >= 0.5
+    below = np.flatnonzero(~passed)
+    first = int(below[-1]) + 1 if len(below) else 0
+    said += f"at the readout position, half of the way is passed from layer {first} on"
+    others = np.delete(share, readout, axis=1)
+    if not others.size:
+        return said + "."
+    layer, token = divmod(int(others.argmax()), others.shape[1])
+    token += token >= readout
+    most = f"{100 * share[layer, token]:.0f} %, of “{visible(pieces[token].strip())}” at layer {layer}"
+    return f"{said}; of all other tokens, one residual alone brings at most {most}."

@@ -1,0 +1,118 @@
+"""Patched residuals of one text: the share of the way by hand, what has none, what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.analyses import patching
+from backend.analyses.patching import LEAST, Query
+from backend.errors import UndefinedError
+from backend.lab import Lab, PinnedStudy
+from backend.prompts import Typed, read_typed
+from tests.fakes import FakeModels, fake_lab, fake_study
+
+TEXT = "The script is funny, humane and the camera work drags."
+
+
+@pytest.fixture
+def models() -> FakeModels:
+    return FakeModels(layers=4, width=12)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, models: FakeModels) -> Lab:
+    return fake_lab(tmp_path, models)
+
+
+@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
+def study(request: pytest.FixtureRequest, models: FakeModels) -> PinnedStudy:
+    return fake_study(epochs=2, classes=request.param, models=models)
+
+
+def typed(study: PinnedStudy, lab: Lab) -> Typed:
+    tokenizer = lab.models.tokenizer(study.study.base, study.study.base)
+    return read_typed(tokenizer, study.study.prompt, "causal", TEXT)
+
+
+def query(study: PinnedStudy, lab: Lab) -> Query:
+    return Query(study.base, study.checkpoints[-1], typed(study, lab).prompts)
+
+
+def test_the_share_of_the_way_by_hand():
+    host, donor = np.array([0, -1], np.float32), np.array([0, 3], np.float32)
+    logits = np.array([[[0, -1], [0, 1]], [[2, 7], [1, -2]]], np.float32)
+    found = patching.patching(logits, host, donor)
+    np.testing.assert_allclose(found.lens[:, :, 0], [[-1, 1], [5, -3]])
+    np.testing.assert_allclose(found.recovered[:, :, 0], [[0, 0.5], [1.5, -0.5]])
+    assert (found.host[0], found.donor[0]) == (-1, 3)
+
+
+@given(apart=st.floats(-5, 5), moved=st.floats(-3, 3))
+def test_no_share_where_host_and_donor_agree(apart: float, moved: float):
+    host, donor = np.zeros(2, np.float32), np.array([0, apart], np.float32)
+    found = patching.patching(np.array([[[0, moved]]], np.float32), host, donor)
+    if abs(apart) < LEAST - 1e-6:
+        assert np.isnan(found.recovered).all()
+    elif abs(apart) > LEAST + 1e-6:
+        back = patching.patching(np.array([[[0, apart - moved]]], np.float32), host, donor)
+        np.testing.assert_allclose(found.recovered + back.recovered, 1, atol=1e-3)  # as far from the other end
+
+
+def test_a_donor_without_a_head_has_no_share():
+    found = patching.patching(np.ones((2, 3, 2), np.float32), np.zeros(2, np.float32), np.full(2, np.nan, np.float32))
+    assert np.isnan(found.recovered).all() and np.isfinite(found.lens).all()
+
+
+def test_rows_name_the_token_and_both_ends(study: PinnedStudy, lab: Lab):
+    asked, pieces = query(study, lab), typed(study, lab).pieces
+    result = patching.recipe(asked, lab)
+    rows = list(result.rows(asked, pieces))
+    classes = study.prompts.classes
+    of_class = [] if classes == 2 else ["class"]
+    assert list(rows[0]) == [
+        *("host", "donor", "position", "token", "layer"),
+        *of_class,
+        *("lens", "lens_host", "lens_donor", "recovered"),
+    ]
+    per = 1 if classes == 2 else classes
+    assert len(rows) == len(pieces) * 5 * per
+    one = rows[(2 * 5 + 3) * per]
+    assert (one["host"], one["donor"], one["token"], one["layer"]) == ("base", "epoch 2", pieces[2], 3)
+    assert one["lens"] == result.lens[3, 2, 0]
+    assert one["recovered"] == result.recovered[3, 2, 0]
+    assert one["recovered"] == pytest.approx((one["lens"] - one["lens_host"]) / (one["lens_donor"] - one["lens_host"]))
+
+
+def test_at_the_end_only_the_readout_counts(study: PinnedStudy, lab: Lab):
+    result = patching.recipe(query(study, lab), lab)
+    np.testing.assert_allclose(result.recovered[-1, :-1], 0, atol=1e-5)
+    np.testing.assert_allclose(result.recovered[-1, -1], 1, rtol=1e-5)
+
+
+def test_typed_texts_are_not_kept_and_reviews_are(study: PinnedStudy, lab: Lab):
+    asked = query(study, lab)
+    patching.typed(asked, lab)
+    assert patching.typed.computed(asked, lab) is None
+    patching.recipe(asked, lab)
+    assert patching.recipe.computed(asked, lab) is not None
+
+
+def test_a_host_without_a_head_is_one_sentence(study: PinnedStudy, lab: Lab):
+    facts = replace(study.base.facts, kind="encoder", has_head=False)
+    with pytest.raises(UndefinedError, match="no residual of epoch 2 can change its answer"):
+        patching.recipe(replace(query(study, lab), host=replace(study.base, facts=facts)), lab)
+
+
+def test_it_says_what_it_costs(study: PinnedStudy, lab: Lab):
+    asked = query(study, lab)
+    tokens = int(asked.prompts.lengths[0])
+    assert asked.passes == tokens * 5 / 4
+    encoder = replace(asked, host=replace(study.base, facts=replace(study.base.facts, kind="encoder")))
+    assert encoder.passes == tokens * 5 / 2
+    assert lab.seconds(asked) > lab.models.seconds(study.base, int(asked.passes * tokens))
