@@ -20,6 +20,7 @@ from scipy.special import ndtri
 from tqdm import tqdm
 
 from backend import intervals, metrics
+from backend import similarity as measures
 
 SIDE_BY_SIDE = 25
 """Samples that share their resamples, as layers do: faster, and coverage is the same on average."""
@@ -140,6 +141,39 @@ def split_cosine(reviews: int, cosine: float, simulations: int, seed: int = 0) -
     return {"split-half cosine": hit / max(1, defined)}
 
 
+def similarity(reviews: int, width: int, decay: float, shared: float, simulations: int, seed: int = 0) -> Rates:
+    """Coverage of CKA, and of Procrustes: of its mean over samples of as many reviews, and of the whole population's.
+
+    Variance j ** -decay of dimension j in the base; the checkpoint has `shared` times the base's deviations, others
+    beside them whose spectrum is shifted by a third of the width, and other axes.
+    """
+    rng, labels = np.random.default_rng(seed), np.arange(reviews) % 2
+    variance = np.arange(1, width + 1.0) ** -decay
+    other = np.roll(variance, width // 3)
+    own = shared**2 * variance + (1 - shared**2) * other
+    crossed = shared * variance
+    truth = np.square(crossed).sum() / np.sqrt(np.square(variance).sum() * np.square(own).sum())
+    disparity = 1 - crossed.sum() ** 2 / (variance.sum() * own.sum())
+    axes = np.linalg.qr(rng.normal(size=(width, width)))[0]
+    hit, estimates, limits = 0, [], []
+    for _ in tqdm(range(simulations), f"{reviews} x {width}, CKA {truth:.2f}", leave=False, file=sys.stderr):
+        base = rng.normal(size=(reviews, width)) * np.sqrt(variance)
+        noise = rng.normal(size=base.shape) * np.sqrt(other)
+        x, y = (measures.rotated(one) for one in (base, (shared * base + np.sqrt(1 - shared**2) * noise) @ axes))
+        left = measures.cka(measures.gram(x), measures.gram(y))
+        low, high = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
+        hit += covers(low, truth, high)
+        left = measures.procrustes(x, y)
+        estimates.append(left.estimate)
+        limits.append(intervals.jackknife_interval(np.array(left.estimate), left.without, labels))
+    low, high = np.array(limits).T
+    return {
+        "CKA": hit / simulations,
+        "Procrustes of as many reviews": covers(low, float(np.mean(estimates)), high) / simulations,
+        "Procrustes of the population": covers(low, disparity, high) / simulations,
+    }
+
+
 def lens(reviews: int, auc: float, simulations: int, seed: int = 0, unequal: float = 0.4, draws: int = 1000) -> Rates:
     """Coverage of AUC, gap and mean lens where the lens is normal, with `unequal` times the deviation in class 1."""
     rng, labels = np.random.default_rng(seed), np.repeat([0, 1], reviews // 2)
@@ -234,6 +268,7 @@ CURVES = (
 )
 LENSES = ((60, 0.8), (60, 0.97), (200, 0.99))
 RECALLS = ((60, (0.455, 0.96)), (60, (0.5, 0.5)), (200, (0.9, 0.7)), (240, (0.95, 0.99)))
+SIMILAR = ((60, 96, 1.0, 0.0), (60, 96, 1.0, 0.5), (200, 96, 1.5, 0.9), (200, 768, 1.0, 0.5), (200, 8, 1.0, 0.9))
 COSINES = ((60, 0.0), (60, 0.5), (200, 0.5), (200, 0.9))
 
 
@@ -266,6 +301,13 @@ def report(simulations: int, draws: int, permutations: int) -> Iterator[str]:
     yield "Coverage of the split-half cosine of two models that share half of their noise, spectrum 1/j, signal 4:"
     cosines = {(f"{n} x 96", str(cosine)): split_cosine(n, cosine, simulations) for n, cosine in COSINES}
     yield table(("reviews x width", "cosine"), cosines)
+    few = max(1, simulations // 10)
+    yield f"Coverage of similarity between layers, {few:,} simulations of each setting, spectrum 1/j or 1/j^1.5:"
+    alike = {
+        (f"{n} x {width}", f"{shared:g} of the base, 1/j^{decay:g}"): similarity(n, width, decay, shared, few)
+        for n, width, decay, shared in SIMILAR
+    }
+    yield table(("reviews x width", "checkpoint"), alike)
     yield "Coverage of proportions:"
     recalls = {(str(n), ", ".join(map(str, right))): proportions(n, right, simulations) for n, right in RECALLS}
     yield table(("reviews", "recalls"), recalls)

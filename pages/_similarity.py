@@ -146,17 +146,23 @@ def _floors(
 
 
 def _grid(view: _frame.View) -> None:
-    query = cka_grid.Query(view.checkpoint, view.reference, view.study.prompts, view.drop_largest)
-    found = view.results([(cka_grid.recipe, query)], "Comparing every layer with every layer")
+    asked = [cka_grid.Query(one, view.reference, view.study.prompts, view.drop_largest) for one in reversed(view.pair)]
+    wanted = [(cka_grid.recipe, query) for query in asked]
+    found = view.results(wanted, "Comparing every layer with every layer")
     if found is None:
         return
     _picture.show(
         view,
-        {"cka-grid": grid_figures.draw(found[0], view.checkpoint.label, view.reference.label)},
-        "Debiased CKA of every pair of layers, of any two checkpoints that the sidebar chooses; neighbouring layers "
-        "share most of the residual stream, so blocks along the diagonal are the rule, and a ring off the diagonal "
-        "means little where its row is even.",
-        _picture.rows([(cka_grid.recipe, query)], found),
+        {
+            f"cka-grid-{view.place(query.checkpoint)}": grid_figures.draw(
+                result, query.checkpoint.label, view.reference.label
+            )
+            for query, result in zip(asked, found, strict=True)
+        },
+        "Debiased CKA of every pair of layers, of any two checkpoints that the sidebar chooses, and beside it that of "
+        "the reference with itself; neighbouring layers share most of the residual stream, so blocks along the "
+        "diagonal are the rule and no finding.",
+        _picture.rows(wanted, found),
         "cka_grid",
     )
     st.markdown(grid_figures.in_words(found[0], _plain(view.checkpoint), _plain(view.reference)))
@@ -231,8 +237,8 @@ def _unembedding(view: _frame.View) -> None:
         _picture.rows(wanted, found),
         "unembedding",
     )
-    for result, one in zip(found, others, strict=True):
-        st.markdown(unembedding_figures.in_words(result, _plain(one), _plain(view.reference)))
+    chosen = others.index(view.checkpoint) if view.checkpoint in others else len(others) - 1
+    st.markdown(unembedding_figures.in_words(found[chosen], _plain(others[chosen]), _plain(view.reference)))
 
 
 if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once

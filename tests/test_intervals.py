@@ -334,6 +334,13 @@ def test_split_cosines_proportions_and_lenses_cover():
         assert 0.92 <= rate <= 0.98
 
 
+def test_similarities_cover_and_procrustes_that_of_as_many_reviews():
+    rates = simulated.similarity(60, 96, 1.0, 0.5, SIMULATIONS)
+    assert 0.90 <= rates["CKA"] <= 0.99
+    assert 0.90 <= rates["Procrustes of as many reviews"] <= 0.99
+    assert rates["Procrustes of the population"] < 0.05, "that is what few reviews in many dimensions do"
+
+
 def test_a_signal_free_curve_rarely_raises_an_alarm():
     alarms = simulated.chance(simulated.CURVES[1], SIMULATIONS, permutations=200)
     assert alarms["some layer exceeds"] <= 0.065 + 0.04

@@ -11,15 +11,16 @@ from backend.analyses.cka_grid import Result
 from backend.figures import _theme
 
 
-def best(result: Result) -> list[tuple[int, int]]:
-    """Each layer of the checkpoint (rows) and the layer of the reference that is most like it."""
-    there = np.flatnonzero(np.isfinite(result.cka).any(axis=1))
-    return [(int(layer), int(np.nanargmax(result.cka[layer]))) for layer in there]
+def elsewhere(result: Result) -> list[tuple[int, int]]:
+    """Layers whose most similar layer is another one, by intervals that do not meet, and that layer."""
+    there = np.flatnonzero(np.isfinite(result.cka).any(axis=1) & np.isfinite(np.diagonal(result.cka)))
+    pairs = [(int(layer), int(np.nanargmax(result.cka[layer]))) for layer in there]
+    return [(layer, other) for layer, other in pairs if result.cka_high[layer, layer] < result.cka_low[layer, other]]
 
 
 def draw(result: Result, name: str, reference: str) -> go.Figure:
-    """Heat map of CKA, 0..1, with a mark at the most similar layer of every row."""
-    pairs = best(result)
+    """Heat map of CKA, 0..1, with a mark in each row where another layer is clearly more alike than the same one."""
+    pairs = elsewhere(result)
     heat: dict[str, Any] = {
         "type": "heatmap",
         "z": _theme.cells(result.cka),
@@ -38,18 +39,18 @@ def draw(result: Result, name: str, reference: str) -> go.Figure:
     marks: dict[str, Any] = {
         "type": "scatter",
         "mode": "markers",
-        "name": "most alike in its row",
+        "name": "clearly more alike than the same layer",
         "x": [other for _, other in pairs],
         "y": [layer for layer, _ in pairs],
         "marker": {"symbol": "circle-open", "size": 9, "color": _theme.RING, "line": {"width": 2}},
         "hoverinfo": "skip",
-        "showlegend": True,
+        "showlegend": bool(pairs),
     }
     layers, others = result.cka.shape
     return _theme.figure(
         [heat, marks],
-        f"CKA of every layer of {name} with every layer of {reference}",
-        height=520,
+        f"CKA: layers of {name} with layers of {reference}",
+        height=440,
         xaxis=_theme.layer_axis(others, f"layer of {reference}", showgrid=False, constrain="domain"),
         yaxis=_theme.layer_axis(layers, f"layer of {name}", showgrid=False, constrain="domain")
         | {"scaleanchor": "x", "range": [layers - 0.5, -0.5]},
@@ -59,15 +60,14 @@ def draw(result: Result, name: str, reference: str) -> go.Figure:
 
 
 def in_words(result: Result, name: str, reference: str) -> str:
-    """How many layers are most like the layer of the same number, and how far the others are off."""
-    pairs = best(result)
-    off = [(layer, other) for layer, other in pairs if layer != other]
-    if not pairs:
+    """How many layers are clearly most like another layer than that of the same number, and how far off that is."""
+    off, there = elsewhere(result), int(np.isfinite(np.diagonal(result.cka)).sum())
+    if not there:
         return f"No layer of **{name}** or **{reference}** holds text."
-    said = (
-        f"{len(pairs) - len(off)} of {len(pairs)} layers of **{name}** are most like the same layer of **{reference}**"
-    )
     if not off:
-        return f"{said}."
+        return f"No layer of **{name}** is clearly more like another layer of **{reference}** than like the same one."
     layer, other = max(off, key=lambda pair: abs(pair[0] - pair[1]))
-    return f"{said}; furthest off is layer {layer}, which is most like layer {other}."
+    return (
+        f"{len(off)} of {there} layers of **{name}** are clearly more like another layer of **{reference}** than like "
+        f"the same one; furthest off is layer {layer}, which is most like layer {other}."
+    )

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from backend.figures import _theme
 from backend.layer_kinds import KINDS, Reading
 
-COLOURS = (_theme.POSITIVE, _theme.QUIET, _theme.NEGATIVE)
+COLOURS = (_theme.veil(_theme.POSITIVE, 0.3), _theme.veil(_theme.QUIET, 0.14), _theme.veil(_theme.NEGATIVE, 0.3))
 
 
 def draw(reading: Reading, name: str, reference: str) -> go.Figure:
@@ -27,7 +27,7 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
             "y1": 1,
             "layer": "below",
             "line": {"width": 0},
-            "fillcolor": _theme.veil(COLOURS[kind], 0.16),
+            "fillcolor": COLOURS[kind],
         }
         for layer, kind in enumerate(reading.kind)
         if kind >= 0
@@ -41,7 +41,7 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
             "name": f"{said} ({count})",
             "x": [None],
             "y": [None],
-            "marker": {"symbol": "square", "size": 12, "color": _theme.veil(colour, 0.4)},
+            "marker": {"symbol": "square", "size": 12, "color": colour},
         }
         for said, colour, count in zip(KINDS, COLOURS, reading.counts, strict=True)
     ]
@@ -97,7 +97,7 @@ def in_words(reading: Reading, name: str, reference: str) -> str:
 def rule(level: float, classes: int) -> str:
     """The rule by which layers are sorted."""
     return (
-        f"The rule: *general* if the whole interval of CKA is at least {level:g} and the probe gained nothing; "
-        f"*task-specific* if it is wholly below {level:g}, the probe gained (paired 95 % interval above 0) and its own "
-        f"interval is above chance ({1 / classes:.2g}); *transitional* if neither."
+        f"The rule: **general** if the whole interval of CKA is at least {level:g} and the probe gained nothing; "
+        f"**task-specific** if it is wholly below {level:g}, the probe gained (paired 95 % interval above 0) and its "
+        f"own interval is above chance ({1 / classes:.2g}); **transitional** if neither."
     )

@@ -19,6 +19,7 @@ from backend.reports import findings
 from backend.reports._page import Section, picture, sentences, table
 from backend.reports.evidence import Case
 from backend.reports.parts import Ask, moved_tokens, predictions, single_swaps, through_heads
+from backend.reports.similar import similar_layers
 from backend.training_log import read_training_log
 
 
@@ -242,6 +243,7 @@ SECTIONS: dict[str, Callable[[Case, Ask, int], Iterator[Section]]] = {
     "projection": _projections,
     "direction": _directions,
     "cosines": _cosines,
+    "similarity": similar_layers,
     "map": _maps,
     "probes": through_heads,
     "swaps": single_swaps,

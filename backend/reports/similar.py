@@ -1,0 +1,96 @@
+"""The part of the report about how like the reference each layer still is, when it moved, and of which kind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from backend import layer_kinds
+from backend.analyses import cka_grid, linear_probes, similarity
+from backend.errors import UndefinedError
+from backend.figures import cka_grid as grid_figures
+from backend.figures import layer_kinds as kinds_figures
+from backend.figures import similarity as figures
+from backend.reports._page import Section, picture, sentences, table
+from backend.reports.evidence import Case, Wanted
+from backend.reports.parts import Ask, rows
+
+LEVEL = 0.9
+"""CKA below which a layer counts as moved, as the page has it before one chooses another."""
+
+
+def similar_layers(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+    """Curves of all epochs, the grid of the last one, and the kinds of its layers."""
+    if case.last == case.against:
+        return
+    study, reference = case.study, case.reference
+    others = [one for one in study.epochs if one != reference]
+    pairs = [(one, reference) for one in others] + list(study.seeds)
+    wanted: Wanted = [
+        (similarity.recipe, similarity.Query(one, other, study.prompts, case.drop_largest)) for one, other in pairs
+    ]
+    try:
+        found = ask(wanted)
+    except UndefinedError as error:
+        yield Section("similarity", _TITLE.format(reference.label), [sentences([str(error)])])
+        return
+    results, floors = found[: len(others)], found[len(others) :]
+    names, places = [one.label for one in others], [case.names.index(one.label) for one in others]
+    seeds = [f"floor: {one.label} and {twin.label}, two seeds" for one, twin in study.seeds]
+    named, last = list(zip(seeds, floors, strict=True)), len(others) - 1
+    drawn = [
+        figures.curves(results, names, places, len(case.names), measure, reference.label, last, named)
+        for measure in ("cka", "procrustes", "cosine")
+    ]
+    drawn.append(figures.moved(results, names, "cka", LEVEL, reference.label))
+    (grid,) = ask([(cka_grid.recipe, cka_grid.Query(others[last], reference, study.prompts, case.drop_largest))])
+    drawn.append(grid_figures.draw(grid, names[last], reference.label))
+    said = [figures.moved_in_words(results, names, "cka", LEVEL)]
+    said += [
+        figures.beyond_floor(results[last], floor, "cka", names[last], twin.label, one.label)
+        for (one, twin), floor in zip(study.seeds, floors, strict=True)
+    ]
+    said.append(grid_figures.in_words(grid, names[last], reference.label))
+    parts = [
+        picture(
+            drawn,
+            "How alike the same reviews lie in both models, 1 for the same up to rotation and scale (the cosine knows "
+            "no rotation), with 95 % intervals and, dotted, what reviews paired at random reach at some layer in one "
+            "case of twenty; massive dimensions can decide it alone, and Procrustes calls any two models alike that "
+            "have more dimensions than there are reviews.",
+        ),
+        sentences(said),
+        *_kinds(case, ask, results[last]),
+        table(rows(wanted, found), "Numbers"),
+    ]
+    yield Section("similarity", _TITLE.format(reference.label), parts)
+
+
+_TITLE = "How like {} is each layer still?"
+
+
+def _kinds(case: Case, ask: Ask, alike: similarity.Result) -> list[str]:
+    prompts, last = case.study.prompts, case.study.checkpoints[case.last]
+    try:
+        own, other = ask(
+            [
+                (linear_probes.recipe, linear_probes.Query(one, case.reference, prompts))
+                for one in (last, case.reference)
+            ]
+        )
+    except UndefinedError as error:
+        return [sentences([str(error)])]
+    labels, classes = prompts.labels, prompts.classes
+    reading = layer_kinds.read(alike.alike("cka")[:3], own.prediction, other.prediction, labels, classes, LEVEL)
+    return [
+        picture(
+            [kinds_figures.draw(reading, last.label, case.reference.label)],
+            "Each layer's ground says of which kind it is, by its CKA with the reference and by what a linear probe "
+            "gained there; the names are a reading by a rule, and few reviews leave most layers transitional.",
+        ),
+        sentences(
+            [
+                kinds_figures.rule(LEVEL, classes),
+                kinds_figures.in_words(reading, last.label, case.reference.label),
+            ]
+        ),
+    ]
