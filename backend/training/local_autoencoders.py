@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from backend import saelens
 from backend.autoencoders import About, AutoencoderSpec, Watch, unwatched
 from backend.checkpoints import LocalModels
-from backend.errors import UndefinedError
+from backend.errors import AutoencoderError
 from backend.lab import PinnedCheckpoint, Progress, Prompts
 from backend.readings import Autoencoder, FeatureActivations, Losses, Trained
 
@@ -26,20 +29,58 @@ class LocalAutoencoders:
         progress: Progress,
         watch: Watch = unwatched,
     ) -> Trained:
-        """One autoencoder on the residuals of all the checkpoints."""
-        raise UndefinedError("Autoencoders cannot be trained here yet.")
+        """One autoencoder on the residuals of all the checkpoints, read in a random order of the prompts.
+
+        Models are lent only while residuals are read. Raises AutoencoderError, CheckpointError, DeviceError,
+        PromptError and whatever `progress` raises, at every step.
+        """
+        if not checkpoints:
+            raise AutoencoderError("No checkpoint was chosen to train an autoencoder on.")
+        for checkpoint in checkpoints:
+            self._models.check_prompts(checkpoint, prompts)
+        progress(0.0, f"Preparing to open {checkpoints[0].label}.")
+        store = self._models.store
+        from backend.checkpoints.one_layer import PIECE_BYTES, Tokens, pieces, read_tokens, some
+        from backend.training.autoencoder import check, train
+
+        check(spec)
+        order = np.random.default_rng(spec.seed).permutation(len(prompts.token_ids)).tolist()
+        parts = pieces(order, prompts, checkpoints[0].facts.width, PIECE_BYTES // len(checkpoints))
+
+        def read(number: int, report: Progress) -> list[Tokens]:
+            found: list[Tokens] = []
+            chosen = some(prompts, parts[number])
+            for i, checkpoint in enumerate(checkpoints):
+                told = _part(report, i, len(checkpoints))
+                with store.borrow(checkpoint, told) as opened:
+                    found.append(read_tokens(opened, chosen, spec.layer, told, f"Reading {checkpoint.label}"))
+            return found
+
+        return train(spec, read, len(parts), _trainer(store.device), progress, watch)
 
     def activations(
         self, autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, layer: int, progress: Progress
     ) -> FeatureActivations:
-        """What fires at every token of every prompt."""
-        raise UndefinedError("Autoencoders cannot be run here yet.")
+        """What fires at every token of every prompt. Raises what `train` raises."""
+        self._models.check_prompts(checkpoint, prompts)
+        progress(0.0, f"Preparing to open {checkpoint.label}.")
+        store = self._models.store
+        from backend.checkpoints.features import activations
+
+        with store.borrow(checkpoint, progress) as opened:
+            return activations(autoencoder, opened, prompts, layer, _named(progress, checkpoint))
 
     def loss_recovered(
         self, autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, layer: int, progress: Progress
     ) -> Losses:
-        """What predictions lose with the layer's residuals replaced."""
-        raise UndefinedError("Autoencoders cannot be run here yet.")
+        """What predictions lose with the layer's residuals replaced. UndefinedError for encoders."""
+        self._models.check_prompts(checkpoint, prompts)
+        progress(0.0, f"Preparing to open {checkpoint.label}.")
+        store = self._models.store
+        from backend.checkpoints.features import losses
+
+        with store.borrow(checkpoint, progress) as opened:
+            return losses(autoencoder, opened, prompts, layer, _named(progress, checkpoint))
 
     def read(self, folder: Path) -> Autoencoder:
         """An autoencoder in SAELens' format; see `saelens.read`."""
@@ -48,3 +89,20 @@ class LocalAutoencoders:
     def write(self, autoencoder: Autoencoder, folder: Path, about: About) -> None:
         """The autoencoder in SAELens' format."""
         saelens.write(autoencoder, folder, about)
+
+
+def _trainer(device: Any) -> Any:
+    """Where autoencoders are trained: Apple's GPUs lack what makes it fast."""
+    import torch
+
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def _part(progress: Progress, number: int, count: int) -> Progress:
+    """Progress of the `number`-th of `count` equal parts."""
+    return lambda fraction, sentence: progress((number + fraction) / count, sentence)
+
+
+def _named(progress: Progress, checkpoint: PinnedCheckpoint) -> Progress:
+    """Progress that says whose it is."""
+    return lambda fraction, sentence: progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
