@@ -61,15 +61,22 @@ def table(
     rows: Rows,
     analysis: str | None,
     height: int | None = None,
+    widths: Mapping[str, int] | None = None,
 ) -> None:
     """A table with what `show` puts below a picture; `cells` are what is read, `rows` what is taken along.
 
-    With a height it is one to scroll in, to sort and to search.
+    With a height it is one to scroll in, to sort and to search, its columns as wide as needed or as `widths` says.
     """
     if height is None:
         st.table([*cells])
     else:
-        st.dataframe([*cells], height=height, hide_index=True, key=f"table-{key}")
+        st.dataframe(
+            [*cells],
+            height=height,
+            hide_index=True,
+            key=f"table-{key}",
+            column_config={name: st.column_config.Column(width=width) for name, width in (widths or {}).items()},
+        )
     _below(view, key, {}, guide, rows, analysis, None)
 
 

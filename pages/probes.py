@@ -122,6 +122,16 @@ def _curves(view: _frame.View) -> None:
         "probes",
     )
     st.markdown(figures.leaves_chance(pictured, [_picture.plain(name) for name in names], reading))
+    at = places[-1]
+    _picture.show(
+        view,
+        {"probe-readings": figures.readings(found[at], names[-1], view.reference.label, view.words, measure, c)},
+        "Both heads behind each norm, and what the study that Layershift follows plotted, with stars: its jump at the "
+        "last layer is the norm's. Without a norm, or behind another model's, layers differ in size, so compare AUC or "
+        "accuracy between them and no logits.",
+        lambda: [row for one in found[at].readings for row in found[at].rows_of(wanted[at][1], one)],
+        "probes",
+    )
     _picture.show(
         view,
         {"probe-heat": figures.heatmap(found, view.names, view.words, reading, measure, c)},

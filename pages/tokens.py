@@ -101,7 +101,12 @@ def _shift(view: _frame.View) -> None:
                 f"{label}: " + ("tokens found" if search else "most moved tokens"),
             ),
             "token-frequency": shift_figures.by_frequency(
-                result, matrix, measure, ids[:8] if search else [], f"{label}: all tokens by frequency"
+                result,
+                matrix,
+                measure,
+                ids[:8] if search else [],
+                f"{label}: all tokens by frequency",
+                len(ids[:RANKED]),
             ),
         },
         "How far the row of each token went: frequent tokens move for being read often, and where one matrix embeds "
@@ -171,6 +176,7 @@ def _near(view: _frame.View, matrix: Any, result: token_shift.Result, ids: list[
         lambda: [{"checkpoint": view.checkpoint.label, **result.row(i)} for i in ids],
         "token_shift",
         height=420,
+        widths=shift_figures.WIDTHS,
     )
     if found is None:
         return

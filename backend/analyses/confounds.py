@@ -215,13 +215,13 @@ def overlap(sample: Sample, training: TrainingTexts | None) -> tuple[Int[np.ndar
     try:
         seen = training.normalized_digests()
     except DatasetError as error:
-        return None, f"The training data could not be searched: {error}"
+        return None, f"Which reviews were trained on is unknown. {error}"
     found = [i for i, text in enumerate(sample.text) if text_digest(text) in seen]
     place = training.spec.path or training.spec.repo
     return np.array(found, dtype=np.int64), f"Compared with {len(seen):,} texts of {place}, up to case and white space."
 
 
-@memoized(version=2)
+@memoized(version=3)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with every checkpoint, search the texts, then count."""
     prompts, parts = query.prompts, len(query.checkpoints) + 1

@@ -273,7 +273,7 @@ def examples(
     predictions: Sequence[Int[np.ndarray, " reviews"]],
     labels: Int[np.ndarray, " reviews"],
 ) -> list[Example]:
-    """Of each class the typical and the hardest review, and the two that changed their answer most often.
+    """Of each class the typical and the hardest review, and of two classes the one that changed its answer most often.
 
     `lens` and `predictions` are those of the checkpoints in their order, the base first. A review's margin is its lens
     towards its own class, averaged over the checkpoints behind the base: typical is the median of a class, hardest the
@@ -284,12 +284,12 @@ def examples(
     found: list[Example] = []
     for kind in ("typical", "hardest"):
         for c in np.unique(labels).tolist():
-            of_class = np.flatnonzero(labels == c)
-            order = of_class[np.argsort(margin[of_class], kind="stable")]
-            found.append(Example(kind, int(order[(len(order) - 1) // 2 if kind == "typical" else 0]), c))
+            ranked = [i for i in np.argsort(margin, kind="stable").tolist() if labels[i] == c]
+            found.append(Example(kind, ranked[(len(ranked) - 1) // 2 if kind == "typical" else 0], c))
     flips = (np.diff(np.stack(predictions), axis=0) != 0).sum(axis=0)
-    order = np.lexsort((-np.ptp(own, axis=0), -flips))[:2].tolist()
-    return [*found, *(Example("flipped", i, int(labels[i])) for i in order if flips[i])]
+    order = np.lexsort((-np.ptp(own, axis=0), -flips))[: np.count_nonzero(flips)]
+    firsts = np.sort(np.unique(labels[order], return_index=True)[1])[:2]
+    return [*found, *(Example("flipped", i, int(labels[i])) for i in order[firsts].tolist())]
 
 
 def _margins(

@@ -93,7 +93,7 @@ def plain_axes(line: int, height: int, ticks: Sequence[tuple[float, str]] = ()) 
     """Axes in characters and pixels from the upper left, without grid; `ticks` name heights."""
     bare = {"showgrid": False, "zeroline": False, "fixedrange": True}
     return {
-        "xaxis": bare | {"range": [0, line], "showticklabels": False},
+        "xaxis": bare | {"range": [0, line], "showticklabels": False, "ticks": ""},
         "yaxis": bare
         | {
             "range": [height, 0],

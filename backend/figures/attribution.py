@@ -12,6 +12,8 @@ from backend.analyses.attribution import OUTSIDE, Result
 from backend.figures import _theme
 
 Measure = Literal["gap", "change"]
+ROOMY = 8
+"""Columns up to which numbers fit into the cells, and names stand upright."""
 
 
 def grid(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
@@ -39,8 +41,10 @@ def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Fi
     values, low, high, names = grid(result, measure)
     blocks = len(values)
     said = np.stack([low, high], axis=-1)
+    roomy = len(names) <= ROOMY
     heat: dict[str, Any] = {
         "type": "heatmap",
+        **({"texttemplate": "%{z:+.2f}", "textfont": {"size": 10}} if roomy else {}),
         "z": _theme.cells(values),
         "x": names,
         "y": np.arange(blocks),
@@ -58,7 +62,7 @@ def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Fi
         [heat],
         title,
         height=150 + 24 * blocks,
-        xaxis={"type": "category", "automargin": True, "showgrid": False, "tickangle": -60},
+        xaxis={"type": "category", "automargin": True, "showgrid": False, "tickangle": 0 if roomy else -60},
         yaxis=_theme.axis(
             "block", autorange="reversed", showgrid=False, tickmode="linear", dtick=1 if blocks <= 16 else 4
         ),
@@ -77,7 +81,11 @@ def in_words(result: Result, measure: Measure, name: str, count: int = 3) -> str
     best = np.argsort(-np.abs(values), kind="stable")[:count]
     parts = [f"{_part(result, int(i))} {values[i]:+.2f} ({low[i]:+.2f} to {high[i]:+.2f})" for i in best]
     what = "gap" if measure == "gap" else "change of the gap"
-    return f"**{name}**: of a {what} of {values.sum():+.2f} logits, most comes from " + ", ".join(parts) + "."
+    said = f"**{name}**: of a {what} of {values.sum():+.2f} logits, most comes from " + ", ".join(parts)
+    embed = result.part.index("embed")
+    if embed in best:
+        return said + "."
+    return f"{said}; the embedding adds {values[embed]:+.2f} ({low[embed]:+.2f} to {high[embed]:+.2f})."
 
 
 def _part(result: Result, i: int) -> str:

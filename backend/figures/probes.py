@@ -136,6 +136,34 @@ def _chance(result: Result, reading: Reading, measure: Measure, name: str, colou
     return [dotted, ring]
 
 
+def readings(
+    result: Result, name: str, reference: str, words: Sequence[str], measure: Measure, c: int = 0
+) -> go.Figure:
+    """All readings of one checkpoint without intervals: a colour per head, a dash per norm, the published one marked.
+
+    Recalls and biases are those of class `c`.
+    """
+    traces: list[dict[str, Any]] = []
+    for reading in result.readings:
+        published = reading == AS_PUBLISHED
+        colour = _theme.RING if published else _theme.QUIET if reading[0] == "base" else _theme.DIRECTION
+        dash = "solid" if published else {"none": "dot", "base": "dash", "own": "solid"}[reading[1]]
+        said = in_words(reading, reference)
+        trace = _line(values(result, reading, measure, c), said, colour, dash)[-1]
+        ends = {"symbol": "star" if published else "circle", "size": 10 if published else 5}
+        traces.append(trace | {"name": f"{said} (as published)" if published else said, "marker": ends})
+    of = f" of {words[c]}" if measure == "recall" or (measure == "mean_lens" and len(words) > 2) else ""
+    return _theme.figure(
+        traces,
+        f"{name}, all readings: {MEASURES[measure]}{of}",
+        height=440,
+        xaxis=_theme.layer_axis(result.auc.shape[1]),
+        yaxis=_theme.axis(MEASURES[measure]),
+        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 100},
+    )
+
+
 def leaves_chance(results: Sequence[Result], names: Sequence[str], reading: Reading) -> str:
     """In words, from which layer on the answer can be read: by its order of the reviews, and by its threshold."""
     parts = []
@@ -143,7 +171,10 @@ def leaves_chance(results: Sequence[Result], names: Sequence[str], reading: Read
         place = result.place(*reading)
         order, answer = result.auc_leaves_chance[place], result.balanced_accuracy_leaves_chance[place]
         said = [f"leaves chance at layer {at}" if at >= 0 else "never leaves chance for good" for at in (order, answer)]
-        parts.append(f"**{name}** {said[0]} by AUC and {said[1]} by balanced accuracy")
+        both = f"{said[0]} by AUC and by balanced accuracy"
+        parts.append(
+            f"**{name}** " + (both if order == answer else f"{said[0]} by AUC and {said[1]} by balanced accuracy")
+        )
     return "; ".join(parts) + "."
 
 

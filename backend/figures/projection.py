@@ -14,6 +14,8 @@ from backend.figures import _theme
 
 RADIUS = 0.024
 """Of a point, in widths of a panel."""
+TURNS = 4
+"""In how many turns each class draws its points."""
 PITCH = 1.2
 """Rows are further apart than panels are high: the panel's title stands between them."""
 
@@ -88,30 +90,32 @@ def _tile(xy: np.ndarray, corner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _points(
     tiled: np.ndarray, labels: np.ndarray, texts: Sequence[str], words: Sequence[str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Per class: a shape that shows the points of all panels, and a trace that answers hovering and clicks.
+    """Per class: shapes that show the points of all panels, and a trace that answers hovering and clicks.
 
-    An SVG element per point is what makes a browser slow, so the points are polygons of a single path. The trace draws
+    An SVG element per point is what makes a browser slow, so the points are polygons of a few paths, which the classes
+    draw by turns so that none covers another. The trace draws
     hardly any of its points (`maxdisplayed`), yet knows them all; its customdata is the position of the review.
     """
     there = np.flatnonzero(np.isfinite(tiled).all(axis=(1, 2)))
     short = np.array([_theme.shorten(text) for text in texts], dtype=object)
-    shapes: list[dict[str, Any]] = []
+    shapes: list[tuple[int, dict[str, Any]]] = []
     traces: list[dict[str, Any]] = []
     for c, word in enumerate(words):
         members = np.flatnonzero(labels == c)
         points = tiled[np.ix_(there, members)].reshape(-1, 2)
         colour, symbol = _theme.class_colour(c, len(words)), _theme.SYMBOLS[c % len(_theme.SYMBOLS)]
-        shapes.append(
-            {
+        for turn in range(min(TURNS, len(members))):
+            some = tiled[np.ix_(there, members[turn::TURNS])].reshape(-1, 2)
+            shape = {
                 "type": "path",
-                "path": _theme.outlines(points, symbol, RADIUS),
+                "path": _theme.outlines(some, symbol, RADIUS),
                 "fillcolor": colour,
                 "fillrule": "nonzero",
                 "opacity": _theme.POINTS,
                 "line": {"width": 0},
                 "layer": "below",
             }
-        )
+            shapes.append((turn, shape))
         traces.append(
             {
                 "type": "scatter",
@@ -125,7 +129,7 @@ def _points(
                 "marker": {"color": colour, "symbol": symbol, "size": 4.5, "opacity": _theme.POINTS, "maxdisplayed": 1},
             }
         )
-    return shapes, traces
+    return [shape for _, shape in sorted(shapes, key=lambda one: one[0])], traces
 
 
 def _arrows(tiled: np.ndarray, labels: np.ndarray, arrow: np.ndarray, words: Sequence[str]) -> list[dict[str, Any]]:

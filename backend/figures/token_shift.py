@@ -64,7 +64,7 @@ def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title:
     return _theme.figure(
         traces,
         title,
-        height=140 + 19 * max(3, len(order)),
+        height=_height(len(order)),
         barmode="overlay",
         bargap=0.25,
         xaxis=_theme.axis(f"{UNITS[measure]}<br>dashed: mean of all tokens", rangemode="tozero"),
@@ -82,6 +82,10 @@ def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title:
     )
 
 
+def _height(bars: int) -> int:
+    return 140 + 19 * max(3, bars)
+
+
 def _line(at: float) -> dict[str, Any]:
     line = {"color": _theme.QUIET, "dash": "dash"}
     return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at, "line": line}
@@ -94,8 +98,13 @@ def _hover(result: Result, token: int) -> str:
     return f"<b>{name}</b> (token {token}), {int(result.count[token]):,} times in the texts<br>{numbers}"
 
 
-def by_frequency(result: Result, matrix: str, measure: str, found: Sequence[int], title: str) -> go.Figure:
-    """Every token at its count (log axis; never seen: at the left) and its shift; `found` ones are ringed and named."""
+def by_frequency(
+    result: Result, matrix: str, measure: str, found: Sequence[int], title: str, bars: int = 0
+) -> go.Figure:
+    """Every token at its count (log axis; never seen: at the left) and its shift; `found` ones are ringed and named.
+
+    As high as the picture of so many `ranked` bars.
+    """
     values = result.measure(measure, matrix).astype(np.float32)
     x = np.where(result.count > 0, result.count, 0.4).astype(np.float32)
     traces: list[dict[str, Any]] = []
@@ -126,7 +135,7 @@ def by_frequency(result: Result, matrix: str, measure: str, found: Sequence[int]
     return _theme.figure(
         traces,
         title,
-        height=460,
+        height=max(460, _height(bars)),
         dragmode="zoom",
         uirevision=f"{matrix} {measure}",
         xaxis=_theme.axis(
@@ -160,9 +169,7 @@ def table(result: Result, matrix: str, ids: Sequence[int], near: Neighbours | No
     kept = {} if near is None else {row["token_id"]: row for row in near.tokens()}
     rows = []
     for i in ids:
-        row: dict[str, Any] = {"token": result.token[i], "id": i}
-        row |= {NAMES[one]: _number(result.measure(one, matrix)[i]) for one in MEASURES}
-        row |= {"group": result.groups[result.group[i]] if result.group[i] >= 0 else "", "count": int(result.count[i])}
+        row: dict[str, Any] = {"token": result.token[i]}
         if i in kept:
             share = kept[i]["overlap"]
             row |= {
@@ -170,8 +177,14 @@ def table(result: Result, matrix: str, ids: Sequence[int], near: Neighbours | No
                 "nearest before": kept[i]["nearest_before"],
                 "nearest after": kept[i]["nearest_after"],
             }
-        rows.append(row)
+        row |= {NAMES[one]: _number(result.measure(one, matrix)[i]) for one in MEASURES}
+        row |= {"count": int(result.count[i]), "group": result.groups[result.group[i]] if result.group[i] >= 0 else ""}
+        rows.append(row | {"id": i})
     return rows
+
+
+WIDTHS = {"nearest before": 250, "nearest after": 250}
+"""Columns of the table that would push all others out of sight, in pixels."""
 
 
 def _number(value: float) -> float | None:

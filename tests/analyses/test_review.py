@@ -283,7 +283,7 @@ def test_examples_by_hand() -> None:
         ("hardest", 0, 1),
         ("hardest", 1, 4),
         ("flipped", 1, 5),  # each changed once; this margin moved by 11
-        ("flipped", 1, 4),  # and this by 7
+        ("flipped", 0, 1),  # of the other class the only one
     ]
 
 

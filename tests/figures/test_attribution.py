@@ -45,3 +45,17 @@ def test_the_largest_parts_are_named_with_their_interval(results: list[attributi
     largest = int(np.abs(result.gap).argmax())
     assert f"{result.gap[largest]:+.2f} ({result.gap_low[largest]:+.2f}" in said
     assert f"of block {result.block[largest]}" in said
+    embed = result.part.index("embed")
+    added = f"{result.gap[embed]:+.2f} ({result.gap_low[embed]:+.2f} to {result.gap_high[embed]:+.2f})"
+    assert ("the embedding" in said) and (added in said)
+
+
+def test_numbers_stand_in_the_cells_while_there_is_room(results: list[attribution.Result]):
+    result = results[1]
+    few = figures.heatmap(result, "gap", "", 1.0)
+    assert (few.data[0].texttemplate, few.layout.xaxis.tickangle) == ("%{z:+.2f}", 0)
+    places: tuple[attribution.Place, ...] = tuple(("head", 0, head) for head in range(12))
+    shares = np.ones((4, 12, 2))
+    wide = attribution.attribution(shares, shares, places, np.array([0, 0, 1, 1]), draws=2)
+    many = figures.heatmap(wide, "gap", "", 1.0)
+    assert (many.data[0].texttemplate, many.layout.xaxis.tickangle) == (None, -60)

@@ -58,6 +58,27 @@ def test_the_layer_that_leaves_chance_is_ringed_and_said(shown: Shown, results):
     assert (list(ring.x), list(ring.y)) == ([4], [sure.auc[sure.place(*OWN), 4]])
 
 
+def test_what_is_alike_is_said_once(shown: Shown, results):
+    count = len(results[1].heads)
+    sure = replace(results[1], auc_leaves_chance=(4,) * count, balanced_accuracy_leaves_chance=(4,) * count)
+    said = figures.leaves_chance([sure], ["x"], OWN)
+    assert said == "**x** leaves chance at layer 4 by AUC and by balanced accuracy."
+
+
+@pytest.mark.parametrize("measure", figures.MEASURES)
+def test_all_readings_stand_in_one_picture_with_the_published_one_marked(shown: Shown, results, measure):
+    result = results[1]
+    drawn = figures.readings(result, "epoch 1", "base", shown.words, measure).data
+    assert len(drawn) == len(result.readings) == 7
+    assert len({(trace.line.color, trace.line.dash) for trace in drawn}) == 7
+    marked = [trace for trace in drawn if "as published" in trace.name]
+    assert [trace.marker.symbol for trace in marked] == ["star"]
+    for reading, trace in zip(result.readings, drawn, strict=True):
+        np.testing.assert_allclose(trace.y, figures.values(result, reading, measure)[0], rtol=1e-5, equal_nan=True)
+    alone = figures.readings(results[0], "base", "base", shown.words, measure).data
+    assert len(alone) == len(results[0].readings) == 3
+
+
 def test_reviews_stand_by_class_and_by_their_last_flip(shown: Shown, results):
     result, labels = results[-1], shown.study.prompts.labels
     picture = flips.reviews(result, labels, shown.study.sample.text, shown.words, "epoch 2", OWN, selected=7)

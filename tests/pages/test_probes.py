@@ -18,7 +18,7 @@ def test_base_and_last_epoch_are_read_at_every_layer(opens: Opens):
     test = opens("probes")
     assert test.title[0].value == "Probes: base and epoch 3"
     shown = charts(test)
-    assert shown.keys() == {"probe-curves", "probe-heat"}
+    assert shown.keys() == {"probe-curves", "probe-readings", "probe-heat"}
     assert title(shown["probe-curves"]).endswith("AUC of the lens")
     assert any("leaves chance" in one.value for one in test.markdown)
 
