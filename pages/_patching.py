@@ -19,8 +19,9 @@ BEGINNING = 60
 """Characters of a review in the list to choose from."""
 GUIDE = (
     "The text as the models see it; under each token its layers, the first at the bottom, and the colour is what the "
-    "host answers with the donor's residual at that one place: blue goes over to the donor, orange the other way. "
-    "Difference that is spread over many tokens shows at none of them, and shares need not add up."
+    "host answers with the donor's residual at that one place: blue goes over to the donor (or to the class named "
+    "first), orange the other way. Difference that is spread over many tokens shows at none of them, and shares need "
+    "not add up."
 )
 
 
@@ -75,7 +76,7 @@ def show(view: _frame.View, recipe: Any, read: Typed, ends: Pair, at: int) -> No
     if found is None:
         return
     if chosen == "recovered" and not all(one.donor.facts.has_head for one in queries):
-        chosen = "lens"  # of the only direction that is left
+        chosen = "moved"  # of the only direction that is left
     names = [f"{one.donor.label} into {one.host.label}" for one in queries]
     _picture.show(
         view,

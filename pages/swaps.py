@@ -85,7 +85,7 @@ def _controls(view: _frame.View) -> None:
         if view.value("mode") != "patching":
             view.control(st.selectbox, "Measure", "measure", format_func=figures.UNITS.__getitem__, width=240)
     with st.container(horizontal=True):
-        view.control(st.segmented_control, "Which blocks", "mode", format_func=MODES.__getitem__, required=True)
+        view.control(st.segmented_control, "Which swaps", "mode", format_func=MODES.__getitem__, required=True)
         if view.value("mode") in ("single", "cumulative", "range"):
             named_parts = figures.PARTS.__getitem__
             view.control(st.segmented_control, "Which part", "part", format_func=named_parts, required=True)

@@ -13,8 +13,8 @@ from backend.figures import _text, _theme, _token_bands
 from backend.figures.review import against
 from backend.tokens import visible
 
-Measure = Literal["recovered", "lens"]
-MEASURES: dict[Measure, str] = {"recovered": "Share of the way to the donor", "lens": "Lens"}
+Measure = Literal["recovered", "moved"]
+MEASURES: dict[Measure, str] = {"recovered": "Share of the way to the donor", "moved": "Change of the lens"}
 FARTHEST = 1.5
 """Shares beyond it, of either sign, have the strongest colour: few, and where host and donor are near each other."""
 
@@ -29,7 +29,7 @@ def draw(
 ) -> go.Figure:
     """A band of layers per result under each token; `names` say whose residuals are put into whom."""
     named = [_text.shown(piece, 24) for piece in pieces]
-    values = [getattr(one, measure)[:, :, at].T for one in results]  # [tokens, layers]
+    values = [(one.recovered if measure == "recovered" else one.lens - one.host)[:, :, at].T for one in results]
     bands = [
         _token_bands.Band(name, value, _said(one, named, at))
         for name, value, one in zip(names, values, results, strict=True)
@@ -39,7 +39,7 @@ def draw(
         bar, unit = "0 host, 1 donor", f"share of the way to the donor's lens, {against(words, at)}"
     else:
         far = _token_bands.reach(values)
-        bar, unit = "lens (nats)", f"lens, {against(words, at)} (nats)"
+        bar, unit = "lens less the host's (nats)", f"change of the host's lens, {against(words, at)} (nats)"
     scales: dict[str, Any] = {"coloraxis": _token_bands.scale(-far, far, bar, 0.0, _theme.DIVERGING)}
     return _token_bands.draw(pieces, bands, f"One residual replaced: {unit}", scales)
 
@@ -70,7 +70,11 @@ def in_words(result: Result, pieces: Sequence[str], host: str, donor: str, reado
     passed = share[:, readout] >= 0.5
     below = np.flatnonzero(~passed)
     first = int(below[-1]) + 1 if len(below) else 0
-    said += f"at the readout position, half of the way is passed from layer {first} on"
+    said += (
+        f"at the readout position, half of the way is passed from layer {first} on"
+        if first < len(share)
+        else f"at the readout position, no layer brings more than {100 * share[:, readout].max():.0f} % for good"
+    )
     others = np.delete(share, readout, axis=1)
     if not others.size:
         return said + "."

@@ -37,7 +37,7 @@ def test_every_token_has_its_layers_in_both_directions(shown: Shown, typed: Type
     at = len(shown.words) - 2
     names = ["epoch 2 into base", "base into epoch 2"]
     picture = figures.draw(both, names, typed.pieces, measure, shown.words, at)
-    there, back = (getattr(one, measure)[:, :, at] for one in both)
+    there, back = ((one.recovered if measure == "recovered" else one.lens - one.host)[:, :, at] for one in both)
     rows = matrix(heats(picture, "coloraxis"))
     layers = len(there)
     np.testing.assert_allclose(rows[:layers], there[::-1], atol=6e-5)
@@ -50,7 +50,7 @@ def test_every_token_has_its_layers_in_both_directions(shown: Shown, typed: Type
 
 
 def test_hovering_says_lens_ends_and_share(shown: Shown, typed: Typed, both):
-    picture = figures.draw(both[:1], ["epoch 2 into base"], typed.pieces, "lens", shown.words)
+    picture = figures.draw(both[:1], ["epoch 2 into base"], typed.pieces, "moved", shown.words)
     said = heats(picture, "coloraxis")[0].text[0][2]  # the last layer is on top
     one = both[0]
     assert said == (
@@ -72,6 +72,8 @@ def test_the_sentence_names_token_and_layers():
     )
     one = replace(by_hand(), lens=by_hand().lens[:, 2:], recovered=by_hand().recovered[:, 2:])
     assert figures.in_words(one, [":"], "base", "epoch 1", 0).endswith("passed from layer 3 on.")
+    never = replace(by_hand(), recovered=0.4 * by_hand().recovered)
+    assert "no layer brings more than 40 % for good; of" in figures.in_words(never, ["a", "b", "c"], "x", "y", 2)
     first = replace(by_hand(), recovered=by_hand().recovered[:, ::-1])
     assert "80 %, of “a” at layer 0" in figures.in_words(first, ["[CLS]", "a", "b"], "base", "epoch 1", 0)
 
@@ -82,7 +84,7 @@ def test_nothing_to_place_is_said():
     assert "answer alike here (a lens of -1.00 and -0.95 nats, less than 0.1 apart)" in said
     headless = replace(nothing, donor=np.array([np.nan]))
     assert "has no head of its own" in figures.in_words(headless, ["a", "b", "c"], "epoch 1", "base", 0)
-    picture = figures.draw([headless], ["base into epoch 1"], ["a", " b", " c"], "lens", ("x", "y"))
+    picture = figures.draw([headless], ["base into epoch 1"], ["a", " b", " c"], "moved", ("x", "y"))
     assert "donor no head" in heats(picture, "coloraxis")[0].text[0][0]
 
 

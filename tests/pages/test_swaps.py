@@ -100,9 +100,9 @@ def test_one_review_is_patched_both_ways(opens: Opens, world: World):
     assert spec["layout"]["yaxis"]["ticktext"][:2] == ["epoch 2 into base", "base into epoch 2"]
     assert "share of the way" in spec["layout"]["title"]["text"]
     assert sum("half of the way is passed from layer" in one.value for one in test.markdown) == 2
-    settle(test.segmented_control(key="patched").set_value("lens").run())
+    settle(test.segmented_control(key="patched").set_value("moved").run())
     assert "(nats)" in json.loads(charts(test)["patching"])["layout"]["title"]["text"]
-    assert test.query_params["patched"] in ("lens", ["lens"])
+    assert test.query_params["patched"] in ("moved", ["moved"])
 
 
 def test_only_a_model_with_a_head_is_patched(opens: Opens, world: World):
