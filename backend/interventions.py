@@ -61,6 +61,11 @@ def every_layer(layers: int) -> tuple[Spot, ...]:
     return tuple((layer, layer) for layer in range(layers + 1))
 
 
+def to_all(layers: int) -> tuple[Spot, ...]:
+    """Each layer's direction put to all layers, 0..L."""
+    return tuple((layer, None) for layer in range(layers + 1))
+
+
 def middle(layers: int) -> int:
     """Where to look first: two thirds of the way up, behind which a direction has grown and not yet been read."""
     return round(2 * layers / 3)

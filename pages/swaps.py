@@ -9,7 +9,7 @@ import streamlit as st
 from backend.analyses import swaps
 from backend.figures import swaps as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
-from pages import _address, _frame, _patching, _picture
+from pages import _address, _frame, _patching, _picture, _steering
 
 TITLE = "Swaps"
 MODES = {
@@ -18,6 +18,7 @@ MODES = {
     "range": "Every range",
     "freeze": "Freeze advice",
     "patching": "One review, token by token",
+    "steering": "Steering",
 }
 OUTSIDE: tuple[swaps.Part, ...] = ("embed", "final_norm", "head")
 
@@ -32,16 +33,22 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
         "mode": _address.Choice(list(MODES), "single"),
         "measure": _address.Choice(list(figures.SHOWN), "balanced_accuracy"),
         **_patching.choices(study),
+        **_steering.choices(study),
     }
 
 
 def draw(view: _frame.View) -> None:
     """The page."""
-    host, donor = _pair(view)
-    st.title(f"Swaps: {host.label} with parts of {donor.label}")
+    steers = view.value("mode") == "steering"
+    host, donor = _steering.pair(view) if steers else _pair(view)
+    what = f"direction of {donor.label}" if steers else f"parts of {donor.label}"
+    st.title(f"Swaps: {host.label} with {'its own direction' if steers and host == donor else what}")
     for one in view.study.missing:
         st.warning(one.reason)
     _controls(view)
+    if steers:
+        _steering.draw(view)
+        return
     if host == donor:
         st.info("Host and donor are the same model, so every swap changes nothing; choose two that differ.")
         return
@@ -78,6 +85,9 @@ def _controls(view: _frame.View) -> None:
     def named(instead: str) -> Any:
         return lambda label: label or instead
 
+    if view.value("mode") == "steering":
+        view.control(st.segmented_control, "Which blocks", "mode", format_func=MODES.__getitem__, required=True)
+        return
     with st.container(horizontal=True):
         runs, gives = f"{view.reference.label} (compared with)", f"{view.checkpoint.label} (epoch chosen)"
         view.control(st.selectbox, "Host: the model that runs", "host", format_func=named(runs), width=260)

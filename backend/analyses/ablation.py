@@ -129,21 +129,30 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def query(
-    study: PinnedStudy, checkpoint: PinnedCheckpoint, source: PinnedCheckpoint, layer: int, direction: int = 0
+    study: PinnedStudy,
+    checkpoint: PinnedCheckpoint,
+    source: PinnedCheckpoint,
+    layer: int,
+    direction: int = 0,
+    null: int = NULL,
 ) -> Query:
     """One checkpoint without the direction that `source` has at the layer."""
     most, words = study.study.prompt.max_tokens, neutral.digest()
-    return Query(checkpoint, source, study.base, study.prompts, layer, direction, most, words)
+    return Query(checkpoint, source, study.base, study.prompts, layer, direction, most, words, null)
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Each checkpoint without its own direction two thirds of the way up; none of an encoder, which predicts nothing.
 
-    KeyError if no checkpoint has the reference's label.
+    Permuted directions for the reference and the last one. KeyError if no checkpoint has the reference's label.
     """
-    study.checkpoint(reference)
+    ends = study.checkpoint(reference), study.checkpoints[-1]
     if study.base.facts.kind != "causal":
         return []
     layer, classes = middle(study.base.facts.layers), study.prompts.classes
     every = range(1 if classes == 2 else classes)
-    return [query(study, one, one, layer, direction) for direction in every for one in study.checkpoints]
+    return [
+        query(study, one, one, layer, direction, NULL if one in ends else 0)
+        for direction in every
+        for one in study.checkpoints
+    ]

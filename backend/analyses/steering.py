@@ -21,6 +21,7 @@ from backend.interventions import (
     permuted_directions,
     push,
     start,
+    to_all,
 )
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
@@ -32,6 +33,11 @@ Kind = Literal["add", "ablate"]
 Measure = Literal["gap", "auc", "balanced_accuracy", "flipped_to_1", "flipped_to_0", "mean_lens"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 ALPHAS = (-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0)
+DOSES: dict[Scale, tuple[float, ...]] = {
+    "difference": ALPHAS,
+    "unit": (-64.0, -16.0, -4.0, -1.0, 0.0, 1.0, 4.0, 16.0, 64.0),
+}
+"""What the pages try, in class differences and in residual units."""
 NULL = 20
 Logits = Float[np.ndarray, "reviews classes"]
 PerDose = Float[np.ndarray, "measures spots alphas"]
@@ -244,8 +250,8 @@ def _rest(lab: Lab) -> Any:
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Each checkpoint with its own direction, the reference with the last one's, each checkpoint without its own.
 
-    At every layer without permuted directions, which take most of the time, and with them two thirds of the way up.
-    KeyError if no checkpoint has the reference's label.
+    At every layer without permuted directions, which take most of the time; with them two thirds of the way up, and for
+    the reference and the last checkpoint without it. KeyError if no checkpoint has the reference's label.
     """
     against, last = study.checkpoint(reference), study.epochs[-1]
     layers = study.base.facts.layers
@@ -259,14 +265,15 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
             asked.append(Query(host, source, study.prompts, everywhere, direction=c))
             asked.append(Query(host, source, study.prompts, ((at, at),), direction=c, null=NULL))
             if host != source:
-                whole = tuple((layer, None) for layer, _ in everywhere)
-                asked.append(Query(host, source, study.prompts, whole, direction=c))
+                asked.append(Query(host, source, study.prompts, to_all(layers), direction=c))
             else:
-                asked.append(ablated(host, source, study.prompts, at, c))
+                null = NULL if host in (against, last) else 0
+                asked.append(ablated(host, source, study.prompts, at, c, null))
     return asked
 
 
-def ablated(host: PinnedCheckpoint, source: PinnedCheckpoint, prompts: Prompts, layer: int, direction: int) -> Query:
+def ablated(
+    host: PinnedCheckpoint, source: PinnedCheckpoint, prompts: Prompts, layer: int, direction: int, null: int = NULL
+) -> Query:
     """One layer's direction taken out of the host everywhere."""
-    spots = ((layer, None),)
-    return Query(host, source, prompts, spots, "ablate", "all", "unit", (1.0,), direction, NULL)
+    return Query(host, source, prompts, ((layer, None),), "ablate", "all", "unit", (1.0,), direction, null)

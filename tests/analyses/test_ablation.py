@@ -67,7 +67,10 @@ def test_recipe_rows_and_queries(tmp_path, classes: int):
         (label, c) for c in range(1 if classes == 2 else 3) for label in ("base", "epoch 1", "epoch 2", "epoch 3")
     ]
     assert all(one.direction_from == one.checkpoint and one.direction_layer == 2 for one in asked)
-    rows = list(ablation.recipe(asked[1], lab).rows(asked[1]))
+    assert [one.null for one in asked[:4]] == [20, 0, 0, 20]
+    assert len(list(ablation.recipe(asked[1], lab).rows(asked[1]))) == 1
+    heard.clear()
+    rows = list(ablation.recipe(asked[3], lab).rows(asked[3]))
     columns = COLUMNS if classes == 2 else [*COLUMNS[:3], "class", *COLUMNS[3:]]
     assert {tuple(row) for row in rows} == {tuple(columns)}
     assert [row["draw"] for row in rows] == [None, *range(20)]

@@ -177,7 +177,8 @@ def test_queries_are_own_directions_transfer_and_ablation(study: PinnedStudy):
     assert len(asked) == classes * len(first)
     said = [(one.checkpoint.label, one.direction_from.label, one.kind, len(one.spots), one.null) for one in first]
     own = [("base", "base"), ("epoch 1", "epoch 1"), ("epoch 2", "epoch 2")]
-    each = [(*pair, *rest) for pair in own for rest in (("add", 5, 0), ("add", 1, 20), ("ablate", 1, 20))]
+    null = {"base": 20, "epoch 1": 0, "epoch 2": 20}
+    each = [(*pair, *rest) for pair in own for rest in (("add", 5, 0), ("add", 1, 20), ("ablate", 1, null[pair[0]]))]
     moved = ("base", "epoch 2")
     assert said == [*each, (*moved, "add", 5, 0), (*moved, "add", 1, 20), (*moved, "add", 5, 0)]
     assert first[-1].spots == tuple((layer, None) for layer in range(LAYERS + 1))
