@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pages import _frame, add, layers, overview, probes, review, swaps, tokens
+from pages import _frame, add, features, layers, overview, probes, review, swaps, tokens
 
 FOLDER = Path(__file__).parent / "pages"
 
@@ -18,6 +18,7 @@ def main() -> None:
             "tokens": (tokens, str(FOLDER / "tokens.py")),
             "probes": (probes, str(FOLDER / "probes.py")),
             "swaps": (swaps, str(FOLDER / "swaps.py")),
+            "features": (features, str(FOLDER / "features.py")),
             "review": (review, str(FOLDER / "review.py")),
             "add": (add, str(FOLDER / "add.py")),
         }

@@ -81,6 +81,15 @@ def _kinds(tokenizer: Tokenizer) -> frozenset[str]:
     return frozenset({state["type"], *(step["type"] for step in state.get("decoders", ()))})
 
 
+def pieces(tokenizer: Tokenizer, ids: Iterable[int]) -> tuple[str, ...]:
+    """Tokens as stretches of a text: in a row they read like it, each with the space before it where there is one."""
+    kinds = _kinds(tokenizer)
+    named = name(tokenizer, ids)
+    if "WordPiece" in kinds:
+        return tuple(one.removeprefix("##") if one.startswith("##") else f" {one}" for one in named)
+    return tuple(one.replace(SPACE, " ") for one in named)
+
+
 def of_words(tokenizer: Tokenizer, words: Iterable[str]) -> dict[str, int]:
     """The token of each word that is one token behind a space; words that are more, or unknown, are left out."""
     listed = list(dict.fromkeys(words))

@@ -50,6 +50,7 @@ SHOTS = (
     Shot("direction", "layers", (("show", "direction"),), at="How far apart are the classes", height=1010),
     Shot("sample-card", "layers", (("show", "sample"),), at="What else could explain the numbers?", height=860),
     Shot("swaps", "swaps", (("mode", "cumulative"),), height=720),
+    Shot("features", "features", at="What are the residuals of a layer made of?", height=1000),
     Shot("review", "review", (("text", TYPED),), height=1000),
     Shot("words", "review", (("text", TYPED), ("show", "words")), at="What each word adds", height=760),
     Shot("add", "add", height=900),

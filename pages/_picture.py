@@ -80,6 +80,15 @@ def table(
     _below(view, key, {}, guide, rows, analysis, None)
 
 
+def writing(view: View, key: str, texts: Sequence[str], guide: str, rows: Rows, analysis: str | None = None) -> None:
+    """Texts of the project's own HTML, side by side, with what `show` puts below a picture."""
+    with st.container(horizontal=True, key=f"pair-{key}"):
+        for i, text in enumerate(texts):
+            with st.container(key=f"side-{key}-{i}"):
+                st.html(text)
+    _below(view, key, {}, guide, rows, analysis, None)
+
+
 def _below(
     view: View,
     key: str,

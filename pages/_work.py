@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -34,11 +34,37 @@ def spare_the_collector() -> None:
         gc.freeze()
 
 
-def results(wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str) -> list[Any] | None:
+def on_demand(
+    wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, offer: str, beside: Callable[[], None] | None = None
+) -> list[Any] | None:
+    """`results`, of work that takes long: it starts when somebody presses the button `offer`, which says the cost.
+
+    What is in the cache is there without asking, and so is the progress of what anybody has asked for.
+    """
+    under_way = {job.key for job in wiring.jobs().active()} | st.session_state.setdefault("_jobs", {}).keys()
+    missing = [(recipe, query) for recipe, query in wanted if recipe.peek(query, lab) is None]
+    if any(recipe.key(query) not in under_way for recipe, query in missing):
+        cost = said_seconds(sum(lab.seconds(query) for _, query in missing))
+        place = st.empty()
+        if not place.button(f"{offer} (about {cost})", type="primary", key=f"offer-{what}"):
+            return None
+        place.empty()
+    return results(wanted, lab, what, beside)
+
+
+def said_seconds(seconds: float) -> str:
+    """A duration as one says it."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def results(
+    wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, beside: Callable[[], None] | None = None
+) -> list[Any] | None:
     """The results of (recipe, query) pairs, or None while they are on their way: then progress stands in their place.
 
     Nothing is computed here: what is not in the cache is submitted, once for all browsers, and the page redraws itself
     when it has landed. `what` names the work for the progress bar; parts of a page that wait at once name it unlike.
+    `beside` draws what else can be seen of the work while it goes on.
     """
     found = [recipe.peek(query, lab) for recipe, query in wanted]
     held: dict[str, Job[Any]] = st.session_state.setdefault("_jobs", {})
@@ -56,7 +82,7 @@ def results(wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str) -> list[Any]
     if failed:
         _failure(failed, held, what)
     elif waiting:
-        _progress([job for job in jobs.values() if not job.done], what)
+        _progress([job for job in jobs.values() if not job.done], what, beside)
     return None if waiting else found
 
 
@@ -91,7 +117,7 @@ def _failure(job: Job[Any], held: dict[str, Job[Any]], what: str) -> None:
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _progress(jobs: Sequence[Job[Any]], what: str) -> None:
+def _progress(jobs: Sequence[Job[Any]], what: str, beside: Callable[[], None] | None) -> None:
     """A bar, a sentence, what it will cost, and a way out."""
     spare_the_collector()
     if all(job.done for job in jobs):
@@ -100,15 +126,15 @@ def _progress(jobs: Sequence[Job[Any]], what: str) -> None:
     fraction = sum(1.0 if job.done else job.fraction for job in jobs) / len(jobs)
     st.progress(fraction, text=f"{what}: {running.sentence}")
     seconds = sum(job.estimate or 0.0 for job in jobs)
-    cost = (
-        f"about {max(1, round(seconds))} s of model time in all" if seconds else "seconds; no model needs to be opened"
-    )
+    cost = f"about {said_seconds(seconds)} of model time in all" if seconds else "seconds; no model needs to be opened"
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Cancel", key=f"cancel-{what}-{jobs[0].key}"):
             for job in jobs:
                 job.cancel()
             st.rerun()
         st.caption(f"Expected: {cost}. You may leave this page; the work goes on.")
+    if beside is not None:
+        beside()
 
 
 if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once

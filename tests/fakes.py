@@ -246,7 +246,7 @@ class FakeModels:
         rows = _generator("head", _epoch(head.ref)).normal(size=(VOCABULARY, self.width))[list(label_tokens)]
         x = residuals.astype(np.float64)
         if norm is not None:
-            x = x / np.linalg.norm(x, axis=-1, keepdims=True) * (3 + _epoch(norm.ref))
+            x = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9) * (3 + _epoch(norm.ref))
         return (x @ rows.T).astype(np.float32)
 
     def read_text(

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from backend.__main__ import _parser
-from backend.analyses import discover, patching, review
+from backend.analyses import discover, feature_turnover, patching, review
 from backend.lab import Lab, PinnedStudy
 from backend.prompts import leave_out, read_typed
 from backend.study import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
@@ -125,6 +125,9 @@ def rows_of(name: str, study: PinnedStudy, lab: Lab) -> Iterable[dict[str, Any]]
     if name == "patching":  # the same
         query = patching.Query(study.checkpoints[0], study.checkpoints[-1], study.prompts)
         return patching.recipe(query, lab).rows(query, [""] * int(study.prompts.lengths[0]))
+    if name == "feature_turnover":  # takes long, so nothing asks for it unless somebody does
+        wanted = feature_turnover.Query(study.checkpoints[1:], study.base, study.prompts, (1, 2), 16, 4)
+        return feature_turnover.recipe(wanted, lab).rows(wanted)
     analysis = discover()[name]
     query = analysis.queries(study)[0]
     query = replace(query, **dict.fromkeys(DRAWS & {field.name for field in fields(query)}, 8))

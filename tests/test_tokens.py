@@ -129,3 +129,12 @@ def test_an_unknown_word_is_no_token():
 
 def test_no_words_are_no_tokens():
     assert tokens.of_words(fake_tokenizer(), []) == {}
+
+
+def test_pieces_in_a_row_read_like_the_text():
+    for tokenizer, text in ((byte_level(), " film"), (wordpiece(), "it was films")):
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        assert "".join(tokens.pieces(tokenizer, ids)).strip() == text.strip()
+    fake = fake_tokenizer()
+    ids = fake.encode("The script is funny.").ids
+    assert "".join(tokens.pieces(fake, ids)) == "The script is funny."

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from backend import lexicon
-from backend.analyses import output_space, probes, swaps, token_groups, token_shift
+from backend.analyses import features, output_space, probes, swaps, token_groups, token_shift
+from backend.feature_contexts import ContextQuery, contexts
+from backend.figures import feature_contexts as context_figures
+from backend.figures import features as features_figures
 from backend.figures import output_space as output_figures
 from backend.figures import probes as probes_figures
 from backend.figures import swaps as swaps_figures
@@ -116,6 +119,43 @@ def moved_tokens(case: Case, ask: Ask, _: int) -> Iterator[Section]:
                     for g, name in enumerate(groups.groups)
                 ]
             ),
+        ],
+    )
+
+
+def layer_features(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+    """Features of the middle layer, as `export` asks for them, and the texts of the one that tells most."""
+    (query,) = features.queries(case.study, case.reference.label)
+    (found,) = ask([(features.recipe, query)])
+    names = [case.reference.label] + ([query.checkpoint.label] if case.last != case.against else [])
+    at = found.auc.shape[1] - 1
+    ids = features_figures.ranked(found, "auc", at, "", len(names))
+    if not ids:
+        return
+    asked = ContextQuery(query.checkpoint, query.reference, query.prompts, query.source, ids[0])
+    (where,) = ask([(contexts, asked)])
+    labels = query.prompts.labels
+    drawn = [context_figures.texts(where, m, names, case.words, labels) for m in range(len(names))]
+    yield Section(
+        "features",
+        f"What are the residuals of layer {found.layer} made of?",
+        [
+            table(features_figures.quality(found, names)),
+            picture(
+                [features_figures.scatter(found, names, at, case.words[-1])],
+                "Features of a sparse autoencoder at their rates in both models, ringed where they tell the classes "
+                "apart with one false discovery in twenty; another seed finds other features, so none is the model's "
+                "own.",
+            ),
+            sentences(features_figures.in_words(found, names, at, f"“{case.words[-1]}”")),
+            sentences(
+                [
+                    f"Feature {ids[0]}, whose AUC is furthest from one half: the reviews in which it fires most; the "
+                    "strongest firings are the clearest ones, and what it mostly fires at may be something else."
+                ]
+            ),
+            *drawn,
+            table(features_figures.table(found, ids[:RANKED], names, at), "The features that tell most"),
         ],
     )
 

@@ -101,7 +101,7 @@ def test_a_permalink_is_the_first_request_of_a_fresh_server(visit: Visit, studie
         visitor.picture("pca-0", "base")
         visitor.picture("pca-1", "epoch 1")
         links = [one.strip() for one in page.locator("[data-testid=stSidebar] a").all_inner_texts()]
-        assert links == ["Overview", "Layers", "Tokens", "Probes", "Swaps", "Review", "Add a study"]
+        assert links == ["Overview", "Layers", "Tokens", "Probes", "Swaps", "Features", "Review", "Add a study"]
         assert said(page, "basis") == "base"
         visitor.leave()
 

@@ -1,0 +1,126 @@
+"""Which features come and go, layer by layer and epoch by epoch, beyond what another seed exchanges.
+
+Every model has an autoencoder of its own here, and features are one where decoder rows point the same way. Two seeds
+on the same model find different features too (Paulo and Belrose 2025; Leask et al. 2025), so that is the floor: the
+reference with one seed against the reference with another, and against each checkpoint with that other seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from backend import firing
+from backend.autoencoders import AutoencoderQuery, AutoencoderSpec
+from backend.feature_reading import ActiveQuery, active
+from backend.lab import Lab, PinnedCheckpoint, Prompts
+from backend.memo import memoized
+from backend.tidy import cell
+
+PerCell = Float[np.ndarray, "checkpoints layers"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """Whose autoencoders are paired with the reference's, at which layers; each is trained on one model alone.
+
+    The reference's has `seed`; the one that it is measured against, and the checkpoints', have the next.
+    """
+
+    checkpoints: tuple[PinnedCheckpoint, ...]
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    layers: tuple[int, ...]
+    features: int
+    k: int
+    tokens: int = 200_000
+    seed: int = 0
+
+    def trainings(self, layer: int) -> tuple[AutoencoderQuery, ...]:
+        """The reference's two autoencoders at a layer, then the checkpoints'."""
+        models = (self.reference, self.reference, *self.checkpoints)
+        specs = [
+            AutoencoderSpec(layer, self.features, self.k, self.tokens, seed=seed) for seed in (self.seed, self.seed + 1)
+        ]
+        return tuple(AutoencoderQuery((one,), self.prompts, specs[i > 0]) for i, one in enumerate(models))
+
+    @property
+    def passes(self) -> float:
+        """Roughly how often the prompts could pass a model meanwhile: see `features.Query.passes`."""
+        facts, tokens = self.reference.facts, int(self.prompts.lengths.sum())
+        each = 2.0 + 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
+        return each * len(self.layers) * (2 + len(self.checkpoints))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Shares (0..1) of features that fire on one token in a thousand or more, at each of the `layers`.
+
+    `kept` is the share of the reference's that are paired with one of the checkpoint's at a cosine of at least 0.7, the
+    rest vanished; `new` the share of the checkpoint's that are not, which appeared. `floor_kept` and `floor_new` are
+    the same between two seeds on the reference. `cosine` and `floor_cosine` are the mean over pairs. NaN where none
+    fires.
+    """
+
+    kept: PerCell
+    new: PerCell
+    cosine: PerCell
+    floor_kept: Float[np.ndarray, " layers"]
+    floor_new: Float[np.ndarray, " layers"]
+    floor_cosine: Float[np.ndarray, " layers"]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per checkpoint and layer."""
+        for i, one in enumerate(query.checkpoints):
+            for j, layer in enumerate(query.layers):
+                yield {
+                    "checkpoint": one.label,
+                    "reference": query.reference.label,
+                    "layer": layer,
+                    **{name: cell(getattr(self, name)[i, j]) for name in ("kept", "new", "cosine")},
+                    **{name: cell(getattr(self, name)[j]) for name in ("floor_kept", "floor_new", "floor_cosine")},
+                }
+
+
+def turnover(
+    before: Float[np.ndarray, "features width"], after: Float[np.ndarray, "others width"]
+) -> tuple[float, float, float]:
+    """Share of `before` that is kept, share of `after` that is new, mean cosine of the pairs; NaN without any."""
+    if not len(before) or not len(after):
+        return float("nan"), float("nan"), float("nan")
+    here, there = firing.pair(before, after)
+    kept, known = (float((np.nan_to_num(one) >= firing.SAME).mean()) for one in (here, there))
+    return kept, 1 - known, float(np.nanmean(here))
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Train what is not in the cache, layer by layer, and pair the rows."""
+    found = np.full((3, 1 + len(query.checkpoints), len(query.layers)), np.nan)
+    for j, layer in enumerate(query.layers):
+        trainings = query.trainings(layer)
+        within = lab.part(j, len(query.layers))
+        rows = [_rows(one, within.part(i, len(trainings))) for i, one in enumerate(trainings)]
+        for i, others in enumerate(rows[1:]):
+            found[:, i, j] = turnover(rows[0], others)
+    kept, new, cosine = found
+    return Result(kept[1:], new[1:], cosine[1:], kept[0], new[0], cosine[0])
+
+
+def _rows(training: AutoencoderQuery, lab: Lab) -> Float[np.ndarray, "features width"]:
+    """Decoder rows of the features that fire on one token in a thousand or more."""
+    (checkpoint,) = training.checkpoints
+    autoencoder = lab.part(0, 2).autoencoder(training)
+    read = active(ActiveQuery(training, checkpoint, training.prompts), lab.part(1, 2))
+    reviews = len(training.prompts.token_ids)
+    counted = firing.count(read.review, read.index, read.value, ~read.left_out, reviews, autoencoder.features)
+    return autoencoder.decoder[counted.rate >= firing.OFTEN]
+
+
+def spread(layers: int, most: int = 5) -> tuple[int, ...]:
+    """At most so many layers of 0..`layers`, evenly spread, without layer 0, which holds tokens and positions alone."""
+    return tuple(np.unique(np.linspace(1, layers, min(most, layers)).round().astype(int)).tolist())

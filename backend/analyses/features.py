@@ -1,0 +1,262 @@
+"""What are the residuals of a layer made of? The features of a sparse autoencoder, read in reference and checkpoint.
+
+One autoencoder reads both models, so a feature means the same in both, and its firing can be compared token by token.
+Bricken et al. 2023 (Towards Monosemanticity), Cunningham et al. 2023, Gao et al. 2024 (TopK), Lindsey et al. 2024
+(crosscoders for model diffing), Minder et al. 2025.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from backend import firing, metrics
+from backend.autoencoders import AutoencoderQuery, AutoencoderSpec
+from backend.feature_reading import ActiveQuery, Opened, Source, active, find, promoted, scores_tokens, training_of
+from backend.lab import Facts, Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.memo import memoized
+from backend.readings import Autoencoder, FeatureActivations
+from backend.tidy import cell, of_class
+from backend.tokens import name
+
+TrainedOn = Literal["both", "reference", "checkpoint"]
+PROMOTED = 10
+SURE = 0.05
+"""Features of at most this q-value are said to tell the classes apart."""
+PerModel = Float[np.ndarray, "models features"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """Whose residuals of `layer` are read, over which prompts, by which autoencoder.
+
+    It has `features` features of which `k` fire at a token, and is trained on the residuals of both models mixed, or of
+    one of them alone; or it is `opened` from files, and then the rest says nothing.
+    """
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    layer: int
+    features: int
+    k: int
+    trained_on: TrainedOn = "both"
+    tokens: int = 400_000
+    seed: int = 0
+    opened: Opened | None = None
+
+    @property
+    def source(self) -> Source:
+        """Where the autoencoder comes from."""
+        if self.opened is not None:
+            return self.opened
+        both = tuple(dict.fromkeys((self.reference, self.checkpoint)))
+        chosen = {"both": both, "reference": (self.reference,), "checkpoint": (self.checkpoint,)}[self.trained_on]
+        spec = AutoencoderSpec(self.layer, self.features, self.k, self.tokens, seed=self.seed)
+        return AutoencoderQuery(chosen, self.prompts, spec)
+
+    @property
+    def passes(self) -> float:
+        """Roughly how often the prompts could pass a model in the time that this takes, for the estimate of its cost.
+
+        Training takes four operations per weight of the encoder and token (little besides, as only k features learn
+        from a token), a pass two; both models are read for training, for what fires, and four times for the loss.
+        """
+        if self.opened is not None:
+            return 8.0
+        facts, tokens = self.checkpoint.facts, int(self.prompts.lengths.sum())
+        return 10.0 + 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Every feature of an autoencoder over `layer`; models are reference, checkpoint. NaN = undefined.
+
+    `rate` is the share of tokens on which a feature fires (those that count in both models), `mean_when_firing` its
+    mean activation there and `mean` that over all tokens, in residual units. `change` is the rate in the checkpoint
+    less that in the reference, with a 95 % interval over reviews, and `state` a place in `firing.STATES`. `auc` is that
+    of the feature's largest activation over a review's tokens for telling classes apart (0..1), `p` its p-value and `q`
+    the same with false discoveries controlled over all features that fire in the model. `cosine` (-1..1) is that of the
+    decoder's row and the model's class direction at the layer. `promoted` are places in `words`, likeliest first, none
+    for a model that scores no tokens.
+
+    Of the autoencoder: `explained_variance` and `l0` in each model, `losses` in nats per predicted token (the model as
+    it is, with the layer's mean in the place of its residuals, with the reconstruction) and `loss_recovered`, all NaN
+    for encoders. `left_out` counts tokens that do not count. `step`, `training_loss`, `training_dead` tell how training
+    went, empty for one that was opened from files.
+    """
+
+    layer: int
+    k: int
+    rate: PerModel
+    mean_when_firing: PerModel
+    mean: PerModel
+    change: Float[np.ndarray, " features"]
+    change_low: Float[np.ndarray, " features"]
+    change_high: Float[np.ndarray, " features"]
+    state: Int[np.ndarray, " features"]
+    auc: Float[np.ndarray, "models directions features"]
+    p: Float[np.ndarray, "models directions features"]
+    q: Float[np.ndarray, "models directions features"]
+    cosine: Float[np.ndarray, "models directions features"]
+    promoted: Int[np.ndarray, "models features top"]
+    words: tuple[str, ...]
+    explained_variance: Float[np.ndarray, " models"]
+    l0: Float[np.ndarray, " models"]
+    losses: Float[np.ndarray, "models replacements"]
+    loss_recovered: Float[np.ndarray, " models"]
+    tokens: int
+    left_out: int
+    step: Int[np.ndarray, " points"]
+    training_loss: Float[np.ndarray, " points"]
+    training_variance: Float[np.ndarray, " points"]
+    training_dead: Float[np.ndarray, " points"]
+    trained_tokens: int
+
+    @property
+    def dead(self) -> Float[np.ndarray, " models"]:
+        """Share of the features that fire at no token."""
+        return (self.rate == 0).mean(axis=1)
+
+    def promotes(self, model: int, feature: int) -> list[str]:
+        """The tokens that a feature promotes."""
+        return [self.words[i] for i in self.promoted[model, feature].tolist()]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per feature and model, and per class where there are more than two."""
+        models = (query.reference, query.checkpoint)
+        for m in range(1 if query.reference == query.checkpoint else 2):
+            for feature in range(self.rate.shape[1]):
+                for c in range(self.auc.shape[1]):
+                    yield {
+                        "checkpoint": models[m].label,
+                        "layer": self.layer,
+                        "feature": feature,
+                        **of_class(c, self.auc.shape[1]),
+                        **self._numbers(m, feature),
+                        **{key: cell(getattr(self, key)[m, c, feature]) for key in ("auc", "p", "q", "cosine")},
+                        "promoted": " ".join(self.promotes(m, feature)),
+                    }
+
+    def _numbers(self, model: int, feature: int) -> dict[str, Any]:
+        return {
+            "rate": cell(self.rate[model, feature]),
+            "mean_when_firing": cell(self.mean_when_firing[model, feature]),
+            "mean": cell(self.mean[model, feature]),
+            "state": firing.STATES[int(self.state[feature])],
+            **{key: cell(getattr(self, key)[feature]) for key in ("change", "change_low", "change_high")},
+        }
+
+
+def features(
+    found: tuple[FeatureActivations, FeatureActivations],
+    decoder: Float[np.ndarray, "features width"],
+    d: Float[np.ndarray, "models directions width"],
+    labels: metrics.Labels,
+    classes: int,
+) -> dict[str, Any]:
+    """The fields of Result that are about features, of activations in reference and checkpoint at the same tokens."""
+    kept = ~(found[0].left_out | found[1].left_out)
+    counted = [firing.count(one.review, one.index, one.value, kept, len(labels), len(decoder)) for one in found]
+    change, low, high = firing.rate_change(counted[0], counted[1], labels)
+    rate = np.stack([one.rate for one in counted])
+    tests = [firing.tell_apart(one.largest, labels, classes) for one in counted]
+    return {
+        "rate": rate,
+        "mean_when_firing": np.stack([one.mean_when_firing for one in counted]),
+        "mean": np.stack([one.mean for one in counted]),
+        "change": change,
+        "change_low": low,
+        "change_high": high,
+        "state": firing.states(rate[0], rate[1], low, high),
+        "auc": np.stack([auc for auc, _ in tests]),
+        "p": np.stack([p for _, p in tests]),
+        "q": np.stack([firing.false_discovery(p) for _, p in tests]),
+        "cosine": metrics.cosine(decoder[None, None], d[:, :, None]),
+        "tokens": int(kept.sum()),
+        "left_out": int((~kept).sum()),
+    }
+
+
+def recovered(losses: Float[np.ndarray, "models replacements"]) -> Float[np.ndarray, " models"]:
+    """(CE ablated - CE reconstructed) / (CE ablated - CE clean): 1 where the reconstruction loses nothing.
+
+    NaN where ablation loses nothing.
+    """
+    return metrics.ratio(losses[:, 1] - losses[:, 2], losses[:, 1] - losses[:, 0])
+
+
+@memoized(version=1)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Train or open the autoencoder, read both models with it, then measure."""
+    autoencoder = find(query.source, lab.part(0, 2))
+    rest = lab.part(1, 2)
+    models = (query.reference, query.checkpoint)
+    prompts = query.prompts
+    found = [active(ActiveQuery(query.source, one, prompts), rest.part(i, 8)) for i, one in enumerate(models)]
+    readouts = rest.part(2, 8).readouts(models, prompts)
+    at = slice(autoencoder.layer, autoencoder.layer + 1)
+    d = np.stack([metrics.directions(one.residuals[:, at], prompts.labels, prompts.classes)[:, 0] for one in readouts])
+    rest.progress(3 / 8, "Comparing features between models and classes.")
+    about = features((found[0], found[1]), autoencoder.decoder, d, prompts.labels, prompts.classes)
+    losses = np.stack([_losses(autoencoder, one, prompts, rest.part(4 + i, 8)) for i, one in enumerate(models)])
+    best, words = _promoted(autoencoder, models, rest.part(6, 8))
+    trained = training_of(autoencoder)
+    nothing = np.zeros(0)
+    lab.progress(1.0, f"The features of {query.checkpoint.label} are read.")
+    return Result(
+        layer=autoencoder.layer,
+        k=autoencoder.k,
+        **about,
+        promoted=best,
+        words=words,
+        explained_variance=np.array([one.explained_variance for one in found]),
+        l0=np.array([one.l0 for one in found]),
+        losses=losses,
+        loss_recovered=recovered(losses),
+        step=trained.step if trained else np.zeros(0, dtype=np.int64),
+        training_loss=trained.loss if trained else nothing,
+        training_variance=trained.explained_variance if trained else nothing,
+        training_dead=trained.dead if trained else nothing,
+        trained_tokens=trained.tokens if trained else 0,
+    )
+
+
+def _losses(
+    autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, lab: Lab
+) -> Float[np.ndarray, " replacements"]:
+    """Nats per predicted token: clean, ablated, reconstructed."""
+    if not scores_tokens(checkpoint):
+        return np.full(3, np.nan)
+    found = lab.autoencoders.loss_recovered(autoencoder, checkpoint, prompts, autoencoder.layer, lab.progress)
+    total = [one.sum(dtype=np.float64) for one in (found.clean, found.ablated, found.reconstructed)]
+    return np.array(total) / max(1, int(found.predicted.sum()))
+
+
+def _promoted(
+    autoencoder: Autoencoder, models: tuple[PinnedCheckpoint, PinnedCheckpoint], lab: Lab
+) -> tuple[Int[np.ndarray, "models features top"], tuple[str, ...]]:
+    """What each feature promotes in either model, as places among the words."""
+    if not all(map(scores_tokens, models)):
+        return np.zeros((2, autoencoder.features, 0), dtype=np.int64), ()
+    ids = np.stack([promoted(autoencoder.decoder, one, PROMOTED, lab.part(i, 2)) for i, one in enumerate(models)])
+    used, places = np.unique(ids, return_inverse=True)
+    tokenizers = [lab.models.tokenizer(one.ref, one.base) for one in models]
+    largest = max(tokenizers, key=lambda one: one.get_vocab_size())
+    return places.reshape(ids.shape), name(largest, used.tolist())
+
+
+def usual_k(facts: Facts) -> int:
+    """How many features fire at a token: 32, as in Gao et al. 2024, and fewer in a narrow model."""
+    return 32 if facts.width >= 512 else 16
+
+
+def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
+    """The middle layer, reference and last checkpoint together, four times the width; KeyError if it is not there."""
+    against, last = study.checkpoint(reference), study.checkpoints[-1]
+    facts = against.facts
+    return [Query(last, against, study.prompts, facts.layers // 2, 4 * facts.width, usual_k(facts))]

@@ -1,0 +1,149 @@
+"""One feature: how strongly it fires in either model, and the texts in which it fires most, drawn on the words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.features import SURE, Result
+from backend.feature_contexts import Contexts
+from backend.figures import _text, _theme
+from backend.firing import STATES
+
+FAINTEST, HIGHLIGHT = 0.12, 0.6
+"""Opacity behind the weakest and the strongest firing: text of either theme keeps a contrast of 4.5 on it."""
+BINS = 30
+
+
+def histogram(found: Contexts, names: Sequence[str], positions: Sequence[int], count: int, feature: int) -> go.Figure:
+    """How many tokens have which activation, in either model, on a logarithmic count."""
+    values = (found.reference, found.checkpoint)[: len(names)]
+    largest = max((float(one.max()) for one in values if len(one)), default=1.0)
+    edges, most = np.linspace(0.0, largest, BINS + 1), 1
+    traces: list[dict[str, Any]] = []
+    for one, name, position in zip(values, names, positions, strict=True):
+        tokens, _ = np.histogram(one, edges)
+        most = max(most, int(tokens.max()))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "line": {"shape": "hvh", "color": _theme.checkpoint_colour(position, count), "width": 2.2},
+                "name": f"{escape(name, quote=False)} ({len(one):,} tokens)",
+                "x": (edges[:-1] + edges[1:]) / 2,
+                "y": np.where(tokens > 0, tokens, np.nan).astype(np.float32),
+                "connectgaps": False,
+                "hovertemplate": "about %{x:.3g}: %{y} tokens<extra>" + escape(name, quote=False) + "</extra>",
+            }
+        )
+    return _theme.figure(
+        traces,
+        f"Feature {feature}: activations where it fires",
+        height=340,
+        xaxis=_theme.axis("activation (residual units)", rangemode="tozero"),
+        yaxis=_theme.axis("tokens", type="log", dtick=1, range=[-0.2, max(1.0, float(np.log10(most)) + 0.2)]),
+        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+    )
+
+
+def texts(found: Contexts, model: int, names: Sequence[str], words: Sequence[str], labels: np.ndarray) -> str:
+    """The contexts in which a feature is largest in one model, as HTML: text, each token on its activation there.
+
+    Pointing at a token tells its activation in every model. All contexts of all models share one scale.
+    """
+    wanted = found.of(model)
+    name = escape(names[model])
+    title = f"Where it fires most in {name}" if wanted else f"It fires nowhere in {name}"
+    reach = max(1e-6, float(np.nanmax(found.value, initial=0.0)))
+    parts = [f'<p style="margin:0 0 .6em"><strong>{title}</strong></p>']
+    for i in wanted:
+        review = int(found.review[i])
+        heading = f"review {review}, {escape(words[int(labels[review])])}"
+        largest = int(found.position[i] - found.start[i])
+        tokens = "".join(_token(found, i, t, model, names, reach, t == largest) for t in range(len(found.pieces[i])))
+        parts.append(f'<p style="{_PARAGRAPH}"><small style="opacity:.75">{heading}</small><br>{tokens}</p>')
+    return "".join(parts)
+
+
+_PARAGRAPH = "margin:0 0 .7em;line-height:1.65;overflow-wrap:anywhere"
+
+
+def _token(
+    found: Contexts, context: int, token: int, model: int, names: Sequence[str], reach: float, largest: bool
+) -> str:
+    """A token as a reader sees it, behind its space; the largest one is in bold."""
+    piece = found.pieces[context][token]
+    space, said = " " if piece[:1].isspace() else "", _text.shown(piece)
+    share = float(found.value[context, model, token]) / reach
+    if not share > 0:
+        return space + said
+    values = ", ".join(f"{found.value[context, m, token]:.3g} in {name}" for m, name in enumerate(names))
+    style = f"background:{_theme.veil(_theme.DIRECTION, round(FAINTEST + (HIGHLIGHT - FAINTEST) * share, 3))}"
+    style += ";border-radius:3px;padding:1px 0" + (";font-weight:600" if largest else "")
+    return f'{space}<span style="{style}" title="{escape(values)}">{said}</span>'
+
+
+def promoted(result: Result, feature: int, names: Sequence[str]) -> go.Figure:
+    """The tokens that a feature promotes in either model, likeliest on top; those of one model alone stand out."""
+    said = [result.promotes(m, feature) for m in range(len(names))]
+    common = set.intersection(*map(set, said))
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "text",
+            "x": [m] * len(tokens),
+            "y": list(range(len(tokens))),
+            "text": [_text.shown(token) if token in common else f"<b>{_text.shown(token)}</b>" for token in tokens],
+            "textfont": {"size": 13},
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+        for m, tokens in enumerate(said)
+    ]
+    bold = " (bold: in one only)" if len(names) > 1 and len(common) < len(said[0]) else ""
+    bare = {"showgrid": False, "zeroline": False, "fixedrange": True}
+    return _theme.figure(
+        traces,
+        f"Feature {feature}: tokens it promotes{bold}",
+        height=340,
+        xaxis=bare
+        | {
+            "range": [-0.5, len(names) - 0.5],
+            "tickmode": "array",
+            "tickvals": list(range(len(names))),
+            "ticktext": [_text.shown(name) for name in names],
+            "side": "top",
+        },
+        yaxis=bare | {"range": [len(said[0]) - 0.5, -0.5], "showticklabels": False},
+        margin={"l": 8, "r": 8, "t": 70, "b": 8},
+    )
+
+
+def about(result: Result, feature: int, names: Sequence[str], at: int) -> str:
+    """The numbers of one feature, in a sentence for each model."""
+    said = []
+    for m, name in enumerate(names):
+        rate = 100 * result.rate[m, feature]
+        if rate == 0:
+            said.append(f"In **{name}** it never fires.")
+            continue
+        auc, q, cosine = (float(one[m, at, feature]) for one in (result.auc, result.q, result.cosine))
+        chance = "beyond chance" if q <= SURE else "within chance"
+        along = "undefined here" if np.isnan(cosine) else f"{cosine:+.2f}"
+        said.append(
+            f"In **{name}** it fires at {rate:.3g} % of the tokens, {result.mean_when_firing[m, feature]:.3g} on "
+            f"average where it does; the AUC of its largest activation in a review is {auc:.3f} (q = {q:.2g}, "
+            f"{chance}), its cosine with the class direction {along}."
+        )
+    if len(names) > 1:
+        low, high = 100 * result.change_low[feature], 100 * result.change_high[feature]
+        said.append(
+            f"Its rate changed by {100 * result.change[feature]:+.3g} points ({low:+.3g} to {high:+.3g}): "
+            f"{STATES[int(result.state[feature])]}."
+        )
+    return " ".join(said)

@@ -1,0 +1,111 @@
+"""Which features come and go across layers and epochs, against what another seed exchanges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.feature_turnover import Result
+from backend.figures import _theme
+
+Measure = Literal["kept", "new", "cosine"]
+MEASURES: dict[Measure, str] = {
+    "kept": "features of the reference found again",
+    "new": "features of the checkpoint that are new",
+    "cosine": "mean cosine of paired features",
+}
+
+
+def curves(
+    result: Result, layers: Sequence[int], names: Sequence[str], positions: Sequence[int], count: int, measure: Measure
+) -> go.Figure:
+    """One line per checkpoint over layers, dashed what two seeds on the reference have in common."""
+    scale, unit = _unit(measure)
+    floor = scale * getattr(result, f"floor_{measure}")
+    traces = [
+        _line(layers, floor, "another seed on the reference", {"color": _theme.QUIET, "width": 2.2, "dash": "dash"})
+    ]
+    for values, name, position in zip(scale * getattr(result, measure), names, positions, strict=True):
+        line = {"color": _theme.checkpoint_colour(position, count), "width": 2.2}
+        traces.append(_line(layers, values, escape(name, quote=False), line))
+    return _theme.figure(
+        traces,
+        f"{MEASURES[measure].capitalize()}{unit}",
+        height=380,
+        xaxis=_theme.axis("layer", tickmode="array", tickvals=list(layers)),
+        yaxis=_theme.axis(MEASURES[measure] + unit, rangemode="tozero"),
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+    )
+
+
+def _unit(measure: Measure) -> tuple[int, str]:
+    return (1, "") if measure == "cosine" else (100, " (%)")
+
+
+def _line(layers: Sequence[int], y: np.ndarray, name: str, line: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": list(layers),
+        "y": y.astype(np.float32),
+        "line": line,
+        "marker": {"size": 7},
+        "hovertemplate": "layer %{x}: %{y:.3g}<extra>" + name + "</extra>",
+    }
+
+
+def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure: Measure) -> go.Figure:
+    """Checkpoint x layer, less what another seed exchanges anyway: orange is more turnover than that."""
+    scale, _ = _unit(measure)
+    beyond = scale * (getattr(result, measure) - getattr(result, f"floor_{measure}"))
+    reach = max(1e-6, float(np.nanmax(np.abs(beyond)))) if np.isfinite(beyond).any() else 1.0
+    turn = -1 if measure == "new" else 1
+    colours = _theme.DIVERGING if turn > 0 else [[1 - at, colour] for at, colour in reversed(_theme.DIVERGING)]
+    shown = scale * getattr(result, measure)
+    unit = "" if scale == 1 else " points"
+    heat: dict[str, Any] = {
+        "type": "heatmap",
+        "z": _theme.cells(beyond),
+        "y": list(names),
+        "x": [str(layer) for layer in layers],
+        "text": [["" if np.isnan(one) else f"{one:.{2 if scale == 1 else 0}f}" for one in row] for row in shown],
+        "texttemplate": "%{text}",
+        "colorscale": colours,
+        "zmin": -reach,
+        "zmax": reach,
+        "xgap": 1,
+        "ygap": 1,
+        "hovertemplate": "%{y}, layer %{x}: %{text}, %{z:+.3g}" + unit + " against two seeds<extra></extra>",
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
+    }
+    return _theme.figure(
+        [heat],
+        f"{MEASURES[measure].capitalize()}{_unit(measure)[1]}; colour: against two seeds",
+        height=max(380, 150 + 40 * len(names)),
+        xaxis=_theme.axis("layer", type="category", showgrid=False),
+        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
+    )
+
+
+def in_words(result: Result, layers: Sequence[int], names: Sequence[str]) -> list[str]:
+    """Per checkpoint the layer at which most was exchanged beyond what another seed exchanges."""
+    said = []
+    for values, name in zip(result.kept - result.floor_kept, names, strict=True):
+        if not np.isfinite(values).any():
+            said.append(f"**{name}**: no layer has features that fire often enough to be paired.")
+            continue
+        j = int(np.nanargmin(values))
+        lost, floor = 100 * (1 - result.kept[names.index(name), j]), 100 * (1 - result.floor_kept[j])
+        most = f"**{name}**: most is exchanged at layer {layers[j]}, where {lost:.0f} % of the reference's features are"
+        said.append(
+            f"{most} not found again, against {floor:.0f} % with another seed on the reference."
+            if values[j] < 0
+            else f"**{name}**: at no layer is more exchanged than another seed exchanges."
+        )
+    return said

@@ -1,0 +1,274 @@
+"""Features of an autoencoder: how well it was trained, how often each fires in either model, and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.features import SURE, Result
+from backend.autoencoders import Point
+from backend.figures import _theme
+from backend.figures._tokens import quoted
+from backend.firing import STATES
+from backend.tokens import visible
+
+Order = Literal["change", "auc", "rate", "cosine"]
+ORDERS: dict[Order, str] = {
+    "change": "Rate changed most",
+    "auc": "Tells classes apart",
+    "rate": "Fires most often",
+    "cosine": "Along the direction",
+}
+SHAPES = {"shared": "circle", "appeared": "triangle-up", "vanished": "triangle-down", "rare": "x"}
+NAMED, BESIDE = 5, 12
+"""Promoted tokens told when one points, and how far two points in a hundred must be apart on a logarithmic axis."""
+
+
+def quality(result: Result, names: Sequence[str]) -> list[dict[str, str]]:
+    """One row per model: how much of its residuals the autoencoder explains."""
+    rows = []
+    for m, name in enumerate(names):
+        rows.append(
+            {
+                "model": name,
+                "explained variance": _percent(result.explained_variance[m]),
+                "features per token (L0)": f"{result.l0[m]:.1f}",
+                "dead features": _percent(result.dead[m]),
+                "loss recovered": _percent(result.loss_recovered[m]),
+                "loss as it is": _nats(result.losses[m, 0]),
+                "with the reconstruction": _nats(result.losses[m, 2]),
+                "with the mean instead": _nats(result.losses[m, 1]),
+            }
+        )
+    return rows
+
+
+def _percent(share: float) -> str:
+    return "undefined" if np.isnan(share) else f"{100 * share:.1f} %"
+
+
+def _nats(loss: float) -> str:
+    return "undefined" if np.isnan(loss) else f"{loss:.3f} nats"
+
+
+def training(
+    step: np.ndarray, loss: np.ndarray, variance: np.ndarray, dead: np.ndarray, title: str = "How training went"
+) -> go.Figure:
+    """Loss, explained variance and share of dead features by training step."""
+    lines = {
+        "error over variance (loss)": (loss, _theme.MANY[4], "circle"),
+        "explained variance": (variance, _theme.MANY[0], "square"),
+        "dead features": (dead, _theme.QUIET, "diamond"),
+    }
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers" if len(step) <= 40 else "lines",
+            "name": name,
+            "x": step,
+            "y": np.asarray(values, dtype=np.float32),
+            "line": {"color": colour, "width": 2},
+            "marker": {"size": 6, "symbol": symbol},
+            "hovertemplate": "step %{x}: %{y:.3f}<extra>" + name + "</extra>",
+        }
+        for name, (values, colour, symbol) in lines.items()
+    ]
+    return _theme.figure(
+        traces,
+        title,
+        height=470,
+        xaxis=_theme.axis("training step"),
+        yaxis=_theme.axis("share", rangemode="tozero"),
+        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+    )
+
+
+def so_far(points: Sequence[Point]) -> go.Figure:
+    """`training` while it is under way."""
+    names = ("step", "loss", "explained_variance", "dead")
+    step, loss, variance, dead = (np.array([getattr(one, name) for one in points]) for name in names)
+    return training(step, loss, variance, dead, "Training so far")
+
+
+def scatter(
+    result: Result, names: Sequence[str], at: int, word: str, chosen: int | None = None, revision: str = ""
+) -> go.Figure:
+    """Every feature at its rates in reference and checkpoint (one model: at its rate and AUC), coloured by AUC.
+
+    Ringed are those that tell the class apart beyond chance in the last of the models; shapes are states.
+    """
+    m = len(names) - 1
+    fires = np.flatnonzero(result.rate[: m + 1].max(axis=0) > 0)
+    floor = 0.4 / max(1, result.tokens)
+    x = np.maximum(result.rate[0], floor)
+    y = np.maximum(result.rate[1], floor) if m else result.auc[0, at]
+    sure = np.nan_to_num(result.q[m, at], nan=1.0) <= SURE
+    traces: list[dict[str, Any]] = []
+    for i, state in enumerate(STATES if m else STATES[:1]):
+        there = fires[result.state[fires] == i] if m else fires
+        if len(there):
+            traces.append(
+                {
+                    "type": "scattergl" if len(fires) > 1500 else "scatter",
+                    "mode": "markers",
+                    "name": state if m else "features",
+                    "showlegend": False,
+                    "x": x[there].astype(np.float32),
+                    "y": y[there].astype(np.float32),
+                    "customdata": there.astype(np.int32),
+                    "text": [_hover(result, names, at, feature) for feature in there.tolist()],
+                    "hovertemplate": "%{text}<extra></extra>",
+                    "marker": {
+                        "symbol": SHAPES[state],
+                        "size": np.where(sure[there], 10, 7),
+                        "color": np.nan_to_num(result.auc[m, at, there], nan=0.5).astype(np.float32),
+                        "coloraxis": "coloraxis",
+                        "line": {"color": _theme.RING, "width": np.where(sure[there], 1.6, 0.0)},
+                        "opacity": _theme.POINTS,
+                    },
+                }
+            )
+            if m:
+                traces.append(_key(state))
+    if chosen is not None and np.isfinite([x[chosen], y[chosen]]).all():
+        traces.append(_ring(float(x[chosen]), float(y[chosen]), f"feature {chosen}"))
+    labels = [f"rate in {escape(name, quote=False)}" for name in names]
+    title = "Features: how often each fires" if m else "Features: how often each fires, and AUC"
+    return _theme.figure(
+        traces,
+        f"{title}, coloured by AUC for {escape(word, quote=False)}",
+        height=470,
+        dragmode="zoom",
+        uirevision=revision,
+        xaxis=_rates(labels[0], floor),
+        yaxis=_rates(labels[1], floor) if m else _theme.axis(f"AUC in {escape(names[0], quote=False)}"),
+        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+        coloraxis={
+            "colorscale": [[0.0, _theme.NEGATIVE], [0.5, "#a4abb8"], [1.0, _theme.POSITIVE]],
+            "cmin": 0.5 - _reach(result, m, at),
+            "cmax": 0.5 + _reach(result, m, at),
+            "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
+        },
+    )
+
+
+def _reach(result: Result, m: int, at: int) -> float:
+    far = np.abs(result.auc[m, at] - 0.5)
+    return max(0.1, float(np.nanquantile(far, 0.99))) if np.isfinite(far).any() else 0.5
+
+
+def _rates(title: str, floor: float) -> dict[str, Any]:
+    """A logarithmic axis of shares of tokens, with those that never fire at its lower end."""
+    ticks = [floor, *(10.0**power for power in range(int(np.ceil(np.log10(2 * floor))), 1))]
+    said = ["never", *(f"{100 * tick:g}" for tick in ticks[1:])]
+    ends = [float(np.log10(floor)) - 0.15, 0.1]
+    return _theme.axis(f"{title} (% of tokens)", type="log", tickvals=ticks, ticktext=said, tickangle=0, range=ends)
+
+
+def _ring(x: float, y: float, name: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": [x],
+        "y": [y],
+        "hoverinfo": "skip",
+        "marker": {"symbol": "circle-open", "size": 19, "color": _theme.RING, "line": {"width": 3}},
+    }
+
+
+def _key(state: str) -> dict[str, Any]:
+    """What the legend shows of a state: its shape, in a colour that reads on either page."""
+    marker = {"symbol": SHAPES[state], "color": _theme.QUIET, "size": 8}
+    return {"type": "scatter", "mode": "markers", "name": state, "x": [None], "y": [None], "marker": marker}
+
+
+def _hover(result: Result, names: Sequence[str], at: int, feature: int) -> str:
+    m = len(names) - 1
+    rates = ", ".join(f"{100 * result.rate[i, feature]:.3g} % in {name}" for i, name in enumerate(quoted(list(names))))
+    said = [f"<b>feature {feature}</b> ({STATES[int(result.state[feature])]})" if m else f"<b>feature {feature}</b>"]
+    said.append(f"fires at {rates} of the tokens")
+    said.append(f"AUC {result.auc[m, at, feature]:.3f}, q {result.q[m, at, feature]:.2g}")
+    tokens = quoted(result.promotes(m, feature)[:NAMED])
+    return "<br>".join(said + ([f"promotes {' '.join(tokens)}"] if tokens else []))
+
+
+def ranked(result: Result, order: Order, at: int, search: str, models: int) -> list[int]:
+    """Features that fire, in order; with a search the one of that number, or those that promote a token with it."""
+    m = models - 1
+    fires = result.rate[:models].max(axis=0) > 0
+    rank = {
+        "change": np.abs(result.change),
+        "auc": np.abs(result.auc[m, at] - 0.5),
+        "rate": result.rate[m],
+        "cosine": np.abs(result.cosine[m, at]),
+    }[order]
+    found = [i for i in np.argsort(-np.nan_to_num(rank), kind="stable").tolist() if fires[i]]
+    if not search.strip():
+        return found
+    if search.strip().isdigit():
+        return [i for i in found if i == int(search)]
+    wanted = visible(search.strip()).lower()
+    named = {i for i, word in enumerate(result.words) if wanted in word.lower()}
+    return [i for i in found if named & set(result.promoted[:models, i].ravel().tolist())]
+
+
+def table(result: Result, ids: Sequence[int], names: Sequence[str], at: int) -> list[dict[str, Any]]:
+    """A row per feature: its numbers in either model, and what it promotes."""
+    m = len(names) - 1
+    rows = []
+    for i in ids:
+        row: dict[str, Any] = {"feature": i}
+        row |= {f"rate in {name} (%)": _digits(100 * result.rate[j, i]) for j, name in enumerate(names)}
+        row |= {f"mean when firing in {name}": _digits(result.mean_when_firing[j, i]) for j, name in enumerate(names)}
+        if m:
+            row["state"] = STATES[int(result.state[i])]
+        row |= {f"AUC in {name}": _digits(result.auc[j, at, i]) for j, name in enumerate(names)}
+        row |= {"q": _rounded(result.q[m, at, i]), "cosine with direction": _digits(result.cosine[m, at, i])}
+        rows.append(row | ({"promotes": " ".join(result.promotes(m, i))} if len(result.words) else {}))
+    return rows
+
+
+def _digits(value: float) -> float | None:
+    """Three significant digits."""
+    return float(f"{value:.3g}") if np.isfinite(value) else None
+
+
+def _rounded(value: float) -> float | None:
+    """Four places: a q-value below is as good as zero."""
+    return round(float(value), 4) if np.isfinite(value) else None
+
+
+def in_words(result: Result, names: Sequence[str], at: int, word: str) -> list[str]:
+    """What came and went, and which features tell the classes apart beyond chance, in sentences."""
+    m = len(names) - 1
+    said = []
+    if m:
+        counts = {state: int((result.state == i).sum()) for i, state in enumerate(STATES)}
+        said.append(
+            f"Of {len(result.state):,} features, {counts['shared']:,} are shared by **{names[0]}** and **{names[1]}**, "
+            f"{counts['appeared']:,} appeared, {counts['vanished']:,} vanished, and {counts['rare']:,} rare or "
+            "dead in both (under one token in a thousand); appeared or vanished means a rate ten times the other "
+            "model's, with an interval of the difference off zero."
+        )
+    for i, name in enumerate(names):
+        sure = np.flatnonzero(np.nan_to_num(result.q[i, at], nan=1.0) <= SURE)
+        fires = int((result.rate[i] > 0).sum())
+        if not len(sure):
+            said.append(
+                f"In **{name}** no feature of {fires:,} tells {word} apart beyond chance at a false-discovery rate of "
+                f"{100 * SURE:.0f} %."
+            )
+            continue
+        best = sure[np.argmax(np.abs(result.auc[i, at, sure] - 0.5))]
+        said.append(
+            f"In **{name}** {len(sure):,} of {fires:,} features tell {word} apart beyond chance (false-discovery rate "
+            f"{100 * SURE:.0f} %), best feature {best} with an AUC of {result.auc[i, at, best]:.3f}."
+        )
+    return said

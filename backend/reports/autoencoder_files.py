@@ -1,0 +1,29 @@
+"""A trained autoencoder to take along: SAELens' two files in a zip."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from pathlib import Path
+
+from backend.autoencoders import About
+from backend.feature_reading import Source, find
+from backend.lab import Lab, PinnedStudy
+
+
+def zipped(study: PinnedStudy, source: Source, lab: Lab) -> bytes:
+    """cfg.json and sae_weights.safetensors, which SAELens loads from the folder that they are unpacked into."""
+    data = study.study.dataset
+    about = About(
+        model=study.study.base.place,
+        blocks=study.base.facts.layers,
+        context=study.study.prompt.max_tokens,
+        dataset=data.repo or data.path or "",
+    )
+    stream = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(stream, "w") as archive:
+        lab.autoencoders.write(find(source, lab), Path(folder), about)
+        for file in sorted(Path(folder).iterdir()):
+            archive.write(file, file.name)
+    return stream.getvalue()

@@ -1,0 +1,119 @@
+"""Parts of the Features page: the chosen feature in full, training as it goes, turnover over layers and epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from backend.analyses import feature_turnover, features
+from backend.autoencoders import AutoencoderQuery
+from backend.feature_contexts import ContextQuery, contexts
+from backend.figures import feature_contexts as context_figures
+from backend.figures import feature_turnover as turnover_figures
+from backend.figures import features as figures
+from pages import _frame, _picture, _work
+
+LAYERS = {"few": "three layers", "some": "five layers", "all": "every layer"}
+
+
+def live(view: _frame.View, query: features.Query) -> None:
+    """The loss so far, while an autoencoder is being trained."""
+    if not isinstance(query.source, AutoencoderQuery):
+        return
+    points = view.lab.training_curve(query.source)
+    if len(points) > 1:
+        st.plotly_chart(figures.so_far(points), key="features-live")
+
+
+def one(view: _frame.View, query: features.Query, result: features.Result, feature: int, at: int) -> None:
+    """One feature: numbers, activations, what it promotes, and the texts in which it fires most."""
+    st.subheader(f"Feature {feature}")
+    wanted = [(contexts, ContextQuery(view.checkpoint, view.reference, view.study.prompts, query.source, feature))]
+    found = view.results(wanted, "Looking the feature up")
+    if found is None:
+        return
+    names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
+    st.markdown(context_figures.about(result, feature, [_picture.plain(name) for name in names], at))
+    index = view.study.sample.index
+
+    def rows() -> list[dict[str, Any]]:
+        return list(found[0].rows(wanted[0][1], index))
+
+    labels = view.study.prompts.labels
+    _picture.writing(
+        view,
+        "feature-texts",
+        [context_figures.texts(found[0], m, names, view.words, labels) for m in range(len(names))],
+        "The reviews in which it fires most, around the token where it is largest, darker where it is stronger, in "
+        "units of the residuals; pointing at a token tells both models. The strongest firings are the clearest ones: "
+        "what it mostly fires at may be something else, so look at the histogram too.",
+        rows,
+    )
+    drawn = {"feature-histogram": context_figures.histogram(found[0], names, places, len(view.names), feature)}
+    if result.words:
+        drawn["feature-promotes"] = context_figures.promoted(result, feature, names)
+    _picture.show(
+        view,
+        drawn,
+        "How many tokens have which activation; a feature that means one thing has many strong ones. Promoted tokens "
+        "are those whose logits its direction raises most by itself, which says little in early layers, whose writing "
+        "is read by later blocks before it reaches the output.",
+        rows,
+        None,
+    )
+
+
+@_frame.section
+def turnover(view: _frame.View) -> None:
+    """Features of each checkpoint alone, paired with the reference's, layer by layer."""
+    st.subheader("Which features come and go, beyond what another seed exchanges?")
+    others = tuple(one for one in view.study.checkpoints if one != view.reference)
+    if not others:
+        st.info("There is one model only, so no feature can have come or gone; add a checkpoint.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        amount = view.control(st.selectbox, "Layers", "layers", format_func=LAYERS.__getitem__, width=150)
+        view.control(st.selectbox, "Features (× width)", "factor", width=150)
+        view.control(st.selectbox, "Firing (k)", "k", width=100)
+        view.control(st.selectbox, "Seed", "seed", width=80)
+        measure: Any = view.control(
+            st.selectbox, "Measure", "measure", format_func=turnover_figures.MEASURES.__getitem__, width=300
+        )
+    facts = view.study.base.facts
+    layers = feature_turnover.spread(facts.layers, {"few": 3, "some": 5, "all": facts.layers}[amount])
+    query = feature_turnover.Query(
+        others,
+        view.reference,
+        view.study.prompts,
+        layers,
+        int(view.value("factor")) * facts.width,
+        int(view.value("k")),
+        seed=int(view.value("seed")),
+    )
+    wanted = [(feature_turnover.recipe, query)]
+    count = len(layers) * (2 + len(others))
+    found = _work.on_demand(wanted, view.lab, "Training autoencoders, layer by layer", f"Train {count} autoencoders")
+    if found is None:
+        return
+    names, places = [one.label for one in others], [view.place(one) for one in others]
+    _picture.show(
+        view,
+        {
+            "turnover-curves": turnover_figures.curves(found[0], layers, names, places, len(view.names), measure),
+            "turnover-heat": turnover_figures.heatmap(found[0], layers, names, measure),
+        },
+        "Each model has an autoencoder of its own here, and two features are one where their directions have a cosine "
+        "of 0.7 or more; only what lies beyond the dashed line, which is another seed on the reference, came or went "
+        "with training, and one pair of seeds is no more than one pair.",
+        _picture.rows(wanted, found),
+        None,
+    )
+    lines = turnover_figures.in_words(found[0], layers, [_picture.plain(name) for name in names])
+    st.markdown("\n".join(f"- {line}" for line in lines))
+
+
+if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once
+    import app
+
+    app.main()
