@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +140,19 @@ class InText:
 
     layer: int
     activation: Float32[np.ndarray, "tokens layers"]
+
+    def rows(self, query: TextQuery, pieces: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """One row per token and layer."""
+        for t, piece in enumerate(pieces):
+            for layer, value in enumerate(self.activation[t]):
+                yield {
+                    "checkpoint": query.checkpoint.label,
+                    "feature": query.feature,
+                    "position": t,
+                    "token": piece,
+                    "layer": layer,
+                    "activation": cell(value),
+                }
 
 
 @memoized(version=1, private=True)

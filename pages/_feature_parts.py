@@ -1,4 +1,4 @@
-"""Parts of the Features page: the chosen feature in full, training as it goes, turnover over layers and epochs."""
+"""Parts of the Features page: the chosen feature in full, in a typed text, and turnover over layers and epochs."""
 
 from __future__ import annotations
 
@@ -7,23 +7,14 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import feature_turnover, features
-from backend.autoencoders import AutoencoderQuery
-from backend.feature_contexts import ContextQuery, contexts
+from backend.feature_contexts import ContextQuery, TextQuery, contexts, in_text
 from backend.figures import feature_contexts as context_figures
 from backend.figures import feature_turnover as turnover_figures
 from backend.figures import features as figures
-from pages import _frame, _picture, _work
+from backend.prompts import Typed
+from pages import _feature_choice, _frame, _picture, _work
 
 LAYERS = {"few": "three layers", "some": "five layers", "all": "every layer"}
-
-
-def live(view: _frame.View, query: features.Query) -> None:
-    """The loss so far, while an autoencoder is being trained."""
-    if not isinstance(query.source, AutoencoderQuery):
-        return
-    points = view.lab.training_curve(query.source)
-    if len(points) > 1:
-        st.plotly_chart(figures.so_far(points), key="features-live")
 
 
 def one(view: _frame.View, query: features.Query, result: features.Result, feature: int, at: int) -> None:
@@ -35,6 +26,9 @@ def one(view: _frame.View, query: features.Query, result: features.Result, featu
         return
     names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
     st.markdown(context_figures.about(result, feature, [_picture.plain(name) for name in names], at))
+    kept = {key: value for key in (*_frame.KEPT, *_feature_choice.KEYS) if (value := st.query_params.get(key))}
+    kept |= {"heat": "feature", "layer": str(result.layer), "feature": str(feature)}
+    st.page_link("pages/review.py", label="Look for it in a text of yours", query_params=kept, icon=":material/edit:")
     index = view.study.sample.index
 
     def rows() -> list[dict[str, Any]]:
@@ -64,6 +58,35 @@ def one(view: _frame.View, query: features.Query, result: features.Result, featu
     )
 
 
+def typed(view: _frame.View, text: Typed) -> None:
+    """One feature at every token of a typed text, at every layer: for the Review page."""
+    query = _feature_choice.controls(view)
+    _feature_choice.box(view)
+    result = _feature_choice.result(view, query)
+    if result is None:
+        return
+    ids = figures.ranked(result, "auc", 0, "", len(view.pair))
+    if not ids:
+        st.info("No feature fires at any token of the sample, so there is nothing to look for in the text.")
+        return
+    feature = _feature_choice.chosen(view, result, ids)
+    queries = [TextQuery(one, query.source, text.prompts, feature) for one in view.pair]
+    found = view.results([(in_text, one) for one in queries], "Reading every token at every layer")
+    if found is None:
+        return
+    names = [one.label for one in view.pair]
+    st.markdown(context_figures.about(result, feature, [_picture.plain(name) for name in names], 0))
+    _picture.show(
+        view,
+        {"review-feature": context_figures.in_text(found, names, text.pieces, feature)},
+        f"The feature's activation under each token, the first layer at the bottom and the last on top; the "
+        f"autoencoder is that of layer {result.layer}, and reads the other layers' residuals without having been made "
+        f"for them. The first token did not count when it was trained and is left out.",
+        lambda: [row for one, inside in zip(queries, found, strict=True) for row in inside.rows(one, text.pieces)],
+        None,
+    )
+
+
 @_frame.section
 def turnover(view: _frame.View) -> None:
     """Features of each checkpoint alone, paired with the reference's, layer by layer."""
@@ -74,9 +97,7 @@ def turnover(view: _frame.View) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         amount = view.control(st.selectbox, "Layers", "layers", format_func=LAYERS.__getitem__, width=150)
-        view.control(st.selectbox, "Features (× width)", "factor", width=150)
-        view.control(st.selectbox, "Firing (k)", "k", width=100)
-        view.control(st.selectbox, "Seed", "seed", width=80)
+        _feature_choice.sizes(view)
         measure: Any = view.control(
             st.selectbox, "Measure", "measure", format_func=turnover_figures.MEASURES.__getitem__, width=300
         )

@@ -11,7 +11,7 @@ from backend.figures import review as figures
 from backend.figures import review_tokens as token_figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
 from backend.prompts import Typed, leave_out, read_typed
-from pages import _address, _frame, _patching, _picture
+from pages import _address, _feature_choice, _feature_parts, _frame, _patching, _picture
 
 TITLE = "Review"
 TEXT = _address.Text()
@@ -23,6 +23,8 @@ SHOWN = {
     "nearest": "Nearest reviews",
 }
 
+HEATS = {**token_figures.HEATS, "feature": "A feature"}
+
 
 def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
     """The page's keys in the address."""
@@ -32,7 +34,8 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
         "text": TEXT,
         "show": _address.Choice(list(SHOWN), "tokens"),
         "patched": _patching.measure(),
-        "heat": _address.Choice(list(token_figures.HEATS), "lens"),
+        "heat": _address.Choice(list(HEATS), "lens"),
+        **_feature_choice.choices(study),
         "layer": _address.Choice(layers, layers[-1]),
         "class": _address.Choice(list(words), words[-1]),
     }
@@ -173,9 +176,10 @@ def _details(view: _frame.View, typed: Typed) -> None:
 
 def _tokens(view: _frame.View, typed: Typed) -> None:
     st.subheader("What stands at each token, layer by layer?")
-    heat: Any = view.control(
-        st.segmented_control, "Colour", "heat", format_func=token_figures.HEATS.__getitem__, required=True
-    )
+    heat: Any = view.control(st.segmented_control, "Colour", "heat", format_func=HEATS.__getitem__, required=True)
+    if heat == "feature":
+        _feature_parts.typed(view, typed)
+        return
     reason = token_figures.undefined(heat, view.study.base.facts.kind, [one.facts.has_head for one in view.pair])
     if reason:
         st.info(reason)

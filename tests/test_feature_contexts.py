@@ -83,5 +83,8 @@ def test_a_feature_of_a_text_is_what_the_autoencoder_makes_of_its_residuals(tmp_
     assert found.layer == 1 and found.activation.shape == residuals.shape[:2]
     assert np.isnan(found.activation[0]).all()
     np.testing.assert_allclose(found.activation[1:], wanted[1:, :, feature], rtol=1e-4, atol=1e-5)
+    query = feature_contexts.TextQuery(study.base, source, typed.prompts, feature)
+    rows = list(found.rows(query, typed.pieces))
+    assert len(rows) == found.activation.size and rows[0]["activation"] is None
     with pytest.raises(AutoencoderError, match="0 to 31"):
         feature_contexts.in_text(feature_contexts.TextQuery(study.base, source, typed.prompts, 32), lab)

@@ -10,8 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.features import SURE, Result
-from backend.feature_contexts import Contexts
-from backend.figures import _text, _theme
+from backend.feature_contexts import Contexts, InText
+from backend.figures import _text, _theme, _token_bands
 from backend.firing import STATES
 
 FAINTEST, HIGHLIGHT = 0.12, 0.6
@@ -86,6 +86,23 @@ def _token(
     style = f"background:{_theme.veil(_theme.DIRECTION, round(FAINTEST + (HIGHLIGHT - FAINTEST) * share, 3))}"
     style += ";border-radius:3px;padding:1px 0" + (";font-weight:600" if largest else "")
     return f'{space}<span style="{style}" title="{escape(values)}">{said}</span>'
+
+
+def in_text(found: Sequence[InText], names: Sequence[str], pieces: Sequence[str], feature: int) -> go.Figure:
+    """A text with the feature's activation under each token, layer by layer, in every model, and what changed."""
+    named = [_text.shown(piece, 24) for piece in pieces]
+    values = [one.activation.astype(np.float64) for one in found]
+    said = np.array([[f"{name}, layer {layer}" for layer in range(values[0].shape[1])] for name in named])
+    bands = [_token_bands.Band(name, one, said) for name, one in zip(names, values, strict=True)]
+    top = max(1e-6, *(float(np.nanmax(one, initial=0.0)) for one in values))
+    scales = {"coloraxis": _token_bands.scale(0.0, top, "activation", 0.0, _theme.SEQUENTIAL)}
+    if len(values) > 1:
+        change = values[1] - values[0]
+        bands.append(_token_bands.Band(f"{names[1]} − {names[0]}", change, said, "coloraxis2"))
+        reach = _token_bands.reach([change])
+        scales["coloraxis2"] = _token_bands.scale(-reach, reach, "difference", 0.5)
+    title = f"Feature {feature} at every token and layer (its autoencoder's is layer {found[0].layer})"
+    return _token_bands.draw(pieces, bands, title, scales)
 
 
 def promoted(result: Result, feature: int, names: Sequence[str]) -> go.Figure:

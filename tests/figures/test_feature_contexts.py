@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.analyses import features
-from backend.feature_contexts import AROUND, Contexts
+from backend.feature_contexts import AROUND, Contexts, InText
 from backend.figures import feature_contexts as figures
 from tests.fakes import FakeModels, fake_lab, fake_study
 
@@ -75,3 +75,16 @@ def test_promoted_tokens_stand_side_by_side_and_sentences_tell_the_numbers(tmp_p
     assert f"{result.auc[1, 0, fires]:.3f}" in said and "points" in said
     dead = int(np.argmin(result.rate.max(axis=0)))
     assert figures.about(result, dead, ["base"], 0) == "In **base** it never fires."
+
+
+def test_a_text_has_a_band_for_each_model_and_the_change():
+    first, second = np.array([[np.nan] * 3, [0, 1, 2]], np.float32), np.array([[np.nan] * 3, [0, 1, 5]], np.float32)
+    found = [InText(2, first), InText(2, second)]
+    drawn = figures.in_text(found, ["base", "epoch 1"], ["It", " was"], 7)
+    assert "Feature 7" in drawn.layout.title.text and "layer 2" in drawn.layout.title.text
+    assert drawn.layout.coloraxis.cmax == 5
+    heats = [one for one in drawn.data if one.type == "heatmap"]
+    assert [one.coloraxis for one in heats] == ["coloraxis", "coloraxis2"]
+    assert np.nanmax(heats[1].z) == 3
+    alone = figures.in_text(found[:1], ["base"], ["It", " was"], 7)
+    assert len([one for one in alone.data if one.type == "heatmap"]) == 1

@@ -100,3 +100,12 @@ def test_files_are_opened_and_wrong_ones_get_a_sentence(opens: Opens, world: Wor
 def test_an_unknown_value_gets_a_sentence(opens: Opens, key: str, value: str):
     (warning,) = [one.value for one in opens("features", **{key: value}).warning]
     assert key in warning and value in warning
+
+
+def test_a_feature_is_read_in_a_typed_text(opens: Opens):
+    address = {"text": "The script is funny.", "heat": "feature", "layer": "2", "feature": "3"}
+    test = opens("review", **address)
+    assert "review-feature" not in charts(test)  # nothing is trained by itself
+    shown = charts(press(test))
+    assert "Feature 3" in json.loads(shown["review-feature"])["layout"]["title"]["text"]
+    assert "review-feature" in charts(opens("review", **address))
