@@ -97,6 +97,10 @@ class Autoencoders(Protocol):
         """What predictions lose with the layer's residuals replaced; UndefinedError for encoders."""
         ...
 
+    def seconds(self, spec: AutoencoderSpec, width: int) -> float:
+        """Expected seconds of training on residuals of this width, without reading them."""
+        ...
+
     def read(self, folder: Path) -> Autoencoder:
         """An autoencoder in SAELens' format; AutoencoderError with one sentence if it is none or of another kind."""
         ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from backend.autoencoders import AutoencoderQuery, Autoencoders, Point
 from backend.dataset import Sample, TrainingTexts
@@ -37,6 +37,8 @@ __all__ = [
     "silent",
     "train_autoencoder",
 ]
+
+T = TypeVar("T")
 
 _TRAINING: dict[str, list[Point]] = {}
 """The points of every autoencoder that this process trains now, by the key of its query."""
@@ -140,8 +142,9 @@ class Lab:
 
         A query without prompts is about the weights: then it is the time to open them, and to read its `tokens` if it
         has texts of its own. One with `passes` has its first checkpoint read the prompts that many times more.
+        Autoencoders that are still to be trained come on top.
         """
-        checkpoints, prompts = _parts(query)
+        checkpoints, prompts = _inside(query, PinnedCheckpoint), _inside(query, Prompts)
         if not prompts:
             return float(sum(self.models.seconds(one, getattr(query, "tokens", 0)) for one in set(checkpoints)))
         wanted = {ReadoutQuery(checkpoint, prompt) for checkpoint in checkpoints for prompt in prompts}
@@ -152,6 +155,11 @@ class Lab:
         ]
         if passes := getattr(query, "passes", 0.0):
             costs.append(self.models.seconds(checkpoints[0], int(passes * prompts[0].lengths.sum())))
+        costs += [
+            self.autoencoders.seconds(one.spec, checkpoints[0].facts.width)
+            for one in set(_inside(query, AutoencoderQuery))
+            if train_autoencoder.computed(one, self) is None
+        ]
         return float(sum(costs))
 
 
@@ -180,21 +188,12 @@ def train_autoencoder(query: AutoencoderQuery, lab: Lab) -> Trained:
         del _TRAINING[key]
 
 
-def _parts(query: Any) -> tuple[list[PinnedCheckpoint], list[Prompts]]:
-    """Every pinned checkpoint and every set of prompts inside a query."""
-    if isinstance(query, PinnedCheckpoint):
-        return [query], []
-    if isinstance(query, Prompts):
-        return [], [query]
+def _inside(query: Any, kind: type[T]) -> list[T]:
+    """Everything of a kind inside a query, in order, the query itself included."""
+    found = [query] if isinstance(query, kind) else []
     inside: Iterable[Any] = ()
-    if is_dataclass(query) and not isinstance(query, type):
-        inside = [getattr(query, one.name) for one in fields(query)]
-    elif isinstance(query, tuple):
+    if isinstance(query, tuple):
         inside = query
-    checkpoints: list[PinnedCheckpoint] = []
-    prompts: list[Prompts] = []
-    for item in inside:
-        more_checkpoints, more_prompts = _parts(item)
-        checkpoints += more_checkpoints
-        prompts += more_prompts
-    return checkpoints, prompts
+    elif is_dataclass(query) and not isinstance(query, type | PinnedCheckpoint | Prompts):
+        inside = [getattr(query, one.name) for one in fields(query)]
+    return found + [one for item in inside for one in _inside(item, kind)]

@@ -72,6 +72,14 @@ def test_a_training_that_fails_leaves_no_curve(query: AutoencoderQuery, tmp_path
     assert train_autoencoder.peek(query, plain) is None
 
 
+def test_what_is_still_to_be_trained_is_in_the_estimate(query: AutoencoderQuery, tmp_path: Path):
+    lab = fake_lab(tmp_path)
+    readouts = sum(lab.models.seconds(one, int(query.prompts.lengths.sum())) for one in query.checkpoints)
+    assert lab.seconds(query) == pytest.approx(readouts + lab.autoencoders.seconds(query.spec, 32))
+    lab.autoencoder(query)
+    assert lab.seconds(query) == pytest.approx(readouts)
+
+
 def test_the_fake_explains_its_planted_residuals(query: AutoencoderQuery, tmp_path: Path):
     lab = fake_lab(tmp_path)
     trained = lab.autoencoder(replace(query, spec=replace(query.spec, k=12)))

@@ -27,6 +27,11 @@ class Catalogue:
         self._tokenizers: dict[str, Tokenizer] = {}
         self._tokenizing = threading.Lock()
 
+    @property
+    def cache(self) -> Cache:
+        """Where small facts about checkpoints and devices are kept."""
+        return self._cache
+
     def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
         """Digest of weights, config and tokenizer, an adapter's with its base's. Raises CheckpointError."""
         located = locate(ref)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backend import saelens
-from backend.autoencoders import About, AutoencoderSpec, Watch, unwatched
+from backend.autoencoders import About, AutoencoderSpec, Point, Watch, unwatched
 from backend.checkpoints import LocalModels
 from backend.errors import AutoencoderError
 from backend.lab import PinnedCheckpoint, Progress, Prompts
 from backend.readings import Autoencoder, FeatureActivations, Losses, Trained
+
+_RATES = {"cpu": 1e10, "mps": 1e10, "cuda": 2e12}
+"""Multiplications a second, until a training has told."""
+_TELLING_POINTS = 20
 
 
 class LocalAutoencoders:
     """Autoencoders on the residuals of checkpoints that `models` opens, trained and run on the same device."""
 
     def __init__(self, models: LocalModels) -> None:
-        self._models = models
+        self._models, self._cache = models, models.cache
 
     def train(
         self,
@@ -56,7 +61,25 @@ class LocalAutoencoders:
                     found.append(read_tokens(opened, chosen, spec.layer, told, f"Reading {checkpoint.label}"))
             return found
 
-        return train(spec, read, len(parts), _trainer(store.device), progress, watch)
+        times: list[float] = []
+
+        def see(point: Point) -> None:
+            times.append(time.perf_counter())
+            watch(point)
+
+        found = train(spec, read, len(parts), _trainer(store.device), progress, see)
+        if len(parts) == 1 and len(times) >= _TELLING_POINTS:
+            self._cache.put_json(self._rate_key(), _work(spec, found.width) / max(times[-1] - times[0], 1e-6))
+        return found
+
+    def seconds(self, spec: AutoencoderSpec, width: int) -> float:
+        """Expected seconds, from the size and how fast earlier trainings on this device were."""
+        remembered = self._cache.get_json(self._rate_key())
+        rate = remembered if isinstance(remembered, float) else _RATES[self._models.device.partition(":")[0]]
+        return _work(spec, width) / rate
+
+    def _rate_key(self) -> str:
+        return f"rate/autoencoder/{self._models.device}"
 
     def activations(
         self, autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, layer: int, progress: Progress
@@ -89,6 +112,11 @@ class LocalAutoencoders:
     def write(self, autoencoder: Autoencoder, folder: Path, about: About) -> None:
         """The autoencoder in SAELens' format."""
         saelens.write(autoencoder, folder, about)
+
+
+def _work(spec: AutoencoderSpec, width: int) -> float:
+    """Multiplications of the encoder's product, by far the largest part of training."""
+    return float(spec.tokens) * spec.features * width
 
 
 def _trainer(device: Any) -> Any:

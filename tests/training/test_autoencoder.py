@@ -189,6 +189,11 @@ def test_base_and_checkpoint_train_one_autoencoder_together(name: str, tmp_path:
         assert both.explained_variance > 0.2
     own = [port.activations(alone, one, prompts, 2, silent).explained_variance for one in checkpoints]
     assert own[0] > own[1]
+    monkeypatch.undo()
+    guess = port.seconds(spec, 32)
+    port.train(checkpoints[:1], prompts, replace(spec, batch=10), silent)
+    assert port.seconds(spec, 32) != guess
+    assert port.seconds(replace(spec, tokens=4800), 32) == pytest.approx(2 * port.seconds(spec, 32))
     with pytest.raises(AutoencoderError, match="No checkpoint was chosen"):
         port.train((), prompts, spec, silent)
     with pytest.raises(AutoencoderError, match="has the layers 0 to 3, and no 9"):
