@@ -13,8 +13,9 @@ import numpy as np
 from scipy.special import chdtrc
 
 from backend import intervals, metrics, paired
-from backend.analyses import weights
+from backend.analyses import cka_grid, weights
 from backend.reports.evidence import Asks, Case, Finding, Wanted
+from backend.similarity import FEWEST
 
 MOST = 5
 FAR_APART = 0.2
@@ -211,6 +212,31 @@ def turned(case: Case) -> Asks:
     )
 
 
+def rearranged(case: Case) -> Asks:
+    """At which layer the last checkpoint arranges the reviews least as the reference does, if layers differ in that."""
+    if case.last == case.against or len(case.study.sample.text) < FEWEST:
+        yield []
+        return None
+    last = case.study.checkpoints[case.last]
+    (found,) = yield [(cka_grid.recipe, cka_grid.Query(last, case.reference, case.study.prompts, case.drop_largest))]
+    value, low, high = (np.diagonal(one) for one in (found.cka, found.cka_low, found.cka_high))
+    if not np.isfinite(value).any():
+        return None
+    least, most = int(np.nanargmin(value)), int(np.nanargmax(value))
+    if not high[least] < low[most]:
+        return None
+    return Finding(
+        f"From {case.reference.label} to {last.label} the reviews were rearranged most at layer {least}: CKA is "
+        f"{value[least]:.2f} there ({low[least]:.2f} to {high[least]:.2f}) and {value[most]:.2f} at layer {most}, "
+        f"where it is highest; 1 would be unchanged.",
+        float(value[least]),
+        float(low[least]),
+        float(high[least]),
+        "layers",
+        {"epoch": last.label, "show": "similarity"},
+    )
+
+
 FINDINGS: tuple[Callable[[Case], Asks], ...] = (
     best_checkpoint,
     leaves_chance,
@@ -219,6 +245,7 @@ FINDINGS: tuple[Callable[[Case], Asks], ...] = (
     leaning,
     changed_weights,
     turned,
+    rearranged,
 )
 
 

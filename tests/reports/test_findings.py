@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend import intervals, metrics
-from backend.analyses import accuracy, confounds, direction, weights
+from backend.analyses import accuracy, cka_grid, confounds, direction, weights
 from backend.lab import PinnedStudy, Prompts, WeightChange
 from backend.reports import findings
 from backend.reports.evidence import Asks, Case, Finding
@@ -291,6 +291,26 @@ def test_an_even_change_is_not_mentioned(values: list[float]) -> None:
     assert said(findings.changed_weights, case_of(), [blocks(values)]) is None
 
 
+# Similarity
+
+
+def test_the_layer_that_was_rearranged_most() -> None:
+    value = np.full((3, 3), 0.5)
+    np.fill_diagonal(value, [NAN, 0.9, 0.3])
+    found = cka_grid.Result(value, value - 0.05, value + 0.05)
+    finding = said(findings.rearranged, case_of(), [found])
+    assert finding is not None
+    assert "From base to epoch 3 the reviews were rearranged most at layer 2: CKA is 0.30 there (0.25 to 0.35)" in (
+        finding.sentence
+    )
+    assert "0.90 at layer 1, where it is highest" in finding.sentence
+    assert finding.keys["show"] == "similarity"
+    unsure = cka_grid.Result(value, value - 0.4, value + 0.4)
+    assert said(findings.rearranged, case_of(), [unsure]) is None
+    assert said(findings.rearranged, case_of(epochs=0), []) is None
+    assert said(findings.rearranged, case_of(reviews=4), []) is None
+
+
 # All of them
 
 
@@ -331,4 +351,4 @@ def test_each_result_is_asked_for_once_and_none_means_wait() -> None:
         asked.extend(wanted)
 
     assert findings.find(case_of(), not_yet) is None
-    assert len({recipe.key(query) for recipe, query in asked}) == len(asked) == 1 + 4 + 4 + 1
+    assert len({recipe.key(query) for recipe, query in asked}) == len(asked) == 1 + 4 + 4 + 1 + 1
