@@ -34,20 +34,15 @@ def controls(view: _frame.View) -> features.Query:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view.control(st.select_slider, "Layer", "layer", width=220)
         view.control(st.selectbox, "Trained on", "on", format_func=TRAINED_ON.__getitem__, width=210)
-        sizes(view)
+        size = "How many features it has, in widths of the residual stream."
+        view.control(st.selectbox, "Features (× width)", "factor", width=150, help=size)
+        view.control(st.selectbox, "Firing (k)", "k", width=110, help="How many features fire at a token, at most.")
+        view.control(st.selectbox, "Seed", "seed", width=80)
     with st.expander("Open an autoencoder from files instead", expanded=bool(view.value("open"))):
         choice: Any = view.choices["open"]
         about = "A folder on the machine that Layershift runs on, with cfg.json and sae_weights.safetensors (SAELens)."
         _address.text_box("Folder", "open", choice, make=st.text_input, help=about)
     return _query(view)
-
-
-def sizes(view: _frame.View) -> None:
-    """How many features, how many of them fire, and the seed."""
-    size = "How many features it has, in widths of the residual stream."
-    view.control(st.selectbox, "Features (× width)", "factor", width=150, help=size)
-    view.control(st.selectbox, "Firing (k)", "k", width=110, help="How many features fire at a token, at most.")
-    view.control(st.selectbox, "Seed", "seed", width=80)
 
 
 def _query(view: _frame.View) -> features.Query:

@@ -97,7 +97,9 @@ def turnover(view: _frame.View) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         amount = view.control(st.selectbox, "Layers", "layers", format_func=LAYERS.__getitem__, width=150)
-        _feature_choice.sizes(view)
+        view.control(st.selectbox, "Features (× width)", "size", width=150)
+        view.control(st.selectbox, "Firing (k)", "fires", width=110)
+        view.control(st.selectbox, "Seed", "seed", width=80)
         measure: Any = view.control(
             st.selectbox, "Measure", "measure", format_func=turnover_figures.MEASURES.__getitem__, width=300
         )
@@ -108,8 +110,8 @@ def turnover(view: _frame.View) -> None:
         view.reference,
         view.study.prompts,
         layers,
-        int(view.value("factor")) * facts.width,
-        int(view.value("k")),
+        int(view.value("size")) * facts.width,
+        int(view.value("fires")),
         seed=int(view.value("seed")),
     )
     wanted = [(feature_turnover.recipe, query)]
@@ -126,7 +128,8 @@ def turnover(view: _frame.View) -> None:
         },
         "Each model has an autoencoder of its own here, and two features are one where their directions have a cosine "
         "of 0.7 or more; only what lies beyond the dashed line, which is another seed on the reference, came or went "
-        "with training, and one pair of seeds is no more than one pair.",
+        "with training, and one pair of seeds is no more than one pair. Small autoencoders are trained here: seeds "
+        "agree less on large ones.",
         _picture.rows(wanted, found),
         None,
     )

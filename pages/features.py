@@ -34,6 +34,8 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
         "class": _address.Choice(list(words), words[-1]),
         "measure": _address.Choice(list(turnover_figures.MEASURES), "kept"),
         "layers": _address.Choice(list(_feature_parts.LAYERS), "few"),
+        "size": _address.Choice(("1", "2", "4"), "1"),
+        "fires": _address.Choice(_feature_choice.KS, str(features.usual_k(facts) // 4)),
     }
 
 

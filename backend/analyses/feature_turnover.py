@@ -38,13 +38,16 @@ class Query:
     features: int
     k: int
     tokens: int = 200_000
+    batch: int = 512
+    learning_rate: float = 5e-3
     seed: int = 0
 
     def trainings(self, layer: int) -> tuple[AutoencoderQuery, ...]:
         """The reference's two autoencoders at a layer, then the checkpoints'."""
         models = (self.reference, self.reference, *self.checkpoints)
         specs = [
-            AutoencoderSpec(layer, self.features, self.k, self.tokens, seed=seed) for seed in (self.seed, self.seed + 1)
+            AutoencoderSpec(layer, self.features, self.k, self.tokens, self.batch, self.learning_rate, seed)
+            for seed in (self.seed, self.seed + 1)
         ]
         return tuple(AutoencoderQuery((one,), self.prompts, specs[i > 0]) for i, one in enumerate(models))
 

@@ -35,7 +35,8 @@ class Query:
     """Whose residuals of `layer` are read, over which prompts, by which autoencoder.
 
     It has `features` features of which `k` fire at a token, and is trained on the residuals of both models mixed, or of
-    one of them alone; or it is `opened` from files, and then the rest says nothing.
+    one of them alone, in many small steps at a high rate, which is what serves a short training; or it is `opened` from
+    files, and then the rest says nothing.
     """
 
     checkpoint: PinnedCheckpoint
@@ -45,7 +46,9 @@ class Query:
     features: int
     k: int
     trained_on: TrainedOn = "both"
-    tokens: int = 400_000
+    tokens: int = 200_000
+    batch: int = 512
+    learning_rate: float = 5e-3
     seed: int = 0
     opened: Opened | None = None
 
@@ -56,7 +59,9 @@ class Query:
             return self.opened
         both = tuple(dict.fromkeys((self.reference, self.checkpoint)))
         chosen = {"both": both, "reference": (self.reference,), "checkpoint": (self.checkpoint,)}[self.trained_on]
-        spec = AutoencoderSpec(self.layer, self.features, self.k, self.tokens, seed=self.seed)
+        spec = AutoencoderSpec(
+            self.layer, self.features, self.k, self.tokens, self.batch, self.learning_rate, self.seed
+        )
         return AutoencoderQuery(chosen, self.prompts, spec)
 
     @property

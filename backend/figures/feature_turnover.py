@@ -18,6 +18,8 @@ MEASURES: dict[Measure, str] = {
     "new": "features of the checkpoint that are new",
     "cosine": "mean cosine of paired features",
 }
+LITTLE = 0.1
+"""Of a floor that keeps less than a tenth, nothing can be lost."""
 
 
 def curves(
@@ -95,6 +97,11 @@ def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure
 
 def in_words(result: Result, layers: Sequence[int], names: Sequence[str]) -> list[str]:
     """Per checkpoint the layer at which most was exchanged beyond what another seed exchanges."""
+    if not np.nan_to_num(result.floor_kept).max() >= LITTLE:
+        return [
+            "Two seeds on the reference share hardly any features at this size, so no layer can be told to have lost "
+            "some; take fewer features, or fewer that fire."
+        ]
     said = []
     for values, name in zip(result.kept - result.floor_kept, names, strict=True):
         if not np.isfinite(values).any():

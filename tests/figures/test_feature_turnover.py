@@ -45,5 +45,7 @@ def test_sentences_name_the_layer():
     first, second = figures.in_words(RESULT, (2, 4), NAMES)
     assert "layer 4" in first and "70 %" in first and "50 %" in first
     assert "layer 2" in second
+    none = Result(KEPT, KEPT, KEPT, FLOOR / 10, FLOOR, FLOOR)
+    assert "hardly any" in figures.in_words(none, (2, 4), NAMES)[0]
     same = Result(FLOOR[None], FLOOR[None], FLOOR[None], FLOOR, FLOOR, FLOOR)
     assert "at no layer" in figures.in_words(same, (2, 4), ["epoch 1"])[0]

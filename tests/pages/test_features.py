@@ -67,7 +67,7 @@ def test_one_model_alone_has_no_other(opens: Opens):
 
 
 def test_turnover_waits_for_the_button_too(opens: Opens):
-    test = opens("features", show="turnover", factor="2")
+    test = opens("features", show="turnover", size="2")
     assert charts(test) == {}
     (label,) = offer(test)
     assert label.startswith("Train 15 autoencoders")
