@@ -25,8 +25,8 @@ class AutoencoderSpec:
     features: int
     k: int = 32
     tokens: int = 400_000
-    batch: int = 2048
-    learning_rate: float = 1e-3
+    batch: int = 1024
+    learning_rate: float = 3e-3
     seed: int = 0
 
 

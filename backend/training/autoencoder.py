@@ -78,6 +78,42 @@ class Stream:
         return torch.from_numpy(kept)
 
 
+class Report:
+    """Where training stands, told every third of a second; a cancel arrives here."""
+
+    def __init__(self, progress: Progress, steps: int) -> None:
+        self.last: Point | None = None
+        self._progress, self._steps, self._step = progress, steps, 0
+        self._told = time.monotonic()
+
+    def done(self, step: int) -> float:
+        """So many steps are done; the fraction of the bar that this is."""
+        self._step = step
+        if step == self._steps:
+            self._told = -PATIENCE
+        self.now_and_then()
+        return self._fraction
+
+    def now_and_then(self) -> None:
+        """Tell if it is time."""
+        if time.monotonic() - self._told >= PATIENCE:
+            self._told = time.monotonic()
+            self._progress(self._fraction, self._sentence)
+
+    @property
+    def _fraction(self) -> float:
+        return READING + (1 - READING) * self._step / self._steps
+
+    @property
+    def _sentence(self) -> str:
+        if self.last is None:
+            return f"Step 1 of {self._steps:,}."
+        return (
+            f"Step {self._step:,} of {self._steps:,}: loss {self.last.loss:.3f}, explained variance "
+            f"{self.last.explained_variance:.3f}, {self.last.dead:.0%} of features dead."
+        )
+
+
 def train(
     spec: AutoencoderSpec, read: Read, pieces: int, device: torch.device, progress: Progress, watch: Watch = unwatched
 ) -> Trained:
@@ -132,11 +168,11 @@ def _fit(spec: AutoencoderSpec, stream: Stream, device: torch.device, progress: 
     steps = spec.tokens // spec.batch
     window, every = dead_window(spec), max(1, steps // POINTS)
     points: list[Point] = []
-    reported = -PATIENCE
+    report = Report(progress, steps)
     for step, rows in zip(range(steps), stream.batches(spec.batch), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = spec.learning_rate * rate(step, steps)
-        found = model.backward(rows.to(device) * scale, window)
+        found = model.backward(rows.to(device) * scale, window, report.now_and_then)
         optimizer.step()
         model.keep_length()
         if step % every == 0 or step == steps - 1:
@@ -144,14 +180,8 @@ def _fit(spec: AutoencoderSpec, stream: Stream, device: torch.device, progress: 
             dead = float(model.dead(window).float().mean())
             points.append(Point(step + 1, missing + float(found.auxiliary), 1 - missing, dead))
             watch(points[-1])
-        if time.monotonic() - reported > PATIENCE or step == steps - 1:
-            reported, last = time.monotonic(), points[-1]
-            stream.fraction = READING + (1 - READING) * (step + 1) / steps
-            progress(
-                stream.fraction,
-                f"Step {step + 1:,} of {steps:,}: loss {last.loss:.3f}, explained variance "
-                f"{last.explained_variance:.3f}, {last.dead:.0%} of features dead.",
-            )
+            report.last = points[-1]
+        stream.fraction = report.done(step + 1)
     return _trained(spec, model, scale, points, stream)
 
 

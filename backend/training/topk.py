@@ -9,6 +9,7 @@ width 576, 4,608 features and k = 32 a step takes a third of the dense one's tim
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize
 
+START = 0.1
+"""The encoder starts as so much of the decoder: features that overlap would add up to too much."""
 AUX_WEIGHT = 1 / 32
 AUX_TOKENS = 256
 """Tokens of a step that dead features learn from: their product is dense."""
@@ -24,6 +27,7 @@ CHUNK_VALUES = {"cpu": 2**23, "cuda": 2**28}
 """Pre-activations that exist at once; on a CPU they stay in its cache."""
 ROWS = 512
 """Rows of weights that are changed at a time, in the cache too."""
+Tick = Callable[[], None]
 Rows = Float32[Tensor, "features width"]
 
 
@@ -47,7 +51,7 @@ class TopK:
         rows = normalize(torch.randn(features, width, generator=generator), dim=1).to(device)
         self.k = min(k, features)
         self.decoder = torch.nn.Parameter(rows)
-        self.encoder = torch.nn.Parameter(rows.clone())
+        self.encoder = torch.nn.Parameter(START * rows)
         self.encoder_bias = torch.nn.Parameter(torch.zeros(features, device=device))
         self.decoder_bias = torch.nn.Parameter(mean.clone())
         self.seen = 0
@@ -62,14 +66,14 @@ class TopK:
         return self.seen - self.last_fired >= window
 
     @torch.no_grad()
-    def backward(self, x: Float32[Tensor, "tokens width"], window: int) -> Step:
+    def backward(self, x: Float32[Tensor, "tokens width"], window: int, tick: Tick = lambda: None) -> Step:
         """The step's loss, and its gradients in `.grad`: mean squared error over the tokens' variance.
 
-        To it comes what revives the features that are dead by `window`.
+        To it comes what revives the features that are dead by `window`. `tick` is called every few tokens.
         """
         centred = x - self.decoder_bias
         spread = centred.norm().square() - len(x) * centred.mean(0).square().sum()
-        value, index, slope, error = self._fire(centred)
+        value, index, slope, error = self._fire(centred, tick)
         per_error = 2 / spread  # of the loss, per unit of reconstruction error
         slope *= per_error
         firing = Firing(index, len(self.decoder))
@@ -91,13 +95,14 @@ class TopK:
         for rows in self.decoder.split(ROWS):
             rows.div_(rows.norm(dim=1, keepdim=True))
 
-    def _fire(self, centred: Float32[Tensor, "tokens width"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _fire(self, centred: Float32[Tensor, "tokens width"], tick: Tick) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What fires at every token: value, index, half the squared error's slope along each value, output - input."""
         value = centred.new_empty(len(centred), self.k)
         index = torch.empty(value.shape, dtype=torch.int64, device=value.device)
         slope, error = torch.empty_like(value), torch.empty_like(centred)
         rows = max(1, CHUNK_VALUES[centred.device.type] // len(self.decoder))
         for at in (slice(start, start + rows) for start in range(0, len(centred), rows)):
+            tick()
             before = torch.addmm(self.encoder_bias, centred[at], self.encoder.T)
             torch.topk(before, self.k, dim=1, sorted=False, out=(value[at], index[at]))
             leaf = value[at].relu_().detach().requires_grad_()

