@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Int
 
 from backend import intervals, metrics, paired
 from backend.errors import UndefinedError
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Progress, Prompts, silent
 from backend.memo import memoized
 from backend.metrics import Labels
 from backend.readings import Swap
@@ -152,26 +152,17 @@ def swaps(
     between: tuple[tuple[int, int], ...],
     draws: int = 1000,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> Result:
     """Measure swaps of the blocks `between`, given label logits. UndefinedError if a class has no review."""
-    classes = host.shape[1]
     lenses = np.array([metrics.lens(one) for one in logits])
-    sizes = metrics.class_sizes(labels, classes)
-    recalls = [metrics.recalls(metrics.predictions(one), labels, classes) for one in logits]
-    found: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]] = {
-        "balanced_accuracy": _triple(
-            (metrics.balanced_accuracy(one), *intervals.balanced_accuracy_interval(one, sizes)) for one in recalls
-        ),
-        "auc": _triple(
-            (metrics.auc(lens, labels), *intervals.auc_interval(lens, labels, draws, seed)) for lens in lenses
-        ),
-        "gap": _triple(
-            (metrics.gap(lens, labels), *intervals.gap_interval(lens, labels, draws, seed)) for lens in lenses
-        ),
-        "lost": _triple(
-            paired.accuracy_lost(metrics.predictions(host), metrics.predictions(one), labels, classes) for one in logits
-        ),
-    }
+    before = metrics.predictions(host)
+    measured: dict[str, list[tuple[float, float, float]]] = {}
+    for i, (lens, one) in enumerate(zip(lenses, logits, strict=True)):
+        progress(i / len(logits), f"Resampling swap {i + 1} of {len(logits)}, {draws:,} times.")
+        for name, triple in _triples(lens, metrics.predictions(one), before, labels, host.shape[1], draws, seed):
+            measured.setdefault(name, []).append(triple)
+    found = {name: tuple(np.array(rows, dtype=np.float64).T) for name, rows in measured.items()}
     ends = metrics.lens(host), metrics.lens(donor)
     recovered, limits = paired.recovered(lenses, *ends, labels, draws, seed)
     found["recovered"] = (recovered, *limits)
@@ -185,9 +176,16 @@ def swaps(
     )
 
 
-def _triple(rows: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    value, low, high = np.array(list(rows), dtype=np.float64).T
-    return value, low, high
+def _triples(
+    lens: metrics.Lens, predicted: Labels, before: Labels, labels: Labels, classes: int, draws: int, seed: int
+) -> Iterator[tuple[str, tuple[float, float, float]]]:
+    """Value and interval of all that is measured of one swap by itself."""
+    recalls, sizes = metrics.recalls(predicted, labels, classes), metrics.class_sizes(labels, classes)
+    limits = intervals.balanced_accuracy_interval(recalls, sizes)
+    yield "balanced_accuracy", (metrics.balanced_accuracy(recalls), *limits)
+    yield "auc", (metrics.auc(lens, labels), *intervals.auc_interval(lens, labels, draws, seed))
+    yield "gap", (metrics.gap(lens, labels), *intervals.gap_interval(lens, labels, draws, seed))
+    yield "lost", paired.accuracy_lost(before, predicted, labels, classes)
 
 
 def _levels(logits: Float[np.ndarray, "reviews classes"], labels: Labels) -> tuple[float, float, float]:
@@ -253,10 +251,13 @@ def recipe(query: Query, lab: Lab) -> Result:
     host, donor = lab.part(0, 8).readouts((query.host, query.donor), query.prompts)
     asked = LogitsQuery(query.host, query.donor, query.prompts, query.part, query.mode)
     swapped = logits(asked, _rest(lab)).logits
-    lab.progress(0.95, f"Resampling {len(swapped)} swaps {query.draws:,} times.")
     between = spans(query.part, query.mode, query.host.facts.layers)
     labels = query.prompts.labels
-    result = swaps(swapped, host.logits, donor.logits, labels, between, query.draws, query.seed)
+
+    def report(fraction: float, sentence: str) -> None:
+        lab.progress(0.95 + 0.05 * fraction, sentence)
+
+    result = swaps(swapped, host.logits, donor.logits, labels, between, query.draws, query.seed, report)
     lab.progress(1.0, f"Swaps of {query.donor.label} into {query.host.label} are measured.")
     return result
 

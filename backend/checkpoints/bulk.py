@@ -10,6 +10,7 @@ from backend.checkpoints.batches import make_batches
 from backend.checkpoints.devices import is_out_of_memory
 from backend.checkpoints.opening import Opened
 from backend.checkpoints.residuals import BATCH_TOKENS, halved
+from backend.checkpoints.telling import Telling
 from backend.errors import CheckpointError
 from backend.lab import Progress, Prompts
 
@@ -21,17 +22,19 @@ def in_batches(
 ) -> Iterator[tuple[list[int], T]]:
     """The prompts of each batch, by index, and what `read` made of their token ids.
 
+    Progress is told before every batch, and again before every block that runs in it.
     Raises DeviceError when one prompt alone does not fit, CheckpointError when there are none.
     """
     lengths = [len(ids) for ids in prompts.token_ids]
     if not lengths:
         raise CheckpointError("There are no prompts to read; raise dataset.sample.")
     waiting = deque(make_batches(lengths, BATCH_TOKENS[opened.device.type]))
-    tokens_done, prompts_done = 0, 0
+    tokens_done, prompts_done, telling = 0, 0, Telling(progress)
     while waiting:
-        progress(tokens_done / sum(lengths), f"{doing}: {prompts_done} of {len(lengths)} prompts.")
+        telling(tokens_done / sum(lengths), f"{doing}: {prompts_done} of {len(lengths)} prompts.")
         batch = waiting.popleft()
-        found = _or_none(read, [prompts.token_ids[i] for i in batch])
+        with telling.before_blocks(opened.anatomy):
+            found = _or_none(read, [prompts.token_ids[i] for i in batch])
         if found is None:
             waiting.extendleft(reversed(halved(batch, opened.device)))
             continue

@@ -11,6 +11,7 @@ from backend.checkpoints.bulk import in_batches
 from backend.checkpoints.halves import Residuals, attend, embed, proceed, surroundings
 from backend.checkpoints.opening import Opened
 from backend.checkpoints.residuals import hand_over, pad
+from backend.checkpoints.telling import Telling
 from backend.errors import CheckpointError
 from backend.lab import Progress, Prompts
 
@@ -34,10 +35,12 @@ def crossed_updates(checkpoint: Opened, reference: Opened, prompts: Prompts, pro
     blocks, width = sizes[0]
     updates = np.empty((len(prompts.token_ids), blocks, 2, 2, width), np.float32)
 
-    def read(token_ids: list[tuple[int, ...]]) -> Tensor:
-        return _read((reference, checkpoint), token_ids, prompts.readout)
+    telling = Telling(progress)
 
-    for batch, found in in_batches(read, reference, prompts, progress, "Crossing blocks and residuals"):
+    def read(token_ids: list[tuple[int, ...]]) -> Tensor:
+        return _read((reference, checkpoint), token_ids, prompts.readout, telling)
+
+    for batch, found in in_batches(read, reference, prompts, telling, "Crossing blocks and residuals"):
         updates[batch] = found.numpy()
     hand_over(checkpoint, updates)
     return updates
@@ -45,7 +48,7 @@ def crossed_updates(checkpoint: Opened, reference: Opened, prompts: Prompts, pro
 
 @torch.inference_mode()
 def _read(
-    models: tuple[Opened, Opened], token_ids: list[tuple[int, ...]], readout: str
+    models: tuple[Opened, Opened], token_ids: list[tuple[int, ...]], readout: str, telling: Telling
 ) -> Float32[Tensor, "batch blocks 2 2 width"]:
     """One batch, on the CPU."""
     ids, positions, inputs = pad(token_ids, readout, models[0])
@@ -59,6 +62,7 @@ def _read(
         following: list[Residuals] = []
         for i, model in enumerate(models):
             for j, x in enumerate(streams):
+                telling.again()
                 attended = attend(model, block, x, around[i])
                 if i == j:
                     following.append(proceed(model, block, attended))

@@ -16,6 +16,7 @@ from backend.checkpoints.anatomy import Anatomy
 from backend.checkpoints.batches import make_batches
 from backend.checkpoints.devices import give_back, is_out_of_memory
 from backend.checkpoints.opening import Opened
+from backend.checkpoints.telling import Telling
 from backend.errors import CheckpointError, DeviceError
 from backend.lab import Progress, Prompts, Readout
 
@@ -37,11 +38,12 @@ def collect(
     logits = np.empty((count, prompts.classes), np.float32)
     lengths = [len(ids) for ids in prompts.token_ids]
     waiting = deque(make_batches(lengths, tokens or BATCH_TOKENS[opened.device.type], rows))
-    tokens_done, prompts_done = 0, 0
+    tokens_done, prompts_done, telling = 0, 0, Telling(progress)
     while waiting:
-        progress(tokens_done / sum(lengths), f"Reading prompts: {prompts_done} of {count}.")
+        telling(tokens_done / sum(lengths), f"Reading prompts: {prompts_done} of {count}.")
         batch = waiting.popleft()
-        read = _read_or_none(opened, [prompts.token_ids[i] for i in batch], prompts)
+        with telling.before_blocks(opened.anatomy):
+            read = _read_or_none(opened, [prompts.token_ids[i] for i in batch], prompts)
         if read is None:
             waiting.extendleft(reversed(halved(batch, opened.device)))
             continue

@@ -11,7 +11,7 @@ import pytest
 from backend import metrics
 from backend.analyses import swaps
 from backend.analyses.swaps import MODES, Query, frozen_prefix, spans
-from backend.errors import UndefinedError
+from backend.errors import Cancelled, UndefinedError
 from backend.lab import Lab, PinnedStudy
 from backend.readings import Swap
 from tests.fakes import FakeModels, fake_lab, fake_study
@@ -160,6 +160,22 @@ def test_the_deepest_prefix_that_costs_at_most_a_point(study: PinnedStudy, lab: 
     assert frozen_prefix(replace(result, lost=np.array([0.02, 0.03, 0.05, 0.2]))) is None
     assert frozen_prefix(replace(result, lost=np.array([-0.1, 0.0, 0.0, 0.0]))) == 3
     assert frozen_prefix(replace(result, lost=np.array([0.0, 0.005, 0.2, 0.3])), spent=0.0) == 0
+
+
+def test_resampling_says_where_it_is_and_a_cancel_is_heard(study: PinnedStudy, lab: Lab):
+    heard: list[str] = []
+
+    def listen(fraction: float, sentence: str) -> None:
+        heard.append(sentence)
+        if "Resampling swap 3" in sentence:
+            raise Cancelled("no longer wanted")
+
+    with pytest.raises(Cancelled):
+        swaps.recipe(query(study), lab.watched(listen))
+    assert [one for one in heard if "Resampling" in one][:2] == [
+        "Resampling swap 1 of 4, 200 times.",
+        "Resampling swap 2 of 4, 200 times.",
+    ]
 
 
 def test_losses_have_rows_of_their_own(study: PinnedStudy, lab: Lab):

@@ -71,9 +71,14 @@ def test_models_of_another_layout_are_an_error(models: LocalModels, pin: Pin, tm
         models.crossed_updates(pin(deeper), pin(one), make_prompts([4]), silent)
 
 
-def test_a_cancel_arrives_and_leaves_no_hook(models: LocalModels, pin: Pin, gpt2: Path):
+@pytest.mark.parametrize("blocks", range(5))
+def test_a_cancel_arrives_before_any_block_and_leaves_no_hook(models: LocalModels, pin: Pin, gpt2: Path, blocks: int):
+    calls = 0
+
     def cancel(_fraction: float, sentence: str) -> None:
-        if "Crossing" in sentence:
+        nonlocal calls
+        calls += "Crossing" in sentence
+        if calls > blocks:
             raise Cancelled("no longer wanted")
 
     one = pin(gpt2)

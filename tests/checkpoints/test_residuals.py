@@ -110,13 +110,30 @@ def test_progress_is_told_and_cancel_heard_between_batches(models: LocalModels, 
 
     def listen(fraction: float, sentence: str) -> None:
         heard.append((fraction, sentence))
-        if len(heard) == 3:
+        if fraction == 0.5:
             raise Cancelled("no longer wanted")
 
     with models.store.borrow(pin(gpt2)) as opened, pytest.raises(Cancelled):
         collect(opened, make_prompts([10, 10, 10, 10]), listen, rows=1)
-    assert [fraction for fraction, _ in heard] == [0.0, 0.25, 0.5]
-    assert heard[1][1] == "Reading prompts: 1 of 4."
+    once = 1 + LAYERS  # before the batch, and again before each of its blocks
+    assert [fraction for fraction, _ in heard] == [*[0.0] * once, *[0.25] * once, 0.5]
+    assert heard[once][1] == "Reading prompts: 1 of 4."
+
+
+def test_a_cancel_is_heard_in_the_middle_of_a_batch(models: LocalModels, pin: Pin, gpt2: Path):
+    for at in range(1, 2 + LAYERS):
+        calls = 0
+
+        def listen(_fraction: float, _sentence: str) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == at:  # noqa: B023 - called before the next turn of the loop
+                raise Cancelled("no longer wanted")
+
+        with models.store.borrow(pin(gpt2)) as opened:
+            with pytest.raises(Cancelled):
+                collect(opened, make_prompts([10]), listen)
+            assert hooks(opened.model) == 0
 
 
 def test_a_batch_that_does_not_fit_is_halved(models: LocalModels, pin: Pin, gpt2: Path, monkeypatch):
