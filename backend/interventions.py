@@ -17,6 +17,12 @@ Positions = Literal["readout", "all"]
 Scale = Literal["difference", "unit"]
 Spot = tuple[int | None, int | None]
 """Whose layer's direction goes to which layer; None is each layer's own, and all layers at once."""
+ALPHAS = (-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0)
+DOSES: dict[Scale, tuple[float, ...]] = {
+    "difference": ALPHAS,
+    "unit": (-64.0, -16.0, -4.0, -1.0, 0.0, 1.0, 4.0, 16.0, 64.0),
+}
+"""What the pages try, in class differences and in residual units."""
 Directions = Float[np.ndarray, "layers width"]
 
 

@@ -23,7 +23,7 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
     labels = ["", *(one.label for one in study.checkpoints)]
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
     words = list(study.study.prompt.label_words)
-    doses = [f"{alpha:g}" for one in steering.DOSES.values() for alpha in one if alpha]
+    doses = [f"{alpha:g}" for one in interventions.DOSES.values() for alpha in one if alpha]
     return {
         "steer": _address.Choice(list(SHOWN), "dose"),
         "runs": _address.Choice(labels, ""),
@@ -81,7 +81,7 @@ def query(view: _frame.View, spots: tuple[interventions.Spot, ...], null: int = 
     """What the address says, at some spots."""
     positions: Any = view.value("positions")
     scale: Any = view.value("scale")
-    alphas = steering.DOSES[scale]
+    alphas = interventions.DOSES[scale]
     given = {"positions": positions, "scale": scale, "alphas": alphas, "direction": class_of(view), "null": null}
     return steering.Query(*pair(view), view.study.prompts, spots, **given)
 
@@ -103,8 +103,8 @@ def _doses(view: _frame.View) -> None:
             f"doses-{effect}": figures.doses(found[0], asked, effect),
             "doses-flips": figures.flips(found[0], asked, view.words),
         },
-        "Left the effect of a dose with its 95 % interval, right how many answers it turns; the bands around dotted "
-        f"lines are the range of {steering.NULL} directions of shuffled labels, put in at the same length: inside them "
+        "Left the effect of a dose with its 95 % interval, right how many answers it turns; grey is the range of "
+        f"{steering.NULL} directions of shuffled labels, put in at the same length, and dotted their median: in there "
         "it is the push that works, not the direction, and far from 0 the model is somewhere that no training took it.",
         _picture.rows(wanted, found),
         "steering",

@@ -11,7 +11,7 @@ from backend.figures import review as figures
 from backend.figures import review_tokens as token_figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
 from backend.prompts import Typed, leave_out, read_typed
-from pages import _address, _feature_choice, _feature_parts, _frame, _patching, _picture
+from pages import _address, _feature_choice, _feature_parts, _frame, _patching, _picture, _steered_text
 
 TITLE = "Review"
 TEXT = _address.Text()
@@ -20,6 +20,7 @@ SHOWN = {
     "tokens": "Every token",
     "words": "What each word adds",
     "patching": "One residual replaced",
+    "steered": "Steered",
     "nearest": "Nearest reviews",
 }
 
@@ -38,6 +39,7 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
         **_feature_choice.choices(study),
         "layer": _address.Choice(layers, layers[-1]),
         "class": _address.Choice(list(words), words[-1]),
+        **_steered_text.choices(study),
     }
 
 
@@ -171,6 +173,9 @@ def _details(view: _frame.View, typed: Typed) -> None:
         required=True,
         label_visibility="collapsed",
     )
+    if shown == "steered":
+        _steered_text.show(view, typed, _direction(view))
+        return
     {"tokens": _tokens, "words": _words, "patching": _patched, "nearest": _nearest}[shown](view, typed)
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from backend.__main__ import _parser
-from backend.analyses import discover, feature_turnover, patching, review
+from backend.analyses import discover, feature_turnover, patching, review, steered_text
 from backend.lab import Lab, PinnedStudy
 from backend.prompts import leave_out, read_typed
 from backend.study import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
@@ -122,6 +122,8 @@ def rows_of(name: str, study: PinnedStudy, lab: Lab) -> Iterable[dict[str, Any]]
     """Some rows of an analysis's CSV."""
     if name == "review":  # asks nothing of a study by itself
         return review_rows(study, lab)
+    if name == "steered_text":
+        return steered_rows(study, lab)
     if name == "patching":  # the same
         query = patching.Query(study.checkpoints[0], study.checkpoints[-1], study.prompts)
         return patching.recipe(query, lab).rows(query, [""] * int(study.prompts.lengths[0]))
@@ -132,6 +134,16 @@ def rows_of(name: str, study: PinnedStudy, lab: Lab) -> Iterable[dict[str, Any]]
     query = analysis.queries(study)[0]
     query = replace(query, **dict.fromkeys(DRAWS & {field.name for field in fields(query)}, 8))
     return analysis.recipe(query, lab).rows(query)
+
+
+def steered_rows(study: PinnedStudy, lab: Lab) -> Iterator[dict[str, Any]]:
+    """What the slider of the page of a typed text has for download."""
+    tokenizer = lab.models.tokenizer(study.study.base, study.study.base)
+    text = read_typed(tokenizer, study.study.prompt, study.study.family, "The script is funny.").prompts
+    given = (study.checkpoints[-1], study.checkpoints[-1], text, study.prompts, 2)
+    query, written = steered_text.Query(*given), steered_text.WrittenQuery(*given, "all", 0, 2.0, 0.7)
+    yield from steered_text.recipe(query, lab).rows(query)
+    yield from steered_text.written(written, lab).rows(written)
 
 
 def review_rows(study: PinnedStudy, lab: Lab) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from backend import intervals, metrics
 from backend.interventions import (
+    ALPHAS,
     Positions,
     Scale,
     Spot,
@@ -32,12 +33,6 @@ from backend.tidy import cell, of_class
 Kind = Literal["add", "ablate"]
 Measure = Literal["gap", "auc", "balanced_accuracy", "flipped_to_1", "flipped_to_0", "mean_lens"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
-ALPHAS = (-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0)
-DOSES: dict[Scale, tuple[float, ...]] = {
-    "difference": ALPHAS,
-    "unit": (-64.0, -16.0, -4.0, -1.0, 0.0, 1.0, 4.0, 16.0, 64.0),
-}
-"""What the pages try, in class differences and in residual units."""
 NULL = 20
 Logits = Float[np.ndarray, "reviews classes"]
 PerDose = Float[np.ndarray, "measures spots alphas"]

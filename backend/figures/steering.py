@@ -59,14 +59,14 @@ def doses(result: Result, query: Query, measure: Measure, spot: int = 0) -> go.F
 
 
 def flips(result: Result, query: Query, words: Sequence[str], spot: int = 0) -> go.Figure:
-    """How many answers the dose turns, either way, over the ranges of the permuted directions."""
+    """How many answers the dose turns, either way, and dotted the median of the permuted directions."""
     word = _text.shown(words[1 if len(words) == 2 else query.direction])
     traces: list[dict[str, Any]] = []
     for measure, colour, name in (
         ("flipped_to_1", _theme.POSITIVE, f"became {word}"),
         ("flipped_to_0", _theme.NEGATIVE, f"left {word}"),
     ):
-        traces += _null(result, query, measure, spot, colour, f"permuted: {name}")  # type: ignore[arg-type]
+        traces += _null(result, query, measure, spot, colour, f"permuted: {name}")[1:]  # type: ignore[arg-type]
         traces += _curve(result, query, measure, spot, colour, name)  # type: ignore[arg-type]
     title = f"{query.checkpoint.label}: answers that change (% of all texts)"
     return _over_doses(traces, query, title, "flipped_to_1")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from backend import interventions, metrics
 from backend.analyses import steering
-from backend.analyses.steering import ALPHAS, MEASURES, Query
+from backend.analyses.steering import MEASURES, Query
 from backend.errors import UndefinedError
+from backend.interventions import ALPHAS
 from backend.lab import Lab, PinnedStudy
 from backend.readings import Ablation, Push
 from tests.fakes import FakeModels, fake_lab, fake_study

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from backend.analyses import steering
-from backend.analyses.steering import ALPHAS, Query, Result
+from backend.analyses.steering import Query, Result
 from backend.figures import steering as figures
-from backend.interventions import every_layer
+from backend.interventions import ALPHAS, every_layer
 from tests.figures.conftest import Shown
 
 

@@ -1,0 +1,145 @@
+"""What becomes of a text that somebody typed when a model is steered? Its answer at every dose, and what is written on.
+
+Nothing here reaches the disk: the recipes are private, and only the sample's own readouts are taken from the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import softmax
+
+from backend import metrics
+from backend.interventions import ALPHAS, Directions, Positions, exists, push
+from backend.lab import Lab, PinnedCheckpoint, Prompts
+from backend.memo import memoized
+from backend.readings import Sampling
+from backend.tidy import cell, of_class
+
+TOKENS = 40
+
+
+@dataclass(frozen=True)
+class Query:
+    """One checkpoint reads `text`, its prompt alone, with the direction that `direction_from` has on `prompts`.
+
+    It is the direction of `layer`, put there; `direction` counts the classes where there are more than two.
+    """
+
+    checkpoint: PinnedCheckpoint
+    direction_from: PinnedCheckpoint
+    text: Prompts
+    prompts: Prompts
+    layer: int
+    positions: Positions = "all"
+    direction: int = 0
+    alphas: tuple[float, ...] = ALPHAS
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The text at every dose: the lens of the direction's class (nats) and the probability of each label word (0..1).
+
+    NaN where all texts of the sample have the same residual, so that there is no direction.
+    """
+
+    lens: Float[np.ndarray, " alphas"]
+    probability: Float[np.ndarray, "alphas classes"]
+
+    def rows(self, query: Query) -> Iterator[dict[str, Any]]:
+        """One row per dose and class, with the lens that the direction is about."""
+        for a, alpha in enumerate(query.alphas):
+            for c, probability in enumerate(self.probability[a]):
+                yield {
+                    **_place(query),
+                    "alpha": alpha,
+                    "lens": cell(self.lens[a]),
+                    "word": c,
+                    "probability": cell(probability),
+                }
+
+
+def _place(query: Query | WrittenQuery) -> dict[str, Any]:
+    return {
+        "checkpoint": query.checkpoint.label,
+        "direction_from": query.direction_from.label,
+        "layer": query.layer,
+        "positions": query.positions,
+        **of_class(query.direction, 1 if query.prompts.classes == 2 else query.prompts.classes),
+    }
+
+
+@memoized(version=1, private=True)
+def recipe(query: Query, lab: Lab) -> Result:
+    """Read the text at every dose."""
+    d = _directions(query, lab.part(0, 3))
+    plain = lab.models.readout(query.checkpoint, query.text, lab.part(1, 3).progress).logits[0]
+    logits = np.full((len(query.alphas), len(plain)), np.nan)
+    doses = [a for a, alpha in enumerate(query.alphas) if alpha != 0]
+    if exists(d, (query.layer, query.layer)):
+        plan = tuple(push(d, (query.layer, query.layer), query.alphas[a], query.positions) for a in doses)
+        found = lab.models.steered(query.checkpoint, plan, query.text, lab.part(2, 3).progress)
+        logits[doses] = found[:, 0]
+        logits[[a for a in range(len(logits)) if a not in doses]] = plain
+    lab.progress(1.0, f"{query.checkpoint.label} has read the text.")
+    return Result(lens=metrics.lens(logits)[:, query.direction], probability=softmax(logits, axis=1))
+
+
+def _directions(query: Query | WrittenQuery, lab: Lab) -> Directions:
+    residuals = lab.readout(query.direction_from, query.prompts).residuals
+    return metrics.directions(residuals, query.prompts.labels, query.prompts.classes)[query.direction]
+
+
+@dataclass(frozen=True)
+class WrittenQuery:
+    """What a checkpoint writes behind the text at one dose: the likeliest tokens, or with a temperature drawn ones."""
+
+    checkpoint: PinnedCheckpoint
+    direction_from: PinnedCheckpoint
+    text: Prompts
+    prompts: Prompts
+    layer: int
+    positions: Positions
+    direction: int
+    alpha: float
+    temperature: float | None
+    seed: int = 0
+    tokens: int = TOKENS
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """The text that was written, empty where the model ends the text at once."""
+
+    text: str
+
+    def rows(self, query: WrittenQuery) -> Iterator[dict[str, Any]]:
+        """One row."""
+        greedy = query.temperature is None
+        yield {
+            **_place(query),
+            "alpha": query.alpha,
+            "temperature": query.temperature,
+            "seed": None if greedy else query.seed,
+            "written": self.text,
+        }
+
+
+@memoized(version=1, private=True)
+def written(query: WrittenQuery, lab: Lab) -> Written:
+    """Let the model write. UndefinedError for encoders."""
+    one, spot = query.checkpoint, (query.layer, query.layer)
+    intervention = None
+    if query.alpha != 0:
+        intervention = push(_directions(query, lab.part(0, 4)), spot, query.alpha, query.positions)
+    sampling = None if query.temperature is None else Sampling(query.temperature, query.seed)
+
+    def report(fraction: float, sentence: str) -> None:
+        lab.progress(1 / 4 + 3 / 4 * fraction, f"{one.label}: {sentence[0].lower()}{sentence[1:]}")
+
+    ids = lab.models.continuation(one, query.text, intervention, query.tokens, sampling, report)
+    return Written(lab.models.tokenizer(one.ref, one.base).decode(list(ids), skip_special_tokens=False))

@@ -1,0 +1,104 @@
+"""A typed text under a steered model: its lens over the dose, and what the model writes, as cells of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.steered_text import Query, Result, Written, WrittenQuery
+from backend.figures import _text, _theme
+
+
+def doses(
+    results: Sequence[Result],
+    queries: Sequence[Query],
+    places: Sequence[int],
+    count: int,
+    words: Sequence[str],
+    alpha: float,
+) -> go.Figure:
+    """The lens over the dose, one curve per model; rings mark the chosen dose, the dotted line is where it turns.
+
+    `places` are the models' places among the study's `count`.
+    """
+    traces: list[dict[str, Any]] = []
+    for result, query, place in zip(results, queries, places, strict=True):
+        name = escape(query.checkpoint.label, quote=False)
+        colour, x = _theme.checkpoint_colour(place, count), _spread(query.alphas)
+        wanted = 1 if len(words) == 2 else query.direction
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": name,
+                "x": x,
+                "y": result.lens.astype(np.float32),
+                "customdata": np.stack([query.alphas, 100 * result.probability[:, wanted]], axis=1).astype(np.float32),
+                "line": {"color": colour, "width": 2.4},
+                "marker": {"size": 7},
+                "hovertemplate": "α = %{customdata[0]:.3g}: lens %{y:.3g}, "
+                + _text.shown(words[wanted])
+                + " %{customdata[1]:.1f} %<extra>"
+                + name
+                + "</extra>",
+            }
+        )
+        at = query.alphas.index(alpha)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [x[at]],
+                "y": [float(result.lens[at])],
+                "marker": {"symbol": "circle-open", "size": 15, "color": _theme.RING, "line": {"width": 2.5}},
+                "hoverinfo": "skip",
+                "showlegend": False,
+            }
+        )
+    alphas = queries[0].alphas
+    ticks = {"tickvals": _spread(alphas), "ticktext": [f"{one:g}" for one in alphas]}
+    word = _text.shown(words[1 if len(words) == 2 else queries[0].direction])
+    zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0}
+    return _theme.figure(
+        traces,
+        f"Lens of {word} over the dose, direction at layer {queries[0].layer} (nats)",
+        height=360,
+        shapes=[zero | {"line": {"color": _theme.QUIET, "dash": "dot"}}],
+        xaxis=_theme.axis("dose α (class differences)", tickmode="array", **ticks),
+        yaxis=_theme.axis("lens (nats)"),
+        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
+        margin={"l": 56, "r": 12, "t": 40, "b": 80},
+    )
+
+
+def _spread(alphas: Sequence[float]) -> np.ndarray:
+    """Small doses get room: the sign times log2(1 + size)."""
+    doses = np.asarray(alphas, dtype=np.float64)
+    return np.sign(doses) * np.log2(1 + np.abs(doses))
+
+
+def answer(result: Result, query: Query, words: Sequence[str], alpha: float) -> str:
+    """In words, what the model answers as it is and at the dose."""
+    if np.isnan(result.lens).any():
+        return f"There is no direction at layer {query.layer}: all texts of the sample have the same residual there."
+    said: list[str] = []
+    for a in (query.alphas.index(0.0), query.alphas.index(alpha)):
+        best = int(result.probability[a].argmax())
+        said.append(f"“{words[best]}” ({100 * result.probability[a, best]:.1f} %)")
+    return f"{query.checkpoint.label} answers {said[0]} as it is, {said[1]} at α = {alpha:g}."
+
+
+def written(found: Sequence[Written], queries: Sequence[WrittenQuery]) -> list[dict[str, str]]:
+    """One row per model and dose, with what it writes greedily and when drawn."""
+    cells: dict[tuple[str, float], dict[str, str]] = {}
+    for one, query in zip(found, queries, strict=True):
+        row = cells.setdefault((query.checkpoint.label, query.alpha), {})
+        row["model"] = query.checkpoint.label
+        row["dose"] = f"α = {query.alpha:g}" if query.alpha else "as it is"
+        way = "greedy" if query.temperature is None else f"drawn at {query.temperature:g}, seed {query.seed}"
+        row[way] = " ".join(one.text.split()) or "(the text ends here)"
+    return list(cells.values())

@@ -1,0 +1,101 @@
+"""A typed text under a steered model: answers at every dose, what is written, and nothing of it on disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backend import metrics
+from backend.analyses import steered_text
+from backend.analyses.steered_text import Query, WrittenQuery
+from backend.interventions import ALPHAS
+from backend.lab import Lab, PinnedStudy
+from backend.prompts import read_typed
+from backend.readings import Push, Sampling
+from tests.fakes import FakeModels, fake_lab, fake_study, fake_tokenizer
+
+LAYERS = 4
+TEXT = "The script is funny and humane."
+
+
+@pytest.fixture
+def models() -> FakeModels:
+    return FakeModels(layers=LAYERS, width=12)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, models: FakeModels) -> Lab:
+    return fake_lab(tmp_path, models)
+
+
+@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
+def study(request: pytest.FixtureRequest, models: FakeModels) -> PinnedStudy:
+    return fake_study(epochs=2, classes=request.param, models=models)
+
+
+def query(study: PinnedStudy, **more: object) -> Query:
+    one, text = study.checkpoints[1], read_typed(fake_tokenizer(), study.study.prompt, "causal", TEXT).prompts
+    asked = Query(one, study.checkpoints[2], text, study.prompts, 3)
+    return replace(asked, direction=0 if study.prompts.classes == 2 else 1, **more)
+
+
+def test_every_dose_is_the_steered_model(study: PinnedStudy, lab: Lab):
+    asked = query(study)
+    found = steered_text.recipe(asked, lab)
+    source = lab.readout(study.checkpoints[2], study.prompts).residuals
+    d = metrics.directions(source, study.prompts.labels, study.prompts.classes)[asked.direction, 3]
+    for a, alpha in enumerate(ALPHAS):
+        plan = (Push((3,), (alpha * d)[None].astype(np.float32), "all"),)
+        logits = lab.models.steered(asked.checkpoint, plan, asked.text, lab.progress)[0]
+        assert found.lens[a] == pytest.approx(metrics.lens(logits)[0, asked.direction], abs=1e-4)
+        chances = np.exp(logits[0] - logits[0].max())
+        np.testing.assert_allclose(found.probability[a], chances / chances.sum(), atol=1e-5)
+    np.testing.assert_allclose(found.probability.sum(axis=1), 1)
+
+
+def test_without_a_direction_all_is_empty(study: PinnedStudy, lab: Lab):
+    asked = query(study, layer=0)
+    found = steered_text.recipe(asked, lab)
+    assert np.isnan(found.lens).all()
+    assert {row["probability"] for row in found.rows(asked)} == {None}
+
+
+def test_what_is_written_comes_from_the_model_under_the_push(study: PinnedStudy, lab: Lab, models: FakeModels):
+    given = query(study)
+    asked = WrittenQuery(
+        given.checkpoint, given.direction_from, given.text, given.prompts, 3, "all", given.direction, 2.0, 0.7, 5
+    )
+    source = lab.readout(study.checkpoints[2], study.prompts).residuals
+    d = metrics.directions(source, study.prompts.labels, study.prompts.classes)[asked.direction, 3]
+    pushed = Push((3,), (2 * d)[None].astype(np.float32), "all")
+    ids = models.continuation(asked.checkpoint, asked.text, pushed, 40, Sampling(0.7, 5))
+    assert steered_text.written(asked, lab).text == fake_tokenizer().decode(list(ids))
+    (row,) = steered_text.written(asked, lab).rows(asked)
+    assert (row["alpha"], row["temperature"], row["seed"], row["layer"]) == (2.0, 0.7, 5, 3)
+    plain = replace(asked, alpha=0.0, temperature=None)
+    ids = models.continuation(asked.checkpoint, asked.text, None, 40, None)
+    assert steered_text.written(plain, lab).text == fake_tokenizer().decode(list(ids))
+    assert next(steered_text.written(plain, lab).rows(plain))["seed"] is None
+
+
+def test_nothing_typed_is_kept(study: PinnedStudy, lab: Lab, tmp_path: Path):
+    asked = query(study)
+    steered_text.recipe(asked, lab)
+    given = (asked.checkpoint, asked.direction_from, asked.text, asked.prompts, 3, "all", asked.direction)
+    steered_text.written(WrittenQuery(*given, 2.0, None), lab)
+    for key in (steered_text.recipe.key(asked), steered_text.written.key(WrittenQuery(*given, 2.0, None))):
+        assert lab.cache.get(key) is None
+    kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"steered_text" not in kept
+
+
+def test_rows(study: PinnedStudy, lab: Lab):
+    asked = query(study)
+    rows = list(steered_text.recipe(asked, lab).rows(asked))
+    of_class = [] if study.prompts.classes == 2 else ["class"]
+    columns = ["checkpoint", "direction_from", "layer", "positions", *of_class, "alpha", "lens", "word", "probability"]
+    assert {tuple(row) for row in rows} == {tuple(columns)}
+    assert len(rows) == len(ALPHAS) * study.prompts.classes
