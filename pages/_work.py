@@ -34,6 +34,12 @@ def spare_the_collector() -> None:
         gc.freeze()
 
 
+def known(wanted: Sequence[tuple[Any, Any]], lab: Lab) -> list[Any] | None:
+    """Results of (recipe, query) pairs if the cache has all of them, else None; nothing is asked for."""
+    found = [recipe.peek(query, lab) for recipe, query in wanted]
+    return None if any(one is None for one in found) else found
+
+
 def on_demand(
     wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, offer: str, beside: Callable[[], None] | None = None
 ) -> list[Any] | None:

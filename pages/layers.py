@@ -58,9 +58,14 @@ def _projections(view: _frame.View) -> None:
     found = view.results(wanted, "Projecting every layer")
     if found is not None:
         drawn, picks = _layer_details.of_reviews(view, found, projection_figures.draw, "pca", ["", ""])
+        arrow = (
+            "the arrow leads from one class mean to the other"
+            if len(view.words) == 2
+            else "the arrows lead to each class mean from that of the others"
+        )
         guide = (
             "Every panel is a layer, named with the share of the variance on its x and y axis, every point a review "
-            "at the readout position, the arrow leads from one class mean to the other; panels have their own scales, "
+            f"at the readout position, {arrow}; panels have their own scales, "
             "so compare shapes and not sizes, and two axes of many can hide a separation that the direction below "
             "shows."
         )

@@ -16,7 +16,7 @@ from backend.lab import PinnedStudy
 from backend.reports import findings, summary
 from backend.reports.evidence import Case, Finding
 from backend.training_log import read_training_log
-from pages import _address, _frame, _picture
+from pages import _address, _frame, _picture, _work
 
 TITLE = "Overview"
 
@@ -60,7 +60,11 @@ def _what(view: _frame.View) -> None:
 def _findings(view: _frame.View) -> None:
     """What the numbers say, each with a link to the view that shows it."""
     case = Case(view.study, view.reference, view.drop_largest)
-    found = findings.find(case, lambda wanted: view.results(wanted, "Looking for findings"))
+
+    def there(wanted: Any) -> list[Any] | None:
+        return _work.known(wanted, view.lab)
+
+    found = findings.find(case, lambda wanted: view.results(wanted, "Looking for findings"), there)
     if found is None:
         return
     with st.container(border=True):

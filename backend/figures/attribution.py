@@ -44,7 +44,7 @@ def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Fi
     roomy = len(names) <= ROOMY
     heat: dict[str, Any] = {
         "type": "heatmap",
-        **({"texttemplate": "%{z:+.2f}", "textfont": {"size": 10}} if roomy else {}),
+        **({"text": _written(values), "texttemplate": "%{text}", "textfont": {"size": 11}} if roomy else {}),
         "z": _theme.cells(values),
         "x": names,
         "y": np.arange(blocks),
@@ -67,6 +67,11 @@ def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Fi
             "block", autorange="reversed", showgrid=False, tickmode="linear", dtick=1 if blocks <= 16 else 4
         ),
     )
+
+
+def _written(values: np.ndarray) -> list[list[str]]:
+    """What stands in the cells, nothing where it would be a zero."""
+    return [[f"{v:+.2f}" if np.isfinite(v) and abs(v) >= 0.005 else "" for v in row] for row in values]
 
 
 def reach(results: Sequence[Result], measure: Measure) -> float:

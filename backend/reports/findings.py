@@ -1,7 +1,8 @@
 """What the numbers of a study say, in at most five sentences; one that they do not support is not said.
 
 A finding is one function: it yields the (recipe, query) pairs that it needs, is sent their results, and returns its
-sentence or None. Add it to `FINDINGS`, where the most important stand first.
+sentence or None. Add it to `FINDINGS`, where the most important stand first, and to `COSTLY` too if it takes runs that
+no start page should wait for: it is then said where somebody has asked for their results before.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import chdtrc
+from scipy.special import chdtrc, ndtri
 
 from backend import intervals, metrics, paired
-from backend.analyses import cka_grid, weights
+from backend.analyses import cka_grid, swaps, weights
 from backend.reports.evidence import Asks, Case, Finding, Wanted
 from backend.similarity import FEWEST
 
@@ -24,19 +25,28 @@ UNEVEN = 1.1
 """How much more than the median block the most changed one has changed before that is worth a sentence."""
 
 
-def find(case: Case, ask: Callable[[Wanted], Sequence[Any] | None]) -> tuple[Finding, ...] | None:
-    """The findings of a study; `ask` gets results for (recipe, query) pairs, or None if they are not there yet."""
-    running = [finding(case) for finding in FINDINGS]
-    asked = [next(one) for one in running]
-    pairs = {recipe.key(query): (recipe, query) for wanted in asked for recipe, query in wanted}
+Ask = Callable[[Wanted], Sequence[Any] | None]
+"""Gets the results of (recipe, query) pairs, or None if they are not there."""
+
+
+def find(case: Case, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
+    """The findings of a study, None while `ask` has not all results; `known` tells only what is there already."""
+    running = {finding: finding(case) for finding in FINDINGS}
+    asked = {finding: next(one) for finding, one in running.items()}
+    usual = [finding for finding in FINDINGS if finding not in COSTLY]
+    pairs = {recipe.key(query): (recipe, query) for finding in usual for recipe, query in asked[finding]}
     answered = ask(list(pairs.values()))
     if answered is None:
         return None
     results = dict(zip(pairs, answered, strict=True))
     said: list[Finding] = []
-    for one, wanted in zip(running, asked, strict=True):
+    for finding, one in running.items():
+        wanted = asked[finding]
+        there = known(wanted) if finding in COSTLY else [results[recipe.key(query)] for recipe, query in wanted]
+        if there is None:
+            continue
         try:
-            one.send([results[recipe.key(query)] for recipe, query in wanted])
+            one.send(list(there))
         except StopIteration as end:
             said += [end.value] if end.value is not None else []
     return tuple(said[:MOST])
@@ -237,9 +247,53 @@ def rearranged(case: Case) -> Asks:
     )
 
 
+def carrying_block(case: Case) -> Asks:
+    """Which block carries most of what training did: put back alone, or put alone into the reference."""
+    last = case.study.checkpoints[case.last]
+    ways = [(last, case.reference), (case.reference, last)]
+    if case.last == case.against or any(swaps.undefined(*way, "block") for way in ways):
+        yield []
+        return None
+    found = yield [(swaps.recipe, swaps.Query(*way, case.study.prompts)) for way in ways]
+    leading = [_leading_block(one) for one in found]
+    back, block = next(((i == 0, at) for i, at in enumerate(leading) if at is not None), (False, None))
+    if block is None:
+        return None
+    host, donor = ways[0 if back else 1]
+    one = found[0 if back else 1]
+    value, low, high = (float(x[block]) for x in (one.recovered, one.recovered_low, one.recovered_high))
+    other = float(np.nanmax(np.delete(one.recovered, block)))
+    did = (
+        f"Putting block {block} alone of {host.label} back to {donor.label} undoes {100 * value:.0f} %"
+        if back
+        else f"Block {block} of {donor.label}, put alone into {host.label}, brings {100 * value:.0f} %"
+    )
+    return Finding(
+        f"{did} of what training did to the gap between the classes ({100 * low:.0f} to {100 * high:.0f}); "
+        f"any other block alone at most {100 * other:.0f} %.",
+        value,
+        low,
+        high,
+        "swaps",
+        {"epoch": last.label, "host": host.label, "donor": donor.label, "mode": "single", "part": "block"},
+    )
+
+
+def _leading_block(found: swaps.Result) -> int | None:
+    """The block that recovers most, if that is surely more than nothing and than any other: it was picked among all."""
+    blocks = len(found.recovered)
+    if blocks < 2 or np.isnan(found.recovered).all():
+        return None
+    best = int(np.nanargmax(found.recovered))
+    wider = ndtri(1 - (1 - intervals.LEVEL) / 2 / blocks) / ndtri((1 + intervals.LEVEL) / 2)
+    low = found.recovered[best] - wider * (found.recovered[best] - found.recovered_low[best])
+    return best if low > max(0.0, float(np.nanmax(np.delete(found.recovered, best)))) else None
+
+
 FINDINGS: tuple[Callable[[Case], Asks], ...] = (
     best_checkpoint,
     leaves_chance,
+    carrying_block,
     length,
     seen_in_training,
     leaning,
@@ -247,6 +301,7 @@ FINDINGS: tuple[Callable[[Case], Asks], ...] = (
     turned,
     rearranged,
 )
+COSTLY = (carrying_block,)
 
 
 def _percent(share: float) -> str:

@@ -24,7 +24,7 @@ from backend.training_log import read_training_log
 
 
 def _findings(case: Case, ask: Ask, _: int) -> Iterator[Section]:
-    said = findings.find(case, ask) or ()
+    said = findings.find(case, ask, ask) or ()
     lines = [("**Mind:** " if one.warning else "") + one.sentence for one in said]
     yield Section(
         "findings",

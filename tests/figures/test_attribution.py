@@ -53,7 +53,9 @@ def test_the_largest_parts_are_named_with_their_interval(results: list[attributi
 def test_numbers_stand_in_the_cells_while_there_is_room(results: list[attribution.Result]):
     result = results[1]
     few = figures.heatmap(result, "gap", "", 1.0)
-    assert (few.data[0].texttemplate, few.layout.xaxis.tickangle) == ("%{z:+.2f}", 0)
+    assert (few.data[0].texttemplate, few.layout.xaxis.tickangle) == ("%{text}", 0)
+    for value, said in zip(np.ravel(few.data[0].z), np.ravel(few.data[0].text), strict=True):
+        assert said == ("" if abs(value) < 0.005 else f"{value:+.2f}")
     places: tuple[attribution.Place, ...] = tuple(("head", 0, head) for head in range(12))
     shares = np.ones((4, 12, 2))
     wide = attribution.attribution(shares, shares, places, np.array([0, 0, 1, 1]), draws=2)

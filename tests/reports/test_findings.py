@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend import intervals, metrics
-from backend.analyses import accuracy, cka_grid, confounds, direction, weights
+from backend.analyses import accuracy, cka_grid, confounds, direction, swaps, weights
 from backend.lab import PinnedStudy, Prompts, WeightChange
 from backend.reports import findings
 from backend.reports.evidence import Asks, Case, Finding
@@ -311,13 +311,75 @@ def test_the_layer_that_was_rearranged_most() -> None:
     assert said(findings.rearranged, case_of(reviews=4), []) is None
 
 
+# Swaps
+
+
+def swapped(case: Case, shares: Sequence[float], noise: float = 0.3, seed: int = 0) -> swaps.Result:
+    """Single blocks that go these shares of the way from a host that knows nothing to a donor that knows."""
+    rng = np.random.default_rng(seed)
+    labels = case.study.prompts.labels
+    signal = 2.0 * labels - 1
+
+    def logits(share: float) -> np.ndarray:
+        lens = 2 * share * signal + noise * rng.normal(size=len(labels))
+        return np.stack([-lens / 2, lens / 2], axis=1)
+
+    host, donor = logits(0), logits(1)
+    between = tuple((block, block) for block in range(len(shares)))
+    return swaps.swaps(np.stack([logits(share) for share in shares]), host, donor, labels, between, draws=200)
+
+
+def test_the_block_that_carries_most_is_said_with_its_runner_up() -> None:
+    case = case_of()
+    even, uneven = swapped(case, [0.3, 0.3, 0.3]), swapped(case, [0.1, 0.8, 0.2])
+    finding = said(findings.carrying_block, case, [uneven, even])
+    assert finding is not None
+    assert finding.sentence.startswith("Putting block 1 alone of epoch 3 back to base undoes 8")
+    assert finding.value == pytest.approx(uneven.recovered[1])
+    assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
+    assert (finding.page, finding.keys["host"], finding.keys["donor"]) == ("swaps", "epoch 3", "base")
+    into = said(findings.carrying_block, case, [even, uneven])
+    assert into is not None
+    assert into.sentence.startswith("Block 1 of epoch 3, put alone into base, brings 8")
+    assert f"any other block alone at most {100 * uneven.recovered[2]:.0f} %." in into.sentence
+    assert said(findings.carrying_block, case, [even, even]) is None
+
+
+def test_blocks_that_are_alike_are_hardly_ever_told_apart() -> None:
+    case = case_of(reviews=60)
+    named = 0
+    for seed in range(60):
+        ways = [swapped(case, [0.0] * 6, noise=2.0, seed=2 * seed + i) for i in range(2)]
+        named += said(findings.carrying_block, case, ways) is not None
+    assert named <= 3
+
+
+def test_what_takes_runs_of_its_own_is_said_only_where_it_is_known(tmp_path: Path) -> None:
+    lab = fake_lab(tmp_path, FakeModels(layers=4, width=12))
+    study = fake_study(reviews=120)
+    asked: list[Any] = []
+
+    def ask(wanted: Sequence[Any]) -> list[Any]:
+        asked.extend(recipe for recipe, _ in wanted)
+        return [recipe(query, lab) for recipe, query in wanted]
+
+    found = findings.find(Case(study, study.base), ask, lambda _: None)
+    assert found is not None
+    assert swaps.recipe not in asked
+    assert not any(one.page == "swaps" for one in found)
+
+
 # All of them
 
 
 def everything(study: PinnedStudy, folder: Path, models: FakeModels, reference: str = "base") -> tuple[Finding, ...]:
     lab = fake_lab(folder, models)
     case = Case(study, study.checkpoint(reference))
-    found = findings.find(case, lambda wanted: [recipe(query, lab) for recipe, query in wanted])
+
+    def ask(wanted: Sequence[Any]) -> list[Any]:
+        return [recipe(query, lab) for recipe, query in wanted]
+
+    found = findings.find(case, ask, ask)
     assert found is not None
     return found
 
@@ -329,7 +391,7 @@ def test_a_study_with_signal_has_findings_that_lead_somewhere(tmp_path: Path, re
     assert 1 <= len(found) <= findings.MOST
     assert any("further apart than chance" in one.sentence for one in found)
     for one in found:
-        assert one.page in ("", "layers")
+        assert one.page in ("", "layers", "swaps")
         assert one.keys.get("epoch", "base") in [checkpoint.label for checkpoint in study.checkpoints]
         assert "nan" not in one.sentence
         assert one.sentence.endswith(".")
@@ -350,5 +412,5 @@ def test_each_result_is_asked_for_once_and_none_means_wait() -> None:
     def not_yet(wanted: Sequence[Any]) -> None:
         asked.extend(wanted)
 
-    assert findings.find(case_of(), not_yet) is None
+    assert findings.find(case_of(), not_yet, not_yet) is None
     assert len({recipe.key(query) for recipe, query in asked}) == len(asked) == 1 + 4 + 4 + 1 + 1
