@@ -60,6 +60,10 @@ class Case:
         """Position of the reference."""
         return self.names.index(self.reference.label)
 
+    def of_class(self, c: int) -> dict[str, str]:
+        """The key of an address that chooses class `c`, where there are more than two to choose from."""
+        return {} if len(self.words) == 2 else {"class": self.words[c]}
+
     def answers(self) -> Wanted:
         """The accuracy of every checkpoint."""
         return [(accuracy.recipe, accuracy.Query(one, self.study.prompts)) for one in self.study.checkpoints]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from backend import intervals, metrics
 from backend.analyses import accuracy, cka_grid, confounds, direction, swaps, weights
 from backend.lab import PinnedStudy, Prompts, WeightChange
-from backend.reports import findings
+from backend.reports import changes, findings
 from backend.reports.evidence import Asks, Case, Finding
 from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
 
@@ -205,23 +205,23 @@ def test_a_study_without_other_checkpoints() -> None:
     assert finding is not None
     assert finding.sentence.startswith("In base ")
     assert "do so" not in finding.sentence
-    assert said(findings.changed_weights, case, []) is None
-    assert said(findings.turned, case, []) is None
+    assert said(changes.changed_weights, case, []) is None
+    assert said(changes.turned, case, []) is None
 
 
 def test_a_direction_that_turned_and_one_that_did_not() -> None:
     case = case_of()
     same = directions(case, [1, 1, 1, 1])
-    assert said(findings.turned, case, [same[3]]) is None
+    assert said(changes.turned, case, [same[3]]) is None
     values = {"cosine_to_base_split": 0.4, "cosine_to_base_split_low": 0.3, "cosine_to_base_split_high": 0.5}
     other = replace(same[3], **{name: np.full((1, 5), value) for name, value in values.items()})
-    finding = said(findings.turned, case, [other])
+    finding = said(changes.turned, case, [other])
     assert finding is not None
     assert "cosine is 0.40 (0.30 to 0.50)" in finding.sentence
     assert "another direction than base" in finding.sentence
     assert finding.keys["show"] == "cosines"
     unclear = replace(other, cosine_to_base_split_high=np.full((1, 5), NAN))
-    assert said(findings.turned, case, [unclear]) is None, "within chance there is no cosine"
+    assert said(changes.turned, case, [unclear]) is None, "within chance there is no cosine"
 
 
 # Confounds
@@ -279,7 +279,7 @@ def blocks(values: Sequence[float]) -> weights.Result:
 
 
 def test_the_block_that_changed_most() -> None:
-    finding = said(findings.changed_weights, case_of(), [blocks([0.01, 0.02, 0.08, 0.02])])
+    finding = said(changes.changed_weights, case_of(), [blocks([0.01, 0.02, 0.08, 0.02])])
     assert finding is not None
     assert "From base to epoch 3 the weights changed most in block 2: its matrices by 8 %" in finding.sentence
     assert "in about 3 directions" in finding.sentence
@@ -288,7 +288,7 @@ def test_the_block_that_changed_most() -> None:
 
 @pytest.mark.parametrize("values", [[0.02, 0.02, 0.0201], [0.0, 0.0], [0.5], [NAN, NAN]])
 def test_an_even_change_is_not_mentioned(values: list[float]) -> None:
-    assert said(findings.changed_weights, case_of(), [blocks(values)]) is None
+    assert said(changes.changed_weights, case_of(), [blocks(values)]) is None
 
 
 # Similarity
@@ -298,7 +298,7 @@ def test_the_layer_that_was_rearranged_most() -> None:
     value = np.full((3, 3), 0.5)
     np.fill_diagonal(value, [NAN, 0.9, 0.3])
     found = cka_grid.Result(value, value - 0.05, value + 0.05)
-    finding = said(findings.rearranged, case_of(), [found])
+    finding = said(changes.rearranged, case_of(), [found])
     assert finding is not None
     assert "From base to epoch 3 the reviews were rearranged most at layer 2: CKA is 0.30 there (0.25 to 0.35)" in (
         finding.sentence
@@ -306,9 +306,9 @@ def test_the_layer_that_was_rearranged_most() -> None:
     assert "0.90 at layer 1, where it is highest" in finding.sentence
     assert finding.keys["show"] == "similarity"
     unsure = cka_grid.Result(value, value - 0.4, value + 0.4)
-    assert said(findings.rearranged, case_of(), [unsure]) is None
-    assert said(findings.rearranged, case_of(epochs=0), []) is None
-    assert said(findings.rearranged, case_of(reviews=4), []) is None
+    assert said(changes.rearranged, case_of(), [unsure]) is None
+    assert said(changes.rearranged, case_of(epochs=0), []) is None
+    assert said(changes.rearranged, case_of(reviews=4), []) is None
 
 
 # Swaps
@@ -332,17 +332,17 @@ def swapped(case: Case, shares: Sequence[float], noise: float = 0.3, seed: int =
 def test_the_block_that_carries_most_is_said_with_its_runner_up() -> None:
     case = case_of()
     even, uneven = swapped(case, [0.3, 0.3, 0.3]), swapped(case, [0.1, 0.8, 0.2])
-    finding = said(findings.carrying_block, case, [uneven, even])
+    finding = said(changes.carrying_block, case, [uneven, even])
     assert finding is not None
     assert finding.sentence.startswith("Putting block 1 alone of epoch 3 back to base undoes 8")
     assert finding.value == pytest.approx(uneven.recovered[1])
     assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
     assert (finding.page, finding.keys["host"], finding.keys["donor"]) == ("swaps", "epoch 3", "base")
-    into = said(findings.carrying_block, case, [even, uneven])
+    into = said(changes.carrying_block, case, [even, uneven])
     assert into is not None
     assert into.sentence.startswith("Block 1 of epoch 3, put alone into base, brings 8")
     assert f"any other block alone at most {100 * uneven.recovered[2]:.0f} %." in into.sentence
-    assert said(findings.carrying_block, case, [even, even]) is None
+    assert said(changes.carrying_block, case, [even, even]) is None
 
 
 def test_blocks_that_are_alike_are_hardly_ever_told_apart() -> None:
@@ -350,7 +350,7 @@ def test_blocks_that_are_alike_are_hardly_ever_told_apart() -> None:
     named = 0
     for seed in range(60):
         ways = [swapped(case, [0.0] * 6, noise=2.0, seed=2 * seed + i) for i in range(2)]
-        named += said(findings.carrying_block, case, ways) is not None
+        named += said(changes.carrying_block, case, ways) is not None
     assert named <= 3
 
 
