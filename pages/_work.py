@@ -52,7 +52,7 @@ def on_demand(
     if any(recipe.key(query) not in under_way for recipe, query in missing):
         cost = said_seconds(sum(lab.seconds(query) for _, query in missing))
         place = st.empty()
-        if not place.button(f"{offer} (about {cost})", type="primary", key=f"offer-{what}"):
+        if not place.button(f"{offer} (about {cost})", key=f"offer-{what}"):
             return None
         place.empty()
     return results(wanted, lab, what, beside)

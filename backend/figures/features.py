@@ -150,7 +150,7 @@ def scatter(
         legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 90},
         coloraxis={
-            "colorscale": [[0.0, _theme.NEGATIVE], [0.5, "#a4abb8"], [1.0, _theme.POSITIVE]],
+            "colorscale": [[0.0, _theme.NEGATIVE], [0.5, _theme.QUIET], [1.0, _theme.POSITIVE]],
             "cmin": 0.5 - _reach(result, m, at),
             "cmax": 0.5 + _reach(result, m, at),
             "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},

@@ -188,11 +188,12 @@ def test_queries_are_own_directions_transfer_and_ablation(study: PinnedStudy):
 
 def test_it_is_told_what_steering_costs(study: PinnedStudy, lab: Lab):
     tokens = int(study.prompts.lengths.sum())
-    one = lab.models.seconds(study.checkpoints[-1], tokens)
+    last = study.checkpoints[-1]
+    one = lab.models.seconds(last, tokens)
     alone = query(study, spots=((2, 2),), null=0)
     light = 1 + 8 * 0.5 / float(study.prompts.lengths.mean())
-    assert lab.seconds(alone) == pytest.approx(one + light * one)
-    assert lab.seconds(replace(alone, positions="all")) == pytest.approx(one + 5 * one)
+    assert lab.seconds(alone) == pytest.approx(one + lab.models.seconds(last, int(light * tokens)))
+    assert lab.seconds(replace(alone, positions="all")) == pytest.approx(one + lab.models.seconds(last, 5 * tokens))
 
 
 def test_a_class_without_reviews_is_an_error():
