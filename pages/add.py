@@ -202,7 +202,7 @@ def _write(wanted: NewStudy, said: Mapping[str, str], fetch: bool) -> None:
     """The button that writes the study, and a link to it."""
     lacking = _lacking(wanted)
     waits = bool(said or lacking or (newstudy.on_hub(wanted) and not fetch))
-    pressed = st.button("Add the study", key="new-add", type="primary", disabled=waits, icon=":material/add:")
+    pressed = st.button("Add the study", key="new-add", disabled=waits, icon=":material/add:")
     if lacking:
         st.caption(f"Still needed: {', '.join(lacking)}.")
     elif said:

@@ -161,7 +161,9 @@ def test_new_refuses_in_one_sentence_and_writes_nothing(
 def test_bad_input_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = root / "studies" / "tiny"
     assert "There is no study" in fails(capsys, "check", "nothing")
-    assert "choose from ablation, accuracy, attribution" in fails(capsys, "export", "tiny", "--out", str(root / "o"), "--only", "magic")
+    assert "choose from ablation, accuracy, attribution" in fails(
+        capsys, "export", "tiny", "--out", str(root / "o"), "--only", "magic"
+    )
     blocked = root / "file"
     blocked.write_text("")
     assert "choose another --out" in fails(capsys, "export", "tiny", "--out", str(blocked / "o"), "--only", "accuracy")
