@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from backend.ports import PinnedCheckpoint, Progress, Prompts
+from backend.ports import PinnedCheckpoint, Progress, Prompts, unwatched
 from backend.readings import Autoencoder, FeatureActivations, Losses, Trained
 
 
@@ -64,10 +64,6 @@ class Point:
 
 Watch = Callable[[Point], None]
 """Told where training stands, about every second."""
-
-
-def unwatched(_point: Point) -> None:
-    """Training that nobody watches."""
 
 
 @runtime_checkable

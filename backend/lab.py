@@ -7,7 +7,8 @@ fields marked `NOT_IN_KEY` travel along without counting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
@@ -40,8 +41,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-_TRAINING: dict[str, list[Point]] = {}
-"""The points of every autoencoder that this process trains now, by the key of its query."""
+_SO_FAR: dict[str, list[Any]] = {}
+"""What long work that this process does now has brought so far, by the key of its query."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Lab:
 
     def training_curve(self, query: AutoencoderQuery) -> tuple[Point, ...]:
         """How training goes that is under way in this process, so far: for a page that is waiting. Else empty."""
-        return tuple(_TRAINING.get(train_autoencoder.key(query), ()))
+        return so_far(train_autoencoder.key(query))
 
     def seconds(self, query: Any) -> float:
         """Expected seconds of model time behind `query`: the readouts of its checkpoints that are not in the cache.
@@ -180,12 +181,22 @@ def collect(query: ReadoutQuery, lab: Lab) -> Readout:
 @memoized(version=1)
 def train_autoencoder(query: AutoencoderQuery, lab: Lab) -> Trained:
     """Train it; the weights stay in the cache in float32, as SAELens keeps them."""
-    key = train_autoencoder.key(query)
-    points = _TRAINING.setdefault(key, [])
+    with shown(train_autoencoder.key(query)) as show:
+        return lab.autoencoders.train(query.checkpoints, query.prompts, query.spec, lab.progress, show)
+
+
+@contextmanager
+def shown(key: str) -> Iterator[Callable[[Any], None]]:
+    """While open, what is handed to the function that it gives can be seen by pages that wait: `so_far` of that key."""
     try:
-        return lab.autoencoders.train(query.checkpoints, query.prompts, query.spec, lab.progress, points.append)
+        yield _SO_FAR.setdefault(key, []).append
     finally:
-        del _TRAINING[key]
+        del _SO_FAR[key]
+
+
+def so_far(key: str) -> tuple[Any, ...]:
+    """What work under way in this process has shown so far, in order; empty if there is none."""
+    return tuple(_SO_FAR.get(key, ()))
 
 
 def _inside(query: Any, kind: type[T]) -> list[T]:

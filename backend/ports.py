@@ -22,6 +22,7 @@ from backend.readings import (
     Readout,
     Sampling,
     Swap,
+    Swapped,
     TextReadout,
     WeightChange,
 )
@@ -33,6 +34,10 @@ Progress = Callable[[float, str], None]
 
 def silent(_fraction: float, _sentence: str) -> None:
     """Progress that nobody watches."""
+
+
+def unwatched(_found: object) -> None:
+    """Work whose results nobody looks at before it is done."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +187,12 @@ class Models(Protocol):
         plan: tuple[Swap, ...],
         prompts: Prompts,
         progress: Progress,
+        watch: Callable[[Swapped], None] = unwatched,
     ) -> Float32[np.ndarray, "swaps reviews classes"]:
-        """Label logits of the host with each swap of the plan; the donor's parts, all the rest its own."""
+        """Label logits of the host with each swap of the plan; the donor's parts, all the rest its own.
+
+        `watch` is shown every batch that is done.
+        """
         ...
 
     def steered(

@@ -143,6 +143,14 @@ class Swap:
 
 
 @dataclass(frozen=True, eq=False)
+class Swapped:
+    """What a batch of prompts gave: which of them it was, and label logits of the host with each swap of a plan."""
+
+    prompts: tuple[int, ...]
+    logits: Float32[np.ndarray, "swaps batch classes"]
+
+
+@dataclass(frozen=True, eq=False)
 class Autoencoder:
     """A sparse autoencoder over the residuals of `layer`: features(x), and x again from the few that fire.
 

@@ -70,7 +70,7 @@ def result(view: _frame.View, query: features.Query) -> features.Result | None:
     def live() -> None:
         points = () if query.opened else view.lab.training_curve(query.source)  # type: ignore[arg-type]
         if len(points) > 1:
-            st.plotly_chart(figures.so_far(points), key="features-live")
+            _picture.unfinished(figures.so_far(points), "features-live", f"Step {points[-1].step:,} so far.")
 
     found = _work.on_demand(
         [(features.recipe, query)],

@@ -91,9 +91,9 @@ class View:
         _address.widget(make, label, key, self.choices[key], **more)
         return self.value(key)
 
-    def results(self, wanted: Sequence[tuple[Any, Any]], what: str) -> list[Any] | None:
+    def results(self, wanted: Sequence[tuple[Any, Any]], what: str, beside: _work.Beside = None) -> list[Any] | None:
         """Results of (recipe, query) pairs, or None while they are on their way with progress shown in their place."""
-        return _work.results(wanted, self.lab, what)
+        return _work.results(wanted, self.lab, what, beside)
 
 
 _inside: ContextVar[tuple[View | None] | None] = ContextVar("inside", default=None)

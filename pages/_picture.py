@@ -53,6 +53,12 @@ def show(
     _below(view, first, drawn, guide, rows, analysis, layer)
 
 
+def unfinished(figure: Any, key: str, said: str) -> None:
+    """A picture of work that is under way, with a sentence that says how far it is: nothing to take along yet."""
+    st.plotly_chart(figure, key=key, config=_theme.PLOT_CONFIG, alt=f"{figure.layout.title.text}. {said}")
+    st.caption(said)
+
+
 def table(
     view: View,
     key: str,

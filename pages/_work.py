@@ -19,6 +19,8 @@ POLL_SECONDS = 0.5
 LINGER_SECONDS = 1.0
 """How long a page waits for work of which less than a second is expected, rather than show a bar and come back."""
 MOST_HELD = 64
+Beside = Callable[[], None] | None
+"""What draws what can be seen of work while it goes on."""
 _modules = 0
 
 
@@ -41,7 +43,7 @@ def known(wanted: Sequence[tuple[Any, Any]], lab: Lab) -> list[Any] | None:
 
 
 def on_demand(
-    wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, offer: str, beside: Callable[[], None] | None = None
+    wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, offer: str, beside: Beside = None
 ) -> list[Any] | None:
     """`results`, of work that takes long: it starts when somebody presses the button `offer`, which says the cost.
 
@@ -63,9 +65,7 @@ def said_seconds(seconds: float) -> str:
     return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
-def results(
-    wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, beside: Callable[[], None] | None = None
-) -> list[Any] | None:
+def results(wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, beside: Beside = None) -> list[Any] | None:
     """The results of (recipe, query) pairs, or None while they are on their way: then progress stands in their place.
 
     Nothing is computed here: what is not in the cache is submitted, once for all browsers, and the page redraws itself
@@ -123,7 +123,7 @@ def _failure(job: Job[Any], held: dict[str, Job[Any]], what: str) -> None:
 
 
 @st.fragment(run_every=POLL_SECONDS)
-def _progress(jobs: Sequence[Job[Any]], what: str, beside: Callable[[], None] | None) -> None:
+def _progress(jobs: Sequence[Job[Any]], what: str, beside: Beside) -> None:
     """A bar, a sentence, what it will cost, and a way out."""
     spare_the_collector()
     if all(job.done for job in jobs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -9,6 +10,7 @@ import streamlit as st
 from backend.analyses import swaps
 from backend.figures import swaps as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
+from backend.swapping import IN_BLOCKS
 from pages import _address, _frame, _patching, _picture, _steering
 
 TITLE = "Swaps"
@@ -29,7 +31,7 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
     return {
         "host": _address.Choice(labels, ""),
         "donor": _address.Choice(labels, ""),
-        "part": _address.Choice(list(swaps.IN_BLOCKS), "block"),
+        "part": _address.Choice(list(IN_BLOCKS), "block"),
         "mode": _address.Choice(list(MODES), "single"),
         "measure": _address.Choice(list(figures.SHOWN), "balanced_accuracy"),
         **_patching.choices(study),
@@ -116,11 +118,25 @@ def _drawn(view: _frame.View, results: dict[Any, Any], key: str) -> dict[str, An
     return {f"{key}-{measure}": figures.curves(results, part, measure, host.label, donor.label) for measure in measures}
 
 
+def _so_far(view: _frame.View, mode: swaps.Mode) -> None:
+    """What swaps that are under way say of the reviews that are done."""
+    query = _query(view, mode)[1]
+    found = swaps.under_way(query, view.lab)
+    if found is None:
+        return
+    result, reviews = found
+    measure: Any = view.value("measure")
+    names = (query.part, measure, query.host.label, query.donor.label)
+    figure = figures.triangle(result, *names) if mode == "range" else figures.curves({mode: result}, *names)
+    said = f"{reviews} of {len(view.study.prompts.labels)} reviews so far; intervals come with the last one."
+    _picture.unfinished(figure, f"so-far-{mode}", said)
+
+
 @_frame.section
 def _single(view: _frame.View) -> None:
     host, donor = (_picture.plain(one.label) for one in _pair(view))
     wanted = [_query(view, "single")]
-    found = view.results(wanted, "Swapping one block at a time")
+    found = view.results(wanted, "Swapping one block at a time", lambda: _so_far(view, "single"))
     if found is not None:
         _picture.show(
             view,
@@ -155,7 +171,7 @@ def _cumulative(view: _frame.View) -> None:
     modes: tuple[swaps.Mode, ...] = ("up_to", "from")
     wanted = {mode: _query(view, mode) for mode in modes}
     work = {"up_to": "Swapping from the bottom", "from": "Swapping from the top"}
-    found = {mode: view.results([wanted[mode]], work[mode]) for mode in modes}
+    found = {mode: view.results([wanted[mode]], work[mode], partial(_so_far, view, mode)) for mode in modes}
     there = {mode: one[0] for mode, one in found.items() if one is not None}
     if there:
         _picture.show(
@@ -174,7 +190,7 @@ def _ranges(view: _frame.View) -> None:
     part: Any = view.value("part")
     measure: Any = view.value("measure")
     wanted = [_query(view, "range")]
-    found = view.results(wanted, "Swapping every range of blocks")
+    found = view.results(wanted, "Swapping every range of blocks", lambda: _so_far(view, "range"))
     if found is None:
         return
     _picture.show(

@@ -26,6 +26,7 @@ from backend.lab import (
     silent,
 )
 from backend.memo import Cache
+from backend.ports import unwatched
 from backend.prompts import make_prompts
 from backend.readings import (
     Ablation,
@@ -38,6 +39,7 @@ from backend.readings import (
     Push,
     Sampling,
     Swap,
+    Swapped,
 )
 from backend.study import CheckpointRef, Study, parse_study
 from tests.fake_autoencoders import FakeAutoencoders
@@ -344,8 +346,12 @@ class FakeModels:
         plan: tuple[Swap, ...],
         prompts: Prompts,
         progress: Progress = silent,
+        watch: Callable[[Swapped], None] = unwatched,
     ) -> np.ndarray:
-        """Between the readouts of host and donor: later blocks matter more, MLPs more than attention."""
+        """Between the readouts of host and donor: later blocks matter more, MLPs more than attention.
+
+        Every other review is a batch; with the second batch shown, progress is told once more.
+        """
         own, other = (self.readout(one, prompts).logits for one in (host, donor))
         share = {"block": 1.0, "attn": 0.3, "mlp": 0.6, "embed": 0.05}
         weight = np.arange(1, self.layers + 1) / (self.layers * (self.layers + 1) / 2)
@@ -354,6 +360,10 @@ class FakeModels:
             progress(i / len(plan), f"Swapping: {i} of {len(plan)} blocks.")
             through = weight[swap.first : swap.last + 1].sum() if swap.part != "embed" else 1.0
             found[i] = own + share[swap.part] * through * (other - own)
+        for start in range(2):
+            batch = tuple(range(start, len(own), 2))
+            watch(Swapped(batch, found[:, batch]))
+            progress(1.0, f"Swapping: {start + 1} of 2 batches.")
         return found
 
     def steered(

@@ -7,24 +7,20 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 
 from backend import intervals, metrics, paired
 from backend.errors import UndefinedError
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Progress, Prompts, silent
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Progress, Prompts, ReadoutQuery, collect, silent
 from backend.memo import memoized
 from backend.metrics import Labels
-from backend.readings import Swap
+from backend.swapping import MODES, PARTS, LogitsQuery, Mode, Part, label_logits, logits_so_far, spans
 from backend.tidy import interval, of_class, point
 
-Part = Literal["block", "attn", "mlp", "embed", "final_norm", "head"]
-Mode = Literal["single", "up_to", "from", "range"]
 Measure = Literal["balanced_accuracy", "auc", "gap"]
-PARTS: tuple[Part, ...] = get_args(Part)
-MODES: tuple[Mode, ...] = get_args(Mode)
 MEASURES: tuple[Measure, ...] = get_args(Measure)
-IN_BLOCKS: tuple[Part, ...] = ("block", "attn", "mlp")
-"""The parts that every block has; the others are there once, and swap in mode single only."""
+FEW_DRAWS = 200
+"""Of a bootstrap that only has to say whether there is anything to recover yet."""
 SPENT = 0.01
 """Balanced accuracy that freezing may cost: one point."""
 
@@ -48,6 +44,11 @@ class Query:
     def passes(self) -> float:
         """Roughly how often the prompts pass the host because of this query, for the estimate of what it costs."""
         return float(len(spans(self.part, self.mode, self.host.facts.layers))) * (0.4 if self.mode == "range" else 0.6)
+
+    @property
+    def asked(self) -> LogitsQuery:
+        """What the models are asked for: the query without what is done with it."""
+        return LogitsQuery(self.host, self.donor, self.prompts, self.part, self.mode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,21 +130,6 @@ def undefined(host: PinnedCheckpoint, donor: PinnedCheckpoint, part: Part) -> st
     return ""
 
 
-def spans(part: Part, mode: Mode, layers: int) -> tuple[tuple[int, int], ...]:
-    """First and last block of each swap; (0, -1) for a part that is in no block. ValueError for modes it has not."""
-    if part not in IN_BLOCKS:
-        if mode != "single":
-            raise ValueError(f"{part} is there once, so it has no mode {mode}.")
-        return ((0, -1),)
-    blocks = range(layers)
-    return {
-        "single": tuple((block, block) for block in blocks),
-        "up_to": tuple((0, block) for block in blocks),
-        "from": tuple((block, layers - 1) for block in blocks),
-        "range": tuple((first, last) for first in blocks for last in range(first, layers)),
-    }[mode]
-
-
 def swaps(
     logits: Float[np.ndarray, "swaps reviews classes"],
     host: Float[np.ndarray, "reviews classes"],
@@ -176,6 +162,37 @@ def swaps(
     )
 
 
+def _plain(
+    logits: Float[np.ndarray, "swaps reviews classes"],
+    host: Float[np.ndarray, "reviews classes"],
+    donor: Float[np.ndarray, "reviews classes"],
+    labels: Labels,
+    between: tuple[tuple[int, int], ...],
+) -> Result:
+    """`swaps` without resampling: all limits are NaN."""
+    levels = np.array([_levels(one, labels) for one in (host, donor)])
+    lenses = np.array([metrics.lens(one) for one in logits])
+    accuracy, auc, gap = np.array([_levels(one, labels) for one in logits]).T
+    recovered, _ = paired.recovered(lenses, metrics.lens(host), metrics.lens(donor), labels, FEW_DRAWS)
+    first, last = np.array(between, dtype=np.int64).T
+    values = {
+        "balanced_accuracy": accuracy,
+        "auc": auc,
+        "gap": gap,
+        "recovered": recovered,
+        "lost": levels[0, MEASURES.index("balanced_accuracy")] - accuracy,
+    }
+    unknown = np.full(len(first), np.nan)
+    return Result(
+        first=first,
+        last=last,
+        mean_lens=np.array([metrics.mean_lens(lens) for lens in lenses]),
+        levels=levels,
+        **values,
+        **{f"{name}{end}": unknown for name in values for end in ("_low", "_high")},
+    )
+
+
 def _triples(
     lens: metrics.Lens, predicted: Labels, before: Labels, labels: Labels, classes: int, draws: int, seed: int
 ) -> Iterator[tuple[str, tuple[float, float, float]]]:
@@ -197,48 +214,6 @@ def _levels(logits: Float[np.ndarray, "reviews classes"], labels: Labels) -> tup
     return metrics.balanced_accuracy(recalls), metrics.auc(lens, labels), metrics.gap(lens, labels)
 
 
-@dataclass(frozen=True)
-class LogitsQuery:
-    """What the models are asked for; a `Query` without what is done with it."""
-
-    host: PinnedCheckpoint
-    donor: PinnedCheckpoint
-    prompts: Prompts
-    part: Part
-    mode: Mode
-
-
-@dataclass(frozen=True, eq=False)
-class Logits:
-    """Label logits of the host with each swap, in the order of `spans`."""
-
-    logits: Float32[np.ndarray, "swaps reviews classes"]
-
-
-@memoized(version=1)
-def logits(query: LogitsQuery, lab: Lab) -> Logits:
-    """Run the host with each swap. Ranges that touch an end or are one block come from the other modes' results."""
-    host, donor, part = query.host, query.donor, query.part
-    if part in ("final_norm", "head"):
-        last = lab.part(0, 2).readout(host, query.prompts).residuals[:, -1]
-        head, norm = (donor, host) if part == "head" else (host, donor)
-        between = norm if host.facts.kind == "causal" else None
-        found = lab.models.label_logits(last, query.prompts.label_tokens, head, between, lab.part(1, 2).progress)
-        return Logits(found[None])
-    wanted = spans(part, query.mode, host.facts.layers)
-    known: dict[tuple[int, int], np.ndarray] = {}
-    if query.mode == "range":
-        for i, mode in enumerate(MODES[:-1]):
-            other = logits(LogitsQuery(host, donor, query.prompts, part, mode), lab.part(i, len(MODES)))
-            known |= zip(spans(part, mode, host.facts.layers), other.logits, strict=True)
-        lab = lab.part(len(MODES) - 1, len(MODES))
-    rest = tuple(span for span in wanted if span not in known)
-    plan = tuple(Swap(part, *span) for span in rest)
-    if plan:
-        known |= zip(rest, lab.models.swaps(host, donor, plan, query.prompts, lab.progress), strict=True)
-    return Logits(np.stack([known[span] for span in wanted]))
-
-
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with host and donor as they are, then with every swap, then measure.
@@ -249,8 +224,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     if reason:
         raise UndefinedError(reason)
     host, donor = lab.part(0, 8).readouts((query.host, query.donor), query.prompts)
-    asked = LogitsQuery(query.host, query.donor, query.prompts, query.part, query.mode)
-    swapped = logits(asked, _rest(lab)).logits
+    swapped = label_logits(query.asked, _rest(lab)).logits
     between = spans(query.part, query.mode, query.host.facts.layers)
     labels = query.prompts.labels
 
@@ -260,6 +234,22 @@ def recipe(query: Query, lab: Lab) -> Result:
     result = swaps(swapped, host.logits, donor.logits, labels, between, query.draws, query.seed, report)
     lab.progress(1.0, f"Swaps of {query.donor.label} into {query.host.label} are measured.")
     return result
+
+
+def under_way(query: Query, lab: Lab) -> tuple[Result, int] | None:
+    """What a query that is being computed says of the reviews that are done, without intervals, and how many those are.
+
+    None if nothing is, or not yet a review of every class.
+    """
+    ends = [collect.peek(ReadoutQuery(one, query.prompts), lab) for one in (query.host, query.donor)]
+    found = logits_so_far(query.asked, lab)
+    if found is None or ends[0] is None or ends[1] is None:
+        return None
+    done, logits = found
+    host, donor, labels = (one[done] for one in (ends[0].logits, ends[1].logits, query.prompts.labels))
+    if not metrics.class_sizes(labels, query.prompts.classes).all():
+        return None
+    return _plain(logits, host, donor, labels, spans(query.part, query.mode, query.host.facts.layers)), len(done)
 
 
 def _rest(lab: Lab) -> Lab:

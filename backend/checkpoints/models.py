@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,6 +16,7 @@ from backend.checkpoints.catalogue import Catalogue
 from backend.checkpoints.device_names import likely_device
 from backend.lab import Contributions, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
+from backend.ports import unwatched
 from backend.readings import (
     Disturbance,
     Embedding,
@@ -24,6 +26,7 @@ from backend.readings import (
     Patched,
     Sampling,
     Swap,
+    Swapped,
 )
 
 _RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
@@ -171,6 +174,7 @@ class LocalModels(Catalogue):
         plan: tuple[Swap, ...],
         prompts: Prompts,
         progress: Progress,
+        watch: Callable[[Swapped], None] = unwatched,
     ) -> Float32[np.ndarray, "swaps reviews classes"]:
         """Label logits of the host with each swap of the plan. Raises what `readout` raises."""
         self.check_prompts(host, prompts)
@@ -182,7 +186,7 @@ class LocalModels(Catalogue):
             progress(fraction, f"{donor.label} into {host.label}: {sentence[0].lower()}{sentence[1:]}")
 
         with store.borrow(host, progress) as into, store.borrow(donor, progress) as source:
-            return run_swaps(into, source, plan, prompts, report)
+            return run_swaps(into, source, plan, prompts, report, watch)
 
     def steered(
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress

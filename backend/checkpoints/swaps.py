@@ -8,7 +8,7 @@ which a branch leaves at every last block. At a block, all branches that have le
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,8 @@ from backend.checkpoints.opening import Opened
 from backend.checkpoints.pairs import BlockMeter, check_pair
 from backend.checkpoints.residuals import BATCH_TOKENS, halved, pad
 from backend.errors import CheckpointError
-from backend.ports import Progress, Prompts
-from backend.readings import Swap
+from backend.ports import Progress, Prompts, unwatched
+from backend.readings import Swap, Swapped
 
 AT_ONCE = BATCH_TOKENS | {"cpu": 1024}
 """Tokens that pass a block together."""
@@ -35,6 +35,18 @@ HELD_SHARE = 0.25
 """Share of the free memory that the residuals of branches may take; what does not fit runs in a later wave."""
 Stem = tuple[str, int]
 """A run inside the donor's parts: which part, from which block."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """At most `tokens` tokens pass a block together, those of several branches of one batch of at most `rows` prompts.
+
+    Branches hold at most `held_bytes` of residuals. None is what the device has room for.
+    """
+
+    tokens: int | None = None
+    rows: int | None = None
+    held_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,23 +111,21 @@ def run_swaps(
     plan: Sequence[Swap],
     prompts: Prompts,
     progress: Progress,
-    tokens: int | None = None,
-    rows: int | None = None,
-    held_bytes: int | None = None,
+    watch: Callable[[Swapped], None] = unwatched,
+    limits: Limits = Limits(),
 ) -> Float32[np.ndarray, "swaps reviews classes"]:
     """Label logits of the host with each swap of the plan, read by the host's own final norm and head.
 
-    At most `tokens` tokens pass a block together, those of several branches of one batch of prompts (at most `rows`);
-    branches hold at most `held_bytes` of residuals.
     Raises CheckpointError for models that are no pair, a swap of blocks that there are not, or values that are not
-    finite, DeviceError when one prompt alone does not fit. `progress` is told before every step of a block.
+    finite, DeviceError when one prompt alone does not fit. `progress` is told before every step of a block, and `watch`
+    is shown every batch that is done.
     """
     _check(host, donor, plan)
-    at_once = tokens or AT_ONCE[host.device.type]
+    at_once = limits.tokens or AT_ONCE[host.device.type]
     lengths = [len(ids) for ids in prompts.token_ids]
-    waiting = deque(make_batches(lengths, at_once // BRANCHES, rows))
+    waiting = deque(make_batches(lengths, at_once // BRANCHES, limits.rows))
     size = max(at_once // BRANCHES, *lengths) * host.model.config.hidden_size * host.model.dtype.itemsize
-    room = held_bytes or int(free_bytes(host.device) * HELD_SHARE)
+    room = limits.held_bytes or int(free_bytes(host.device) * HELD_SHARE)
     held = max(1, room // size)
     meter = BlockMeter(block_runs(plan, len(host.anatomy.blocks), held) * len(lengths), "Swapping", progress)
     logits = np.empty((len(plan), len(lengths), prompts.classes), np.float32)
@@ -140,6 +150,7 @@ def run_swaps(
             continue
         for row, one in enumerate(plan):
             logits[row, batch] = found[one]
+        watch(Swapped(tuple(batch), logits[:, batch]))
     if not np.isfinite(logits).all():
         dtype = str(host.model.dtype).removeprefix("torch.")
         raise CheckpointError(

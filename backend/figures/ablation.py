@@ -97,7 +97,7 @@ def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -
 def in_words(answer: steering.Result, cost: ablation.Result | None, name: str) -> str:
     """What is lost of the gap, and at what price elsewhere."""
     at = steering.MEASURES.index("gap")
-    gap, plain = float(answer.value[at, 0, 0]), float(answer.plain[at])
+    gap, plain = (round(float(one), 2) + 0.0 for one in (answer.value[at, 0, 0], answer.plain[at]))
     if np.isnan(gap):
         return f"All texts have the same residual there in {name}, so there is no direction to take out."
     null = answer.null[at, :, 0, 0]

@@ -119,9 +119,14 @@ def _curve(
         "customdata": np.stack([low, high], axis=1).astype(np.float32),
         "line": {"color": colour, "width": 2.2},
         "marker": {"size": 7, "symbol": symbol},
-        "hovertemplate": "b = %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>" + name + "</extra>",
+        "hovertemplate": f"b = %{{x}}: %{{y:.3g}}{_limits(low)}<extra>{name}</extra>",
     }
     return [*_theme.band(x, low, high, colour), line]
+
+
+def _limits(low: np.ndarray) -> str:
+    """How pointing shows an interval; nothing while there are none."""
+    return " (%{customdata[0]:.3g} to %{customdata[1]:.3g})" if np.isfinite(low).any() else ""
 
 
 def _layout(blocks: int) -> dict[str, Any]:
@@ -171,7 +176,7 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
         "xgap": 1,
         "ygap": 1,
         "hoverongaps": False,
-        "hovertemplate": "blocks %{x} to %{y}: %{z:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra></extra>",
+        "hovertemplate": f"blocks %{{x}} to %{{y}}: %{{z:.3g}}{_limits(low)}<extra></extra>",
         "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
     }
     return _theme.figure(

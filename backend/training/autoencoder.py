@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from backend.autoencoders import AutoencoderSpec, Point, Watch, unwatched
+from backend.autoencoders import AutoencoderSpec, Point, Watch
 from backend.checkpoints.devices import give_back, is_out_of_memory
 from backend.checkpoints.one_layer import Tokens
 from backend.errors import AutoencoderError, DeviceError
 from backend.lab import Progress
+from backend.ports import unwatched
 from backend.readings import Trained
 from backend.training.topk import TopK
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from backend import saelens
-from backend.autoencoders import About, AutoencoderSpec, Point, Watch, unwatched
+from backend.autoencoders import About, AutoencoderSpec, Point, Watch
 from backend.checkpoints import LocalModels
 from backend.errors import AutoencoderError
 from backend.lab import PinnedCheckpoint, Progress, Prompts
+from backend.ports import unwatched
 from backend.readings import Autoencoder, FeatureActivations, Losses, Trained
 
 _RATES = {"cpu": 1e10, "mps": 1e10, "cuda": 2e12}

@@ -94,9 +94,9 @@ def test_ranges_take_what_other_modes_have_found(study: PinnedStudy, lab: Lab, m
     plans: list[tuple[Swap, ...]] = []
     run = models.swaps
 
-    def watched(host, donor, plan, prompts, progress):
+    def watched(host, donor, plan, prompts, *told):
         plans.append(plan)
-        return run(host, donor, plan, prompts, progress)
+        return run(host, donor, plan, prompts, *told)
 
     monkeypatch.setattr(models, "swaps", watched)
     singles = swaps.recipe(query(study), lab)
@@ -176,6 +176,32 @@ def test_resampling_says_where_it_is_and_a_cancel_is_heard(study: PinnedStudy, l
         "Resampling swap 1 of 4, 200 times.",
         "Resampling swap 2 of 4, 200 times.",
     ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_curves_of_the_reviews_that_are_done_are_there_before_the_last(study, lab, mode):
+    asked = query(study, mode=mode)
+    seen: list[tuple[swaps.Result, int]] = []
+
+    def look(_fraction: float, _sentence: str) -> None:
+        found = swaps.under_way(asked, lab)
+        seen.extend([found] if found else [])
+
+    assert swaps.under_way(asked, lab) is None
+    result = swaps.recipe(asked, lab.watched(look))
+    assert swaps.under_way(asked, lab) is None
+    reviews = len(study.prompts.labels)
+    assert {done for _, done in seen} == {(reviews + 1) // 2, reviews}
+    part, whole = seen[0][0], seen[-1][0]
+    np.testing.assert_array_equal(part.last, result.last)
+    labels, spans_there = study.prompts.labels[::2], result.first
+    assert len(part.gap) == len(spans_there)
+    readout = lab.readout(study.base, study.prompts)
+    assert part.levels[0, 2] == pytest.approx(metrics.gap(metrics.lens(readout.logits[::2]), labels))
+    for name in ("balanced_accuracy", "auc", "gap", "recovered", "lost"):
+        np.testing.assert_allclose(getattr(whole, name), getattr(result, name), atol=1e-6)
+        assert np.isnan(getattr(whole, f"{name}_low")).all()
+    assert not np.allclose(part.gap, whole.gap)
 
 
 def test_losses_have_rows_of_their_own(study: PinnedStudy, lab: Lab):

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from backend.checkpoints import LocalModels
 from backend.checkpoints.anatomy import anatomy_of
 from backend.checkpoints.opening import Opened
-from backend.checkpoints.swaps import run_swaps
+from backend.checkpoints.swaps import Limits, run_swaps
 from backend.errors import CheckpointError
 from backend.lab import silent
 from backend.readings import Swap
@@ -71,9 +71,9 @@ def test_every_swap_is_the_encoder_with_its_parts_exchanged(name: str, headless:
 
 def test_company_and_memory_change_no_number():
     host, donor = (as_opened(encoder("Roberta", seed=seed)) for seed in (1, 2))
-    alone = run_swaps(host, donor, PLAN, PROMPTS, silent, rows=1, tokens=40)
+    alone = run_swaps(host, donor, PLAN, PROMPTS, silent, limits=Limits(rows=1, tokens=40))
     for options in ({"rows": 32, "tokens": 1 << 20}, {"tokens": 300}, {"held_bytes": 1}, {"held_bytes": 40_000}):
-        together = run_swaps(host, donor, PLAN, PROMPTS, silent, **options)
+        together = run_swaps(host, donor, PLAN, PROMPTS, silent, limits=Limits(**options))
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
 
 

@@ -16,10 +16,10 @@ from transformers import PreTrainedModel
 from backend.checkpoints import LocalModels, swaps
 from backend.checkpoints.anatomy import anatomy_of
 from backend.checkpoints.opening import Opened
-from backend.checkpoints.swaps import block_runs, run_swaps, stages, waves
+from backend.checkpoints.swaps import Limits, block_runs, run_swaps, stages, waves
 from backend.errors import Cancelled, CheckpointError, DeviceError
 from backend.lab import PinnedCheckpoint, Prompts, silent
-from backend.readings import Swap
+from backend.readings import Swap, Swapped
 from tests.checkpoints.conftest import ARCHITECTURES, LABEL_TOKENS, LAYERS, Pin, make_prompts, random_model, save
 
 SPANS = [(first, last) for first in range(LAYERS) for last in range(first, LAYERS)]
@@ -93,9 +93,9 @@ def test_the_whole_donor_between_the_hosts_embeddings_and_head(pairs):
 
 def test_company_and_memory_change_no_number(pairs, family: str):
     host, donor = (as_opened(model) for model in pairs[family])
-    alone = run_swaps(host, donor, PLAN, PROMPTS, silent, rows=1, tokens=40)
+    alone = run_swaps(host, donor, PLAN, PROMPTS, silent, limits=Limits(rows=1, tokens=40))
     for options in ({"rows": 32, "tokens": 1 << 20}, {"tokens": 100}, {"held_bytes": 1}, {"held_bytes": 40_000}):
-        together = run_swaps(host, donor, PLAN, PROMPTS, silent, **options)
+        together = run_swaps(host, donor, PLAN, PROMPTS, silent, limits=Limits(**options))
         np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
 
 
@@ -122,7 +122,7 @@ swap = st.one_of(
 @given(plan=st.lists(swap, max_size=8), held=st.integers(1, 30_000), tokens=st.integers(5, 60))
 def test_any_plan_in_any_order_and_any_memory(pairs, every_swap_of_few, plan: list[Swap], held: int, tokens: int):
     host, donor = (as_opened(model) for model in pairs["llama"])
-    found = run_swaps(host, donor, tuple(plan), FEW, silent, tokens=tokens, held_bytes=held)
+    found = run_swaps(host, donor, tuple(plan), FEW, silent, limits=Limits(tokens=tokens, held_bytes=held))
     assert found.shape[0] == len(plan)
     for one, logits in zip(plan, found, strict=True):
         np.testing.assert_allclose(logits, every_swap_of_few[PLAN.index(one)], rtol=1e-4, atol=1e-4)
@@ -157,14 +157,24 @@ def test_branches_at_one_block_run_in_chunks(pairs, monkeypatch):
 
     monkeypatch.setattr(swaps, "attend", watched)
     host, donor = (as_opened(model) for model in pairs["gpt2"])
-    run_swaps(host, donor, PLAN, make_prompts([8, 8]), silent, tokens=50)
+    run_swaps(host, donor, PLAN, make_prompts([8, 8]), silent, limits=Limits(tokens=50))
     assert max(seen) == 48  # each prompt of eight tokens is a batch, and six of its branches fit into fifty
+
+
+def test_every_batch_that_is_done_is_shown(pairs):
+    shown: list[Swapped] = []
+    host, donor = (as_opened(model) for model in pairs["llama"])
+    found = run_swaps(host, donor, PLAN, PROMPTS, silent, shown.append, Limits(tokens=100))
+    assert len(shown) > 1
+    assert sorted(i for one in shown for i in one.prompts) == list(range(len(PROMPTS.token_ids)))
+    for one in shown:
+        np.testing.assert_array_equal(one.logits, found[:, list(one.prompts)])
 
 
 def test_progress_counts_blocks_and_ends_where_it_should(pairs):
     heard: list[tuple[float, str]] = []
     host, donor = (as_opened(model) for model in pairs["gpt2"])
-    run_swaps(host, donor, PLAN, PROMPTS, lambda *told: heard.append(told), tokens=100)
+    run_swaps(host, donor, PLAN, PROMPTS, lambda *told: heard.append(told), limits=Limits(tokens=100))
     fractions = [fraction for fraction, _ in heard]
     total = block_runs(PLAN, LAYERS, 100) * len(PROMPTS.token_ids)
     assert heard[0] == (0.0, f"Swapping: 0 of {total:,} blocks.")
@@ -259,7 +269,7 @@ def test_a_batch_that_does_not_fit_is_halved(pairs, monkeypatch):
         return attend(opened, block, x, around)
 
     monkeypatch.setattr(swaps, "attend", small)
-    found = run_swaps(host, donor, PLAN, PROMPTS, lambda done, _: fractions.append(done), tokens=300)
+    found = run_swaps(host, donor, PLAN, PROMPTS, lambda done, _: fractions.append(done), limits=Limits(tokens=300))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     assert max(fractions) < 1
     monkeypatch.setattr(swaps, "attend", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))

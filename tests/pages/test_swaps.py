@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from backend.pinning import pin
-from tests.pages.conftest import Opens, World, charts, settle
+from backend.readings import Swapped
+from tests.pages.conftest import ROOT, Opens, World, charts, settle
 
 
 def titles(found: dict[str, str]) -> dict[str, str]:
@@ -32,6 +36,35 @@ def test_any_two_checkpoints_in_either_direction(opens: Opens):
     settle(test.selectbox(key="donor").set_value("base").run())
     assert test.title[0].value == "Swaps: epoch 3 with parts of base"
     assert test.query_params["donor"] == "base"
+
+
+def test_a_curve_of_the_reviews_that_are_done_stands_under_the_bar(opens: Opens, world: World):
+    go = threading.Event()
+    swaps = world.models.swaps
+
+    def waits(host, donor, plan, prompts, progress, watch):
+        found = swaps(host, donor, plan, prompts)
+        watch(Swapped(tuple(range(10, 30)), found[:, 10:30]))
+        while not go.wait(0.02):
+            progress(0.5, "Swapping.")
+        return found
+
+    world.models.swaps = waits  # type: ignore[method-assign]
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test.query_params["measure"] = "gap"
+    test.switch_page("pages/swaps.py").run()
+    for _ in range(100):
+        if "so-far-single" in charts(test):
+            break
+        time.sleep(0.05)
+        test.run()
+    assert set(charts(test)) == {"so-far-single"}
+    reviews = len(pin(world.studies["film"], world.lab).sample.text)  # type: ignore[arg-type]
+    said = f"20 of {reviews} reviews so far; intervals come with the last one."
+    assert said in [one.value for one in test.caption]
+    go.set()
+    settle(test)
+    assert set(charts(test)) == {"single-gap", "single-recovered"}
 
 
 @pytest.mark.parametrize(
