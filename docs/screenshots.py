@@ -32,7 +32,10 @@ HIDE = """([own, shown]) => {
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: a page of the demo with what its address says, from the heading `at` on (none: from the top)."""
+    """One picture: a page of the demo with what its address says, from the heading `at` on (none: from the top).
+
+    Where a button that begins with `press` is there, it is pressed first.
+    """
 
     name: str
     page: str
@@ -40,6 +43,7 @@ class Shot:
     at: str = ""
     height: int = 900
     theme: str = "light"
+    press: str = ""
 
 
 SHOTS = (
@@ -49,10 +53,16 @@ SHOTS = (
     Shot("layers-dark", "layers", (("basis", "base"), ("epoch", "epoch 1")), height=820, theme="dark"),
     Shot("direction", "layers", (("show", "direction"),), at="How far apart are the classes", height=1010),
     Shot("sample-card", "layers", (("show", "sample"),), at="What else could explain the numbers?", height=860),
+    Shot("similarity", "layers", (("show", "similarity"),), at="How like base is each layer still?", height=1000),
+    Shot("tokens", "tokens", (("show", "map"),), height=1000),
+    Shot("probes", "probes", height=1000),
     Shot("swaps", "swaps", (("mode", "cumulative"),), height=720),
-    Shot("features", "features", at="What are the residuals of a layer made of?", height=1000),
+    Shot("patching", "swaps", (("mode", "patching"),), height=1000),
+    Shot("steering", "swaps", (("mode", "steering"),), height=860),
+    Shot("features", "features", (("layer", "9"),), at="What are the residuals of a layer made of?", height=1000, press="Train"),
     Shot("review", "review", (("text", TYPED),), height=1000),
     Shot("words", "review", (("text", TYPED), ("show", "words")), at="What each word adds", height=760),
+    Shot("steered", "review", (("text", TYPED), ("show", "steered")), at="What if the direction is added?", height=900),
     Shot("add", "add", height=900),
 )
 
@@ -88,6 +98,12 @@ def take(page: Page, address: str, shot: Shot) -> bytes:
     page.emulate_media(color_scheme="dark" if shot.theme == "dark" else "light")
     page.goto(f"{address}/{shot.page}?{urlencode({'study': 'demo', **dict(shot.said)})}")
     calm(page)
+    button = page.get_by_role("button", name=shot.press)
+    if shot.press and button.count():
+        button.first.click()
+        page.get_by_test_id("stProgress").first.wait_for()
+        page.get_by_test_id("stProgress").first.wait_for(state="detached")
+        calm(page)
     if shot.at:
         page.get_by_text(shot.at).first.evaluate("one => one.scrollIntoView({block: 'start'})")
         page.get_by_test_id("stMain").evaluate("one => one.scrollBy(0, -40)")
