@@ -68,8 +68,25 @@ def _asked(view: _frame.View, checkpoints: tuple[PinnedCheckpoint, ...]) -> list
     return [(probes.recipe, probes.Query(one, view.reference, view.study.prompts)) for one in checkpoints]
 
 
+def _readers(view: _frame.View) -> tuple[PinnedCheckpoint, ...]:
+    """Those of reference and chosen checkpoint that have a head; none, and a sentence, if the reference has none."""
+    if not view.reference.facts.has_head:
+        st.info(
+            f"{_picture.plain(view.reference.label)} is an encoder without a classification head, so its head reads no "
+            "layer; under “Compared with” choose a checkpoint that has one, or look at the linear probes."
+        )
+        return ()
+    headless = [_picture.plain(one.label) for one in view.pair if not one.facts.has_head]
+    if headless:
+        st.info(f"{headless[0]} is an encoder without a classification head, so it is left out here.")
+    return tuple(one for one in view.pair if one.facts.has_head)
+
+
 def _reading(view: _frame.View) -> probes.Reading:
-    """The controls of what reads, and the reading that they choose."""
+    """The controls of what reads, and the reading that they choose; an encoder has no final norm to choose."""
+    if view.study.base.facts.kind == "encoder":
+        view.control(st.segmented_control, "Head", "head", format_func=HEADS.__getitem__, required=True)
+        return view.value("head"), "none"
     published = view.value("norm") == "published"
     view.control(st.segmented_control, "Head", "head", format_func=HEADS.__getitem__, required=True, disabled=published)
     norm = view.control(st.segmented_control, "Final norm", "norm", format_func=NORMS.__getitem__, required=True)
@@ -93,6 +110,9 @@ def _rows(wanted: list[tuple[Any, Any]], found: list[probes.Result], reading: pr
 def _curves(view: _frame.View) -> None:
     """Every layer through a head: curves of reference and checkpoint, and all checkpoints."""
     st.subheader("From which layer on can a head read the answer?")
+    shown, answering = _readers(view), view.study.answering
+    if not shown:
+        return
     with st.container(horizontal=True):
         reading = _reading(view)
         measure: Any = view.control(
@@ -100,12 +120,13 @@ def _curves(view: _frame.View) -> None:
         )
         if measure == "recall" or (measure == "mean_lens" and len(view.words) > 2):
             view.control(st.selectbox, "Class", "class", width=160)
-    wanted = _asked(view, view.study.checkpoints)
+    wanted = _asked(view, answering)
     found = view.results(wanted, "Reading every layer")
     if found is None:
         return
-    names, places, c = [one.label for one in view.pair], [view.place(one) for one in view.pair], _class(view)
-    pictured = [found[place] for place in places]
+    names, places, c = [one.label for one in shown], [view.place(one) for one in shown], _class(view)
+    at = [answering.index(one) for one in shown]
+    pictured = [found[i] for i in at]
     mixed = (
         " As published means without a norm, but behind the checkpoint's own at the last layer: the jump there is the "
         "norm's."
@@ -118,23 +139,24 @@ def _curves(view: _frame.View) -> None:
         "Every layer read as if it were the last, with 95 % intervals, dotted what shuffled labels reach at any layer "
         "in one case of twenty, ringed where a curve leaves that for good; a head that leans to one word has a "
         "balanced accuracy of one half however much it knows, so look at AUC and recalls too." + mixed,
-        _rows([wanted[place] for place in places], pictured, reading),
+        _rows([wanted[i] for i in at], pictured, reading),
         "probes",
     )
     st.markdown(figures.leaves_chance(pictured, [_picture.plain(name) for name in names], reading))
-    at = places[-1]
+    if view.study.base.facts.kind == "causal":
+        last, query = found[at[-1]], wanted[at[-1]][1]
+        _picture.show(
+            view,
+            {"probe-readings": figures.readings(last, names[-1], view.reference.label, view.words, measure, c)},
+            "Both heads behind each norm, and what the study that Layershift follows plotted, with stars: its jump at "
+            "the last layer is the norm's. Without a norm, or behind another model's, layers differ in size, so "
+            "compare AUC or accuracy between them and no logits.",
+            lambda: [row for one in last.readings for row in last.rows_of(query, one)],
+            "probes",
+        )
     _picture.show(
         view,
-        {"probe-readings": figures.readings(found[at], names[-1], view.reference.label, view.words, measure, c)},
-        "Both heads behind each norm, and what the study that Layershift follows plotted, with stars: its jump at the "
-        "last layer is the norm's. Without a norm, or behind another model's, layers differ in size, so compare AUC or "
-        "accuracy between them and no logits.",
-        lambda: [row for one in found[at].readings for row in found[at].rows_of(wanted[at][1], one)],
-        "probes",
-    )
-    _picture.show(
-        view,
-        {"probe-heat": figures.heatmap(found, view.names, view.words, reading, measure, c)},
+        {"probe-heat": figures.heatmap(found, [one.label for one in answering], view.words, reading, measure, c)},
         "The same for all checkpoints, blue above chance and orange below; a layer that the head cannot read may hold "
         "the answer all the same, in a form that the head was not made for (see the linear probes).",
         _rows(wanted, found, reading),
@@ -146,9 +168,12 @@ def _curves(view: _frame.View) -> None:
 def _reviews(view: _frame.View) -> None:
     """Review x layer, and the chosen review."""
     st.subheader("Which reviews flip at which layer?")
+    shown = _readers(view)
+    if not shown:
+        return
     with st.container(horizontal=True):
         reading = _reading(view)
-    wanted = _asked(view, view.pair)
+    wanted = _asked(view, shown)
     found = view.results(wanted, "Reading every layer")
     if found is None:
         return
@@ -158,7 +183,7 @@ def _reviews(view: _frame.View) -> None:
     chosen = indices.index(row) if row else None
     drawn = {
         f"flips-{view.place(one)}": flips.reviews(result, labels, sample.text, view.words, one.label, reading, chosen)
-        for one, result in zip(view.pair, found, strict=True)
+        for one, result in zip(shown, found, strict=True)
     }
     asked = [query for _, query in wanted]
     _picture.show(
@@ -188,7 +213,8 @@ def _review(
         word = view.words[int(sample.label[chosen])]
         st.markdown(f"**Review {sample.index[chosen]}**, labelled *{_picture.plain(word)}*")
         st.text(sample.text[chosen])
-        names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
+        names = [query.checkpoint.label for query in asked]
+        places = [view.place(query.checkpoint) for query in asked]
         drawn = flips.review(found, names, places, len(view.names), view.words, reading, chosen, _class(view))
         _picture.show(
             view,

@@ -12,13 +12,16 @@ from backend.figures import _theme
 
 
 def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
-    """Share of correct answers by quartile of prompt length, per checkpoint, with 95 % intervals."""
-    edges = result.quartile_edges
-    ticks = [f"{edges[i]:.0f} to {edges[i + 1]:.0f} tokens<br>n = {n}" for i, n in enumerate(result.quartile_n)]
+    """Share of correct answers by quartile of prompt length, per checkpoint, with 95 % intervals.
+
+    Quartiles that ties leave empty are left out: where most prompts are cut to one length, a single one remains.
+    """
+    edges, there = result.quartile_edges, np.flatnonzero(result.quartile_n)
+    ticks = [f"{edges[i]:.0f} to {edges[i + 1]:.0f} tokens<br>n = {result.quartile_n[i]}" for i in there]
     traces = []
     for i, name in enumerate(names):
         value, low, high = (
-            100 * array[i]
+            100 * array[i, there]
             for array in (result.quartile_accuracy, result.quartile_accuracy_low, result.quartile_accuracy_high)
         )
         colour = _theme.checkpoint_colour(i, len(names))
@@ -98,6 +101,9 @@ def _best(result: Result, names: Sequence[str]) -> str:
     """The best checkpoint, as chosen on all reviews and on one half of them, where either is possible."""
     if result.naive_best < 0:
         return "No checkpoint has a head to answer with, so none is the best."
+    if np.isfinite(result.quartile_accuracy).any(axis=1).sum() == 1:
+        only, share = names[result.naive_best], 100 * result.naive_best_accuracy
+        return f"Only **{only}** has a head to answer with, so there was no choice; it answers {share:.1f} % right."
     best = f"The best checkpoint on all reviews is **{names[result.naive_best]}** with "
     best += f"{100 * result.naive_best_accuracy:.1f} %, a number that the choice flatters."
     if result.best_on_half < 0:

@@ -53,7 +53,7 @@ def best_checkpoint(case: Case) -> Asks:
     """How much better than the reference the best checkpoint answers: chosen on one half, compared on the other."""
     card, *answers = yield [case.card(), *case.answers()]
     chosen, labels, classes = card.best_on_half, case.study.prompts.labels, case.study.prompts.classes
-    if chosen in (-1, case.against):
+    if chosen in (-1, case.against) or not case.reference.facts.has_head:
         return None
     held = ~metrics.half_splits(labels, classes, 1, case.card()[1].seed)[0]
     ours, theirs = (answers[i].prediction[held] for i in (chosen, case.against))

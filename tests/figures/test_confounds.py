@@ -28,6 +28,13 @@ def test_quartiles_name_their_lengths_and_sizes(shown: Shown, result: confounds.
     np.testing.assert_allclose(picture.data[1].y, 100 * result.quartile_accuracy[1], rtol=1e-6)
 
 
+def test_quartiles_that_ties_leave_empty_are_left_out(shown: Shown, result: confounds.Result):
+    n = np.array([60, 0, 0, 0])
+    tied = replace(result, quartile_n=n, quartile_accuracy=np.where(n > 0, result.quartile_accuracy, np.nan))
+    picture = figures.quartiles(tied, shown.names)
+    assert len(picture.layout.xaxis.ticktext) == 1 and [len(one.y) for one in picture.data] == [1] * len(shown.names)
+
+
 def test_cosines_between_reviews_have_a_curve_per_checkpoint(shown: Shown, result: confounds.Result):
     assert [trace.name for trace in figures.sameness(result, shown.names).data] == shown.names
 
@@ -48,3 +55,10 @@ def test_the_card_names_no_best_checkpoint_that_there_is_not(shown: Shown, resul
     small = replace(result, best_on_half=-1, held_half_accuracy=float("nan"))
     assert "too small to choose on one half" in figures.card(small, shown.names, 6)[4]
     assert "none is the best" in figures.card(replace(small, naive_best=-1), shown.names, 6)[4]
+
+
+def test_the_card_chooses_none_where_one_alone_can_answer(shown: Shown, result: confounds.Result):
+    alone = np.full_like(result.quartile_accuracy, np.nan)
+    alone[1] = 0.5
+    said = figures.card(replace(result, quartile_accuracy=alone, naive_best=1), shown.names, 60)[4]
+    assert said.startswith(f"Only **{shown.names[1]}** has a head") and "Chosen" not in said

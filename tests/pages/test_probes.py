@@ -85,3 +85,23 @@ def test_the_blocks_of_an_encoder_are_compared_and_its_logits_are_no_sum(opens: 
     test = opens("probes", show="parts")
     assert ["no sum over its parts" in one.value for one in test.info] == [True]
     assert not charts(test)
+
+
+@pytest.mark.parametrize("show", ["curves", "reviews"])
+def test_an_encoder_without_a_head_reads_no_layer_and_says_so(opens: Opens, world: World, show: str):
+    world.make_encoder(headless=("base",))
+    test = opens("probes", show=show)
+    assert not charts(test) and not test.error
+    (said,) = [one.value for one in test.info]
+    assert said.startswith("base is an encoder without a classification head") and "Compared with" in said
+
+
+def test_encoders_that_have_a_head_are_read_and_have_no_norm_to_choose(opens: Opens, world: World):
+    world.make_encoder(headless=("base",))
+    test = opens("probes", reference="epoch 1")
+    assert charts(test).keys() == {"probe-curves", "probe-heat"} and not test.info
+    assert "norm" not in [one.key for one in test.segmented_control]
+    assert "base" not in charts(test)["probe-heat"]
+    left_out = opens("probes", reference="epoch 1", epoch="base", show="reviews")
+    assert charts(left_out).keys() == {"flips-1"}
+    assert ["left out" in one.value for one in left_out.info] == [True]

@@ -118,6 +118,15 @@ def test_any_checkpoint_can_be_the_reference() -> None:
     assert best(case_of(reference="epoch 2"), shares) is None, "nothing is better than itself"
 
 
+def test_nothing_is_better_than_a_reference_without_a_head() -> None:
+    case = case_of()
+    headless = replace(case.study.base, facts=replace(case.study.base.facts, kind="encoder", has_head=False))
+    study = replace(case.study, checkpoints=(headless, *case.study.checkpoints[1:]))
+    shares = [(0.0, 0.0), (0.9, 0.9), (0.5, 0.5), (0.5, 0.5)]
+    assert best(case, shares) is not None
+    assert best(Case(study, headless), shares) is None
+
+
 def test_checkpoints_that_are_alike_are_hardly_ever_called_better() -> None:
     """Equal in truth and apart by luck; the choice among four must not flatter."""
     case, rng = case_of(reviews=100), np.random.default_rng(1)
