@@ -189,6 +189,11 @@ def _ranges(view: _frame.View) -> None:
     host, donor = _pair(view)
     part: Any = view.value("part")
     measure: Any = view.value("measure")
+    colours = (
+        "orange is like the host, blue like the donor"
+        if donor.facts.has_head
+        else "grey is like the host, blue above it and orange below"
+    )
     wanted = [_query(view, "range")]
     found = view.results(wanted, "Swapping every range of blocks", lambda: _so_far(view, "range"))
     if found is None:
@@ -196,9 +201,8 @@ def _ranges(view: _frame.View) -> None:
     _picture.show(
         view,
         {"range": figures.triangle(found[0], part, measure, host.label, donor.label)},
-        "The host with all blocks from one to another taken from the donor, single blocks on the diagonal: orange is "
-        "like the host, blue like the donor; of so many ranges some stand out by chance, so look for regions and at "
-        "the intervals, which pointing shows.",
+        f"The host with all blocks from one to another taken from the donor, single blocks on the diagonal: {colours}; "
+        "of so many ranges some stand out by chance, so look for regions and at the intervals, which pointing shows.",
         _picture.rows(wanted, found),
         "swaps",
     )

@@ -274,3 +274,13 @@ def test_a_class_without_reviews_is_an_error(study: PinnedStudy):
     logits = np.zeros((6, study.prompts.classes), dtype=np.float32)
     with pytest.raises(UndefinedError, match="needs reviews"):
         swaps.swaps(logits[None], logits, logits, np.zeros(6, dtype=np.int64), ((0, 0),), 10)
+
+
+def test_nothing_is_said_before_a_review_of_every_class_is_done(study, lab, monkeypatch: pytest.MonkeyPatch):
+    asked = query(study)
+    swaps.recipe(asked, lab)
+    labels = study.prompts.labels
+    for done, says in ((np.flatnonzero(labels == 0), False), (np.arange(len(labels)), True)):
+        logits = np.random.default_rng(0).normal(size=(4, len(done), study.prompts.classes)).astype(np.float32)
+        monkeypatch.setattr(swaps, "logits_so_far", lambda *_, found=(done, logits): found)
+        assert (swaps.under_way(asked, lab) is not None) is says
