@@ -26,5 +26,5 @@ def group_symbol(name: str, position: int) -> str:
 
 
 def quoted(names: Sequence[str]) -> list[str]:
-    """Tokens for plotly, which takes signs such as < for its HTML."""
-    return [escape(name) for name in names]
+    """Tokens for plotly, which takes signs such as < for its HTML, but writes `&quot;` as it stands."""
+    return [escape(name, quote=False) for name in names]

@@ -65,8 +65,7 @@ def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure:
     scale: dict[str, Any] = {}
     if measure in _LOGARITHMIC:
         seen = np.concatenate([trace["y"] for trace in traces])
-        wide = len(seen) and seen.max() > 5 * seen.min()  # so that 1, 2, 5, 10, ... has two ticks at least
-        scale = {"type": "log", "tickformat": _LOGARITHMIC[measure]} | ({"dtick": "D2"} if wide else {"nticks": 6})
+        scale = {"type": "log", "tickformat": _LOGARITHMIC[measure]} | _ticks(seen)
     return _theme.figure(
         traces,
         TITLES[measure],
@@ -81,6 +80,14 @@ def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure:
         yaxis=_theme.axis("", **scale),
         margin={"l": 48, "r": 12, "t": 56, "b": 36},
     )
+
+
+def _ticks(seen: np.ndarray) -> dict[str, Any]:
+    """Ticks of a logarithmic axis: at most about six, and two where the values are that far apart."""
+    decades = float(np.log10(seen.max() / seen.min())) if len(seen) else 0.0
+    if decades > 2:
+        return {"dtick": int(np.ceil(decades / 6))}
+    return {"dtick": "D2"} if decades > np.log10(5) else {"nticks": 6}
 
 
 def masses(result: Result, title: str) -> go.Figure:

@@ -16,6 +16,8 @@ RADIUS = 0.024
 """Of a point, in widths of a panel."""
 TURNS = 4
 """In how many turns each class draws its points."""
+PANEL, WIDTH, FEWEST = 112, 450, 4
+"""Pixels of a panel at most, and of half a page, which that many columns fill at least."""
 PITCH = 1.2
 """Rows are further apart than panels are high: the panel's title stands between them."""
 
@@ -35,7 +37,7 @@ def draw(
     is the same for all reviews has an empty panel that says so.
     """
     layers = len(result.xy)
-    columns = math.ceil(math.sqrt(layers))
+    columns = max(math.ceil(math.sqrt(layers)), min(FEWEST, layers))
     rows = math.ceil(layers / columns)
     corner = np.stack([np.arange(layers) % columns, -PITCH * (np.arange(layers) // columns)], axis=1).astype(np.float64)
     tiled, scale = _tile(result.xy.astype(np.float64), corner)
@@ -48,7 +50,7 @@ def draw(
             _names(corner, result.explained),
         ],
         title,
-        height=round(112 * PITCH * rows) + 82,
+        height=round(min(PANEL, WIDTH / columns) * PITCH * rows) + 82,
         clickmode="event+select",
         margin={"l": 2, "r": 2, "t": 78, "b": 2},
         legend={

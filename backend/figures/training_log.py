@@ -30,6 +30,7 @@ def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
         "customdata": np.stack([low, high, log.epoch[there]], axis=1).astype(np.float32),
         "line": {"color": _COLOUR, "width": 2.2},
         "marker": {"size": 5},
+        "error_y": {"type": "data", "array": high - value, "arrayminus": value - low, "visible": len(x) == 1},
         "hovertemplate": "step %{x:,}, epoch %{customdata[2]:.2f}: %{y:.1f} % "
         "(%{customdata[0]:.1f} to %{customdata[1]:.1f})<extra></extra>",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ _LOG_ABOVE = 30
 """Largest over smallest value from which colours follow the logarithm."""
 _MOST_WRITTEN = 16
 """Blocks up to which the numbers fit into the cells."""
+_ENCODER = re.compile(r"^(bert|roberta|distilbert)\.(embeddings\.)?")
 _ROW, _STRIP, _AROUND = 28, 96, 110
 
 
@@ -52,7 +54,8 @@ def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = 
         height=height,
         margin={"l": 48, "r": 12, "t": 40, "b": 30},
         coloraxis=_colours(low, high, log, scale),
-        xaxis=_theme.layer_axis(blocks, "block", showgrid=False) | {"range": [-0.5, blocks - 0.5]},
+        xaxis=_theme.layer_axis(blocks, showgrid=False)
+        | {"range": [-0.5, blocks - 0.5], "title": {"text": "block", "standoff": 2}},
         yaxis=_names() | {"autorange": "reversed", "domain": [share, 1]},
         xaxis2=_names() | {"anchor": "y2"},
         yaxis2={"visible": False, "domain": [0, 0.36 * share], "anchor": "x2", "type": "category"},
@@ -60,8 +63,11 @@ def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = 
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Names as one says them: `attn.c_attn` for `attn.c_attn.weight`, `wte` for `transformer.wte.weight`."""
-    plain = [name.removesuffix(".weight") for name in names]
+    """Names as one says them: `attn.c_attn` for `attn.c_attn.weight`, `wte` for `transformer.wte.weight`.
+
+    An encoder's are `pooler.dense` for `bert.pooler.dense.weight`, `word_embeddings` for those of its embeddings.
+    """
+    plain = [_ENCODER.sub("", name.removesuffix(".weight")) for name in names]
     return [name.rpartition(".")[2] if name.startswith(("transformer.", "model.")) else name for name in plain]
 
 

@@ -121,3 +121,12 @@ def test_words_that_are_not_one_token_are_counted_and_named():
     assert f"{used} of the {len(neutral.WORDS)} non-sentiment words" in figures.words(result())
     assert figures.words(result()).endswith("left out: kitchen, thousand.")
     assert "left out" not in figures.words(replace(result(), left_out=()))
+
+
+@pytest.mark.parametrize("decades", [0.1, 1, 1.5, 3, 9, 15])
+def test_a_logarithmic_axis_has_at_most_six_ticks_or_so(decades: float):
+    at = MEASURES.index("non_sentiment_mass")
+    measured = [replace(result(), value=np.eye(len(MEASURES))[at] * 10.0**-power) for power in (2, 2 + decades)]
+    axis = figures.draw({"neutral": measured}, ["base", "epoch 1"], "non_sentiment_mass").layout.yaxis
+    ticks = axis.nticks or (3 * decades if axis.dtick == "D2" else decades / axis.dtick)
+    assert 1.0 / 3 <= ticks <= 6

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import plotly.graph_objects as go
@@ -110,3 +111,16 @@ def test_the_chosen_review_is_ringed_where_it_stands(shown: Shown, result: proje
     ring = picture.data[-2]
     assert ring.name == "chosen review"
     np.testing.assert_array_equal(np.stack([ring.x, ring.y], axis=1), points(picture.data[1], chosen))
+
+
+@pytest.mark.parametrize(("layers", "columns"), [(3, 3), (7, 4), (13, 4), (31, 6)])
+def test_the_panels_fill_half_a_page_and_leave_nothing_below(
+    shown: Shown, result: projection.Result, layers: int, columns: int
+):
+    places = np.arange(layers) % len(result.xy)
+    arrays = {name: np.asarray(getattr(result, name))[places] for name in ("xy", "explained", "arrow")}
+    layout = drawn(shown, replace(result, **arrays)).layout
+    assert layout.xaxis.range[1] == pytest.approx(columns - 0.48)
+    drawn_rows = layout.yaxis.range[1] - layout.yaxis.range[0]
+    panel = min(figures.PANEL, 450 / columns)
+    assert layout.height - 80 <= drawn_rows * panel + 25

@@ -4,6 +4,7 @@
 # (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ def test_accuracy_with_its_interval_and_chance(log: TrainingLog):
     assert "40 held-out texts" in picture.layout.title.text
     assert picture.layout.annotations[-1].text == "chance 25 %"
     assert picture.layout.shapes[-1].y0 == 25
+
+
+def test_a_single_point_has_its_interval_too(log: TrainingLog):
+    first = replace(log, **{name: getattr(log, name)[:2] for name in COLUMNS})
+    line = figures.accuracy(first, 2, []).data[-1]
+    assert line.error_y.visible and not figures.accuracy(log, 2, []).data[-1].error_y.visible
+    np.testing.assert_allclose([line.error_y.array, line.error_y.arrayminus], [[10], [10]])
 
 
 def test_loss_is_logarithmic(log: TrainingLog):

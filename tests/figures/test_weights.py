@@ -76,3 +76,11 @@ def test_a_llama_reads_well():
     inside, outside = figures.draw(result, "", "change").data
     assert list(inside.y) == ["self_attn.q_proj"]
     assert list(outside.x) == ["embed_tokens"]
+
+
+def test_an_encoder_reads_well():
+    outside = ("bert.embeddings.word_embeddings.weight", "bert.pooler.dense.weight", "classifier.weight")
+    inside = (0, "attention.self.query.weight", 0.2, 3.0)
+    picture = figures.draw(made(*((None, name, 0.1, 2.0) for name in outside), inside), "", "change")
+    assert list(picture.data[1].x) == ["word_embeddings", "pooler.dense", "classifier"]
+    assert list(picture.data[0].y) == ["attention.self.query"]
