@@ -42,7 +42,7 @@ def planned(study: Study) -> str:
     labels = [ref.label for ref in study.checkpoints]
     texts = f"{study.dataset.sample} texts of {source(study.dataset, study.folder)}"
     beside = f" with {len(labels)} fine-tuned checkpoints ({', '.join(labels)})" if labels else ""
-    makes = f"; `python -m backend finetune {study.name}` makes the checkpoints" if study.training and labels else ""
+    makes = f"; python -m backend finetune {study.name} makes the checkpoints" if study.training and labels else ""
     return f"“{study.title}” compares {_near(study.base.place, study.folder)}{beside} on {texts}{makes}."
 
 
