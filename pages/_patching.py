@@ -11,7 +11,7 @@ from backend.analyses import patching
 from backend.figures import patching as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
 from backend.prompts import Typed, read_typed
-from pages import _address, _frame, _picture
+from pages import _address, _frame, _picture, _work
 
 Pair = tuple[PinnedCheckpoint, PinnedCheckpoint]
 """Host and donor."""
@@ -72,7 +72,9 @@ def show(view: _frame.View, recipe: Any, read: Typed, ends: Pair, at: int) -> No
     if not queries or ends[0] == ends[1]:
         st.info("It takes two models that differ, one of them with a head to answer with; choose another epoch.")
         return
-    found = view.results([(recipe, query) for query in queries], "Replacing one residual at a time")
+    wanted = [(recipe, query) for query in queries]
+    what, offer = "Replacing one residual at a time", "Replace every residual"
+    found = _work.on_demand(wanted, view.lab, what, offer, beyond=_work.LONG_SECONDS)
     if found is None:
         return
     if chosen == "recovered" and not all(one.donor.facts.has_head for one in queries):

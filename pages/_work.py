@@ -18,6 +18,8 @@ from backend.lab import Lab
 POLL_SECONDS = 0.5
 LINGER_SECONDS = 1.0
 """How long a page waits for work of which less than a second is expected, rather than show a bar and come back."""
+LONG_SECONDS = 60.0
+"""Work of which more is expected had better be asked for, where a mere choice of another text would start it."""
 MOST_HELD = 64
 Beside = Callable[[], None] | None
 """What draws what can be seen of work while it goes on."""
@@ -43,18 +45,19 @@ def known(wanted: Sequence[tuple[Any, Any]], lab: Lab) -> list[Any] | None:
 
 
 def on_demand(
-    wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, offer: str, beside: Beside = None
+    wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, offer: str, beside: Beside = None, beyond: float = 0.0
 ) -> list[Any] | None:
     """`results`, of work that takes long: it starts when somebody presses the button `offer`, which says the cost.
 
-    What is in the cache is there without asking, and so is the progress of what anybody has asked for.
+    What is in the cache is there without asking, and so are the progress of what anybody has asked for, and work of
+    which no more than `beyond` seconds are expected.
     """
     under_way = {job.key for job in wiring.jobs().active()} | st.session_state.setdefault("_jobs", {}).keys()
     missing = [(recipe, query) for recipe, query in wanted if recipe.peek(query, lab) is None]
-    if any(recipe.key(query) not in under_way for recipe, query in missing):
-        cost = said_seconds(sum(lab.seconds(query) for _, query in missing))
+    seconds = sum(lab.seconds(query) for _, query in missing)
+    if seconds > beyond and any(recipe.key(query) not in under_way for recipe, query in missing):
         place = st.empty()
-        if not place.button(f"{offer} (about {cost})", key=f"offer-{what}"):
+        if not place.button(f"{offer} (about {said_seconds(seconds)})", key=f"offer-{what}"):
             return None
         place.empty()
     return results(wanted, lab, what, beside)

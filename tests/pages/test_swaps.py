@@ -140,6 +140,15 @@ def test_one_review_is_patched_both_ways(opens: Opens, world: World):
     assert test.query_params["patched"] in ("moved", ["moved"])
 
 
+def test_patching_that_takes_long_is_asked_for(opens: Opens, world: World):
+    world.models.seconds = lambda checkpoint, tokens: 50.0  # type: ignore[method-assign]
+    test = opens("swaps", mode="patching")
+    (offer,) = [button for button in test.button if button.label.startswith("Replace every residual (about")]
+    assert not charts(test)
+    settle(offer.click().run())
+    assert "patching" in charts(test)
+
+
 def test_only_a_model_with_a_head_is_patched(opens: Opens, world: World):
     world.make_encoder(headless=("base",))
     test = opens("swaps", mode="patching")
