@@ -18,7 +18,7 @@ from backend.figures import weights as weights_figures
 from backend.reports import findings
 from backend.reports._page import Section, picture, sentences, table
 from backend.reports.evidence import Case
-from backend.reports.parts import Ask, layer_features, moved_tokens, predictions, single_swaps, through_heads
+from backend.reports.parts import Ask, layer_features, moved_tokens, predictions, single_swaps, steered, through_heads
 from backend.reports.similar import similar_layers
 from backend.training_log import read_training_log
 
@@ -247,6 +247,7 @@ SECTIONS: dict[str, Callable[[Case, Ask, int], Iterator[Section]]] = {
     "map": _maps,
     "probes": through_heads,
     "swaps": single_swaps,
+    "steering": steered,
     "tokens": moved_tokens,
     "output space": predictions,
     "features": layer_features,
