@@ -48,7 +48,8 @@ def draw(view: _frame.View) -> None:
         _who(view)
     host = pair(view)[0]
     if shown != "ablation" and not host.facts.has_head:
-        st.info(f"{host.label} has no head to answer with, so steering it cannot be read; choose another epoch.")
+        better = "compare with another" if shown == "transfer" else "let another run"
+        st.info(f"{host.label} has no head to answer with, so steering it cannot be read; {better}.")
         return
     {"dose": _doses, "layers": _layers, "transfer": _transfer, "ablation": _ablation}[shown](view)
 

@@ -19,6 +19,9 @@ _BELOW: dict[str, Any] = {
     "margin": {"l": 48, "r": 12, "t": 40, "b": 80},
 }
 
+APART = 4
+"""How many times larger than the rest a reading is before it is hidden."""
+
 
 def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """The probability of each label word per checkpoint, as one bar of 100 %."""
@@ -60,19 +63,27 @@ def curves(
     words: Sequence[str],
     at: int = 0,
 ) -> go.Figure:
-    """The lens by layer, read three ways; `names` start with the reference, `places` are those among `count`."""
+    """The lens by layer, read three ways; `names` start with the reference, `places` are those among `count`.
+
+    Readings without a norm are hidden until their legend is clicked where they are so much larger that beside them
+    nothing else could be read, as in models whose norm makes the last residuals small.
+    """
     head = f"{names[0]}'s head"
+    normed = np.concatenate([one[:, at] for result in results for one in (result.lens, result.lens_reference_head)])
+    raw = np.concatenate([result.lens_no_norm[:, at] for result in results])
+    far = bool(_largest(raw) > APART * _largest(normed) > 0)
     traces = []
     for i, (result, name, place) in enumerate(zip(results, names, places, strict=True)):
         readings = [
             (f"{name}: own head and norm", result.lens, "solid", 2.4),
             (f"{name}: {head}, own norm", result.lens_reference_head, "dash", 1.6),
-            (f"{name}: {head}, no norm", result.lens_no_norm, "dot", 1.6),
+            (f"{name}: {head}, no norm{' (hidden: far larger)' if far else ''}", result.lens_no_norm, "dot", 1.6),
         ]
         if i == 0:
             del readings[1]  # the reference's head is its own
         for label, lens, dash, width in readings:
-            traces.append(_line(lens[:, at], label, _theme.checkpoint_colour(place, count), dash, width))
+            line = _line(lens[:, at], label, _theme.checkpoint_colour(place, count), dash, width)
+            traces.append(line | ({"visible": "legendonly"} if far and dash == "dot" else {}))
     return _theme.figure(
         traces,
         f"Lens by layer: {against(words, at)} (nats)",
@@ -82,6 +93,11 @@ def curves(
         yaxis=_theme.axis("lens (nats)"),
         **_BELOW,
     )
+
+
+def _largest(values: np.ndarray) -> float:
+    """How far from 0 they go; 0 if all are undefined."""
+    return float(np.nanmax(np.abs(values), initial=0.0))
 
 
 def places(

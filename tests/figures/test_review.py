@@ -4,6 +4,8 @@
 # (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,7 +40,7 @@ def test_the_answers_fill_a_bar_of_a_hundred_percent(shown: Shown, results: list
 def test_the_lens_is_drawn_three_ways(shown: Shown, results: list[review.Result]):
     pair = [results[0], results[2]]
     picture = figures.curves(pair, ["base", "epoch 2"], [0, 2], 3, shown.words, 0)
-    drawn = {trace.name: trace.y for trace in picture.data}
+    drawn = {trace.name.partition(" (")[0]: trace.y for trace in picture.data}
     assert list(drawn) == [
         "base: own head and norm",
         "base: base's head, no norm",
@@ -53,6 +55,16 @@ def test_the_lens_is_drawn_three_ways(shown: Shown, results: list[review.Result]
     assert picture.layout.title.text == (
         two if len(shown.words) == 2 else "Lens by layer: negative − the others (nats)"
     )
+
+
+def test_readings_without_a_norm_do_not_flatten_the_others(results: list[review.Result]):
+    one = results[0]
+    size = np.abs([one.lens[:, 0], one.lens_reference_head[:, 0]]).max()
+    for times, hidden in ((figures.APART / 2, False), (figures.APART * 2, True)):
+        far = replace(one, lens_no_norm=np.full_like(one.lens, times * size))
+        traces = figures.curves([far], ["base"], [0], 1, ["negative", "positive"]).data
+        assert [trace.visible == "legendonly" for trace in traces] == [False, hidden]
+        assert ("hidden" in traces[1].name) is hidden
 
 
 def test_both_class_means_are_drawn(shown: Shown, results: list[review.Result]):
