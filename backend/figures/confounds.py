@@ -47,7 +47,8 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
         traces,
         "Correct answers by length of the prompt (%)",
         height=340,
-        xaxis=_theme.axis("", tickmode="array", tickvals=np.arange(len(ticks)), ticktext=ticks),
+        xaxis=_theme.axis("", tickmode="array", tickvals=np.arange(len(ticks)), ticktext=ticks)
+        | {"range": [-0.5, len(ticks) - 0.5]},
         yaxis=_theme.axis("%", range=[-3, 103]),
         legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
