@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from backend.figures import _theme
+from backend.lab import PinnedCheckpoint
 from backend.reports import export
 from pages._frame import View
 
@@ -19,6 +20,15 @@ Rows = Callable[[], Iterable[dict[str, Any]]]
 def plain(text: str) -> str:
     """Somebody's words for markdown, in which none of their signs is a command."""
     return re.sub(r"([\\`*_\[\]~$:<>|#])", r"\\\1", text)
+
+
+def without_head(checkpoints: Iterable[PinnedCheckpoint]) -> None:
+    """Says which of them are left out because they have no head to answer with, if any are."""
+    names = [plain(one.label) for one in checkpoints if not one.facts.has_head]
+    if len(names) == 1:
+        st.caption(f"{names[0]} is an encoder without a classification head and answers nothing, so it is left out.")
+    elif names:
+        st.caption(f"Encoders without a classification head answer nothing, so they are left out: {', '.join(names)}.")
 
 
 def rows(wanted: Sequence[tuple[Any, Any]], found: Sequence[Any]) -> Rows:

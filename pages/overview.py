@@ -105,6 +105,7 @@ def _answers(view: _frame.View) -> None:
         _picture.rows(wanted, found),
         "accuracy",
     )
+    _picture.without_head(view.study.checkpoints)
     st.table(figures.table(found, [_picture.plain(name) for name in view.names], view.words))
 
 

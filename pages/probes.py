@@ -76,9 +76,7 @@ def _readers(view: _frame.View) -> tuple[PinnedCheckpoint, ...]:
             "layer; under “Compared with” choose a checkpoint that has one, or look at the linear probes."
         )
         return ()
-    headless = [_picture.plain(one.label) for one in view.pair if not one.facts.has_head]
-    if headless:
-        st.info(f"{headless[0]} is an encoder without a classification head, so it is left out here.")
+    _picture.without_head(view.pair)
     return tuple(one for one in view.pair if one.facts.has_head)
 
 

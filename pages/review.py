@@ -91,6 +91,8 @@ def _shelf(view: _frame.View) -> None:
     if found is None:
         return
     shelf = review.examples([one.lens for one in found], [one.prediction for one in found], view.study.prompts.labels)
+    if not shelf:
+        return
     with st.container(horizontal=True, key="shelf", vertical_alignment="center"):
         st.caption("From the sample:", width="content")
         for i, one in enumerate(shelf):
@@ -146,13 +148,14 @@ def _curves(view: _frame.View, typed: Typed, text: str) -> None:
 @_frame.section
 def _answers(view: _frame.View, typed: Typed, text: str) -> None:
     """The probability of each label word, per checkpoint."""
-    queries = [_query(view, typed, one) for one in view.study.checkpoints]
+    queries = [_query(view, typed, one) for one in view.study.answering]
     found = view.results([(review.recipe, query) for query in queries], "Asking every checkpoint")
-    if found is None:
+    _picture.without_head(view.study.checkpoints)
+    if not found:
         return
     _picture.show(
         view,
-        {"review-answers": figures.probabilities(found, view.names, view.words)},
+        {"review-answers": figures.probabilities(found, [query.checkpoint.label for query in queries], view.words)},
         "How each checkpoint divides 100 % among the label words alone: one that would say something else altogether "
         "may still look sure here.",
         lambda: [
@@ -189,11 +192,14 @@ def _tokens(view: _frame.View, typed: Typed) -> None:
     if reason:
         st.info(reason)
         return
-    queries = [_query(view, typed, one) for one in view.pair]
+    models = [one for one in view.pair if heat != "lens" or one.facts.has_head]
+    queries = [_query(view, typed, one) for one in models]
     found = view.results([(review.tokens, query) for query in queries], "Reading every token at every layer")
     if found is None:
         return
-    names = [one.label for one in view.pair]
+    if heat == "lens":
+        _picture.without_head(view.pair)
+    names = [one.label for one in models]
     _picture.show(
         view,
         {"review-tokens": token_figures.tokens(found, names, typed.pieces, heat, view.words, _direction(view))},
@@ -214,12 +220,16 @@ def _words(view: _frame.View, typed: Typed) -> None:
     if not parts:
         st.info("Nothing of the text is left beside the template, so there is no word to leave out.")
         return
+    models = [one for one in view.pair if one.facts.has_head]
+    _picture.without_head(view.pair)
+    if not models:
+        return
     layer = int(view.control(st.select_slider, "Layer", "layer"))
-    queries = [review.PartsQuery(one, texts) for one in view.pair]
+    queries = [review.PartsQuery(one, texts) for one in models]
     found = view.results([(review.parts, query) for query in queries], "Leaving out one word after the other")
     if found is None:
         return
-    names = [one.label for one in view.pair]
+    names = [one.label for one in models]
     drawn = token_figures.parts(found, names, parts, layer, view.words, _direction(view))
     _picture.show(
         view,
@@ -253,7 +263,7 @@ def _nearest(view: _frame.View, typed: Typed) -> None:
         _picture.table(
             view,
             f"review-nearest-{view.place(one)}",
-            [{key: _picture.plain(str(value)) for key, value in row.items()} for row in rows],
+            [{key: _picture.plain(figures.excerpt(str(value), 400)) for key, value in row.items()} for row in rows],
             "By the cosine of the residuals at the readout position, both without the mean of the sample (with it, all "
             "cosines are near 1). Early layers are near in wording and length rather than in opinion.",
             lambda rows=rows: rows,

@@ -277,16 +277,21 @@ def examples(
 
     `lens` and `predictions` are those of the checkpoints in their order, the base first. A review's margin is its lens
     towards its own class, averaged over the checkpoints behind the base: typical is the median of a class, hardest the
-    lowest. Ties between reviews that changed equally often go to the one whose margin moved most.
+    lowest. Ties between reviews that changed equally often go to the one whose margin moved most. Checkpoints that do
+    not answer, whose lens is NaN, count for nothing, and where none answers there are no examples.
     """
-    own = np.stack([_margins(one, labels) for one in lens])  # [checkpoints, reviews]
-    margin = own[1:].mean(axis=0) if len(own) > 1 else own[0]
+    margins = np.stack([_margins(one, labels) for one in lens])  # [checkpoints, reviews]
+    answers = np.array([np.isfinite(one).all() for one in margins])
+    if not answers.any():
+        return []
+    own = margins[answers]
+    margin = own[int(answers[0]) :].mean(axis=0) if answers[1:].any() else own[0]
     found: list[Example] = []
     for kind in ("typical", "hardest"):
         for c in np.unique(labels).tolist():
             ranked = [i for i in np.argsort(margin, kind="stable").tolist() if labels[i] == c]
             found.append(Example(kind, ranked[(len(ranked) - 1) // 2 if kind == "typical" else 0], c))
-    flips = (np.diff(np.stack(predictions), axis=0) != 0).sum(axis=0)
+    flips = (np.diff(np.stack(predictions)[answers], axis=0) != 0).sum(axis=0)
     order = np.lexsort((-np.ptp(own, axis=0), -flips))[: np.count_nonzero(flips)]
     firsts = np.sort(np.unique(labels[order], return_index=True)[1])[:2]
     return [*found, *(Example("flipped", i, int(labels[i])) for i in order[firsts].tolist())]

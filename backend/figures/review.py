@@ -66,7 +66,8 @@ def curves(
     """The lens by layer, read three ways; `names` start with the reference, `places` are those among `count`.
 
     Readings without a norm are hidden until their legend is clicked where they are so much larger that beside them
-    nothing else could be read, as in models whose norm makes the last residuals small.
+    nothing else could be read, as in models whose norm makes the last residuals small. What a missing head or norm
+    leaves without a reading of its own is left out.
     """
     head = f"{names[0]}'s head"
     normed = np.concatenate([one[:, at] for result in results for one in (result.lens, result.lens_reference_head)])
@@ -82,6 +83,8 @@ def curves(
         if i == 0:
             del readings[1]  # the reference's head is its own
         for label, lens, dash, width in readings:
+            if np.isnan(lens[:, at]).all() or (dash == "dot" and np.array_equal(lens, result.lens_reference_head)):
+                continue  # nothing to read it with, or an encoder, which has no final norm
             line = _line(lens[:, at], label, _theme.checkpoint_colour(place, count), dash, width)
             traces.append(line | ({"visible": "legendonly"} if far and dash == "dot" else {}))
     return _theme.figure(

@@ -296,6 +296,16 @@ def test_reviews_that_never_change_are_not_flipped() -> None:
     assert [one.review for one in alone] == [0, 1, 0, 1]
 
 
+def test_checkpoints_that_do_not_answer_have_no_part_in_the_examples() -> None:
+    labels, silent = np.array([0, 0, 1, 1]), (np.full((4, 1), np.nan), np.full(4, -1))
+    lens = np.array([[-1.0], [2.0], [3.0], [4.0]])
+    answered = (lens, (lens[:, 0] > 0).astype(int))
+    alone = review.examples([lens], [answered[1]], labels)
+    assert alone == review.examples([silent[0], lens], [silent[1], answered[1]], labels)
+    assert "flipped" not in [one.kind for one in alone]
+    assert review.examples([silent[0]], [silent[1]], labels) == []
+
+
 def test_examples_of_three_classes(tmp_path: Path) -> None:
     labels = np.array([0, 1, 2])
     lens = np.array([[2.0, -3.0, -4.0], [0.0, -1.0, 1.0], [-2.0, -2.0, 5.0]])

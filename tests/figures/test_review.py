@@ -67,6 +67,14 @@ def test_readings_without_a_norm_do_not_flatten_the_others(results: list[review.
         assert ("hidden" in traces[1].name) is hidden
 
 
+def test_what_has_no_reading_of_its_own_is_left_out(results: list[review.Result]):
+    nothing = np.full_like(results[0].lens, np.nan)
+    headless = replace(results[0], lens=nothing, lens_reference_head=nothing, lens_no_norm=nothing)
+    encoder = replace(results[1], lens_no_norm=results[1].lens_reference_head)
+    traces = figures.curves([headless, encoder], ["base", "epoch 1"], [0, 1], 2, ["negative", "positive"]).data
+    assert [trace.name for trace in traces] == ["epoch 1: own head and norm", "epoch 1: base's head, own norm"]
+
+
 def test_both_class_means_are_drawn(shown: Shown, results: list[review.Result]):
     picture = figures.places(results[2:], ["epoch 2"], [2], 3, shown.words, len(shown.words) - 2)
     assert [shape.y0 for shape in picture.layout.shapes] == [0, 1]

@@ -154,3 +154,8 @@ def test_a_file_that_is_run_alone_hands_over_to_the_application(world: World, fi
     test = settle(AppTest.from_file(str(ROOT / "pages" / file), default_timeout=60).run())
     assert test.title[0].value == "Film reviews, a fake"
     assert test.selectbox(key="study").value == "film"
+
+
+def test_a_base_without_a_head_is_left_out_of_the_answers_and_says_so(opens: Opens, world: World):
+    world.make_encoder(headless=("base",))
+    assert ["base is an encoder" in one.value for one in opens().caption if "left out" in one.value] == [True]

@@ -104,4 +104,4 @@ def test_encoders_that_have_a_head_are_read_and_have_no_norm_to_choose(opens: Op
     assert "base" not in charts(test)["probe-heat"]
     left_out = opens("probes", reference="epoch 1", epoch="base", show="reviews")
     assert charts(left_out).keys() == {"flips-1"}
-    assert ["left out" in one.value for one in left_out.info] == [True]
+    assert [one.value for one in left_out.caption if "left out" in one.value]

@@ -173,6 +173,19 @@ def test_what_an_encoder_has_not_is_one_sentence(opens: Opens, world: World):
     assert "review-tokens" in charts(opens("review", text=TEXT, heat="norm"))
 
 
+def test_an_encoder_without_a_head_is_left_out_where_answers_are_shown(opens: Opens, world: World):
+    world.make_encoder(headless=("base",))
+    test = opens("review", text=TEXT)
+    named = list(json.loads(shown(test, "review-answers"))["data"][0]["y"])
+    assert named == ["epoch 1", "epoch 2", "epoch 3"]
+    assert "coloraxis2" not in shown(test)
+    assert "base: own head" not in shown(test, "review-lens")
+    assert sum("base is an encoder without" in one.value for one in test.caption) == 2
+    assert {key for key in charts(opens("review", text=TEXT, show="words")) if "words" in key} == {"review-words-0"}
+    nobody = opens("review", text=TEXT, show="words", reference="base", epoch="base")
+    assert not [key for key in charts(nobody) if "words" in key]
+
+
 def test_more_than_two_classes_choose_one(opens: Opens, world: World):
     world.add("three", classes=3)
     test = opens("review", study="three", text=TEXT, **{"class": "mixed"})
