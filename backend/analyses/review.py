@@ -275,26 +275,23 @@ def examples(
 ) -> list[Example]:
     """Of each class the typical and the hardest review, and of two classes the one that changed its answer most often.
 
-    `lens` and `predictions` are those of the checkpoints in their order, the base first. A review's margin is its lens
-    towards its own class, averaged over the checkpoints behind the base: typical is the median of a class, hardest the
-    lowest. Ties between reviews that changed equally often go to the one whose margin moved most. Checkpoints that do
-    not answer, whose lens is NaN, count for nothing, and where none answers there are no examples.
+    `lens` and `predictions` are those of the checkpoints, the base first; a lens of NaN, without a head, does not
+    count. A review's margin is its lens towards its own class, averaged over the checkpoints behind the base: typical
+    is the median of a class, hardest the lowest. Of equally many changes, that whose margin moved most is taken.
     """
-    margins = np.stack([_margins(one, labels) for one in lens])  # [checkpoints, reviews]
-    answers = np.array([np.isfinite(one).all() for one in margins])
-    if not answers.any():
+    answers = [i for i, one in enumerate(lens) if np.isfinite(one).all()]
+    if not answers:
         return []
-    own = margins[answers]
-    margin = own[int(answers[0]) :].mean(axis=0) if answers[1:].any() else own[0]
-    found: list[Example] = []
-    for kind in ("typical", "hardest"):
-        for c in np.unique(labels).tolist():
-            ranked = [i for i in np.argsort(margin, kind="stable").tolist() if labels[i] == c]
-            found.append(Example(kind, ranked[(len(ranked) - 1) // 2 if kind == "typical" else 0], c))
-    flips = (np.diff(np.stack(predictions)[answers], axis=0) != 0).sum(axis=0)
-    order = np.lexsort((-np.ptp(own, axis=0), -flips))[: np.count_nonzero(flips)]
-    firsts = np.sort(np.unique(labels[order], return_index=True)[1])[:2]
-    return [*found, *(Example("flipped", i, int(labels[i])) for i in order[firsts].tolist())]
+    own = np.stack([_margins(lens[i], labels) for i in answers])  # [checkpoints, reviews]
+    margin = own[answers[0] == 0 :].mean(axis=0) if answers[-1] else own[0]
+    order = np.argsort(margin, kind="stable")
+    ranked = [order[labels[order] == c] for c in np.unique(labels)]
+    chosen = [("typical", one[(len(one) - 1) // 2]) for one in ranked] + [("hardest", one[0]) for one in ranked]
+    flips = (np.diff(np.stack([predictions[i] for i in answers]), axis=0) != 0).sum(axis=0)
+    changed = np.lexsort((-np.ptp(own, axis=0), -flips))[: np.count_nonzero(flips)]
+    firsts = np.sort(np.unique(labels[changed], return_index=True)[1])[:2]
+    chosen += [("flipped", i) for i in changed[firsts]]
+    return [Example(kind, int(i), int(labels[i])) for kind, i in chosen]
 
 
 def _margins(
