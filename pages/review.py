@@ -87,12 +87,10 @@ def _box(view: _frame.View, typed: Typed | None, text: str) -> None:
 def _shelf(view: _frame.View) -> None:
     """Reviews of the sample worth trying; they are the same at every epoch."""
     wanted = [(accuracy.recipe, accuracy.Query(one, view.study.prompts)) for one in view.study.checkpoints]
-    found = view.results(wanted, "Looking for examples")
+    found = view.results(wanted, "Looking for examples") if view.study.answering else None
     if found is None:
         return
     shelf = review.examples([one.lens for one in found], [one.prediction for one in found], view.study.prompts.labels)
-    if not shelf:
-        return
     with st.container(horizontal=True, key="shelf", vertical_alignment="center"):
         st.caption("From the sample:", width="content")
         for i, one in enumerate(shelf):

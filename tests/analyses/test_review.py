@@ -303,7 +303,6 @@ def test_checkpoints_that_do_not_answer_have_no_part_in_the_examples() -> None:
     alone = review.examples([lens], [answered[1]], labels)
     assert alone == review.examples([silent[0], lens], [silent[1], answered[1]], labels)
     assert "flipped" not in [one.kind for one in alone]
-    assert review.examples([silent[0]], [silent[1]], labels) == []
 
 
 def test_examples_of_three_classes(tmp_path: Path) -> None:

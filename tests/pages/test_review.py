@@ -186,6 +186,13 @@ def test_an_encoder_without_a_head_is_left_out_where_answers_are_shown(opens: Op
     assert not [key for key in charts(nobody) if "words" in key]
 
 
+def test_where_no_model_answers_there_is_no_shelf(opens: Opens, world: World):
+    world.make_encoder(headless=("base", "epoch 1", "epoch 2", "epoch 3"))
+    test = opens("review", text=TEXT)
+    assert not [one for one in test.button if str(one.key).startswith("shelf")]
+    assert "review-answers" not in charts(test) and any("no token has a lens" in one.value for one in test.info)
+
+
 def test_more_than_two_classes_choose_one(opens: Opens, world: World):
     world.add("three", classes=3)
     test = opens("review", study="three", text=TEXT, **{"class": "mixed"})
