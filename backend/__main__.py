@@ -169,8 +169,12 @@ def _export(options: argparse.Namespace) -> int:
     lab = open_lab()
     analyses = exporting.choose(options.only)
     pinned = pin(find_study(options.study), lab)
-    for file in exporting.export(pinned, lab, options.out, analyses, _bar, _viewpoint(options)):
+    viewpoint = _viewpoint(options)
+    for file in exporting.export(pinned, lab, options.out, analyses, _bar, viewpoint):
         print(file)
+    silent = ", ".join(one.name for one in analyses if not viewpoint.queries(one, pinned))
+    if silent:
+        print(f"left out {silent}: not defined for this study with this reference", file=sys.stderr)
     _note_missing(pinned)
     return 0
 

@@ -219,11 +219,6 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint against the reference; KeyError if no checkpoint has that label.
-
-    None for encoders so far: they have no final norm, and a base may have no head.
-    """
+    """Every checkpoint that has a head against the reference, none if that has none; KeyError without that label."""
     against = study.checkpoint(reference)
-    if study.base.facts.kind == "encoder":
-        return []
-    return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]
+    return [Query(checkpoint, against, study.prompts) for checkpoint in study.answering if against.facts.has_head]

@@ -72,7 +72,7 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
         shapes=shapes,
         xaxis=_theme.layer_axis(len(x), showgrid=False),
         yaxis=_theme.axis("CKA, held-out accuracy (0 to 1)", range=[-0.03, 1.03]),
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
+        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 110},
     )
 

@@ -32,7 +32,7 @@ def draw(
         [bar],
         f"Unembedding: Procrustes disparity to {reference}",
         height=120 + 34 * len(names),
-        xaxis=_theme.axis("disparity (0 = same up to rotation and scale)", rangemode="tozero"),
+        xaxis=_theme.axis("disparity (0 = same up to rotation and scale)", rangemode="tozero", exponentformat="e"),
         yaxis={"autorange": "reversed", "automargin": True, "type": "category", "showgrid": False},
         margin={"l": 48, "r": 48, "t": 40, "b": 44},
     )

@@ -1,5 +1,7 @@
 """Probes on fakes: readings, bias apart from knowledge, chance, flips, rows; real models are in tests/checkpoints."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -161,3 +163,15 @@ def test_queries_take_any_reference() -> None:
     study = fake_study()
     assert {query.reference.label for query in probes.queries(study, "epoch 2")} == {"epoch 2"}
     assert [query.checkpoint.label for query in probes.queries(study)] == ["base", "epoch 1", "epoch 2", "epoch 3"]
+
+
+def test_queries_need_a_head_on_both_sides() -> None:
+    study = fake_study()
+    headless = replace(study.base, facts=replace(study.base.facts, kind="encoder", has_head=False))
+    encoders = replace(study, checkpoints=(headless, *study.checkpoints[1:]))
+    assert probes.queries(encoders) == []
+    assert [query.checkpoint.label for query in probes.queries(encoders, "epoch 1")] == [
+        "epoch 1",
+        "epoch 2",
+        "epoch 3",
+    ]
