@@ -84,13 +84,13 @@ def in_words(result: Result, measure: Measure, name: str, count: int = 3) -> str
     values = getattr(result, measure)
     low, high = getattr(result, f"{measure}_low"), getattr(result, f"{measure}_high")
     best = np.argsort(-np.abs(values), kind="stable")[:count]
-    parts = [f"{_part(result, int(i))} {values[i]:+.2f} ({low[i]:+.2f} to {high[i]:+.2f})" for i in best]
+    parts = [f"{_part(result, int(i))} {values[i]:+z.2f} ({low[i]:+z.2f} to {high[i]:+z.2f})" for i in best]
     what = "gap" if measure == "gap" else "change of the gap"
-    said = f"**{name}**: of a {what} of {values.sum():+.2f} logits, most comes from " + ", ".join(parts)
+    said = f"**{name}**: of a {what} of {values.sum():+z.2f} logits, most comes from " + ", ".join(parts)
     embed = result.part.index("embed")
     if embed in best:
         return said + "."
-    return f"{said}; the embedding adds {values[embed]:+.2f} ({low[embed]:+.2f} to {high[embed]:+.2f})."
+    return f"{said}; the embedding adds {values[embed]:+z.2f} ({low[embed]:+z.2f} to {high[embed]:+z.2f})."
 
 
 def _part(result: Result, i: int) -> str:

@@ -50,6 +50,12 @@ def test_the_largest_parts_are_named_with_their_interval(results: list[attributi
     assert ("the embedding" in said) and (added in said)
 
 
+def test_nothing_is_written_without_a_sign_of_its_own(results: list[attribution.Result]):
+    tiny = np.where(np.array(results[1].part) == "embed", -1e-4, 1.0)
+    said = figures.in_words(replace(results[1], gap=tiny, gap_low=tiny, gap_high=tiny), "gap", "epoch 1")
+    assert "-0.00" not in said and "the embedding adds +0.00" in said
+
+
 def test_numbers_stand_in_the_cells_while_there_is_room(results: list[attribution.Result]):
     result = results[1]
     few = figures.heatmap(result, "gap", "", 1.0)

@@ -109,6 +109,7 @@ def test_a_direction_within_chance_is_said_plainly(curve, shown: Shown):
     assert figures.in_words(weak, asked, shown.words)[0].startswith(
         "Mind: the direction of epoch 2 at layer 12 is within chance (it is 0.5 long, and permuted labels reach 0.8)"
     )
+    assert "only what permuted directions do not do too" in figures.in_words(weak, asked, shown.words)[0]
     strong = replace(result, norm=np.array([1.5]), chance=np.array([0.8]))
     assert "beyond the 0.8" in figures.in_words(strong, asked, shown.words)[0]
     every = replace(result, norm=np.array([np.nan]), chance=np.array([np.nan]))
