@@ -38,7 +38,7 @@ def one(view: _frame.View, query: features.Query, result: features.Result, featu
     _picture.writing(
         view,
         "feature-texts",
-        [context_figures.texts(found[0], m, names, view.words, labels) for m in range(len(names))],
+        [context_figures.texts(found[0], m, names, view.words, labels, index) for m in range(len(names))],
         "The reviews in which it fires most, around the token where it is largest, darker where it is stronger, in "
         "units of the residuals; pointing at a token tells both models. The strongest firings are the clearest ones: "
         "what it mostly fires at may be something else, so look at the histogram too.",

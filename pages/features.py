@@ -115,7 +115,8 @@ def _all(view: _frame.View, query: features.Query, result: features.Result) -> N
         )
         search: Any = view.choices["search"]
         about: dict[str, Any] = {"placeholder": "film", "width": 190}
-        _address.text_box("Search promoted tokens", "search", search, make=st.text_input, **about)
+        if result.words:
+            _address.text_box("Search promoted tokens", "search", search, make=st.text_input, **about)
         _feature_choice.box(view)
     ids = figures.ranked(result, order, at, view.value("search"), len(names))
     if not ids:
@@ -149,7 +150,8 @@ def _all(view: _frame.View, query: features.Query, result: features.Result) -> N
         "features-all",
         figures.table(result, ids[:LISTED], names, at),
         f"The first {min(LISTED, len(ids)):,} of {len(ids):,} features in this order; sort by a click on a column. "
-        "A rate says how often, a mean how strongly; what a feature promotes is what it says, not what it fires at.",
+        "A rate says how often, a mean how strongly"
+        + ("; what a feature promotes is what it says, not what it fires at." if result.words else "."),
         recipe_rows,
         exported,
         height=320,

@@ -51,9 +51,12 @@ def histogram(found: Contexts, names: Sequence[str], positions: Sequence[int], c
     )
 
 
-def texts(found: Contexts, model: int, names: Sequence[str], words: Sequence[str], labels: np.ndarray) -> str:
+def texts(
+    found: Contexts, model: int, names: Sequence[str], words: Sequence[str], labels: np.ndarray, index: np.ndarray
+) -> str:
     """The contexts in which a feature is largest in one model, as HTML: text, each token on its activation there.
 
+    `labels` are the classes of the sample's reviews, `index` their source rows, by which they are named everywhere.
     Pointing at a token tells its activation in every model. All contexts of all models share one scale.
     """
     wanted = found.of(model)
@@ -63,7 +66,7 @@ def texts(found: Contexts, model: int, names: Sequence[str], words: Sequence[str
     parts = [f'<p style="margin:0 0 .6em"><strong>{title}</strong></p>']
     for i in wanted:
         review = int(found.review[i])
-        heading = f"review {review}, {escape(words[int(labels[review])])}"
+        heading = f"review {index[review]}, {escape(words[int(labels[review])])}"
         largest = int(found.position[i] - found.start[i])
         tokens = "".join(_token(found, i, t, model, names, reach, t == largest) for t in range(len(found.pieces[i])))
         parts.append(f'<p style="{_PARAGRAPH}"><small style="opacity:.75">{heading}</small><br>{tokens}</p>')

@@ -242,6 +242,6 @@ def _within_chance(result: Result, query: Query, spot: int) -> str:
         return f"The direction is {norm:.3g} long, beyond the {chance:.3g} of permuted labels."
     return (
         f"Mind: the direction of {query.direction_from.label} at layer {query.spots[spot][0]} is within chance (it is "
-        f"{norm:.3g} long, and permuted labels reach {chance:.3g}), so believe of what it does only what permuted directions "
-        "do not do too."
+        f"{norm:.3g} long, and permuted labels reach {chance:.3g}), so believe of what it does only what permuted "
+        "directions do not do too."
     )

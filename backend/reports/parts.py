@@ -173,7 +173,8 @@ def layer_features(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     asked = ContextQuery(query.checkpoint, query.reference, query.prompts, query.source, ids[0])
     (where,) = ask([(contexts, asked)])
     labels = query.prompts.labels
-    drawn = [context_figures.texts(where, m, names, case.words, labels) for m in range(len(names))]
+    index = case.study.sample.index
+    drawn = [context_figures.texts(where, m, names, case.words, labels, index) for m in range(len(names))]
     yield Section(
         "features",
         f"What are the residuals of layer {found.layer} made of?",

@@ -30,8 +30,9 @@ def some() -> Contexts:
 
 
 def test_a_context_is_text_with_its_activations_behind_it():
-    drawn = figures.texts(some(), 0, ["base", 'epoch "1"'], ["negative", "positive"], np.array([0] * 5 + [1, 0]))
-    assert "Where it fires most in base" in drawn and "review 5, positive" in drawn and "review 6" not in drawn
+    labels, index = np.array([0] * 5 + [1, 0]), np.arange(7) + 40
+    drawn = figures.texts(some(), 0, ["base", 'epoch "1"'], ["negative", "positive"], labels, index)
+    assert "Where it fires most in base" in drawn and "review 45, positive" in drawn and "review 46" not in drawn
     assert drawn.count("<span") == 1  # the others do not fire
     assert ">&lt;b&gt;</span> c</p>" in drawn and "<b>" not in drawn
     assert 'title="2 in base, 1 in epoch &quot;1&quot;"' in drawn
@@ -51,7 +52,9 @@ def test_a_model_in_which_it_is_silent_says_so():
         found.pieces[1:],
         found.value[1:],
     )
-    assert "nowhere in b&lt;" in figures.texts(silent, 0, ["b<"], ["negative", "positive"], np.zeros(9, int))
+    assert "nowhere in b&lt;" in figures.texts(
+        silent, 0, ["b<"], ["negative", "positive"], np.zeros(9, int), np.arange(9)
+    )
     none = figures.histogram(silent, ["base", "epoch 1"], [0, 1], 2, 3)
     assert "(0 tokens)" in none.data[0].name
 
