@@ -206,7 +206,15 @@ def _map(view: _frame.View) -> None:
         (token_map.recipe, token_map.Query(method, scope, one, view.reference, counted, own, matrix))
         for one in view.pair
     ]
-    found = view.results(wanted, f"Placing {map_figures.SCOPES[scope]} by {map_figures.NAMES[method]}")
+    slow = scope == "vocabulary" and method != "pca"
+
+    def minutes() -> None:
+        """What the cost of reading the embeddings leaves out."""
+        many = view.study.base.facts.vocabulary
+        st.caption(f"Fitting a map of {many:,} tokens takes minutes on top of that; that by PCA is there in seconds.")
+
+    what = f"Placing {map_figures.SCOPES[scope]} by {map_figures.NAMES[method]}"
+    found = view.results(wanted, what, minutes if slow else None)
     if found is None:
         return
     before, result = found
