@@ -121,10 +121,12 @@ class Job(Generic[R]):
 class Jobs:
     """A few daemon workers and the jobs in flight, at most one per key.
 
+    More than a page asks for at once, so that a map which takes minutes holds up no other page; what needs a device
+    waits for it there.
     Daemons: an interpreter that exits waits for none of them, and results not yet kept are computed again next time.
     """
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(self, workers: int = 4) -> None:
         self._workers = workers
         self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._jobs: dict[str, Job[Any]] = {}

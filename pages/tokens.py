@@ -211,7 +211,7 @@ def _map(view: _frame.View) -> None:
     def minutes() -> None:
         """What the cost of reading the embeddings leaves out."""
         many = view.study.base.facts.vocabulary
-        st.caption(f"Fitting a map of {many:,} tokens takes minutes on top of that; that by PCA is there in seconds.")
+        st.caption(f"Fitting a map of {many:,} tokens takes minutes on top of that; one by PCA needs none.")
 
     what = f"Placing {map_figures.SCOPES[scope]} by {map_figures.NAMES[method]}"
     found = view.results(wanted, what, minutes if slow else None)
