@@ -97,7 +97,7 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
     trainer = trainer_class(
         model=model, args=arguments, train_dataset=rows, data_collator=Collate(pad), callbacks=[recorder]
     )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(state)))
+    trainer.train(resume_from_checkpoint=_last_saved(state))
     shutil.rmtree(state)
 
 
@@ -144,6 +144,16 @@ def _prepare(state: Path, plan: str, places: list[Path], overwrite: bool) -> Non
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
     note.write_text(plan)
+
+
+def _last_saved(state: Path) -> str | None:
+    """The last state of training that is complete, which ends with its trainer_state.json; halves are removed."""
+    for place in state.glob("checkpoint-*"):
+        try:
+            json.loads((place / "trainer_state.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(place)
+    return get_last_checkpoint(str(state))
 
 
 def _open(study: Study, base: Path, seed: int) -> tuple[Any, torch.dtype]:
