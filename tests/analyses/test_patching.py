@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,24 +14,8 @@ from backend.analyses.patching import LEAST, Query
 from backend.errors import UndefinedError
 from backend.lab import Lab, PinnedStudy
 from backend.prompts import Typed, read_typed
-from tests.fakes import FakeModels, fake_lab, fake_study
 
 TEXT = "The script is funny, humane and the camera work drags."
-
-
-@pytest.fixture
-def models() -> FakeModels:
-    return FakeModels(layers=4, width=12)
-
-
-@pytest.fixture
-def lab(tmp_path: Path, models: FakeModels) -> Lab:
-    return fake_lab(tmp_path, models)
-
-
-@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
-def study(request: pytest.FixtureRequest, models: FakeModels) -> PinnedStudy:
-    return fake_study(epochs=2, classes=request.param, models=models)
 
 
 def typed(study: PinnedStudy, lab: Lab) -> Typed:

@@ -15,25 +15,9 @@ from backend.interventions import ALPHAS
 from backend.lab import Lab, PinnedStudy
 from backend.prompts import read_typed
 from backend.readings import Push, Sampling
-from tests.fakes import FakeModels, fake_lab, fake_study, fake_tokenizer
+from tests.fakes import FakeModels, fake_tokenizer
 
-LAYERS = 4
 TEXT = "The script is funny and humane."
-
-
-@pytest.fixture
-def models() -> FakeModels:
-    return FakeModels(layers=LAYERS, width=12)
-
-
-@pytest.fixture
-def lab(tmp_path: Path, models: FakeModels) -> Lab:
-    return fake_lab(tmp_path, models)
-
-
-@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
-def study(request: pytest.FixtureRequest, models: FakeModels) -> PinnedStudy:
-    return fake_study(epochs=2, classes=request.param, models=models)
 
 
 def query(study: PinnedStudy, **more: object) -> Query:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,24 +17,8 @@ from backend.errors import UndefinedError
 from backend.interventions import ALPHAS
 from backend.lab import Lab, PinnedStudy
 from backend.readings import Ablation, Push
-from tests.fakes import FakeModels, fake_lab, fake_study
-
-LAYERS = 4
-
-
-@pytest.fixture
-def models() -> FakeModels:
-    return FakeModels(layers=LAYERS, width=12)
-
-
-@pytest.fixture
-def lab(tmp_path: Path, models: FakeModels) -> Lab:
-    return fake_lab(tmp_path, models)
-
-
-@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
-def study(request: pytest.FixtureRequest, models: FakeModels) -> PinnedStudy:
-    return fake_study(epochs=2, classes=request.param, models=models)
+from tests.analyses.conftest import LAYERS
+from tests.fakes import FakeModels, fake_study
 
 
 def query(study: PinnedStudy, **more: object) -> Query:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,24 +13,8 @@ from backend.analyses.swaps import MODES, Query, frozen_prefix, spans
 from backend.errors import Cancelled, UndefinedError
 from backend.lab import Lab, PinnedStudy
 from backend.readings import Swap
-from tests.fakes import FakeModels, fake_lab, fake_study
-
-LAYERS = 4
-
-
-@pytest.fixture
-def models() -> FakeModels:
-    return FakeModels(layers=LAYERS, width=12)
-
-
-@pytest.fixture
-def lab(tmp_path: Path, models: FakeModels) -> Lab:
-    return fake_lab(tmp_path, models)
-
-
-@pytest.fixture(params=[2, 3], ids=["two classes", "three classes"])
-def study(request: pytest.FixtureRequest, models: FakeModels) -> PinnedStudy:
-    return fake_study(epochs=2, classes=request.param, models=models)
+from tests.analyses.conftest import LAYERS
+from tests.fakes import FakeModels
 
 
 def query(study: PinnedStudy, part: swaps.Part = "block", mode: swaps.Mode = "single") -> Query:

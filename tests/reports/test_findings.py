@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,28 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend import intervals, metrics
-from backend.analyses import accuracy, cka_grid, confounds, direction, swaps, weights
-from backend.lab import PinnedStudy, Prompts, WeightChange
+from backend.analyses import accuracy, confounds, direction, swaps
+from backend.lab import PinnedStudy, Prompts
 from backend.reports import changes, findings
-from backend.reports.evidence import Asks, Case, Finding
+from backend.reports.evidence import Case, Finding
 from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
+from tests.reports.conftest import case_of, said
 
-REVIEWS = 200
 NAN = float("nan")
-
-
-def case_of(classes: int = 2, reference: str = "base", reviews: int = REVIEWS, epochs: int = 3) -> Case:
-    study = fake_study(classes=classes, reviews=reviews, epochs=epochs)
-    return Case(study, study.checkpoint(reference))
-
-
-def said(finding: Callable[[Case], Asks], case: Case, results: Sequence[Any]) -> Finding | None:
-    """What a finding says about these results."""
-    running = finding(case)
-    assert len(next(running)) == len(results)
-    with pytest.raises(StopIteration) as end:
-        running.send(list(results))
-    return end.value.value
 
 
 def answers(case: Case, shares: Sequence[Sequence[float]], seed: int = 0) -> list[accuracy.Result]:
@@ -276,91 +262,6 @@ def test_equal_recalls_are_hardly_ever_called_unequal(classes: int) -> None:
     case = case_of(classes=classes, reviews=60, epochs=0)
     named = sum(said(findings.leaning, case, answers(case, [(0.6,) * classes], seed)) is not None for seed in range(80))
     assert named <= 8
-
-
-# Weights
-
-
-def blocks(values: Sequence[float]) -> weights.Result:
-    outside = [WeightChange("wte", None, "wte", 9.0, 1.0)]
-    inside = [WeightChange(f"{i}{m}", i, m, value, 3.0) for i, value in enumerate(values) for m in "ab"]
-    return weights.tabulate(tuple(outside + inside))
-
-
-def test_the_block_that_changed_most() -> None:
-    finding = said(changes.changed_weights, case_of(), [blocks([0.01, 0.02, 0.08, 0.02])])
-    assert finding is not None
-    assert "From base to epoch 3 the weights changed most in block 2: its matrices by 8 %" in finding.sentence
-    assert "in about 3 directions" in finding.sentence
-    assert (finding.value, finding.low, finding.high) == pytest.approx((0.08, 0.01, 0.08))
-
-
-@pytest.mark.parametrize("values", [[0.02, 0.02, 0.0201], [0.0, 0.0], [0.5], [NAN, NAN]])
-def test_an_even_change_is_not_mentioned(values: list[float]) -> None:
-    assert said(changes.changed_weights, case_of(), [blocks(values)]) is None
-
-
-# Similarity
-
-
-def test_the_layer_that_was_rearranged_most() -> None:
-    value = np.full((3, 3), 0.5)
-    np.fill_diagonal(value, [NAN, 0.9, 0.3])
-    found = cka_grid.Result(value, value - 0.05, value + 0.05)
-    finding = said(changes.rearranged, case_of(), [found])
-    assert finding is not None
-    assert "From base to epoch 3 the reviews were rearranged most at layer 2: CKA is 0.30 there (0.25 to 0.35)" in (
-        finding.sentence
-    )
-    assert "0.90 at layer 1, where it is highest" in finding.sentence
-    assert finding.keys["show"] == "similarity"
-    unsure = cka_grid.Result(value, value - 0.4, value + 0.4)
-    assert said(changes.rearranged, case_of(), [unsure]) is None
-    assert said(changes.rearranged, case_of(epochs=0), []) is None
-    assert said(changes.rearranged, case_of(reviews=4), []) is None
-
-
-# Swaps
-
-
-def swapped(case: Case, shares: Sequence[float], noise: float = 0.3, seed: int = 0) -> swaps.Result:
-    """Single blocks that go these shares of the way from a host that knows nothing to a donor that knows."""
-    rng = np.random.default_rng(seed)
-    labels = case.study.prompts.labels
-    signal = 2.0 * labels - 1
-
-    def logits(share: float) -> np.ndarray:
-        lens = 2 * share * signal + noise * rng.normal(size=len(labels))
-        return np.stack([-lens / 2, lens / 2], axis=1)
-
-    host, donor = logits(0), logits(1)
-    between = tuple((block, block) for block in range(len(shares)))
-    return swaps.swaps(np.stack([logits(share) for share in shares]), host, donor, labels, between, draws=200)
-
-
-def test_the_block_that_carries_most_is_said_with_its_runner_up() -> None:
-    case = case_of()
-    even, uneven = swapped(case, [0.3, 0.3, 0.3]), swapped(case, [0.1, 0.8, 0.2])
-    finding = said(changes.carrying_block, case, [uneven, even])
-    assert finding is not None
-    assert finding.sentence.startswith("Putting block 1 alone of epoch 3 back to base undoes 8")
-    assert finding.value == pytest.approx(uneven.recovered[1])
-    assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
-    assert (finding.page, finding.keys["host"], finding.keys["donor"]) == ("swaps", "epoch 3", "base")
-    into = said(changes.carrying_block, case, [even, uneven])
-    assert into is not None
-    assert into.sentence.startswith("Block 1 of epoch 3, put alone into base, brings 8")
-    assert f"any other block alone at most {100 * uneven.recovered[2]:.0f} %." in into.sentence
-    assert said(changes.carrying_block, case, [even, even]) is None
-
-
-def test_blocks_that_are_alike_are_hardly_ever_told_apart() -> None:
-    case = case_of(reviews=60)
-    named = 0
-    for seed in range(60):
-        ways = [swapped(case, [0.0] * 6, noise=2.0, seed=2 * seed + i) for i in range(2)]
-        named += said(changes.carrying_block, case, ways) is not None
-    assert named <= 3
 
 
 def test_what_takes_runs_of_its_own_is_said_only_where_it_is_known(tmp_path: Path) -> None:

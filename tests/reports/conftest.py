@@ -1,0 +1,27 @@
+"""A study that findings are asked about, and what one of them says of given results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from backend.reports.evidence import Asks, Case, Finding
+from tests.fakes import fake_study
+
+REVIEWS = 200
+
+
+def case_of(classes: int = 2, reference: str = "base", reviews: int = REVIEWS, epochs: int = 3) -> Case:
+    study = fake_study(classes=classes, reviews=reviews, epochs=epochs)
+    return Case(study, study.checkpoint(reference))
+
+
+def said(finding: Callable[[Case], Asks], case: Case, results: Sequence[Any]) -> Finding | None:
+    """What a finding says about these results."""
+    running = finding(case)
+    assert len(next(running)) == len(results)
+    with pytest.raises(StopIteration) as end:
+        running.send(list(results))
+    return end.value.value
