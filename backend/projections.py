@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from backend import metrics
 from backend.metrics import constant_layers
+from backend.ports import Progress, silent
 
 
 def pca(
@@ -87,98 +88,162 @@ def places(
 Method = Literal["tsne", "umap"]
 Points = Float[np.ndarray, "points width"]
 Positions = Float[np.ndarray, "points 2"]
-Watch = Callable[[float, str], None]
 
 JITTER = 0.05
 """How far a continued fit moves its start at random, as a share of the start's spread."""
-EXACT, INTERPOLATED = 3000, 10_000
-"""Points up to which t-SNE takes exact neighbours, beyond annoy's; points from which it interpolates repulsion."""
-RANKED = 1000
-"""Points whose neighbourhoods `trustworthiness` looks at, evenly spaced, where there are more than EXACT."""
+INTERPOLATED = 10_000
+"""Points from which t-SNE interpolates the repulsion between them."""
+AT_ONCE = 4096
+"""Points whose neighbours are looked for between two reports of progress."""
+ALL, RANKED = 3000, 1000
+"""Points up to which `trustworthiness` looks at all neighbourhoods, and evenly spaced ones it looks at beyond."""
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """The points around their mean, and the nearest ones of each by distance, the point itself in the first place."""
+
+    points: Float32[np.ndarray, "points width"]
+    index: Int[np.ndarray, "points nearest"]
+    distance: Float32[np.ndarray, "points nearest"]
+
+
+def nearest(points: Points, count: int, watch: Progress = silent) -> Neighbours:
+    """`count` exact neighbours of every point, by scikit-learn; time grows with the square of the points."""
+    from sklearn.neighbors import NearestNeighbors
+
+    centred = (points - points.mean(axis=0, dtype=np.float64)).astype(np.float32)
+    space = NearestNeighbors(n_neighbors=count + 1, algorithm="brute").fit(centred)
+    index = np.empty((len(centred), count + 1), dtype=np.int64)
+    distance = np.empty(index.shape, dtype=np.float32)
+    for start in range(0, len(centred), AT_ONCE):
+        watch(start / len(centred), f"Finding neighbours: point {start:,} of {len(centred):,}.")
+        some = slice(start, start + AT_ONCE)
+        far, found = space.kneighbors(centred[some])
+        own = np.arange(start, start + len(found))
+        order = np.argsort(found != own[:, None], axis=1, kind="stable")
+        index[some], distance[some] = (np.take_along_axis(one, order, axis=1) for one in (found, far))
+        index[some, 0], distance[some, 0] = own, 0.0  # a point with many twins may be missing among them
+    return Neighbours(centred, index, distance)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How to place points: the method and what it needs to know. `watch` hears of t-SNE's progress and may raise."""
+    """How to place points: the method and what it needs to know, both numbers lowered where points are too few.
+
+    `perplexity` counts for t-SNE, `neighbours` (with the point itself) for UMAP. What watches hears of the progress
+    and may raise to end a fit.
+    """
 
     method: Method
     seed: int
     perplexity: float
     neighbours: int
 
-    def first(self, points: Points, watch: Watch | None = None) -> Positions:
+    def near(self, points: Points, watch: Progress = silent) -> Neighbours:
+        """The neighbours that a fit of these points looks at, which several fits may share."""
+        others = len(points) - 1
+        count = min(int(3 * self.perplexity), others) if self.method == "tsne" else min(self.neighbours, others) - 1
+        return nearest(points, count, watch)
+
+    def first(self, near: Neighbours, watch: Progress = silent) -> Positions:
         """A map from the first two principal components."""
-        mean, components = pca(points)
-        return self._place(points, np.nan_to_num(project(points, mean, components)), True, self.seed, watch)
+        mean, components = pca(near.points)
+        return self._place(near, np.nan_to_num(project(near.points, mean, components)), True, self.seed, watch)
 
-    def settled(self, points: Points, start: Positions, watch: Watch | None = None) -> Positions:
-        """`start` refined once, so that what a continued fit always does to a map has been done to it."""
-        return self._place(points, start, False, self.seed + 1, watch)
+    def reference(self, points: Points, watch: Progress = silent) -> tuple[Float32[np.ndarray, "points 2"], float]:
+        """The map that others continue, and the noise floor: the `drift` of a second fit of the same points.
 
-    def continued(self, points: Points, start: Positions, watch: Watch | None = None) -> Positions:
+        It is settled once, so that what a continued fit always does to a map has been done to it.
+        """
+        near = self.near(points, _part(watch, 0, 4, ""))
+        xy = self.first(near, _part(watch, 1, 4, "A first map"))
+        xy = self._place(near, xy, False, self.seed + 1, _part(watch, 2, 4, "Settling the map")).astype(np.float32)
+        again = _part(watch, 3, 4, "A second fit, to see how far chance moves points")
+        return xy, drift(xy, self._place(near, xy, False, self.seed + 2, again))
+
+    def continued(self, points: Points, start: Positions, watch: Progress = silent) -> Positions:
         """A map that starts from the positions of another."""
-        return self._place(points, start, False, self.seed + 2, watch)
+        near = self.near(points, _part(watch, 0, 2, ""))
+        return self._place(near, start, False, self.seed + 2, _part(watch, 1, 2, "Continuing the map"))
 
-    def _place(self, points: Points, start: Positions, first: bool, seed: int, watch: Watch | None) -> Positions:
-        centred = points - points.mean(axis=0, dtype=np.float64)
+    def _place(self, near: Neighbours, start: Positions, first: bool, seed: int, watch: Progress) -> Positions:
         start = start - start.mean(axis=0, dtype=np.float64)
         start = start + np.random.default_rng(seed).normal(0.0, JITTER * start.std(), start.shape)
         if self.method == "tsne":
-            return _tsne(centred, start, first, min(self.perplexity, (len(start) - 1) / 3), seed, watch)
-        return _umap(centred, start, first, min(self.neighbours, len(start) - 1), seed)
+            return _tsne(near, start, first, min(self.perplexity, (len(start) - 1) / 3), seed, watch)
+        return _umap(near, start, first, seed, watch)
 
 
-def _tsne(
-    points: Points, start: Positions, first: bool, perplexity: float, seed: int, watch: Watch | None
-) -> Positions:
+def _part(watch: Progress, index: int, parts: int, what: str) -> Progress:
+    """What reports the `index`-th of equal `parts` of the work, under a name."""
+    return lambda fraction, sentence: watch((index + fraction) / parts, f"{what}: {sentence}" if what else sentence)
+
+
+def _steps(watch: Progress, done: int, total: int) -> None:
+    watch(min(1.0, done / total), f"step {done} of {total}.")
+
+
+def _tsne(near: Neighbours, start: Positions, first: bool, perplexity: float, seed: int, watch: Progress) -> Positions:
     """openTSNE on one thread. van der Maaten and Hinton 2008; Linderman et al. 2019; Policar et al. 2024."""
     from openTSNE import TSNEEmbedding
     from openTSNE.affinity import PerplexityBasedNN
+    from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
-    near = PerplexityBasedNN(
-        points,
-        perplexity,  # pyright: ignore[reportArgumentType] (any positive number will do)
-        method="exact" if len(points) <= EXACT else "annoy",
-        n_jobs=1,
-        random_state=seed,
-    )
+    known = PrecomputedNeighbors(near.index[:, 1:], near.distance[:, 1:].astype(np.float64))
+    affinities = PerplexityBasedNN(perplexity=perplexity, knn_index=known, n_jobs=1)  # pyright: ignore[reportArgumentType] (any positive number will do)
     # a tiny start unfolds (Kobak and Berens 2019); a continued one is shrunk less, so that it does not forget
     start = start * ((1e-4 if first else 1.0) / start[:, 0].std())
-    gradient = "bh" if len(points) < INTERPOLATED else "fft"
-    placed = TSNEEmbedding(start, near, negative_gradient_method=gradient, n_jobs=1, random_state=seed)
-    if first:
-        watched = _watched(watch, 0, 750)
-        placed.optimize(n_iter=250, exaggeration=12, momentum=0.5, inplace=True, **watched)
-    watched = _watched(watch, 250, 750) if first else _watched(watch, 0, 500)
-    placed.optimize(n_iter=500, momentum=0.8, inplace=True, **watched)
+    gradient = "bh" if len(start) < INTERPOLATED else "fft"
+    placed = TSNEEmbedding(start, affinities, negative_gradient_method=gradient, n_jobs=1, random_state=seed)
+    early = 250 if first else 0
+    _steps(watch, 0, early + 500)
+    for before, steps, how in ((0, early, {"exaggeration": 12, "momentum": 0.5}), (early, 500, {"momentum": 0.8})):
+        if steps:
+            said: dict[str, Any] = {"callbacks_every_iters": 25, "callbacks": _hears(watch, before, early + 500)}
+            placed.optimize(n_iter=steps, inplace=True, **how, **said)
     return np.array(placed)
 
 
-def _watched(watch: Watch | None, done: int, total: int) -> dict[str, Any]:
-    """What has openTSNE report every 25 iterations; whatever `watch` raises ends the fit."""
-    if watch is None:
-        return {}
-
-    def report(iteration: int, _error: float, _embedding: np.ndarray) -> None:
-        watch((done + iteration) / total, f"Placing points: step {done + iteration} of {total}.")
-
-    return {"callbacks": report, "callbacks_every_iters": 25}
+def _hears(watch: Progress, before: int, total: int) -> Callable[[int, float, np.ndarray], None]:
+    """What openTSNE calls now and then."""
+    return lambda iteration, _error, _embedding: _steps(watch, before + iteration, total)
 
 
-def _umap(points: Points, start: Positions, first: bool, neighbours: int, seed: int) -> Positions:
+@dataclass
+class _Bar:
+    """Where umap-learn's progress bar writes its counts: it has no other way to tell how far it is."""
+
+    watch: Progress
+    total: int
+
+    def write(self, text: str) -> None:
+        if text.strip().isdigit():
+            _steps(self.watch, int(text), self.total)
+
+    def flush(self) -> None:
+        """Nothing to do."""
+
+
+def _umap(near: Neighbours, start: Positions, first: bool, seed: int, watch: Progress) -> Positions:
     """umap-learn on one thread. McInnes, Healy and Melville 2018."""
     # umap-learn tells of a part that wants tensorflow; a standing filter, because jobs are threads and share filters
     warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
+    warnings.filterwarnings("ignore", "precomputed_knn.*is not an NNDescent object", UserWarning)
     from umap import UMAP
 
+    epochs = 500 if len(start) <= 10_000 else 200  # umap-learn's own choice
     space = UMAP(
-        n_neighbors=neighbours,
+        n_neighbors=near.index.shape[1],
+        n_epochs=epochs,
         init=start.astype(np.float32),  # pyright: ignore[reportArgumentType] (an array is documented)
         learning_rate=1.0 if first else 0.05,
+        precomputed_knn=(near.index, near.distance),
         random_state=seed,
         n_jobs=1,
+        tqdm_kwds={"disable": False, "file": _Bar(watch, epochs), "bar_format": "{n}", "miniters": 1},
     )
-    return np.asarray(space.fit_transform(points.astype(np.float32)), dtype=np.float64)
+    return np.asarray(space.fit_transform(near.points), dtype=np.float64)
 
 
 def drift(xy: Float[np.ndarray, "reviews 2"], other: Float[np.ndarray, "reviews 2"]) -> float:
@@ -194,20 +259,21 @@ def drift(xy: Float[np.ndarray, "reviews 2"], other: Float[np.ndarray, "reviews 
 def trustworthiness(points: Points, xy: Positions, neighbours: int = 15) -> float:
     """Are neighbours in the map neighbours among the points? 1: all are; about 0.5: a map drawn at random.
 
-    `neighbours` is lowered where there are too few points for it; NaN below four. Of more than EXACT points, the
+    `neighbours` is lowered where there are too few points for it; NaN below four. Of more than ALL points, the
     neighbourhoods of RANKED are looked at. Venna and Kaski 2001.
     """
     n = len(xy)
     k = min(neighbours, (n - 1) // 2)
     if n < 4:
         return float("nan")
-    chosen = np.arange(n) if n <= EXACT else np.linspace(0, n - 1, RANKED).astype(np.int64)
+    chosen = np.arange(n) if n <= ALL else np.linspace(0, n - 1, RANKED).astype(np.int64)
     size = max(1, 2**24 // n)
     intruders = 0
     for some in np.split(chosen, range(size, len(chosen), size)):
-        ranks = _distances(points, some).argsort(axis=1, kind="stable").argsort(axis=1)  # 0 is the point itself
-        nearest = _distances(xy, some).argsort(axis=1, kind="stable")[:, 1 : k + 1]
-        intruders += np.maximum(0, np.take_along_axis(ranks, nearest, axis=1) - k).sum()
+        far = _distances(points, some)  # the point itself comes first
+        on_map = np.argpartition(_distances(xy, some), k, axis=1)[:, : k + 1]
+        for one in np.take_along_axis(far, on_map, axis=1).T:
+            intruders += np.maximum(0, (far < one[:, None]).sum(axis=1) - k).sum()
     return float(1 - 2 * intruders / (len(chosen) * k * (2 * n - 3 * k - 1)))
 
 

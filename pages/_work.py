@@ -20,6 +20,8 @@ LINGER_SECONDS = 1.0
 """How long a page waits for work of which less than a second is expected, rather than show a bar and come back."""
 LONG_SECONDS = 60.0
 """Work of which more is expected had better be asked for, where a mere choice of another text would start it."""
+PACE_SECONDS, PACE_FRACTION = 15.0, 0.03
+"""How long work has gone on, and how far it has come, before what is left is told from that."""
 MOST_HELD = 64
 Beside = Callable[[], None] | None
 """What draws what can be seen of work while it goes on."""
@@ -134,16 +136,23 @@ def _progress(jobs: Sequence[Job[Any]], what: str, beside: Beside) -> None:
     running = next((job for job in jobs if not job.done and job.started is not None), jobs[-1])
     fraction = sum(1.0 if job.done else job.fraction for job in jobs) / len(jobs)
     st.progress(fraction, text=f"{what}: {running.sentence}")
-    seconds = sum(job.estimate or 0.0 for job in jobs)
-    cost = f"about {said_seconds(seconds)} of model time in all" if seconds else "seconds; no model needs to be opened"
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Cancel", key=f"cancel-{what}-{jobs[0].key}"):
             for job in jobs:
                 job.cancel()
             st.rerun()
-        st.caption(f"Expected: {cost}. You may leave this page; the work goes on.")
+        st.caption(f"Expected: {_cost(jobs, fraction)}. You may leave this page; the work goes on.")
     if beside is not None:
         beside()
+
+
+def _cost(jobs: Sequence[Job[Any]], fraction: float) -> str:
+    """What is left at the pace so far; what was expected, until there is a pace."""
+    spent = max(job.elapsed for job in jobs)
+    if spent >= PACE_SECONDS and fraction >= PACE_FRACTION:
+        return f"about {said_seconds(spent / fraction - spent)} more, at the pace of the {said_seconds(spent)} so far"
+    seconds = sum(job.estimate or 0.0 for job in jobs)
+    return f"about {said_seconds(seconds)} of model time in all" if seconds else "seconds; no model needs to be opened"
 
 
 if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once

@@ -87,12 +87,7 @@ def first_map(residuals: Layer, fit: Fit, progress: Progress = silent) -> Result
     """The reference's map, and how far a second fit of the same residuals drifts from it."""
     if undefined(residuals):
         return _nothing(len(residuals))
-    progress(0.0, f"Fitting a first map to {len(residuals)} reviews.")
-    xy = fit.first(residuals)
-    progress(0.4, "Settling the first map.")
-    xy = fit.settled(residuals, xy).astype(np.float32)
-    progress(0.7, "Fitting the same reviews again, to see how far chance moves them.")
-    floor = projections.drift(xy, fit.continued(residuals, xy))
+    xy, floor = fit.reference(residuals, progress)
     return Result(xy, 0.0, floor, projections.trustworthiness(residuals, xy, fit.neighbours))
 
 
@@ -100,8 +95,7 @@ def continued_map(residuals: Layer, reference: Result, fit: Fit, progress: Progr
     """The map of a checkpoint, continued from that of the reference."""
     if undefined(residuals) or not np.isfinite(reference.xy).all():
         return _nothing(len(residuals))
-    progress(0.0, f"Fitting a map to {len(residuals)} reviews.")
-    xy = fit.continued(residuals, reference.xy)
+    xy = fit.continued(residuals, reference.xy, progress)
     trustworthiness = projections.trustworthiness(residuals, xy, fit.neighbours)
     return Result(xy.astype(np.float32), projections.drift(reference.xy, xy), reference.noise_floor, trustworthiness)
 
@@ -110,7 +104,7 @@ def _nothing(reviews: int) -> Result:
     return Result(np.full((reviews, 2), np.nan, dtype=np.float32), np.nan, np.nan, np.nan)
 
 
-@memoized(version=2)
+@memoized(version=3)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts; a checkpoint's map asks for the reference's first."""
     reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals

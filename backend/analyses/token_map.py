@@ -111,7 +111,7 @@ def choose(
     }
 
 
-@memoized(version=1)
+@memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Count the tokens, open both checkpoints for their rows, and place them; asks for the reference's map first."""
     counted = counts(query.counted, lab.part(0, 10))
@@ -174,21 +174,12 @@ def _on_axes(before: np.ndarray, after: np.ndarray, group: np.ndarray, names: tu
 
 def _first(rows: np.ndarray, fit: Fit, watch: Progress) -> Placed:
     """The reference's map, and how far a second fit of the same rows drifts from it."""
-    watch(0.0, f"Fitting a first map of {len(rows):,} tokens.")
-    xy = fit.first(rows, _third(watch, 0))
-    xy = fit.settled(rows, xy, _third(watch, 1)).astype(np.float32)
-    watch(2 / 3, "Fitting the same rows again, to see how far chance moves them.")
-    floor = projections.drift(xy, fit.continued(rows, xy, _third(watch, 2)))
+    xy, floor = fit.reference(rows, watch)
     return xy, 0.0, floor, projections.trustworthiness(rows, xy, fit.neighbours), _NO_AXES
-
-
-def _third(watch: Progress, index: int) -> Progress:
-    return lambda fraction, sentence: watch((index + fraction) / 3, sentence)
 
 
 def _continued(rows: np.ndarray, start: np.ndarray, floor: float, fit: Fit, watch: Progress) -> Placed:
     """A checkpoint's map, from the reference's positions."""
-    watch(0.0, f"Fitting a map of {len(rows):,} tokens.")
     xy = fit.continued(rows, start, watch)
     trust = projections.trustworthiness(rows, xy, fit.neighbours)
     return xy.astype(np.float32), projections.drift(start, xy), floor, trust, _NO_AXES

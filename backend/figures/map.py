@@ -72,7 +72,7 @@ def in_words(result: Result, name: str, reference: str) -> str:
     """Drift against the noise floor, and how far the map can be trusted, in a sentence."""
     if not np.isfinite(result.drift):
         return f"**{name}**: this layer is the same for all reviews, so there is nothing to map."
-    trust = f"{100 * result.trustworthiness:.0f} % of its neighbourhoods hold in the residuals (trustworthiness)"
+    trust = f"trustworthiness {result.trustworthiness:.2f} (1: its neighbours are those in the residuals, 0.5: chance)"
     if name == reference:
         return f"**{name}**: the map that the others start from; {trust}."
     return (

@@ -18,6 +18,8 @@ NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 SCOPES = {"words": "chosen words", "vocabulary": "the whole vocabulary"}
 INSIDE, AROUND = 600, 90
 """Height of the plot and of what is around it, in pixels."""
+WIDEST = 1.25
+"""Width of what is shown over its height, at the most: as much as fits beside the sidebar of a small screen."""
 MOST_ARROWS, MOST_NAMED = 150, 12
 _FOUND, _MARGIN = "#dc3b78", 1.15
 
@@ -38,7 +40,10 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
     whole = len(result.ids) > 4 * MOST_ARROWS
     start = before.xy[np.isin(before.ids, result.ids)]
     middle, span = _frame(before.xy, result.xy)
-    sides = [{"range": [float(at) - span / 2, float(at) + span / 2], "constrain": "domain"} for at in middle]
+    sides = [
+        {"range": [at - size / 2, at + size / 2], "constrain": "domain"}
+        for at, size in zip(middle.tolist(), span.tolist(), strict=True)
+    ]
     traces = _arrows(start, result.xy, _going(start, result.xy, found) if whole else range(len(result.ids)))
     traces += _points(result, whole)
     if not whole:
@@ -62,14 +67,16 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
     )
 
 
-def _frame(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, float]:
-    """Middle and size of what is shown: the reference's, in steps larger where points go beyond.
+def _frame(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and size, each (x, y), of what is shown: the reference's, in steps larger where points go beyond.
 
     plotly keeps a zoom only where the next picture asks for the same range, so that epochs should share it.
     """
     middle = (before.min(axis=0) + before.max(axis=0)) / 2
-    size = _MARGIN * float(np.ptp(before, axis=0).max()) or 1.0
-    beyond = 2.08 * float(np.abs(after - middle).max()) / size
+    wide, high = (_MARGIN * np.ptp(before, axis=0)).tolist()
+    wide = max(wide, high) or 1.0
+    size = np.array([wide, max(high, wide / WIDEST)])
+    beyond = float((2.08 * np.abs(after - middle) / size).max())
     return middle, size * 1.25 ** max(0, int(np.ceil(np.log(beyond) / np.log(1.25)))) if beyond > 0 else size
 
 
@@ -136,10 +143,10 @@ def _points(result: Result, whole: bool) -> list[dict[str, Any]]:
     return traces
 
 
-def _names(result: Result, middle: np.ndarray, span: float, found: Sequence[int]) -> dict[str, Any]:
+def _names(result: Result, middle: np.ndarray, span: np.ndarray, found: Sequence[int]) -> dict[str, Any]:
     """The names of words that fit beside their points without touching, without the space before them."""
     names = [name.removeprefix(SPACE) for name in result.token]
-    pixels = (result.xy - middle) * (INSIDE / span)
+    pixels = (result.xy - middle) * (INSIDE / span[1])
     order = sorted(range(len(names)), key=lambda i: (i not in found, result.groups[result.group[i]] == NEUTRAL, i))
     sides = place(pixels.astype(np.float64), names, order)
     there = list(sides)
@@ -178,9 +185,9 @@ def _rings(result: Result, found: Sequence[int], named: bool) -> dict[str, Any]:
 
 def in_words(result: Result, name: str, verdict: str) -> str:
     """Drift against the noise floor, and how far the map can be trusted, in a sentence."""
-    trust = f"{100 * result.trustworthiness:.0f} % of its neighbourhoods hold in the embedding (trustworthiness)"
+    trust = f"trustworthiness {result.trustworthiness:.2f} (1: its neighbours are those in the embedding, 0.5: chance)"
     if result.drift == 0:
         return f"**{name}**: the map that the others start from; {trust}."
-    floor = f"noise floor {result.noise_floor:.2f}" if result.noise_floor > 0 else "without noise, its axes are fixed"
+    floor = f"noise floor {result.noise_floor:#.2g}" if result.noise_floor > 0 else "without noise, its axes are fixed"
     said = f" — {verdict}" if verdict else ""
-    return f"**{name}**: tokens moved by {result.drift:.2f} of the map's radius, {floor}{said}; {trust}."
+    return f"**{name}**: tokens moved by {result.drift:#.2g} of the map's radius, {floor}{said}; {trust}."

@@ -13,7 +13,7 @@ from backend.figures.direction import UNITS
 from backend.lab import Progress, Prompts
 from backend.pinning import pin
 from backend.study import CheckpointRef
-from pages import _frame
+from pages import _frame, _work
 from tests.pages.conftest import ROOT, Opens, World, charts, settle
 
 
@@ -186,7 +186,9 @@ def test_a_bug_is_one_sentence_that_points_to_the_log(opens: Opens, world: World
     assert not any("ZeroDivision" in one.value for one in test.error)
 
 
-def test_cancel_stops_the_work_and_offers_it_again(opens: Opens, world: World):
+def test_work_under_way_tells_what_is_left_and_can_be_cancelled_and_asked_for_again(
+    opens: Opens, world: World, monkeypatch: pytest.MonkeyPatch
+):
     go = threading.Event()
 
     def waits(checkpoint: object, prompts: Prompts, progress: Progress) -> object:
@@ -195,11 +197,15 @@ def test_cancel_stops_the_work_and_offers_it_again(opens: Opens, world: World):
         raise AssertionError("not cancelled")
 
     world.models.readout = waits  # type: ignore[method-assign]
+    monkeypatch.setattr(_work, "PACE_SECONDS", 1e9)
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     test.switch_page("pages/layers.py").run()
     assert test.get("progress")
+    assert any("of model time in all" in one.value for one in test.caption)
+    monkeypatch.setattr(_work, "PACE_SECONDS", 0.0)
     for _ in range(_frame.PAINT_CALLS):
         test.run()
+    assert any("more, at the pace of the" in one.value for one in test.caption)
     for _ in range(12):
         cancel = [button for button in test.button if button.label == "Cancel"]
         if not cancel:
