@@ -218,6 +218,7 @@ def _map(view: _frame.View) -> None:
     if found is None:
         return
     before, result = found
+    _say_if_tied(matrix, result.tied)
     search = view.value("search")
     hits = map_figures.matches(result, search)
     if search and not hits:

@@ -28,7 +28,7 @@ Method = Literal["pca", "tsne", "umap"]
 Scope = Literal["words", "vocabulary"]
 NEUTRAL = "neutral"
 SHORTEST = 3
-"""Letters of the shortest word that counts as a neutral one."""
+"""Letters of the shortest word that is chosen from VADER or as a neutral one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Result:
     map's radius (0 for the reference), `noise_floor` the drift of a second fit of the reference itself (0 for PCA,
     which chance has no part in): only a drift well above it says that something moved. `trustworthiness` (1: all, about
     0.5: by chance) says how many neighbours on the map are neighbours in the embedding, `explained` is the share of
-    variance on either axis of a PCA (else NaN).
+    variance on either axis of a PCA (else NaN). `tied`: this is the map of the input embedding although that of the
+    unembedding was asked for, which both have tied to it or not at all.
     """
 
     ids: Int[np.ndarray, " tokens"]
@@ -69,6 +70,7 @@ class Result:
     noise_floor: float
     trustworthiness: float
     explained: Float[np.ndarray, " axes"]
+    tied: bool = False
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per token."""
@@ -95,8 +97,14 @@ def at_unit_length(rows: Float32[np.ndarray, "tokens width"]) -> Float32[np.ndar
 def choose(
     tokenizer: Tokenizer, count: Int[np.ndarray, " tokens"], own: lexicon.Words, per_group: int
 ) -> dict[str, Int[np.ndarray, " _"]]:
-    """The most frequent tokens of every group, and as many neutral words: of letters, on no list. Ties: lower ids."""
+    """The most frequent tokens of every group, and as many neutral words: of letters, on no list. Ties: lower ids.
+
+    VADER's abbreviations of fewer than SHORTEST letters are left out: as tokens they start many other words.
+    """
     members = lexicon.token_groups(tokenizer, own, len(count))
+    for name in members.keys() - dict(own).keys():
+        words = zip(members[name], tokens.name(tokenizer, members[name]), strict=True)
+        members[name] = tuple(i for i, word in words if len(word.removeprefix(tokens.SPACE)) >= SHORTEST)
     order = np.argsort(-count, kind="stable")
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
@@ -114,8 +122,10 @@ def choose(
 @memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Count the tokens, open both checkpoints for their rows, and place them; asks for the reference's map first."""
-    counted = counts(query.counted, lab.part(0, 10))
     pair = (query.reference, query.checkpoint)
+    if query.matrix == "output" and all(lab.models.embedding(one, "input", lab.progress).tied for one in pair):
+        return replace(recipe(replace(query, matrix="input"), lab), tied=True)
+    counted = counts(query.counted, lab.part(0, 10))
     rows = min(one.facts.vocabulary for one in pair)
     tokenizer = max((lab.models.tokenizer(one.ref, one.base) for one in pair), key=lambda one: one.get_vocab_size())
     ids, names, group = _asked(query, tokenizer, counted.of_rows(rows))

@@ -16,10 +16,10 @@ from backend.tokens import SPACE, visible
 
 NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 SCOPES = {"words": "chosen words", "vocabulary": "the whole vocabulary"}
-INSIDE, AROUND = 600, 90
-"""Height of the plot and of what is around it, in pixels."""
-WIDEST = 1.25
-"""Width of what is shown over its height, at the most: as much as fits beside the sidebar of a small screen."""
+INSIDE, ROOM, AROUND = 600, 750, 90
+"""Largest height and width of the plot, as fit beside the sidebar of a small screen, and what is around it: pixels."""
+WIDEST = 2.0
+"""Width of what is shown over its height, at the most."""
 MOST_ARROWS, MOST_NAMED = 150, 12
 _FOUND, _MARGIN = "#dc3b78", 1.15
 
@@ -40,6 +40,7 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
     whole = len(result.ids) > 4 * MOST_ARROWS
     start = before.xy[np.isin(before.ids, result.ids)]
     middle, span = _frame(before.xy, result.xy)
+    inside = min(INSIDE, ROOM * span[1] / span[0])
     sides = [
         {"range": [at - size / 2, at + size / 2], "constrain": "domain"}
         for at, size in zip(middle.tolist(), span.tolist(), strict=True)
@@ -47,7 +48,7 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
     traces = _arrows(start, result.xy, _going(start, result.xy, found) if whole else range(len(result.ids)))
     traces += _points(result, whole)
     if not whole:
-        traces.append(_names(result, middle, span, found))
+        traces.append(_names(result, (result.xy - middle) * (inside / span[1]), found))
     if found:
         traces.append(_rings(result, found[:MOST_ARROWS], whole))
     shared = np.isfinite(result.explained).all()
@@ -58,7 +59,7 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
     return _theme.figure(
         traces,
         title,
-        height=INSIDE + AROUND,
+        height=round(inside) + AROUND,
         dragmode="zoom",
         uirevision=revision,
         margin={"l": 48 if shared else 6, "r": 6, "t": 62, "b": 44 if shared else 6},
@@ -143,10 +144,9 @@ def _points(result: Result, whole: bool) -> list[dict[str, Any]]:
     return traces
 
 
-def _names(result: Result, middle: np.ndarray, span: np.ndarray, found: Sequence[int]) -> dict[str, Any]:
+def _names(result: Result, pixels: np.ndarray, found: Sequence[int]) -> dict[str, Any]:
     """The names of words that fit beside their points without touching, without the space before them."""
     names = [name.removeprefix(SPACE) for name in result.token]
-    pixels = (result.xy - middle) * (INSIDE / span[1])
     order = sorted(range(len(names)), key=lambda i: (i not in found, result.groups[result.group[i]] == NEUTRAL, i))
     sides = place(pixels.astype(np.float64), names, order)
     there = list(sides)

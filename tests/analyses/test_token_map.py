@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from backend.analyses import token_map
 from backend.errors import Cancelled
 from backend.lexicon import vader
+from backend.readings import Embedding
 from backend.token_counts import count_tokens
 from tests.fakes import VOCABULARY, FakeModels, fake_lab, fake_sample, fake_study, fake_tokenizer
 
@@ -37,7 +39,7 @@ def test_the_most_frequent_words_of_each_group_are_chosen() -> None:
     assert len(words["positive"]) == len(words["neutral"]) == 5
     assert all(vader()[word] > 0 for word in words["positive"])
     assert not any(word in vader() for word in words["neutral"])
-    assert all(word.isalpha() and len(word) >= 3 for word in words["neutral"])
+    assert all(word.isalpha() and len(word) >= 3 for name in ("positive", "neutral") for word in words[name])
     seen = count[found["positive"]].tolist()
     assert seen == sorted(seen, reverse=True)
     assert seen[0] > 0
@@ -83,6 +85,24 @@ def test_the_whole_vocabulary_has_every_token_once(tmp_path: Path) -> None:
     assert result.ids.tolist() == list(range(VOCABULARY))
     assert result.groups == ("positive", "negative", "film")
     assert (result.group == -1).sum() > 1000
+
+
+class Tied(FakeModels):
+    """Models that unembed with their input embedding."""
+
+    def embedding(self, *asked: Any, **more: Any) -> Embedding:
+        found = super().embedding(*asked, **more)
+        return replace(found, tied=True)
+
+
+@pytest.mark.parametrize(("models", "tied"), [(FakeModels(), False), (Tied(), True)])
+def test_a_tied_unembedding_has_the_map_of_the_input_embedding(tmp_path: Path, models: FakeModels, tied: bool) -> None:
+    lab = fake_lab(tmp_path, models)
+    output = token_map.recipe(replace(asked("pca"), matrix="output"), lab)
+    assert output.tied is tied
+    rows = token_map.recipe(asked("pca"), lab)
+    assert rows.tied is False
+    assert np.array_equal(output.xy, rows.xy) is tied
 
 
 def test_a_fit_can_be_left(tmp_path: Path) -> None:

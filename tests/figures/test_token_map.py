@@ -86,12 +86,15 @@ def test_epochs_share_a_frame_which_every_point_is_in() -> None:
     assert len(frames) == 2, "a zoom is kept only where the range is the same"
 
 
-@pytest.mark.parametrize(("stretch", "shape"), [((4, 1), figures.WIDEST), ((1.1, 1), 1.1), ((1, 5), 1.0)])
-def test_a_wide_cloud_gets_a_wide_frame(stretch: tuple[float, float], shape: float) -> None:
+@pytest.mark.parametrize(
+    ("stretch", "shape", "height"), [((4, 1), 2.0, 375), ((1.5, 1), 1.5, 500), ((1.1, 1), 1.1, 600), ((1, 5), 1.0, 600)]
+)
+def test_a_wide_cloud_gets_a_wide_frame(stretch: tuple[float, float], shape: float, height: int) -> None:
     xy = np.array([[0, 0], [1, 1], [0, 1]] * 10) * stretch
     one = replace(result(30), xy=xy.astype(np.float32))
     layout = figures.draw(one, one, "").layout
     assert np.ptp(layout.xaxis.range) / np.ptp(layout.yaxis.range) == pytest.approx(shape)
+    assert layout.height == height + figures.AROUND
 
 
 def test_the_reference_itself_has_no_arrows() -> None:
