@@ -139,15 +139,16 @@ class Lab:
         return so_far(train_autoencoder.key(query))
 
     def seconds(self, query: Any) -> float:
-        """Expected seconds of model time behind `query`: the readouts of its checkpoints that are not in the cache.
+        """Expected seconds of work behind `query`: the readouts of its checkpoints that are not in the cache.
 
-        A query without prompts is about the weights: then it is the time to open them, and to read its `tokens` if it
-        has texts of its own. One with `passes` has its first checkpoint read the prompts that many times more.
-        Autoencoders that are still to be trained come on top.
+        A query without prompts is about the weights: then it is the time to open them, to read its `tokens` if it has
+        texts of its own, and for its `fitting`. One with `passes` has its first checkpoint read the prompts that many
+        times more. Autoencoders that are still to be trained come on top.
         """
         checkpoints, prompts = _inside(query, PinnedCheckpoint), _inside(query, Prompts)
         if not prompts:
-            return float(sum(self.models.seconds(one, getattr(query, "tokens", 0)) for one in set(checkpoints)))
+            opening = sum(self.models.seconds(one, getattr(query, "tokens", 0)) for one in set(checkpoints))
+            return float(opening + getattr(query, "fitting", 0.0))
         wanted = {ReadoutQuery(checkpoint, prompt) for checkpoint in checkpoints for prompt in prompts}
         costs = [
             self.models.seconds(one.checkpoint, int(one.prompts.lengths.sum()))

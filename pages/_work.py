@@ -152,7 +152,7 @@ def _cost(jobs: Sequence[Job[Any]], fraction: float) -> str:
     if spent >= PACE_SECONDS and fraction >= PACE_FRACTION:
         return f"about {said_seconds(spent / fraction - spent)} more, at the pace of the {said_seconds(spent)} so far"
     seconds = sum(job.estimate or 0.0 for job in jobs)
-    return f"about {said_seconds(seconds)} of model time in all" if seconds else "seconds; no model needs to be opened"
+    return f"about {said_seconds(seconds)} in all" if seconds else "seconds; no model needs to be opened"
 
 
 if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once

@@ -15,7 +15,7 @@ from backend.figures import token_neighbours as neighbours_figures
 from backend.figures import token_shift as shift_figures
 from backend.lab import PinnedStudy
 from backend.token_counts import count_query
-from pages import _address, _frame, _output_space, _picture
+from pages import _address, _frame, _output_space, _picture, _work
 
 TITLE = "Tokens"
 SHOWN = {"shift": "Most affected tokens", "groups": "Word groups", "map": "Map", "output": "Output space"}
@@ -206,15 +206,9 @@ def _map(view: _frame.View) -> None:
         (token_map.recipe, token_map.Query(method, scope, one, view.reference, counted, own, matrix))
         for one in view.pair
     ]
-    slow = scope == "vocabulary" and method != "pca"
-
-    def minutes() -> None:
-        """What the cost of reading the embeddings leaves out."""
-        many = view.study.base.facts.vocabulary
-        st.caption(f"Fitting a map of {many:,} tokens takes minutes on top of that; one by PCA needs none.")
-
     what = f"Placing {map_figures.SCOPES[scope]} by {map_figures.NAMES[method]}"
-    found = view.results(wanted, what, minutes if slow else None)
+    offer = f"Place {view.study.base.facts.vocabulary:,} tokens"
+    found = _work.on_demand(wanted, view.lab, what, offer, beyond=_work.LONG_SECONDS)
     if found is None:
         return
     before, result = found

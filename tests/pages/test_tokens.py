@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from backend.analyses import token_map
 from backend.figures.token_map import SCOPES
 from backend.figures.token_shift import UNITS
-from pages import _work
+from tests.fakes import VOCABULARY
 from tests.pages.conftest import Opens, World, charts, settle
 
 
@@ -63,17 +63,13 @@ def test_maps_tell_their_drift(opens: Opens, method: str, scope: str):
     assert any("of the map's radius" in one.value for one in test.markdown)
 
 
-@pytest.mark.parametrize(("method", "says"), [("tsne", True), ("umap", True), ("pca", False)])
-def test_a_map_of_the_vocabulary_says_that_fitting_takes_minutes(
-    opens: Opens, monkeypatch: pytest.MonkeyPatch, method: str, says: bool
-):
-    def waiting(_wanted: Any, _lab: Any, _what: str, beside: Any = None) -> None:
-        if beside is not None:
-            beside()
-
-    monkeypatch.setattr(_work, "results", waiting)
+@pytest.mark.parametrize(("method", "asks"), [("tsne", True), ("umap", True), ("pca", False)])
+def test_a_map_that_takes_minutes_is_asked_for(opens: Opens, monkeypatch: pytest.MonkeyPatch, method: str, asks: bool):
+    monkeypatch.setattr(token_map, "FIT_SECONDS", {"tsne": 1.0, "umap": 1.0})
     test = opens("tokens", show="map", method=method, scope="vocabulary")
-    assert any("takes minutes on top of that" in one.value for one in test.caption) is says
+    offers = [button.label for button in test.button if button.label.startswith(f"Place {VOCABULARY:,} tokens (about ")]
+    assert bool(offers) is asks
+    assert ("token-map" in charts(test)) is not asks
 
 
 def test_another_epoch_asks_for_the_same_zoom(opens: Opens):
