@@ -113,11 +113,11 @@ class Lab:
         """The same lab, reporting to `progress`."""
         return replace(self, progress=progress)
 
-    def part(self, index: int, count: int) -> Lab:
-        """The same lab whose progress fills the `index`-th of `count` equal parts of the present bar."""
+    def part(self, index: int, count: int, wide: int = 1) -> Lab:
+        """The same lab whose progress fills `wide` of `count` equal parts of the present bar, from `index` on."""
 
         def report(fraction: float, sentence: str) -> None:
-            self.progress((index + fraction) / count, sentence)
+            self.progress((index + wide * fraction) / count, sentence)
 
         return replace(self, progress=report)
 

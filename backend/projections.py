@@ -132,7 +132,7 @@ class Fit:
     """How to place points: the method and what it needs to know, both numbers lowered where points are too few.
 
     `perplexity` counts for t-SNE, `neighbours` (with the point itself) for UMAP. What watches hears of the progress
-    and may raise to end a fit.
+    and may raise to end a fit (one of UMAP's steps when those are over).
     """
 
     method: Method
@@ -156,16 +156,17 @@ class Fit:
 
         It is settled once, so that what a continued fit always does to a map has been done to it.
         """
-        near = self.near(points, _part(watch, 0, 4, ""))
-        xy = self.first(near, _part(watch, 1, 4, "A first map"))
-        xy = self._place(near, xy, False, self.seed + 1, _part(watch, 2, 4, "Settling the map")).astype(np.float32)
-        again = _part(watch, 3, 4, "A second fit, to see how far chance moves points")
+        near = self.near(points, _span(watch, 0.0, 0.125))
+        xy = self.first(near, _span(watch, 0.125, 0.5, "A first map: "))
+        settling = _span(watch, 0.5, 0.75, "Settling the map: ")
+        xy = self._place(near, xy, False, self.seed + 1, settling).astype(np.float32)
+        again = _span(watch, 0.75, 1.0, "A second fit, to see how far chance moves points: ")
         return xy, drift(xy, self._place(near, xy, False, self.seed + 2, again))
 
     def continued(self, points: Points, start: Positions, watch: Progress = silent) -> Positions:
         """A map that starts from the positions of another."""
-        near = self.near(points, _part(watch, 0, 2, ""))
-        return self._place(near, start, False, self.seed + 2, _part(watch, 1, 2, "Continuing the map"))
+        near = self.near(points, _span(watch, 0.0, 0.33))
+        return self._place(near, start, False, self.seed + 2, _span(watch, 0.33, 1.0, "Continuing the map: "))
 
     def _place(self, near: Neighbours, start: Positions, first: bool, seed: int, watch: Progress) -> Positions:
         start = start - start.mean(axis=0, dtype=np.float64)
@@ -175,9 +176,9 @@ class Fit:
         return _umap(near, start, first, seed, watch)
 
 
-def _part(watch: Progress, index: int, parts: int, what: str) -> Progress:
-    """What reports the `index`-th of equal `parts` of the work, under a name."""
-    return lambda fraction, sentence: watch((index + fraction) / parts, f"{what}: {sentence}" if what else sentence)
+def _span(watch: Progress, start: float, end: float, what: str = "") -> Progress:
+    """What reports the share of the work from `start` to `end`, under a name."""
+    return lambda fraction, sentence: watch(start + (end - start) * fraction, what + sentence)
 
 
 def _steps(watch: Progress, done: int, total: int) -> None:
@@ -210,16 +211,23 @@ def _hears(watch: Progress, before: int, total: int) -> Callable[[int, float, np
     return lambda iteration, _error, _embedding: _steps(watch, before + iteration, total)
 
 
-@dataclass
 class _Bar:
-    """Where umap-learn's progress bar writes its counts: it has no other way to tell how far it is."""
+    """Where umap-learn's progress bar writes its counts: it has no other way to tell how far it is.
 
-    watch: Progress
-    total: int
+    What the watcher raises is kept, for when the fit is over: tqdm would never give back the lock that it writes under.
+    """
+
+    def __init__(self, watch: Progress, total: int) -> None:
+        self.watch, self.total = watch, total
+        self.raised: Exception | None = None
 
     def write(self, text: str) -> None:
-        if text.strip().isdigit():
-            _steps(self.watch, int(text), self.total)
+        """A count of epochs, or what clears the line."""
+        if text.strip().isdigit() and self.raised is None:
+            try:
+                _steps(self.watch, int(text), self.total)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it may be
+                self.raised = error
 
     def flush(self) -> None:
         """Nothing to do."""
@@ -232,18 +240,21 @@ def _umap(near: Neighbours, start: Positions, first: bool, seed: int, watch: Pro
     warnings.filterwarnings("ignore", "precomputed_knn.*is not an NNDescent object", UserWarning)
     from umap import UMAP
 
-    epochs = 500 if len(start) <= 10_000 else 200  # umap-learn's own choice
+    bar = _Bar(watch, 500 if len(start) <= 10_000 else 200)  # epochs as umap-learn chooses them
     space = UMAP(
         n_neighbors=near.index.shape[1],
-        n_epochs=epochs,
+        n_epochs=bar.total,
         init=start.astype(np.float32),  # pyright: ignore[reportArgumentType] (an array is documented)
         learning_rate=1.0 if first else 0.05,
         precomputed_knn=(near.index, near.distance),
         random_state=seed,
         n_jobs=1,
-        tqdm_kwds={"disable": False, "file": _Bar(watch, epochs), "bar_format": "{n}", "miniters": 1},
+        tqdm_kwds={"disable": False, "file": bar, "bar_format": "{n}", "miniters": 1},
     )
-    return np.asarray(space.fit_transform(near.points), dtype=np.float64)
+    placed = np.asarray(space.fit_transform(near.points), dtype=np.float64)
+    if bar.raised is not None:
+        raise bar.raised
+    return placed
 
 
 def drift(xy: Float[np.ndarray, "reviews 2"], other: Float[np.ndarray, "reviews 2"]) -> float:

@@ -134,7 +134,9 @@ def _progress(jobs: Sequence[Job[Any]], what: str, beside: Beside) -> None:
     if all(job.done for job in jobs):
         st.rerun()
     running = next((job for job in jobs if not job.done and job.started is not None), jobs[-1])
-    fraction = sum(1.0 if job.done else job.fraction for job in jobs) / len(jobs)
+    costs = [max(1.0, job.estimate or 0.0) for job in jobs]
+    done = sum(cost * (1.0 if job.done else job.fraction) for cost, job in zip(costs, jobs, strict=True))
+    fraction = done / sum(costs)
     st.progress(fraction, text=f"{what}: {running.sentence}")
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Cancel", key=f"cancel-{what}-{jobs[0].key}"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -169,3 +171,6 @@ def test_a_fit_tells_how_far_it_is_and_can_be_left_anywhere(method):
 
         with pytest.raises(Cancelled):
             fit.reference(x, leave)
+    with ThreadPoolExecutor(1) as pool:
+        again = pool.submit(fit.reference, x).result(timeout=120)  # a fit that was left holds up no other thread
+    np.testing.assert_array_equal(again[0], xy)

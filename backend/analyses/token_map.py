@@ -30,7 +30,7 @@ NEUTRAL = "neutral"
 SHORTEST = 3
 """Letters of the shortest word that is chosen from VADER or as a neutral one."""
 
-PAIR_SECONDS, FIT_SECONDS = 2.5e-11, {"tsne": 1.4e-3, "umap": 0.8e-3}
+PAIR_SECONDS, FIT_SECONDS = 2.5e-11, {"tsne": 1.3e-3, "umap": 0.5e-3}
 """What a pair of tokens takes per dimension, to find neighbours, and a token to be placed, on two cores."""
 
 
@@ -141,20 +141,20 @@ def recipe(query: Query, lab: Lab) -> Result:
     pair = (query.reference, query.checkpoint)
     if query.matrix == "output" and all(lab.models.embedding(one, "input", lab.progress).tied for one in pair):
         return replace(recipe(replace(query, matrix="input"), lab), tied=True)
-    counted = counts(query.counted, lab.part(0, 10))
+    counted = counts(query.counted, lab.part(0, 20))
     rows = min(one.facts.vocabulary for one in pair)
     tokenizer = max((lab.models.tokenizer(one.ref, one.base) for one in pair), key=lambda one: one.get_vocab_size())
     ids, names, group = _asked(query, tokenizer, counted.of_rows(rows))
     before, after = (
-        lab.models.embedding(one, query.matrix, lab.part(i, 10).progress).rows[ids] for i, one in enumerate(pair, 1)
+        lab.models.embedding(one, query.matrix, lab.part(i, 20).progress).rows[ids] for i, one in enumerate(pair, 1)
     )
-    watch = lab.part(1, 2).progress
+    watch = lab.part(4, 20, 16).progress
     if query.method == "pca":
         placed = _on_axes(before, after, group, names)
     elif query.checkpoint == query.reference:
         placed = _first(at_unit_length(after), _fit(query), watch)
     else:
-        start = recipe(replace(query, checkpoint=query.reference), lab.part(1, 4))
+        start = recipe(replace(query, checkpoint=query.reference), lab.part(3, 20))
         shared = start.xy[np.isin(start.ids, ids)]  # the reference may have more tokens
         placed = _continued(at_unit_length(after), shared, start.noise_floor, _fit(query), watch)
     lab.progress(1.0, f"The map of {query.checkpoint.label} is drawn.")

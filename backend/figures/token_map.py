@@ -21,7 +21,7 @@ INSIDE, ROOM, AROUND = 600, 750, 90
 WIDEST = 2.0
 """Width of what is shown over its height, at the most."""
 MOST_ARROWS, MOST_NAMED = 150, 12
-_FOUND, _MARGIN = "#dc3b78", 1.15
+_FOUND, _FAINT, _MARGIN = "#dc3b78", 0.05, 1.15
 
 
 def matches(result: Result, search: str) -> list[int]:
@@ -46,11 +46,11 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
         for at, size in zip(middle.tolist(), span.tolist(), strict=True)
     ]
     traces = _arrows(start, result.xy, _going(start, result.xy, found) if whole else range(len(result.ids)))
-    traces += _points(result, whole)
-    if not whole:
-        traces.append(_names(result, (result.xy - middle) * (inside / span[1]), found))
+    traces += _points(result, whole, faint=whole and bool(found))
     if found:
         traces.append(_rings(result, found[:MOST_ARROWS], whole))
+    if found or not whole:
+        traces.append(_names(result, (result.xy - middle) * (inside / span[1]), found, whole))
     shared = np.isfinite(result.explained).all()
     axes = [
         _theme.axis(f"axis {i + 1} ({100 * share:.0f} % of the variance)") if shared else {"visible": False}
@@ -115,7 +115,7 @@ def _arrows(start: np.ndarray, end: np.ndarray, chosen: Sequence[int]) -> list[d
     ]
 
 
-def _points(result: Result, whole: bool) -> list[dict[str, Any]]:
+def _points(result: Result, whole: bool, faint: bool) -> list[dict[str, Any]]:
     """A trace per group, those of no group first, drawn by the graphics card where there are many."""
     traces: list[dict[str, Any]] = []
     for position, name in [(-1, OTHERS), *enumerate(result.groups)]:
@@ -123,9 +123,19 @@ def _points(result: Result, whole: bool) -> list[dict[str, Any]]:
         if not len(members):
             continue
         plain = position < 0 or name == NEUTRAL
+        marker = {
+            "color": _theme.QUIET if plain else group_colour(name, position),
+            "symbol": "circle" if whole and plain else group_symbol(name, position),
+            "size": (3 if plain else 5) if whole else 7,
+            "opacity": 0.45 if whole and plain else 0.9,
+        }
+        if faint:  # in the legend as ever
+            one = {"type": _kind(whole), "mode": "markers", "name": name, "x": [None], "y": [None], "marker": marker}
+            traces.append(one | {"legendgroup": name})
+            marker = marker | {"opacity": _FAINT}
         traces.append(
             {
-                "type": "scattergl" if whole else "scatter",
+                "type": _kind(whole),
                 "mode": "markers",
                 "name": name,
                 "x": result.xy[members, 0],
@@ -133,54 +143,59 @@ def _points(result: Result, whole: bool) -> list[dict[str, Any]]:
                 "text": quoted([result.token[i] for i in members.tolist()]),
                 "customdata": result.ids[members].astype(np.int32),
                 "hovertemplate": "<b>%{text}</b> (token %{customdata})<extra>" + quoted([name])[0] + "</extra>",
-                "marker": {
-                    "color": _theme.QUIET if plain else group_colour(name, position),
-                    "symbol": "circle" if whole and plain else group_symbol(name, position),
-                    "size": (3 if plain else 5) if whole else 7,
-                    "opacity": 0.45 if whole and plain else 0.9,
-                },
+                "marker": marker,
+                "legendgroup": name,
+                "showlegend": not faint,
             }
         )
     return traces
 
 
-def _names(result: Result, pixels: np.ndarray, found: Sequence[int]) -> dict[str, Any]:
-    """The names of words that fit beside their points without touching, without the space before them."""
-    names = [name.removeprefix(SPACE) for name in result.token]
-    order = sorted(range(len(names)), key=lambda i: (i not in found, result.groups[result.group[i]] == NEUTRAL, i))
-    sides = place(pixels.astype(np.float64), names, order)
-    there = list(sides)
+def _names(result: Result, pixels: np.ndarray, found: Sequence[int], whole: bool) -> dict[str, Any]:
+    """Names that fit beside their points without touching; of many tokens only those of the first that are found.
+
+    Words are named without the space before them.
+    """
+    if whole:
+        named = np.array(found[:MOST_NAMED])
+        names, order = [result.token[i] for i in found[:MOST_NAMED]], range(len(named))
+    else:
+        named = np.arange(len(result.ids))
+        names = [name.removeprefix(SPACE) for name in result.token]
+        order = sorted(named.tolist(), key=lambda i: (i not in found, result.groups[result.group[i]] == NEUTRAL, i))
+    sides = place(pixels[named].astype(np.float64), names, order)
+    there = named[list(sides)]
     return {
-        "type": "scatter",
+        "type": _kind(whole),
         "mode": "markers+text",
         "x": result.xy[there, 0],
         "y": result.xy[there, 1],
         "marker": {"size": GAP, "opacity": 0},  # only to keep the text away from the point
-        "text": quoted([names[i] for i in there]),
+        "text": quoted([names[i] for i in sides]),
         "textposition": list(sides.values()),
-        "textfont": {"size": 11},
+        "textfont": {"size": 12, "color": _FOUND} if whole else {"size": 11},
         "hoverinfo": "skip",
         "showlegend": False,
     }
 
 
-def _rings(result: Result, found: Sequence[int], named: bool) -> dict[str, Any]:
-    """The tokens found, ringed; the first ones named, where other names are not."""
+def _rings(result: Result, found: Sequence[int], whole: bool) -> dict[str, Any]:
+    """The tokens found, ringed."""
     there = list(found)
     return {
-        "type": "scatter",
-        "mode": "markers+text",
+        "type": _kind(whole),
+        "mode": "markers",
         "name": "found",
         "x": result.xy[there, 0],
         "y": result.xy[there, 1],
-        "text": [
-            name if named and k < MOST_NAMED else "" for k, name in enumerate(quoted([result.token[i] for i in there]))
-        ],
-        "textposition": "top center",
-        "textfont": {"color": _FOUND, "size": 12},
         "hoverinfo": "skip",
         "marker": {"symbol": "circle-open", "size": 14, "color": _FOUND, "line": {"width": 2}},
     }
+
+
+def _kind(whole: bool) -> str:
+    """Who draws: the graphics card where points are many, and then all that is not to lie below those points."""
+    return "scattergl" if whole else "scatter"
 
 
 def in_words(result: Result, name: str, verdict: str) -> str:

@@ -111,9 +111,21 @@ def test_a_vocabulary_is_drawn_by_the_graphics_card_with_the_furthest_arrows() -
     drawn = np.hypot(arrows.x[1::3] - arrows.x[::3], arrows.y[1::3] - arrows.y[::3])
     assert drawn.min() >= np.sort(far)[-figures.MOST_ARROWS] - 1e-5
     assert picture.layout.uirevision == "words tsne"
-    found = figures.draw(after, before, "epoch 1", found=[7]).data
-    assert len(found[0].x) == 3
-    assert list(found[-1].text) == ["␣word7"]
+
+
+def test_tokens_found_in_a_vocabulary_stand_out() -> None:
+    before, after = result(5000, seed=1), result(5000)
+    hits = list(range(7, 47))
+    arrows, *groups, rings, names = figures.draw(after, before, "epoch 1", found=hits).data
+    assert len(arrows.x) == 3 * len(hits)
+    assert {one.type for one in (rings, names)} == {"scattergl"}, "plotly draws all others below these"
+    assert len(rings.x) == len(hits)
+    assert 1 <= len(names.text) <= figures.MOST_NAMED
+    assert set(names.text) <= {f"␣word{i}" for i in hits[: figures.MOST_NAMED]}
+    faint = [group for group in groups if len(group.x) > 1]
+    assert {group.marker.opacity for group in faint} == {0.05}
+    assert {group.marker.opacity for group in groups if group.showlegend is not False} == {0.45, 0.9}
+    assert 0.05 not in {trace.marker.opacity for trace in figures.draw(after, before, "").data}
 
 
 def test_only_pca_has_axes_that_mean_something() -> None:
