@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from backend import metrics
+from backend.errors import LayershiftError
 from backend.metrics import constant_layers
 from backend.ports import Progress, silent
 
@@ -219,14 +220,14 @@ class _Bar:
 
     def __init__(self, watch: Progress, total: int) -> None:
         self.watch, self.total = watch, total
-        self.raised: Exception | None = None
+        self.raised: LayershiftError | None = None
 
     def write(self, text: str) -> None:
         """A count of epochs, or what clears the line."""
         if text.strip().isdigit() and self.raised is None:
             try:
                 _steps(self.watch, int(text), self.total)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is raised where it may be
+            except LayershiftError as error:
                 self.raised = error
 
     def flush(self) -> None:
