@@ -2,7 +2,7 @@
 
 python -m benchmarks.token_maps [STUDY] [ROWS]: seconds on one thread, and trustworthiness (15 neighbours), of ROWS
 evenly spaced rows (by default 4,000; 0: all) of the base's input embedding, at unit length as the Tokens page maps
-them. Of 50,000 rows scikit-learn needs half an hour.
+them. Of 50,000 rows scikit-learn needs a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from backend.analyses.token_map import at_unit_length
+from backend.neighbour_maps import Fit, Method, trustworthiness
 from backend.pinning import pin
 from backend.ports import silent
-from backend.projections import Fit, Method, trustworthiness
 from backend.wiring import find_study, open_lab
 
 ROWS = 4000

@@ -15,11 +15,11 @@ from typing import Any, get_args
 import numpy as np
 from jaxtyping import Float, Float32
 
-from backend import metrics, projections
+from backend import metrics, neighbour_maps
 from backend.dataset import Sample
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Progress, Prompts, silent
 from backend.memo import NOT_IN_KEY, memoized
-from backend.projections import Fit, Method
+from backend.neighbour_maps import Fit, Method
 from backend.tidy import cell
 
 Layer = Float[np.ndarray, "reviews width"]
@@ -88,7 +88,7 @@ def first_map(residuals: Layer, fit: Fit, progress: Progress = silent) -> Result
     if undefined(residuals):
         return _nothing(len(residuals))
     xy, floor = fit.reference(residuals, progress)
-    return Result(xy, 0.0, floor, projections.trustworthiness(residuals, xy, fit.neighbours))
+    return Result(xy, 0.0, floor, neighbour_maps.trustworthiness(residuals, xy, fit.neighbours))
 
 
 def continued_map(residuals: Layer, reference: Result, fit: Fit, progress: Progress = silent) -> Result:
@@ -96,8 +96,8 @@ def continued_map(residuals: Layer, reference: Result, fit: Fit, progress: Progr
     if undefined(residuals) or not np.isfinite(reference.xy).all():
         return _nothing(len(residuals))
     xy = fit.continued(residuals, reference.xy, progress)
-    trustworthiness = projections.trustworthiness(residuals, xy, fit.neighbours)
-    return Result(xy.astype(np.float32), projections.drift(reference.xy, xy), reference.noise_floor, trustworthiness)
+    trustworthiness = neighbour_maps.trustworthiness(residuals, xy, fit.neighbours)
+    return Result(xy.astype(np.float32), neighbour_maps.drift(reference.xy, xy), reference.noise_floor, trustworthiness)
 
 
 def _nothing(reviews: int) -> Result:

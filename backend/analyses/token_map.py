@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from tokenizers import Tokenizer
 
-from backend import lexicon, projections, tokens
+from backend import lexicon, neighbour_maps, projections, tokens
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
 from backend.memo import memoized
+from backend.neighbour_maps import Fit
 from backend.ports import Progress
-from backend.projections import Fit
 from backend.readings import Matrix
 from backend.tidy import cell
 from backend.token_counts import CountQuery, count_query, counts
@@ -139,22 +139,24 @@ def choose(
 def recipe(query: Query, lab: Lab) -> Result:
     """Count the tokens, open both checkpoints for their rows, and place them; asks for the reference's map first."""
     pair = (query.reference, query.checkpoint)
-    if query.matrix == "output" and all(lab.models.embedding(one, "input", lab.progress).tied for one in pair):
-        return replace(recipe(replace(query, matrix="input"), lab), tied=True)
-    counted = counts(query.counted, lab.part(0, 20))
+    if query.matrix == "output":
+        inputs = [lab.models.embedding(one, "input", lab.part(i, 40).progress) for i, one in enumerate(pair)]
+        if all(one.tied for one in inputs):
+            return replace(recipe(replace(query, matrix="input"), lab.part(1, 20, 19)), tied=True)
+    counted = counts(query.counted, lab.part(1, 20))
     rows = min(one.facts.vocabulary for one in pair)
     tokenizer = max((lab.models.tokenizer(one.ref, one.base) for one in pair), key=lambda one: one.get_vocab_size())
     ids, names, group = _asked(query, tokenizer, counted.of_rows(rows))
     before, after = (
-        lab.models.embedding(one, query.matrix, lab.part(i, 20).progress).rows[ids] for i, one in enumerate(pair, 1)
+        lab.models.embedding(one, query.matrix, lab.part(i, 20).progress).rows[ids] for i, one in enumerate(pair, 2)
     )
-    watch = lab.part(4, 20, 16).progress
+    watch = lab.part(5, 20, 15).progress
     if query.method == "pca":
         placed = _on_axes(before, after, group, names)
     elif query.checkpoint == query.reference:
         placed = _first(at_unit_length(after), _fit(query), watch)
     else:
-        start = recipe(replace(query, checkpoint=query.reference), lab.part(3, 20))
+        start = recipe(replace(query, checkpoint=query.reference), lab.part(4, 20))
         shared = start.xy[np.isin(start.ids, ids)]  # the reference may have more tokens
         placed = _continued(at_unit_length(after), shared, start.noise_floor, _fit(query), watch)
     lab.progress(1.0, f"The map of {query.checkpoint.label} is drawn.")
@@ -195,20 +197,26 @@ def _on_axes(before: np.ndarray, after: np.ndarray, group: np.ndarray, names: tu
     first = projections.project(before, mean, components)
     xy = projections.project(after, after.mean(axis=0, dtype=np.float64), components)
     explained = projections.explained(after, components)
-    return xy.astype(np.float32), projections.drift(first, xy), 0.0, projections.trustworthiness(after, xy), explained
+    return (
+        xy.astype(np.float32),
+        neighbour_maps.drift(first, xy),
+        0.0,
+        neighbour_maps.trustworthiness(after, xy),
+        explained,
+    )
 
 
 def _first(rows: np.ndarray, fit: Fit, watch: Progress) -> Placed:
     """The reference's map, and how far a second fit of the same rows drifts from it."""
     xy, floor = fit.reference(rows, watch)
-    return xy, 0.0, floor, projections.trustworthiness(rows, xy, fit.neighbours), _NO_AXES
+    return xy, 0.0, floor, neighbour_maps.trustworthiness(rows, xy, fit.neighbours), _NO_AXES
 
 
 def _continued(rows: np.ndarray, start: np.ndarray, floor: float, fit: Fit, watch: Progress) -> Placed:
     """A checkpoint's map, from the reference's positions."""
     xy = fit.continued(rows, start, watch)
-    trust = projections.trustworthiness(rows, xy, fit.neighbours)
-    return xy.astype(np.float32), projections.drift(start, xy), floor, trust, _NO_AXES
+    trust = neighbour_maps.trustworthiness(rows, xy, fit.neighbours)
+    return xy.astype(np.float32), neighbour_maps.drift(start, xy), floor, trust, _NO_AXES
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:

@@ -97,8 +97,10 @@ class Tied(FakeModels):
 
 @pytest.mark.parametrize(("models", "tied"), [(FakeModels(), False), (Tied(), True)])
 def test_a_tied_unembedding_has_the_map_of_the_input_embedding(tmp_path: Path, models: FakeModels, tied: bool) -> None:
-    lab = fake_lab(tmp_path, models)
-    output = token_map.recipe(replace(asked("pca"), matrix="output"), lab)
+    lab, heard = fake_lab(tmp_path, models), []
+    watched = lab.watched(lambda fraction, _: heard.append(fraction))
+    output = token_map.recipe(replace(asked("pca"), matrix="output"), watched)
+    assert heard == sorted(heard)
     assert output.tied is tied
     rows = token_map.recipe(asked("pca"), lab)
     assert rows.tied is False
