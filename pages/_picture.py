@@ -11,6 +11,7 @@ import streamlit as st
 from backend.figures import _theme
 from backend.lab import PinnedCheckpoint
 from backend.reports import export
+from pages import _zoom
 from pages._frame import View
 
 Rows = Callable[[], Iterable[dict[str, Any]]]
@@ -57,9 +58,12 @@ def show(
     with st.container(horizontal=True, key=f"pair-{first}"):
         for key, figure in drawn.items():
             with st.container(key=f"side-{key}"):
+                _zoom.apply(key, figure)
                 selects: dict[str, Any] = {"on_select": picks[key], "selection_mode": "points"} if key in picks else {}
                 said = f"{figure.layout.title.text}. {guide}"
                 st.plotly_chart(figure, key=key, config=_theme.plot_config(_file(view, key)), alt=said, **selects)
+                if figure.layout.uirevision is not None:
+                    _zoom.watch(key, figure.layout.uirevision)
     _below(view, first, drawn, guide, rows, analysis, layer)
 
 

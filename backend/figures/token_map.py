@@ -42,7 +42,7 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
     middle, span = _frame(before.xy, result.xy)
     inside = min(INSIDE, ROOM * span[1] / span[0])
     sides = [
-        {"range": [at - size / 2, at + size / 2], "constrain": "domain"}
+        {"autorangeoptions": {"include": [at - size / 2, at + size / 2]}, "autorange": True, "constrain": "domain"}
         for at, size in zip(middle.tolist(), span.tolist(), strict=True)
     ]
     traces = _arrows(start, result.xy, _going(start, result.xy, found) if whole else range(len(result.ids)))
@@ -71,7 +71,7 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
 def _frame(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Middle and size, each (x, y), of what is shown: the reference's, in steps larger where points go beyond.
 
-    plotly keeps a zoom only where the next picture asks for the same range, so that epochs should share it.
+    It is what an automatic range has to include: plotly gives up a zoom when the next picture asks for another range.
     """
     middle = (before.min(axis=0) + before.max(axis=0)) / 2
     wide, high = (_MARGIN * np.ptp(before, axis=0)).tolist()

@@ -146,3 +146,38 @@ def test_every_other_part_of_the_page(visit: Visit, address: str):
         page = visitor.goto(f"{address}/layers?show={part}")
         page.wait_for_selector(f".st-key-{key} .js-plotly-plot .main-svg")
         visitor.settled()
+
+
+def test_a_zoom_into_the_whole_vocabulary_survives_the_slider_and_a_search(visit: Visit, address: str):
+    visitor = visit()
+    page = visitor.goto(f"{address}/tokens?show=map&scope=vocabulary&method=pca")
+    title = "{}: the whole vocabulary, arrows from base"
+    visitor.picture("token-map", title.format("epoch 3"))
+    visitor.settled()
+    plot = page.locator(".st-key-token-map .js-plotly-plot")
+
+    def ranges() -> list[float]:
+        return plot.evaluate("({_fullLayout: all}) => [...all.xaxis.range, ...all.yaxis.range]")
+
+    def names() -> list[str]:
+        return plot.evaluate("({data}) => data.map(trace => trace.name)")
+
+    whole, box = ranges(), plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.45 * box["width"], box["y"] + 0.45 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.6 * box["height"], steps=5)
+    page.mouse.up()
+    visitor.settled()
+    zoomed = ranges()
+    assert zoomed[1] - zoomed[0] < 0.5 * (whole[1] - whole[0])
+    slide(page, "ArrowLeft")
+    visitor.picture("token-map", title.format("epoch 2"))
+    visitor.settled()
+    assert ranges() == pytest.approx(zoomed)
+    page.get_by_label("Search for a token").fill("film")
+    page.keyboard.press("Enter")
+    expect(page.locator(".st-key-token-map .legendtext", has_text="found")).to_be_visible(timeout=PATIENCE)
+    visitor.settled()
+    assert "found" in names()
+    assert ranges() == pytest.approx(zoomed)
