@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import streamlit as st
+from streamlit.components import v2
 
 WATCH = """
 export default function({ data, setStateValue }) {
@@ -32,7 +33,7 @@ export default function({ data, setStateValue }) {
 
 @cache
 def _component() -> Any:
-    return st.components.v2.component("layershift_zoom", js=WATCH)
+    return v2.component("layershift_zoom", js=WATCH)
 
 
 def apply(key: str, figure: Any) -> None:
