@@ -132,6 +132,8 @@ def _check(options: argparse.Namespace) -> int:
         )
     for one in pinned.missing:
         print(f"  {one.label:<12} {one.reason}")
+    for sentence in pinned.warnings:
+        print(f"  warning      {sentence}")
     prompts = pinned.prompts
     words = ", ".join(f'"{w}" = {t}' for w, t in zip(study.prompt.label_words, prompts.label_tokens, strict=True))
     print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} of them cut")

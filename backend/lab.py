@@ -55,7 +55,10 @@ class Missing:
 
 @dataclass(frozen=True, eq=False)
 class PinnedStudy:
-    """A study at this moment: its sample, its prompts, and the checkpoints that are there (the base first)."""
+    """A study at this moment: its sample, its prompts, and the checkpoints that are there (the base first).
+
+    `warnings` are doubts that the study's files raise, one sentence each.
+    """
 
     study: Study
     sample: Sample
@@ -63,6 +66,7 @@ class PinnedStudy:
     checkpoints: tuple[PinnedCheckpoint, ...]
     missing: tuple[Missing, ...]
     training: TrainingTexts | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def base(self) -> PinnedCheckpoint:

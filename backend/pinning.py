@@ -43,6 +43,7 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
         checkpoints=tuple(checkpoints),
         missing=tuple(missing),
         training=training_texts(study.training, study.dataset.text),
+        warnings=tuple(w for one in checkpoints for w in lab.models.warnings(one.ref, study.base)),
     )
 
 

@@ -45,7 +45,8 @@ class Facts:
     """What config and weight headers tell without opening a model; `layers` is L, the number of blocks.
 
     `kind` is what `family` in study.toml says; `has_head` is False for an encoder without a classification head, whose
-    residuals can be compared and which answers nothing. `answers` is how many classes a classification head has.
+    residuals can be compared and which answers nothing. `answers` is how many classes a classification head has, and
+    `head_names` their names in the order of its rows (`id2label`), empty where the config names none.
     """
 
     architecture: str
@@ -56,6 +57,12 @@ class Facts:
     kind: str = "causal"
     has_head: bool = True
     answers: int | None = None
+    head_names: tuple[str, ...] = ()
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the model predicts next tokens: a causal model with a language-modelling head."""
+        return self.kind == "causal" and self.has_head and self.answers is None
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,10 @@ class Models(Protocol):
 
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
         """CheckpointError unless the checkpoint has the base's architecture and sizes and decodes shared ids alike."""
+        ...
+
+    def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
+        """Doubts about a usable checkpoint that its files raise, one sentence each."""
         ...
 
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Readout:

@@ -32,6 +32,8 @@ def draw(view: _frame.View) -> None:
     _what(view)
     for one in view.study.missing:
         st.warning(f"**{_picture.plain(one.label)}** is missing. {_picture.plain(one.reason)}")
+    for sentence in view.study.warnings:
+        st.warning(_picture.plain(sentence))
     above = st.container()
     _answers(view)
     with above:  # asked for last: accuracy comes first, and it is what the findings wait for

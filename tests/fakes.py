@@ -213,6 +213,10 @@ class FakeModels:
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
         """Every fake checkpoint fits its base."""
 
+    def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
+        """Fakes raise no doubts."""
+        return ()
+
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent) -> Readout:
         """Logits read the last residual along its class means; the base leans towards class 0.
 

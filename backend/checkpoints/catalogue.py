@@ -71,6 +71,10 @@ class Catalogue:
         compare_tokens(self.tokenizer(ref, base), self.tokenizer(base, base), ref.place)
         self._cache.put_json(pair, True)
 
+    def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
+        """Doubts that the checkpoint's files raise, one sentence each. Raises CheckpointError."""
+        return ()
+
     def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
         """Raise CheckpointError or PromptError for prompts that the checkpoint cannot read.
 

@@ -204,6 +204,7 @@ def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path, viewpoint: Viewpoin
         "dataset": study.dataset.model_dump(),
         "sample_digest": pinned.sample.digest,
         "prompt": study.prompt.model_dump(),
+        "warnings": list(pinned.warnings),
         "label_tokens": list(pinned.prompts.label_tokens),
         "prompts_digest": pinned.prompts.digest,
         "seeds": {"sample": study.dataset.seed, "analyses": 0},
