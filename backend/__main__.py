@@ -15,7 +15,9 @@ from backend.errors import LayershiftError
 from backend.pinning import pin
 from backend.reports import export as exporting
 from backend.reports import report as reporting
+from backend.reports import summary
 from backend.study import BASE, Study, StudyError
+from backend.tokens import visible
 from backend.wiring import find_study, open_lab, studies, studies_folder
 
 
@@ -135,10 +137,9 @@ def _check(options: argparse.Namespace) -> int:
     for sentence in pinned.warnings:
         print(f"  warning      {sentence}")
     prompts = pinned.prompts
-    words = ", ".join(f'"{w}" = {t}' for w, t in zip(study.prompt.label_words, prompts.label_tokens, strict=True))
     print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} of them cut")
-    print(f"  label words  {words}")
-    tokenizer = open_lab().models.tokenizer(study.base, study.base)
+    _print_classes(pinned)
+    tokenizer = pinned.readers.first.tokenizer
     for ids in prompts.token_ids[:3]:
         print(f"  prompt       {tokenizer.decode(list(ids), skip_special_tokens=False)!r}")
     if pinned.missing:
@@ -147,6 +148,19 @@ def _check(options: argparse.Namespace) -> int:
             f"are still to be trained, run: python -m backend finetune {options.study}"
         )
     return 0
+
+
+def _print_classes(pinned: exporting.PinnedStudy) -> None:
+    """Which label value is which class, word and row of a head, with two texts of each; and where the answer begins."""
+    if pinned.separator is not None:
+        how = "found: the label words are likelier behind it" if pinned.separator_found else "prompt.separator"
+        print(f"  separator    {visible(pinned.separator) if pinned.separator else '(none)'}  ({how})")
+    for line in summary.classes(pinned):
+        same = len(set(line.read.values())) == 1
+        read = line.read["base"] if same else ", ".join(f"{label}: {how}" for label, how in line.read.items())
+        print(f"  class {line.place}      label {line.value} -> {line.word!r} -> {read}")
+        for text in line.examples:
+            print(f"               {text}")
 
 
 def _finetune(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
+from backend.classes import ClassNames, order_values, value_key
 from backend.errors import DatasetError
 from backend.memo import NOT_IN_KEY
 from backend.study import DatasetSpec, TrainingSpec
@@ -106,34 +107,37 @@ def _read_hub(repo: str, split: str) -> pd.DataFrame:
         ) from None
 
 
-def classify(table: pd.DataFrame, spec: DatasetSpec, classes: int) -> Rows:
-    """The rows of the table that have a text and one of the study's label values.
+def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tuple[Rows, tuple[ClassNames, ...]]:
+    """The rows of the table that have a text and one of the study's label values, and what its classes are called.
 
-    Raises DatasetError for a missing column, fewer classes than label words, or texts that are not text.
+    Raises DatasetError for a missing column, fewer classes than label words, names that contradict one another, or
+    texts that are not text.
     """
-    source = spec.path or spec.repo
+    source = str(spec.path or spec.repo)
     for key, column in (("text", spec.text), ("label", spec.label)):
         if column not in table.columns:
             there = ", ".join(map(str, table.columns)) or "none"
             raise DatasetError(f'{source} has no column "{column}" (dataset.{key}); its columns are: {there}.')
     raw = [_plain(value) for value in table[spec.label].tolist()]
-    values = spec.labels if spec.labels is not None else _class_values(raw, classes, str(source))
-    place = {_norm(value): position for position, value in enumerate(values)}
+    values = spec.labels if spec.labels is not None else _class_values(raw, len(words), source)
+    names = table.attrs.get("class_names", {}).get(spec.label)
+    classes = order_values(values, names, words, spec.labels is not None, source)
+    place = {one.value: position for position, one in enumerate(classes)}
     text = table[spec.text].tolist()
     rows = [
-        (row, place[_norm(label)], one)
+        (row, place[value_key(label)], one)
         for row, (label, one) in enumerate(zip(raw, text, strict=True))
-        if _norm(label) in place and isinstance(one, str) and one.strip()
+        if value_key(label) in place and isinstance(one, str) and one.strip()
     ]
     present = {label for _, label, _ in rows}
-    if len(present) < classes:
-        empty = [repr(values[c]) for c in range(classes) if c not in present]
+    if len(present) < len(words):
+        empty = [one.value for c, one in enumerate(classes) if c not in present]
         raise DatasetError(
             f"{source} has no usable row with label {', '.join(empty)}; a study needs texts of every class "
             f"(dataset.labels lists the label values in class order)."
         )
     index, label, texts = zip(*rows, strict=True)
-    return Rows(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), tuple(texts))
+    return Rows(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), tuple(texts)), classes
 
 
 def _plain(value: Any) -> Any:
@@ -141,19 +145,10 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _norm(value: Any) -> str:
-    """Label values compare as text, so that 1, 1.0, True and "1" in a CSV are one value."""
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
 def label_values(raw: Sequence[Any]) -> list[Any]:
     """The different values of a label column: numbers by size, else in the order of their text; empty ones left out."""
     plain = [_plain(value) for value in raw]
-    found = {_norm(value): value for value in plain if value is not None and str(value).strip() not in ("", "nan")}
+    found = {value_key(value): value for value in plain if value is not None and str(value).strip() not in ("", "nan")}
     numeric = all(_is_number(key) for key in found)
     return [found[key] for key in sorted(found, key=float if numeric else str)]
 
@@ -200,10 +195,10 @@ def balanced(rows: Rows, size: int, classes: int, seed: int, source: str) -> Sam
     return make_sample(rows.index[order], rows.label[order], [rows.text[i] for i in order])
 
 
-def read_sample(spec: DatasetSpec, classes: int) -> Sample:
-    """The study's sample, read from its source. Raises DatasetError."""
-    rows = classify(read_table(spec), spec, classes)
-    return balanced(rows, spec.sample, classes, spec.seed, str(spec.path or spec.repo))
+def read_sample(spec: DatasetSpec, words: Sequence[str]) -> tuple[Sample, tuple[ClassNames, ...]]:
+    """The study's sample, read from its source, and its classes in the order of the label words. DatasetError."""
+    rows, classes = classify(read_table(spec), spec, words)
+    return balanced(rows, spec.sample, len(words), spec.seed, str(spec.path or spec.repo)), classes
 
 
 def text_digest(text: str) -> str:

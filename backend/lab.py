@@ -12,12 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
+from jaxtyping import Float32
+
 from backend.autoencoders import AutoencoderQuery, Autoencoders, Point
+from backend.classes import ClassNames
 from backend.dataset import Sample, TrainingTexts
+from backend.errors import UndefinedError
 from backend.memo import Cache, memoized
 from backend.ports import Facts, Models, PinnedCheckpoint, Progress, Prompts, silent
+from backend.prompts import Readers
 from backend.readings import Contributions, Readout, TextReadout, Trained, WeightChange
 from backend.study import Study
+from backend.whole_words import expand
 
 __all__ = [
     "AutoencoderQuery",
@@ -57,7 +64,9 @@ class Missing:
 class PinnedStudy:
     """A study at this moment: its sample, its prompts, and the checkpoints that are there (the base first).
 
-    `warnings` are doubts that the study's files raise, one sentence each.
+    `readers` say how each checkpoint is asked, `classes` what each class is called. `separator` stands between prompt
+    and label word (None where a head answers); `separator_found` says that the checkpoints decided it. `warnings` are
+    doubts that the study's files raise, one sentence each.
     """
 
     study: Study
@@ -66,6 +75,10 @@ class PinnedStudy:
     checkpoints: tuple[PinnedCheckpoint, ...]
     missing: tuple[Missing, ...]
     training: TrainingTexts | None
+    readers: Readers
+    classes: tuple[ClassNames, ...]
+    separator: str | None = None
+    separator_found: bool = False
     warnings: tuple[str, ...] = ()
 
     @property
@@ -127,12 +140,33 @@ class Lab:
 
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> Readout:
         """Residuals and label logits of one checkpoint at the readout position, memoized apart from analyses."""
-        return collect(ReadoutQuery(checkpoint, prompts), self)
+        return collect(ReadoutQuery(checkpoint, prompts.seen_by(checkpoint)), self)
 
     def readouts(self, checkpoints: Iterable[PinnedCheckpoint], prompts: Prompts) -> tuple[Readout, ...]:
         """`readout` of each checkpoint, with progress over all of them."""
         wanted = tuple(checkpoints)
         return tuple(self.part(i, len(wanted)).readout(one, prompts) for i, one in enumerate(wanted))
+
+    def answers(
+        self,
+        reading: Float32[np.ndarray, "positions *places width"],
+        prompts: Prompts,
+        head: PinnedCheckpoint,
+        norm: PinnedCheckpoint | None,
+    ) -> Float32[np.ndarray, "*places classes"]:
+        """What residuals, as `Readout.reading` has them, answer through the norm of `norm` and the head of `head`.
+
+        The logit of each class's label token or head row, or the log-probability (nats) of its word of several tokens.
+        Raises UndefinedError where the head's checkpoint splits the words into other tokens than the residuals' own.
+        """
+        words = expand(prompts.seen_by(head))
+        if len(reading) != words.positions:
+            raise UndefinedError(
+                f"{head.label} has more or fewer tokens for the label words than the checkpoint that it is to read; "
+                f'set prompt.tokenizer = "base", or choose label words of one token.'
+            )
+        tokens, normalized = words.prompts.label_tokens, words.prompts.normalized
+        return words.combine(self.models.label_logits(reading, tokens, head, norm, self.progress, normalized))
 
     def autoencoder(self, query: AutoencoderQuery) -> Trained:
         """A sparse autoencoder on the residuals of one layer, trained once and memoized apart from analyses."""
@@ -153,7 +187,7 @@ class Lab:
         if not prompts:
             opening = sum(self.models.seconds(one, getattr(query, "tokens", 0)) for one in set(checkpoints))
             return float(opening + getattr(query, "fitting", 0.0))
-        wanted = {ReadoutQuery(checkpoint, prompt) for checkpoint in checkpoints for prompt in prompts}
+        wanted = {ReadoutQuery(one, prompt.seen_by(one)) for one in checkpoints for prompt in prompts}
         costs = [
             self.models.seconds(one.checkpoint, int(one.prompts.lengths.sum()))
             for one in wanted
@@ -177,7 +211,7 @@ class ReadoutQuery:
     prompts: Prompts
 
 
-@memoized(version=1)
+@memoized(version=2)
 def collect(query: ReadoutQuery, lab: Lab) -> Readout:
     """Run the model; the only recipe that does so in this module."""
     return lab.models.readout(query.checkpoint, query.prompts, lab.progress)

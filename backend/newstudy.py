@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from backend.dataset import Sample, balanced, classify, label_values, read_file, read_table, source_stamp
@@ -17,7 +18,7 @@ from backend.errors import DatasetError, LayershiftError, StudyError
 from backend.lab import Facts, Lab, Prompts
 from backend.pinning import pin
 from backend.places import directories, is_hub, new_folder, relative, source, stored_name
-from backend.prompts import label_tokens, make_prompts
+from backend.prompts import make_prompts, plain_reader, shown
 from backend.study import STUDY_FILE, CheckpointRef, DatasetSpec, PromptSpec, Study, parse_study, to_toml
 
 TEMPLATE = "Review: {text} Sentiment:"
@@ -186,7 +187,8 @@ def _tokens(wanted: NewStudy, root: Path, lab: Lab) -> None:
     """Whether the label words are tokens that can be told apart. Raises PromptError."""
     base = _base(wanted, root)
     words = wanted.label_words or tuple(suggest_words(values(wanted)))
-    label_tokens(lab.models.tokenizer(base, base), PromptSpec(template=wanted.template, label_words=words))
+    spec = PromptSpec(template=wanted.template, label_words=words)
+    make_prompts(plain_reader(lab.models.tokenizer(base, base), spec, wanted.family), [""], np.zeros(1, dtype=np.int64))
 
 
 def on_hub(wanted: NewStudy) -> list[str]:
@@ -267,7 +269,7 @@ def draw_sample(wanted: NewStudy) -> Sample:
     """The sample that the study would have. Raises DatasetError."""
     found = values(wanted)
     spec = DatasetSpec(repo=wanted.data or "-", text=wanted.text, label=wanted.label, labels=tuple(found))
-    rows = classify(_table(wanted), spec, len(found))
+    rows, _ = classify(_table(wanted), spec, wanted.label_words or suggest_words(found))
     smallest = min(Counter(rows.label.tolist()).values())
     size = wanted.sample or min(USUAL_SAMPLE // len(found), smallest) * len(found)
     return balanced(rows, size, len(found), 0, wanted.data)
@@ -290,11 +292,12 @@ def preview(study: Study, sample: Sample, lab: Lab) -> Preview:
     """The first two texts of the sample and its longest. Raises CheckpointError or PromptError."""
     tokenizer = lab.models.tokenizer(study.base, study.base)
     longest = max(range(len(sample.text)), key=lambda i: len(sample.text[i]))
-    shown = [*[i for i in range(len(sample.text)) if i != longest][:2], longest]
-    seen: Prompts = make_prompts(study, tokenizer, [sample.text[i] for i in shown], sample.label[shown])
+    chosen = [*[i for i in range(len(sample.text)) if i != longest][:2], longest]
+    reader = plain_reader(tokenizer, study.prompt, study.family)
+    seen: Prompts = make_prompts(reader, [sample.text[i] for i in chosen], sample.label[chosen])
     return Preview(
         prompts=tuple(tokenizer.decode(list(ids), skip_special_tokens=False) for ids in seen.token_ids),
         cut=tuple(seen.truncated.tolist()),
         lengths=tuple(seen.lengths.tolist()),
-        words=tuple(tokenizer.decode([token]) for token in seen.label_tokens),
+        words=tuple(shown(tokenizer, tokens) for tokens in seen.continuations) if reader.endings else (),
     )

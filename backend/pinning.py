@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from backend.asking import Asking, ask
+from backend.classes import ClassNames
 from backend.dataset import Sample, make_sample, read_sample, source_stamp, training_texts
 from backend.errors import CheckpointError
-from backend.lab import Lab, Missing, PinnedCheckpoint, PinnedStudy, Prompts
+from backend.lab import Lab, Missing, PinnedCheckpoint, PinnedStudy
 from backend.memo import Cache
-from backend.prompts import make_prompts
 from backend.study import CheckpointRef, Study
 
 DTYPE_VARIABLE = "LAYERSHIFT_DTYPE"
 DTYPES = ("float32", "float16", "bfloat16")
-_SAMPLES: dict[str, Sample] = {}
-_PROMPTS: dict[tuple[Any, ...], Prompts] = {}
+_SAMPLES: dict[str, tuple[Sample, tuple[ClassNames, ...]]] = {}
+_ASKINGS: dict[tuple[Any, ...], Asking] = {}
 
 
 def pin(study: Study, lab: Lab) -> PinnedStudy:
@@ -27,23 +29,30 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
 
     Without its base or its data a study cannot be pinned: CheckpointError, DatasetError or PromptError.
     """
-    base = _pin_checkpoint(study, study.base, lab)
-    checkpoints = [base]
+    checkpoints = [_pin_checkpoint(study, study.base, lab)]
     missing: list[Missing] = []
     for ref in study.checkpoints:
         try:
             checkpoints.append(_pin_checkpoint(study, ref, lab))
         except CheckpointError as error:
             missing.append(Missing(ref.label, str(error)))
-    sample = _sample(study, lab.cache)
+    sample, classes = _sample(study, lab.cache)
+    asking = _asking(study, checkpoints, classes, sample, lab)
+    unasked = {one.label for one in asking.missing}
+    usable = tuple(one for one in checkpoints if one.label not in unasked)
+    reasons = {one.label: one for one in (*missing, *asking.missing)}
     return PinnedStudy(
         study=study,
         sample=sample,
-        prompts=_prompts(study, base.fingerprint, sample, lab),
-        checkpoints=tuple(checkpoints),
-        missing=tuple(missing),
+        prompts=asking.prompts,
+        checkpoints=usable,
+        missing=tuple(reasons[ref.label] for ref in study.checkpoints if ref.label in reasons),
         training=training_texts(study.training, study.dataset.text),
-        warnings=tuple(w for one in checkpoints for w in lab.models.warnings(one.ref, study.base)),
+        readers=asking.readers,
+        classes=classes,
+        separator=asking.separator,
+        separator_found=asking.found,
+        warnings=tuple(w for one in usable for w in lab.models.warnings(one.ref, study.base)),
     )
 
 
@@ -75,29 +84,36 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
     )
 
 
-def _sample(study: Study, cache: Cache) -> Sample:
-    """The drawn sample, remembered by the data's description and the state of its file (a hub name counts as fixed)."""
-    content = [study.dataset.model_dump(), study.classes, source_stamp(study.dataset.path)]
-    key = "sample/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
+def _sample(study: Study, cache: Cache) -> tuple[Sample, tuple[ClassNames, ...]]:
+    """The drawn sample and its classes, remembered by the data's description and the state of its file.
+
+    A hub name counts as fixed.
+    """
+    content = [study.dataset.model_dump(), study.prompt.label_words, source_stamp(study.dataset.path)]
+    key = "drawn/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
     if key not in _SAMPLES:
         value: Any = cache.get_json(key)
         if value is None:
-            sample = read_sample(study.dataset, study.classes)
-            cache.put_json(key, [sample.index.tolist(), sample.label.tolist(), list(sample.text)])
+            sample, classes = read_sample(study.dataset, study.prompt.label_words)
+            named = [[one.value, one.name, one.word] for one in classes]
+            cache.put_json(key, [sample.index.tolist(), sample.label.tolist(), list(sample.text), named])
         else:
-            index, label, text = value
+            index, label, text, named = value
             sample = make_sample(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), text)
-        _keep(_SAMPLES, key, sample)
+            classes = tuple(ClassNames(*one) for one in named)
+        _keep(_SAMPLES, key, (sample, classes))
     return _SAMPLES[key]
 
 
-def _prompts(study: Study, fingerprint: str, sample: Sample, lab: Lab) -> Prompts:
-    """The prompts of the sample, kept in the process: pages ask for them at every rerun."""
-    key = (fingerprint, sample.digest, study.prompt, study.family)
-    if key not in _PROMPTS:
-        tokenizer = lab.models.tokenizer(study.base, study.base)
-        _keep(_PROMPTS, key, make_prompts(study, tokenizer, sample.text, sample.label))
-    return _PROMPTS[key]
+def _asking(
+    study: Study, checkpoints: Sequence[PinnedCheckpoint], classes: tuple[ClassNames, ...], sample: Sample, lab: Lab
+) -> Asking:
+    """How the checkpoints are asked, kept in the process: pages ask for it at every rerun."""
+    content = tuple((one.fingerprint, one.dtype, one.label, one.ref.place) for one in checkpoints)
+    key = (content, sample.digest, classes, study.prompt, study.family)
+    if key not in _ASKINGS:
+        _keep(_ASKINGS, key, ask(study, checkpoints, classes, sample, lab))
+    return _ASKINGS[key]
 
 
 def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -82,13 +83,27 @@ class PinnedCheckpoint:
         return self.ref.label
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Which entries of a model's output are read: tokens of the vocabulary or rows of a head.
+
+    As logits, or where `normalized` as log-probabilities over the whole output (nats).
+    """
+
+    tokens: tuple[int, ...]
+    normalized: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Prompts:
     """What the models see: token ids of each prompt, without padding, with the class of each and the label tokens.
 
-    `digest` covers token ids, labels, label tokens and `readout` ("last" token for causal models, "first" for
-    encoders); two equal digests mean equal input. The label tokens of an encoder are the rows of its head, 0 to
-    classes - 1. `truncated` says which texts were cut, `lengths` counts tokens.
+    `digest` covers all that counts, `own` included; two equal digests mean equal input. `readout` is "last" token for
+    causal models, "first" for encoders. `label_tokens` holds the first token of each label word, or the row of each
+    class in a classification head; `following` the other tokens of each word, empty where every word is one token.
+    `truncated` says which texts were cut, `lengths` counts tokens. `own` has the prompts of checkpoints, by
+    fingerprint, whose token ids or head rows differ from these. `beginnings` counts, where the last tokens of a row
+    begin a label word, those tokens; `normalized` says that log-probabilities are read (see `backend.whole_words`).
     """
 
     digest: str
@@ -97,6 +112,10 @@ class Prompts:
     label_tokens: tuple[int, ...] = field(metadata=NOT_IN_KEY)
     truncated: Bool[np.ndarray, " reviews"] = field(metadata=NOT_IN_KEY)
     readout: str = field(default="last", metadata=NOT_IN_KEY)
+    following: tuple[tuple[int, ...], ...] = field(default=(), metadata=NOT_IN_KEY)
+    own: Mapping[str, Prompts] = field(default_factory=lambda: MappingProxyType({}), metadata=NOT_IN_KEY, repr=False)
+    beginnings: tuple[int, ...] = field(default=(), metadata=NOT_IN_KEY)
+    normalized: bool = field(default=False, metadata=NOT_IN_KEY)
 
     @property
     def lengths(self) -> Int64[np.ndarray, " reviews"]:
@@ -107,6 +126,31 @@ class Prompts:
     def classes(self) -> int:
         """Number of classes."""
         return len(self.label_tokens)
+
+    @property
+    def continuations(self) -> tuple[tuple[int, ...], ...]:
+        """All tokens of each label word, in class order."""
+        following = self.following or ((),) * self.classes
+        return tuple((first, *rest) for first, rest in zip(self.label_tokens, following, strict=True))
+
+    @property
+    def single(self) -> bool:
+        """Whether every label word is one token, so that its logit answers."""
+        return not any(self.following)
+
+    @property
+    def columns(self) -> Columns:
+        """What is read at the readout position of each row."""
+        return Columns(self.label_tokens, self.normalized)
+
+    def first(self) -> Prompts:
+        """The first of the prompts alone."""
+        one = {"token_ids": self.token_ids[:1], "labels": self.labels[:1], "truncated": self.truncated[:1]}
+        return replace(self, **one)
+
+    def seen_by(self, checkpoint: PinnedCheckpoint) -> Prompts:
+        """The prompts as this checkpoint sees them."""
+        return self.own.get(checkpoint.fingerprint, self)
 
 
 @runtime_checkable
@@ -134,6 +178,10 @@ class Models(Protocol):
         """CheckpointError unless the checkpoint has the base's architecture and sizes and decodes shared ids alike."""
         ...
 
+    def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
+        """CheckpointError or PromptError for prompts that the checkpoint cannot read."""
+        ...
+
     def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
         """Doubts about a usable checkpoint that its files raise, one sentence each."""
         ...
@@ -149,8 +197,12 @@ class Models(Protocol):
         head: PinnedCheckpoint,
         norm: PinnedCheckpoint | None,
         progress: Progress,
+        normalized: bool = False,
     ) -> Float32[np.ndarray, "*places classes"]:
-        """Residuals through the final norm of `norm` (None: no norm), then the unembedding of `head`."""
+        """Residuals through the final norm of `norm` (None: no norm), then the unembedding of `head`.
+
+        As logits, or where `normalized` as log-probabilities over the whole vocabulary (nats).
+        """
         ...
 
     def read_text(self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress) -> TextReadout:

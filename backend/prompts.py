@@ -1,4 +1,4 @@
-"""From texts to what the models see: the template filled, long texts cut, label words as single tokens. No torch."""
+"""From texts to what the models see: the template filled, long texts cut, label words as tokens. No torch."""
 
 from __future__ import annotations
 
@@ -6,42 +6,113 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from backend.errors import PromptError
-from backend.lab import Prompts
-from backend.study import PromptSpec, Study
+from backend.ports import Prompts
+from backend.study import PromptSpec
+from backend.tokens import name
+
+USUAL_SEPARATORS = (" ", "")
+"""What may stand between a prompt and the label word, where a study does not say."""
+_UNKNOWN = ("<unk>", "[UNK]")
+_CONTEXT = 3
+"""How many tokens of a difference are shown."""
 
 
-def fill(tokenizer: Tokenizer, spec: PromptSpec, text: str) -> tuple[tuple[int, ...], bool, str]:
-    """Token ids of one prompt, whether the text was cut, and the part of the text that is left.
+@dataclass(frozen=True)
+class Reader:
+    """How one checkpoint is asked: its tokenizer, the template, and what stands for each class in its output.
 
-    A long text loses whole tokens at the end that `keep` does not name, by character offsets; then the whole prompt is
+    `endings` are what follows the prompt for each class, separator and label word. `rows` are the rows of a
+    classification head in class order, which then answers instead. `readout` is "last" token or "first".
+    """
+
+    tokenizer: Tokenizer
+    spec: PromptSpec
+    endings: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    readout: str = "last"
+
+
+def word_reader(tokenizer: Tokenizer, spec: PromptSpec, separators: Sequence[str]) -> Reader:
+    """The reader of a causal model: every label word behind each of the separators is a class."""
+    return Reader(tokenizer, spec, tuple(separator + word for separator in separators for word in spec.label_words))
+
+
+def plain_reader(tokenizer: Tokenizer, spec: PromptSpec, family: str) -> Reader:
+    """The reader of a study of which no model has been seen: a separator that is not given is a space."""
+    if family == "encoder":
+        return Reader(tokenizer, spec, rows=tuple(range(len(spec.label_words))), readout="first")
+    return word_reader(tokenizer, spec, (USUAL_SEPARATORS[0] if spec.separator is None else spec.separator,))
+
+
+@dataclass(frozen=True)
+class Filled:
+    """One prompt as a model reads it: token ids, the tokens of each label word behind them, the text that is left.
+
+    `words` is empty where a head answers. `ends` are where each token's characters end in the prompt with the first
+    ending behind it.
+    """
+
+    ids: tuple[int, ...]
+    words: tuple[tuple[int, ...], ...]
+    left: str
+    cut: bool
+    ends: tuple[int, ...]
+
+
+def fill(reader: Reader, text: str) -> Filled:
+    """The prompt of one text.
+
+    What is read of a causal model is what the tokenizer makes of prompt and label word: the ids that all words share
+    are the prompt, the others the words. Special tokens that the tokenizer puts behind a text are left out there. A
+    long text loses whole tokens at the end that `keep` does not name, by character offsets; then the whole prompt is
     tokenized once, and the text cut further until the prompt fits `max_tokens` (special tokens count).
     """
-    ids = _encode(tokenizer, spec, text)
+    spec = reader.spec
+    ids, words, ends = _read(reader, text)
     if len(ids) <= spec.max_tokens:
-        return ids, False, text
-    offsets = tokenizer.encode(text, add_special_tokens=False).offsets
-    room = spec.max_tokens - len(_encode(tokenizer, spec, ""))
+        return Filled(ids, words, text, False, ends)
+    offsets = reader.tokenizer.encode(text, add_special_tokens=False).offsets
+    room = spec.max_tokens - len(_read(reader, "")[0])
     for left in range(min(room, len(offsets)), -1, -1):
         rest = _cut(text, offsets, left, spec.keep)
-        ids = _encode(tokenizer, spec, rest)
+        ids, words, ends = _read(reader, rest)
         if len(ids) <= spec.max_tokens:
-            return ids, True, rest
+            return Filled(ids, words, rest, True, ends)
     raise PromptError(
         f"The template alone takes {len(ids)} tokens, more than prompt.max_tokens = {spec.max_tokens}; "
         f"raise max_tokens or shorten the template."
     )
 
 
-def _encode(tokenizer: Tokenizer, spec: PromptSpec, text: str) -> tuple[int, ...]:
-    before, after = spec.template.split("{text}")
-    return tuple(tokenizer.encode(before + text + after).ids)
+def _read(reader: Reader, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    """Token ids of the prompt, of each word behind it, and where the prompt's tokens end."""
+    before, after = reader.spec.template.split("{text}")
+    prompt = before + text + after
+    if not reader.endings:
+        encoding = reader.tokenizer.encode(prompt)
+        count = len(encoding.ids) if reader.rows else _without_ending(encoding)
+        return tuple(encoding.ids[:count]), (), tuple(end for _, end in encoding.offsets[:count])
+    encodings = reader.tokenizer.encode_batch([prompt + ending for ending in reader.endings])
+    whole = [one.ids[: _without_ending(one)] for one in encodings]
+    shared = next((n for n, ids in enumerate(zip(*whole, strict=False)) if len(set(ids)) > 1), min(map(len, whole)))
+    words = tuple(tuple(ids[shared:]) for ids in whole)
+    return tuple(whole[0][:shared]), words, tuple(end for _, end in encodings[0].offsets[:shared])
+
+
+def _without_ending(encoding: Encoding) -> int:
+    """How many ids there are before the special tokens that the tokenizer puts behind every text."""
+    count = len(encoding.ids)
+    while count and encoding.special_tokens_mask[count - 1]:
+        count -= 1
+    return count
 
 
 def _cut(text: str, offsets: Sequence[tuple[int, int]], left: int, keep: str) -> str:
@@ -51,69 +122,121 @@ def _cut(text: str, offsets: Sequence[tuple[int, int]], left: int, keep: str) ->
     return text[: offsets[left - 1][1]].rstrip() if keep == "start" else text[offsets[-left][0] :].lstrip()
 
 
-def label_tokens(tokenizer: Tokenizer, spec: PromptSpec) -> tuple[int, ...]:
-    """The token of each label word: the first id by which the prompt with the word differs from the prompt alone.
-
-    Raises PromptError when two words share their token, or a word adds none.
-    """
-    prompt = spec.template.replace("{text}", "")
-    before = tokenizer.encode(prompt, add_special_tokens=False).ids
-    found: list[int] = []
-    for word in spec.label_words:
-        after = tokenizer.encode(f"{prompt} {word}", add_special_tokens=False).ids
-        new = next((b for a, b in zip([*before, None], after, strict=False) if a != b), None)
-        if new is None:
-            raise PromptError(f'The label word "{word}" adds no token to the prompt; choose another word.')
-        if new in found:
-            other = spec.label_words[found.index(new)]
+def check_words(reader: Reader, words: Sequence[tuple[int, ...]]) -> None:
+    """Raise PromptError for label words that cannot be told apart by their tokens."""
+    named = (getattr(reader.tokenizer.model, "unk_token", None), *_UNKNOWN)
+    unknown = {reader.tokenizer.token_to_id(one) for one in named if one}
+    for c, tokens in enumerate(words):
+        word, other = _word(reader, c), next((d for d in range(c) if _begins(tokens, words[d])), None)
+        if other is not None:
             raise PromptError(
-                f'The label words "{other}" and "{word}" start with the same token '
-                f"({tokenizer.id_to_token(new)!r}) and cannot be told apart; choose other words."
+                f'The label words "{_word(reader, other)}" and "{word}" cannot be told apart: the tokens of one are '
+                f"the first of the other, or the same; choose other words."
             )
-        found.append(new)
-    return tuple(found)
+        if unknown & set(tokens):
+            raise PromptError(f'The tokenizer does not know the label word "{word}"; choose another word.')
 
 
-def answer_tokens(tokenizer: Tokenizer, spec: PromptSpec, family: str) -> tuple[int, ...]:
-    """What stands for each class in the logits: a causal model's label tokens, the rows of an encoder's head."""
-    return label_tokens(tokenizer, spec) if family == "causal" else tuple(range(len(spec.label_words)))
+def _word(reader: Reader, c: int) -> str:
+    return reader.spec.label_words[c % len(reader.spec.label_words)]
 
 
-def make_prompts(study: Study, tokenizer: Tokenizer, texts: Sequence[str], labels: np.ndarray) -> Prompts:
-    """The prompts of the texts as the study's models see them. Raises PromptError."""
-    tokenizer.no_truncation()  # some tokenizer files carry settings of their training
-    tokenizer.no_padding()
-    filled = [fill(tokenizer, study.prompt, text) for text in texts]
-    cut = np.array([cut for _, cut, _ in filled], dtype=bool)
-    tokens = answer_tokens(tokenizer, study.prompt, study.family)
-    return _pinned([ids for ids, _, _ in filled], labels, tokens, cut, study.family)
+def _begins(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return one[: len(other)] == other or other[: len(one)] == one
+
+
+def shown(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
+    """Tokens as text with their spaces visible, set apart by `|`."""
+    return "|".join(name(tokenizer, tokens))
+
+
+def make_prompts(reader: Reader, texts: Sequence[str], labels: np.ndarray) -> Prompts:
+    """The prompts of the texts as the reader's checkpoint sees them.
+
+    Raises PromptError for label words that cannot be told apart, or whose tokens depend on the text before them.
+    """
+    filled = [fill(reader, text) for text in texts]
+    words = filled[0].words if filled else ()
+    if reader.endings:
+        check_words(reader, words)
+        other = next((one for one in filled if one.words != words), None)
+        if other is not None:
+            first, second = (", ".join(shown(reader.tokenizer, ids) for ids in one) for one in (words, other.words))
+            raise PromptError(
+                f"The tokens of the label words depend on the text before them ({first}, or {second}); put fixed text "
+                f"behind {{text}} in prompt.template, or set prompt.separator."
+            )
+    return pinned(reader, filled, labels)
+
+
+def first_difference(own: Prompts, base: Prompts, tokenizers: tuple[Tokenizer, Tokenizer]) -> str | None:
+    """Where two tokenizers' ids of the same prompts and words differ first, in words; None where they are the same."""
+    ids, others = (one.token_ids + one.continuations for one in (own, base))
+    place = next((i for i, (a, b) in enumerate(zip(ids, others, strict=True)) if a != b), None)
+    if place is None:
+        return None
+    pair = ids[place], others[place]
+    at = next((n for n, (a, b) in enumerate(zip(*pair, strict=False)) if a != b), min(map(len, pair)))
+    here, there = (
+        " ".join(name(one, part[at : at + _CONTEXT])) or "nothing" for one, part in zip(tokenizers, pair, strict=True)
+    )
+    return f"its own tokenizer reads {here} at token {at} where the base's reads {there}"
+
+
+@dataclass(frozen=True, eq=False)
+class Readers:
+    """How every checkpoint of a study is asked, by fingerprint; the base is the first."""
+
+    of: Mapping[str, Reader]
+
+    @property
+    def first(self) -> Reader:
+        """The base's."""
+        return next(iter(self.of.values()))
+
+    def prompts(self, texts: Sequence[str], labels: np.ndarray) -> Prompts:
+        """The prompts as the base sees them, with those of the checkpoints that see something else. PromptError."""
+        (_, first), *others = self.of.items()
+        prompts = make_prompts(first, texts, labels)
+        own: dict[str, Prompts] = {}
+        for fingerprint, reader in others:
+            if reader != first and (seen := make_prompts(reader, texts, labels)).digest != prompts.digest:
+                own[fingerprint] = seen
+        return with_own(prompts, own)
+
+
+def with_own(prompts: Prompts, own: Mapping[str, Prompts]) -> Prompts:
+    """Prompts of which some checkpoints see others of their own."""
+    if not own:
+        return prompts
+    content = [prompts.digest, sorted((fingerprint, one.digest) for fingerprint, one in own.items())]
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return replace(prompts, digest=digest, own=MappingProxyType(dict(own)))
 
 
 def bare_prompts(tokenizer: Tokenizer, texts: Sequence[str], label_tokens: tuple[int, ...], max_tokens: int) -> Prompts:
     """The texts alone, without a template, as causal models see them; all of class 0. Raises PromptError."""
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
     spec = PromptSpec.model_construct(template="{text}", max_tokens=max_tokens, keep="end")
-    filled = [fill(tokenizer, spec, text) for text in texts]
-    cut = np.array([cut for _, cut, _ in filled], dtype=bool)
-    labels = np.zeros(len(filled), dtype=np.int64)
-    return _pinned([ids for ids, _, _ in filled], labels, label_tokens, cut, "causal")
+    reader = Reader(tokenizer, spec)
+    filled = [fill(reader, text) for text in texts]
+    return pinned(replace(reader, rows=label_tokens), filled, np.zeros(len(filled), dtype=np.int64))
 
 
-def _pinned(
-    filled: Sequence[tuple[int, ...]], labels: np.ndarray, tokens: tuple[int, ...], cut: np.ndarray, family: str
-) -> Prompts:
-    """Prompts with the digest of their content."""
-    readout = "last" if family == "causal" else "first"
-    token_ids = tuple(filled)
-    content = json.dumps([token_ids, labels.tolist(), tokens, readout])
+def pinned(reader: Reader, filled: Sequence[Filled], labels: np.ndarray) -> Prompts:
+    """Prompts with the digest of their content; the words' tokens are those of the first."""
+    token_ids = tuple(one.ids for one in filled)
+    words = filled[0].words if reader.endings else tuple((row,) for row in reader.rows)
+    following = tuple(tokens[1:] for tokens in words)
+    kind = "words" if reader.endings else "rows"
+    content = json.dumps([token_ids, labels.tolist(), kind, words, reader.readout])
     return Prompts(
         digest=hashlib.sha256(content.encode()).hexdigest(),
         token_ids=token_ids,
         labels=labels.astype(np.int64),
-        label_tokens=tokens,
-        truncated=cut,
-        readout=readout,
+        label_tokens=tuple(tokens[0] for tokens in words),
+        truncated=np.array([one.cut for one in filled], dtype=bool),
+        readout=reader.readout,
+        following=following if any(following) else (),
     )
 
 
@@ -133,22 +256,21 @@ class Typed:
 
 
 @functools.lru_cache(maxsize=16)
-def read_typed(tokenizer: Tokenizer, spec: PromptSpec, family: str, text: str) -> Typed:
+def read_typed(readers: Readers, text: str) -> Typed:
     """The typed text; kept in the process, the sixteen newest only, because pages ask at every rerun. PromptError."""
-    text = mended(text)
-    ids, cut, left = fill(tokenizer, spec, text)
-    tokens = answer_tokens(tokenizer, spec, family)
-    before, after = spec.template.split("{text}")
-    whole = before + left + after
-    ends = [end for _, end in tokenizer.encode(whole).offsets]
+    text, reader = mended(text), readers.first
+    filled = fill(reader, text)
+    before, after = reader.spec.template.split("{text}")
+    whole = before + filled.left + after + (reader.endings[0] if reader.endings else "")
     pieces, start = [], 0
-    for end in ends:
+    for end in filled.ends:
         pieces.append(whole[start:end])
         start = max(start, end)
+    kept = len(filled.left)
     return Typed(
-        _pinned([ids], np.zeros(1, dtype=np.int64), tokens, np.array([cut]), family),
-        left,
-        text[len(left) :] if spec.keep == "start" else text[: len(text) - len(left)],
+        readers.prompts([text], np.zeros(1, dtype=np.int64)),
+        filled.left,
+        text[kept:] if reader.spec.keep == "start" else text[: len(text) - kept],
         tuple(pieces),
     )
 
@@ -159,9 +281,7 @@ def mended(text: str) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def leave_out(
-    tokenizer: Tokenizer, spec: PromptSpec, family: str, left: str, most: int
-) -> tuple[Prompts, tuple[str, ...]]:
+def leave_out(readers: Readers, left: str, most: int) -> tuple[Prompts, tuple[str, ...]]:
     """Prompts of the text as it is and then without each of its parts, and the parts.
 
     A part is a word (what stands between white space) and, where there are more than `most`, so many words in a row
@@ -171,13 +291,4 @@ def leave_out(
     size = max(1, -(-len(words) // most))
     groups = [(words[i].start(), words[min(i + size, len(words)) - 1].end()) for i in range(0, len(words), size)]
     texts = [left, *((left[:start] + left[end:].lstrip()).rstrip() for start, end in groups)]
-    filled = [fill(tokenizer, spec, text) for text in texts]
-    cut = np.array([cut for _, cut, _ in filled], dtype=bool)
-    prompts = _pinned(
-        [ids for ids, _, _ in filled],
-        np.zeros(len(texts), dtype=np.int64),
-        answer_tokens(tokenizer, spec, family),
-        cut,
-        family,
-    )
-    return prompts, tuple(left[start:end] for start, end in groups)
+    return readers.prompts(texts, np.zeros(len(texts), dtype=np.int64)), tuple(left[start:end] for start, end in groups)

@@ -17,12 +17,19 @@ class Readout:
     """One checkpoint at the readout position of every prompt, float32.
 
     `residuals[i, l]` is the residual stream entering block l of prompt i, l = L after the last block and before the
-    final norm; `logits[i, c]` the model's own logit of class c's label token (an encoder's: of class c), NaN where
-    the model has no head.
+    final norm; `logits[i, c]` the model's own logit of class c's label token (a classification head's: of class c), NaN
+    where the model has no head. Where label words have several tokens it is the log-probability of the whole word
+    (nats), and `after[k]` holds the residuals behind the prompt and the k-th beginning of a word.
     """
 
     residuals: Float32[np.ndarray, "reviews layers width"]
     logits: Float32[np.ndarray, "reviews classes"]
+    after: Float32[np.ndarray, "beginnings reviews layers width"]
+
+    @property
+    def reading(self) -> Float32[np.ndarray, "positions reviews layers width"]:
+        """The residuals of every position that label words are read from, the readout position first."""
+        return np.concatenate([self.residuals[None], self.after]) if len(self.after) else self.residuals[None]
 
 
 @dataclass(frozen=True, eq=False)

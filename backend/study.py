@@ -59,10 +59,16 @@ class DatasetSpec(Part, frozen=True):
 
 
 class PromptSpec(Part, frozen=True):
-    """The template around a text, one label word per class, and how a long text is cut."""
+    """The template around a text, one label word per class, and how a long text is cut.
+
+    `separator` stands between prompt and label word; None: " " or "", whichever the checkpoints find likelier.
+    `tokenizer` says whose token ids count where base and checkpoints make different ones of the prompts.
+    """
 
     template: Text
     label_words: tuple[Text, ...] = Field(min_length=2)
+    separator: str | None = None
+    tokenizer: Literal["own", "base"] | None = None
     max_tokens: PositiveInt = 256
     keep: Literal["start", "end"] = "end"
 

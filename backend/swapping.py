@@ -58,10 +58,10 @@ def label_logits(query: LogitsQuery, lab: Lab) -> Logits:
     """Run the host with each swap. Ranges that touch an end or are one block come from the other modes' results."""
     host, donor, part = query.host, query.donor, query.part
     if part in ("final_norm", "head"):
-        last = lab.part(0, 2).readout(host, query.prompts).residuals[:, -1]
+        last = lab.part(0, 2).readout(host, query.prompts).reading[:, :, -1]
         head, norm = (donor, host) if part == "head" else (host, donor)
         between = norm if host.facts.kind == "causal" else None
-        found = lab.models.label_logits(last, query.prompts.label_tokens, head, between, lab.part(1, 2).progress)
+        found = lab.part(1, 2).answers(last, query.prompts, head, between)
         return Logits(found[None])
     wanted = spans(part, query.mode, host.facts.layers)
     known: dict[tuple[int, int], np.ndarray] = {}

@@ -31,7 +31,7 @@ from backend.checkpoints.devices import choose_device, finish
 from backend.checkpoints.opening import Opened
 from backend.checkpoints.residuals import BATCH_TOKENS, collect, pad
 from backend.lab import Prompts, silent
-from backend.prompts import fill
+from backend.prompts import fill, plain_reader
 from backend.study import PromptSpec
 
 REVIEWS = Path("../shared/data/imdb/test.parquet")
@@ -50,13 +50,14 @@ def read_prompts(file: Path, count: int) -> Prompts:
     tokenizer.train_from_iterator(
         texts, trainers.BpeTrainer(vocab_size=20_000, initial_alphabet=alphabet, show_progress=False)
     )
-    filled = [fill(tokenizer, SPEC, text) for text in texts[:count]]
+    reader = plain_reader(tokenizer, SPEC, "causal")
+    filled = [fill(reader, text) for text in texts[:count]]
     return Prompts(
         digest="",
-        token_ids=tuple(ids for ids, _, _ in filled),
+        token_ids=tuple(one.ids for one in filled),
         labels=np.zeros(count, dtype=np.int64),
         label_tokens=(10, 11),
-        truncated=np.array([cut for _, cut, _ in filled]),
+        truncated=np.array([one.cut for one in filled]),
     )
 
 

@@ -56,9 +56,8 @@ def review(view: _frame.View, ends: Pair) -> None:
         view.control(st.selectbox, "Review of the sample", "review", format_func=said, width=520)
         if len(view.words) > 2:
             view.control(st.selectbox, "Class against the rest", "class", width=220)
-    study, chosen = view.study.study, rows.index(view.value("review"))
-    tokenizer = view.lab.models.tokenizer(study.base, study.base)
-    read = read_typed(tokenizer, study.prompt, study.family, sample.text[chosen])
+    chosen = rows.index(view.value("review"))
+    read = read_typed(view.study.readers, sample.text[chosen])
     at = 0 if len(view.words) == 2 else view.words.index(view.value("class"))
     show(view, patching.recipe, read, ends, at)
 

@@ -191,7 +191,8 @@ def _seen(wanted: NewStudy, said: Mapping[str, str], fetch: bool) -> None:
     for prompt, cut, length in zip(shown.prompts, shown.cut, shown.lengths, strict=True):
         st.code(prompt, language=None, wrap_lines=True)
         st.caption(f"{length} tokens" + (", after the text was cut to fit" if cut else ""))
-    st.caption("The answer is read at the tokens " + ", ".join(f"“{plain(word)}”" for word in shown.words) + ".")
+    if shown.words:
+        st.caption("The answer is read at the tokens " + ", ".join(f"“{plain(word)}”" for word in shown.words) + ".")
 
 
 def _lacking(wanted: NewStudy) -> list[str]:

@@ -61,8 +61,7 @@ def draw(view: _frame.View) -> None:
 
 
 def _read(view: _frame.View, text: str) -> Typed:
-    study = view.study.study
-    return read_typed(view.lab.models.tokenizer(study.base, study.base), study.prompt, study.family, text)
+    return read_typed(view.study.readers, text)
 
 
 def _box(view: _frame.View, typed: Typed | None, text: str) -> None:
@@ -212,9 +211,7 @@ def _tokens(view: _frame.View, typed: Typed) -> None:
 
 def _words(view: _frame.View, typed: Typed) -> None:
     st.subheader("What does each word add?")
-    study = view.study.study
-    tokenizer = view.lab.models.tokenizer(study.base, study.base)
-    texts, parts = leave_out(tokenizer, study.prompt, study.family, typed.left, MOST_PARTS)
+    texts, parts = leave_out(view.study.readers, typed.left, MOST_PARTS)
     if not parts:
         st.info("Nothing of the text is left beside the template, so there is no word to leave out.")
         return

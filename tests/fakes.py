@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from backend.classes import ClassNames
 from backend.dataset import Sample, TrainingTexts, make_sample
 from backend.lab import (
     Contributions,
@@ -27,7 +28,7 @@ from backend.lab import (
 )
 from backend.memo import Cache
 from backend.ports import unwatched
-from backend.prompts import make_prompts
+from backend.prompts import Readers, make_prompts, plain_reader
 from backend.readings import (
     Ablation,
     Disturbance,
@@ -217,6 +218,9 @@ class FakeModels:
         """Fakes raise no doubts."""
         return ()
 
+    def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
+        """Fakes read every prompt."""
+
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent) -> Readout:
         """Logits read the last residual along its class means; the base leans towards class 0.
 
@@ -228,7 +232,7 @@ class FakeModels:
         if len(np.unique(prompts.labels)) < prompts.classes:
             self.ran.append(checkpoint.fingerprint)
             logits = self.label_logits(residuals[:, -1], prompts.label_tokens, checkpoint, checkpoint)
-            return Readout(residuals, logits)
+            return Readout(residuals, logits, residuals[None][:0])
         last = residuals[:, -1].astype(np.float64)
         last = last - last.mean(axis=0)
         means = np.stack([last[prompts.labels == c].mean(axis=0) for c in range(prompts.classes)])
@@ -238,7 +242,7 @@ class FakeModels:
         logits[:, 0] += 0.5 if epoch == 0 else 0.1
         self.ran.append(checkpoint.fingerprint)
         progress(1.0, f"Read {len(prompts.token_ids)} reviews with {checkpoint.label}.")
-        return Readout(residuals, logits.astype(np.float32))
+        return Readout(residuals, logits.astype(np.float32), residuals[None][:0])
 
     def label_logits(
         self,
@@ -247,13 +251,17 @@ class FakeModels:
         head: PinnedCheckpoint,
         norm: PinnedCheckpoint | None,
         progress: Progress = silent,
+        normalized: bool = False,
     ) -> np.ndarray:
         """A random head of each checkpoint's own; a norm divides by the length."""
-        rows = _generator("head", _epoch(head.ref)).normal(size=(VOCABULARY, self.width))[list(label_tokens)]
+        rows = _generator("head", _epoch(head.ref)).normal(size=(VOCABULARY, self.width))
         x = residuals.astype(np.float64)
         if norm is not None:
             x = x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-9) * (3 + _epoch(norm.ref))
-        return (x @ rows.T).astype(np.float32)
+        logits = x @ rows.T
+        if normalized:
+            logits -= np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+        return logits[..., list(label_tokens)].astype(np.float32)
 
     def read_text(
         self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress = silent
@@ -503,7 +511,12 @@ def fake_definition(folder: Path, epochs: int = 3, classes: int = 2, reviews: in
         "base": {"path": "checkpoints/base"},
         "checkpoints": [{"label": f"epoch {e}", "path": f"checkpoints/epoch-{e}"} for e in range(1, epochs + 1)],
         "dataset": {"path": "reviews.csv", "sample": reviews},
-        "prompt": {"template": TEMPLATE, "label_words": list(WORDS[:classes]), "max_tokens": MAX_TOKENS},
+        "prompt": {
+            "template": TEMPLATE,
+            "label_words": list(WORDS[:classes]),
+            "max_tokens": MAX_TOKENS,
+            "separator": " ",
+        },
     }
     return parse_study(raw, folder)
 
@@ -521,14 +534,17 @@ def fake_study(
     models = models or FakeModels()
     study = fake_definition(folder, epochs, classes, reviews)
     sample = fake_sample(reviews, classes)
-    prompts = make_prompts(study, models.tokenizer(study.base, study.base), sample.text, sample.label)
+    reader = plain_reader(models.tokenizer(study.base, study.base), study.prompt, study.family)
+    prompts = make_prompts(reader, sample.text, sample.label)
     checkpoints = tuple(
         PinnedCheckpoint(
             models.fingerprint(ref, study.base), study.dtype, ref, study.base, models.facts(ref, study.base)
         )
         for ref in study.refs
     )
-    return PinnedStudy(study, sample, prompts, checkpoints, missing, training)
+    readers = Readers(dict.fromkeys((one.fingerprint for one in checkpoints), reader))
+    named = tuple(ClassNames(str(c), None, word) for c, word in enumerate(study.prompt.label_words))
+    return PinnedStudy(study, sample, prompts, checkpoints, missing, training, readers, named, " ")
 
 
 def fake_lab(folder: Path, models: FakeModels | None = None, progress: Progress = silent) -> Lab:

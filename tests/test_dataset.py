@@ -24,6 +24,8 @@ from backend.dataset import (
 from backend.errors import DatasetError
 from backend.study import DatasetSpec, TrainingSpec
 
+WORDS = ("negative", "positive")
+
 TABLE = pd.DataFrame({"text": [f"text {i}" for i in range(12)], "label": [0] * 6 + [1] * 6})
 
 
@@ -40,8 +42,8 @@ def store(folder: Path, suffix: str, table: pd.DataFrame = TABLE) -> str:
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
 def test_every_kind_of_file_gives_the_same_sample(tmp_path: Path, suffix: str) -> None:
-    sample = read_sample(DatasetSpec(path=store(tmp_path, suffix), sample=8, seed=3), 2)
-    again = read_sample(DatasetSpec(path=store(tmp_path, ".csv"), sample=8, seed=3), 2)
+    sample, _ = read_sample(DatasetSpec(path=store(tmp_path, suffix), sample=8, seed=3), WORDS)
+    again, _ = read_sample(DatasetSpec(path=store(tmp_path, ".csv"), sample=8, seed=3), WORDS)
     assert sample.digest == again.digest
     assert np.bincount(sample.label).tolist() == [4, 4]
     assert sample.text == tuple(f"text {i}" for i in sample.index)
@@ -50,7 +52,7 @@ def test_every_kind_of_file_gives_the_same_sample(tmp_path: Path, suffix: str) -
 
 def test_another_seed_draws_other_rows(tmp_path: Path) -> None:
     path = store(tmp_path, ".csv")
-    digests = {read_sample(DatasetSpec(path=path, sample=4, seed=seed), 2).digest for seed in range(8)}
+    digests = {read_sample(DatasetSpec(path=path, sample=4, seed=seed), WORDS)[0].digest for seed in range(8)}
     assert len(digests) > 1
 
 
@@ -80,12 +82,12 @@ def test_a_sample_is_balanced_without_repeats(labels: list[int], seed: int) -> N
 )
 def test_label_values_become_classes_in_the_order_asked_for(labels: Any, values: Any, expected: list[int]) -> None:
     table = pd.DataFrame({"text": list("abcd"), "label": labels})
-    assert classify(table, DatasetSpec(path="x.csv", labels=values), 2).label.tolist() == expected
+    assert classify(table, DatasetSpec(path="x.csv", labels=values), WORDS)[0].label.tolist() == expected
 
 
 def test_rows_without_a_text_or_with_another_label_are_left_out() -> None:
     table = pd.DataFrame({"text": ["a", None, " ", "d", "e"], "label": [0, 0, 1, 1, 7]})
-    rows = classify(table, DatasetSpec(path="x.csv", labels=(0, 1)), 2)
+    rows, _ = classify(table, DatasetSpec(path="x.csv", labels=(0, 1)), WORDS)
     assert rows.index.tolist() == [0, 3]
 
 
@@ -105,7 +107,7 @@ def test_label_values_sort_numbers_as_numbers() -> None:
 )
 def test_bad_data_is_one_sentence(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     with pytest.raises(DatasetError) as caught:
-        read_sample(DatasetSpec(**{"path": store(tmp_path, ".csv"), "sample": 4, **change}), 2)
+        read_sample(DatasetSpec(**{"path": store(tmp_path, ".csv"), "sample": 4, **change}), WORDS)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -113,12 +115,12 @@ def test_bad_data_is_one_sentence(tmp_path: Path, change: dict[str, Any], said: 
 def test_one_class_only_is_said(tmp_path: Path) -> None:
     path = store(tmp_path, ".csv", TABLE.head(6))
     with pytest.raises(DatasetError, match=r"has one class only \(label 0\)"):
-        read_sample(DatasetSpec(path=path, sample=4), 2)
+        read_sample(DatasetSpec(path=path, sample=4), WORDS)
 
 
 def test_more_values_than_words_asks_for_a_list(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"has 2 label values \(0, 1\) for 3 label words"):
-        read_sample(DatasetSpec(path=store(tmp_path, ".csv"), sample=6), 3)
+        read_sample(DatasetSpec(path=store(tmp_path, ".csv"), sample=6), ("a", "b", "c"))
 
 
 @pytest.mark.parametrize(

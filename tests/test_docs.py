@@ -138,8 +138,7 @@ def rows_of(name: str, study: PinnedStudy, lab: Lab) -> Iterable[dict[str, Any]]
 
 def steered_rows(study: PinnedStudy, lab: Lab) -> Iterator[dict[str, Any]]:
     """What the slider of the page of a typed text has for download."""
-    tokenizer = lab.models.tokenizer(study.study.base, study.study.base)
-    text = read_typed(tokenizer, study.study.prompt, study.study.family, "The script is funny.").prompts
+    text = read_typed(study.readers, "The script is funny.").prompts
     given = (study.checkpoints[-1], study.checkpoints[-1], text, study.prompts, 2)
     query, written = steered_text.Query(*given), steered_text.WrittenQuery(*given, "all", 0, 2.0, 0.7)
     yield from steered_text.recipe(query, lab).rows(query)
@@ -149,13 +148,12 @@ def steered_rows(study: PinnedStudy, lab: Lab) -> Iterator[dict[str, Any]]:
 def review_rows(study: PinnedStudy, lab: Lab) -> Iterator[dict[str, Any]]:
     """All that the page of a typed text has for download."""
     words = "The script is funny. The score drags."
-    prompt, tokenizer = study.study.prompt, lab.models.tokenizer(study.study.base, study.study.base)
-    text = read_typed(tokenizer, prompt, study.study.family, words)
+    text = read_typed(study.readers, words)
     query = review.Query(study.checkpoints[-1], study.checkpoints[0], text.prompts, study.prompts)
     yield from review.recipe(query, lab).rows(query)
     yield from review.recipe(query, lab).answers(query)
     yield from review.tokens(query, lab).rows(query, text.pieces)
-    texts, parts = leave_out(tokenizer, prompt, study.study.family, text.left, 4)
+    texts, parts = leave_out(study.readers, text.left, 4)
     left_out = review.PartsQuery(study.checkpoints[-1], texts)
     yield from review.parts(left_out, lab).rows(left_out, parts)
 

@@ -70,9 +70,7 @@ def test_a_feature_of_a_text_is_what_the_autoencoder_makes_of_its_residuals(tmp_
     models = FakeModels(layers=2, width=16)
     study, lab = fake_study(models=models, epochs=1), fake_lab(tmp_path, models)
     source = AutoencoderQuery(study.checkpoints, study.prompts, AutoencoderSpec(1, 32, 8))
-    typed = read_typed(
-        lab.models.tokenizer(study.study.base, study.study.base), study.study.prompt, "causal", "The end."
-    )
+    typed = read_typed(study.readers, "The end.")
     residuals = lab.models.read_text(study.base, typed.prompts, 1, silent).residuals
     autoencoder = lab.autoencoder(source)
     before = (residuals - autoencoder.decoder_bias) @ autoencoder.encoder + autoencoder.encoder_bias

@@ -37,6 +37,7 @@ sample = 20
 [prompt]
 template = "Review: {text} Sentiment:"
 label_words = ["negative", "positive"]
+separator = " "
 max_tokens = 48
 [training]
 path = "reviews.csv"

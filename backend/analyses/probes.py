@@ -197,7 +197,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with the checkpoint, every layer with each head and norm, then count."""
     one, other, prompts = query.checkpoint, query.reference, query.prompts
     read = lab.part(0, 3).readout(one, prompts)
-    residuals = np.ascontiguousarray(read.residuals.swapaxes(0, 1))  # [layers, reviews, width]
+    reading = np.ascontiguousarray(read.reading.swapaxes(1, 2))  # [positions, layers, reviews, width]
     owners = {"base": other, "own": one, "none": None}
     wanted = READINGS if one != other else tuple(reading for reading in READINGS if "own" not in reading)
     logits: dict[Reading, np.ndarray] = {}
@@ -205,9 +205,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         part = lab.part(1, 3).part(i, len(wanted))
         part.progress(0.0, f"Reading every layer of {one.label} with {head} head and {norm} norm.")
         owner = owners[head] or one
-        logits[head, norm] = lab.models.label_logits(
-            residuals, prompts.label_tokens, owner, owners[norm], part.progress
-        )
+        logits[head, norm] = part.answers(reading, prompts, owner, owners[norm])
     last = logits["base", "own" if one != other else "base"]
     logits[AS_PUBLISHED] = np.concatenate([logits["base", "none"][:-1], last[-1:]])
     stacked = np.stack([*logits.values()])

@@ -83,7 +83,7 @@ class Result:
 @memoized(version=1, private=True)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the text, then its residuals with both heads, along the direction and among the sample's."""
-    one, tokens = query.checkpoint, query.text.label_tokens
+    one = query.checkpoint
     read = lab.models.readout(one, query.text, lab.part(0, 4).progress)
     x = read.residuals[0]
     lab.progress(0.25, f"Reading every layer with the head of {query.reference.label}.")
@@ -91,7 +91,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     def lens(head: PinnedCheckpoint, norm: PinnedCheckpoint | None) -> Float[np.ndarray, "layers directions"]:
         if not head.facts.has_head:
             return np.full((len(x), len(metrics.contrasts(query.text.classes))), np.nan)
-        return metrics.lens(lab.models.label_logits(x, tokens, head, norm, lab.progress))
+        return metrics.lens(lab.answers(read.reading[:, 0], query.text, head, norm))
 
     own = lens(one, one)
     reference_head = own if one == query.reference else lens(query.reference, one)
@@ -99,7 +99,8 @@ def recipe(query: Query, lab: Lab) -> Result:
     sample = _sample(query, lab.part(2, 4))
     x = metrics.without_largest(x[None], sample.largest_of, query.drop_largest)
     lab.progress(0.75, f"Looking for {one.label}'s nearest reviews.")
-    same = [i for i, ids in enumerate(query.prompts.token_ids) if ids == query.text.token_ids[0]]
+    typed, known = (prompts.seen_by(one).token_ids for prompts in (query.text, query.prompts))
+    same = [i for i, ids in enumerate(known) if ids == typed[0]]
     neighbours, cosine = nearest(x[0], sample.residuals, same, query.nearest)
     return Result(
         probability=softmax(read.logits[0].astype(np.float64)),
@@ -249,12 +250,11 @@ class Parts:
 @memoized(version=1, private=True)
 def parts(query: PartsQuery, lab: Lab) -> Parts:
     """Read all variants of the text in batches. Li, Monroe and Jurafsky 2016, representation erasure."""
-    one = query.checkpoint
-    read = lab.models.readout(one, query.texts, lab.part(0, 2).progress)
+    read = lab.models.readout(one := query.checkpoint, query.texts, lab.part(0, 2).progress)
     if not one.facts.has_head:
         shape = (len(read.residuals) - 1, read.residuals.shape[1], len(metrics.contrasts(query.texts.classes)))
         return Parts(effect=np.full(shape, np.nan))
-    logits = lab.models.label_logits(read.residuals, query.texts.label_tokens, one, one, lab.part(1, 2).progress)
+    logits = lab.part(1, 2).answers(read.reading, query.texts, one, one)
     lens = metrics.lens(logits.reshape(-1, logits.shape[-1])).reshape(*logits.shape[:2], -1)
     return Parts(effect=lens[0] - lens[1:])
 

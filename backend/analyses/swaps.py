@@ -241,7 +241,8 @@ def under_way(query: Query, lab: Lab) -> tuple[Result, int] | None:
 
     None if nothing is, or not yet a review of every class.
     """
-    ends = [collect.peek(ReadoutQuery(one, query.prompts), lab) for one in (query.host, query.donor)]
+    pair = (query.host, query.donor)
+    ends = [collect.peek(ReadoutQuery(one, query.prompts.seen_by(one)), lab) for one in pair]
     found = logits_so_far(query.asked, lab)
     if found is None or ends[0] is None or ends[1] is None:
         return None

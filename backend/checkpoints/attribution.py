@@ -22,7 +22,7 @@ from backend.checkpoints.anatomy import Anatomy
 from backend.checkpoints.bulk import in_batches
 from backend.checkpoints.opening import Opened
 from backend.checkpoints.residuals import hand_over, pad, taps
-from backend.errors import CheckpointError
+from backend.errors import CheckpointError, UndefinedError
 from backend.lab import Contributions, Progress, Prompts
 
 Readers = Float64[np.ndarray, "classes width"]
@@ -32,8 +32,13 @@ def contributions(opened: Opened, prompts: Prompts, progress: Progress) -> Contr
     """Every part's share of the label logits at the readout position.
 
     In half precision the model rounds between its parts, so that they add up to its logits up to that only. Raises
-    CheckpointError, DeviceError.
+    CheckpointError, DeviceError, UndefinedError for label words of several tokens.
     """
+    if not prompts.single:
+        raise UndefinedError(
+            "Direct logit attribution splits the logit of one token, and this study's label words have several; choose "
+            "label words of one token each."
+        )
     readers, constant = _readers(opened, prompts.label_tokens)
     projected = [_through_output(block.o, readers) for block in opened.anatomy.blocks]
     count, blocks, classes = len(prompts.token_ids), len(projected), prompts.classes

@@ -10,13 +10,13 @@ from backend.checkpoints.compare import compare_facts, compare_tokens
 from backend.checkpoints.facts import most_positions, read_facts
 from backend.checkpoints.files import Located, locate
 from backend.checkpoints.fingerprint import fingerprint
-from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer
+from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer, tokenizer_digest
 from backend.errors import CheckpointError, PromptError
 from backend.lab import Facts, PinnedCheckpoint, Prompts
 from backend.memo import Cache
 from backend.study import CheckpointRef
 
-_HELD_TOKENIZERS = 4
+_HELD_TOKENIZERS = 8
 
 
 class Catalogue:
@@ -46,17 +46,17 @@ class Catalogue:
         return read_facts(located, ref.place)
 
     def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
-        """The checkpoint's tokenizer, or its base's when it brings none. Raises CheckpointError.
+        """The checkpoint's tokenizer, or its base's when it brings none: one object for equal files.
 
-        The newest four are held: reading that of a large vocabulary takes most of a second.
+        The newest are held: reading that of a large vocabulary takes most of a second. Raises CheckpointError.
         """
-        located = locate(ref)
-        if not has_tokenizer(located) and ref != base:
-            ref, located = base, _full(base)
-        content = self.fingerprint(ref, base)
+        located, below = locate(ref), _full(base)
+        if not has_tokenizer(located):
+            located = below
+        content = tokenizer_digest(located, self._cache)
         with self._tokenizing:
             if content not in self._tokenizers:
-                found = read_tokenizer(located, self._cache)
+                found = read_tokenizer(located, self._cache, below)
                 if len(self._tokenizers) >= _HELD_TOKENIZERS:
                     del self._tokenizers[next(iter(self._tokenizers))]
                 self._tokenizers[content] = found
@@ -86,19 +86,20 @@ class Catalogue:
                 f"{checkpoint.ref.place} has a head of {facts.answers} classes and the study has {prompts.classes} "
                 f"label words; give one word per class of the head."
             )
-        largest = max(max(map(max, prompts.token_ids), default=0), *prompts.label_tokens)
-        if largest >= checkpoint.facts.vocabulary:
+        words = [token for word in prompts.continuations for token in word] if facts.answers is None else []
+        largest = max(max(map(max, prompts.token_ids), default=0), *words, 0)
+        if largest >= facts.vocabulary:
             raise CheckpointError(
-                f"{checkpoint.ref.place} has {checkpoint.facts.vocabulary} tokens and the prompts use token {largest}; "
+                f"{checkpoint.ref.place} has {facts.vocabulary} tokens and the prompts use token {largest}; "
                 f"name a checkpoint with at least the base's vocabulary."
             )
         located = locate(checkpoint.ref)
         positions = most_positions(_full(checkpoint.base) if located.adapter else located)
-        longest = int(prompts.lengths.max(initial=0))
+        longest = int(prompts.lengths.max(initial=0)) + max(map(len, prompts.following), default=0)
         if positions is not None and longest > positions:
             raise PromptError(
                 f"A prompt has {longest} tokens and {checkpoint.ref.place} has {positions} positions; lower "
-                f"prompt.max_tokens to at most {positions}."
+                f"prompt.max_tokens to at most {positions - max(map(len, prompts.following), default=0)}."
             )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tokenizers import Tokenizer
 
 from backend.checkpoints.families import body_of
@@ -10,6 +12,7 @@ from backend.lab import Facts
 
 _SHOWN = {"architecture": "architecture", "layers": "number of blocks", "width": "width of the residual stream"}
 _UNDECODED = "\N{REPLACEMENT CHARACTER}"
+_RESERVED = re.compile(r"\W*(unused|reserved|extra)\w*\W*", re.IGNORECASE)
 
 
 def compare_facts(facts: Facts, base: Facts, place: str) -> None:
@@ -26,13 +29,18 @@ def compare_facts(facts: Facts, base: Facts, place: str) -> None:
 
 
 def compare_tokens(tokenizer: Tokenizer, base: Tokenizer, place: str) -> None:
-    """Raises CheckpointError when an id that both vocabularies hold decodes to different text in the two."""
+    """Raises CheckpointError when an id that both vocabularies hold decodes to different text in the two.
+
+    A reserved token that one of them gave a name to is no other token; whether a prompt uses it, the prompts tell.
+    """
     own, its = _by_id(tokenizer), _by_id(base)
-    unlike = sorted(one for one in own.keys() & its.keys() if own[one] != its[one])
+    added = tokenizer.get_added_tokens_decoder().keys() | base.get_added_tokens_decoder().keys()
+    unlike = sorted(one for one in own.keys() & its.keys() if own[one] != its[one] and one not in added)
     here = tokenizer.decode_batch([[one] for one in unlike], skip_special_tokens=False)
     there = base.decode_batch([[one] for one in unlike], skip_special_tokens=False)
     for one, a, b in zip(unlike, here, there, strict=True):
-        if a != b or _UNDECODED in a:  # parts of characters all decode to the replacement character
+        reserved = _RESERVED.fullmatch(own[one]) or _RESERVED.fullmatch(its[one])
+        if (a != b or _UNDECODED in a) and not reserved:  # parts of characters all decode to the replacement character
             raise CheckpointError(
                 f"{place} cannot be compared with the base: token {one} is {own[one]!r} here and {its[one]!r} in the "
                 f"base; name checkpoints fine-tuned from this base, with its tokenizer."

@@ -6,6 +6,8 @@ says otherwise.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
@@ -13,8 +15,10 @@ from torch import Tensor, nn
 
 from backend.checkpoints.devices import give_back, is_out_of_memory
 from backend.checkpoints.opening import Opened
-from backend.checkpoints.residuals import hand_over, pad, run, taps, too_large
+from backend.checkpoints.residuals import collect, hand_over, pad, pick, run, taps, too_large
 from backend.lab import Progress, Prompts, TextReadout
+from backend.ports import Columns
+from backend.whole_words import expand
 
 CHUNK_VALUES = 2**24
 """Logits held at once, 64 MiB of float32."""
@@ -22,24 +26,25 @@ CHUNK_VALUES = 2**24
 
 @torch.inference_mode()
 def label_logits(
-    residuals: Float32[np.ndarray, "*places width"], label_tokens: tuple[int, ...], head: Opened, norm: Opened | None
-) -> Float32[np.ndarray, "*places classes"]:
-    """Residuals through the final norm of `norm` (None: through none), then the label rows of the head of `head`."""
+    residuals: Float32[np.ndarray, "*places width"], columns: Columns, head: Opened, norm: Opened | None
+) -> Float32[np.ndarray, "*places columns"]:
+    """Residuals through the final norm of `norm` (None: through none), then columns of the head of `head`."""
     flat = torch.from_numpy(np.array(residuals.reshape(-1, residuals.shape[-1])))
     found: list[Tensor] = []
     for rows in flat.split(max(1, CHUNK_VALUES // head.model.config.vocab_size)):
         x = rows if norm is None else _normed(rows, norm)
-        found.append(_label_rows(x, label_tokens, head).to("cpu", torch.float32))
-    logits = torch.cat(found).numpy().reshape(*residuals.shape[:-1], len(label_tokens))
+        found.append(_columns(x, columns, head).to("cpu", torch.float32))
+    logits = torch.cat(found).numpy().reshape(*residuals.shape[:-1], len(columns.tokens))
     logits.setflags(write=False)
     return logits
 
 
-def _label_rows(x: Float[Tensor, "rows width"], label_tokens: tuple[int, ...], head: Opened) -> Tensor:
+def _columns(x: Float[Tensor, "rows width"], columns: Columns, head: Opened) -> Tensor:
     unembed = head.anatomy.unembed
-    if not isinstance(unembed, nn.Linear) or unembed.weight.is_meta:  # offloaded weights come with the call only
-        return unembed(_like(x, head, unembed))[:, list(label_tokens)]
-    chosen = list(label_tokens)
+    linear = isinstance(unembed, nn.Linear) and not unembed.weight.is_meta  # offloaded weights come with the call only
+    if columns.normalized or not isinstance(unembed, nn.Linear) or not linear:
+        return pick(unembed(_like(x, head, unembed)), columns)
+    chosen = list(columns.tokens)
     bias = None if unembed.bias is None else unembed.bias[chosen]
     return nn.functional.linear(_like(x, head, unembed), unembed.weight[chosen], bias)
 
@@ -55,17 +60,31 @@ def _like(x: Tensor, opened: Opened, module: nn.Module) -> Tensor:
 
 
 def read_text(opened: Opened, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
-    """The first prompt at every token and layer.
+    """The first prompt at every token and layer; label words of several tokens are read at the readout position only.
 
     Raises DeviceError when it does not fit, CheckpointError when a value is not finite.
     """
     try:
-        return _read_text(opened, prompts, top, progress)
+        found = _read_text(opened, prompts, top, progress)
+        return found if prompts.single else replace(found, label_logits=_whole_words(opened, found, prompts, progress))
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
     give_back(opened.device)
     raise too_large(opened.device)
+
+
+def _whole_words(
+    opened: Opened, read: TextReadout, prompts: Prompts, progress: Progress
+) -> Float32[np.ndarray, "tokens layers classes"]:
+    """Log-probabilities of the label words behind the prompt at every layer; NaN at the tokens before its last."""
+    first = prompts.first()
+    words = expand(first)
+    reading = collect(opened, first, progress).reading[:, 0]
+    labels = np.full_like(read.label_logits, np.nan)
+    labels[-1] = words.combine(label_logits(reading, words.prompts.columns, opened, opened))
+    labels.setflags(write=False)
+    return labels
 
 
 @torch.inference_mode()
@@ -102,7 +121,7 @@ def _read(opened: Opened, rows: Tensor, following: Tensor, prompts: Prompts, top
     logits = opened.anatomy.unembed(_normed(rows, opened)).to(torch.float32)
     total = logits.logsumexp(dim=-1, keepdim=True)
     best, which = logits.topk(min(top, logits.shape[-1]), dim=-1)
-    labels = logits[:, list(prompts.label_tokens)]
+    labels = pick(logits, prompts.columns)
     followed = (logits.gather(1, following.to(logits.device)) - total).exp()
     return labels.cpu(), followed.cpu(), which.cpu(), (best - total).exp().cpu()
 
@@ -112,5 +131,5 @@ def _classified(opened: Opened, rows: Tensor, prompts: Prompts) -> tuple[Tensor,
     undefined = torch.full((len(rows), 1), torch.nan)
     labels = undefined.expand(-1, prompts.classes)
     if opened.anatomy.family.has_head:
-        labels = opened.anatomy.unembed(_like(rows, opened, opened.anatomy.unembed))[:, list(prompts.label_tokens)]
+        labels = pick(opened.anatomy.unembed(_like(rows, opened, opened.anatomy.unembed)), prompts.columns)
     return labels.to("cpu", torch.float32), undefined, torch.empty((len(rows), 0), dtype=torch.int64), undefined[:, :0]

@@ -14,9 +14,10 @@ from jaxtyping import Float32
 
 from backend.checkpoints.catalogue import Catalogue
 from backend.checkpoints.device_names import likely_device
+from backend.errors import UndefinedError
 from backend.lab import Contributions, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
-from backend.ports import unwatched
+from backend.ports import Columns, unwatched
 from backend.readings import (
     Disturbance,
     Embedding,
@@ -66,7 +67,7 @@ class LocalModels(Catalogue):
         Raises CheckpointError, DeviceError, PromptError for prompts that the model has no positions or tokens for, and
         whatever `progress` raises, between batches.
         """
-        self.check_prompts(checkpoint, prompts)
+        prompts = self._seen(prompts, checkpoint)
         progress(0.0, f"Preparing to open {checkpoint.label}.")
         store = self.store
         from backend.checkpoints.residuals import collect
@@ -89,6 +90,7 @@ class LocalModels(Catalogue):
         head: PinnedCheckpoint,
         norm: PinnedCheckpoint | None,
         progress: Progress,
+        normalized: bool = False,
     ) -> Float32[np.ndarray, "*places classes"]:
         """Residuals through the final norm of `norm` (None: none) and the unembedding of `head`. CheckpointError."""
         store = self.store
@@ -97,16 +99,33 @@ class LocalModels(Catalogue):
         with ExitStack() as lent:
             opened = lent.enter_context(store.borrow(head, progress))
             other = None if norm is None else lent.enter_context(store.borrow(norm, progress))
-            return lens.label_logits(residuals, label_tokens, opened, other)
+            return lens.label_logits(residuals, Columns(label_tokens, normalized), opened, other)
 
     def read_text(self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
         """The first of the prompts at every token and layer. Raises what `readout` raises."""
-        self.check_prompts(checkpoint, prompts)
+        prompts = self._seen(prompts, checkpoint)
         store = self.store
         from backend.checkpoints import lens
 
         with store.borrow(checkpoint, progress) as opened:
             return lens.read_text(opened, prompts, top, progress)
+
+    def _seen(self, prompts: Prompts, checkpoint: PinnedCheckpoint, other: PinnedCheckpoint | None = None) -> Prompts:
+        """The prompts as the checkpoint sees them, once it is sure that it can read them.
+
+        Raises CheckpointError or PromptError, and UndefinedError where the `other` sees other token ids.
+        """
+        seen = prompts.seen_by(checkpoint)
+        self.check_prompts(checkpoint, seen)
+        if other is not None:
+            beside = prompts.seen_by(other)
+            self.check_prompts(other, beside)
+            if beside.token_ids != seen.token_ids:
+                raise UndefinedError(
+                    f'{checkpoint.label} and {other.label} read different token ids (prompt.tokenizer = "own"), so '
+                    f'nothing can be compared token by token; set prompt.tokenizer = "base" to do so.'
+                )
+        return seen
 
     def embedding(self, checkpoint: PinnedCheckpoint, which: Matrix, progress: Progress) -> Embedding:
         """The row of every token. Raises UndefinedError without an unembedding, CheckpointError, DeviceError."""
@@ -118,7 +137,7 @@ class LocalModels(Catalogue):
 
     def contributions(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Contributions:
         """What every part adds to the label logits. Raises what `readout` raises."""
-        self.check_prompts(checkpoint, prompts)
+        prompts = self._seen(prompts, checkpoint)
         store = self.store
         from backend.checkpoints import attribution
 
@@ -129,8 +148,7 @@ class LocalModels(Catalogue):
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts, progress: Progress
     ) -> Float32[np.ndarray, "reviews blocks 2 2 width"]:
         """What each block of either adds to the residuals of either. Raises what `readout` raises."""
-        self.check_prompts(checkpoint, prompts)
-        self.check_prompts(reference, prompts)
+        prompts = self._seen(prompts, checkpoint, reference)
         store = self.store
         from backend.checkpoints import crossed
 
@@ -146,8 +164,7 @@ class LocalModels(Catalogue):
         progress: Progress,
     ) -> OutputSpace:
         """What both predict for every text. Raises what `readout` raises, UndefinedError for encoders."""
-        self.check_prompts(checkpoint, prompts)
-        self.check_prompts(reference, prompts)
+        prompts = self._seen(prompts, checkpoint, reference)
         store = self.store
         from backend.checkpoints import output_space
 
@@ -177,8 +194,7 @@ class LocalModels(Catalogue):
         watch: Callable[[Swapped], None] = unwatched,
     ) -> Float32[np.ndarray, "swaps reviews classes"]:
         """Label logits of the host with each swap of the plan. Raises what `readout` raises."""
-        self.check_prompts(host, prompts)
-        self.check_prompts(donor, prompts)
+        prompts = self._seen(prompts, host, donor)
         store = self.store
         from backend.checkpoints.swaps import run_swaps
 
@@ -192,7 +208,7 @@ class LocalModels(Catalogue):
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
     ) -> Float32[np.ndarray, "interventions reviews classes"]:
         """Label logits under each intervention of the plan. Raises what `readout` raises."""
-        self.check_prompts(checkpoint, prompts)
+        prompts = self._seen(prompts, checkpoint)
         store = self.store
         from backend.checkpoints import steering
 
@@ -206,7 +222,7 @@ class LocalModels(Catalogue):
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
     ) -> Disturbance:
         """Predictions along the texts under each intervention. Raises what `output_space` raises."""
-        self.check_prompts(checkpoint, prompts)
+        prompts = self._seen(prompts, checkpoint)
         store = self.store
         from backend.checkpoints import disturbance
 
@@ -226,7 +242,7 @@ class LocalModels(Catalogue):
         progress: Progress,
     ) -> tuple[int, ...]:
         """What the checkpoint writes. Raises what `readout` raises, UndefinedError for encoders."""
-        self.check_prompts(checkpoint, prompts)
+        prompts = self._seen(prompts, checkpoint)
         store = self.store
         from backend.checkpoints import continuation
 
@@ -235,8 +251,8 @@ class LocalModels(Catalogue):
 
     def patch(self, host: PinnedCheckpoint, donor: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Patched:
         """The host's answers to the first prompt with one residual of the donor's. Raises what `readout` raises."""
-        self.check_prompts(host, prompts)
-        self.check_prompts(donor, prompts)
+        columns = prompts.seen_by(donor).columns
+        prompts = self._seen(prompts, host, donor)
         store = self.store
         from backend.checkpoints import patching
 
@@ -244,7 +260,7 @@ class LocalModels(Catalogue):
             progress(fraction, f"{donor.label} into {host.label}: {sentence[0].lower()}{sentence[1:]}")
 
         with store.borrow(host, progress) as into, store.borrow(donor, progress) as source:
-            return patching.patch(into, source, prompts, report)
+            return patching.patch(into, source, prompts, report, donor_columns=columns)
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """Expected seconds, from the model's size and how fast earlier runs on this device were."""

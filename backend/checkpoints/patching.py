@@ -22,38 +22,68 @@ from backend.checkpoints.lens import label_logits
 from backend.checkpoints.opening import Opened
 from backend.checkpoints.pairs import BlockMeter, check_pair
 from backend.checkpoints.residuals import BATCH_TOKENS, hand_over, pad, too_large
-from backend.ports import Progress, Prompts
+from backend.ports import Columns, Progress, Prompts
 from backend.readings import Patched
+from backend.whole_words import expand
 
 AT_ONCE = BATCH_TOKENS | {"cpu": 1024}
 """Tokens that pass a block together."""
 
 
-def patch(host: Opened, donor: Opened, prompts: Prompts, progress: Progress, tokens: int | None = None) -> Patched:
+def patch(
+    host: Opened,
+    donor: Opened,
+    prompts: Prompts,
+    progress: Progress,
+    tokens: int | None = None,
+    donor_columns: Columns | None = None,
+) -> Patched:
     """The first of the prompts, with each residual of the host replaced by the donor's at the same layer and token.
 
-    At most `tokens` tokens pass a block together. Raises CheckpointError for models that are no pair or values that are
-    not finite, DeviceError when one branch alone does not fit. `progress` is told before every step of a block.
+    `donor_columns` are the donor's own, where its head has its rows in another order than the host's. At most `tokens`
+    tokens pass a block together. Raises CheckpointError for models that are no pair or values that are not finite,
+    DeviceError when one branch alone does not fit. `progress` is told before every step of a block.
     """
     check_pair(host, donor)
+    words = expand(prompts.first())
+    columns = words.prompts.columns, donor_columns if prompts.single and donor_columns else words.prompts.columns
+    rows = [_patch((host, donor), words.prompts, row, columns, progress, tokens) for row in range(words.positions)]
+    length = len(prompts.token_ids[0])
+    found = Patched(
+        words.combine(np.stack([one.logits[:, :length] for one in rows])),
+        words.combine(np.stack([one.host for one in rows])),
+        words.combine(np.stack([one.donor for one in rows])),
+    )
+    hand_over(host, found.logits, found.host)
+    if donor.anatomy.family.has_head:
+        hand_over(donor, found.donor)
+    return found
+
+
+def _patch(
+    pair: tuple[Opened, Opened],
+    prompts: Prompts,
+    row: int,
+    columns: tuple[Columns, Columns],
+    progress: Progress,
+    tokens: int | None,
+) -> Patched:
+    """One row of the prompts, read by host and donor with their columns."""
+    host, _ = pair
     at_once = tokens or AT_ONCE[host.device.type]
     while True:
         try:
-            found = _Runs(host, donor, prompts, progress).read(at_once)
+            found = _Runs(pair, prompts, row, columns, progress).read(at_once)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             found = None
         if found is not None:
-            break
+            return found
         give_back(host.device)  # out here, where the error no longer keeps the tensors of the attempt
-        if at_once <= len(prompts.token_ids[0]):
+        if at_once <= len(prompts.token_ids[row]):
             raise too_large(host.device)
         at_once //= 2
-    hand_over(host, found.logits, found.host)
-    if donor.anatomy.family.has_head:
-        hand_over(donor, found.donor)
-    return found
 
 
 def chunks(tokens: int, at_once: int, causal: bool) -> Iterator[range]:
@@ -89,10 +119,18 @@ class _Kept:
 class _Runs:
     """Host and donor on one prompt."""
 
-    def __init__(self, host: Opened, donor: Opened, prompts: Prompts, progress: Progress) -> None:
-        self.host, self.donor, self.tokens = host, donor, prompts.label_tokens
+    def __init__(
+        self,
+        pair: tuple[Opened, Opened],
+        prompts: Prompts,
+        row: int,
+        columns: tuple[Columns, Columns],
+        progress: Progress,
+    ) -> None:
+        host, _ = self.host, self.donor = pair
+        self.columns = columns
         self.causal = host.anatomy.family.kind == "causal"
-        self.ids, readout, _ = pad(prompts.token_ids[:1], prompts.readout, host)
+        self.ids, readout, _ = pad(prompts.token_ids[row : row + 1], prompts.readout, host)
         self.length, self.readout = self.ids.shape[1], int(readout)
         self.blocks = len(host.anatomy.blocks)
         branches = self.length * self.blocks * (self.blocks + 1) // 2
@@ -147,9 +185,10 @@ class _Runs:
     def _answers(self, opened: Opened, x: Tensor, place: int | None = None) -> Float32[np.ndarray, "rows classes"]:
         """Label logits at the readout position; NaN without a head."""
         last = x[:, self.readout if place is None else place].to("cpu", torch.float32).numpy()
+        columns = self.columns[0 if opened is self.host else 1]
         if not opened.anatomy.family.has_head:
-            return np.full((len(last), len(self.tokens)), np.nan, np.float32)
-        return label_logits(last, self.tokens, opened, opened)
+            return np.full((len(last), len(columns.tokens)), np.nan, np.float32)
+        return label_logits(last, columns, opened, opened)
 
 
 def _from(around: dict[str, Any], start: int, length: int) -> dict[str, Any]:

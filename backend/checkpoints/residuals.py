@@ -19,6 +19,8 @@ from backend.checkpoints.opening import Opened
 from backend.checkpoints.telling import Telling
 from backend.errors import CheckpointError, DeviceError
 from backend.lab import Progress, Prompts, Readout
+from backend.ports import Columns
+from backend.whole_words import expand
 
 BATCH_TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 """Enough to keep a device busy; more would only pad more, because prompts of a batch differ more in length."""
@@ -30,9 +32,12 @@ def collect(
     """Residuals entering every block and leaving the last, and the label logits, at the readout position.
 
     Prompts run in batches of similar length and at most `tokens` tokens and `rows` prompts. The logits are the
-    model's own: its head (with whatever scaling, bias or soft-capping it has) sees the readout position only. Raises
-    DeviceError when one prompt alone does not fit, CheckpointError when a value is not finite.
+    model's own: its head (with whatever scaling, bias or soft-capping it has) sees the readout position only; a label
+    word of several tokens is read behind each of its beginnings too. Raises DeviceError when one prompt alone does not
+    fit, CheckpointError when a value is not finite.
     """
+    words = expand(prompts)
+    prompts = words.prompts
     count, layers = len(prompts.token_ids), len(opened.anatomy.blocks) + 1
     residuals: np.ndarray | None = None
     logits = np.empty((count, prompts.classes), np.float32)
@@ -54,8 +59,9 @@ def collect(
         prompts_done += len(batch)
     if residuals is None:
         raise CheckpointError("There are no prompts to read; raise dataset.sample.")
+    residuals, logits = words.apart(residuals), words.combine_rows(logits)
     hand_over(opened, residuals, *([logits] if opened.anatomy.family.has_head else []))
-    return Readout(residuals=residuals, logits=logits)
+    return Readout(residuals=residuals[0], logits=logits, after=residuals[1:])
 
 
 def hand_over(opened: Opened, *arrays: np.ndarray) -> None:
@@ -75,7 +81,7 @@ def _read_or_none(
 ) -> tuple[Float32[np.ndarray, "batch layers width"], Float32[np.ndarray, "batch classes"]] | None:
     """One batch; None when the device ran out of memory, with everything of the attempt released."""
     try:
-        return read_batch(opened, token_ids, prompts.label_tokens, prompts.readout)
+        return read_batch(opened, token_ids, prompts.columns, prompts.readout)
     except RuntimeError as error:
         if is_out_of_memory(error):
             return None
@@ -101,15 +107,22 @@ def too_large(device: torch.device) -> DeviceError:
 
 @torch.inference_mode()
 def read_batch(
-    opened: Opened, token_ids: Sequence[tuple[int, ...]], label_tokens: tuple[int, ...], readout: str
-) -> tuple[Float32[np.ndarray, "batch layers width"], Float32[np.ndarray, "batch classes"]]:
+    opened: Opened, token_ids: Sequence[tuple[int, ...]], columns: Columns, readout: str
+) -> tuple[Float32[np.ndarray, "batch layers width"], Float32[np.ndarray, "batch columns"]]:
     """One right-padded batch through the model; this is where tensors become detached float32 arrays on the CPU."""
     ids, positions, inputs = pad(token_ids, readout, opened)
     with taps(opened.anatomy, positions) as taken:
         logits = run(opened, ids, inputs)
     stacked = torch.stack([one.to(taken[0].device) for one in taken], dim=1)
-    logits = torch.full((len(ids), len(label_tokens)), torch.nan) if logits is None else logits[:, list(label_tokens)]
+    logits = torch.full((len(ids), len(columns.tokens)), torch.nan) if logits is None else pick(logits, columns)
     return stacked.to("cpu", torch.float32).numpy(), logits.to("cpu", torch.float32).numpy()
+
+
+def pick(logits: Float[Tensor, "rows outputs"], columns: Columns) -> Float[Tensor, "rows columns"]:
+    """The columns of a model's output, as logits or log-probabilities."""
+    if columns.normalized:
+        logits = logits.float().log_softmax(dim=-1)
+    return logits[:, list(columns.tokens)]
 
 
 def run(

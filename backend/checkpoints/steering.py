@@ -26,6 +26,7 @@ from backend.checkpoints.residuals import BATCH_TOKENS, halved, hand_over, pad
 from backend.errors import CheckpointError
 from backend.ports import Progress, Prompts
 from backend.readings import Intervention, Push
+from backend.whole_words import expand
 
 AT_ONCE = BATCH_TOKENS | {"cpu": 1024}
 """Tokens that pass a block together."""
@@ -53,19 +54,21 @@ def steered(
             f"{opened.model.config.name_or_path} has no head to answer with, so steering it cannot be read; choose "
             f"another checkpoint."
         )
+    words = expand(prompts)
+    prompts = words.prompts
     at_once = tokens or AT_ONCE[opened.device.type]
     lengths = [len(ids) for ids in prompts.token_ids]
     layers, config = len(opened.anatomy.blocks), opened.model.config
     per_token = 2 * layers * config.hidden_size * opened.model.dtype.itemsize
     room = (held_bytes or int(free_bytes(opened.device) * HELD_SHARE)) // per_token
     waiting = deque(make_batches(lengths, max(1, min(at_once, room))))
-    light = [i for i, one in enumerate(plan) if _is_light(opened, one)]
+    light = [i for i, one in enumerate(plan) if prompts.beginnings == () and _is_light(opened, one)]
     meter = _Meter(_work(opened, plan, light, lengths), progress)
     logits = np.empty((len(plan), len(lengths), prompts.classes), np.float32)
     while waiting and plan:
         batch, before = waiting.popleft(), meter.done
         try:
-            running = _Batch(opened, [prompts.token_ids[i] for i in batch], prompts.readout, at_once, meter)
+            running = _Batch(opened, prompts, batch, at_once, meter)
             found = running.read(plan, light)
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -81,7 +84,8 @@ def steered(
                 waiting.extendleft(reversed(halved(batch, opened.device)))
             continue
         for i, last in found.items():
-            logits[i, batch] = label_logits(last, prompts.label_tokens, opened, opened)
+            logits[i, batch] = label_logits(last, prompts.columns, opened, opened)
+    logits = words.combine_rows(logits)
     hand_over(opened, logits)
     return logits
 
@@ -112,13 +116,14 @@ class _Meter:
 
 
 class _Batch:
-    """A plan over one padded batch of prompts."""
+    """A plan over one padded batch of prompts; `acting` is the readout position, before any beginning of a word."""
 
-    def __init__(
-        self, opened: Opened, token_ids: Sequence[tuple[int, ...]], readout: str, tokens: int, meter: _Meter
-    ) -> None:
+    def __init__(self, opened: Opened, prompts: Prompts, batch: Sequence[int], tokens: int, meter: _Meter) -> None:
         self.opened, self.meter, self.tokens = opened, meter, tokens
-        self.ids, self.readout, self.inputs = pad(token_ids, readout, opened)
+        token_ids = [prompts.token_ids[i] for i in batch]
+        self.ids, self.readout, self.inputs = pad(token_ids, prompts.readout, opened)
+        begun = torch.tensor([prompts.beginnings[i] if prompts.beginnings else 0 for i in batch])
+        self.acting = self.readout - begun.to(self.readout.device)
         self.real = sum(map(len, token_ids))
         self.last = len(opened.anatomy.blocks)
 
@@ -172,7 +177,7 @@ class _Batch:
         x, places = trunk.repeat(len(plan), 1, 1), whole
         for layer in range(start, self.last + 1):
             parts = zip(plan, x.split(rows), strict=True)
-            x = torch.cat([act(self.opened, one, layer, part, places, self.readout) for one, part in parts])
+            x = torch.cat([act(self.opened, one, layer, part, places, self.acting) for one, part in parts])
             if layer == self.last:
                 break
             self.meter.tell(len(plan) * self.real)

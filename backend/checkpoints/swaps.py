@@ -24,8 +24,9 @@ from backend.checkpoints.opening import Opened
 from backend.checkpoints.pairs import BlockMeter, check_pair
 from backend.checkpoints.residuals import BATCH_TOKENS, halved, pad
 from backend.errors import CheckpointError
-from backend.ports import Progress, Prompts, unwatched
+from backend.ports import Columns, Progress, Prompts, unwatched
 from backend.readings import Swap, Swapped
+from backend.whole_words import Words, expand
 
 AT_ONCE = BATCH_TOKENS | {"cpu": 1024}
 """Tokens that pass a block together."""
@@ -121,6 +122,8 @@ def run_swaps(
     is shown every batch that is done.
     """
     _check(host, donor, plan)
+    words = expand(prompts)
+    prompts, watch = words.prompts, _by_prompt(words, watch)
     at_once = limits.tokens or AT_ONCE[host.device.type]
     lengths = [len(ids) for ids in prompts.token_ids]
     waiting = deque(make_batches(lengths, at_once // BRANCHES, limits.rows))
@@ -133,9 +136,7 @@ def run_swaps(
         batch, before = waiting.popleft(), meter.done
         try:
             token_ids = [prompts.token_ids[i] for i in batch]
-            found = _Batch(host, donor, token_ids, prompts.readout, at_once, meter).read(
-                plan, held, prompts.label_tokens
-            )
+            found = _Batch(host, donor, token_ids, prompts.readout, at_once, meter).read(plan, held, prompts.columns)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -157,8 +158,25 @@ def run_swaps(
             f"{host.model.config.name_or_path} with parts of {donor.model.config.name_or_path} gives values that are "
             f'not finite in {dtype}; set dtype = "float32", or save the weights again.'
         )
-    logits.setflags(write=False)
-    return logits
+    found = words.combine_rows(logits)
+    found.setflags(write=False)
+    return found
+
+
+def _by_prompt(words: Words, watch: Callable[[Swapped], None]) -> Callable[[Swapped], None]:
+    """Shows `watch` each prompt once all of its rows are done."""
+    waiting: dict[int, dict[int, np.ndarray]] = {}
+
+    def gather(batch: Swapped) -> None:
+        for at, row in enumerate(batch.prompts):
+            waiting.setdefault(row // words.positions, {})[row % words.positions] = batch.logits[:, at]
+        done = [prompt for prompt, rows in waiting.items() if len(rows) == words.positions]
+        if done:
+            rows = [waiting.pop(prompt) for prompt in done]
+            stacked = np.stack([np.stack([one[at] for one in rows], axis=1) for at in range(words.positions)])
+            watch(Swapped(tuple(done), words.combine(stacked)))
+
+    return watch if words.positions == 1 else gather
 
 
 class _Batch:
@@ -181,8 +199,8 @@ class _Batch:
 
     @torch.inference_mode()
     def read(
-        self, plan: Sequence[Swap], held: int, label_tokens: tuple[int, ...]
-    ) -> dict[Swap, Float32[np.ndarray, "batch classes"]]:
+        self, plan: Sequence[Swap], held: int, columns: Columns
+    ) -> dict[Swap, Float32[np.ndarray, "batch columns"]]:
         """Label logits of each swap; here tensors become float32 arrays on the CPU."""
         trunk = embed(self.host, self.ids)
         self.around = surroundings(self.host, trunk, self.real)
@@ -190,7 +208,7 @@ class _Batch:
         for start, wave in waves(plan, held):
             trunk, ends = self._wave(wave, start, trunk)
             last = torch.stack([one[:, 0].to("cpu", torch.float32) for one in ends]).numpy()
-            found |= zip(wave, label_logits(last, label_tokens, self.host, self.host), strict=True)
+            found |= zip(wave, label_logits(last, columns, self.host, self.host), strict=True)
         return found
 
     def _wave(self, wave: Sequence[Swap], start: int, trunk: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -1,18 +1,27 @@
-"""A checkpoint's tokenizer as `tokenizers` reads it; torch only if it must be converted from an older format, once."""
+"""A checkpoint's tokenizer as transformers loads it, kept as the text of a `tokenizers` tokenizer.
+
+Settings beside tokenizer.json change what a tokenizer does (a BOS token, case, accents, special tokens), and which of
+them count is for transformers to say. So it loads each tokenizer once; what it makes of the files is remembered by
+their content, and read without transformers or torch from then on.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import version
+from typing import Any
 
 from tokenizers import Tokenizer
 
-from backend.checkpoints.files import TOKENIZER, TOKENIZER_FILES, Located
+from backend.checkpoints.files import CONFIG, TOKENIZER_FILES, Located, read_json
 from backend.checkpoints.fingerprint import digest
 from backend.errors import CheckpointError
 from backend.memo import Cache
 
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_OF_CONFIG = ("model_type", "tokenizer_class")
+"""What transformers reads of config.json to choose the class of a tokenizer."""
 
 
 def has_tokenizer(located: Located) -> bool:
@@ -20,45 +29,52 @@ def has_tokenizer(located: Located) -> bool:
     return bool(located.present(tuple(name for name in TOKENIZER_FILES if name not in _SETTINGS)))
 
 
-def read_tokenizer(located: Located, cache: Cache) -> Tokenizer:
-    """The tokenizer, without the padding and truncation that a training run may have left in it.
+def tokenizer_digest(located: Located, cache: Cache) -> str:
+    """64 hex digits of all that decides what the tokenizer does; equal ones mean equal tokenizers.
 
-    Raises CheckpointError when there is none or it cannot be read.
+    Raises CheckpointError when there is no tokenizer.
     """
-    file = located.folder / TOKENIZER
-    if file.is_file():
-        try:
-            return _plain(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, AttributeError) as error:
-            raise _unusable(located, error) from None
     if not has_tokenizer(located):
         raise CheckpointError(f"{located.folder} has no tokenizer; save one there with tokenizer.save_pretrained.")
-    stamps = [[one.name, digest(one, cache)] for one in located.present(TOKENIZER_FILES)]
-    key = "tokenizer/" + hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+    content: list[object] = [[one.name, digest(one, cache)] for one in located.present(TOKENIZER_FILES)]
+    content += [version("transformers"), *_named_by_config(located)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def read_tokenizer(located: Located, cache: Cache, base: Located | None = None) -> Tokenizer:
+    """The tokenizer, without the padding and truncation that a training run may have left in it.
+
+    An adapter's folder need not have a config.json; then that of its `base` names the kind of tokenizer. Raises
+    CheckpointError when there is none or it cannot be read.
+    """
+    key = "tokenizer/" + tokenizer_digest(located, cache)
     text = cache.get_json(key)
     if not isinstance(text, str):
-        text = _converted(located)
+        text = _loaded(located, base)
         cache.put_json(key, text)
-    return _plain(text)
-
-
-def _plain(text: str) -> Tokenizer:
-    if not isinstance(json.loads(text).get("model"), dict):
-        raise ValueError("it describes no model")
     tokenizer = Tokenizer.from_str(text)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
 
 
-def _converted(located: Located) -> str:
-    """tokenizer.json made from vocab.json and merges.txt, or a sentencepiece model."""
-    from transformers import AutoTokenizer
+def _named_by_config(located: Located) -> list[object]:
+    file = located.folder / CONFIG
+    config = read_json(file) if file.is_file() else {}
+    return [config.get(key) for key in _OF_CONFIG]
 
+
+def _loaded(located: Located, base: Located | None) -> str:
+    """The text of the tokenizer that transformers makes of the files."""
+    from transformers import AutoConfig, AutoTokenizer  # slow to import, and only for files not seen before
+
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(located.folder, local_files_only=True)
+        if base is not None and not (located.folder / CONFIG).is_file():
+            options["config"] = AutoConfig.from_pretrained(base.folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(located.folder, **options)
         return tokenizer.backend_tokenizer.to_str()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         raise _unusable(located, error) from None
 
 

@@ -21,6 +21,7 @@ from backend.analyses import Analysis, discover
 from backend.errors import LayershiftError
 from backend.lab import Lab, PinnedStudy
 from backend.memo import MEASUREMENT_VERSION
+from backend.reports import summary
 from backend.study import BASE
 
 PACKAGES = (
@@ -166,14 +167,20 @@ def cell(value: Any) -> Any:
 
 
 def write_sample(pinned: PinnedStudy, out: Path) -> Path:
-    """sample.jsonl: source row, class, text, and the token ids as the models saw them, without padding."""
+    """sample.jsonl: source row, class, text, and the token ids as the models saw them, without padding.
+
+    Checkpoints that saw others than the base have theirs beside them, by label.
+    """
     file = out / "sample.jsonl"
     sample, prompts = pinned.sample, pinned.prompts
+    own = {one.label: prompts.seen_by(one) for one in pinned.checkpoints if one.fingerprint in prompts.own}
     with replacing(file) as part, part.open("w", encoding="utf-8") as stream:
-        for index, label, text, ids in zip(
-            sample.index.tolist(), sample.label.tolist(), sample.text, prompts.token_ids, strict=True
-        ):
-            stream.write(json.dumps({"index": index, "label": label, "text": text, "token_ids": list(ids)}) + "\n")
+        rows = zip(sample.index.tolist(), sample.label.tolist(), sample.text, prompts.token_ids, strict=True)
+        for i, (index, label, text, ids) in enumerate(rows):
+            line: dict[str, Any] = {"index": index, "label": label, "text": text, "token_ids": list(ids)}
+            if others := {name: list(seen.token_ids[i]) for name, seen in own.items()}:
+                line["own_token_ids"] = others
+            stream.write(json.dumps(line) + "\n")
     return file
 
 
@@ -205,7 +212,11 @@ def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path, viewpoint: Viewpoin
         "sample_digest": pinned.sample.digest,
         "prompt": study.prompt.model_dump(),
         "warnings": list(pinned.warnings),
+        "separator": pinned.separator,
+        "separator_found": pinned.separator_found,
+        "classes": [asdict(line) for line in summary.classes(pinned)],
         "label_tokens": list(pinned.prompts.label_tokens),
+        "continuations": [list(tokens) for tokens in pinned.prompts.continuations],
         "prompts_digest": pinned.prompts.digest,
         "seeds": {"sample": study.dataset.seed, "analyses": 0},
         "measurement_version": MEASUREMENT_VERSION,

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+
 from backend.analyses import accuracy
-from backend.lab import Lab, PinnedStudy
+from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
+from backend.prompts import shown
 from backend.study import CheckpointRef, DatasetSpec, Study, TrainingSpec
 
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 _DAYS = 30
 """Age in days from which a date says more."""
+_EXAMPLES, _BEGINNING = 2, 80
+"""How many texts of a class are shown, and how many characters of each."""
 
 
 def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
@@ -35,6 +41,48 @@ def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
     found["computed"] = f"{ago(min(times), now)}" if times else "not yet"
     found["device"] = f"{lab.models.device}, {pinned.base.dtype}"
     return found
+
+
+@dataclass(frozen=True)
+class ClassLine:
+    """One class under all its names: label value (and the data's name for it), word, and what answers for it.
+
+    `read` says for each checkpoint which tokens or which row of its head stand for the class; `examples` are two texts.
+    """
+
+    place: int
+    value: str
+    word: str
+    read: dict[str, str]
+    examples: tuple[str, ...]
+
+
+def classes(pinned: PinnedStudy) -> list[ClassLine]:
+    """Which label value is which class, label word and row of a head: what a reader must be able to check."""
+    lines = []
+    for c, names in enumerate(pinned.classes):
+        texts = [pinned.sample.text[i] for i in np.flatnonzero(pinned.sample.label == c)[:_EXAMPLES]]
+        value = names.value if names.name is None else f"{names.value} ({names.name})"
+        read = {one.label: _answer(pinned, one, c) for one in pinned.checkpoints}
+        lines.append(ClassLine(c, value, names.word, read, tuple(_beginning(text) for text in texts)))
+    return lines
+
+
+def _answer(pinned: PinnedStudy, one: PinnedCheckpoint, c: int) -> str:
+    """What of a checkpoint's output stands for a class."""
+    prompts, reader = pinned.prompts.seen_by(one), pinned.readers.of[one.fingerprint]
+    if reader.endings:
+        return shown(reader.tokenizer, prompts.continuations[c])
+    if not one.facts.has_head:
+        return "no head"
+    row = prompts.label_tokens[c]
+    return f"row {row}" + (f" ({one.facts.head_names[row]})" if one.facts.head_names else "")
+
+
+def _beginning(text: str) -> str:
+    """The start of a text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _BEGINNING else f"{line[:_BEGINNING]} …"
 
 
 def planned(study: Study) -> str:

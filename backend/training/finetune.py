@@ -26,15 +26,17 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from backend.checkpoints.files import locate
+from backend.checkpoints.residuals import pick
 from backend.dataset import DatasetSpec, Rows, balanced, classify, read_table, source_stamp
 from backend.errors import DatasetError, LayershiftError, StudyError
 from backend.intervals import balanced_accuracy_interval
 from backend.metrics import balanced_accuracy, predictions, recalls
 from backend.ports import Prompts
-from backend.prompts import make_prompts
+from backend.prompts import make_prompts, plain_reader
 from backend.study import Study, TrainingSpec
 from backend.training.recipes import RECIPES, Collate, SoundTrainer, classified_rows, published_rows, sound_rows
 from backend.training_log import COLUMNS, LOG
+from backend.whole_words import expand
 
 LOGS_PER_EPOCH = 40
 TESTS_PER_EPOCH = 5
@@ -182,7 +184,7 @@ def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:
         label=study.dataset.label,
         labels=study.dataset.labels,
     )
-    rows = classify(read_table(columns), columns, study.classes)
+    rows, _ = classify(read_table(columns), columns, study.prompt.label_words)
     held_out = spec.held_out - spec.held_out % study.classes
     kept = balanced(rows, held_out, study.classes, spec.seed, str(spec.path or spec.repo))
     rest = np.flatnonzero(~np.isin(rows.index, kept.index))
@@ -212,7 +214,9 @@ class Recorder(TrainerCallback):
     ) -> None:
         self.log = study.folder / LOG
         self.tokenizer, self.places, self.stored, self.every = tokenizer, places, stored, every
-        self.prompts = make_prompts(study, backend, held_out.text, held_out.label)
+        reader = plain_reader(backend, study.prompt, study.family)
+        self.words = expand(make_prompts(reader, held_out.text, held_out.label))
+        self.labels = held_out.label
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep the lines up to the step that training goes on from."""
@@ -251,9 +255,8 @@ class Recorder(TrainerCallback):
 
     def _test(self, state: Any, model: Any) -> None:
         """Balanced accuracy of the label words on the held-out texts."""
-        logits = held_out_logits(model, self.prompts)
-        labels = self.prompts.labels
-        found = recalls(predictions(logits), labels, self.prompts.classes)
+        logits, labels = self.words.combine_rows(held_out_logits(model, self.words.prompts)), self.labels
+        found = recalls(predictions(logits), labels, logits.shape[1])
         accuracy = float(balanced_accuracy(found))
         low, high = balanced_accuracy_interval(found, np.bincount(labels))
         self._write(
@@ -279,7 +282,7 @@ def stored_weights(model: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def held_out_logits(model: Any, prompts: Prompts) -> np.ndarray:
-    """Logits of the classes [texts, classes] for each prompt, in batches of similar length."""
+    """Logits of the label tokens or head rows [texts, columns] for each prompt, in batches of similar length."""
     token_ids = prompts.token_ids
     training = model.training
     model.eval()
@@ -294,6 +297,6 @@ def held_out_logits(model: Any, prompts: Prompts) -> np.ndarray:
             logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[torch.arange(len(part)), last]
         else:
             logits = model(input_ids=ids, attention_mask=mask).logits
-        found[part] = logits[:, list(prompts.label_tokens)].float().cpu().numpy()
+        found[part] = pick(logits, prompts.columns).float().cpu().numpy()
     model.train(training)
     return found

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from transformers import Trainer
 
 from backend.errors import PromptError
-from backend.prompts import fill
+from backend.prompts import fill, plain_reader
 from backend.study import Study
 
 IGNORED = -100
@@ -54,37 +54,30 @@ def sound_rows(
     study: Study, tokenizer: Tokenizer, texts: Sequence[str], labels: Int64[np.ndarray, " texts"], context: int
 ) -> LabelledPrompts:
     """The prompt exactly as the analyses see it, then the label word, which is therefore always in the window."""
-    answers = [_answer(tokenizer, study, word) for word in study.prompt.label_words]
-    longest = study.prompt.max_tokens + max(map(len, answers))
+    reader = plain_reader(tokenizer, study.prompt, study.family)
+    longest = study.prompt.max_tokens + max(map(len, fill(reader, "").words))
     if longest > context:
         raise PromptError(
             f"A prompt of {study.prompt.max_tokens} tokens and its label word need {longest} positions and the model "
-            f"has {context}; lower prompt.max_tokens to {context - max(map(len, answers))}."
+            f"has {context}; lower prompt.max_tokens to {context - longest + study.prompt.max_tokens}."
         )
     rows: list[dict[str, list[int]]] = []
     for text, label in zip(texts, labels.tolist(), strict=True):
-        prompt, _, _ = fill(tokenizer, study.prompt, text)
-        answer = answers[label]
+        filled = fill(reader, text)
+        prompt, answer = filled.ids, filled.words[label]
         rows.append({"input_ids": [*prompt, *answer], "answer": [0] * len(prompt) + [1] * len(answer)})
     return LabelledPrompts(rows)
-
-
-def _answer(tokenizer: Tokenizer, study: Study, word: str) -> list[int]:
-    """Tokens that the label word adds behind the prompt."""
-    prompt = study.prompt.template.replace("{text}", "")
-    before = tokenizer.encode(prompt, add_special_tokens=False).ids
-    return tokenizer.encode(f"{prompt} {word}", add_special_tokens=False).ids[len(before) :]
 
 
 def published_rows(
     study: Study, tokenizer: Tokenizer, texts: Sequence[str], labels: Int64[np.ndarray, " texts"], pad: int
 ) -> LabelledPrompts:
     """The origin's rows: prompt and label word padded or cut at the end to `max_tokens`, padding trained on."""
-    length = study.prompt.max_tokens
+    length, reader = study.prompt.max_tokens, plain_reader(tokenizer, study.prompt, study.family)
     rows: list[dict[str, list[int]]] = []
     for text, label in zip(texts, labels.tolist(), strict=True):
         before, after = study.prompt.template.split("{text}")
-        ids = tokenizer.encode(f"{before}{text}{after} {study.prompt.label_words[label]}").ids[:length]
+        ids = tokenizer.encode(before + text + after + reader.endings[label]).ids[:length]
         padding = length - len(ids)
         rows.append({"input_ids": ids + [pad] * padding, "attention_mask": [1] * len(ids) + [0] * padding})
     return LabelledPrompts(rows)
@@ -94,7 +87,8 @@ def classified_rows(
     study: Study, tokenizer: Tokenizer, texts: Sequence[str], labels: Int64[np.ndarray, " texts"]
 ) -> LabelledPrompts:
     """An encoder's rows: the prompt exactly as the analyses see it, and its class."""
-    ids = (fill(tokenizer, study.prompt, text)[0] for text in texts)
+    reader = plain_reader(tokenizer, study.prompt, study.family)
+    ids = (fill(reader, text).ids for text in texts)
     return LabelledPrompts(
         [{"input_ids": list(one), "class": [c]} for one, c in zip(ids, labels.tolist(), strict=True)]
     )

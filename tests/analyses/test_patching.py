@@ -19,8 +19,7 @@ TEXT = "The script is funny, humane and the camera work drags."
 
 
 def typed(study: PinnedStudy, lab: Lab) -> Typed:
-    tokenizer = lab.models.tokenizer(study.study.base, study.study.base)
-    return read_typed(tokenizer, study.study.prompt, "causal", TEXT)
+    return read_typed(study.readers, TEXT)
 
 
 def query(study: PinnedStudy, lab: Lab) -> Query:

@@ -21,7 +21,7 @@ TEXT = "The script is funny and humane."
 
 
 def query(study: PinnedStudy, **more: object) -> Query:
-    one, text = study.checkpoints[1], read_typed(fake_tokenizer(), study.study.prompt, "causal", TEXT).prompts
+    one, text = study.checkpoints[1], read_typed(study.readers, TEXT).prompts
     asked = Query(one, study.checkpoints[2], text, study.prompts, 3)
     return replace(asked, direction=0 if study.prompts.classes == 2 else 1, **more)
 

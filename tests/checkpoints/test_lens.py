@@ -14,6 +14,7 @@ from scipy.special import log_softmax, softmax
 from backend.checkpoints import LocalModels, lens
 from backend.errors import Cancelled, CheckpointError, DeviceError, PromptError
 from backend.lab import Prompts, silent
+from backend.ports import Columns
 from tests.checkpoints.conftest import LABEL_TOKENS, LAYERS, POSITIONS, WIDTH, Pin, make_prompts, random_model, save
 from tests.checkpoints.test_residuals import final_norm, hooks
 
@@ -93,7 +94,7 @@ def test_a_head_with_a_bias(models: LocalModels, pin: Pin, folder: Path):
         linear = opened.anatomy.unembed
         bias = torch.nn.Parameter(torch.arange(linear.out_features, dtype=torch.float32), requires_grad=False)
         linear.bias = bias
-        found = lens.label_logits(x, LABEL_TOKENS, opened, None)
+        found = lens.label_logits(x, Columns(LABEL_TOKENS), opened, None)
         linear.bias = None
     np.testing.assert_allclose(found, x @ head(folder)[list(LABEL_TOKENS)].T + LABEL_TOKENS, rtol=1e-4, atol=1e-4)
 

@@ -26,7 +26,7 @@ def test_it_implements_the_port(models: LocalModels, cache: Cache):
     assert Lab(cache, port, LocalAutoencoders(models)).models.device == "cpu"
 
 
-def test_everything_but_a_readout_needs_no_torch(gpt2: Path, tmp_path: Path):
+def test_everything_but_a_readout_needs_no_torch_once_the_tokenizer_is_known(gpt2: Path, tmp_path: Path):
     program = f"""
 import sys
 from pathlib import Path
@@ -41,7 +41,8 @@ models.check(one, one), models.tokenizer(one, one).encode("text"), models.device
 found = {{"torch", "transformers", "peft", "accelerate", "huggingface_hub"}} & set(sys.modules)
 print(sorted(found))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 

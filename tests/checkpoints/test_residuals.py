@@ -15,6 +15,7 @@ from backend.checkpoints import LocalModels, residuals
 from backend.checkpoints.residuals import collect
 from backend.errors import Cancelled, CheckpointError, DeviceError
 from backend.lab import Prompts, Readout, silent
+from backend.ports import Columns
 from tests.checkpoints.conftest import LABEL_TOKENS, LAYERS, WIDTH, Pin, make_prompts, random_model, save
 
 
@@ -97,7 +98,7 @@ def test_no_hook_is_left_behind(models: LocalModels, pin: Pin, gpt2: Path):
         with pytest.raises(Cancelled):
             collect(opened, make_prompts([3, 4]), cancel)
         with pytest.raises(IndexError):
-            residuals.read_batch(opened, [(10**6,)], LABEL_TOKENS, "last")
+            residuals.read_batch(opened, [(10**6,)], Columns(LABEL_TOKENS), "last")
         assert hooks(opened.model) == before
 
 

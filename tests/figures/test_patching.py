@@ -21,8 +21,7 @@ TEXT = "The camera work drags, <b>loudly</b>, and the script is funny and humane
 
 @pytest.fixture
 def typed(shown: Shown) -> Typed:
-    base = shown.study.study.base
-    return read_typed(shown.lab.models.tokenizer(base, base), shown.study.study.prompt, "causal", TEXT)
+    return read_typed(shown.study.readers, TEXT)
 
 
 @pytest.fixture

@@ -18,9 +18,7 @@ from tests.figures.conftest import Shown
 @pytest.fixture
 def results(shown: Shown) -> list[review.Result]:
     typed = read_typed(
-        shown.lab.models.tokenizer(shown.study.study.base, shown.study.study.base),
-        shown.study.study.prompt,
-        "causal",
+        shown.study.readers,
         "The camera work drags.",
     )
     return [

@@ -23,8 +23,7 @@ CONFIG = tomllib.loads((Path(__file__).parents[2] / ".streamlit" / "config.toml"
 
 @pytest.fixture
 def typed(shown: Shown) -> Typed:
-    base = shown.study.study.base
-    return read_typed(shown.lab.models.tokenizer(base, base), shown.study.study.prompt, "causal", TEXT)
+    return read_typed(shown.study.readers, TEXT)
 
 
 @pytest.fixture
@@ -112,9 +111,7 @@ def test_what_cannot_be_shown_is_one_sentence():
 
 
 def test_words_are_highlighted_by_what_they_add(shown: Shown, typed: Typed):
-    base = shown.study.study.base
-    tokenizer = shown.lab.models.tokenizer(base, base)
-    texts, words = leave_out(tokenizer, shown.study.study.prompt, "causal", typed.left, 100)
+    texts, words = leave_out(shown.study.readers, typed.left, 100)
     pair = [review.parts(review.PartsQuery(shown.study.checkpoints[k], texts), shown.lab) for k in (0, 2)]
     pictures = figures.parts(pair, ["base", "epoch 2"], words, 7, shown.words)
     for picture, result in zip(pictures, pair, strict=True):

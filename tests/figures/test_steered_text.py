@@ -14,7 +14,6 @@ from backend.analyses.steered_text import Query, Result, Written, WrittenQuery
 from backend.figures import steered_text as figures
 from backend.interventions import ALPHAS
 from backend.prompts import read_typed
-from tests.fakes import fake_tokenizer
 from tests.figures.conftest import Shown
 
 Pair = tuple[list[Result], list[Query]]
@@ -22,7 +21,7 @@ Pair = tuple[list[Result], list[Query]]
 
 @pytest.fixture(scope="module")
 def pair(shown: Shown) -> Pair:
-    text = read_typed(fake_tokenizer(), shown.study.study.prompt, "causal", "The script is funny.").prompts
+    text = read_typed(shown.study.readers, "The script is funny.").prompts
     queries = [Query(one, one, text, shown.study.prompts, 9) for one in shown.study.checkpoints[:2]]
     return [steered_text.recipe(query, shown.lab) for query in queries], queries
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,14 +40,7 @@ def test_checkpoints_with_their_places_and_the_age_of_their_weights(tmp_path: Pa
     weights.touch()
     os.utime(weights, (NOW - 300, NOW - 300))
     study = fake_study(tmp_path, epochs=2)
-    there = type(study)(
-        study.study,
-        study.sample,
-        study.prompts,
-        study.checkpoints[:2],
-        (Missing("epoch 2", "It is not there."),),
-        None,
-    )
+    there = replace(study, checkpoints=study.checkpoints[:2], missing=(Missing("epoch 2", "It is not there."),))
     rows = summary.checkpoints(there, NOW)
     assert [row["checkpoint"] for row in rows] == ["base", "epoch 1", "epoch 2"]
     assert rows[1]["place"] == "checkpoints/epoch-1"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from backend.errors import PromptError
-from backend.prompts import fill
+from backend.prompts import fill, plain_reader
 from backend.training.recipes import IGNORED, Collate, published_rows, sound_loss, sound_rows
 from tests.fakes import fake_definition, fake_tokenizer
 
@@ -21,7 +21,7 @@ def test_sound_rows_are_the_analysed_prompt_and_the_label_word(tmp_path: Path) -
     study, tokenizer = fake_definition(tmp_path), fake_tokenizer()
     rows = sound_rows(study, tokenizer, TEXTS, LABELS, context=512)
     for row, text, label in zip(rows.rows, TEXTS, LABELS, strict=True):
-        prompt = list(fill(tokenizer, study.prompt, text)[0])
+        prompt = list(fill(plain_reader(tokenizer, study.prompt, "causal"), text).ids)
         answer = tokenizer.encode(f" {study.prompt.label_words[label]}").ids
         assert row["input_ids"] == prompt + answer
         assert row["answer"] == [0] * len(prompt) + [1] * len(answer)
