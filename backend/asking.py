@@ -16,7 +16,7 @@ from backend.classes import ClassNames, order_rows
 from backend.dataset import Sample
 from backend.errors import CheckpointError, PromptError
 from backend.lab import Lab, Missing, PinnedCheckpoint
-from backend.ports import Prompts
+from backend.ports import Prompts, reading
 from backend.prompts import (
     USUAL_SEPARATORS,
     Reader,
@@ -60,7 +60,7 @@ def ask(
     tokenizers = {one.fingerprint: lab.models.tokenizer(one.ref, one.base) for one in checkpoints}
     if study.prompt.tokenizer == "base":
         tokenizers = dict.fromkeys(tokenizers, tokenizers[base.fingerprint])
-    by_words = study.family == "causal" and all(one.facts.answers is None for one in checkpoints)
+    by_words = reading(study.family, [one.facts for one in checkpoints]) == "causal"
     separator, found = None, False
     if by_words:
         found = study.prompt.separator is None

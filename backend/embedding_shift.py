@@ -72,7 +72,7 @@ class ShiftQuery:
 class Shifts:
     """`Moved` of the input embedding, and as `output_*` of the unembedding.
 
-    The latter is NaN throughout where both checkpoints have one matrix for both (`tied`).
+    The latter is NaN throughout where both checkpoints have one matrix for both, or one has no unembedding (`tied`).
     """
 
     tied: bool
@@ -93,7 +93,7 @@ def shifts(query: ShiftQuery, lab: Lab) -> Shifts:
     lab.progress(0.0, f"Opening {query.reference.label} and {query.checkpoint.label}.")
     before = models.embedding(query.reference, "input", lab.part(0, 4).progress)
     after = models.embedding(query.checkpoint, "input", lab.part(1, 4).progress)
-    tied = before.tied and after.tied
+    tied = (before.tied and after.tied) or not (query.reference.facts.predicts and query.checkpoint.facts.predicts)
     found = moved(before.rows, after.rows)
     del before, after  # of a large model they take gigabytes
     nothing = np.full(len(found.l2), np.nan)

@@ -92,7 +92,7 @@ def fits(autoencoder: Autoencoder, checkpoint: PinnedCheckpoint) -> None:
 
 def scores_tokens(checkpoint: PinnedCheckpoint) -> bool:
     """Whether the model has an unembedding, through which a feature can be said to promote tokens."""
-    return checkpoint.facts.kind == "causal" and checkpoint.facts.answers is None
+    return checkpoint.facts.predicts
 
 
 def promoted(

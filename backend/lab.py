@@ -20,7 +20,7 @@ from backend.classes import ClassNames
 from backend.dataset import Sample, TrainingTexts
 from backend.errors import UndefinedError
 from backend.memo import Cache, memoized
-from backend.ports import Facts, Models, PinnedCheckpoint, Progress, Prompts, silent
+from backend.ports import Facts, Models, PinnedCheckpoint, Progress, Prompts, Reading, reading, silent
 from backend.prompts import Readers
 from backend.readings import Contributions, Readout, TextReadout, Trained, WeightChange
 from backend.study import Study
@@ -87,9 +87,19 @@ class PinnedStudy:
         return self.checkpoints[0]
 
     @property
+    def reading(self) -> Reading:
+        """What answers here."""
+        return reading(self.study.family, [one.facts for one in self.checkpoints])
+
+    @property
     def answering(self) -> tuple[PinnedCheckpoint, ...]:
-        """The checkpoints that answer: all but encoders without a classification head."""
+        """The checkpoints that answer: those with a head."""
         return tuple(one for one in self.checkpoints if one.facts.has_head)
+
+    @property
+    def predicting(self) -> tuple[PinnedCheckpoint, ...]:
+        """The checkpoints that predict next tokens."""
+        return tuple(one for one in self.checkpoints if one.facts.predicts)
 
     @property
     def epochs(self) -> tuple[PinnedCheckpoint, ...]:

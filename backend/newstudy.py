@@ -19,7 +19,7 @@ from backend.lab import Facts, Lab, Prompts
 from backend.pinning import pin
 from backend.places import directories, is_hub, new_folder, relative, source, stored_name
 from backend.prompts import make_prompts, plain_reader, shown
-from backend.study import STUDY_FILE, CheckpointRef, DatasetSpec, PromptSpec, Study, parse_study, to_toml
+from backend.study import STUDY_FILE, CheckpointRef, DatasetSpec, Family, PromptSpec, Study, parse_study, to_toml
 
 TEMPLATE = "Review: {text} Sentiment:"
 MOST_CLASSES = 20
@@ -54,7 +54,7 @@ class NewStudy:
     template: str = TEMPLATE
     max_tokens: int = 256
     sample: int | None = None
-    family: str = "causal"
+    family: Family = "causal"
     title: str | None = None
     content: bytes | None = field(default=None, repr=False)
 

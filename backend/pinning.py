@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from backend.dataset import Sample, make_sample, read_sample, source_stamp, trai
 from backend.errors import CheckpointError
 from backend.lab import Lab, Missing, PinnedCheckpoint, PinnedStudy
 from backend.memo import Cache
+from backend.ports import BODY, reading
 from backend.study import CheckpointRef, Study
 
 DTYPE_VARIABLE = "LAYERSHIFT_DTYPE"
@@ -37,6 +39,8 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
         except CheckpointError as error:
             missing.append(Missing(ref.label, str(error)))
     sample, classes = _sample(study, lab.cache)
+    if reading(study.family, [one.facts for one in checkpoints]) == "classifier":
+        checkpoints = [_without_language_head(one) for one in checkpoints]
     asking = _asking(study, checkpoints, classes, sample, lab)
     unasked = {one.label for one in asking.missing}
     usable = tuple(one for one in checkpoints if one.label not in unasked)
@@ -84,6 +88,14 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
     )
 
 
+def _without_language_head(checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:
+    """A model that predicts next tokens as one without a head: among classifiers it answers nothing."""
+    facts = checkpoint.facts
+    if not facts.predicts:
+        return checkpoint
+    return replace(checkpoint, fingerprint=checkpoint.fingerprint + BODY, facts=facts.body)
+
+
 def _sample(study: Study, cache: Cache) -> tuple[Sample, tuple[ClassNames, ...]]:
     """The drawn sample and its classes, remembered by the data's description and the state of its file.
 
@@ -109,7 +121,7 @@ def _asking(
     study: Study, checkpoints: Sequence[PinnedCheckpoint], classes: tuple[ClassNames, ...], sample: Sample, lab: Lab
 ) -> Asking:
     """How the checkpoints are asked, kept in the process: pages ask for it at every rerun."""
-    content = tuple((one.fingerprint, one.dtype, one.label, one.ref.place) for one in checkpoints)
+    content = tuple((one.fingerprint, one.dtype, one.label, one.ref.place, one.facts) for one in checkpoints)
     key = (content, sample.digest, classes, study.prompt, study.family)
     if key not in _ASKINGS:
         _keep(_ASKINGS, key, ask(study, checkpoints, classes, sample, lab))

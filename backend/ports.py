@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -41,13 +41,19 @@ def unwatched(_found: object) -> None:
     """Work whose results nobody looks at before it is done."""
 
 
+def body_of(architecture: str) -> str:
+    """The class of a model without its head: what two checkpoints must share to be compared."""
+    stem = architecture.partition("For")[0].removesuffix("Model").removesuffix("LMHead")
+    return f"{stem}Model"
+
+
 @dataclass(frozen=True)
 class Facts:
     """What config and weight headers tell without opening a model; `layers` is L, the number of blocks.
 
-    `kind` is what `family` in study.toml says; `has_head` is False for an encoder without a classification head, whose
-    residuals can be compared and which answers nothing. `answers` is how many classes a classification head has, and
-    `head_names` their names in the order of its rows (`id2label`), empty where the config names none.
+    `kind` is what `family` in study.toml says; `has_head` is False for a model without a head that answers, whose
+    residuals can be compared. `answers` is how many classes a classification head has, and `head_names` their names in
+    the order of its rows (`id2label`), empty where the config names none.
     """
 
     architecture: str
@@ -64,6 +70,33 @@ class Facts:
     def predicts(self) -> bool:
         """Whether the model predicts next tokens: a causal model with a language-modelling head."""
         return self.kind == "causal" and self.has_head and self.answers is None
+
+    @property
+    def headless(self) -> str:
+        """What a model that answers nothing is, in words."""
+        return f"{'an encoder' if self.kind == 'encoder' else 'a causal model'} without a classification head"
+
+    @property
+    def body(self) -> Facts:
+        """The same model without its head."""
+        return replace(self, architecture=body_of(self.architecture), has_head=False, answers=None, head_names=())
+
+
+Reading = Literal["causal", "encoder", "classifier"]
+"""What answers in a study: next-token predictions, or a classification head, read at the first or the last token."""
+
+
+def reading(family: str, facts: Iterable[Facts]) -> Reading:
+    """What answers in a study of these models: classification heads where any causal model has one, or none a head."""
+    if family == "encoder":
+        return "encoder"
+    several = list(facts)
+    heads = any(one.answers is not None for one in several) or not any(one.predicts for one in several)
+    return "classifier" if heads else "causal"
+
+
+BODY = "-body"
+"""Ends the fingerprint of a causal model that is read without the head that it has."""
 
 
 @dataclass(frozen=True)
@@ -267,7 +300,7 @@ class Models(Protocol):
     def disturbed(
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
     ) -> Disturbance:
-        """What each intervention does to next-token predictions along the texts; UndefinedError for encoders."""
+        """What interventions do to next-token predictions along the texts; UndefinedError where there are none."""
         ...
 
     def continuation(
@@ -281,7 +314,7 @@ class Models(Protocol):
     ) -> tuple[int, ...]:
         """What the checkpoint writes behind the first of the prompts, greedily without `sampling`.
 
-        At most `tokens` tokens, up to the end of text, which is left out; UndefinedError for encoders.
+        At most `tokens` tokens, up to the end of text, which is left out; UndefinedError for models that predict none.
         """
         ...
 

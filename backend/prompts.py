@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from backend.errors import PromptError
-from backend.ports import Prompts
+from backend.ports import Prompts, Reading
 from backend.study import PromptSpec
 from backend.tokens import name
 
@@ -45,10 +45,11 @@ def word_reader(tokenizer: Tokenizer, spec: PromptSpec, separators: Sequence[str
     return Reader(tokenizer, spec, tuple(separator + word for separator in separators for word in spec.label_words))
 
 
-def plain_reader(tokenizer: Tokenizer, spec: PromptSpec, family: str) -> Reader:
+def plain_reader(tokenizer: Tokenizer, spec: PromptSpec, reading: Reading) -> Reader:
     """The reader of a study of which no model has been seen: a separator that is not given is a space."""
-    if family == "encoder":
-        return Reader(tokenizer, spec, rows=tuple(range(len(spec.label_words))), readout="first")
+    if reading != "causal":
+        readout = "first" if reading == "encoder" else "last"
+        return Reader(tokenizer, spec, rows=tuple(range(len(spec.label_words))), readout=readout)
     return word_reader(tokenizer, spec, (USUAL_SEPARATORS[0] if spec.separator is None else spec.separator,))
 
 

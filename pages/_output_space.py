@@ -39,10 +39,11 @@ def choices() -> dict[str, _address.Choice]:
 
 def draw(view: _frame.View) -> None:
     """Both sections, or one sentence for a model that predicts no tokens."""
-    if view.study.base.facts.kind != "causal":
+    silent = next((one for one in view.pair if not one.facts.predicts), None)
+    if silent is not None:
         st.info(
-            "An encoder classifies texts and predicts no tokens, so it has no output space; the other parts of this "
-            "page hold for it too."
+            f"{_picture.plain(silent.label)} predicts no tokens here, so it has no output space; the other parts of "
+            "this page hold for it too."
         )
         return
     _instead(view)
@@ -92,7 +93,7 @@ def _measures(view: _frame.View) -> None:
     wanted = [
         (output_space.recipe, output_space.query(view.study, one, view.reference, text_set))
         for text_set in output_space.TEXT_SETS
-        for one in view.study.checkpoints
+        for one in view.study.predicting
     ]
     found = view.results(wanted, "Comparing the predictions of all checkpoints")
     if found is None:
@@ -101,16 +102,18 @@ def _measures(view: _frame.View) -> None:
         text_set: [one for (_, query), one in zip(wanted, found, strict=True) if query.text_set == text_set]
         for text_set in output_space.TEXT_SETS
     }
+    names = [one.label for one in view.study.predicting]
+    at = view.study.predicting.index(view.checkpoint)
     for measures, guide in PICTURES:
         _picture.show(
             view,
-            {f"output-{measure}": figures.draw(by_set, view.names, measure) for measure in measures},
+            {f"output-{measure}": figures.draw(by_set, names, measure) for measure in measures},
             guide,
             _picture.rows(wanted, found),
             "output_space",
         )
         if "perplexity" in measures:
-            _outliers(view, {text_set: results[view.place(view.checkpoint)] for text_set, results in by_set.items()})
+            _outliers(view, {text_set: results[at] for text_set, results in by_set.items()})
 
 
 def _outliers(view: _frame.View, results: dict[str, output_space.Result]) -> None:

@@ -25,11 +25,12 @@ def plain(text: str) -> str:
 
 def without_head(checkpoints: Iterable[PinnedCheckpoint]) -> None:
     """Says which of them are left out because they have no head to answer with, if any are."""
-    names = [plain(one.label) for one in checkpoints if not one.facts.has_head]
+    without = [one for one in checkpoints if not one.facts.has_head]
+    names = [plain(one.label) for one in without]
     if len(names) == 1:
-        st.caption(f"{names[0]} is an encoder without a classification head and answers nothing, so it is left out.")
+        st.caption(f"{names[0]} is {without[0].facts.headless} and answers nothing, so it is left out.")
     elif names:
-        st.caption(f"Encoders without a classification head answer nothing, so they are left out: {', '.join(names)}.")
+        st.caption(f"Models without a classification head answer nothing, so they are left out: {', '.join(names)}.")
 
 
 def rows(wanted: Sequence[tuple[Any, Any]], found: Sequence[Any]) -> Rows:

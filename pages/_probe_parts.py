@@ -58,7 +58,16 @@ def parts(view: _frame.View) -> None:
         return {"gap": "the gap itself", "change": f"change from {view.reference.label}"}[measure]
 
     measure: Any = view.control(st.segmented_control, "Show", "parts", format_func=said, required=True)
-    shown = view.pair if measure == "gap" else (view.checkpoint,)
+    ends = view.pair if measure == "gap" else (view.checkpoint,)
+    shown = [one for one in ends if one.facts.has_head]
+    silent = next((one for one in (view.checkpoint, view.reference) if not one.facts.has_head), None)
+    if silent is not None and (not shown or measure == "change"):
+        st.info(
+            f"{_picture.plain(silent.label)} is {silent.facts.headless} and answers nothing, so there is no answer to "
+            "take apart; choose another epoch, or look at the gap itself."
+        )
+        return
+    _picture.without_head(view.pair)
     wanted = [(attribution.recipe, attribution.Query(one, view.reference, view.study.prompts)) for one in shown]
     found = view.results(wanted, "Taking the lens apart")
     if found is None:

@@ -15,7 +15,6 @@ from backend.figures import layer_kinds as kinds_figures
 from backend.figures import similarity as figures
 from backend.figures import unembedding as unembedding_figures
 from backend.lab import PinnedCheckpoint
-from backend.study import Study
 from pages import _address, _frame, _picture
 
 PARTS = {
@@ -219,11 +218,11 @@ def _distances(view: _frame.View) -> None:
 
 
 def _unembedding(view: _frame.View) -> None:
-    study: Study = view.study.study
-    if study.family == "encoder":
-        st.info("An encoder predicts no tokens, so it has no unembedding to compare.")
+    others = [one for one in _others(view) if one.facts.predicts]
+    if not view.reference.facts.predicts or not others:
+        one = view.checkpoint if view.reference.facts.predicts else view.reference
+        st.info(f"{_plain(one)} predicts no tokens here, so it has no unembedding to compare.")
         return
-    others = _others(view)
     wanted = [(unembedding.recipe, unembedding.Query(one, view.reference)) for one in others]
     found = view.results(wanted, "Comparing the unembeddings")
     if found is None:

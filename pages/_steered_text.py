@@ -57,10 +57,11 @@ def show(view: _frame.View, typed: Typed, direction: int) -> None:
         )
         for query, result in zip(queries, found, strict=True):
             st.markdown(_picture.plain(figures.answer(result, query, view.words, alpha)))
-    if view.study.base.facts.kind == "encoder":
-        st.caption("Encoders classify a text and do not continue it, so there is nothing that they would write.")
-        return
-    _continuations(view, typed, direction, alpha)
+    silent = [_picture.plain(one.label) for one in view.pair if not one.facts.predicts]
+    if silent:
+        st.caption(f"Without next-token predictions there is nothing that a model would write: {', '.join(silent)}.")
+    if len(silent) < len(view.pair):
+        _continuations(view, typed, direction, alpha)
 
 
 def _source(view: _frame.View, one: PinnedCheckpoint) -> PinnedCheckpoint:
@@ -98,6 +99,7 @@ def _continuations(view: _frame.View, typed: Typed, direction: int, alpha: float
             0 if temperature is None else seed,
         )
         for one in view.pair
+        if one.facts.predicts
         for dose in dict.fromkeys((0.0, alpha))
         for temperature in (None, drawn)
     ]

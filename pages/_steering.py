@@ -175,11 +175,14 @@ def _ablation(view: _frame.View) -> None:
         return
     layer, c = int(said), class_of(view)
     models = [one for one in view.pair if one.facts.has_head]
+    _picture.without_head(view.pair)
+    if not models:
+        return
     answers = [(steering.recipe, steering.ablated(one, one, view.study.prompts, layer, c)) for one in models]
     found = view.results(answers, "Taking the direction out")
     costs: Any = [None] * len(models)
     asked = [(ablation.recipe, ablation.query(view.study, one, one, layer, c)) for one in models]
-    predicts = view.study.base.facts.kind == "causal"
+    predicts = all(one.facts.predicts for one in models)
     there = view.results(asked, "Reading neutral sentences without it") if predicts else costs
     if found is None:
         return
@@ -195,7 +198,7 @@ def _ablation(view: _frame.View) -> None:
         "steering",
     )
     if not predicts:
-        st.caption("Encoders predict no tokens, so what it costs on other texts cannot be told.")
+        st.caption("These models predict no tokens, so side effects on other texts are not measured.")
     if there is not None and predicts:
         _picture.show(
             view,

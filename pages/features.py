@@ -90,7 +90,7 @@ def _quality(view: _frame.View, query: features.Query, result: features.Result) 
         None,
     )
     if not all(map(scores_tokens, view.pair)):
-        st.caption("Encoders predict no next token, so there is no loss to recover, and features promote no tokens.")
+        st.caption("Without next-token predictions there is no loss to recover, and features promote no tokens.")
     st.download_button(
         "The autoencoder (SAELens' format, zip)",
         lambda: autoencoder_files.zipped(view.study, query.source, view.lab),

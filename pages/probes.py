@@ -69,26 +69,36 @@ def _asked(view: _frame.View, checkpoints: tuple[PinnedCheckpoint, ...]) -> list
 
 
 def _readers(view: _frame.View) -> tuple[PinnedCheckpoint, ...]:
-    """Those of reference and chosen checkpoint that have a head; none, and a sentence, if the reference has none."""
-    if not view.reference.facts.has_head:
+    """Those of reference and chosen checkpoint that have a head; none, and a sentence, if neither has."""
+    found = tuple(one for one in view.pair if one.facts.has_head)
+    if found:
+        _picture.without_head(view.pair)
+        return found
+    st.info(
+        f"{_picture.plain(view.checkpoint.label)} is {view.checkpoint.facts.headless}, so its head reads no layer; "
+        "choose an epoch that has one, or look at the linear probes."
+    )
+    return ()
+
+
+def _reading(view: _frame.View) -> probes.Reading | None:
+    """The controls of what reads, and the reading that they choose; an encoder has no final norm to choose.
+
+    None, and a sentence, where that takes a head that the reference has not.
+    """
+    published, encoder = view.value("norm") == "published", view.study.base.facts.kind == "encoder"
+    fixed = published and not encoder
+    view.control(st.segmented_control, "Head", "head", format_func=HEADS.__getitem__, required=True, disabled=fixed)
+    norm = "none"
+    if not encoder:
+        norm = view.control(st.segmented_control, "Final norm", "norm", format_func=NORMS.__getitem__, required=True)
+    if not view.reference.facts.has_head and (fixed or view.value("head") == "base"):
         st.info(
-            f"{_picture.plain(view.reference.label)} is an encoder without a classification head, so its head reads no "
-            "layer; under “Compared with” choose a checkpoint that has one, or look at the linear probes."
+            f"{_picture.plain(view.reference.label)} is {view.reference.facts.headless}, so it has no head to lend; "
+            "choose “its own”, or under “Compared with” a checkpoint that has one."
         )
-        return ()
-    _picture.without_head(view.pair)
-    return tuple(one for one in view.pair if one.facts.has_head)
-
-
-def _reading(view: _frame.View) -> probes.Reading:
-    """The controls of what reads, and the reading that they choose; an encoder has no final norm to choose."""
-    if view.study.base.facts.kind == "encoder":
-        view.control(st.segmented_control, "Head", "head", format_func=HEADS.__getitem__, required=True)
-        return view.value("head"), "none"
-    published = view.value("norm") == "published"
-    view.control(st.segmented_control, "Head", "head", format_func=HEADS.__getitem__, required=True, disabled=published)
-    norm = view.control(st.segmented_control, "Final norm", "norm", format_func=NORMS.__getitem__, required=True)
-    return probes.AS_PUBLISHED if norm == "published" else (view.value("head"), norm)
+        return None
+    return probes.AS_PUBLISHED if fixed else (view.value("head"), norm)
 
 
 def _class(view: _frame.View) -> int:
@@ -118,6 +128,8 @@ def _curves(view: _frame.View) -> None:
         )
         if measure == "recall" or (measure == "mean_lens" and len(view.words) > 2):
             view.control(st.selectbox, "Class", "class", width=160)
+    if reading is None:
+        return
     wanted = _asked(view, answering)
     found = view.results(wanted, "Reading every layer")
     if found is None:
@@ -143,12 +155,17 @@ def _curves(view: _frame.View) -> None:
     st.markdown(figures.leaves_chance(pictured, [_picture.plain(name) for name in names], reading))
     if view.study.base.facts.kind == "causal":
         last, query = found[at[-1]], wanted[at[-1]][1]
+        heads = (
+            "Both heads behind each norm, and what the study that Layershift follows plotted, with stars: its jump at "
+            "the last layer is the norm's."
+            if view.reference.facts.has_head
+            else "Its own head behind each norm."
+        )
         _picture.show(
             view,
             {"probe-readings": figures.readings(last, names[-1], view.reference.label, view.words, measure, c)},
-            "Both heads behind each norm, and what the study that Layershift follows plotted, with stars: its jump at "
-            "the last layer is the norm's. Without a norm, or behind another model's, layers differ in size, so "
-            "compare AUC or accuracy between them and no logits.",
+            f"{heads} Without a norm, or behind another model's, layers differ in size, so compare AUC or accuracy "
+            "between them and no logits.",
             lambda: [row for one in last.readings for row in last.rows_of(query, one)],
             "probes",
         )
@@ -171,6 +188,8 @@ def _reviews(view: _frame.View) -> None:
         return
     with st.container(horizontal=True):
         reading = _reading(view)
+    if reading is None:
+        return
     wanted = _asked(view, shown)
     found = view.results(wanted, "Reading every layer")
     if found is None:

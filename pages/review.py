@@ -185,11 +185,15 @@ def _tokens(view: _frame.View, typed: Typed) -> None:
     if heat == "feature":
         _feature_parts.typed(view, typed)
         return
-    reason = token_figures.undefined(heat, view.study.base.facts.kind, [one.facts.has_head for one in view.pair])
+    reason = token_figures.undefined(heat, [one.facts for one in view.pair])
     if reason:
         st.info(reason)
         return
-    models = [one for one in view.pair if heat != "lens" or one.facts.has_head]
+    shown = {
+        "lens": [one for one in view.pair if one.facts.has_head],
+        "next": [one for one in view.pair if one.facts.predicts],
+    }
+    models = shown.get(heat, list(view.pair))
     queries = [_query(view, typed, one) for one in models]
     found = view.results([(review.tokens, query) for query in queries], "Reading every token at every layer")
     if found is None:

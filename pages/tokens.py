@@ -129,7 +129,7 @@ def _measured(view: _frame.View) -> tuple[str, str]:
 def _say_if_tied(matrix: str, tied: bool) -> None:
     if matrix == "output" and tied:
         st.info(
-            "These models unembed with their input embedding (both are one matrix), or not at all (encoders): the "
+            "These models unembed with their input embedding (both are one matrix), or one of them not at all: the "
             "numbers of the input embedding are shown."
         )
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from backend import pinning
 from backend.errors import CheckpointError, DatasetError
-from backend.lab import Lab
+from backend.lab import Facts, Lab
 from backend.pinning import pin
+from backend.ports import Reading
+from backend.prompts import make_prompts, plain_reader
 from backend.study import CheckpointRef, Study
 from tests.fakes import FakeModels, fake_definition, fake_lab, fake_sample
 
@@ -94,3 +98,54 @@ def test_the_dtype_is_part_of_what_is_pinned(study: Study, tmp_path: Path, monke
     monkeypatch.setenv("LAYERSHIFT_DTYPE", "int8")
     with pytest.raises(CheckpointError, match="use one of float32, float16, bfloat16"):
         pin(study, lab)
+
+
+class Classifiers(FakeModels):
+    """Fake models of which some have a classification head."""
+
+    heads: tuple[str, ...] = ()
+
+    def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
+        found = super().facts(ref, base)
+        classifies = replace(found, architecture="GPT2ForSequenceClassification", answers=2)
+        return classifies if ref.label in self.heads else found
+
+
+def test_a_language_model_among_classifiers_is_read_without_its_head(study: Study, tmp_path: Path) -> None:
+    models = Classifiers()
+    plain = pin(study, fake_lab(tmp_path, models))
+    assert plain.reading == "causal" and plain.predicting == plain.answering == plain.checkpoints
+    models.heads = ("epoch 2", "epoch 3")
+    mixed = pin(study, fake_lab(tmp_path, models))
+    assert mixed.reading == "classifier" and mixed.predicting == ()
+    assert [one.label for one in mixed.answering] == ["epoch 2", "epoch 3"]
+    architectures = [one.facts.architecture for one in mixed.checkpoints]
+    assert architectures == ["GPT2Model"] * 2 + ["GPT2ForSequenceClassification"] * 2
+    same = [one.fingerprint == two.fingerprint for one, two in zip(plain.checkpoints, mixed.checkpoints, strict=True)]
+    assert same == [False, False, True, True], "results without a head are others than those with it"
+
+
+def test_rows_of_a_head_are_no_label_tokens(study: Study, tmp_path: Path) -> None:
+    models = Classifiers()
+    models.heads = ("epoch 1",)
+    prompts = pin(study, fake_lab(tmp_path, models)).prompts
+    assert prompts.label_tokens == (0, 1) and prompts.readout == "last"
+    tokenizer = models.tokenizer(study.base, study.base)
+    shared = study.prompt.model_copy(update={"label_words": ("spam", "spam spam")})
+    assert plain_reader(tokenizer, shared, "classifier").rows == (0, 1), "words that begin alike name rows all the same"
+    readings: tuple[Reading, ...] = ("encoder", "classifier", "causal")
+    encoder, classifier, tokens = (
+        make_prompts(plain_reader(tokenizer, study.prompt, one), ["film"], np.zeros(1, dtype=np.int64))
+        for one in readings
+    )
+    assert len({one.digest for one in (encoder, classifier, tokens)}) == 3
+    assert classifier.readout == "last" != encoder.readout
+
+
+def test_bodies_alone_need_no_label_tokens(study: Study, tmp_path: Path) -> None:
+    class Bodies(FakeModels):
+        def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
+            return super().facts(ref, base).body
+
+    pinned = pin(study, fake_lab(tmp_path, Bodies()))
+    assert pinned.reading == "classifier" and pinned.answering == ()

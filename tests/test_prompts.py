@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from backend.errors import PromptError
-from backend.ports import Prompts
+from backend.ports import Prompts, Reading
 from backend.prompts import (
     Readers,
     fill,
@@ -47,7 +47,7 @@ def bytes_tokenizer(special: bool = False) -> Tokenizer:
     return tokenizer
 
 
-def alone(tokenizer: Tokenizer, spec: PromptSpec, family: str = "causal") -> Readers:
+def alone(tokenizer: Tokenizer, spec: PromptSpec, family: Reading = "causal") -> Readers:
     """Readers of a study with a base only."""
     return Readers({"base": plain_reader(tokenizer, spec, family)})
 

@@ -12,9 +12,11 @@ from transformers import (
     BertForSequenceClassification,
     BertModel,
     GPT2Config,
+    GPT2ForSequenceClassification,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
 )
 
@@ -52,13 +54,16 @@ held_out = 20
 def tiny_model(place: Path, seed: int = 0, family: str = "gpt2") -> None:
     """A random GPT-2, Llama or BERT in half precision with the fakes' tokenizer, weights so large that logits spread.
 
-    A BERT has a classification head unless the seed is 0, as a base has none.
+    A BERT has a classification head unless the seed is 0, as a base has none; so have models of the families
+    "gpt2-classifier" and "llama-classifier", whose base is a language model.
     """
+    family, _, classifies = family.partition("-")
     torch.manual_seed(seed)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=fake_tokenizer(), eos_token="<unk>", pad_token="<unk>")
     ends = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.8}
     if family == "gpt2":
-        model = GPT2LMHeadModel(GPT2Config(n_positions=64, n_embd=16, n_layer=2, n_head=2, **ends))
+        config = GPT2Config(n_positions=64, n_embd=16, n_layer=2, n_head=2, **ends)
+        model = GPT2ForSequenceClassification(config) if classifies and seed else GPT2LMHeadModel(config)
     elif family == "bert":
         config = BertConfig(
             vocab_size=len(tokenizer),
@@ -72,7 +77,9 @@ def tiny_model(place: Path, seed: int = 0, family: str = "gpt2") -> None:
         model = BertForSequenceClassification(config) if seed else BertModel(config)
     else:
         sizes = {"hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 3, "max_position_embeddings": 64}
-        model = LlamaForCausalLM(LlamaConfig(num_attention_heads=4, num_key_value_heads=2, **sizes, **ends))
+        padding = {"pad_token_id": 0} if classifies else {}
+        config = LlamaConfig(num_attention_heads=4, num_key_value_heads=2, **padding, **sizes, **ends)
+        model = LlamaForSequenceClassification(config) if classifies and seed else LlamaForCausalLM(config)
     model.half().save_pretrained(place)
     tokenizer.save_pretrained(place)
 

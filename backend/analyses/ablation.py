@@ -142,17 +142,15 @@ def query(
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Each checkpoint without its own direction two thirds of the way up; none of an encoder, which predicts nothing.
+    """Each checkpoint that predicts tokens, without its own direction two thirds of the way up.
 
     Permuted directions for the reference and the last one. KeyError if no checkpoint has the reference's label.
     """
     ends = study.checkpoint(reference), study.checkpoints[-1]
-    if study.base.facts.kind != "causal":
-        return []
     layer, classes = middle(study.base.facts.layers), study.prompts.classes
     every = range(1 if classes == 2 else classes)
     return [
         query(study, one, one, layer, direction, NULL if one in ends else 0)
         for direction in every
-        for one in study.checkpoints
+        for one in study.predicting
     ]

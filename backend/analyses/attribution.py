@@ -43,8 +43,8 @@ class Result:
     `part` is embed (with positions), head, attn_bias (the bias of the attention's output), mlp, or norm_bias (of the
     final norm and the head); `block` and `head` are -1 where it has none. `mean` is the mean over the reviews of each
     class (more than two: of the share in that class's own logit against the others'), `gap` that over class 1 minus
-    that over class 0 (more: averaged over classes), `change` the gap minus the reference's. The gaps of all parts sum
-    to `lens_gap`, with two classes the gap of the model's own lens.
+    that over class 0 (more: averaged over classes), `change` the gap minus the reference's, NaN if that has no head.
+    The gaps of all parts sum to `lens_gap`, with two classes the gap of the model's own lens.
     """
 
     part: tuple[str, ...]
@@ -174,8 +174,10 @@ def collect(query: CollectQuery, lab: Lab) -> Contributions:
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Take the label logits of both checkpoints apart, then average."""
-    asked = (CollectQuery(one, query.prompts) for one in (query.checkpoint, query.reference))
-    (places, own), (_, reference) = (parts(collect(one, lab.part(i, 3))) for i, one in enumerate(asked))
+    places, own = parts(collect(CollectQuery(query.checkpoint, query.prompts), lab.part(0, 3)))
+    reference = np.full_like(own, np.nan)
+    if query.reference.facts.has_head:
+        _, reference = parts(collect(CollectQuery(query.reference, query.prompts), lab.part(1, 3)))
     lab.progress(0.7, f"Resampling the parts of {query.checkpoint.label} {query.draws:,} times.")
     result = attribution(own, reference, places, query.prompts.labels, query.draws, query.seed)
     lab.progress(1.0, f"The lens of {query.checkpoint.label} is taken apart.")
@@ -183,11 +185,11 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint against the reference; KeyError if no checkpoint has that label.
+    """Every checkpoint that has a head against the reference; KeyError if no checkpoint has that label.
 
     None for encoders, whose logits are no sum over parts: every block normalizes the stream, and the head bends it.
     """
     against = study.checkpoint(reference)
     if study.base.facts.kind == "encoder":
         return []
-    return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]
+    return [Query(checkpoint, against, study.prompts) for checkpoint in study.answering]

@@ -259,11 +259,11 @@ def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedChe
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint on both sets of texts, the reference beside itself; none of an encoder, which predicts none.
+    """Every checkpoint that predicts tokens on both sets of texts, the reference beside itself; none if that does not.
 
     KeyError if no checkpoint has the reference's label.
     """
     against = study.checkpoint(reference)
-    if study.base.facts.kind != "causal":
+    if not against.facts.predicts:
         return []
-    return [query(study, one, against, text_set) for one in study.checkpoints for text_set in TEXT_SETS]
+    return [query(study, one, against, text_set) for one in study.predicting for text_set in TEXT_SETS]

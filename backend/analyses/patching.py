@@ -103,7 +103,7 @@ def typed(query: Query, lab: Lab) -> Result:
 def _patched(query: Query, lab: Lab) -> Result:
     if not query.host.facts.has_head:
         raise UndefinedError(
-            f"{query.host.label} is an encoder without a classification head and answers nothing, so no residual of "
+            f"{query.host.label} is {query.host.facts.headless} and answers nothing, so no residual of "
             f"{query.donor.label} can change its answer."
         )
     read = lab.models.patch(query.host, query.donor, query.prompts, lab.progress)

@@ -1,7 +1,8 @@
 """From which layer on can a head read the answer? The residual of every layer through the base's or its own head.
 
 A reading is a head and what stands before it. Heads: `base`, the reference's unembedding, or `own`. Norms: `none`,
-`base`, the reference's final norm, or `own`. For the reference itself the two are one, and called `base`.
+`base`, the reference's final norm, or `own`. For the reference itself the two are one, and called `base`; a reference
+without a head lends its norm only.
 `AS_PUBLISHED` is what the study that Layershift follows plotted: the base's head without a norm, but at the last layer
 behind the checkpoint's own norm. Its numbers are those of two other readings, so it is no row of the table.
 """
@@ -199,15 +200,20 @@ def recipe(query: Query, lab: Lab) -> Result:
     read = lab.part(0, 3).readout(one, prompts)
     reading = np.ascontiguousarray(read.reading.swapaxes(1, 2))  # [positions, layers, reviews, width]
     owners = {"base": other, "own": one, "none": None}
-    wanted = READINGS if one != other else tuple(reading for reading in READINGS if "own" not in reading)
+    wanted = tuple(
+        reading
+        for reading in READINGS
+        if (one != other or "own" not in reading) and (other.facts.has_head or reading[0] == "own")
+    )
     logits: dict[Reading, np.ndarray] = {}
     for i, (head, norm) in enumerate(wanted):
         part = lab.part(1, 3).part(i, len(wanted))
         part.progress(0.0, f"Reading every layer of {one.label} with {head} head and {norm} norm.")
         owner = owners[head] or one
         logits[head, norm] = part.answers(reading, prompts, owner, owners[norm])
-    last = logits["base", "own" if one != other else "base"]
-    logits[AS_PUBLISHED] = np.concatenate([logits["base", "none"][:-1], last[-1:]])
+    if other.facts.has_head:
+        last = logits["base", "own" if one != other else "base"]
+        logits[AS_PUBLISHED] = np.concatenate([logits["base", "none"][:-1], last[-1:]])
     stacked = np.stack([*logits.values()])
     constant = metrics.constant_layers(read.residuals)
     stacked[:, constant] = stacked[:, constant, :1]  # equal rows of a matrix product differ in their last bits
@@ -217,6 +223,6 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint that has a head against the reference, none if that has none; KeyError without that label."""
+    """Every checkpoint that has a head against the reference; KeyError without that label."""
     against = study.checkpoint(reference)
-    return [Query(checkpoint, against, study.prompts) for checkpoint in study.answering if against.facts.has_head]
+    return [Query(checkpoint, against, study.prompts) for checkpoint in study.answering]

@@ -131,7 +131,7 @@ class Written:
 
 @memoized(version=1, private=True)
 def written(query: WrittenQuery, lab: Lab) -> Written:
-    """Let the model write. UndefinedError for encoders."""
+    """Let the model write. UndefinedError where it predicts no tokens."""
     one, spot = query.checkpoint, (query.layer, query.layer)
     intervention = None
     if query.alpha != 0:

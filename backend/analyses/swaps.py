@@ -120,13 +120,13 @@ def undefined(host: PinnedCheckpoint, donor: PinnedCheckpoint, part: Part) -> st
     """Why a part cannot be swapped, in one sentence; empty where it can."""
     if not host.facts.has_head:
         return (
-            f"{host.label} is an encoder without a classification head and answers nothing, so what a swap does to it "
-            f"cannot be read; choose a host that has a head."
+            f"{host.label} is {host.facts.headless} and answers nothing, so what a swap does to it cannot be read; "
+            f"choose a host that has a head."
         )
     if part == "final_norm" and host.facts.kind == "encoder":
         return "An encoder normalizes inside its blocks, so there is no final norm to swap."
     if part == "head" and not donor.facts.has_head:
-        return f"{donor.label} is an encoder without a classification head, so there is no head to take from it."
+        return f"{donor.label} is {donor.facts.headless}, so there is no head to take from it."
     return ""
 
 
@@ -270,7 +270,7 @@ def frozen_prefix(result: Result, spent: float = SPENT) -> int | None:
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Reference and last checkpoint, both ways: all modes for blocks, single for the rest; KeyError without it.
 
-    What an encoder lacks is left out: the final norm, and whatever needs a head that is not there.
+    What a model lacks is left out: an encoder's final norm, and whatever needs a head that is not there.
     """
     ends = study.checkpoint(reference), study.epochs[-1]
     pairs = [] if ends[0] == ends[1] else [ends, ends[::-1]]

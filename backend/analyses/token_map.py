@@ -74,7 +74,7 @@ class Result:
     which chance has no part in): only a drift well above it says that something moved. `trustworthiness` (1: all, about
     0.5: by chance) says how many neighbours on the map are neighbours in the embedding, `explained` is the share of
     variance on either axis of a PCA (else NaN). `tied`: this is the map of the input embedding although that of the
-    unembedding was asked for, which both have tied to it or not at all.
+    unembedding was asked for, which both have tied to it, or one of them has not at all.
     """
 
     ids: Int[np.ndarray, " tokens"]
@@ -141,7 +141,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     pair = (query.reference, query.checkpoint)
     if query.matrix == "output":
         inputs = [lab.models.embedding(one, "input", lab.part(i, 40).progress) for i, one in enumerate(pair)]
-        if all(one.tied for one in inputs):
+        if all(one.tied for one in inputs) or not all(one.facts.predicts for one in pair):
             return replace(recipe(replace(query, matrix="input"), lab.part(1, 20, 19)), tied=True)
     counted = counts(query.counted, lab.part(1, 20))
     rows = min(one.facts.vocabulary for one in pair)

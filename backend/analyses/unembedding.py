@@ -77,8 +77,8 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint but the reference; none for encoders, whose heads score no tokens. KeyError without it."""
+    """Every checkpoint but the reference, of those whose heads score tokens. KeyError without the reference."""
     against = study.checkpoint(reference)
-    if study.study.family == "encoder":
+    if not against.facts.predicts:
         return []
-    return [Query(checkpoint, against) for checkpoint in study.checkpoints if checkpoint != against]
+    return [Query(checkpoint, against) for checkpoint in study.predicting if checkpoint != against]

@@ -34,9 +34,10 @@ class Block:
 class Anatomy:
     """The parts of one model. `pos_embed` is None where positions rotate keys and queries instead, by `rotary`.
 
-    In an encoder `ln_final` passes everything through, and `unembed` is the whole classification head: it takes
-    residuals at the readout position [rows, width] and returns logits [rows, classes]. There `embeddings` is all that
-    comes before block 0: tokens, positions, token types and a norm.
+    `unembed` takes residuals behind the final norm [rows, width] and returns logits [rows, tokens], or with a
+    classification head [rows, classes]; in a model without a head it raises CheckpointError. In an encoder `ln_final`
+    passes everything through, and `unembed` is the whole classification head. There `embeddings` is all that comes
+    before block 0: tokens, positions, token types and a norm.
 
     Names: https://github.com/TransformerLensOrg/TransformerLens, `component_mapping` of its architecture adapters.
     """
@@ -51,22 +52,33 @@ class Anatomy:
     embeddings: nn.Module | None = None
 
 
-class ClassificationHead(nn.Module):
-    """All that an encoder does with the last residual at [CLS] to answer; CheckpointError where it has no head."""
+class NoHead(nn.Module):
+    """Where the head of a model would be that has none: CheckpointError when it is asked."""
 
     def __init__(self, model: PreTrainedModel, family: Family) -> None:
         super().__init__()
+        self.name, self.place = type(model).__name__, str(model.config.name_or_path)
+        self.head = "classification head" if family.kind == "encoder" else "head"
+
+    def forward(self, x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
+        """Raise."""
+        raise CheckpointError(
+            f"{self.place} is read as a {self.name}, which has no {self.head} and answers nothing; choose a checkpoint "
+            f"that was trained to classify."
+        )
+
+
+class ClassificationHead(nn.Module):
+    """All that an encoder does with the last residual at [CLS] to answer."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
         self.of = [model]  # in a list, so that the model does not become a part of its own head
-        self.head = model.get_submodule("classifier") if family.has_head else None
+        self.head = model.get_submodule("classifier")
 
     def forward(self, x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
         """Logits."""
         model, name = self.of[0], type(self.of[0]).__name__
-        if self.head is None:
-            raise CheckpointError(
-                f"{model.config.name_or_path} is a {name}, which has no classification head and answers nothing; "
-                f"choose a checkpoint that was trained to classify."
-            )
         if name.startswith("Roberta"):
             return self.head(x[:, None])
         if name.startswith("DistilBert"):
@@ -95,11 +107,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
             pos_embed=model.get_submodule(family.pos_embed) if family.pos_embed else None,
             blocks=blocks,
             ln_final=model.get_submodule(family.ln_final) if family.ln_final else nn.Identity(),
-            unembed=(
-                model.get_submodule(family.unembed or "")
-                if family.kind == "causal"
-                else ClassificationHead(model, family).eval()
-            ),
+            unembed=_unembed(model, family),
             family=family,
             rotary=model.get_submodule(family.rotary) if family.rotary else None,
             embeddings=model.get_submodule(family.embed.rpartition(".")[0]) if family.kind == "encoder" else None,
@@ -109,3 +117,9 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
             f"{type(model).__name__} is laid out differently in this version of transformers ({error}); install the "
             f"versions in requirements.txt."
         ) from None
+
+
+def _unembed(model: PreTrainedModel, family: Family) -> nn.Module:
+    if family.unembed is None:
+        return NoHead(model, family)
+    return model.get_submodule(family.unembed) if family.kind == "causal" else ClassificationHead(model).eval()

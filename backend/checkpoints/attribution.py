@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from backend.checkpoints.anatomy import Anatomy
 from backend.checkpoints.bulk import in_batches
 from backend.checkpoints.opening import Opened
-from backend.checkpoints.residuals import hand_over, pad, taps
+from backend.checkpoints.residuals import hand_over, pad, run, taps
 from backend.errors import CheckpointError, UndefinedError
 from backend.lab import Contributions, Progress, Prompts
 
@@ -70,7 +70,7 @@ def _read(opened: Opened, token_ids: list[tuple[int, ...]], readout: str) -> tup
     """At the readout: what enters block 0 and leaves the last; what heads hand on, what MLPs write, by block."""
     ids, positions, inputs = pad(token_ids, readout, opened)
     with taps(opened.anatomy, positions) as residuals, _parts(opened.anatomy, positions) as (mixed, written):
-        opened.model(input_ids=ids, use_cache=False, **inputs)
+        run(opened, ids, inputs)
     first, last = (one.to("cpu", torch.float64).numpy() for one in (residuals[0], residuals[-1]))
     stacked = (torch.stack([one.to("cpu", torch.float64) for one in parts]).numpy() for parts in (mixed, written))
     return first, last, *stacked

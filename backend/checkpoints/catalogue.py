@@ -7,7 +7,7 @@ import threading
 from tokenizers import Tokenizer
 
 from backend.checkpoints.compare import compare_facts, compare_tokens
-from backend.checkpoints.facts import most_positions, read_facts
+from backend.checkpoints.facts import most_positions, padding, read_facts
 from backend.checkpoints.files import Located, locate
 from backend.checkpoints.fingerprint import fingerprint
 from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer, tokenizer_digest
@@ -86,7 +86,7 @@ class Catalogue:
                 f"{checkpoint.ref.place} has a head of {facts.answers} classes and the study has {prompts.classes} "
                 f"label words; give one word per class of the head."
             )
-        words = [token for word in prompts.continuations for token in word] if facts.answers is None else []
+        words = [token for word in prompts.continuations for token in word] if facts.predicts else []
         largest = max(max(map(max, prompts.token_ids), default=0), *words, 0)
         if largest >= facts.vocabulary:
             raise CheckpointError(
@@ -94,13 +94,27 @@ class Catalogue:
                 f"name a checkpoint with at least the base's vocabulary."
             )
         located = locate(checkpoint.ref)
-        positions = most_positions(_full(checkpoint.base) if located.adapter else located)
+        body = _full(checkpoint.base) if located.adapter else located
+        positions = most_positions(body)
+        if facts.kind == "causal" and facts.answers is not None:
+            _check_ends(padding(body), prompts, checkpoint.ref.place)
         longest = int(prompts.lengths.max(initial=0)) + max(map(len, prompts.following), default=0)
         if positions is not None and longest > positions:
             raise PromptError(
                 f"A prompt has {longest} tokens and {checkpoint.ref.place} has {positions} positions; lower "
                 f"prompt.max_tokens to at most {positions - max(map(len, prompts.following), default=0)}."
             )
+
+
+def _check_ends(pad: int | None, prompts: Prompts, place: str) -> None:
+    """PromptError where a prompt ends with padding: transformers then reads a classifier's answer further left."""
+    ending = next((i for i, ids in enumerate(prompts.token_ids) if ids[-1] == pad), None)
+    if ending is not None:
+        raise PromptError(
+            f"Prompt {ending + 1} ends with token {pad}, which is padding to {place}, so that transformers reads its "
+            f"answer at an earlier token; end prompt.template with another token, or take pad_token_id out of its "
+            f"config.json."
+        )
 
 
 def _full(base: CheckpointRef) -> Located:

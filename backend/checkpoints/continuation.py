@@ -29,11 +29,13 @@ def continuation(
     """At most `tokens` tokens behind the first of the prompts, the likeliest ones without `sampling`.
 
     Ends before the end of text, and where the model has no more positions. What is added at all positions is added at
-    the new ones too; the readout position stays the prompt's last. Raises UndefinedError for encoders, DeviceError.
+    the new ones too; the readout position stays the prompt's last. Raises UndefinedError where no tokens are predicted,
+    DeviceError.
     """
-    if opened.anatomy.family.kind != "causal":
+    if not opened.anatomy.family.predicts:
         raise UndefinedError(
-            f"{opened.model.config.name_or_path} classifies texts and does not continue them; use a causal model."
+            f"{opened.model.config.name_or_path} predicts no tokens, so it continues no text; use a causal language "
+            f"model."
         )
     check(opened, [] if intervention is None else [intervention])
     try:

@@ -23,13 +23,13 @@ from backend.readings import Disturbance, Intervention
 def disturbed(opened: Opened, plan: Sequence[Intervention], prompts: Prompts, progress: Progress) -> Disturbance:
     """The model over all texts as it is and under each intervention.
 
-    Raises UndefinedError for encoders, which predict no tokens, DeviceError, CheckpointError for values not finite.
+    Raises UndefinedError for models that predict no tokens, DeviceError, CheckpointError for values not finite.
     """
     check(opened, plan)
-    if opened.anatomy.family.kind != "causal":
+    if not opened.anatomy.family.predicts:
         raise UndefinedError(
-            f"{opened.model.config.name_or_path} classifies texts and predicts no tokens, so there are no predictions "
-            f"to disturb; use a causal model."
+            f"{opened.model.config.name_or_path} predicts no tokens, so there are no predictions to disturb; use a "
+            f"causal language model."
         )
     loss = np.empty((1 + len(plan), len(prompts.token_ids)), np.float32)
     kl = np.zeros_like(loss)

@@ -36,7 +36,7 @@ def read_facts(located: Located, place: str) -> Facts:
         parameters=sum(entry.size for entry in tensors(located) if len(entry.shape) <= _LARGEST_RANK),
         kind=family.kind,
         has_head=family.has_head,
-        answers=answers if family.kind == "encoder" and family.has_head else None,
+        answers=answers if family.has_head and not family.predicts else None,
     )
 
 
@@ -54,6 +54,12 @@ def most_positions(located: Located) -> int | None:
         return None
     found = next((config[key] for key in _POSITIONS if key in config), None)
     return found - family.first_position if isinstance(found, int) else None
+
+
+def padding(located: Located) -> int | None:
+    """The token that the model takes for padding, if any."""
+    found = read_json(located.folder / CONFIG).get("pad_token_id")
+    return found if isinstance(found, int) else None
 
 
 def _size(config: dict[str, Any], keys: tuple[str, ...], place: str) -> int:

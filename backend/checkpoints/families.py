@@ -12,9 +12,10 @@ from backend.errors import CheckpointError
 class Family:
     """Dotted paths of a transformers model; `ln1`, `attn`, `ln2`, `mlp` and `mlp_out` are relative to a block.
 
-    In an encoder the norms stand behind attention and MLP, and nothing stands between the last block and the head:
-    `unembed` is the module that ends the classification head, None in a model without one. `body` is the path of the
-    part that a model with a head and one without share. `first_position` is the position id of the first token.
+    `unembed` is what reads the last residual: the matrix that scores the next token, or the module that ends a
+    classification head; None in a model without either. In an encoder the norms stand behind attention and MLP, and
+    nothing stands between the last block and the head. `body` is the path of the part that a model with a head and one
+    without share. `first_position` is the position id of the first token.
     `o`, the matrix that puts the heads together, is relative to `attn`. `rotary` is what turns positions into the
     angles that blocks rotate keys and queries by.
     """
@@ -37,36 +38,39 @@ class Family:
 
     @property
     def has_head(self) -> bool:
-        """Whether the model itself answers: an encoder without a classification head does not."""
+        """Whether the model itself answers."""
         return self.unembed is not None
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the head scores the next token; a classification head does not."""
+        return self.unembed == "lm_head"
 
 
 GPT2 = Family(
-    embed="transformer.wte",
-    pos_embed="transformer.wpe",
-    blocks="transformer.h",
+    embed="wte",
+    pos_embed="wpe",
+    blocks="h",
     ln1="ln_1",
     attn="attn",
     o="c_proj",
     ln2="ln_2",
     mlp="mlp",
-    ln_final="transformer.ln_f",
-    unembed="lm_head",
-    body="transformer",
+    ln_final="ln_f",
+    unembed=None,
 )
 LLAMA = Family(
-    embed="model.embed_tokens",
+    embed="embed_tokens",
     pos_embed=None,
-    blocks="model.layers",
+    blocks="layers",
     ln1="input_layernorm",
     attn="self_attn",
     o="o_proj",
     ln2="post_attention_layernorm",
     mlp="mlp",
-    ln_final="model.norm",
-    unembed="lm_head",
-    body="model",
-    rotary="model.rotary_emb",
+    ln_final="norm",
+    unembed=None,
+    rotary="rotary_emb",
 )
 BERT = Family(
     embed="embeddings.word_embeddings",
@@ -94,28 +98,39 @@ DISTILBERT = replace(
 )
 
 
-def _encoder(family: Family, body: str, head: str | None = None) -> Family:
-    """The family where its body is the submodule `body` of the model, and `head` ends the classification head."""
-    inside = {name: f"{body}.{getattr(family, name)}" for name in ("embed", "pos_embed", "blocks")}
+_OUTSIDE_BLOCKS = ("embed", "pos_embed", "blocks", "ln_final", "rotary")
+
+
+def _with_head(family: Family, body: str, head: str | None = None) -> Family:
+    """The family where its body is the submodule `body` of the model, and `head` is its head or the end of it."""
+    paths = {name: getattr(family, name) for name in _OUTSIDE_BLOCKS}
+    inside = {name: f"{body}.{path}" for name, path in paths.items() if path is not None}
     return replace(family, body=body, unembed=head, **inside)
 
 
 FAMILIES = {
-    "GPT2LMHeadModel": GPT2,
-    "LlamaForCausalLM": LLAMA,
-    "MistralForCausalLM": LLAMA,
-    "Qwen2ForCausalLM": LLAMA,
-    "Qwen3ForCausalLM": LLAMA,
+    "GPT2LMHeadModel": _with_head(GPT2, "transformer", "lm_head"),
+    "GPT2ForSequenceClassification": _with_head(GPT2, "transformer", "score"),
+    "GPT2Model": GPT2,
+    **{
+        name + end: family
+        for name in ("Llama", "Mistral", "Qwen2", "Qwen3")
+        for end, family in (
+            ("ForCausalLM", _with_head(LLAMA, "model", "lm_head")),
+            ("ForSequenceClassification", _with_head(LLAMA, "model", "score")),
+            ("Model", LLAMA),
+        )
+    },
     "BertModel": BERT,
-    "BertForMaskedLM": _encoder(BERT, "bert"),
-    "BertForPreTraining": _encoder(BERT, "bert"),
-    "BertForSequenceClassification": _encoder(BERT, "bert", "classifier"),
+    "BertForMaskedLM": _with_head(BERT, "bert"),
+    "BertForPreTraining": _with_head(BERT, "bert"),
+    "BertForSequenceClassification": _with_head(BERT, "bert", "classifier"),
     "RobertaModel": ROBERTA,
-    "RobertaForMaskedLM": _encoder(ROBERTA, "roberta"),
-    "RobertaForSequenceClassification": _encoder(ROBERTA, "roberta", "classifier.out_proj"),
+    "RobertaForMaskedLM": _with_head(ROBERTA, "roberta"),
+    "RobertaForSequenceClassification": _with_head(ROBERTA, "roberta", "classifier.out_proj"),
     "DistilBertModel": DISTILBERT,
-    "DistilBertForMaskedLM": _encoder(DISTILBERT, "distilbert"),
-    "DistilBertForSequenceClassification": _encoder(DISTILBERT, "distilbert", "classifier"),
+    "DistilBertForMaskedLM": _with_head(DISTILBERT, "distilbert"),
+    "DistilBertForSequenceClassification": _with_head(DISTILBERT, "distilbert", "classifier"),
 }
 _UNNAMED = {
     "gpt2": "GPT2LMHeadModel",
@@ -138,12 +153,6 @@ def family_of(architecture: str, place: str) -> Family:
             f"{place} is a {architecture}, which Layershift cannot take apart; use a checkpoint of one of "
             f"{', '.join(FAMILIES)}."
         ) from None
-
-
-def body_of(architecture: str) -> str:
-    """What two checkpoints must share to be compared: with encoders the body, whatever head stands on it."""
-    family = FAMILIES[architecture]
-    return architecture.partition("For")[0].removesuffix("Model") if family.kind == "encoder" else architecture
 
 
 def default_architecture(model_type: str) -> str | None:

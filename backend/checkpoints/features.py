@@ -131,12 +131,13 @@ def _fire(loaded: Loaded, tokens: Tokens, device: torch.device, progress: Progre
 def losses(autoencoder: Autoencoder, opened: Opened, prompts: Prompts, layer: int, progress: Progress) -> Losses:
     """Cross entropy as the model is, with the layer's mean in place of its residuals, and with their reconstruction.
 
-    The mean is over the tokens that count. Raises UndefinedError for encoders, and what `activations` raises.
+    The mean is over the tokens that count. Raises UndefinedError where no tokens are predicted, and what
+    `activations` raises.
     """
-    if opened.anatomy.family.kind != "causal":
+    if not opened.anatomy.family.predicts:
         raise UndefinedError(
-            f"{opened.model.config.name_or_path} classifies texts and predicts no tokens, so no loss can be recovered; "
-            f"use a causal model."
+            f"{opened.model.config.name_or_path} predicts no tokens, so no loss can be recovered; use a causal "
+            f"language model."
         )
     loaded = load(autoencoder, opened)
     mean, longest = _mean_and_bound(opened, prompts, layer, part(progress, 0, 4))

@@ -116,7 +116,7 @@ def _read_text(opened: Opened, prompts: Prompts, top: int, progress: Progress) -
 
 def _read(opened: Opened, rows: Tensor, following: Tensor, prompts: Prompts, top: int) -> tuple[Tensor, ...]:
     """Label logits, probability of the token that follows, and the likeliest tokens with theirs, on the CPU."""
-    if opened.anatomy.family.kind == "encoder":
+    if not opened.anatomy.family.predicts:
         return _classified(opened, rows, prompts)
     logits = opened.anatomy.unembed(_normed(rows, opened)).to(torch.float32)
     total = logits.logsumexp(dim=-1, keepdim=True)
@@ -127,9 +127,9 @@ def _read(opened: Opened, rows: Tensor, following: Tensor, prompts: Prompts, top
 
 
 def _classified(opened: Opened, rows: Tensor, prompts: Prompts) -> tuple[Tensor, ...]:
-    """An encoder's head reads any residual, and no token comes next; a model without a head leaves all undefined."""
+    """A classification head reads any residual, and no token comes next; without a head all is undefined."""
     undefined = torch.full((len(rows), 1), torch.nan)
     labels = undefined.expand(-1, prompts.classes)
     if opened.anatomy.family.has_head:
-        labels = pick(opened.anatomy.unembed(_like(rows, opened, opened.anatomy.unembed)), prompts.columns)
+        labels = _columns(_normed(rows, opened), prompts.columns, opened)
     return labels.to("cpu", torch.float32), undefined, torch.empty((len(rows), 0), dtype=torch.int64), undefined[:, :0]

@@ -163,7 +163,7 @@ class LocalModels(Catalogue):
         sets: tuple[tuple[int, ...], ...],
         progress: Progress,
     ) -> OutputSpace:
-        """What both predict for every text. Raises what `readout` raises, UndefinedError for encoders."""
+        """What both predict for every text. Raises what `readout` raises, UndefinedError for no predictions."""
         prompts = self._seen(prompts, checkpoint, reference)
         store = self.store
         from backend.checkpoints import output_space
@@ -241,7 +241,7 @@ class LocalModels(Catalogue):
         sampling: Sampling | None,
         progress: Progress,
     ) -> tuple[int, ...]:
-        """What the checkpoint writes. Raises what `readout` raises, UndefinedError for encoders."""
+        """What the checkpoint writes. Raises what `readout` raises, UndefinedError where it predicts no tokens."""
         prompts = self._seen(prompts, checkpoint)
         store = self.store
         from backend.checkpoints import continuation

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -44,8 +44,9 @@ def open_model(
     device: torch.device,
     dtype: str,
     device_map: str | None,
+    without_head: bool = False,
 ) -> Opened:
-    """The full checkpoint at `located`, with `adapter` merged onto it if there is one.
+    """The full checkpoint at `located`, with `adapter` merged onto it if there is one; `without_head`, its body alone.
 
     Computes in `dtype` whatever the files store, with scaled-dot-product attention. Raises CheckpointError when a
     weight is missing, of another shape or unreadable, DeviceError when the device is too small.
@@ -54,6 +55,8 @@ def open_model(
         model = _load(located, architecture, device, dtype, device_map)
         if adapter is not None:
             model = _merge(model, adapter)
+        if without_head:
+            model = cast("PreTrainedModel", model.base_model)
         if device.type == "mps" and device_map is None:
             model.to(device)  # pyright: ignore[reportArgumentType]
     model.eval().requires_grad_(False)

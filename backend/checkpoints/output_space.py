@@ -31,13 +31,14 @@ def output_space(
 ) -> OutputSpace:
     """Both models over all texts; distributions are renormalized over the token ids that both have.
 
-    Raises UndefinedError for encoders, which predict no tokens, DeviceError, CheckpointError for values not finite.
+    Raises UndefinedError where either predicts no tokens, DeviceError, CheckpointError for values not finite.
     """
-    if checkpoint.anatomy.family.kind != "causal":
-        raise UndefinedError(
-            f"{checkpoint.model.config.name_or_path} classifies texts and predicts no tokens, so there is no output "
-            f"space to compare; use a causal model."
-        )
+    for one in (checkpoint, reference):
+        if not one.anatomy.family.predicts:
+            raise UndefinedError(
+                f"{one.model.config.name_or_path} predicts no tokens, so there is no output space to compare; use "
+                f"causal language models."
+            )
     models, count = (reference, checkpoint), len(prompts.token_ids)
     texts: dict[str, np.ndarray] = {}
     sums: dict[str, np.ndarray] = {}

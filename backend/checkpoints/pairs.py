@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from backend.checkpoints.families import body_of
 from backend.checkpoints.opening import Opened
 from backend.errors import CheckpointError
-from backend.ports import Progress
+from backend.ports import Progress, body_of
 
 
 def check_pair(host: Opened, donor: Opened) -> None:

@@ -128,14 +128,16 @@ def pick(logits: Float[Tensor, "rows outputs"], columns: Columns) -> Float[Tenso
 def run(
     opened: Opened, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]
 ) -> Float[Tensor, "batch answers"] | None:
-    """One forward pass inside `taps`: logits over the vocabulary, or the classes of an encoder; None without a head."""
+    """One forward pass inside `taps`: logits over the vocabulary, or of the classes; None without a head."""
     family = opened.anatomy.family
-    if family.kind == "causal":
-        return opened.model(input_ids=ids, use_cache=False, **inputs).logits[:, 0]
-    if family.has_head:
-        return opened.model(input_ids=ids, **inputs).logits
-    opened.model.base_model(input_ids=ids, **inputs)
-    return None
+    told: dict[str, Any] = {"use_cache": False, **inputs} if family.kind == "causal" else inputs
+    if family.predicts:
+        return opened.model(input_ids=ids, **told).logits[:, 0]
+    if family.kind == "encoder" and family.has_head:
+        return opened.model(input_ids=ids, **told).logits
+    hidden = opened.model.base_model(input_ids=ids, **told).last_hidden_state
+    # transformers' own pooling of a causal classifier looks for padding, of which the prompts have none
+    return opened.anatomy.unembed(hidden)[:, 0] if family.has_head else None
 
 
 def pad(

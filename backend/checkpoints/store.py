@@ -17,6 +17,7 @@ from backend.checkpoints.opening import Opened, open_model
 from backend.errors import CheckpointError
 from backend.lab import PinnedCheckpoint, Progress, silent
 from backend.memo import Cache
+from backend.ports import BODY
 
 Key = tuple[str, str, str | None]
 _WAIT_SECONDS = 0.5
@@ -80,14 +81,17 @@ class Store:
         body = locate(checkpoint.base) if adapter else located
         self._still(checkpoint)
         architecture = read_facts(body, str(body.folder)).architecture
-        opened = open_model(body, adapter, architecture, self.device, checkpoint.dtype, checkpoint.device_map)
+        without_head = checkpoint.facts.kind == "causal" and not checkpoint.facts.has_head
+        opened = open_model(
+            body, adapter, architecture, self.device, checkpoint.dtype, checkpoint.device_map, without_head
+        )
         self._still(checkpoint)
         return opened
 
     def _still(self, checkpoint: PinnedCheckpoint) -> None:
         located = locate(checkpoint.ref)
         base = fingerprint(locate(checkpoint.base), None, self._cache) if located.adapter else None
-        if fingerprint(located, base, self._cache) != checkpoint.fingerprint:
+        if fingerprint(located, base, self._cache) != checkpoint.fingerprint.removesuffix(BODY):
             raise CheckpointError(f"{checkpoint.ref.place} was replaced since the study was read; reload the study.")
 
     def _make_room(self, wanted: int, device_map: str | None) -> None:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from backend.analyses.review import Parts, Tokens
 from backend.figures import _text, _theme, _token_bands
 from backend.figures.review import against, sides
+from backend.lab import Facts
 
 Heat = Literal["lens", "projection", "next", "norm", "relative"]
 HEATS: dict[Heat, str] = {
@@ -76,12 +77,12 @@ def _scale(heat: Heat, values: Sequence[np.ndarray]) -> dict[str, Any]:
     return _token_bands.scale(middle - reach, middle + reach, BARS[heat], 0.0)
 
 
-def undefined(heat: Heat, kind: str, heads: Sequence[bool]) -> str:
-    """Why a heat has nothing to show for models of a kind, of which some have `heads`; empty where it has."""
-    if heat == "next" and kind == "encoder":
-        return "An encoder predicts no next token, so there is no probability of what came next."
-    if heat == "lens" and not any(heads):
-        return "An encoder without a classification head answers nothing, so no token has a lens."
+def undefined(heat: Heat, models: Sequence[Facts]) -> str:
+    """Why a heat has nothing to show for these models; empty where it has."""
+    if heat == "next" and not any(one.predicts for one in models):
+        return "These models predict no next token, so there is no probability of what came next."
+    if heat == "lens" and not any(one.has_head for one in models):
+        return "A model without a classification head answers nothing, so no token has a lens."
     return ""
 
 

@@ -32,15 +32,11 @@ def rows(wanted: Wanted, found: list[Any]) -> list[dict[str, Any]]:
     return [row for (_, query), result in zip(wanted, found, strict=True) for row in result.rows(query)]
 
 
-def _is_causal(case: Case) -> bool:
-    return case.study.base.facts.kind == "causal"
-
-
 def through_heads(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     """Every layer of reference and last checkpoint read by its own head and norm."""
-    if not _is_causal(case):
+    places = [i for i in dict.fromkeys((case.against, case.last)) if case.study.checkpoints[i].facts.has_head]
+    if case.reference.facts.kind == "encoder" or not places:
         return
-    places = list(dict.fromkeys((case.against, case.last)))
     pair = [case.study.checkpoints[i] for i in places]
     wanted: Wanted = [(probes.recipe, probes.Query(one, case.reference, case.study.prompts)) for one in pair]
     found = ask(wanted)
@@ -201,9 +197,9 @@ def layer_features(case: Case, ask: Ask, _: int) -> Iterator[Section]:
 
 def predictions(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     """What the last checkpoint predicts behind neutral sentences instead of what the reference does."""
-    if not _is_causal(case):
-        return
     ends = [case.study.checkpoints[i] for i in dict.fromkeys((case.against, case.last))]
+    if not all(one.facts.predicts for one in ends):
+        return
     wanted: Wanted = [
         (output_space.recipe, output_space.query(case.study, one, case.reference, "neutral")) for one in ends
     ]

@@ -15,13 +15,10 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     Trainer,
     TrainerCallback,
     TrainingArguments,
-    set_seed,
 )
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -34,6 +31,7 @@ from backend.metrics import balanced_accuracy, predictions, recalls
 from backend.ports import Prompts
 from backend.prompts import make_prompts, plain_reader
 from backend.study import Study, TrainingSpec
+from backend.training.base import check_base, open_base
 from backend.training.recipes import RECIPES, Collate, SoundTrainer, classified_rows, published_rows, sound_rows
 from backend.training_log import COLUMNS, LOG
 from backend.whole_words import expand
@@ -50,6 +48,7 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
     are kept unless `overwrite`. Raises StudyError, DatasetError, PromptError or CheckpointError.
     """
     spec = _training_spec(study, data)
+    check_base(study)
     places = _places(study, spec)
     state = study.folder / "finetune-training"
     plan = _plan(study, spec)
@@ -58,7 +57,7 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
     base = locate(study.base).folder
     tokenizer = AutoTokenizer.from_pretrained(base)
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    model, stored = _open(study, base, spec.seed)
+    model, stored = open_base(study, base, spec.seed)
     train, held_out = _rows(study, spec)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     recipe = RECIPES[spec.recipe]
@@ -156,22 +155,6 @@ def _last_saved(state: Path) -> str | None:
         except (OSError, ValueError):
             shutil.rmtree(place)
     return get_last_checkpoint(str(state))
-
-
-def _open(study: Study, base: Path, seed: int) -> tuple[Any, torch.dtype]:
-    """The base in float32 for training, and the dtype it is stored in, in which checkpoints are stored too.
-
-    An encoder gets a classification head, made with the seed where the base brings none.
-    """
-    set_seed(seed)
-    kind: Any = AutoModelForCausalLM
-    more: dict[str, Any] = {}
-    if study.family == "encoder":
-        kind = AutoModelForSequenceClassification
-        words = dict(enumerate(study.prompt.label_words))
-        more = {"id2label": words, "label2id": {word: c for c, word in words.items()}}
-    stored = kind.from_pretrained(base, dtype="auto", **more).dtype
-    return kind.from_pretrained(base, dtype=torch.float32, **more), stored
 
 
 def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:

@@ -1,5 +1,7 @@
 """Attribution: gaps of parts against the metrics, sums, paired changes, rows; real models are in tests/checkpoints."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,3 +87,16 @@ def test_each_checkpoint_is_taken_apart_once(tmp_path) -> None:
         attribution.recipe(query, lab.watched(lambda fraction, _: heard.append(fraction)))
     assert len(models.ran) == 3
     assert heard[-1] == 1.0
+
+
+def test_beside_a_reference_without_a_head_nothing_changed_from_it(tmp_path) -> None:
+    study, models = small(epochs=2)
+    headless = replace(study.base, facts=study.base.facts.body)
+    classifiers = replace(study, checkpoints=(headless, *study.checkpoints[1:]))
+    queries = attribution.queries(classifiers)
+    assert [query.checkpoint.label for query in queries] == ["epoch 1", "epoch 2"]
+    found = attribution.recipe(queries[0], fake_lab(tmp_path / "headless", models))
+    whole = attribution.recipe(attribution.queries(study)[1], fake_lab(tmp_path / "whole", models))
+    np.testing.assert_array_equal(found.gap, whole.gap)
+    assert np.isnan([found.change, found.change_low, found.change_high]).all()
+    assert all(row["change"] is row["change_low"] is None for row in found.rows(queries[0]))

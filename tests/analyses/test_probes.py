@@ -165,13 +165,22 @@ def test_queries_take_any_reference() -> None:
     assert [query.checkpoint.label for query in probes.queries(study)] == ["base", "epoch 1", "epoch 2", "epoch 3"]
 
 
-def test_queries_need_a_head_on_both_sides() -> None:
+def test_queries_need_a_head() -> None:
     study = fake_study()
     headless = replace(study.base, facts=replace(study.base.facts, kind="encoder", has_head=False))
     encoders = replace(study, checkpoints=(headless, *study.checkpoints[1:]))
-    assert probes.queries(encoders) == []
-    assert [query.checkpoint.label for query in probes.queries(encoders, "epoch 1")] == [
-        "epoch 1",
-        "epoch 2",
-        "epoch 3",
-    ]
+    for reference in ("base", "epoch 1"):
+        asked = [query.checkpoint.label for query in probes.queries(encoders, reference)]
+        assert asked == ["epoch 1", "epoch 2", "epoch 3"]
+
+
+def test_a_reference_without_a_head_lends_its_norm_only(tmp_path) -> None:
+    study = fake_study()
+    query = asked(study)
+    headless = replace(query, reference=replace(study.base, facts=study.base.facts.body))
+    found = probes.recipe(headless, fake_lab(tmp_path / "headless"))
+    whole = probes.recipe(query, fake_lab(tmp_path / "whole"))
+    assert found.readings == tuple(("own", norm) for norm in ("none", "base", "own"))
+    for reading in found.readings:
+        np.testing.assert_array_equal(found.lens[found.place(*reading)], whole.lens[whole.place(*reading)])
+    assert {row["head"] for row in found.rows(headless)} == {"own"}

@@ -60,5 +60,8 @@ def test_none_for_encoders_and_their_reason_for_whoever_asks(tmp_path):
     assert query.checkpoint.label == "base"
     with pytest.raises(UndefinedError):
         unembedding.recipe(query, fake_lab(tmp_path, Encoders()))
-    encoder = replace(study, study=study.study.model_copy(update={"family": "encoder"}))
-    assert unembedding.queries(encoder) == []
+    bodies = tuple(replace(one, facts=one.facts.body) for one in study.checkpoints)
+    assert unembedding.queries(replace(study, checkpoints=bodies)) == []
+    mixed = replace(study, checkpoints=(*bodies[:2], *study.checkpoints[2:]))
+    assert unembedding.queries(mixed) == []
+    assert [query.checkpoint.label for query in unembedding.queries(mixed, "epoch 2")] == ["epoch 3"]

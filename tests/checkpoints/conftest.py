@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -42,9 +44,19 @@ ARCHITECTURES = {
 
 
 def random_model(
-    name: str, seed: int = 0, tied: bool | None = None, vocabulary: int | None = None, layers: int = LAYERS
+    name: str,
+    seed: int = 0,
+    tied: bool | None = None,
+    vocabulary: int | None = None,
+    layers: int = LAYERS,
+    head: str | None = None,
+    **settings: Any,
 ) -> PreTrainedModel:
-    """A model of a family with random weights, norms and biases included, large enough that logits spread."""
+    """A model of a family with random weights, norms and biases included, large enough that logits spread.
+
+    With `head`, the end of a class name, it is another model than the one that predicts next tokens; `settings` go
+    into its config.
+    """
     torch.manual_seed(seed)
     size = vocabulary or fake_tokenizer().get_vocab_size()
     kind, model_class = ARCHITECTURES[name]
@@ -64,7 +76,9 @@ def random_model(
         }
         tied = bool(tied)
     special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    model = model_class(kind(vocab_size=size, tie_word_embeddings=tied, **special, **sizes))
+    if head is not None:
+        model_class = getattr(transformers, kind.__name__.removesuffix("Config") + head)
+    model = model_class(kind(**{"vocab_size": size, "tie_word_embeddings": tied, **special, **sizes, **settings}))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:

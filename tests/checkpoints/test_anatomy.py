@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import GPT2Config, GPT2Model
+from transformers import GPT2Config, GPT2ForTokenClassification
 
 from backend.checkpoints.anatomy import anatomy_of
 from backend.checkpoints.families import FAMILIES
@@ -44,5 +44,7 @@ def test_the_parts_are_those_of_the_model(family: str):
 
 
 def test_an_unknown_architecture_is_an_error():
-    with pytest.raises(CheckpointError, match="is a GPT2Model, which Layershift cannot take apart; use"):
-        anatomy_of(GPT2Model(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=20)))
+    with pytest.raises(
+        CheckpointError, match="is a GPT2ForTokenClassification, which Layershift cannot take apart; use"
+    ):
+        anatomy_of(GPT2ForTokenClassification(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=20)))

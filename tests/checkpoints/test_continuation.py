@@ -86,7 +86,7 @@ def test_it_ends_where_positions_or_the_text_end(hosts):
 
 
 def test_an_encoder_continues_nothing():
-    with pytest.raises(UndefinedError, match="does not continue them"):
+    with pytest.raises(UndefinedError, match="predicts no tokens, so it continues no text"):
         continuation(as_opened(encoder("Bert")), some_prompts(), None, 3, None, silent)
 
 

@@ -107,7 +107,7 @@ def test_a_head_of_other_classes_is_an_error(models: LocalModels, pin: Pin, tmp_
 def test_a_model_without_a_head_answers_nothing(models: LocalModels, pin: Pin, tmp_path: Path):
     checkpoint = pin(save(encoder("Bert", "Model"), tmp_path / "model"))
     assert not checkpoint.facts.has_head
-    with pytest.raises(CheckpointError, match="is a BertModel, which has no classification head"):
+    with pytest.raises(CheckpointError, match="is read as a BertModel, which has no classification head"):
         models.label_logits(np.zeros((2, WIDTH), np.float32), (0, 1), checkpoint, None, silent)
 
 

@@ -107,9 +107,7 @@ def test_an_extended_vocabulary_is_compared_on_shared_tokens(name: str, tmp_path
 def test_an_encoder_predicts_no_tokens(models: LocalModels, pin: Pin, tmp_path: Path):
     tiny_model(tmp_path / "bert", seed=1, family="bert")
     one = pin(tmp_path / "bert")
-    with pytest.raises(
-        UndefinedError, match="predicts no tokens, so there is no output space to compare; use a causal"
-    ):
+    with pytest.raises(UndefinedError, match="predicts no tokens, so there is no output space to compare; use causal"):
         models.output_space(one, one, make_prompts([4]), SETS, silent)
 
 

@@ -54,11 +54,11 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def pair(name: str, folder: Path, **options: bool) -> tuple[Path, Path]:
+def pair(name: str, folder: Path, tied: bool | None = None) -> tuple[Path, Path]:
     """Two random checkpoints of a family."""
     return (
-        save(random_model(name, seed=0, **options), folder / "before"),
-        save(random_model(name, seed=1, **options), folder / "after"),
+        save(random_model(name, seed=0, tied=tied), folder / "before"),
+        save(random_model(name, seed=1, tied=tied), folder / "after"),
     )
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from backend.analyses import review
 from backend.figures import _theme, _token_bands
 from backend.figures import review_tokens as figures
+from backend.lab import Facts
 from backend.prompts import Typed, leave_out, read_typed
 from tests.figures.conftest import Shown
 
@@ -104,9 +106,16 @@ def test_the_scales_are_symmetric_and_shared(shown: Shown, typed: Typed, pair: l
 
 
 def test_what_cannot_be_shown_is_one_sentence():
-    assert "predicts no next token" in figures.undefined("next", "encoder", [True])
-    assert "no token has a lens" in figures.undefined("lens", "encoder", [False, False])
-    shown = [("next", "causal", [True]), ("lens", "encoder", [False, True]), ("norm", "encoder", [False])]
+    causal = Facts("GPT2LMHeadModel", 1, 8, 20, 1)
+    encoder = replace(causal, kind="encoder", answers=2)
+    headless, classifier = replace(encoder, has_head=False), replace(causal, answers=2)
+    assert "predict no next token" in figures.undefined("next", [encoder, classifier])
+    assert "no token has a lens" in figures.undefined("lens", [headless, causal.body])
+    shown: list[tuple[figures.Heat, list[Facts]]] = [
+        ("next", [causal, causal.body]),
+        ("lens", [headless, encoder]),
+        ("norm", [headless]),
+    ]
     assert [figures.undefined(*one) for one in shown] == ["", "", ""]
 
 

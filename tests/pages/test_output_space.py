@@ -38,5 +38,5 @@ def test_an_encoder_gets_one_sentence(opens: Opens, world: World, monkeypatch: p
     assert isinstance(film, Study)
     world.studies["film"] = film.model_copy(update={"family": "encoder"})
     test = opens("tokens", show="output")
-    assert [one.value.partition(",")[0] for one in test.info] == ["An encoder classifies texts and predicts no tokens"]
+    assert [one.value.partition(",")[0] for one in test.info] == ["base predicts no tokens here"]
     assert not charts(test)

@@ -88,12 +88,16 @@ def test_the_blocks_of_an_encoder_are_compared_and_its_logits_are_no_sum(opens: 
 
 
 @pytest.mark.parametrize("show", ["curves", "reviews"])
-def test_an_encoder_without_a_head_reads_no_layer_and_says_so(opens: Opens, world: World, show: str):
+def test_an_encoder_without_a_head_lends_none_and_says_so(opens: Opens, world: World, show: str):
     world.make_encoder(headless=("base",))
-    test = opens("probes", show=show)
+    test = opens("probes", show=show, head="base")
     assert not charts(test) and not test.error
     (said,) = [one.value for one in test.info]
     assert said.startswith("base is an encoder without a classification head") and "Compared with" in said
+    own = opens("probes", show=show)
+    assert charts(own) and not own.info
+    (said,) = [one.value for one in opens("probes", show=show, epoch="base").info]
+    assert said.startswith("base is an encoder without a classification head") and "its head reads no layer" in said
 
 
 def test_encoders_that_have_a_head_are_read_and_have_no_norm_to_choose(opens: Opens, world: World):

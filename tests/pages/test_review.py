@@ -168,7 +168,7 @@ def test_a_typed_text_is_patched_both_ways(opens: Opens):
 def test_what_an_encoder_has_not_is_one_sentence(opens: Opens, world: World):
     world.make_encoder()
     test = opens("review", text=TEXT, heat="next")
-    assert any("predicts no next token" in one.value for one in test.info)
+    assert any("predict no next token" in one.value for one in test.info)
     assert "review-tokens" not in charts(test)
     assert "review-tokens" in charts(opens("review", text=TEXT, heat="norm"))
 

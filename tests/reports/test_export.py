@@ -15,11 +15,12 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 
 from backend import wiring
 from backend.__main__ import main
+from backend.analyses import discover
 from backend.reports.export import cell
 from tests.tiny import tiny_study
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama", "bert"])
+@pytest.fixture(scope="module", params=["gpt2", "llama", "bert", "gpt2-classifier", "llama-classifier"])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A tiny study of each family and the folder with everything that it exports."""
     root = tmp_path_factory.mktemp(request.param)
@@ -43,10 +44,16 @@ def sample(out: Path) -> tuple[list[list[int]], np.ndarray]:
 
 
 def plain(place: Path, prompts: list[list[int]], tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Lens [reviews] and residuals [reviews, layers, width]; the last layer is caught before the final norm."""
-    if "Bert" in (place / "config.json").read_text():
+    """Lens [reviews] and residuals [reviews, layers, width]; the last layer is caught before the final norm.
+
+    Among classifiers, a language model answers nothing: its lens is empty.
+    """
+    config = (place / "config.json").read_text()
+    if "Bert" in config:
         return plain_encoder(place, prompts)
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
+    heads = "ForSequenceClassification" in config
+    kind = AutoModelForSequenceClassification if heads else AutoModelForCausalLM
+    model = kind.from_pretrained(place, dtype=torch.float32)
     body = model.base_model
     norm = body.get_submodule("ln_f" if hasattr(body, "ln_f") else "norm")
     kept: list[torch.Tensor] = []
@@ -55,11 +62,12 @@ def plain(place: Path, prompts: list[list[int]], tokens: list[int]) -> tuple[np.
     with torch.no_grad():
         for ids in prompts:
             output = model(torch.tensor([ids]), output_hidden_states=True)
-            logits = output.logits[0, -1].double()
+            logits = output.logits[0].double() if heads else output.logits[0, -1].double()
             lens.append(float(logits[tokens[1]] - logits[tokens[0]]))
             before = [state[0, -1] for state in output.hidden_states[:-1]]
             residuals.append(torch.stack([*before, kept.pop()]).double().numpy())
-    return np.array(lens), np.array(residuals)
+    answers = heads or tokens != [0, 1]  # those are rows of a head: the fakes' label words are other tokens
+    return np.array(lens) if answers else np.zeros(0), np.array(residuals)
 
 
 def plain_encoder(place: Path, prompts: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -168,6 +176,51 @@ def test_every_file_is_there_and_no_cell_says_nan(exported: tuple[Path, Path]) -
     for file in out.glob("*.csv"):
         assert read(file), f"{file.name} is empty"
         assert "nan" not in file.read_text().lower().replace("finance", "")
+
+
+KEYS = (
+    *("checkpoint", "reference", "host", "donor", "direction_from", "basis", "method", "scope", "text_set", "kind"),
+    *("part", "mode", "first", "last", "head", "norm", "layer", "layer_reference", "direction_layer", "positions"),
+    *("scale", "alpha", "null", "draw", "label", "class", "index", "matrix", "name", "token_id", "group", "feature"),
+)
+ONLY_PREDICTING = {"output_space", "ablation", "unembedding"}
+
+
+def test_a_study_of_classifiers_has_every_table_but_those_of_next_tokens(exported: tuple[Path, Path]) -> None:
+    study, out = exported
+    if "ForSequenceClassification" not in (study / "checkpoints" / "epoch-2" / "config.json").read_text():
+        pytest.skip("another kind of study")
+    names = {file.stem for file in out.glob("*.csv")}
+    left_out = ONLY_PREDICTING | ({"attribution"} if study.parent.name.startswith("bert") else set())
+    assert names == set(discover()) - left_out
+    assert {row["head"] for row in read(out / "probes.csv")} == {"own"}
+    assert {row["norm"] for row in read(out / "probes.csv")} == {"none", "base", "own"}
+    assert {row["checkpoint"] for row in read(out / "accuracy.csv")} == {"epoch 1", "epoch 2"}
+
+
+def test_the_last_layer_through_the_own_head_is_the_answer(exported: tuple[Path, Path]) -> None:
+    _, out = exported
+    answers = {row["checkpoint"]: row for row in read(out / "accuracy.csv")}
+    probed = read(out / "probes.csv")
+    last = max(int(row["layer"]) for row in probed)
+    for label, row in answers.items():
+        (own,) = [
+            one
+            for one in probed
+            if one["checkpoint"] == label
+            and int(one["layer"]) == last
+            and (one["head"], one["norm"]) == (("base", "base") if label == "base" else ("own", "own"))
+        ]
+        for name in ("balanced_accuracy", "auc", "gap", "mean_lens"):
+            assert float(own[name]) == pytest.approx(float(row[name]), rel=1e-3)
+    swapped = {(row["host"], row["part"]): row for row in read(out / "swaps.csv") if row["mode"] == "single"}
+    hosts = {host for host, _ in swapped}
+    assert hosts == ({"base", "epoch 2"} & set(answers))
+    if "attribution" in {file.stem for file in out.glob("*.csv")}:
+        parts = [row for row in read(out / "attribution.csv") if row["checkpoint"] == "epoch 2" and row["label"] == "0"]
+        total = sum(float(row["gap"]) for row in parts)
+        assert total == pytest.approx(float(answers["epoch 2"]["gap"]), rel=1e-3)
+        assert ("base" in answers) == all(row["change"] != "" for row in parts)
 
 
 @pytest.mark.parametrize(

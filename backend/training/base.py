@@ -1,0 +1,41 @@
+"""The base that fine-tuning starts from: whether it can be trained, and opened for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
+
+from backend.checkpoints.facts import read_facts
+from backend.checkpoints.files import locate
+from backend.errors import StudyError
+from backend.study import Study
+
+
+def check_base(study: Study) -> None:
+    """StudyError for a causal base whose head does not predict tokens: training would put a random one in its place."""
+    facts = read_facts(locate(study.base), study.base.place)
+    if study.family == "causal" and not facts.predicts:
+        raise StudyError(
+            f"{study.base.place} is a {facts.architecture}, which predicts no tokens, and finetune trains a causal "
+            f"model to answer with its label words; name a language model as the base, or train the classifier "
+            f"elsewhere and list its checkpoints."
+        )
+
+
+def open_base(study: Study, base: Path, seed: int) -> tuple[Any, torch.dtype]:
+    """The base in float32 for training, and the dtype it is stored in, in which checkpoints are stored too.
+
+    An encoder gets a classification head, made with the seed where the base brings none.
+    """
+    set_seed(seed)
+    kind: Any = AutoModelForCausalLM
+    more: dict[str, Any] = {}
+    if study.family == "encoder":
+        kind = AutoModelForSequenceClassification
+        words = dict(enumerate(study.prompt.label_words))
+        more = {"id2label": words, "label2id": {word: c for c, word in words.items()}}
+    stored = kind.from_pretrained(base, dtype="auto", **more).dtype
+    return kind.from_pretrained(base, dtype=torch.float32, **more), stored
