@@ -25,6 +25,7 @@ from backend.resampling import (
     split_cosines_without,
     varying,
 )
+from backend.splits import Groups
 
 Counts = Shaped[np.ndarray, "draws reviews"]
 Values = Float[np.ndarray, "..."]
@@ -161,12 +162,18 @@ def jackknife_interval(estimate: Values, without: Float[np.ndarray, "reviews ...
 
 
 def split_cosine_interval(
-    base: Residuals, checkpoint: Residuals, labels: Labels, classes: int, splits: int = 50, seed: int = 0
+    base: Residuals,
+    checkpoint: Residuals,
+    labels: Labels,
+    classes: int,
+    splits: int = 50,
+    seed: int = 0,
+    groups: Groups | None = None,
 ) -> tuple[PerLayer, PerLayer]:
-    """Jackknife interval of `metrics.split_cosine`, same splits and seed; NaN where it, or any delete-one value, is."""
-    estimate = metrics.split_cosine(base, checkpoint, labels, classes, splits, seed)
-    without = split_cosines_without(base, checkpoint, labels, classes)
-    return jackknife_interval(estimate, without, labels)
+    """Jackknife interval of `metrics.split_cosine`, over texts if any have copies; NaN where it or its jackknife is."""
+    estimate = metrics.split_cosine(base, checkpoint, labels, classes, splits, seed, groups)
+    without = split_cosines_without(base, checkpoint, labels, classes, groups)
+    return jackknife_interval(estimate, without, labels if groups is None else labels[np.unique(groups)])
 
 
 # The direction

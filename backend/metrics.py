@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from scipy.special import logsumexp
 
 from backend.errors import UndefinedError
+from backend.splits import Groups, half_splits
 
 Residuals = Float[np.ndarray, "reviews layers width"]
 Labels = Int[np.ndarray, " reviews"]
@@ -234,18 +235,6 @@ def review_cosine(residuals: Residuals) -> Float[np.ndarray, " layers"]:
     return ratio(squared_norm(unit_sum) - there, there * (there - 1))
 
 
-def half_splits(labels: Labels, classes: int, splits: int, seed: int) -> Bool[np.ndarray, "splits reviews"]:
-    """Random stratified halves: True in half A. An odd review more of a class falls to half A or B by chance."""
-    sizes = class_sizes(labels, classes)
-    rng = np.random.default_rng(seed)
-    in_a = np.zeros((splits, len(labels)), dtype=bool)
-    for c in range(classes):
-        ranks = rng.random((splits, sizes[c])).argsort(axis=1).argsort(axis=1)
-        half = (sizes[c] + rng.integers(0, 2, size=(splits, 1)) * (sizes[c] % 2)) // 2
-        in_a[:, labels == c] = ranks < half
-    return in_a
-
-
 def half_weights(
     in_half: Bool[np.ndarray, "splits reviews"], labels: Labels, classes: int
 ) -> Float[np.ndarray, "directions splits reviews"]:
@@ -264,15 +253,16 @@ def split_cosine(
     classes: int,
     splits: int = 50,
     seed: int = 0,
+    groups: Groups | None = None,
 ) -> PerLayer:
     """Cosine of two models' directions without the noise that they share because both saw the same reviews.
 
     Mean over stratified half-splits of <base on one half, checkpoint on the other> (both ways round), over the root
     of the product of the two split-half self-products. An estimate, so it can pass 1. NaN where a self-product is
-    not positive, where a layer is constant, and where a class has fewer than two reviews. Spearman 1904 (correction
-    for attenuation).
+    not positive, where a layer is constant, and where a half lacks a class. Copies of a text, which share their number
+    in `groups`, are in one half. Spearman 1904 (correction for attenuation).
     """
-    in_a = half_splits(labels, classes, splits, seed)
+    in_a = half_splits(labels, classes, splits, seed, groups)
     a, b = half_weights(in_a, labels, classes), half_weights(~in_a, labels, classes)
     out = np.full((len(a), base.shape[1]), np.nan)
     for layer in np.flatnonzero(~(constant_layers(base) | constant_layers(checkpoint))):

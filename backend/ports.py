@@ -137,6 +137,7 @@ class Prompts:
     `truncated` says which texts were cut, `lengths` counts tokens. `own` has the prompts of checkpoints, by
     fingerprint, whose token ids or head rows differ from these. `beginnings` counts, where the last tokens of a row
     begin a label word, those tokens; `normalized` says that log-probabilities are read (see `backend.whole_words`).
+    `groups` tells copies of a text, which splits keep together; None where all texts and prompts differ.
     """
 
     digest: str
@@ -149,6 +150,7 @@ class Prompts:
     own: Mapping[str, Prompts] = field(default_factory=lambda: MappingProxyType({}), metadata=NOT_IN_KEY, repr=False)
     beginnings: tuple[int, ...] = field(default=(), metadata=NOT_IN_KEY)
     normalized: bool = field(default=False, metadata=NOT_IN_KEY)
+    groups: Int64[np.ndarray, " reviews"] | None = field(default=None, metadata=NOT_IN_KEY)
 
     @property
     def lengths(self) -> Int64[np.ndarray, " reviews"]:

@@ -13,6 +13,8 @@ from types import MappingProxyType
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from backend import splits
+from backend.dataset import text_digest
 from backend.errors import PromptError
 from backend.ports import Prompts, Reading
 from backend.study import PromptSpec
@@ -167,7 +169,8 @@ def make_prompts(reader: Reader, texts: Sequence[str], labels: np.ndarray) -> Pr
                 f"The tokens of the label words depend on the text before them ({first}, or {second}); put fixed text "
                 f"behind {{text}} in prompt.template, or set prompt.separator."
             )
-    return pinned(reader, filled, labels)
+    copies = splits.groups([text_digest(text) for text in texts], [one.ids for one in filled])
+    return pinned(reader, filled, labels, copies)
 
 
 def first_difference(own: Prompts, base: Prompts, tokenizers: tuple[Tokenizer, Tokenizer]) -> str | None:
@@ -223,13 +226,16 @@ def bare_prompts(tokenizer: Tokenizer, texts: Sequence[str], label_tokens: tuple
     return pinned(replace(reader, rows=label_tokens), filled, np.zeros(len(filled), dtype=np.int64))
 
 
-def pinned(reader: Reader, filled: Sequence[Filled], labels: np.ndarray) -> Prompts:
+def pinned(
+    reader: Reader, filled: Sequence[Filled], labels: np.ndarray, groups: splits.Groups | None = None
+) -> Prompts:
     """Prompts with the digest of their content; the words' tokens are those of the first."""
     token_ids = tuple(one.ids for one in filled)
     words = filled[0].words if reader.endings else tuple((row,) for row in reader.rows)
     following = tuple(tokens[1:] for tokens in words)
     kind = "words" if reader.endings else "rows"
-    content = json.dumps([token_ids, labels.tolist(), kind, words, reader.readout])
+    copies = None if groups is None else groups.tolist()
+    content = json.dumps([token_ids, labels.tolist(), kind, words, reader.readout, copies])
     return Prompts(
         digest=hashlib.sha256(content.encode()).hexdigest(),
         token_ids=token_ids,
@@ -238,6 +244,7 @@ def pinned(reader: Reader, filled: Sequence[Filled], labels: np.ndarray) -> Prom
         truncated=np.array([one.cut for one in filled], dtype=bool),
         readout=reader.readout,
         following=following if any(following) else (),
+        groups=groups,
     )
 
 

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 
 from backend import metrics
 from backend.metrics import Labels, Residuals
+from backend.splits import Groups
 
 LEVEL = 0.95
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
@@ -83,13 +84,17 @@ def varying(residuals: Residuals) -> Iterator[tuple[int, Rotated]]:
 
 
 def split_cosines_without(
-    base: Residuals, checkpoint: Residuals, labels: Labels, classes: int
-) -> Float[np.ndarray, "reviews directions layers"]:
+    base: Residuals, checkpoint: Residuals, labels: Labels, classes: int, groups: Groups | None = None
+) -> Float[np.ndarray, "left_out directions layers"]:
     """What `metrics.split_cosine` tends to with many splits, without each of the reviews; NaN where undefined.
+
+    With copies in `groups`, without each of the texts.
 
     The mean over all splits of <d on one half, d on the other> is <d, d> minus the part in which a review meets
     itself, like T; leaving a review out moves one class mean by (mean - review) / (n - 1).
     """
+    if groups is not None:
+        return _split_cosines_without_texts(base, checkpoint, labels, classes, groups)
     sizes = metrics.class_sizes(labels, classes)
     contrasts = metrics.contrasts(classes)
     without = np.full((len(labels), len(contrasts), base.shape[1]), np.nan)
@@ -116,6 +121,35 @@ def split_cosines_without(
         positive = (products[0, 0] > 0) & (products[1, 1] > 0)
         both = np.where(positive, products[0, 0] * products[1, 1], 0.0)
         without[..., layer] = metrics.ratio(products[0, 1], np.sqrt(both))
+    return without
+
+
+def _split_cosines_without_texts(
+    base: Residuals, checkpoint: Residuals, labels: Labels, classes: int, groups: Groups
+) -> Float[np.ndarray, "texts directions layers"]:
+    """Without each text, all of its copies: these never meet in two halves, so <d, d> is a mean over other pairs."""
+    text = np.unique(groups, return_inverse=True)[1]
+    contrasts = metrics.contrasts(classes)
+    counts = np.zeros((text.max() + 1, classes))
+    np.add.at(counts, (text, labels), 1)
+    without = np.full((len(counts), len(contrasts), base.shape[1]), np.nan)
+
+    def pairs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Sums over pairs of different texts without each text, [texts, classes, classes]; x, y by text and class."""
+        own = np.einsum("tcw,tdw->tcd", x, y)
+        return np.einsum("tcw,tdw->tcd", x.sum(axis=0) - x, y.sum(axis=0) - y) - (own.sum(axis=0) - own)
+
+    met = pairs(counts[..., None], counts[..., None])
+    for layer in np.flatnonzero(~(metrics.constant_layers(base) | metrics.constant_layers(checkpoint))):
+        sums = np.zeros((2, *counts.shape, base.shape[2]))
+        for total, x in zip(sums, (base, checkpoint), strict=True):
+            np.add.at(total, (text, labels), x[:, layer] - x[:, layer].mean(axis=0, dtype=np.float64))
+        of_base, cross, of_own = (
+            np.einsum("kc,tcd,kd->tk", contrasts, metrics.ratio(pairs(sums[a], sums[b]), met), contrasts)
+            for a, b in ((0, 0), (0, 1), (1, 1))
+        )
+        both = np.where((of_base > 0) & (of_own > 0), of_base * of_own, 0.0)
+        without[..., layer] = metrics.ratio(cross, np.sqrt(both))
     return without
 
 

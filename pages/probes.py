@@ -11,6 +11,7 @@ from backend.figures import flips
 from backend.figures import linear_probes as linear_figures
 from backend.figures import probes as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
+from backend.splits import repeated
 from pages import _address, _frame, _picture, _probe_parts
 
 TITLE = "Probes"
@@ -263,6 +264,9 @@ def _linear(view: _frame.View) -> None:
     found = view.results(wanted, "Fitting linear probes")
     if found is None:
         return
+    prompts = view.study.prompts
+    if copied := linear_figures.copies(repeated(prompts.groups), len(prompts.token_ids)):
+        st.markdown(copied)
     names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
     pictured, classes = [found[place] for place in places], len(view.words)
     _picture.show(

@@ -12,6 +12,7 @@ from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
 from backend import metrics
 from backend.errors import UndefinedError
+from backend.splits import half_splits
 
 LABELS = np.array([0, 0, 1, 1])
 HAND = np.array([[[0.0, 0.0]], [[2.0, 0.0]], [[3.0, 4.0]], [[5.0, 8.0]]])  # one layer; means (1, 0) and (4, 6)
@@ -238,21 +239,12 @@ def test_review_cosine_of_identical_reviews_is_one_and_of_none_undefined():
     assert np.isnan(metrics.review_cosine(np.zeros((5, 1, 3)))).all()
 
 
-def test_half_splits_share_every_class_in_two():
-    labels = np.repeat([0, 1], [6, 7])
-    halves = metrics.half_splits(labels, 2, 200, seed=3)
-    assert (halves[:, :6].sum(axis=1) == 3).all()
-    assert set(halves[:, 6:].sum(axis=1)) == {3, 4}
-    np.testing.assert_allclose(halves.mean(axis=0), 0.5, atol=0.15)
-    assert (halves != metrics.half_splits(labels, 2, 200, seed=4)).any()
-
-
 def test_split_cosine_agrees_with_a_plain_loop():
     base, labels = sample(5, classes=3)
     checkpoint = sample(6, classes=3)[0] + base
     got = metrics.split_cosine(base, checkpoint, labels, 3, splits=7, seed=2)
     products = np.zeros((3, 3, 3))  # cross, base, checkpoint; directions; layers
-    for a in metrics.half_splits(labels, 3, 7, seed=2):
+    for a in half_splits(labels, 3, 7, seed=2):
         of = {
             (name, side): metrics.directions(x[half], labels[half], 3)
             for name, x in (("base", base), ("checkpoint", checkpoint))

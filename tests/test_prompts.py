@@ -244,3 +244,23 @@ def test_a_checkpoint_that_sees_other_ids_has_prompts_of_its_own() -> None:
     assert alike.token_ids == prompts.token_ids and alike.digest != prompts.digest
     where = first_difference(prompts.own["other"], prompts, (other.tokenizer, base.tokenizer))
     assert where is not None and "<s>" in where and "at token 0" in where
+
+
+def test_copies_are_texts_that_differ_in_case_and_space_or_prompts_of_equal_tokens(tmp_path: Path) -> None:
+    reader = plain_reader(fake_tokenizer(), fake_definition(tmp_path).prompt, "causal")
+    long = "A cast this size is loud. " * 40
+    texts = ["The script drags.", "unseen words here", "the  SCRIPT drags.", f"One {long}", f"Two {long}", "Other"]
+    prompts = make_prompts(reader, texts, np.arange(6) % 2)
+    assert prompts.groups is not None and prompts.groups.tolist() == [0, 1, 0, 3, 3, 5]
+    assert prompts.token_ids[0] != prompts.token_ids[2] and prompts.token_ids[3] == prompts.token_ids[4]
+
+
+def test_a_digest_names_the_copies(tmp_path: Path) -> None:
+    """Prompts of equal tokens may stand for other texts: what is split then differs, and so does the key."""
+    reader, labels = plain_reader(fake_tokenizer(), fake_definition(tmp_path).prompt, "causal"), np.arange(4) % 2
+    plain = make_prompts(reader, ["The script", "Ab", "Cd", "Her second feature"], labels)
+    copies = make_prompts(reader, ["The script", "Ab", "Ab", "Her second feature"], labels)
+    assert plain.token_ids == copies.token_ids and plain.groups is not None
+    spaced = make_prompts(reader, ["The script", "the Script", "Cd", "Her second feature"], labels)
+    bare = make_prompts(reader, ["The script", "Ab", "Her second feature", "A cast this size"], labels)
+    assert bare.groups is None and len({plain.digest, spaced.digest, bare.digest}) == 3

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from backend import intervals, metrics
+from backend import intervals, metrics, splits
 from backend.dataset import Sample, TrainingTexts, text_digest
 from backend.errors import DatasetError
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
@@ -60,6 +60,8 @@ class Result:
     quartile of prompt length, between `quartile_edges` tokens (a quartile that ties leave empty: n 0, NaN).
     `in_training`: reviews that also occur in the training data up to case and white space, -1 = unknown, with
     `training_note` saying in one sentence where it was looked. `states_rating`: reviews that state a rating.
+    `duplicates`: reviews that repeat an earlier one, in their text up to case and white space or in their whole prompt;
+    `contradictions`: texts that stand in the sample under more than one label.
     `naive_best`: the checkpoint with the best balanced accuracy on all reviews, flattered by the choice;
     `best_on_half`: the one chosen on one half of them, whose `held_half_accuracy` is that on the other half.
     `review_cosine`: mean cosine between different reviews (near 1: a few huge dimensions drown everything else);
@@ -81,6 +83,8 @@ class Result:
     training_note: str
     states_rating: int
     rating_indices: Int[np.ndarray, " rated"]
+    duplicates: int
+    contradictions: int
     naive_best: int
     naive_best_accuracy: float
     best_on_half: int
@@ -97,6 +101,7 @@ class Result:
         yield _row("length_auc", (self.length_auc, self.length_auc_low, self.length_auc_high))
         yield _row("truncated_share", (self.truncated_share,))
         yield _row("states_rating", (self.states_rating,))
+        yield _row("duplicates", (self.duplicates,))
         yield _row("in_training", (self.in_training if self.in_training >= 0 else np.nan,))
         if self.naive_best >= 0:
             yield _row("naive_best_accuracy", (self.naive_best_accuracy,), labels[self.naive_best])
@@ -170,10 +175,12 @@ def choose(
     classes: int,
     seed: int = 0,
     answering: Bool[np.ndarray, " checkpoints"] | None = None,
+    groups: splits.Groups | None = None,
 ) -> Choice:
     """Choose the best checkpoint, the earliest of equals, among those that answer (default: all do).
 
-    `chosen` is -1 where a class is too small to be halved, `naive` too where no checkpoint answers.
+    `chosen` is -1 where a class is too small to be halved, `naive` too where no checkpoint answers. `groups` tells
+    copies of a text, which are in one half.
     """
     candidates = np.ones(len(predicted), dtype=bool) if answering is None else answering
     if not candidates.any():
@@ -188,9 +195,9 @@ def choose(
 
     everywhere = accuracies(np.ones(len(labels), dtype=bool))
     naive = int(np.argmax(everywhere))
-    if metrics.class_sizes(labels, classes).min() < 2:
+    half = splits.half_splits(labels, classes, 1, seed, groups)[0]
+    if not all(len(np.unique(labels[part])) == classes for part in (half, ~half)):
         return Choice(naive, everywhere[naive], -1, np.nan, np.nan, np.nan, np.nan)
-    half = metrics.half_splits(labels, classes, 1, seed)[0]
     on_half = accuracies(half)
     chosen = int(np.argmax(on_half))
     recalls = metrics.recalls(predicted[chosen][~half], labels[~half], classes)
@@ -221,7 +228,7 @@ def overlap(sample: Sample, training: TrainingTexts | None) -> tuple[Int[np.ndar
     return np.array(found, dtype=np.int64), f"Compared with {len(seen):,} texts of {place}, up to case and white space."
 
 
-@memoized(version=3)
+@memoized(version=4)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with every checkpoint, search the texts, then count."""
     prompts, parts = query.prompts, len(query.checkpoints) + 1
@@ -235,7 +242,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     answering = np.array([one.facts.has_head for one in query.checkpoints])
     predicted = np.stack([metrics.predictions(one.logits) for one in read])
     quartiles = by_length(lengths, predicted == labels)
-    choice = choose(predicted, labels, classes, query.seed, answering)
+    choice = choose(predicted, labels, classes, query.seed, answering, prompts.groups)
     rated = [i for i, text in enumerate(query.sample.text) if states_rating(text)]
     lab.progress(1.0, "The sample card is filled in.")
     return Result(
@@ -254,6 +261,8 @@ def recipe(query: Query, lab: Lab) -> Result:
         training_note=note,
         states_rating=len(rated),
         rating_indices=np.array(rated, dtype=np.int64),
+        duplicates=splits.repeated(prompts.groups),
+        contradictions=splits.contradicting(labels, prompts.groups),
         naive_best=choice.naive,
         naive_best_accuracy=choice.naive_accuracy,
         best_on_half=choice.chosen,

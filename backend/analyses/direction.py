@@ -12,7 +12,7 @@ from jaxtyping import Float
 from backend import intervals, metrics
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
-from backend.metrics import Labels, PerLayer, Residuals
+from backend.metrics import PerLayer, Residuals
 from backend.tidy import cell, interval, of_class, point
 
 
@@ -121,18 +121,18 @@ class Result:
 def direction(
     residuals: Residuals,
     reference: Residuals,
-    labels: Labels,
-    classes: int,
+    prompts: Prompts,
     chances: tuple[PerLayer, PerLayer],
     draws: int = 1000,
     splits: int = 50,
     seed: int = 0,
 ) -> Result:
-    """Measure the class direction at every layer.
+    """Measure the class direction at every layer, of the classes (and copies of a text) that the prompts have.
 
     `chances` are the chance levels of its norm and of that of the reference, from `intervals.chance`. UndefinedError
     if a class has no review.
     """
+    labels, classes, groups = prompts.labels, prompts.classes, prompts.groups
     chance, reference_chance = chances
     d = metrics.directions(residuals, labels, classes)
     d_reference = metrics.directions(reference, labels, classes)
@@ -140,8 +140,8 @@ def direction(
     spread = np.sqrt(metrics.within_class_variance(residuals, labels, classes))
     unbiased_chance = intervals.unbiased_chance(chance, metrics.noise(residuals, labels, classes))
     covers = intervals.direction_intervals(residuals, labels, classes, draws, seed)
-    split = metrics.split_cosine(reference, residuals, labels, classes, splits, seed)
-    split_low, split_high = intervals.split_cosine_interval(reference, residuals, labels, classes, splits, seed)
+    split = metrics.split_cosine(reference, residuals, labels, classes, splits, seed, groups)
+    split_low, split_high = intervals.split_cosine_interval(reference, residuals, labels, classes, splits, seed, groups)
     clear = (norm > chance) & (np.sqrt(metrics.squared_norm(d_reference)) > reference_chance)
     projections = metrics.ratio(np.einsum("rlw,clw->rcl", residuals, d), norm)
     leaves = (intervals.leaves_chance(*curves) for curves in zip(norm, chance, strict=True))
@@ -226,8 +226,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     result = direction(
         metrics.without_largest(residuals, reference, query.drop_largest),
         metrics.without_largest(reference, reference, query.drop_largest),
-        query.prompts.labels,
-        query.prompts.classes,
+        query.prompts,
         chances,
         query.draws,
         query.splits,

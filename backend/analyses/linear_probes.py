@@ -1,8 +1,9 @@
 """Is the class in the residuals at all, whatever reads them? A logistic regression per layer, cross-validated.
 
 Stratified five-fold; inside each training fold the features are standardized and C is chosen by a three-fold of its own
-(log loss), so that no tested review has a say in anything. The folds depend on labels and seed only: a probe fitted on
-one checkpoint is tested on another's residuals of reviews that it was not fitted on.
+(log loss), so that no tested review has a say in anything. Copies of a text are in one fold. The folds depend on
+labels, copies and seed only: a probe fitted on one checkpoint is tested on another's residuals of reviews that it was
+not fitted on.
 
 The solution lies in the span of the training reviews, so each fit runs in at most as many dimensions as there are
 reviews (Hastie and Tibshirani 2004, Biostatistics 5: the same coefficients, far fewer of them).
@@ -19,15 +20,16 @@ from jaxtyping import Float, Int
 from scipy.special import log_softmax
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 
-from backend import intervals, metrics, resampling
+from backend import intervals, metrics, resampling, splits
 from backend.errors import UndefinedError
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.tidy import interval
 
 FOLDS, INNER_FOLDS = 5, 3
+FEWEST = 4
+"""Different texts that each class needs."""
 C_GRID = (1e-4, 3e-3, 1e-1, 3.0)
 Features = Float[np.ndarray, "reviews width"]
 
@@ -105,32 +107,33 @@ class Probe:
         return metrics.predictions(logits)
 
 
-def folds(labels: metrics.Labels, seed: int) -> Int[np.ndarray, " reviews"]:
-    """Which fold tests each review."""
+def folds(labels: metrics.Labels, seed: int, groups: splits.Groups | None = None) -> Int[np.ndarray, " reviews"]:
+    """Which fold tests each review; UndefinedError where a class has too few different texts."""
+    smallest = splits.fewest(labels, groups)
+    if smallest < FEWEST:
+        raise UndefinedError(
+            f"A linear probe needs {FEWEST} different texts of each class and one has {smallest}; raise dataset.sample."
+        )
     fold_of = np.zeros(len(labels), dtype=np.int64)
-    for fold, (_, test) in enumerate(_splitter(labels, FOLDS, seed).split(labels, labels)):
+    for fold, (_, test) in enumerate(splits.folds(labels, groups, FOLDS, seed)):
         fold_of[test] = fold
     return fold_of
 
 
-def _splitter(labels: metrics.Labels, most: int, seed: int) -> StratifiedKFold:
-    """At most so many folds: every one needs a review of each class."""
-    smallest = int(np.bincount(labels).min())
-    if smallest < 4:
-        raise UndefinedError(
-            f"A linear probe needs 4 reviews of each class, and one has {smallest}; raise dataset.sample."
-        )
-    return StratifiedKFold(min(most, smallest), shuffle=True, random_state=seed)
-
-
-def fit(features: Features, labels: metrics.Labels, fold_of: Int[np.ndarray, " reviews"], seed: int) -> Probe:
+def fit(
+    features: Features,
+    labels: metrics.Labels,
+    fold_of: Int[np.ndarray, " reviews"],
+    seed: int,
+    groups: splits.Groups | None = None,
+) -> Probe:
     """A probe per fold, fitted on the reviews of the others."""
     weights, offsets, chosen = [], [], []
     for fold in range(fold_of.max() + 1):
-        x, y = features[fold_of != fold].astype(np.float64), labels[fold_of != fold]
-        inner = _splitter(y, INNER_FOLDS, seed)
+        others = fold_of != fold
+        x, y = features[others].astype(np.float64), labels[others]
         losses = np.zeros(len(C_GRID))
-        for train, test in inner.split(x, y):
+        for train, test in splits.folds(y, None if groups is None else groups[others], INNER_FOLDS, seed):
             for i, (w, b) in enumerate(_path(x[train], y[train], C_GRID)):
                 losses[i] -= log_softmax(x[test] @ w.T + b, axis=1)[np.arange(len(test)), y[test]].mean()
         best = C_GRID[int(losses.argmin())]
@@ -190,11 +193,11 @@ class Fitted:
 @memoized(version=1)
 def fitted(query: FitQuery, lab: Lab) -> Fitted:
     """Fit the probes of every layer, on the labels and on shuffled ones."""
-    labels, classes = query.prompts.labels, query.prompts.classes
+    labels, classes, groups = query.prompts.labels, query.prompts.classes, query.prompts.groups
     residuals = lab.part(0, 4).readout(query.checkpoint, query.prompts).residuals
     layers, width = residuals.shape[1:]
     shuffled = resampling.permuted_labels(labels, 1, query.seed)[0]
-    fold_of, shuffled_fold_of = folds(labels, query.seed), folds(shuffled, query.seed)
+    fold_of, shuffled_fold_of = folds(labels, query.seed, groups), folds(shuffled, query.seed, groups)
     count = fold_of.max() + 1
     weights, offsets = np.zeros((layers, count, classes, width)), np.zeros((layers, count, classes))
     chosen, predicted = np.full((layers, count), np.nan), np.zeros((layers, len(labels)), dtype=np.int64)
@@ -202,10 +205,10 @@ def fitted(query: FitQuery, lab: Lab) -> Fitted:
         said = f"Fitting linear probes of {query.checkpoint.label}: layer {layer} of {layers - 1}."
         x = residuals[:, layer]
         lab.progress(0.25 + 0.75 * layer / layers, said)
-        probe = fit(x, labels, fold_of, query.seed)
+        probe = fit(x, labels, fold_of, query.seed, groups)
         weights[layer], offsets[layer], chosen[layer] = probe.weights, probe.offsets, probe.chosen
         lab.progress(0.25 + 0.75 * (layer + 0.5) / layers, said)
-        predicted[layer] = fit(x, shuffled, shuffled_fold_of, query.seed).predict(x, shuffled_fold_of)
+        predicted[layer] = fit(x, shuffled, shuffled_fold_of, query.seed, groups).predict(x, shuffled_fold_of)
     return Fitted(weights, offsets, chosen, shuffled, predicted)
 
 
@@ -227,8 +230,8 @@ def _by_layer(
 def recipe(query: Query, lab: Lab) -> Result:
     """Fit the probes of both checkpoints, test each on both, and fit the baselines."""
     prompts, one, other = query.prompts, query.checkpoint, query.reference
-    labels, classes = prompts.labels, prompts.classes
-    fold_of = folds(labels, query.seed)
+    labels, classes, groups = prompts.labels, prompts.classes, prompts.groups
+    fold_of = folds(labels, query.seed, groups)
     asked = [FitQuery(each, prompts, query.seed) for each in (one, other)]
     own, theirs = (fitted(each, lab.part(i, 3)) for i, each in enumerate(asked))
     residuals, reference = lab.part(4, 6).readouts((one, other), prompts)
@@ -240,10 +243,11 @@ def recipe(query: Query, lab: Lab) -> Result:
     inward = _by_layer(theirs.predict(residuals.residuals, fold_of), labels, classes, here & there)
     outward = _by_layer(own.predict(reference.residuals, fold_of), labels, classes, here & there)
     rows = lab.models.embedding(one, "input", lab.part(5, 6).progress).rows
-    bags = np.stack([rows[list(ids)].mean(axis=0) for ids in prompts.token_ids])
+    seen = prompts.seen_by(one)
+    bags = np.stack([rows[list(ids)].mean(axis=0) for ids in seen.token_ids])
     baselines = [
-        _measured(fit(x, labels, fold_of, query.seed).predict(x, fold_of), labels, classes)
-        for x in (prompts.lengths[:, None].astype(np.float64), bags)
+        _measured(fit(x, labels, fold_of, query.seed, groups).predict(x, fold_of), labels, classes)
+        for x in (seen.lengths[:, None].astype(np.float64), bags)
     ]
     lab.progress(1.0, f"The linear probes of {one.label} are fitted.")
     measured: list[Any] = [*ours, *shuffled, *inward, *outward, *baselines[0], *baselines[1]]
@@ -251,6 +255,8 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint against the reference; KeyError if no checkpoint has that label."""
+    """Every checkpoint against the reference, none where a class has too few texts; KeyError for an unknown label."""
     against = study.checkpoint(reference)
+    if splits.fewest(study.prompts.labels, study.prompts.groups) < FEWEST:
+        return []
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

@@ -91,11 +91,24 @@ def card(result: Result, names: Sequence[str], reviews: int) -> list[str]:
         f"{result.truncated_n} of {reviews} texts ({100 * result.truncated_share:.0f} %) were cut to fit the prompt.",
         result.training_note,
         f"{result.states_rating} of {reviews} reviews state a rating.",
+        _copies(result, reviews),
         _best(result, names),
         f"Layer {text_free} holds no text at the readout position: position alone, or nothing."
         if text_free
         else "Every layer holds something of the text at the readout position.",
     ]
+
+
+def _copies(result: Result, reviews: int) -> str:
+    """How many reviews repeat an earlier one."""
+    if not result.duplicates:
+        return "No two reviews are the same text."
+    several = "text stands" if result.contradictions == 1 else "texts stand"
+    said = f"{result.contradictions} {several} under more than one label. " if result.contradictions else ""
+    return (
+        f"**{result.duplicates} of {reviews} reviews repeat an earlier one**, in their text or in their whole prompt. "
+        f"{said}Copies stay together where reviews are split; intervals count each of them, so they are too narrow."
+    )
 
 
 def _best(result: Result, names: Sequence[str]) -> str:

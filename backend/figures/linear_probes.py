@@ -24,6 +24,16 @@ def title(shown: Shown, reference: str) -> str:
     }[shown]
 
 
+def copies(repeated: int, reviews: int) -> str | None:
+    """How many reviews repeat an earlier one, and what was done about it; None if none does."""
+    if not repeated:
+        return None
+    return (
+        f"{repeated} of {reviews} reviews repeat an earlier one. All copies of a text are in one fold, so no probe is "
+        f"tested on a text that it was fitted on; intervals count each copy, so they are too narrow."
+    )
+
+
 def curves(
     results: Sequence[Result],
     names: Sequence[str],

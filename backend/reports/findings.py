@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtrc
 
-from backend import intervals, metrics, paired
+from backend import intervals, paired
 from backend.reports.changes import carrying_block, changed_weights, rearranged, turned
 from backend.reports.evidence import Asks, Case, Finding, Wanted
+from backend.splits import half_splits
 
 MOST = 5
 FAR_APART = 0.2
@@ -55,7 +56,7 @@ def best_checkpoint(case: Case) -> Asks:
     chosen, labels, classes = card.best_on_half, case.study.prompts.labels, case.study.prompts.classes
     if chosen in (-1, case.against) or not case.reference.facts.has_head:
         return None
-    held = ~metrics.half_splits(labels, classes, 1, case.card()[1].seed)[0]
+    held = ~half_splits(labels, classes, 1, case.card()[1].seed, case.study.prompts.groups)[0]
     ours, theirs = (answers[i].prediction[held] for i in (chosen, case.against))
     gain, low, high = paired.accuracy_lost(ours, theirs, labels[held], classes)
     if low <= 0:

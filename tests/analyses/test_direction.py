@@ -1,5 +1,7 @@
 """Direction: a plain loop as reference, invariances, constant layers, chance, the recipe on fakes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from backend import intervals
 from backend.analyses import direction
+from backend.lab import Prompts
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 COLUMNS = [
@@ -35,7 +38,8 @@ def made(seed: int = 0, reviews: int = 40, layers: int = 4, width: int = 6, clas
 def measured(residuals, labels, reference=None, classes: int = 2, seed: int = 0) -> direction.Result:
     reference = residuals if reference is None else reference
     own, other = (intervals.chance(x, labels, classes, 100, seed) for x in (residuals, reference))
-    return direction.direction(residuals, reference, labels, classes, (own, other), draws=50, splits=20, seed=seed)
+    prompts = Prompts("", ((0,),) * len(labels), labels, tuple(range(classes)), np.zeros(len(labels), dtype=bool))
+    return direction.direction(residuals, reference, prompts, (own, other), draws=50, splits=20, seed=seed)
 
 
 def test_agrees_with_a_plain_loop() -> None:
@@ -198,3 +202,25 @@ def test_queries_take_any_reference() -> None:
     assert [query.checkpoint.label for query in direction.queries(study)] == ["base", "epoch 1", "epoch 2", "epoch 3"]
     with pytest.raises(KeyError):
         direction.queries(study, "epoch 9")
+
+
+def test_copies_are_in_one_half(tmp_path) -> None:
+    """Torn apart, copies of a text agree with themselves, and the interval is that of three times the texts."""
+    study, models = fake_study(reviews=60), FakeModels(layers=2, width=12)
+    rng = np.random.default_rng(0)
+    labels, groups = np.tile(np.arange(20) % 2, 3), np.tile(np.arange(20), 3)
+    streams = [np.tile(rng.normal(size=(20, 3, 12)), (3, 1, 1)).astype(np.float32) for _ in range(2)]
+    for stream in streams:
+        stream[:, 1:, 0] += 2 * labels[:, None]
+    models.residuals = lambda epoch, prompts, layers, width: streams[epoch]
+    found = []
+    for copies in (groups, None):
+        prompts = replace(study.prompts, labels=labels, groups=copies, digest=f"{copies is None}")
+        query = direction.Query(study.checkpoints[1], study.base, prompts, draws=20, permutations=20)
+        found.append(direction.recipe(query, fake_lab(tmp_path, models)))
+    together, torn = found
+    widths = [one.cosine_to_base_split_high - one.cosine_to_base_split_low for one in found]
+    there = np.isfinite(widths[0]) & np.isfinite(widths[1])
+    assert there.any()
+    assert (widths[0][there] > 1.3 * widths[1][there]).all()
+    assert (together.cosine_to_base_split[there] != torn.cosine_to_base_split[there]).all()

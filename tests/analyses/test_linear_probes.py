@@ -1,15 +1,18 @@
 """Linear probes against scikit-learn's own pipeline, transfers without leaks, baselines, coverage."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from backend import intervals
 from backend.analyses import linear_probes
 from backend.errors import Cancelled, UndefinedError
+from backend.prompts import make_prompts
 from benchmarks import probes as simulated
 from tests.fakes import FakeModels, fake_lab, fake_study
 
@@ -154,8 +157,69 @@ def test_each_checkpoint_is_fitted_once_and_a_cancel_arrives(tmp_path, monkeypat
 
 
 def test_too_few_reviews_of_a_class_are_one_sentence():
-    with pytest.raises(UndefinedError, match=r"needs 4 reviews of each class, and one has 3; raise dataset.sample"):
+    with pytest.raises(UndefinedError, match=r"needs 4 different texts of each class and one has 3; raise"):
         linear_probes.folds(np.array([0, 0, 0, 0, 1, 1, 1]), 0)
+    with pytest.raises(UndefinedError, match=r"needs 4 different texts of each class and one has 3"):
+        linear_probes.folds(np.tile([0, 0, 0, 1, 1, 1], 5), 0, np.tile(np.arange(6), 5))
+
+
+def held_out(features: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """Our share of right answers and that of a plain loop over scikit-learn's grouped folds."""
+    fold_of = linear_probes.folds(labels, 0, groups)
+    ours = linear_probes.fit(features, labels, fold_of, 0, groups).predict(features, fold_of)
+    predicted = np.empty_like(labels)
+    for train, test in StratifiedGroupKFold(5, shuffle=True, random_state=0).split(labels, labels, groups):
+        search = pipeline()
+        search.cv = StratifiedGroupKFold(3, shuffle=True, random_state=0)
+        predicted[test] = search.fit(features[train], labels[train], groups=groups[train]).predict(features[test])
+    return float((ours == labels).mean()), float((predicted == labels).mean())
+
+
+def test_copies_of_a_text_do_not_teach_a_probe_its_label():
+    """Random labels of 30 texts, each four times: all right where copies are torn apart, chance where they are not."""
+    rng = np.random.default_rng(0)
+    labels, groups = np.tile(rng.permutation(np.arange(30) % 2), 4), np.tile(np.arange(30), 4)
+    features = np.tile(rng.normal(size=(30, 40)), (4, 1))
+    ours, plain = held_out(features, labels, groups)
+    assert ours == plain and ours < 0.7
+    fold_of = linear_probes.folds(labels, 0)
+    torn = linear_probes.fit(features, labels, fold_of, 0).predict(features, fold_of)
+    assert (torn == labels).mean() == 1
+
+
+def test_copies_under_contradicting_labels_stay_together():
+    rng = np.random.default_rng(1)
+    groups = np.tile(np.arange(30), 4)
+    labels, features = rng.permutation(np.arange(120) % 2), np.tile(rng.normal(size=(30, 40)), (4, 1))
+    ours, plain = held_out(features, labels, groups)
+    assert ours == plain and 0.3 < ours < 0.7
+
+
+def test_a_study_of_copies_is_near_chance(tmp_path):
+    """From texts to numbers: 16 reviews with random labels, each three times in other case and white space."""
+    study, models = small()
+    texts = [change(text) for change in (str, str.upper, "  {}\n".format) for text in study.sample.text[:16]]
+    labels = np.tile(np.arange(16) % 2, 3)
+    models.residuals = lambda epoch, prompts, layers, width: np.tile(
+        np.random.default_rng(epoch).normal(size=(16, layers + 1, 60)).astype(np.float32), (3, 1, 1)
+    )
+    prompts = make_prompts(study.study, models.tokenizer(study.study.base, study.study.base), texts, labels)
+    assert prompts.groups is not None and prompts.groups.tolist() == [*range(16)] * 3
+    found = linear_probes.recipe(
+        linear_probes.Query(study.checkpoints[1], study.base, prompts), fake_lab(tmp_path, models)
+    )
+    torn = replace(prompts, groups=None, digest="torn")
+    wrong = linear_probes.recipe(
+        linear_probes.Query(study.checkpoints[1], study.base, torn), fake_lab(tmp_path, models)
+    )
+    assert wrong.accuracy.mean() > 0.95
+    assert found.accuracy.mean() < 0.75
+
+
+def test_a_study_of_too_few_texts_asks_nothing():
+    study, _ = small()
+    few = replace(study.prompts, groups=np.arange(48) % 3)
+    assert linear_probes.queries(replace(study, prompts=few)) == []
 
 
 def test_three_classes(tmp_path):

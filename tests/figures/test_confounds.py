@@ -51,14 +51,22 @@ def test_the_card_says_which_layers_hold_no_text(shown: Shown, result: confounds
 
 
 def test_the_card_names_no_best_checkpoint_that_there_is_not(shown: Shown, result: confounds.Result):
-    assert "Chosen on one half" in figures.card(result, shown.names, 60)[4]
+    assert "Chosen on one half" in figures.card(result, shown.names, 60)[5]
     small = replace(result, best_on_half=-1, held_half_accuracy=float("nan"))
-    assert "too small to choose on one half" in figures.card(small, shown.names, 6)[4]
-    assert "none is the best" in figures.card(replace(small, naive_best=-1), shown.names, 6)[4]
+    assert "too small to choose on one half" in figures.card(small, shown.names, 6)[5]
+    assert "none is the best" in figures.card(replace(small, naive_best=-1), shown.names, 6)[5]
 
 
 def test_the_card_chooses_none_where_one_alone_can_answer(shown: Shown, result: confounds.Result):
     alone = np.full_like(result.quartile_accuracy, np.nan)
     alone[1] = 0.5
-    said = figures.card(replace(result, quartile_accuracy=alone, naive_best=1), shown.names, 60)[4]
+    said = figures.card(replace(result, quartile_accuracy=alone, naive_best=1), shown.names, 60)[5]
     assert said.startswith(f"Only **{shown.names[1]}** has a head") and "Chosen" not in said
+
+
+def test_the_card_counts_copies_and_their_contradictions(shown: Shown, result: confounds.Result):
+    assert figures.card(result, shown.names, 60)[4] == "No two reviews are the same text."
+    copied = figures.card(replace(result, duplicates=45, contradictions=7), shown.names, 60)[4]
+    assert copied.startswith("**45 of 60 reviews repeat an earlier one**")
+    assert "7 texts stand under more than one label" in copied
+    assert "label" not in figures.card(replace(result, duplicates=45), shown.names, 60)[4]

@@ -109,3 +109,16 @@ def test_encoders_that_have_a_head_are_read_and_have_no_norm_to_choose(opens: Op
     left_out = opens("probes", reference="epoch 1", epoch="base", show="reviews")
     assert charts(left_out).keys() == {"flips-1"}
     assert [one.value for one in left_out.caption if "left out" in one.value]
+
+
+def test_linear_probes_say_how_many_reviews_are_copies(opens: Opens, world: World):
+    table = world.folder / "film" / "reviews.csv"
+    assert not [one.value for one in opens("probes", show="linear").markdown if "repeat" in one.value]
+    header, *rows = table.read_text().splitlines()
+    half = [row for c in "01" for row in [row for row in rows if row.endswith(c)][:10]]
+    table.write_text("\n".join([header, *half, *map(str.upper, half)]))
+    test = opens("probes", show="linear")
+    (said,) = [one.value for one in test.markdown if "repeat an earlier one" in one.value]
+    repeated = int(said.split(" ", 1)[0])
+    assert 16 <= repeated <= 18 and "of 36 reviews" in said
+    assert charts(test).keys() == {"linear-curves", "linear-heat"}

@@ -30,7 +30,7 @@ def directions(case: Case, strengths: Sequence[float], from_layer: int = 2, seed
     chances = [intervals.chance(x, labels, classes, 100) for x in streams]
     at = case.against
     return [
-        direction.direction(x, streams[at], labels, classes, (chance, chances[at]), draws=50, splits=10)
+        direction.direction(x, streams[at], case.study.prompts, (chance, chances[at]), draws=50, splits=10)
         for x, chance in zip(streams, chances, strict=True)
     ]
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend import metrics
 from backend.analyses import accuracy, confounds, swaps
 from backend.lab import PinnedStudy, Prompts
 from backend.reports import findings
 from backend.reports.evidence import Case, Finding
+from backend.splits import half_splits
 from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
 from tests.reports.conftest import case_of, said
 
@@ -85,7 +85,7 @@ def test_a_better_checkpoint_is_named_with_its_gain_on_the_other_half() -> None:
     assert "more than base" in finding.sentence
     assert finding.keys == {"epoch": "epoch 2", "show": "sample"}
     labels = case.study.prompts.labels
-    held = ~metrics.half_splits(labels, 2, 1, 0)[0]
+    held = ~half_splits(labels, 2, 1, 0)[0]
     found = answers(case, shares)
     expected = [np.mean([(one.prediction == labels)[held & (labels == c)].mean() for c in (0, 1)]) for one in found]
     assert finding.value == pytest.approx(expected[2] - expected[0])
