@@ -13,9 +13,13 @@ from backend.memo import Recipe
 
 @dataclass(frozen=True)
 class Analysis:
-    """One analysis by its file's name: its recipe, and the queries that `warm` and `export` ask for a pinned study."""
+    """One analysis by its file's name: its recipe, and the queries that `warm` and `export` ask for a pinned study.
+
+    `key` are the columns that name a row of its table, `class` among them where there are more than two.
+    """
 
     name: str
+    key: tuple[str, ...]
     recipe: Recipe
     queries: Callable[..., list[Any]]
 
@@ -28,7 +32,7 @@ def discover() -> dict[str, Analysis]:
     names = sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
     modules = {name: import_module(f"{__name__}.{name}") for name in names}
     return {
-        name: Analysis(name, module.recipe, module.queries)
+        name: Analysis(name, module.KEY, module.recipe, module.queries)
         for name, module in modules.items()
         if hasattr(module, "queries")
     }

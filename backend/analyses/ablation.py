@@ -20,6 +20,8 @@ from backend.prompts import bare_prompts
 from backend.readings import Disturbance
 from backend.tidy import cell, of_class
 
+KEY = ("checkpoint", "direction_from", "direction_layer", "class", "draw")
+
 MEASURES = ("perplexity", "loss_change", "kl_from_plain")
 NULL = 20
 

@@ -14,6 +14,8 @@ from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.tidy import cell, interval, of_class
 
+KEY = ("checkpoint", "label")
+
 
 @dataclass(frozen=True)
 class Query:

@@ -20,6 +20,8 @@ from backend.lab import Contributions, Lab, PinnedCheckpoint, PinnedStudy, Promp
 from backend.memo import memoized
 from backend.tidy import interval
 
+KEY = ("checkpoint", "part", "layer", "head", "label")
+
 OUTSIDE = -1
 Place = tuple[str, int, int]
 """Name of a part, its block and its head; OUTSIDE where it has none."""

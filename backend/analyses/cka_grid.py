@@ -15,6 +15,8 @@ from backend.memo import memoized
 from backend.metrics import Labels, Residuals
 from backend.tidy import interval
 
+KEY = ("checkpoint", "layer", "reference", "reference_layer")
+
 Grid = Float[np.ndarray, "layers reference_layers"]
 
 

@@ -18,6 +18,7 @@ from backend.memo import memoized
 from backend.metrics import Labels, Residuals
 from backend.tidy import cell
 
+KEY = ("quantity", "checkpoint", "part")
 QUARTILES = 4
 _NUMBER = r"(?<![\w/.,])(?:\d+(?:[.,]\d+)?|zero|one|two|three|four|five|six|seven|eight|nine|ten)"
 _HALF = r"(?:\s*½|\s+1/2|\s+and\s+a\s+half)?"

@@ -15,6 +15,8 @@ from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.tidy import cell, of_class
 
+KEY = ("checkpoint", "layer", "other_checkpoint", "other_layer", "class")
+
 
 @dataclass(frozen=True)
 class Query:

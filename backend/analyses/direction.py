@@ -15,6 +15,8 @@ from backend.memo import memoized
 from backend.metrics import PerLayer, Residuals
 from backend.tidy import cell, interval, of_class, point
 
+KEY = ("checkpoint", "layer", "class")
+
 
 @dataclass(frozen=True)
 class Query:

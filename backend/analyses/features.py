@@ -23,6 +23,8 @@ from backend.readings import Autoencoder, FeatureActivations
 from backend.tidy import cell, of_class
 from backend.tokens import name
 
+KEY = ("checkpoint", "layer", "feature", "class")
+
 TrainedOn = Literal["both", "reference", "checkpoint"]
 PROMOTED = 10
 SURE = 0.05

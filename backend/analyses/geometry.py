@@ -16,6 +16,8 @@ from backend.memo import memoized
 from backend.metrics import Labels, Residuals
 from backend.tidy import interval, point
 
+KEY = ("checkpoint", "reference", "layer")
+
 PerLayer = Float[np.ndarray, " layers"]
 
 

@@ -26,6 +26,8 @@ from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.tidy import cell, interval
 
+KEY = ("checkpoint", "layer", "scope")
+
 PARTS = ("own", "inherited", "interaction")
 SCOPES = ("change", "differences")
 Crossed = Float[np.ndarray, "reviews blocks 2 2 width"]

@@ -27,6 +27,8 @@ from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.tidy import interval
 
+KEY = ("checkpoint", "layer")
+
 FOLDS, INNER_FOLDS = 5, 3
 FEWEST = 4
 """Different texts that each class needs."""

@@ -22,6 +22,8 @@ from backend.memo import NOT_IN_KEY, memoized
 from backend.neighbour_maps import Fit, Method
 from backend.tidy import cell
 
+KEY = ("method", "checkpoint", "layer", "index")
+
 Layer = Float[np.ndarray, "reviews width"]
 
 FEWEST = 5

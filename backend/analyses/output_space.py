@@ -21,6 +21,8 @@ MEASURES = (
     *("entropy", "non_sentiment_logprob", "non_sentiment_mass", "perplexity", "mean_text_perplexity", "kl_from_base"),
     *("hidden_cosine", "hidden_cosine_after_norm", "hidden_norm_ratio", "hidden_norm_ratio_after_norm"),
 )
+
+KEY = ("checkpoint", "text_set")
 TEXT_SETS = ("neutral", "sample")
 LABEL_WORDS, NON_SENTIMENT = "label words", "non-sentiment words"
 TOP = 30

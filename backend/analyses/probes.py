@@ -21,6 +21,8 @@ from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
 from backend.tidy import cell, interval, of_class, point
 
+KEY = ("checkpoint", "head", "norm", "layer", "class")
+
 Reading = tuple[str, str]
 """Head and norm."""
 Measure = Literal["balanced_accuracy", "auc", "gap"]

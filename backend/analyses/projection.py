@@ -16,6 +16,8 @@ from backend.memo import NOT_IN_KEY, memoized
 from backend.metrics import Labels, Residuals
 from backend.tidy import cell
 
+KEY = ("basis", "checkpoint", "layer", "index")
+
 Basis = Literal["own", "base", "shared"]
 
 

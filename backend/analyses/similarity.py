@@ -16,6 +16,8 @@ from backend.memo import memoized
 from backend.metrics import Labels, Residuals
 from backend.tidy import interval, point
 
+KEY = ("checkpoint", "reference", "layer")
+
 Measure = Literal["cka", "procrustes", "cosine"]
 MEASURES: tuple[Measure, ...] = ("cka", "procrustes", "cosine")
 PerLayer = Float[np.ndarray, " layers"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -25,10 +25,13 @@ from backend.interventions import (
     to_all,
 )
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
+from backend.memo import NOT_IN_KEY, memoized
 from backend.metrics import Labels
 from backend.readings import Intervention
 from backend.tidy import cell, of_class
+
+PLACE = ("checkpoint", "kind", "direction_from", "direction_layer", "layer")
+KEY = (*PLACE, "positions", "scale", "class", "alpha", "draw")
 
 Kind = Literal["add", "ablate"]
 Measure = Literal["gap", "auc", "balanced_accuracy", "flipped_to_1", "flipped_to_0", "mean_lens"]
@@ -43,7 +46,8 @@ class Query:
     """The checkpoint runs with the directions of `direction_from` put to `spots`: (direction's layer, layer) pairs.
 
     A direction's layer None is each layer's own, a layer None is all of them at once; a direction is ablated at all.
-    `direction` counts the classes where there are more than two. `null` directions of permuted labels are tried too.
+    `direction` counts the classes where there are more than two. `null` directions of permuted labels are tried too;
+    `null_rows_only` leaves the direction's own rows to another query of the table.
     """
 
     checkpoint: PinnedCheckpoint
@@ -59,6 +63,7 @@ class Query:
     draws: int = 1000
     permutations: int = 1000
     seed: int = 0
+    null_rows_only: bool = field(default=False, metadata=NOT_IN_KEY, compare=False)
 
     @property
     def passes(self) -> float:
@@ -95,8 +100,9 @@ class Result:
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per spot and alpha for the direction, then one for each permuted direction, without intervals."""
+        own = () if query.null_rows_only else (None,)
         for s, (source, layer) in enumerate(query.spots):
-            for draw in (None, *range(self.null.shape[1])):
+            for draw in (*own, *range(self.null.shape[1])):
                 for a, alpha in enumerate(query.alphas):
                     row: dict[str, Any] = {
                         "checkpoint": query.checkpoint.label,
@@ -258,7 +264,8 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     for c in range(1 if study.prompts.classes == 2 else study.prompts.classes):
         for host, source in pairs:
             asked.append(Query(host, source, study.prompts, everywhere, direction=c))
-            asked.append(Query(host, source, study.prompts, ((at, at),), direction=c, null=NULL))
+            permuted = Query(host, source, study.prompts, ((at, at),), direction=c, null=NULL, null_rows_only=True)
+            asked.append(permuted)
             if host != source:
                 asked.append(Query(host, source, study.prompts, to_all(layers), direction=c))
             else:

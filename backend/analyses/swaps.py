@@ -17,6 +17,8 @@ from backend.metrics import Labels
 from backend.swapping import MODES, PARTS, LogitsQuery, Mode, Part, label_logits, logits_so_far, spans
 from backend.tidy import interval, of_class, point
 
+KEY = ("host", "donor", "part", "mode", "first", "last", "class")
+
 Measure = Literal["balanced_accuracy", "auc", "gap"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 FEW_DRAWS = 200

@@ -17,6 +17,8 @@ from backend.ports import Progress, silent
 from backend.tidy import cell, interval
 from backend.token_counts import CountQuery, count_query, counts
 
+KEY = ("checkpoint", "group", "measure")
+
 PerGroup = Float[np.ndarray, "groups measures"]
 NULLS = ("random", "matched")
 

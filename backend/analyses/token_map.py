@@ -24,6 +24,8 @@ from backend.readings import Matrix
 from backend.tidy import cell
 from backend.token_counts import CountQuery, count_query, counts
 
+KEY = ("method", "scope", "checkpoint", "token_id")
+
 Method = Literal["pca", "tsne", "umap"]
 Scope = Literal["words", "vocabulary"]
 NEUTRAL = "neutral"

@@ -16,6 +16,8 @@ from backend.ports import Progress, silent
 from backend.readings import Matrix
 from backend.tidy import cell
 
+KEY = ("checkpoint", "matrix", "token_id")
+
 CHUNK_VALUES = 2**24
 """Cosines held at once, 64 MiB of float32."""
 EXPORTED_COSINES = 2**28

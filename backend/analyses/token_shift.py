@@ -16,6 +16,8 @@ from backend.memo import memoized
 from backend.tidy import cell
 from backend.token_counts import CountQuery, count_query, counts
 
+KEY = ("checkpoint", "token_id")
+
 
 @dataclass(frozen=True)
 class Query:

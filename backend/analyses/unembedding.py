@@ -13,6 +13,8 @@ from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
 from backend.memo import memoized
 from backend.tidy import point
 
+KEY = ("checkpoint", "reference")
+
 
 @dataclass(frozen=True)
 class Query:

@@ -13,6 +13,8 @@ from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, WeightChange
 from backend.memo import memoized
 from backend.tidy import point
 
+KEY = ("checkpoint", "layer", "matrix")
+
 OUTSIDE = -1
 """The layer of a matrix that is in no block."""
 

@@ -220,12 +220,18 @@ def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path, viewpoint: Viewpoin
         "prompts_digest": pinned.prompts.digest,
         "seeds": {"sample": study.dataset.seed, "analyses": 0},
         "measurement_version": MEASUREMENT_VERSION,
+        "keys": {f"{one.name}.csv": _key(one, study.classes) for one in discover().values()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     file = out / "manifest.json"
     with replacing(file) as part:
         part.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
+
+
+def _key(analysis: Analysis, classes: int) -> list[str]:
+    """The columns of its table of which no two rows have the same values."""
+    return [column for column in analysis.key if column != "class" or classes > 2]
 
 
 class replacing:

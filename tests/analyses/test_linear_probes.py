@@ -203,7 +203,7 @@ def test_a_study_of_copies_is_near_chance(tmp_path):
     models.residuals = lambda epoch, prompts, layers, width: np.tile(
         np.random.default_rng(epoch).normal(size=(16, layers + 1, 60)).astype(np.float32), (3, 1, 1)
     )
-    prompts = make_prompts(study.study, models.tokenizer(study.study.base, study.study.base), texts, labels)
+    prompts = make_prompts(study.readers.first, texts, labels)
     assert prompts.groups is not None and prompts.groups.tolist() == [*range(16)] * 3
     found = linear_probes.recipe(
         linear_probes.Query(study.checkpoints[1], study.base, prompts), fake_lab(tmp_path, models)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,9 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 from backend import wiring
 from backend.__main__ import main
 from backend.analyses import discover
-from backend.reports.export import cell
+from backend.ports import silent
+from backend.reports.export import Viewpoint, cell, export
+from tests.fakes import FakeModels, fake_lab, fake_study
 from tests.tiny import tiny_study
 
 
@@ -178,11 +183,6 @@ def test_every_file_is_there_and_no_cell_says_nan(exported: tuple[Path, Path]) -
         assert "nan" not in file.read_text().lower().replace("finance", "")
 
 
-KEYS = (
-    *("checkpoint", "reference", "host", "donor", "direction_from", "basis", "method", "scope", "text_set", "kind"),
-    *("part", "mode", "first", "last", "head", "norm", "layer", "layer_reference", "direction_layer", "positions"),
-    *("scale", "alpha", "null", "draw", "label", "class", "index", "matrix", "name", "token_id", "group", "feature"),
-)
 ONLY_PREDICTING = {"output_space", "ablation", "unembedding"}
 
 
@@ -221,6 +221,44 @@ def test_the_last_layer_through_the_own_head_is_the_answer(exported: tuple[Path,
         total = sum(float(row["gap"]) for row in parts)
         assert total == pytest.approx(float(answers["epoch 2"]["gap"]), rel=1e-3)
         assert ("base" in answers) == all(row["change"] != "" for row in parts)
+
+
+def repeated(rows: list[dict[str, Any]], key: list[str]) -> list[tuple[Any, ...]]:
+    """Keys that more than one row has."""
+    found = Counter(tuple(row[column] for column in key) for row in rows)
+    return [one for one, times in found.items() if times > 1]
+
+
+def test_no_table_has_two_rows_of_one_key(exported: tuple[Path, Path]) -> None:
+    _, out = exported
+    keys = json.loads((out / "manifest.json").read_text())["keys"]
+    tables = list(out.glob("*.csv"))
+    assert {"steering.csv", "similarity.csv"} <= {file.name for file in tables} <= keys.keys()
+    for file in tables:
+        assert repeated(read(file), keys[file.name]) == [], file.name
+
+
+@pytest.mark.parametrize(
+    ("classes", "reference", "family"),
+    [(3, "base", "causal"), (2, "epoch 2", "causal"), (2, "epoch 1", "encoder"), (3, "epoch 3", "encoder")],
+)
+def test_no_key_repeats_from_any_reference(tmp_path: Path, classes: int, reference: str, family: str) -> None:
+    """With a checkpoint of another seed, and an encoder's base without a head."""
+    models = FakeModels(layers=3, width=8)
+    study = fake_study(tmp_path, classes=classes, reviews=30, models=models)
+    there = list(study.checkpoints)
+    there[-1] = replace(there[-1], ref=there[-1].ref.model_copy(update={"seed_of": "epoch 2"}))
+    if family == "encoder":
+        there = [replace(one, facts=replace(one.facts, kind=family, has_head=one is not study.base)) for one in there]
+    study = replace(study, checkpoints=tuple(there))
+    out = tmp_path / "out"
+    analyses = list(discover().values())
+    export(study, fake_lab(tmp_path, models), out, analyses, lambda _: nullcontext(silent), Viewpoint(reference))
+    keys = json.loads((out / "manifest.json").read_text())["keys"]
+    for file in out.glob("*.csv"):
+        rows = read(file)
+        assert repeated(rows, keys[file.name]) == [], file.name
+        assert ("class" in keys[file.name]) == ("class" in rows[0] and "label" not in rows[0]), file.name
 
 
 @pytest.mark.parametrize(
