@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backend.checkpoints.astray import no_weights, not_a_folder
 from backend.checkpoints.headers import Entry, read_header
 from backend.errors import CheckpointError
 from backend.study import CheckpointRef
@@ -27,7 +28,6 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
 )
 _WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt", "*.model")
-_PICKLED = ("pytorch_model*.bin", "adapter_model.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,7 @@ def locate(ref: CheckpointRef) -> Located:
     if ref.path is not None:
         folder = Path(ref.path)
         if not folder.is_dir():
-            raise CheckpointError(
-                f"{folder} does not exist; train it with `python -m backend finetune`, copy the checkpoint there, or "
-                f"correct its path in study.toml."
-            )
+            raise not_a_folder(folder)
         return _located(folder, None)
     snapshot = _snapshot(ref)
     folder = snapshot / ref.subfolder if ref.subfolder else snapshot
@@ -69,7 +66,9 @@ def _located(folder: Path, commit: str | None) -> Located:
         return Located(folder, _weights(folder, "adapter_model"), True, commit)
     weights = _weights(folder, "model")
     if not (folder / CONFIG).is_file():
-        raise CheckpointError(f"{folder} has weights but no {CONFIG}; save the model with save_pretrained.")
+        raise CheckpointError(
+            f"{folder} has weights but no {CONFIG}; copy the one of its base, or save the model with save_pretrained."
+        )
     return Located(folder, weights, False, commit)
 
 
@@ -81,17 +80,7 @@ def _weights(folder: Path, stem: str) -> tuple[Path, ...]:
     index = folder / f"{stem}.safetensors.index.json"
     if index.is_file():
         return _shards(index)
-    if any(next(folder.glob(pattern), None) for pattern in _PICKLED):
-        raise CheckpointError(
-            f"{folder} has pickled weights only, which can run code when opened; save them again as safetensors with "
-            f"save_pretrained."
-        )
-    if next(folder.glob("*.gguf"), None):
-        raise CheckpointError(f"{folder} has GGUF weights only; save them as safetensors with save_pretrained.")
-    raise CheckpointError(
-        f"{folder} holds no weights ({single.name}); point to a checkpoint in Hugging Face format, saved with "
-        f"save_pretrained."
-    )
+    raise no_weights(folder, single.name)
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
@@ -125,7 +114,7 @@ def tensors(located: Located) -> tuple[Entry, ...]:
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object; CheckpointError when it is none."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors put a mark before the text
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read as JSON ({error}); save or copy the checkpoint again.") from None
     if not isinstance(value, dict):

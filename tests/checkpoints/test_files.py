@@ -55,12 +55,12 @@ def test_an_index_that_is_no_index(tmp_path: Path):
     ("left", "message"),
     [
         (None, "does not exist; train it with"),
-        ((), "holds no weights"),
+        ((), "is empty"),
         (("pytorch_model.bin",), "pickled weights only"),
         (("model.gguf",), "GGUF weights only"),
         (("model.safetensors",), "has weights but no config.json"),
         (("adapter_config.json", "adapter_model.bin"), "pickled weights only"),
-        (("adapter_config.json", "model.safetensors"), r"holds no weights \(adapter_model.safetensors\)"),
+        (("adapter_config.json", "model.safetensors"), "remove that file if the adapter is merged"),
     ],
 )
 def test_what_is_no_checkpoint_is_said_in_a_sentence(tmp_path: Path, left: tuple[str, ...] | None, message: str):

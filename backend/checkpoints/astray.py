@@ -1,0 +1,145 @@
+"""What lies at a path where a checkpoint was expected, and what to point at instead: one sentence. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from backend.errors import CheckpointError
+
+_DEPTH = 3  # verl: global_step_N/actor/huggingface
+_SHOWN = 4
+_PICKLED = ("pytorch_model*.bin", "adapter_model*.bin", "model*.bin", "*.pt", "*.pth", "*.ckpt")
+_STATE = re.compile(r"(optimizer|scheduler|scaler|training_args|trainer_state|rng_state|random_states|global_step).*")
+_PART = re.compile(r"global_step\d+|(optimizer|pytorch_model_fsdp)_\d+|original|onnx|tokenizer|runs")
+_OTHERS = {
+    "*.gguf": "GGUF weights",
+    "*.h5": "TensorFlow weights",
+    "*.msgpack": "Flax weights",
+    "*.onnx": "ONNX weights",
+    "*.npz": "NumPy weights",
+}
+_AGAIN = "save them as safetensors with save_pretrained"
+
+
+def not_a_folder(path: Path) -> CheckpointError:
+    """Why a path that is no folder is no checkpoint."""
+    if path.is_file():
+        return CheckpointError(f"{path} is a file; point to the folder that holds it: {path.parent}.")
+    return CheckpointError(
+        f"{path} does not exist; train it with `python -m backend finetune`, copy the checkpoint there, or correct its "
+        f"path in study.toml."
+    )
+
+
+def no_weights(folder: Path, wanted: str) -> CheckpointError:
+    """Why a folder without the file `wanted` is no checkpoint: the first of what may be found there."""
+    try:
+        found = (
+            _inside(folder)
+            or _around(folder)
+            or _shards(folder)
+            or _other_name(folder, wanted)
+            or _other_format(folder)
+            or _unfinished(folder, wanted)
+        )
+    except OSError as error:
+        return CheckpointError(f"{folder} cannot be read ({error.strerror or error}); check who may read it.")
+    return CheckpointError(f"{folder} {found}.")
+
+
+def _inside(folder: Path) -> str | None:
+    """Checkpoints below: a trainer's output, a folder of the hub's cache, the export of a merge."""
+    below = sorted(_checkpoints(folder, _DEPTH), key=lambda one: [int(n) for n in re.findall(r"\d+", one.name)])
+    if not below:
+        return None
+    cached = folder.parent if folder.name == "snapshots" else folder
+    if cached.name.startswith("models--"):
+        repo = "/".join(cached.name.split("--")[1:])
+        return f'is a folder of the hub\'s cache; set repo = "{repo}" instead of path, or point to {below[-1]}'
+    if len(below) == 1:
+        return f"holds no weights, but {below[0].relative_to(folder)} in it does; point to {below[0]}"
+    names = ", ".join(str(one.relative_to(folder)) for one in below[:_SHOWN])
+    more = f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else ""
+    return f"holds {len(below)} checkpoints ({names}{more}), not one; name one of them, or each with its own label"
+
+
+def _checkpoints(folder: Path, depth: int) -> Iterator[Path]:
+    for place in sorted(one for one in folder.iterdir() if one.is_dir()):
+        if _is_checkpoint(place):
+            yield place
+        elif depth > 1:
+            yield from _checkpoints(place, depth - 1)
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    full = (folder / "config.json").is_file() and any(folder.glob("model*.safetensors"))
+    return full or ((folder / "adapter_config.json").is_file() and (folder / "adapter_model.safetensors").is_file())
+
+
+def _shards(folder: Path) -> str | None:
+    """What every process of a parallel training wrote, before it is put together."""
+    piece = _first(folder, "*.distcp", "*/*.distcp", "*/*/*.distcp")
+    pieces = _first(folder, "pytorch_model_fsdp*") or (piece.parent if piece else None)
+    if pieces is not None:
+        return (
+            f"holds the shards of FSDP ({pieces.name}); merge them with `accelerate merge-weights {pieces} OUT`, "
+            f"copy config.json and the tokenizer to OUT, and point there"
+        )
+    zero = _first(folder, "zero_to_fp32.py", "*_model_states.pt", "*/*_model_states.pt")
+    if zero is not None:
+        place = next((one for one in (folder, folder.parent) if (one / "zero_to_fp32.py").is_file()), folder)
+        return (
+            f"holds the shards of DeepSpeed ({zero.name}); run `python zero_to_fp32.py . OUT --safe_serialization` in "
+            f"{place}, copy config.json and the tokenizer to OUT, and point there"
+        )
+    return None
+
+
+def _first(folder: Path, *patterns: str) -> Path | None:
+    return next((one for pattern in patterns for one in sorted(folder.glob(pattern))), None)
+
+
+def _other_name(folder: Path, wanted: str) -> str | None:
+    """Safetensors under another name than transformers looks for."""
+    names = sorted(one.name for one in folder.glob("*.safetensors"))
+    if not names:
+        return None
+    if "model.safetensors" in names:
+        return f"holds {' and '.join(names)} beside adapter_config.json; remove that file if the adapter is merged"
+    if any(re.fullmatch(r"(adapter_)?model-\d+-of-\d+\.safetensors", name) for name in names):
+        return f"holds weights in parts ({names[0]}) without {wanted}.index.json; copy that file there too"
+    if any(name.startswith("adapter_model") for name in names):
+        return f"holds the weights of an adapter ({names[0]}) without adapter_config.json; copy that file there too"
+    if any(name.startswith("consolidated") for name in names):
+        return (
+            f"holds weights in another layout ({names[0]}), whose tensors have other names; take the files in Hugging "
+            f"Face format ({wanted})"
+        )
+    return f"holds {', '.join(names[:_SHOWN])}, and weights are read from {wanted}; rename the file if it is the model"
+
+
+def _other_format(folder: Path) -> str | None:
+    pickles = (one.name for pattern in _PICKLED for one in sorted(folder.glob(pattern)))
+    pickled = next((name for name in pickles if not _STATE.fullmatch(name)), None)
+    if pickled is not None:
+        return f"has pickled weights only ({pickled}), which can run code when opened; {_AGAIN}"
+    kind = next((name for pattern, name in _OTHERS.items() if any(folder.glob(pattern))), None)
+    return f"has {kind} only; {_AGAIN}" if kind else None
+
+
+def _around(folder: Path) -> str | None:
+    """The checkpoint that this folder is a part of."""
+    if _PART.fullmatch(folder.name) and _is_checkpoint(folder.parent):
+        return f"holds no weights and is a part of the checkpoint {folder.parent}; point there"
+    return None
+
+
+def _unfinished(folder: Path, wanted: str) -> str:
+    there = sorted(one.name for one in folder.iterdir() if not one.name.startswith("."))
+    if not there:
+        return "is empty; copy the checkpoint there, or correct its path in study.toml"
+    state = [name for name in there if _STATE.fullmatch(name)]
+    what = f"the state of a training ({state[0]}) and " if state else ""
+    return f"holds {what}no weights ({wanted}); point to a checkpoint that was saved with save_pretrained"
