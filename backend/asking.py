@@ -15,8 +15,9 @@ from tokenizers import Tokenizer
 from backend.classes import ClassNames, order_rows
 from backend.dataset import Sample
 from backend.errors import CheckpointError, PromptError
+from backend.facts import reading
 from backend.lab import Lab, Missing, PinnedCheckpoint
-from backend.ports import Prompts, reading
+from backend.ports import Prompts
 from backend.prompts import (
     USUAL_SEPARATORS,
     Reader,

@@ -19,8 +19,9 @@ from backend.autoencoders import AutoencoderQuery, Autoencoders, Point
 from backend.classes import ClassNames
 from backend.dataset import Sample, TrainingTexts
 from backend.errors import UndefinedError
+from backend.facts import Facts, Reading, reading
 from backend.memo import Cache, memoized
-from backend.ports import Facts, Models, PinnedCheckpoint, Progress, Prompts, Reading, reading, silent
+from backend.ports import Models, PinnedCheckpoint, Progress, Prompts, silent
 from backend.prompts import Readers
 from backend.readings import Contributions, Readout, TextReadout, Trained, WeightChange
 from backend.study import Study

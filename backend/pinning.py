@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,9 @@ from backend.asking import Asking, ask
 from backend.classes import ClassNames
 from backend.dataset import Sample, make_sample, read_sample, source_stamp, training_texts
 from backend.errors import CheckpointError
+from backend.facts import BODY, reading
 from backend.lab import Lab, Missing, PinnedCheckpoint, PinnedStudy
 from backend.memo import Cache
-from backend.ports import BODY, reading
 from backend.study import CheckpointRef, Study
 
 DTYPE_VARIABLE = "LAYERSHIFT_DTYPE"
@@ -56,7 +56,10 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
         classes=classes,
         separator=asking.separator,
         separator_found=asking.found,
-        warnings=tuple(w for one in usable for w in lab.models.warnings(one.ref, study.base)),
+        warnings=(
+            *(sentence for one in usable for sentence in lab.models.warnings(one.ref, study.base)),
+            *_copies(usable, lab),
+        ),
     )
 
 
@@ -76,8 +79,12 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
             f'{ref.place} is a {facts.architecture}, and the study says family = "{study.family}"; set it to '
             f'"{facts.kind}" in study.toml.'
         )
-    if ref != study.base:
-        lab.models.check(ref, study.base)
+    if facts.answers is not None and facts.answers != study.classes:
+        raise CheckpointError(
+            f"{ref.place} has a head of {facts.answers} classes and the study has {study.classes} label words; give "
+            f"one word per class of the head, or name a checkpoint with {study.classes} classes."
+        )
+    lab.models.check(ref, study.base)
     return PinnedCheckpoint(
         fingerprint=fingerprint,
         dtype=compute_dtype(study),
@@ -86,6 +93,15 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
         facts=facts,
         device_map=study.device_map,
     )
+
+
+def _copies(checkpoints: Sequence[PinnedCheckpoint], lab: Lab) -> Iterator[str]:
+    """A sentence for checkpoints that hold the weights of an earlier one."""
+    first: dict[str, str] = {}
+    for one in checkpoints:
+        label = first.setdefault(lab.models.weights_digest(one.ref, one.base), one.label)
+        if label != one.label:
+            yield f"{label} and {one.label} hold the same weights; check whether one was copied over the other."
 
 
 def _without_language_head(checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:

@@ -15,7 +15,7 @@ from typing import Any
 
 import streamlit as st
 
-from backend.prompts import mended
+from backend.typed import mended
 
 MOST_TEXTS = 16
 _STAND_IN = re.compile("long-[0-9a-f]{16}")

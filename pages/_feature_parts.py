@@ -11,7 +11,7 @@ from backend.feature_contexts import ContextQuery, TextQuery, contexts, in_text
 from backend.figures import feature_contexts as context_figures
 from backend.figures import feature_turnover as turnover_figures
 from backend.figures import features as figures
-from backend.prompts import Typed
+from backend.typed import Typed
 from pages import _feature_choice, _frame, _picture, _work
 
 LAYERS = {"few": "three layers", "some": "five layers", "all": "every layer"}

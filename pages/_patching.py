@@ -10,7 +10,7 @@ import streamlit as st
 from backend.analyses import patching
 from backend.figures import patching as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
-from backend.prompts import Typed, read_typed
+from backend.typed import Typed, read_typed
 from pages import _address, _frame, _picture, _work
 
 Pair = tuple[PinnedCheckpoint, PinnedCheckpoint]

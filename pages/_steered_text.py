@@ -10,7 +10,7 @@ from backend import interventions
 from backend.analyses import steered_text
 from backend.figures import steered_text as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
-from backend.prompts import Typed
+from backend.typed import Typed
 from pages import _address, _frame, _picture
 
 POSITIONS = {"readout": "readout position", "all": "all positions, new ones too"}

@@ -10,7 +10,7 @@ from backend.analyses import accuracy, patching, review
 from backend.figures import review as figures
 from backend.figures import review_tokens as token_figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
-from backend.prompts import Typed, leave_out, read_typed
+from backend.typed import Typed, leave_out, read_typed
 from pages import _address, _feature_choice, _feature_parts, _frame, _patching, _picture, _steered_text
 
 TITLE = "Review"

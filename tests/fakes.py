@@ -214,6 +214,10 @@ class FakeModels:
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
         """Every fake checkpoint fits its base."""
 
+    def weights_digest(self, ref: CheckpointRef, base: CheckpointRef) -> str:
+        """Every fake has weights of its own."""
+        return self.fingerprint(ref, base)
+
     def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
         """Fakes raise no doubts."""
         return ()

@@ -19,8 +19,8 @@ from pydantic.fields import FieldInfo
 from backend.__main__ import _parser
 from backend.analyses import discover, feature_turnover, patching, review, steered_text
 from backend.lab import Lab, PinnedStudy
-from backend.prompts import leave_out, read_typed
 from backend.study import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
+from backend.typed import leave_out, read_typed
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 ROOT = Path(__file__).parents[1]

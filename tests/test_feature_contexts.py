@@ -13,8 +13,8 @@ from backend.errors import AutoencoderError
 from backend.feature_contexts import AROUND, ContextQuery, highest
 from backend.feature_reading import ActiveQuery, active
 from backend.ports import silent
-from backend.prompts import read_typed
 from backend.tokens import pieces
+from backend.typed import read_typed
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import pytest
 
 from backend import pinning
 from backend.errors import CheckpointError, DatasetError
+from backend.facts import Reading
 from backend.lab import Facts, Lab
 from backend.pinning import pin
-from backend.ports import Reading
 from backend.prompts import make_prompts, plain_reader
 from backend.study import CheckpointRef, Study
 from tests.fakes import FakeModels, fake_definition, fake_lab, fake_sample
@@ -66,6 +67,51 @@ def test_without_its_base_a_study_cannot_be_pinned(study: Study, tmp_path: Path)
     models.refused = "base"
     with pytest.raises(CheckpointError, match="train it"):
         pin(study, fake_lab(tmp_path, models))
+
+
+class Checking(FakeModels):
+    """Fake models that fail a check, answer with a head, or share weights."""
+
+    broken: str = ""
+    answers: str = ""
+    copied: Mapping[str, str] = {}
+
+    def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
+        if ref.label == self.broken:
+            raise CheckpointError(f"{ref.label} lacks weights.")
+
+    def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
+        return replace(super().facts(ref, base), answers=3 if ref.label == self.answers else None)
+
+    def weights_digest(self, ref: CheckpointRef, base: CheckpointRef) -> str:
+        return self.copied.get(ref.label, ref.label)
+
+
+def test_the_base_is_checked_like_every_checkpoint(study: Study, tmp_path: Path) -> None:
+    models = Checking()
+    models.broken = "epoch 1"
+    assert [one.reason for one in pin(study, fake_lab(tmp_path, models)).missing] == ["epoch 1 lacks weights."]
+    models.broken = "base"
+    with pytest.raises(CheckpointError, match="base lacks weights"):
+        pin(study, fake_lab(tmp_path, models))
+
+
+def test_a_head_has_one_row_per_label_word(study: Study, tmp_path: Path) -> None:
+    models = Checking()
+    models.answers = "epoch 2"
+    (missing,) = pin(study, fake_lab(tmp_path, models)).missing
+    assert missing.label == "epoch 2"
+    assert "has a head of 3 classes and the study has 2 label words; give one word" in missing.reason
+
+
+def test_checkpoints_of_equal_weights_are_named(study: Study, tmp_path: Path) -> None:
+    models = Checking()
+    assert pin(study, fake_lab(tmp_path, models)).warnings == ()
+    models.copied = {"epoch 2": "a", "epoch 3": "a", "epoch 1": "base"}
+    assert pin(study, fake_lab(tmp_path, models)).warnings == (
+        "base and epoch 1 hold the same weights; check whether one was copied over the other.",
+        "epoch 2 and epoch 3 hold the same weights; check whether one was copied over the other.",
+    )
 
 
 def test_data_that_changed_is_read_again_and_data_that_did_not_is_not(

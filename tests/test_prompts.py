@@ -12,19 +12,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from backend.errors import PromptError
-from backend.ports import Prompts, Reading
-from backend.prompts import (
-    Readers,
-    fill,
-    first_difference,
-    leave_out,
-    make_prompts,
-    mended,
-    plain_reader,
-    read_typed,
-    shown,
-)
+from backend.facts import Reading
+from backend.ports import Prompts
+from backend.prompts import Readers, fill, first_difference, make_prompts, plain_reader, shown
 from backend.study import PromptSpec
+from backend.typed import leave_out, mended, read_typed
 from tests.fakes import fake_definition, fake_sample, fake_tokenizer
 
 SPEC = PromptSpec(template="Review: {text} Sentiment:", label_words=("negative", "positive"), max_tokens=24)

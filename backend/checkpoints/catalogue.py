@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
+from importlib.metadata import version
 
 from tokenizers import Tokenizer
 
 from backend.checkpoints.compare import compare_facts, compare_tokens
+from backend.checkpoints.configs import leftover_quantization
 from backend.checkpoints.facts import most_positions, padding, read_facts
-from backend.checkpoints.files import Located, locate
-from backend.checkpoints.fingerprint import fingerprint
+from backend.checkpoints.files import CONFIG, Located, locate
+from backend.checkpoints.fingerprint import fingerprint, weights_digest
 from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer, tokenizer_digest
 from backend.errors import CheckpointError, PromptError
 from backend.lab import Facts, PinnedCheckpoint, Prompts
@@ -63,7 +67,13 @@ class Catalogue:
             return self._tokenizers[content]
 
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
-        """Raises CheckpointError unless the checkpoint can be read beside the base; remembered once it passed."""
+        """Raises CheckpointError unless the checkpoint can be opened and read beside the base.
+
+        Remembered, so that torch is imported once for every content and version of transformers.
+        """
+        located = locate(ref)
+        if not located.adapter:
+            self._check_structure(located, self.facts(ref, base).architecture)
         pair = f"comparable/{self.fingerprint(ref, base)}/{self.fingerprint(base, base)}"
         if self._cache.get_json(pair):
             return
@@ -71,9 +81,36 @@ class Catalogue:
         compare_tokens(self.tokenizer(ref, base), self.tokenizer(base, base), ref.place)
         self._cache.put_json(pair, True)
 
+    def _check_structure(self, located: Located, architecture: str) -> None:
+        content = [version("transformers"), architecture, str(located.folder), fingerprint(located, None, self._cache)]
+        key = "structure/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        refused = self._cache.get_json(key)
+        if refused is None:
+            from backend.checkpoints.structure import check_structure  # torch, only where the answer is not known
+
+            try:
+                check_structure(located, architecture)
+                refused = ""
+            except CheckpointError as error:
+                refused = str(error)
+            self._cache.put_json(key, refused)
+        if refused:
+            raise CheckpointError(str(refused))
+
     def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
         """Doubts that the checkpoint's files raise, one sentence each. Raises CheckpointError."""
-        return ()
+        located = locate(ref)
+        key = None if located.adapter else leftover_quantization(located)
+        if key is None:
+            return ()
+        return (f"{ref.place} has plain weights and a {key} in {CONFIG}, which is ignored; remove it there.",)
+
+    def weights_digest(self, ref: CheckpointRef, base: CheckpointRef) -> str:
+        """Digest of the weights alone, an adapter's with its config and its base's. Raises CheckpointError."""
+        located = locate(ref)
+        if not located.adapter:
+            return weights_digest(located, self._cache)
+        return weights_digest(located, self._cache) + weights_digest(_full(base), self._cache)
 
     def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
         """Raise CheckpointError or PromptError for prompts that the checkpoint cannot read.

@@ -7,8 +7,8 @@ import re
 from tokenizers import Tokenizer
 
 from backend.errors import CheckpointError
+from backend.facts import body_of
 from backend.lab import Facts
-from backend.ports import body_of
 
 _SHOWN = {"architecture": "architecture", "layers": "number of blocks", "width": "width of the residual stream"}
 _UNDECODED = "\N{REPLACEMENT CHARACTER}"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from backend.checkpoints.families import default_architecture, family_of
-from backend.checkpoints.files import CONFIG, Located, read_json, tensors
+from backend.checkpoints.configs import read_config, refuse_quantized
+from backend.checkpoints.families import family_of
+from backend.checkpoints.files import CONFIG, Located, read_json
+from backend.checkpoints.headers import Entry
+from backend.checkpoints.heads import CLASSIFIER, answers_of, architecture_of, head_names, head_rows
+from backend.checkpoints.names import model_tensors
 from backend.errors import CheckpointError
 from backend.lab import Facts
 
@@ -19,37 +23,33 @@ _LARGEST_RANK = 3  # old GPT-2 files carry their causal masks, four-dimensional,
 def read_facts(located: Located, place: str) -> Facts:
     """Architecture and sizes of a full checkpoint.
 
-    Raises CheckpointError for an architecture that Layershift cannot take apart, a quantized checkpoint, or a config
-    without sizes.
+    Raises CheckpointError for an architecture that Layershift cannot take apart, a quantized checkpoint, tensors
+    without values, a config without sizes, or one that contradicts the stored head.
     """
-    config = read_json(located.folder / CONFIG)
-    if "quantization_config" in config:
-        raise CheckpointError(f"{place} is quantized; point to the checkpoint with its plain weights.")
-    architecture = architecture_of(config)
+    config, entries = read_config(located, place), model_tensors(located)
+    architecture = architecture_of(config, entries, place)
     family = family_of(architecture, place)
-    answers = len(config.get("id2label") or ()) or 2  # two is what transformers leaves out
+    refuse_quantized(entries, place)
+    _refuse_empty(entries, place)
+    classifies = architecture.endswith(CLASSIFIER)
     return Facts(
         architecture=architecture,
         layers=_size(config, _LAYERS, place),
         width=_size(config, _WIDTH, place),
         vocabulary=_size(config, _VOCABULARY, place),
-        parameters=sum(entry.size for entry in tensors(located) if len(entry.shape) <= _LARGEST_RANK),
+        parameters=sum(entry.size for entry in entries if len(entry.shape) <= _LARGEST_RANK),
         kind=family.kind,
         has_head=family.has_head,
-        answers=answers if family.has_head and not family.predicts else None,
+        answers=answers_of(config, head_rows(architecture, entries), place) if classifies else None,
+        head_names=head_names(config, place) if classifies else (),
     )
-
-
-def architecture_of(config: dict[str, Any]) -> str:
-    """The class that the config names, or the usual one for its model type."""
-    named = config.get("architectures") or [default_architecture(str(config.get("model_type")))]
-    return str(named[0] or f"model of type {config.get('model_type')}")
 
 
 def most_positions(located: Located) -> int | None:
     """How many tokens the model has position embeddings for; None where positions are computed."""
-    config = read_json(located.folder / CONFIG)
-    family = family_of(architecture_of(config), str(located.folder))
+    place = str(located.folder)
+    config = read_config(located, place)
+    family = family_of(architecture_of(config, model_tensors(located), place), place)
     if family.pos_embed is None:
         return None
     found = next((config[key] for key in _POSITIONS if key in config), None)
@@ -62,8 +62,18 @@ def padding(located: Located) -> int | None:
     return found if isinstance(found, int) else None
 
 
+def _refuse_empty(entries: tuple[Entry, ...], place: str) -> None:
+    """CheckpointError where tensors are stored without values, as a save inside DeepSpeed's ZeRO-3 leaves them."""
+    empty = [entry.name for entry in entries if entry.size == 0]
+    if empty:
+        raise CheckpointError(
+            f"{place} holds {len(empty)} tensors without values (first: {empty[0]}), as DeepSpeed ZeRO-3 saves them; "
+            f"gather the weights with zero_to_fp32.py, or save with stage3_gather_16bit_weights_on_model_save."
+        )
+
+
 def _size(config: dict[str, Any], keys: tuple[str, ...], place: str) -> int:
     found = next((config[key] for key in keys if key in config), None)
-    if not isinstance(found, int) or found < 1:
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise CheckpointError(f"{place}: {CONFIG} has no usable {keys[0]}; save the checkpoint again.")
     return found

@@ -132,15 +132,15 @@ FAMILIES = {
     "DistilBertForMaskedLM": _with_head(DISTILBERT, "distilbert"),
     "DistilBertForSequenceClassification": _with_head(DISTILBERT, "distilbert", "classifier"),
 }
-_UNNAMED = {
-    "gpt2": "GPT2LMHeadModel",
-    "llama": "LlamaForCausalLM",
-    "mistral": "MistralForCausalLM",
-    "qwen2": "Qwen2ForCausalLM",
-    "qwen3": "Qwen3ForCausalLM",
-    "bert": "BertModel",
-    "roberta": "RobertaModel",
-    "distilbert": "DistilBertModel",
+_TYPES = {  # by model_type: how its classes begin, and the one of a config that names none
+    "gpt2": ("GPT2", "GPT2LMHeadModel"),
+    "llama": ("Llama", "LlamaForCausalLM"),
+    "mistral": ("Mistral", "MistralForCausalLM"),
+    "qwen2": ("Qwen2", "Qwen2ForCausalLM"),
+    "qwen3": ("Qwen3", "Qwen3ForCausalLM"),
+    "bert": ("Bert", "BertModel"),
+    "roberta": ("Roberta", "RobertaModel"),
+    "distilbert": ("DistilBert", "DistilBertModel"),
 }
 
 
@@ -155,6 +155,19 @@ def family_of(architecture: str, place: str) -> Family:
         ) from None
 
 
-def default_architecture(model_type: str) -> str | None:
-    """The class of a config that names its type but no architecture."""
-    return _UNNAMED.get(model_type)
+def model_type_of(architecture: str) -> str | None:
+    """The `model_type` of a class that Layershift knows."""
+    return next((name for name, (start, _) in _TYPES.items() if architecture.startswith(start)), None)
+
+
+def kind_of(model_type: str) -> Literal["causal", "encoder"] | None:
+    """What `family` in study.toml says of a model type; None for one that Layershift does not know."""
+    return FAMILIES[_TYPES[model_type][1]].kind if model_type in _TYPES else None
+
+
+def default_architecture(model_type: str, head: str | None = None) -> str:
+    """The class of a config that names its type and none: the one with that head, such as "ForMaskedLM"."""
+    if model_type not in _TYPES:
+        return f"model of type {model_type}"
+    start, usual = _TYPES[model_type]
+    return f"{start}{head}" if head else usual

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from backend.memo import Cache
 
 SETTLED_NS = 2_000_000_000
 _CHUNK = 1 << 22
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def fingerprint(located: Located, base: str | None, cache: Cache) -> str:
@@ -30,6 +32,17 @@ def fingerprint(located: Located, base: str | None, cache: Cache) -> str:
         files = sorted({*located.weights, *others})
         content = [[file.name, digest(file, cache)] for file in files]
     return hashlib.sha256(json.dumps([content, base if located.adapter else None]).encode()).hexdigest()
+
+
+def weights_digest(located: Located, cache: Cache) -> str:
+    """The same 64 hex digits for checkpoints whose weight files (and adapter config) are equal, whatever lies beside.
+
+    In the hub's cache a weight file is named by its digest already.
+    """
+    files = [*located.weights, *located.present((ADAPTER_CONFIG,) if located.adapter else ())]
+    blobs = [file.resolve().name if located.commit is not None else "" for file in files]
+    known = [blob if _DIGEST.fullmatch(blob) else digest(file, cache) for file, blob in zip(files, blobs, strict=True)]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
 def digest(file: Path, cache: Cache) -> str:

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Any, cast
 
 import torch
-import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as chatter
@@ -20,10 +20,13 @@ from transformers.utils import logging as chatter
 from backend.checkpoints.anatomy import Anatomy, anatomy_of
 from backend.checkpoints.devices import give_back, is_out_of_memory
 from backend.checkpoints.files import Located
+from backend.checkpoints.loading import list_some, load
 from backend.errors import CheckpointError, DeviceError
 
-_FAILURES = (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, SafetensorError)
-_SHOWN = 3
+_FAILURES = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, ArithmeticError),
+    *(SafetensorError, StrictDataclassError),
+)
 _CHATTER = threading.Lock()
 
 
@@ -51,7 +54,7 @@ def open_model(
     Computes in `dtype` whatever the files store, with scaled-dot-product attention. Raises CheckpointError when a
     weight is missing, of another shape or unreadable, DeviceError when the device is too small.
     """
-    with _quiet(), _in_one_sentence(adapter or located, device):
+    with quiet(), in_one_sentence(adapter or located, device):
         model = _load(located, architecture, device, dtype, device_map)
         if adapter is not None:
             model = _merge(model, adapter)
@@ -77,31 +80,13 @@ def _load(
         placement["device_map"] = device_map
     elif device.type == "cuda":
         placement["device_map"] = {"": device}  # straight to the device, no copy in host memory
-    model, report = getattr(transformers, architecture).from_pretrained(
-        located.folder,
-        dtype=getattr(torch, dtype),
-        attn_implementation="sdpa",
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # reported below, in one sentence
+    return load(
+        located,
+        architecture,
+        dtype,
         disable_mmap=not placement,  # a file that a training run rewrites must not change, or end, below open weights
         **placement,
     )
-    mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
-    if mismatched:
-        raise CheckpointError(
-            f"{located.folder}: {_list(mismatched)} have another shape than {located.folder.name}/config.json says; "
-            f"save the checkpoint again."
-        )
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise CheckpointError(
-            f"{located.folder} lacks weights that the model reads ({_list(missing)}); save the whole model, head "
-            f"included, with save_pretrained."
-        )
-    return model
 
 
 def _merge(model: PreTrainedModel, adapter: Located) -> PreTrainedModel:
@@ -125,19 +110,14 @@ def _merge(model: PreTrainedModel, adapter: Located) -> PreTrainedModel:
     if missing or foreign:
         raise CheckpointError(
             f"{adapter.folder} does not fit the base: it {'lacks' if missing else 'holds unknown'} weights "
-            f"({_list(missing or foreign)}); name an adapter trained on this base."
+            f"({list_some(missing or foreign)}); name an adapter trained on this base."
         )
     merge: Callable[..., PreTrainedModel] = wrapped.base_model.merge_and_unload  # pyright: ignore[reportAssignmentType]
     return merge(safe_merge=True)
 
 
-def _list(names: list[str]) -> str:
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
 @contextmanager
-def _in_one_sentence(located: Located, device: torch.device) -> Iterator[None]:
+def in_one_sentence(located: Located, device: torch.device) -> Iterator[None]:
     """What transformers, safetensors and peft raise, as an error that says what to do."""
     try:
         yield
@@ -148,14 +128,15 @@ def _in_one_sentence(located: Located, device: torch.device) -> Iterator[None]:
                 f"{located.folder} does not fit into the memory of {device}; close other programs there, set dtype = "
                 f'"bfloat16" or device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'
             ) from None
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = lines[-1 if isinstance(error, StrictDataclassError) else 0]  # its first line names a validator
         raise CheckpointError(
             f"{located.folder} cannot be opened ({reason.rstrip('.')}); save or copy the checkpoint again."
         ) from error
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No bars and no load reports on the server's terminal; what matters in them is raised."""
     with _CHATTER:
         level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()

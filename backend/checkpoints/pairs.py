@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from backend.checkpoints.opening import Opened
 from backend.errors import CheckpointError
-from backend.ports import Progress, body_of
+from backend.facts import body_of
+from backend.ports import Progress
 
 
 def check_pair(host: Opened, donor: Opened) -> None:

@@ -15,9 +15,9 @@ from backend.checkpoints.files import locate
 from backend.checkpoints.fingerprint import fingerprint
 from backend.checkpoints.opening import Opened, open_model
 from backend.errors import CheckpointError
+from backend.facts import BODY
 from backend.lab import PinnedCheckpoint, Progress, silent
 from backend.memo import Cache
-from backend.ports import BODY
 
 Key = tuple[str, str, str | None]
 _WAIT_SECONDS = 0.5

@@ -7,6 +7,7 @@ their content, and read without transformers or torch from then on.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from importlib.metadata import version
@@ -70,7 +71,10 @@ def _loaded(located: Located, base: Located | None) -> str:
 
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        if base is not None and not (located.folder / CONFIG).is_file():
+        file = located.folder / CONFIG
+        if file.is_file() and file.read_bytes().startswith(codecs.BOM_UTF8):  # which transformers does not read
+            options["config"] = AutoConfig.for_model(**read_json(file))
+        elif base is not None and not file.is_file():
             options["config"] = AutoConfig.from_pretrained(base.folder, **options)
         tokenizer = AutoTokenizer.from_pretrained(located.folder, **options)
         return tokenizer.backend_tokenizer.to_str()

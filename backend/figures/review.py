@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from backend.analyses.review import Result
 from backend.dataset import Sample
 from backend.figures import _text, _theme
-from backend.prompts import Typed
 from backend.study import PromptSpec
+from backend.typed import Typed
 
 _BELOW: dict[str, Any] = {
     "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},

@@ -13,7 +13,7 @@ from backend.analyses import patching
 from backend.analyses.patching import LEAST, Query
 from backend.errors import UndefinedError
 from backend.lab import Lab, PinnedStudy
-from backend.prompts import Typed, read_typed
+from backend.typed import Typed, read_typed
 
 TEXT = "The script is funny, humane and the camera work drags."
 

@@ -16,7 +16,7 @@ from backend import wiring
 from backend.analyses import discover, review
 from backend.lab import Lab, PinnedStudy
 from backend.pinning import pin
-from backend.prompts import Typed, leave_out, read_typed
+from backend.typed import Typed, leave_out, read_typed
 from tests.fakes import FakeModels, fake_lab, fake_study
 from tests.tiny import tiny_study
 

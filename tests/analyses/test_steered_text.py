@@ -13,8 +13,8 @@ from backend.analyses import steered_text
 from backend.analyses.steered_text import Query, WrittenQuery
 from backend.interventions import ALPHAS
 from backend.lab import Lab, PinnedStudy
-from backend.prompts import read_typed
 from backend.readings import Push, Sampling
+from backend.typed import read_typed
 from tests.fakes import FakeModels, fake_tokenizer
 
 TEXT = "The script is funny and humane."

@@ -15,8 +15,9 @@ import transformers
 from backend.checkpoints import LocalModels
 from backend.checkpoints.anatomy import anatomy_of
 from backend.errors import CheckpointError, PromptError, UndefinedError
+from backend.facts import BODY
 from backend.lab import Prompts, silent
-from backend.ports import BODY, PinnedCheckpoint
+from backend.ports import PinnedCheckpoint
 from backend.readings import Ablation, Push, Swap
 from tests.checkpoints.conftest import LAYERS, POSITIONS, WIDTH, Pin, random_model, ref, save
 from tests.fakes import fake_tokenizer
@@ -111,7 +112,7 @@ def test_a_head_of_other_classes_is_refused(models: LocalModels, pin: Pin, tmp_p
 def test_a_head_that_the_file_lacks_is_never_made_up(models: LocalModels, pin: Pin, tmp_path: Path):
     language = save(random_model("gpt2"), tmp_path / "language")
     shutil.copy(classifier(tmp_path / "model", "gpt2") / "config.json", language)
-    with pytest.raises(CheckpointError, match="lacks weights that the model reads"):
+    with pytest.raises(CheckpointError, match="lacks the head of a GPT2ForSequenceClassification"):
         models.readout(pin(language), some_prompts(), silent)
 
 

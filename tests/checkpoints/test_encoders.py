@@ -130,7 +130,7 @@ def test_a_head_that_the_file_lacks_is_never_made_up(models: LocalModels, pin: P
     save(encoder("Bert"), tmp_path / "classifier")
     headless = save(encoder("Bert", "Model"), tmp_path / "model")
     (headless / "config.json").write_bytes((tmp_path / "classifier" / "config.json").read_bytes())
-    with pytest.raises(CheckpointError, match="lacks weights that the model reads"):
+    with pytest.raises(CheckpointError, match="lacks the head of a BertForSequenceClassification"):
         models.readout(pin(headless), some_prompts(), silent)
 
 

@@ -45,7 +45,6 @@ def test_a_config_that_names_no_class(gpt2: Path):
     [
         ({"architectures": ["BloomForCausalLM"]}, "here is a BloomForCausalLM, which Layershift cannot take apart"),
         ({"architectures": None, "model_type": "bloom"}, "here is a model of type bloom, which"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "here is quantized"),
         ({"n_layer": "gone"}, "has no usable num_hidden_layers"),
         ({"n_embd": "wide"}, "has no usable hidden_size"),
     ],

@@ -41,6 +41,7 @@ models.check(one, one), models.tokenizer(one, one).encode("text"), models.device
 found = {{"torch", "transformers", "peft", "accelerate", "huggingface_hub"}} & set(sys.modules)
 print(sorted(found))
 """
+    LocalModels(Cache(tmp_path / "cache")).check(ref(gpt2), ref(gpt2))  # the first look at the weights takes torch
     command = [sys.executable, "-c", program]
     subprocess.run(command, capture_output=True, check=True)
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -16,7 +16,7 @@ from backend.analyses import review
 from backend.figures import _theme, _token_bands
 from backend.figures import review_tokens as figures
 from backend.lab import Facts
-from backend.prompts import Typed, leave_out, read_typed
+from backend.typed import Typed, leave_out, read_typed
 from tests.figures.conftest import Shown
 
 TEXT = "The camera work in the harbour scenes drags, <b>loudly</b> & the script is funny, humane {text}. " * 2

@@ -13,7 +13,7 @@ from backend.analyses import steered_text
 from backend.analyses.steered_text import Query, Result, Written, WrittenQuery
 from backend.figures import steered_text as figures
 from backend.interventions import ALPHAS
-from backend.prompts import read_typed
+from backend.typed import read_typed
 from tests.figures.conftest import Shown
 
 Pair = tuple[list[Result], list[Query]]
