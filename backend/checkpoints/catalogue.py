@@ -9,11 +9,13 @@ from importlib.metadata import version
 
 from tokenizers import Tokenizer
 
+from backend.checkpoints.adapters import adapter_facts, check_adapter
 from backend.checkpoints.compare import compare_facts, compare_tokens
 from backend.checkpoints.configs import leftover_quantization
 from backend.checkpoints.facts import most_positions, padding, read_facts
 from backend.checkpoints.files import CONFIG, Located, locate
 from backend.checkpoints.fingerprint import fingerprint, weights_digest
+from backend.checkpoints.origins import doubts
 from backend.checkpoints.tokenizer import has_tokenizer, read_tokenizer, tokenizer_digest
 from backend.errors import CheckpointError, PromptError
 from backend.lab import Facts, PinnedCheckpoint, Prompts
@@ -43,10 +45,10 @@ class Catalogue:
         return fingerprint(located, below, self._cache)
 
     def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
-        """Architecture and sizes; an adapter's are those of its base. Raises CheckpointError."""
+        """Architecture and sizes; an adapter's are its base's, changed as it says. Raises CheckpointError."""
         located = locate(ref)
         if located.adapter:
-            return read_facts(_full(base), base.place)
+            return adapter_facts(located, _full(base), base.place)
         return read_facts(located, ref.place)
 
     def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
@@ -79,6 +81,9 @@ class Catalogue:
             return
         compare_facts(self.facts(ref, base), self.facts(base, base), ref.place)
         compare_tokens(self.tokenizer(ref, base), self.tokenizer(base, base), ref.place)
+        located = locate(ref)
+        if located.adapter:
+            check_adapter(located, _full(base), self.fingerprint(ref, base), self._cache)
         self._cache.put_json(pair, True)
 
     def _check_structure(self, located: Located, architecture: str) -> None:
@@ -100,7 +105,9 @@ class Catalogue:
     def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
         """Doubts that the checkpoint's files raise, one sentence each. Raises CheckpointError."""
         located = locate(ref)
-        key = None if located.adapter else leftover_quantization(located)
+        if located.adapter:
+            return doubts(located, ref.place, base, _full(base), self._cache)
+        key = leftover_quantization(located)
         if key is None:
             return ()
         return (f"{ref.place} has plain weights and a {key} in {CONFIG}, which is ignored; remove it there.",)

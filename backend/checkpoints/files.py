@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
-_WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt", "*.model")
+_STEP = re.compile(r"checkpoint-\d+")
+_WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt", "*.model", "README.md")
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def locate(ref: CheckpointRef) -> Located:
 
 
 def _located(folder: Path, commit: str | None) -> Located:
+    folder = _named_adapter(folder) or folder
     if (folder / ADAPTER_CONFIG).is_file():
         return Located(folder, _weights(folder, "adapter_model"), True, commit)
     weights = _weights(folder, "model")
@@ -70,6 +73,18 @@ def _located(folder: Path, commit: str | None) -> Located:
             f"{folder} has weights but no {CONFIG}; copy the one of its base, or save the model with save_pretrained."
         )
     return Located(folder, weights, False, commit)
+
+
+def _named_adapter(folder: Path) -> Path | None:
+    """The folder of the one adapter inside, which PEFT names after an adapter that is not called "default"."""
+    if (folder / ADAPTER_CONFIG).is_file() or next(folder.glob("*.safetensors"), None):
+        return None
+    inner = sorted(file.parent for file in folder.glob(f"*/{ADAPTER_CONFIG}") if not _STEP.fullmatch(file.parent.name))
+    if len(inner) > 1:
+        raise CheckpointError(
+            f"{folder} holds {len(inner)} adapters ({', '.join(one.name for one in inner)}); name the folder of one."
+        )
+    return inner[0] if inner else None
 
 
 def _weights(folder: Path, stem: str) -> tuple[Path, ...]:

@@ -10,10 +10,12 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from backend.checkpoints.adapters import Adapter
 from backend.checkpoints.configs import read_config
 from backend.checkpoints.families import FAMILIES
 from backend.checkpoints.files import CONFIG, Located
 from backend.checkpoints.heads import head_rows
+from backend.checkpoints.merging import check_brought
 from backend.checkpoints.names import model_tensors, renamed
 from backend.errors import CheckpointError
 
@@ -22,16 +24,25 @@ _POOLED = ("BertModel", "RobertaModel")
 
 
 def load(
-    located: Located, architecture: str, dtype: str, state: dict[str, torch.Tensor] | None = None, **options: Any
+    located: Located,
+    architecture: str,
+    dtype: str,
+    state: dict[str, torch.Tensor] | None = None,
+    change: Adapter | None = None,
+    **options: Any,
 ) -> PreTrainedModel:
     """The model of a full checkpoint with every weight from its files, or from `state`, under the names of the files.
 
-    Raises CheckpointError when a weight is missing, of another shape, or nowhere in the model.
+    What it lacks may be in the adapter that is about to `change` it. Raises CheckpointError when a weight is missing, of
+    another shape, or nowhere in the model.
     """
     kind = getattr(transformers, architecture)
     config, entries = read_config(located, str(located.folder)), model_tensors(located)
     if not config.keys() & {"id2label", "num_labels"} and (rows := head_rows(architecture, entries)):
         config["num_labels"] = rows
+    if change is not None and change.answers is not None:
+        config = {key: value for key, value in config.items() if key not in ("id2label", "label2id")}
+        config["num_labels"] = change.answers
     if architecture in _POOLED and not any("pooler." in entry.name for entry in entries):
         options["add_pooling_layer"] = False  # it would be random, and only a head would read it
     model, report = kind.from_pretrained(
@@ -48,15 +59,18 @@ def load(
         ignore_mismatched_sizes=True,  # reported below, in one sentence
         **options,
     )
-    _refuse(located, model, report)
+    _refuse(located, model, report, change)
     return model
 
 
-def _refuse(located: Located, model: PreTrainedModel, report: dict[str, Any]) -> None:
+def _refuse(located: Located, model: PreTrainedModel, report: dict[str, Any], change: Adapter | None) -> None:
     """CheckpointError with the first of what transformers reports that changes what the model computes."""
+    brought = frozenset() if change is None else change.whole
     family, name = FAMILIES[type(model).__name__], type(model).__name__
     head = f"{(family.unembed or '').partition('.')[0]}."
-    missing = sorted(report["missing_keys"])
+    missing = sorted(set(report["missing_keys"]) - brought)
+    if missing and change is not None:
+        check_brought(missing, change)
     foreign = sorted(key for key in report["unexpected_keys"] if key.startswith((f"{family.blocks}.", head)))
     raw = [key for key in foreign if ".lora_" in key or ".base_layer." in key]
     if raw:
@@ -64,7 +78,7 @@ def _refuse(located: Located, model: PreTrainedModel, report: dict[str, Any]) ->
             f"{located.folder} holds an adapter that is not merged ({list_some(raw)}); save the model after "
             f"merge_and_unload, or name the folder with adapter_config.json."
         )
-    for key, stored, wanted in sorted(report["mismatched_keys"]):
+    for key, stored, wanted in sorted(one for one in report["mismatched_keys"] if one[0] not in brought):
         raise _mismatch(located, key, tuple(stored), tuple(wanted), family.embed)
     if missing and all(key.startswith(head) for key in missing):
         raise CheckpointError(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -17,10 +16,12 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import logging as chatter
 
+from backend.checkpoints.adapters import Adapter, read_adapter
 from backend.checkpoints.anatomy import Anatomy, anatomy_of
 from backend.checkpoints.devices import give_back, is_out_of_memory
 from backend.checkpoints.files import Located
-from backend.checkpoints.loading import list_some, load
+from backend.checkpoints.loading import load
+from backend.checkpoints.merging import merge
 from backend.errors import CheckpointError, DeviceError
 
 _FAILURES = (
@@ -55,9 +56,10 @@ def open_model(
     weight is missing, of another shape or unreadable, DeviceError when the device is too small.
     """
     with quiet(), in_one_sentence(adapter or located, device):
-        model = _load(located, architecture, device, dtype, device_map)
-        if adapter is not None:
-            model = _merge(model, adapter)
+        change = None if adapter is None else read_adapter(adapter, located)
+        model = _load(located, architecture, device, dtype, device_map, change)
+        if change is not None:
+            model = merge(model, change)
         if without_head:
             model = cast("PreTrainedModel", model.base_model)
         if device.type == "mps" and device_map is None:
@@ -73,8 +75,14 @@ def open_model(
 
 
 def _load(
-    located: Located, architecture: str, device: torch.device, dtype: str, device_map: str | None
+    located: Located,
+    architecture: str,
+    device: torch.device,
+    dtype: str,
+    device_map: str | None,
+    change: Adapter | None = None,
 ) -> PreTrainedModel:
+    """The full checkpoint; what it lacks may be in the adapter that is about to change it."""
     placement: dict[str, Any] = {}
     if device_map is not None:
         placement["device_map"] = device_map
@@ -82,38 +90,12 @@ def _load(
         placement["device_map"] = {"": device}  # straight to the device, no copy in host memory
     return load(
         located,
-        architecture,
+        change.architecture if change else architecture,
         dtype,
+        change=change,
         disable_mmap=not placement,  # a file that a training run rewrites must not change, or end, below open weights
         **placement,
     )
-
-
-def _merge(model: PreTrainedModel, adapter: Located) -> PreTrainedModel:
-    """The base with the adapter's change added to its weights."""
-    from peft import PeftConfig, PeftModel  # slow to import, and only for adapters
-
-    config = PeftConfig.from_pretrained(str(adapter.folder))
-    config.inference_mode = True
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "`is_gradient_checkpointing`", FutureWarning
-        )  # peft 0.21 asks by the old name
-        wrapped = PeftModel(model, config)
-    if not hasattr(wrapped.base_model, "merge_and_unload"):
-        raise CheckpointError(
-            f"{adapter.folder} is an adapter of type {config.peft_type}, which cannot be merged onto its base; use "
-            f"LoRA or another adapter of weights."
-        )
-    report = wrapped.load_adapter(str(adapter.folder), "default", torch_device="cpu", autocast_adapter_dtype=False)
-    missing, foreign = sorted(report.missing_keys), sorted(report.unexpected_keys)
-    if missing or foreign:
-        raise CheckpointError(
-            f"{adapter.folder} does not fit the base: it {'lacks' if missing else 'holds unknown'} weights "
-            f"({list_some(missing or foreign)}); name an adapter trained on this base."
-        )
-    merge: Callable[..., PreTrainedModel] = wrapped.base_model.merge_and_unload  # pyright: ignore[reportAssignmentType]
-    return merge(safe_merge=True)
 
 
 @contextmanager
