@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         sub = command(run, name, text)
         sub.add_argument("study", metavar="STUDY", help="a name under studies/, or the path of any study folder")
         if name == "finetune":
-            sub.add_argument("--data", type=Path, help="train on this .parquet, .csv or .jsonl instead")
+            sub.add_argument("--data", type=Path, help="train on this data file instead")
             sub.add_argument("--overwrite", action="store_true", help="train again over finished checkpoints")
         if name == "export":
             sub.add_argument("--out", type=Path, required=True, help="folder for the files")
@@ -74,7 +74,9 @@ def _add_new(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("name", metavar="NAME", help="name of the study's folder: letters, digits, - and _")
     sub.add_argument("--base", required=True, help="hub repository or local directory of the base model")
     sub.add_argument("--checkpoints", required=True, nargs="+", help="directories, or a quoted pattern of them")
-    sub.add_argument("--data", required=True, help=".parquet, .csv or .jsonl file, or a hub dataset")
+    sub.add_argument(
+        "--data", required=True, help="a data file (.parquet, .csv, .jsonl, ...), a saved dataset, or a hub dataset"
+    )
     sub.add_argument("--split", default="test", help="split of a hub dataset (default: test)")
     sub.add_argument("--text", default="text", help="column of the texts (default: text)")
     sub.add_argument("--label", default="label", help="column of the labels (default: label)")

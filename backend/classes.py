@@ -14,6 +14,8 @@ from typing import Any
 
 from backend.errors import CheckpointError, DatasetError
 
+_WHOLE = re.compile(r"([+-]?\d+)\.0*")
+_TRUTH = {"true": "1", "false": "0"}
 SHORT = 3
 """The fewest letters in which "neg" stands for "negative"."""
 
@@ -34,12 +36,14 @@ class ClassNames:
 
 
 def value_key(value: Any) -> str:
-    """Label values compare as text, so that 1, 1.0, True and "1" in a CSV are one value."""
+    """What is equal for two cells of one label: 1, 1.0, True, "1", "1.0" and "true" are one, and so is " 1"."""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    text = str(value).strip()
+    whole = _WHOLE.fullmatch(text)
+    return str(int(whole[1])) if whole else _TRUTH.get(text.lower(), text)
 
 
 def order_values(
@@ -136,7 +140,7 @@ def _name_of(value: Any, names: Sequence[str] | None) -> str | None:
 
 
 def _shown(value: Any) -> str:
-    return str(value) if isinstance(value, bool) else value_key(value)
+    return str(value).strip() if isinstance(value, bool | str) else value_key(value)
 
 
 def _is_number(text: str) -> bool:

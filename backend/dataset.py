@@ -1,12 +1,11 @@
-"""Labelled texts: a hub repository, Parquet, CSV or JSON lines become a balanced, seeded sample."""
+"""Labelled texts: a hub repository, a data file or a saved dataset becomes a balanced, seeded sample."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
+from backend.arrow_datasets import read_hub
 from backend.classes import ClassNames, order_values, value_key
+from backend.columns import find_labels, find_texts, is_missing, label_values
+from backend.data_files import read_file
 from backend.errors import DatasetError
 from backend.memo import NOT_IN_KEY
 from backend.study import DatasetSpec, TrainingSpec
@@ -53,104 +55,65 @@ def make_sample(
 
 
 def source_stamp(path: str | None) -> tuple[str, int, int, int] | None:
-    """What tells one state of a local file from another: path, size, mtime_ns, inode. None for the hub or no file."""
+    """What tells one state of a local file from another: path, size, mtime_ns, inode. None for the hub or no file.
+
+    For a folder, a digest of the states of its files takes the place of the time.
+    """
     if path is None:
         return None
     try:
         stat = os.stat(path)
+        if not Path(path).is_dir():
+            return (path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        inside = [(str(one), one.stat()) for one in sorted(Path(path).rglob("*")) if one.is_file()]
     except OSError:
         return None
-    return (path, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    states = [[name, one.st_size, one.st_mtime_ns, one.st_ino] for name, one in inside]
+    known = hashlib.sha256(json.dumps(states).encode()).digest()
+    return (path, sum(one.st_size for _, one in inside), int.from_bytes(known[:7], "big"), stat.st_ino)
 
 
 def read_table(spec: DatasetSpec | TrainingSpec, split: str | None = None) -> pd.DataFrame:
     """All rows of the source as strings and numbers, in order; DatasetError when it cannot be read."""
     if spec.path is not None:
-        return read_file(Path(spec.path))
+        return read_file(Path(spec.path), split=split or spec.split)
     if spec.repo is None:
         raise DatasetError("The study names no data; give [dataset] or [training] a repo or a path.")
-    return _read_hub(spec.repo, split or spec.split)
-
-
-def read_file(path: Path, content: bytes | None = None) -> pd.DataFrame:
-    """A .parquet, .csv or .jsonl file, or its `content` before it is one. DatasetError when it cannot be read."""
-    readers: dict[str, Callable[[Any], pd.DataFrame]] = {
-        ".parquet": pd.read_parquet,
-        ".csv": lambda file: pd.read_csv(file, keep_default_na=False),
-        ".jsonl": lambda file: pd.read_json(file, lines=True, dtype=False),  # pyright: ignore[reportArgumentType]
-    }
-    if path.suffix not in readers:
-        raise DatasetError(f"{path} is of a kind that Layershift cannot read; use .parquet, .csv or .jsonl.")
-    try:
-        return readers[path.suffix](path if content is None else io.BytesIO(content))
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{path} does not exist; correct the data path in study.toml or put the file there."
-        ) from None
-    except (ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(
-            f"{path} cannot be read as {path.suffix[1:]} ({reason}); repair or replace the file."
-        ) from None
-
-
-def _read_hub(repo: str, split: str) -> pd.DataFrame:
-    from datasets import load_dataset  # slow to import, and only for the hub
-
-    try:
-        return load_dataset(repo, split=split).to_pandas()  # pyright: ignore[reportReturnType]
-    except (ValueError, OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(
-            f"The hub dataset {repo} (split {split}) cannot be loaded ({reason}); check its name and the network, "
-            f"or name a local file with path."
-        ) from None
+    return read_hub(spec.repo, split or spec.split)
 
 
 def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tuple[Rows, tuple[ClassNames, ...]]:
     """The rows of the table that have a text and one of the study's label values, and what its classes are called.
 
     Raises DatasetError for a missing column, fewer classes than label words, names that contradict one another, or
-    texts that are not text.
+    texts and labels of another kind.
     """
     source = str(spec.path or spec.repo)
-    for key, column in (("text", spec.text), ("label", spec.label)):
-        if column not in table.columns:
-            there = ", ".join(map(str, table.columns)) or "none"
-            raise DatasetError(f'{source} has no column "{column}" (dataset.{key}); its columns are: {there}.')
-    raw = [_plain(value) for value in table[spec.label].tolist()]
+    text = find_texts(table, spec.text, source)
+    raw = find_labels(table, spec.label, source)
     values = spec.labels if spec.labels is not None else _class_values(raw, len(words), source)
     names = table.attrs.get("class_names", {}).get(spec.label)
     classes = order_values(values, names, words, spec.labels is not None, source)
     place = {one.value: position for position, one in enumerate(classes)}
-    text = table[spec.text].tolist()
+    if len(place) < len(values):
+        raise DatasetError(
+            f'dataset.labels lists one value twice ({", ".join(map(repr, values))}); 1, 1.0, true and "1" are '
+            f"the same label."
+        )
     rows = [
         (row, place[value_key(label)], one)
         for row, (label, one) in enumerate(zip(raw, text, strict=True))
-        if value_key(label) in place and isinstance(one, str) and one.strip()
+        if not is_missing(label) and value_key(label) in place and isinstance(one, str) and one.strip()
     ]
     present = {label for _, label, _ in rows}
     if len(present) < len(words):
         empty = [one.value for c, one in enumerate(classes) if c not in present]
         raise DatasetError(
-            f"{source} has no usable row with label {', '.join(empty)}; a study needs texts of every class "
-            f"(dataset.labels lists the label values in class order)."
+            f"{source} has no usable row with label {', '.join(empty)} (its labels: {_listed(label_values(raw))}); a "
+            f"study needs texts of every class (dataset.labels lists the label values in class order)."
         )
     index, label, texts = zip(*rows, strict=True)
     return Rows(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), tuple(texts)), classes
-
-
-def _plain(value: Any) -> Any:
-    """numpy scalars as Python ones."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def label_values(raw: Sequence[Any]) -> list[Any]:
-    """The different values of a label column: numbers by size, else in the order of their text; empty ones left out."""
-    plain = [_plain(value) for value in raw]
-    found = {value_key(value): value for value in plain if value is not None and str(value).strip() not in ("", "nan")}
-    numeric = all(_is_number(key) for key in found)
-    return [found[key] for key in sorted(found, key=float if numeric else str)]
 
 
 def _class_values(raw: list[Any], classes: int, source: str) -> tuple[Any, ...]:
@@ -159,20 +122,15 @@ def _class_values(raw: list[Any], classes: int, source: str) -> tuple[Any, ...]:
     if len(found) == 1 and classes > 1:
         raise DatasetError(f"{source} has one class only (label {found[0]}); a study needs texts of every class.")
     if len(found) != classes:
-        shown = ", ".join(map(str, found[:8])) + (", ..." if len(found) > 8 else "")
         raise DatasetError(
-            f"{source} has {len(found)} label values ({shown}) for {classes} label words; "
+            f"{source} has {len(found)} label values ({_listed(found)}) for {classes} label words; "
             f"list the values to use in dataset.labels, in class order."
         )
     return tuple(found)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
 
 
 def balanced(rows: Rows, size: int, classes: int, seed: int, source: str) -> Sample:
@@ -225,10 +183,8 @@ class TrainingTexts:
                 f"The training texts ({self.spec.repo}) are not on this machine, so nothing was compared; fetch them "
                 f"once with the datasets library, or name a local file with training.path."
             )
-        table = read_table(self.spec)
-        if self.column not in table.columns:
-            raise DatasetError(f'{self.spec.path or self.spec.repo} has no column "{self.column}" (dataset.text).')
-        return [text for text in table[self.column] if isinstance(text, str)]
+        found = find_texts(read_table(self.spec), self.column, str(self.spec.path or self.spec.repo))
+        return [text for text in found if isinstance(text, str)]
 
 
 def _on_this_machine(spec: TrainingSpec) -> bool:

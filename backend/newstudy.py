@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend.dataset import Sample, balanced, classify, label_values, read_file, read_table, source_stamp
+from backend.columns import find_labels, find_texts, label_values
+from backend.data_files import read_file
+from backend.dataset import Sample, balanced, classify, read_table, source_stamp
 from backend.errors import DatasetError, LayershiftError, StudyError
 from backend.lab import Facts, Lab, Prompts
 from backend.pinning import pin
@@ -140,7 +142,8 @@ def problems(wanted: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict
     )
     if "data" in said or not columns(wanted, fetch):
         return said
-    said |= _sentences({"label": lambda: values(wanted, agreeing=False), "text": lambda: _column(wanted, wanted.text)})
+    said |= _sentences({"label": lambda: values(wanted, agreeing=False)})
+    said |= _sentences({"text": lambda: find_texts(_table(wanted), wanted.text, wanted.data)})
     if not said.keys() & {"label", "text", "label_words"}:
         said |= _sentences({"label_words": lambda: values(wanted)})
     if not said.keys() & {"label", "text", "label_words", "sample"}:
@@ -223,20 +226,12 @@ def _read(path: str | None, repo: str | None, split: str, content: bytes | None,
     return read_table(DatasetSpec(repo=repo, path=path, split=split or "test"))
 
 
-def _column(wanted: NewStudy, name: str) -> list[Any]:
-    table = _table(wanted)
-    if name not in table.columns:
-        there = ", ".join(map(str, table.columns)) or "none"
-        raise DatasetError(f'{wanted.data} has no column "{name}"; its columns are: {there}; name the right one.')
-    return table[name].tolist()
-
-
 def values(wanted: NewStudy, agreeing: bool = True) -> list[Any]:
     """The label values in class order, that of the label words if these are the values.
 
     Raises DatasetError for a missing column, a single class or too many, or values that do not agree with the words.
     """
-    found = label_values(_column(wanted, wanted.label))
+    found = label_values(find_labels(_table(wanted), wanted.label, wanted.data))
     if not 2 <= len(found) <= MOST_CLASSES:
         raise DatasetError(
             f'Column "{wanted.label}" of {wanted.data} has {len(found)} different '

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from backend.errors import DatasetError, LayershiftError, StudyError
 
-DATA_SUFFIXES = (".parquet", ".csv", ".jsonl")
+DATA_KINDS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
+"""Endings of data files, in lower case; each may be followed by .gz."""
+DATA_SUFFIXES = (*DATA_KINDS, *(f"{kind}.gz" for kind in DATA_KINDS))
 
 
 def new_folder(name: str, root: Path) -> Path:
@@ -42,7 +44,7 @@ def source(name: str, folder: Path, data: bool = False) -> dict[str, str]:
 
 def is_hub(name: str, data: bool = False) -> bool:
     """Whether a name can only be meant as one on the hub: nothing is there, and it does not look like a path."""
-    looks_local = name.startswith((".", "/", "~")) or (data and Path(name).suffix in DATA_SUFFIXES)
+    looks_local = name.startswith((".", "/", "~")) or (data and name.lower().endswith(DATA_SUFFIXES))
     return not looks_local and not _expanded(name, StudyError).exists()
 
 
@@ -83,6 +85,6 @@ def stored_name(upload: str) -> str:
     name = upload.replace("\\", "/").rpartition("/")[2]
     suffix = next((one for one in DATA_SUFFIXES if name.lower().endswith(one)), None)
     if suffix is None:
-        raise DatasetError(f'"{name}" is of a kind that Layershift cannot read; use .parquet, .csv or .jsonl.')
+        raise DatasetError(f'"{name}" is of a kind that Layershift cannot read; use {", ".join(DATA_KINDS)}.')
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name[: -len(suffix)]).strip("-")[:60]
     return f"{stem or 'data'}{suffix}"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError
 
 from backend.errors import StudyError
+from backend.text_files import NotUnicode, decode
 
 P = TypeVar("P", "CheckpointRef", "DatasetSpec", "TrainingSpec")
 BASE = "base"
@@ -46,7 +47,7 @@ class CheckpointRef(Part, frozen=True):
 
 
 class DatasetSpec(Part, frozen=True):
-    """Labelled texts: a hub repository with a split, or a local .parquet, .csv or .jsonl file."""
+    """Labelled texts: a hub repository with a split, a local data file, or a folder that save_to_disk wrote."""
 
     repo: Text | None = None
     path: Text | None = None
@@ -139,10 +140,12 @@ def load_study(folder: Path) -> Study:
     folder = folder.expanduser().resolve()
     file = folder / STUDY_FILE
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        raw = tomllib.loads(decode(file.read_bytes(), str(file)))
     except (FileNotFoundError, NotADirectoryError):
         raise StudyError(f"{file} does not exist; name a folder that holds a {STUDY_FILE}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except NotUnicode as error:
+        raise StudyError(str(error)) from None
+    except (tomllib.TOMLDecodeError, OSError) as error:
         raise StudyError(f"{file} cannot be read as TOML ({error}); correct it there.") from None
     return parse_study(raw, folder)
 

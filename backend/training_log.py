@@ -59,7 +59,7 @@ def read_training_log(folder: Path) -> TrainingLog | None:
     """
     file = folder / LOG
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:

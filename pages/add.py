@@ -12,6 +12,7 @@ import streamlit as st
 from backend import newstudy, wiring
 from backend.errors import LayershiftError
 from backend.newstudy import NewStudy
+from backend.places import DATA_SUFFIXES
 from pages import _frame
 from pages._picture import plain
 
@@ -80,10 +81,13 @@ def _data(slots: Slots) -> dict[str, Any]:
         "Data",
         key="new-data",
         placeholder="path/to/reviews.csv",
-        help="A .parquet, .csv or .jsonl file on this machine, or a dataset on the hub.",
+        help="A .parquet, .csv or .jsonl file on this machine, or a dataset on the hub; others are in docs/study.md.",
     ).strip()
     file = st.file_uploader(
-        "Or upload a file", key="new-upload", type=["parquet", "csv", "jsonl"], help="Stored in the study's folder."
+        "Or upload a file",
+        key="new-upload",
+        type=[one[1:] for one in DATA_SUFFIXES],
+        help="Stored in the study's folder.",
     )
     _field(slots, "data", None)
     if file is not None:

@@ -63,6 +63,8 @@ def test_a_pattern_that_matches_nothing_is_one_sentence(patterns: tuple[str, ...
         ("reviews.csv", "reviews.csv"),
         ("../../etc/passwd.csv", "passwd.csv"),
         ("C:\\films\\my films.JSONL", "my-films.jsonl"),
+        ("films.CSV.GZ", "films.csv.gz"),
+        ("films.tsv", "films.tsv"),
         ("....csv", "data.csv"),
         ("/abs/olute.parquet", "olute.parquet"),
         ("x" * 300 + ".csv", "x" * 60 + ".csv"),
@@ -81,7 +83,7 @@ def test_no_upload_leaves_its_folder(name: str) -> None:
 
 @pytest.mark.parametrize("upload", ["study.toml", "x.sh", "", "..", "csv"])
 def test_an_upload_of_another_kind_is_refused(upload: str) -> None:
-    with pytest.raises(DatasetError, match=r"use \.parquet, \.csv or \.jsonl"):
+    with pytest.raises(DatasetError, match=r"use \.parquet, \.csv, \.tsv, \.json, \.jsonl, \.ndjson"):
         stored_name(upload)
 
 

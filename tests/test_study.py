@@ -54,6 +54,16 @@ def test_everything_is_read_and_paths_become_absolute(tmp_path: Path) -> None:
     assert study.prompt.max_tokens == 256 and study.prompt.keep == "end" and study.classes == 2
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_part_of_a_study(tmp_path: Path, encoding: str) -> None:
+    expected = load_study(write(tmp_path, GOOD))
+    (tmp_path / STUDY_FILE).write_bytes(GOOD.replace("\n", "\r\n").encode(encoding))
+    assert load_study(tmp_path) == expected
+    (tmp_path / STUDY_FILE).write_bytes(GOOD.replace("Reviews", "Kritik: schön").encode("latin-1"))
+    with pytest.raises(StudyError, match=r"study\.toml, line 2, holds the byte 0xf6, which is not UTF-8"):
+        load_study(tmp_path)
+
+
 def test_a_checkpoint_of_another_seed_is_none_of_the_epochs(tmp_path: Path) -> None:
     study = load_study(write(tmp_path, GOOD.replace('label = "epoch 2"', 'label = "again"\nseed_of = "epoch 1"')))
     assert [ref.label for ref in study.refs] == ["base", "epoch 1", "again"]
@@ -93,6 +103,7 @@ def test_a_loaded_study_is_frozen(tmp_path: Path) -> None:
         ('repo = "stanfordnlp/imdb"', 'repo = "a/b"\npath = "c"', "[training] takes repo or path, not both"),
         ('repo = "stanfordnlp/imdb"', 'epoch = 3\nrepo = "x"', "training.epoch is not a key"),
         ("[prompt]", "[prompt", "cannot be read as TOML"),
+        ('title = "', 'title = "\0', "line 2, holds a zero byte"),
     ],
 )
 def test_whatever_is_wrong_is_one_sentence_with_file_and_key(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -91,6 +91,12 @@ def test_damage_is_one_sentence_that_says_what_to_do(tmp_path: Path, text: str, 
     assert str(caught.value).endswith("or train again with `python -m backend finetune`.")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_log(tmp_path: Path):
+    (tmp_path / LOG).write_bytes((HEADER + LINES).encode("utf-8-sig"))
+    log = read_training_log(tmp_path)
+    assert log is not None and log.step.tolist() == [10, 15, 20, 40]
+
+
 def test_bytes_that_are_no_text(tmp_path: Path):
     (tmp_path / LOG).write_bytes(b"\xff\xfe\x00step")
     with pytest.raises(LayershiftError, match=r"training.csv cannot be read .*; move the file away"):

@@ -1,0 +1,85 @@
+"""Datasets of the `datasets` library: on the hub, or a folder that save_to_disk wrote; names of their classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from backend.errors import DatasetError
+
+CLASS_NAMES = "class_names"
+"""Key of a table's `attrs` under which class names stand, {column: names}; the column holds positions in the names."""
+_DICTIONARY, _STATE = "dataset_dict.json", "state.json"
+_SHOWN = 8
+
+
+def read_hub(repo: str, split: str) -> pd.DataFrame:
+    """A split of a hub repository. Raises DatasetError when it cannot be loaded."""
+    from datasets import load_dataset  # slow to import, and only for the hub
+
+    try:
+        return _table(load_dataset(repo, split=split))
+    except (ValueError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(
+            f"The hub dataset {repo} (split {split}) cannot be loaded ({reason}); check its name and the network, "
+            f"or name a local file with path."
+        ) from None
+
+
+def read_saved(folder: Path, split: str) -> pd.DataFrame:
+    """A folder that save_to_disk wrote; of several splits, the one asked for. Raises DatasetError."""
+    if (folder / _DICTIONARY).is_file():
+        splits = _splits(folder)
+        if split not in splits:
+            raise DatasetError(
+                f'{folder} has no split "{split}"; set split in study.toml to one of: {", ".join(splits) or "none"}.'
+            )
+        folder = folder / split
+    if not (folder / _STATE).is_file():
+        raise DatasetError(f"{folder} is a folder that save_to_disk did not write; {_inside(folder)}.")
+    from datasets import load_from_disk  # slow to import
+
+    try:
+        return _table(load_from_disk(str(folder)))
+    except (ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DatasetError(f"{folder} cannot be loaded as a dataset ({reason}); save or copy it again.") from None
+
+
+def _splits(folder: Path) -> list[str]:
+    try:
+        return [str(name) for name in json.loads((folder / _DICTIONARY).read_text("utf-8"))["splits"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DatasetError(f"{folder / _DICTIONARY} names no splits; save or copy the dataset again.") from None
+
+
+def _inside(folder: Path) -> str:
+    files = sorted(one.relative_to(folder).as_posix() for one in folder.glob("**/*") if one.is_file())
+    data = [name for name in files if not name.startswith(".") and "/." not in name]
+    if not data:
+        return "it is empty, so name a data file"
+    return f"name one data file in it: {', '.join(data[:_SHOWN])}" + (", ..." if len(data) > _SHOWN else "")
+
+
+def _table(dataset: Any) -> pd.DataFrame:
+    from datasets import ClassLabel
+
+    table: pd.DataFrame = dataset.to_pandas()
+    features = {name: {"names": one.names} for name, one in dataset.features.items() if isinstance(one, ClassLabel)}
+    return with_class_names(table, features)
+
+
+def with_class_names(table: pd.DataFrame, features: Mapping[str, Any]) -> pd.DataFrame:
+    """The table, the names of its ClassLabel columns in `attrs`; names that only repeat their numbers are none."""
+    found: dict[str, tuple[str, ...]] = {}
+    for column, feature in features.items():
+        names = feature.get("names") if isinstance(feature, Mapping) else None
+        if names and column in table.columns and list(names) != [str(i) for i in range(len(names))]:
+            found[column] = tuple(map(str, names))
+    table.attrs[CLASS_NAMES] = found
+    return table
