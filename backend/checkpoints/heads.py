@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backend.checkpoints.configs import named_class
-from backend.checkpoints.families import default_architecture, family_of, kind_of, model_type_of
+from backend.checkpoints.families import FAMILIES, default_architecture, family_of, kind_of, model_type_of
 from backend.checkpoints.files import CONFIG
 from backend.checkpoints.headers import Entry
 from backend.errors import CheckpointError
@@ -21,6 +21,7 @@ _HEADS = {  # by kind: how the names of a stored head begin, and how the class t
     },
     "causal": {"score.": CLASSIFIER, "classifier.": "ForTokenClassification", "qa_outputs.": "ForQuestionAnswering"},
 }
+_BODIES = {name for name, family in FAMILIES.items() if family.kind == "causal" and not family.has_head}
 _UNSAID = 2  # transformers' own number of classes where a config says nothing
 
 
@@ -44,7 +45,8 @@ def architecture_of(config: dict[str, Any], entries: tuple[Entry, ...], place: s
             f'{place}: {CONFIG} names a {named} and model_type = "{model_type}", which contradict each other; correct '
             f"one of them."
         )
-    unread = next((entry.name for entry in entries if entry.name.startswith(("classifier.", "score."))), None)
+    heads = ("classifier.", "score.", "lm_head.") if named in _BODIES else ("classifier.", "score.")
+    unread = next((entry.name for entry in entries if entry.name.startswith(heads)), None)
     if unread is not None and not named.endswith(CLASSIFIER):
         raise CheckpointError(
             f"{place}: {CONFIG} names a {named}, which leaves the stored head ({unread}) unread; set architectures to "

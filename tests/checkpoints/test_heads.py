@@ -86,3 +86,10 @@ def test_names_stand_in_the_order_of_the_rows(named: object, names: tuple[str, .
 def test_names_that_cannot_be_read(config: dict[str, object], fault: str):
     with pytest.raises(CheckpointError, match=f"here: id2label in config.json .*{fault}"):
         head_names(config, "here")
+
+
+def test_a_body_that_is_named_leaves_no_language_head_unread():
+    config = {"model_type": "llama", "architectures": ["LlamaModel"]}
+    assert architecture_of(config, entries("norm.weight"), "here") == "LlamaModel"
+    with pytest.raises(CheckpointError, match=r"leaves the stored head .lm_head.weight. unread.*LlamaForCausalLM"):
+        architecture_of(config, entries("norm.weight", "lm_head.weight"), "here")
