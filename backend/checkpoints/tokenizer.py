@@ -7,10 +7,14 @@ their content, and read without transformers or torch from then on.
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -71,15 +75,25 @@ def _loaded(located: Located, base: Located | None) -> str:
 
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        file = located.folder / CONFIG
-        if file.is_file() and file.read_bytes().startswith(codecs.BOM_UTF8):  # which transformers does not read
-            options["config"] = AutoConfig.for_model(**read_json(file))
-        elif base is not None and not file.is_file():
+        if base is not None and not (located.folder / CONFIG).is_file():
             options["config"] = AutoConfig.from_pretrained(base.folder, **options)
-        tokenizer = AutoTokenizer.from_pretrained(located.folder, **options)
-        return tokenizer.backend_tokenizer.to_str()
+        with _unmarked(located) as folder:
+            return AutoTokenizer.from_pretrained(folder, **options).backend_tokenizer.to_str()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         raise _unusable(located, error) from None
+
+
+@contextmanager
+def _unmarked(located: Located) -> Iterator[Path]:
+    """The folder, or a copy of its small files where one begins with a byte order mark, which transformers refuses."""
+    content = {file.name: file.read_bytes() for file in located.present((CONFIG, *TOKENIZER_FILES))}
+    if not any(held.startswith(BOM_UTF8) for held in content.values()):
+        yield located.folder
+        return
+    with TemporaryDirectory() as place:
+        for name, held in content.items():
+            (Path(place) / name).write_bytes(held.removeprefix(BOM_UTF8))
+        yield Path(place)
 
 
 def _unusable(located: Located, error: Exception) -> CheckpointError:

@@ -273,7 +273,8 @@ def wrapped(*prefixes: str) -> Change:
 
 
 def byte_order_mark(folder: Path) -> None:
-    (folder / CONFIG).write_text((folder / CONFIG).read_text(), encoding="utf-8-sig")
+    for name in (CONFIG, "tokenizer_config.json", "tokenizer.json"):
+        (folder / name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8-sig")
 
 
 _LEFTOVER = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
