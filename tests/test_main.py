@@ -13,6 +13,7 @@ from backend import wiring
 from backend.__main__ import main
 from backend.reports import report as reporting
 from backend.reports.sections import SECTIONS
+from tests.checkpoints.odd_folders import BROKEN
 from tests.tiny import remove, rewrite, tiny_model, tiny_study
 
 
@@ -61,6 +62,23 @@ def test_check_of_a_study_by_path_with_a_missing_checkpoint(root: Path, capsys: 
     remove(folder / "checkpoints" / "epoch-2")
     assert main(["check", str(folder / "study.toml")]) == 2
     assert "python -m backend finetune" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", ["a norm that is missing", "a head that is not tied", "a file that is too long"])
+def test_good_checkpoints_work_beside_a_bad_one(root: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
+    BROKEN[case].change(root / "studies" / "tiny" / "checkpoints" / "epoch-2")
+    assert main(["check", "tiny"]) == 2
+    assert BROKEN[case].says in capsys.readouterr().out
+    assert main(["export", "tiny", "--out", str(root / "out"), "--only", "accuracy"]) == 0
+    assert f"left out epoch 2: {root}" in capsys.readouterr().err
+    assert {row["checkpoint"] for row in read(root / "out" / "accuracy.csv")} == {"base", "epoch 1"}
+
+
+def test_a_bad_base_ends_every_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case = BROKEN["a norm that is missing"]
+    case.change(root / "studies" / "tiny" / "base")
+    for command in (["check", "tiny"], ["export", "tiny", "--out", str(root / "out")], ["report", "tiny"]):
+        assert case.says in fails(capsys, *command)
 
 
 def test_warm_leaves_everything_in_the_cache(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
