@@ -1,8 +1,9 @@
-"""What `finetune` wrote down while it trained: training.csv, loss and held-out accuracy by step. No torch."""
+"""What was logged during training: the training.csv of `finetune`, or the trainer_state.json of a Trainer. No torch."""
 
 from __future__ import annotations
 
 import csv
+import json
 import math
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend.errors import LayershiftError
+from backend.study import CheckpointRef, Study
+from backend.trainer_state import STATE, TrainerState, damaged, read_state, step_of
 
 LOG = "training.csv"
 COLUMNS = ("step", "epoch", "loss", "learning_rate", "held_out_accuracy", "held_out_low", "held_out_high", "held_out_n")
@@ -22,10 +25,11 @@ _AGAIN = "move the file away, or train again with `python -m backend finetune`"
 
 @dataclass(frozen=True, eq=False)
 class TrainingLog:
-    """Lines of training.csv in the order of training; a cell that is empty there is NaN here.
+    """Lines of a log in the order of training; a cell that is empty there is NaN here.
 
-    A line tells `loss` (mean since the line before, nats) or `held_out_accuracy` (balanced, 0..1, with its 95 %
-    interval, on `held_out_n` texts), at `step` optimizer steps and `epoch` passes over the training texts.
+    A line tells `loss` (mean since the line before, nats), `held_out_loss`, or `held_out_accuracy` (balanced, 0..1,
+    with its 95 % interval, on `held_out_n` texts), at `step` optimizer steps and `epoch` passes over the texts.
+    `saved` are step and label of the checkpoints, where the steps are known.
     """
 
     step: Int[np.ndarray, " lines"]
@@ -36,6 +40,8 @@ class TrainingLog:
     held_out_low: Float[np.ndarray, " lines"]
     held_out_high: Float[np.ndarray, " lines"]
     held_out_n: Float[np.ndarray, " lines"]
+    held_out_loss: Float[np.ndarray, " lines"]
+    saved: tuple[tuple[int, str], ...] = ()
 
     @property
     def epoch_ends(self) -> Int[np.ndarray, " epochs"]:
@@ -44,16 +50,84 @@ class TrainingLog:
         return np.unique(self.step[whole])
 
     def rows(self) -> list[dict[str, Any]]:
-        """The lines as they stand in the file."""
-        columns = [getattr(self, name) for name in COLUMNS]
+        """The lines as they stand in the file, without columns that have no value."""
+        columns = {name: getattr(self, name) for name in (*COLUMNS, "held_out_loss")}
+        there = [name for name, values in columns.items() if np.isfinite(values).any()]
         return [
-            {name: None if np.isnan(value) else value.item() for name, value in zip(COLUMNS, line, strict=True)}
-            for line in zip(*columns, strict=True)
+            {name: None if np.isnan(value) else value.item() for name, value in zip(there, line, strict=True)}
+            for line in zip(*(columns[name] for name in there), strict=True)
         ]
 
 
-def read_training_log(folder: Path) -> TrainingLog | None:
-    """The log in a study's folder, None where nothing was trained or nothing is written yet.
+def read_training_log(study: Study) -> TrainingLog | None:
+    """The log of a study: its training.csv, else what its newest checkpoint's trainer_state.json logged; None: none.
+
+    LayershiftError, one sentence, for a file that is damaged.
+    """
+    own = read_csv_log(study.folder)
+    if own is not None:
+        return own
+    for ref in reversed(study.epochs):
+        found = _newest(ref)
+        if found is not None and (log := _from_state(*found, study)) is not None:
+            return log
+    return None
+
+
+def _newest(ref: CheckpointRef) -> tuple[Path, TrainerState] | None:
+    """The state in a checkpoint's folder or the folder above, where a Trainer writes one when it ends."""
+    found: list[tuple[Path, TrainerState]] = []
+    wrong: list[LayershiftError] = []
+    for folder in (Path(ref.path), Path(ref.path).parent) if ref.path is not None else ():
+        try:
+            state = read_state(folder)
+        except LayershiftError as error:
+            wrong.append(error)
+        else:
+            found += [(folder / STATE, state)] if state is not None else []
+    if wrong and not found:
+        raise wrong[0]
+    return max(found, key=lambda one: one[1].step, default=None)
+
+
+def _from_state(file: Path, state: TrainerState, study: Study) -> TrainingLog | None:
+    """The entries that hold a loss. Their keys: https://huggingface.co/docs/transformers/main_classes/trainer."""
+    lines = [
+        [_logged(file, one, key) for key in ("step", "epoch", "loss", "learning_rate", "eval_loss")]
+        for one in state.history
+        if one.get("loss") is not None or one.get("eval_loss") is not None
+    ]
+    if not lines:
+        return None
+    step, epoch, loss, rate, held_out = np.array(sorted(lines, key=lambda line: line[0]), dtype=np.float64).T
+    nothing = np.full(len(step), np.nan)
+    steps = [(step_of(Path(ref.path)) if ref.path is not None else None, ref.label) for ref in study.epochs]
+    return TrainingLog(
+        step=step.astype(np.int64),
+        epoch=epoch,
+        loss=loss,
+        learning_rate=rate,
+        held_out_accuracy=nothing,
+        held_out_low=nothing,
+        held_out_high=nothing,
+        held_out_n=nothing,
+        held_out_loss=held_out,
+        saved=tuple((at, label) for at, label in steps if at is not None),
+    )
+
+
+def _logged(file: Path, entry: dict[str, Any], key: str) -> float:
+    """A number of an entry; NaN where it has none or training diverged. LayershiftError for any other value."""
+    value = entry.get(key)
+    if value is None and key != "step":
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float) or (key == "step" and not 0 <= value < 2**53):
+        raise damaged(file, f"an entry of log_history has {key} {json.dumps(value)[:40]}, which is not a number of it")
+    return float(value) if abs(value) <= sys.float_info.max else math.nan
+
+
+def read_csv_log(folder: Path) -> TrainingLog | None:
+    """The training.csv in a study's folder, None where nothing was trained or nothing is written yet.
 
     A last line that is still being written is left out. LayershiftError names the line of a file that is damaged.
     """
@@ -82,7 +156,8 @@ def read_training_log(folder: Path) -> TrainingLog | None:
     if not found:
         return None
     columns = dict(zip(COLUMNS, np.array(found, dtype=np.float64).T, strict=True))
-    return TrainingLog(**columns | {"step": columns["step"].astype(np.int64)})
+    nothing: dict[str, Any] = {"held_out_loss": np.full(len(found), np.nan)}
+    return TrainingLog(**nothing | columns | {"step": columns["step"].astype(np.int64)})
 
 
 def _numbers(file: Path, number: int, line: list[str]) -> list[float]:

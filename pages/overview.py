@@ -113,24 +113,14 @@ def _answers(view: _frame.View) -> None:
 
 @_frame.section
 def _training(view: _frame.View) -> None:
-    """Training curves, where `finetune` has left a log."""
-    log = read_training_log(view.study.study.folder)
+    """Training curves, where `finetune` or another trainer has left a log."""
+    log = read_training_log(view.study.study)
     if log is None:
         return
     st.subheader("How did training go?")
     labels = [one.label for one in view.study.study.epochs]
-    _picture.show(
-        view,
-        {
-            "training-accuracy": training_figures.accuracy(log, len(view.words), labels),
-            "training-loss": training_figures.loss(log, labels),
-        },
-        "Written down while training; dotted lines are the ends of epochs, where checkpoints were saved. Loss is that "
-        "of training texts, which falls even when nothing general is learned; trust the held-out accuracy and its "
-        "interval.",
-        log.rows,
-        None,
-    )
+    figures = training_figures.draw(log, len(view.words), labels)
+    _picture.show(view, figures, training_figures.guide(log), log.rows, None)
 
 
 @_frame.section

@@ -1,8 +1,9 @@
-"""The training log: what finetune writes is read back; a damaged file is one sentence that names the line."""
+"""The training log, of finetune or of a Trainer, is read back; a damaged file is one sentence that names the place."""
 
 from __future__ import annotations
 
 import csv
+import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from hypothesis import strategies as st
 
 from backend.errors import LayershiftError
 from backend.reports.export import csv_text
-from backend.training_log import COLUMNS, LOG, read_training_log
+from backend.study import CheckpointRef, Study
+from backend.trainer_state import STATE
+from backend.training_log import COLUMNS, LOG, read_csv_log, read_training_log
+from tests.fakes import fake_definition
 
 HEADER = ",".join(COLUMNS) + "\n"
 LINES = "10,0.5,2.5,0.001,,,,\n15,0.75,,,0.8,0.7,0.9,40\n20,1.0,2.0,0.002,,,,\n40,2.0,,,0.9,0.8,0.95,40\n"
@@ -22,7 +26,7 @@ SHIPPED = Path(__file__).parents[1] / "studies" / "demo"
 
 def read(folder: Path, text: str):
     (folder / LOG).write_text(text)
-    return read_training_log(folder)
+    return read_csv_log(folder)
 
 
 def test_loss_and_accuracy_by_step(tmp_path: Path):
@@ -44,7 +48,7 @@ def test_rows_are_those_of_the_file(tmp_path: Path):
 
 
 def test_the_log_that_ships_with_the_demo():
-    log = read_training_log(SHIPPED)
+    log = read_csv_log(SHIPPED)
     assert log is not None
     with (SHIPPED / LOG).open(newline="") as file:
         lines = list(csv.DictReader(file))
@@ -55,8 +59,8 @@ def test_the_log_that_ships_with_the_demo():
 
 
 def test_no_file_or_nothing_in_it_yet(tmp_path: Path):
-    assert read_training_log(tmp_path) is None
-    assert read_training_log(tmp_path / "nowhere") is None
+    assert read_csv_log(tmp_path) is None
+    assert read_csv_log(tmp_path / "nowhere") is None
     assert read(tmp_path, "") is None
     assert read(tmp_path, HEADER) is None
 
@@ -100,7 +104,7 @@ def test_a_byte_order_mark_is_no_part_of_the_log(tmp_path: Path):
 def test_bytes_that_are_no_text(tmp_path: Path):
     (tmp_path / LOG).write_bytes(b"\xff\xfe\x00step")
     with pytest.raises(LayershiftError, match=r"training.csv cannot be read .*; move the file away"):
-        read_training_log(tmp_path)
+        read_csv_log(tmp_path)
 
 
 def test_a_loss_that_diverged_is_empty(tmp_path: Path):
@@ -114,4 +118,110 @@ def test_any_text_is_a_log_or_one_sentence(tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("log")
     (folder / LOG).write_bytes((HEADER + text).encode("utf-8", "surrogatepass"))
     with suppress(LayershiftError):
-        read_training_log(folder)
+        read_csv_log(folder)
+
+
+# A Trainer's log
+
+HISTORY = [
+    {"step": 5, "epoch": 0.5, "loss": 1.5, "learning_rate": 1e-3, "grad_norm": 2.0},
+    {"step": 10, "epoch": 1.0, "loss": 1.25, "learning_rate": 5e-4},
+    {"step": 10, "epoch": 1.0, "eval_loss": 1.4, "eval_runtime": 0.1},
+    {"step": 20, "epoch": 2.0, "loss": 0.5, "learning_rate": 0.0},
+    {"step": 20, "epoch": 2.0, "train_runtime": 9.0, "train_loss": 0.9},
+]
+
+
+def trained(folder: Path, *names: str) -> Study:
+    """A study whose checkpoints were trained elsewhere, into `folder`/out."""
+    study = fake_definition(folder / "film", epochs=len(names))
+    places = [CheckpointRef(label=f"as {name}", path=str(folder / "out" / name)) for name in names]
+    for place in places:
+        Path(str(place.path)).mkdir(parents=True, exist_ok=True)
+    return study.model_copy(update={"checkpoints": tuple(places)})
+
+
+def log_of(place: Path, step: int, history: object = HISTORY) -> None:
+    (place / STATE).write_text(json.dumps({"global_step": step, "epoch": step / 10, "log_history": history}))
+
+
+def test_the_newest_state_beside_a_checkpoint_is_the_log(tmp_path: Path):
+    study = trained(tmp_path, "checkpoint-10", "checkpoint-20")
+    assert read_training_log(study) is None
+    log_of(tmp_path / "out" / "checkpoint-10", 10, HISTORY[:2])
+    log = read_training_log(study)
+    assert log is not None
+    np.testing.assert_array_equal(log.loss, [1.5, 1.25])
+    log_of(tmp_path / "out" / "checkpoint-20", 20)
+    log = read_training_log(study)
+    assert log is not None
+    np.testing.assert_array_equal(log.step, [5, 10, 10, 20])
+    np.testing.assert_array_equal(log.epoch, [0.5, 1, 1, 2])
+    np.testing.assert_array_equal(log.loss, [1.5, 1.25, np.nan, 0.5])
+    np.testing.assert_array_equal(log.learning_rate, [1e-3, 5e-4, np.nan, 0])
+    np.testing.assert_array_equal(log.held_out_loss, [np.nan, np.nan, 1.4, np.nan])
+    assert log.saved == ((10, "as checkpoint-10"), (20, "as checkpoint-20"))
+    assert log.rows()[2] == {"step": 10, "epoch": 1.0, "loss": None, "learning_rate": None, "held_out_loss": 1.4}
+
+
+def test_the_state_in_the_folder_above_is_that_of_the_end(tmp_path: Path):
+    study = trained(tmp_path, "checkpoint-10")
+    log_of(tmp_path / "out" / "checkpoint-10", 10, HISTORY[:1])
+    log_of(tmp_path / "out", 20)
+    log = read_training_log(study)
+    assert log is not None
+    assert log.step[-1] == 20
+    assert log.saved == ((10, "as checkpoint-10"),)
+
+
+def test_what_finetune_wrote_goes_first(tmp_path: Path):
+    study = trained(tmp_path, "checkpoint-10")
+    log_of(tmp_path / "out" / "checkpoint-10", 10)
+    study.folder.mkdir()
+    (study.folder / LOG).write_text(HEADER + LINES)
+    log = read_training_log(study)
+    assert log is not None
+    assert (log.saved, log.step[-1]) == ((), 40)
+    assert "held_out_loss" not in log.rows()[0]
+
+
+def test_a_log_without_losses_is_no_log(tmp_path: Path):
+    study = trained(tmp_path, "checkpoint-10")
+    log_of(tmp_path / "out" / "checkpoint-10", 10, [{"step": 10, "train_runtime": 1.0}])
+    assert read_training_log(study) is None
+    assert read_training_log(study.model_copy(update={"checkpoints": (CheckpointRef(label="a", repo="b/c"),)})) is None
+
+
+def test_a_trainer_that_diverged_logged_no_number(tmp_path: Path):
+    study = trained(tmp_path, "checkpoint-10")
+    log_of(tmp_path / "out" / "checkpoint-10", 10, [{"step": 1, "loss": float("nan")}, {"step": 2, "loss": 1e999}])
+    log = read_training_log(study)
+    assert log is not None
+    assert np.isnan(log.loss).all()
+    assert np.isnan(log.epoch).all()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"loss": 1.0},
+        {"step": "a", "loss": 1.0},
+        {"step": -1, "loss": 1.0},
+        {"step": 1, "loss": "1.0"},
+        {"step": 1, "loss": [1]},
+    ],
+)
+def test_an_entry_that_is_no_number_is_one_sentence(tmp_path: Path, entry: dict[str, object]):
+    study = trained(tmp_path, "checkpoint-10")
+    log_of(tmp_path / "out" / "checkpoint-10", 10, [entry])
+    with pytest.raises(LayershiftError, match=r"10/trainer_state.json is damaged .an entry of log_history"):
+        read_training_log(study)
+
+
+def test_a_damaged_state_is_one_sentence_unless_the_one_above_is_whole(tmp_path: Path):
+    study = trained(tmp_path, "checkpoint-10")
+    (tmp_path / "out" / "checkpoint-10" / STATE).write_text('{"global_step":')
+    with pytest.raises(LayershiftError, match="cannot be read as JSON"):
+        read_training_log(study)
+    log_of(tmp_path / "out", 20)
+    assert read_training_log(study) is not None

@@ -11,7 +11,9 @@ import plotly.graph_objects as go
 from backend.figures import _theme
 from backend.training_log import TrainingLog
 
-_COLOUR = "#7a5cd6"
+MOST_NAMES = 10
+"""More names of checkpoints than this would cover each other; the last one is always there."""
+_COLOUR, _HELD_OUT = "#7a5cd6", "#c2571a"
 
 
 def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
@@ -49,13 +51,38 @@ def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
     )
 
 
+def draw(log: TrainingLog, classes: int, names: Sequence[str]) -> dict[str, go.Figure]:
+    """The pictures that the log has values for, by name."""
+    tested = {"training-accuracy": accuracy(log, classes, names)} if np.isfinite(log.held_out_accuracy).any() else {}
+    return tested | {"training-loss": loss(log, names)}
+
+
+def guide(log: TrainingLog) -> str:
+    """What the pictures show, and when not to trust them."""
+    where = "where the checkpoints were saved" if log.saved else "the ends of epochs, where checkpoints were saved"
+    if np.isfinite(log.held_out_accuracy).any():
+        trust = "trust the held-out accuracy and its interval"
+    elif np.isfinite(log.held_out_loss).any():
+        trust = "trust the loss of held-out texts more"
+    else:
+        trust = "nothing was measured on held-out texts"
+    return (
+        f"Logged during training; dotted lines are {where}. Loss is that of training texts, which falls even when "
+        f"nothing general is learned; {trust}."
+    )
+
+
 def loss(log: TrainingLog, names: Sequence[str]) -> go.Figure:
-    """Mean loss on the training texts since the line before, in nats, on a logarithmic axis."""
-    there = np.isfinite(log.loss)
+    """Mean loss on the training texts since the line before, and on held-out texts, in nats.
+
+    The axis is logarithmic unless a loss is 0 or below, as those of preference and reinforcement learning may be.
+    """
+    there, tested = np.isfinite(log.loss), np.isfinite(log.held_out_loss)
+    logarithmic = bool((log.loss[there] > 0).all() and (log.held_out_loss[tested] > 0).all())
     line = {
         "type": "scatter",
         "mode": "lines",
-        "name": "loss",
+        "name": "training texts",
         "x": log.step[there],
         "y": log.loss[there].astype(np.float32),
         "customdata": np.stack([log.epoch[there], log.learning_rate[there]], axis=1).astype(np.float32),
@@ -63,24 +90,42 @@ def loss(log: TrainingLog, names: Sequence[str]) -> go.Figure:
         "hovertemplate": "step %{x:,}, epoch %{customdata[0]:.2f}: %{y:.3g} nats, learning rate %{customdata[1]:.2g}"
         "<extra></extra>",
     }
-    return _draw(log, [line], "Training loss (nats, logarithmic)", names, type="log")
+    held_out = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": "held-out texts",
+        "x": log.step[tested],
+        "y": log.held_out_loss[tested].astype(np.float32),
+        "customdata": log.epoch[tested].astype(np.float32)[:, None],
+        "line": {"color": _HELD_OUT, "width": 1.8},
+        "marker": {"size": 5},
+        "hovertemplate": "step %{x:,}, epoch %{customdata[0]:.2f}: %{y:.3g} nats on held-out texts<extra></extra>",
+    }
+    traces = [line, held_out] if tested.any() else [line]
+    title = f"{'Loss' if tested.any() else 'Training loss'} (nats{', logarithmic' if logarithmic else ''})"
+    figure = _draw(log, traces, title, names, **{"type": "log"} if logarithmic else {})
+    return figure.update_layout(
+        showlegend=bool(tested.any()), legend={"x": 1, "xanchor": "right", "y": 1, "yanchor": "top"}
+    )
 
 
 def _draw(
     log: TrainingLog, traces: Sequence[dict[str, Any]], title: str, names: Sequence[str], **axis: Any
 ) -> go.Figure:
-    """Over steps, with a line at the end of each epoch, named like the checkpoint that it left behind."""
-    ends = log.epoch_ends
+    """Over steps, with a line where each checkpoint was saved, or at the end of each epoch, named like it."""
+    ends = [step for step, _ in log.saved] or log.epoch_ends
     named = [names[i] if i < len(names) else f"end of epoch {i + 1}" for i in range(len(ends))]
+    named = [label for _, label in log.saved] or named
     marks = [
         {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": int(x), "x1": int(x)}
         | {"line": {"color": _theme.QUIET, "width": 1, "dash": "dot"}}
         for x in ends
     ]
+    apart = -(-len(ends) // MOST_NAMES) or 1
     labels = [
         {"x": int(x), "yref": "paper", "y": 1, "text": name, "showarrow": False, "font": {"size": 11}}
         | {"xanchor": "right", "yanchor": "bottom", "xshift": 3}
-        for x, name in zip(ends, named, strict=True)
+        for x, name in list(zip(ends, named, strict=True))[::-1][::apart][::-1]
     ]
     return _theme.figure(
         traces,

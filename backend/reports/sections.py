@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from backend.analyses import cosines, direction, projection, weights
 from backend.analyses import map as maps
+from backend.errors import LayershiftError
 from backend.figures import accuracy as accuracy_figures
 from backend.figures import confounds as confounds_figures
 from backend.figures import cosines as cosines_figures
@@ -73,22 +74,17 @@ def _answers(case: Case, ask: Ask, _: int) -> Iterator[Section]:
 
 
 def _training(case: Case, _: Ask, __: int) -> Iterator[Section]:
-    log = read_training_log(case.study.study.folder)
+    title = "How did training go?"
+    try:
+        log = read_training_log(case.study.study)
+    except LayershiftError as error:  # the log is no reason to lose the report
+        yield Section("training", title, [sentences([str(error)])])
+        return
     if log is None:
         return
     labels = [one.label for one in case.study.study.epochs]
-    yield Section(
-        "training",
-        "How did training go?",
-        [
-            picture(
-                [training_figures.accuracy(log, len(case.words), labels), training_figures.loss(log, labels)],
-                "Written down while training; dotted lines are the ends of epochs, where checkpoints were saved; loss "
-                "is that of training texts, which falls even when nothing general is learned, so trust the held-out "
-                "accuracy and its interval.",
-            )
-        ],
-    )
+    figures = training_figures.draw(log, len(case.words), labels)
+    yield Section("training", title, [picture(list(figures.values()), training_figures.guide(log))])
 
 
 def _weights(case: Case, ask: Ask, _: int) -> Iterator[Section]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.errors import CheckpointError, DatasetError, StudyError
 from backend.study import CheckpointRef, Study
+from backend.trainer_state import STATE
 from backend.training_log import COLUMNS, LOG
 from tests.pages.conftest import ROOT, Opens, World, charts, settle
 
@@ -62,6 +64,22 @@ def test_training_curves_where_there_is_a_log(opens: Opens, world: World):
     log.write_text("step,loss\n1,2\n")
     test = opens()
     assert "does not begin with the columns" in test.error[0].value
+    assert {"accuracy", "weight-changes"} <= charts(test).keys(), "the rest of the page stands"
+
+
+def test_training_curves_of_a_study_trained_elsewhere(opens: Opens, world: World):
+    study = world.studies["film"]
+    assert isinstance(study, Study)
+    place = Path(str(study.checkpoints[-1].path))
+    place.mkdir(parents=True)
+    logged = [{"step": 10, "epoch": 0.5, "loss": 2.5, "learning_rate": 0.1}, {"step": 20, "epoch": 1.0, "eval_loss": 2}]
+    (place / STATE).write_text(json.dumps({"global_step": 20, "log_history": logged}))
+    shown = charts(opens())
+    assert "training-accuracy" not in shown
+    assert "held-out texts" in shown["training-loss"]
+    (place / STATE).write_text('{"global_step": 20, "log')
+    test = opens()
+    assert "is damaged (it cannot be read as JSON" in test.error[0].value
     assert {"accuracy", "weight-changes"} <= charts(test).keys(), "the rest of the page stands"
 
 

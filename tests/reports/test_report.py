@@ -192,6 +192,23 @@ def test_more_than_two_classes_and_a_base_alone(tmp_path: Path, monkeypatch: pyt
     assert len(three.figures) == 2 + 1 + 2 + 2 + 3 * 8 + 3 * (1 + 3) + 6 + 2 + 2 + 2 + 2 + 2 + 1
 
 
+def test_the_log_of_another_trainer_is_shown_and_a_damaged_one_costs_no_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reporting, "SECTIONS", {name: SECTIONS[name] for name in ("accuracy", "training")})
+    models = FakeModels(layers=2, width=8)
+    study, lab = fake_study(tmp_path / "film", models=models, epochs=1, reviews=20), fake_lab(tmp_path, models)
+    place = Path(str(study.study.checkpoints[-1].path))
+    place.mkdir(parents=True)
+    (place / "trainer_state.json").write_text('{"global_step": 9, "log_history": [{"step": 9, "loss": 2.0}]}')
+    made = Outline(report(study, lab, silently, Viewpoint()))
+    assert "Training loss (nats, logarithmic)" in [one["layout"]["title"]["text"] for one in made.figures]
+    (place / "trainer_state.json").write_text("{")
+    made = Outline(report(study, lab, silently, Viewpoint()))
+    assert made.ids() == ["compared", "answers", "training"]
+    assert "trainer_state.json is damaged" in " ".join(made.words)
+
+
 def test_the_file_appears_complete_or_not_at_all(tmp_path: Path, short: None):
     models = FakeModels(layers=2, width=8)
     study, lab = fake_study(models=models, epochs=1, reviews=20), fake_lab(tmp_path, models)

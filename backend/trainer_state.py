@@ -1,0 +1,104 @@
+"""A trainer_state.json, which transformers' Trainer and all that builds on it leave beside a checkpoint. No torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from backend.errors import LayershiftError
+
+STATE = "trainer_state.json"
+_NUMBERS = re.compile(r"(?<![A-Za-z])(epoch|ep|step|iteration|iter|checkpoint|ckpt)s?[-_=.]?(\d+)", re.IGNORECASE)
+_EPOCHS = ("epoch", "ep")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainerState:
+    """A training at the moment of a save.
+
+    `step` counts optimizer steps, `epoch` passes over the texts, `best` is the step of the best checkpoint so far,
+    `history` holds what was logged, in order.
+    """
+
+    step: int
+    epoch: float | None
+    best: int | None
+    history: tuple[dict[str, Any], ...]
+
+
+def read_state(folder: Path) -> TrainerState | None:
+    """The state in a folder, None where there is none. LayershiftError, one sentence, for a damaged file."""
+    file = folder / STATE
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return _read(file, (stat.st_size, stat.st_mtime_ns, stat.st_ino))
+
+
+@lru_cache(maxsize=64)  # a page asks at every rerun, and a long history takes a while to parse
+def _read(file: Path, _stamp: tuple[int, int, int]) -> TrainerState:
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(file, f"it cannot be read as JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise damaged(file, "it is not a JSON object")
+    history = raw.get("log_history") or []
+    if not isinstance(history, list) or not all(isinstance(one, dict) for one in history):
+        raise damaged(file, "log_history is not a list of objects")
+    step, epoch, best = _count(raw, "global_step"), raw.get("epoch"), _count(raw, "best_global_step")
+    if step is None:
+        raise damaged(file, f"global_step is {json.dumps(raw.get('global_step'))[:40]}, which is not a number of steps")
+    named = re.search(r"(\d+)[\\/]*$", str(raw.get("best_model_checkpoint") or ""))
+    return TrainerState(
+        step=step,
+        epoch=float(epoch) if isinstance(epoch, int | float) else None,
+        best=best if best is not None or named is None else int(named[1]),
+        history=tuple(history),
+    )
+
+
+def damaged(file: Path, reason: str) -> LayershiftError:
+    """The sentence about a file that cannot be used."""
+    return LayershiftError(f"{file} is damaged ({reason}); copy it again or move it away.")
+
+
+def _count(raw: dict[str, Any], key: str) -> int | None:
+    """A whole number from 0, None for anything else."""
+    value = raw.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def numbers(name: str) -> tuple[tuple[str, int], ...]:
+    """The steps and epochs that a folder's name states: `epoch_1-step_200` is (("epoch", 1), ("step", 200)).
+
+    A name of digits alone, and what follows "checkpoint" or "iter", counts as a step.
+    """
+    if name.isdecimal():
+        return (("step", int(name)),)
+    found = _NUMBERS.findall(name)
+    return tuple(("epoch" if word.lower() in _EPOCHS else "step", int(number)) for word, number in found)
+
+
+def step_of(place: Path) -> int | None:
+    """The optimizer step at which a checkpoint was saved, by its trainer_state.json, else by its name; None: unknown.
+
+    An adapter in a folder of its own name has its state and its number one folder up.
+    """
+    inside = not numbers(place.name) and _NUMBERS.fullmatch(place.parent.name)
+    for folder in (place, place.parent) if inside else (place,):
+        try:
+            state = read_state(folder)
+        except LayershiftError:  # the page of the training curve shows it
+            state = None
+        steps = [number for word, number in numbers(folder.name) if word == "step"]
+        if state is not None:
+            return state.step
+        if len(steps) == 1:
+            return steps[0]
+    return None
