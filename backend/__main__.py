@@ -10,14 +10,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from backend import newstudy
+from backend import from_trainer, newstudy
 from backend.errors import LayershiftError
 from backend.pinning import pin
 from backend.reports import export as exporting
 from backend.reports import report as reporting
 from backend.reports import summary
-from backend.study import BASE, Study, StudyError
+from backend.study import BASE, STUDY_FILE, Study, StudyError, load_study
 from backend.tokens import visible
+from backend.training_log import read_training_log
 from backend.wiring import find_study, open_lab, studies, studies_folder
 
 
@@ -72,19 +73,23 @@ def _add_new(sub: argparse.ArgumentParser) -> None:
     """The options of `new`, named like the fields of NewStudy."""
     template = newstudy.TEMPLATE
     sub.add_argument("name", metavar="NAME", help="name of the study's folder: letters, digits, - and _")
-    sub.add_argument("--base", required=True, help="hub repository or local directory of the base model")
-    sub.add_argument("--checkpoints", required=True, nargs="+", help="directories, or a quoted pattern of them")
+    sub.add_argument("folder", metavar="FOLDER", nargs="?", help="a trainer's output folder: its base and checkpoints")
+    sub.add_argument("--base", help="hub repository or local directory of the base model (default: what FOLDER names)")
+    sub.add_argument("--checkpoints", nargs="+", help="directories, or a quoted pattern of them (default: FOLDER's)")
     sub.add_argument(
         "--data", required=True, help="a data file (.parquet, .csv, .jsonl, ...), a saved dataset, or a hub dataset"
     )
+    sub.add_argument("--labels", help="the label values to use, in class order, separated by commas (default: all)")
     sub.add_argument("--split", default="test", help="split of a hub dataset (default: test)")
     sub.add_argument("--text", default="text", help="column of the texts (default: text)")
     sub.add_argument("--label", default="label", help="column of the labels (default: label)")
-    sub.add_argument("--template", default=template, help=f'the prompt (default: "{template}")')
+    sub.add_argument("--template", help=f'the prompt (default: "{template}"; with a classification head: the text)')
+    sub.add_argument("--separator", help="what stands between prompt and label word (default: found)")
+    sub.add_argument("--tokenizer", choices=("own", "base"), help="whose token ids count where they differ")
     sub.add_argument("--label-words", help="one word per class, in class order, separated by commas")
     sub.add_argument("--max-tokens", type=int, default=256, help="longest prompt in tokens (default: 256)")
     sub.add_argument("--sample", type=int, help="texts to draw, balanced (default: up to 200)")
-    sub.add_argument("--family", choices=("causal", "encoder"), default="causal")
+    sub.add_argument("--family", choices=("causal", "encoder"), help="kind of model (default: the base's)")
     sub.add_argument("--title", help="title (default: the name)")
 
 
@@ -211,13 +216,32 @@ def _note_missing(pinned: exporting.PinnedStudy) -> None:
 
 
 def _new(options: argparse.Namespace) -> int:
-    said = {key: value for key, value in vars(options).items() if key != "run"}
-    said["checkpoints"] = tuple(options.checkpoints)
-    if options.label_words is not None:
-        said["label_words"] = newstudy.split_words(options.label_words)
-    folder = newstudy.create(newstudy.NewStudy(**said), studies_folder(), open_lab())
-    print(f"wrote {folder / 'study.toml'}")
+    said = {key: value for key, value in vars(options).items() if key != "run" and value is not None}
+    for key in ("labels", "label_words"):
+        if key in said:
+            said[key] = newstudy.split_words(said[key])
+    wanted = newstudy.NewStudy(**{"base": "", **said, "checkpoints": tuple(options.checkpoints or ())})
+    unsaid = {"family", "template"} - said.keys()
+    done = from_trainer.complete(wanted, studies_folder(), open_lab(), unsaid)
+    folder = newstudy.create(done.wanted, studies_folder(), open_lab())
+    for note in done.notes:
+        print(note, file=sys.stderr)
+    if done.base_file is not None:
+        print(f"base         {done.wanted.base}, named by {done.base_file}")
+    print(f"wrote {folder / STUDY_FILE}")
+    _show_curve(load_study(folder))
     return _check(argparse.Namespace(study=str(folder)))
+
+
+def _show_curve(study: Study) -> None:
+    """Say whether a training curve was found; a damaged log costs the curve and nothing else."""
+    try:
+        log = read_training_log(study)
+    except LayershiftError as error:
+        print(error, file=sys.stderr)
+        return
+    if log is not None:
+        print(f"curve        {len(log.step)} lines, up to step {log.step[-1]}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -16,44 +15,46 @@ import pandas as pd
 from backend.columns import find_labels, find_texts, label_values
 from backend.data_files import read_file
 from backend.dataset import Sample, balanced, classify, read_table, source_stamp
-from backend.errors import DatasetError, LayershiftError, StudyError
+from backend.errors import DatasetError, StudyError
 from backend.lab import Facts, Lab, Prompts
+from backend.label_choice import choose
 from backend.pinning import pin
-from backend.places import directories, is_hub, new_folder, relative, source, stored_name
+from backend.places import is_hub, new_folder, relative, source, stored_name
 from backend.prompts import make_prompts, plain_reader, shown
 from backend.study import STUDY_FILE, CheckpointRef, DatasetSpec, Family, PromptSpec, Study, parse_study, to_toml
+from backend.study_keys import sentences, try_keys
+from backend.trainer_order import Found, named
 
 TEMPLATE = "Review: {text} Sentiment:"
 MOST_CLASSES = 20
 USUAL_SAMPLE = 200
-_SOUND: dict[str, Any] = {
-    "title": "t",
-    "family": "causal",
-    "base": {"repo": "b"},
-    "dataset": {"repo": "d"},
-    "prompt": {"template": "{text}", "label_words": ["a", "b"]},
-}
-"""A study.toml with nothing wrong in it, in which one key at a time is tried."""
 
 
 @dataclass(frozen=True)
 class NewStudy:
     """What somebody says a new study is made of, unchecked.
 
-    `base` and `data` are local paths or names on the hub, `checkpoints` directories or patterns of them. `content` is
-    a data file that was handed over; it is then stored in the study's folder under the name `data`. `label_words` has
-    one word per class (None: a suggestion), `sample` counts texts (None: up to 200).
+    `base` and `data` are local paths or names on the hub, `checkpoints` directories or patterns of them. A trainer's
+    output `folder` may stand for base and checkpoints; `found` are the checkpoints that it led to. `content` is a data
+    file that was handed over; it is then stored in the study's folder under the name `data`. `labels` are the label
+    values to use, in class order (None: all), `label_words` has one word per class (None: a suggestion), `sample`
+    counts texts (None: up to 200).
     """
 
     name: str
     base: str
     checkpoints: tuple[str, ...]
     data: str
+    folder: str = ""
+    found: tuple[Found, ...] | None = None
     split: str = "test"
     text: str = "text"
     label: str = "label"
+    labels: tuple[str, ...] | None = None
     label_words: tuple[str, ...] | None = None
     template: str = TEMPLATE
+    separator: str | None = None
+    tokenizer: str | None = None
     max_tokens: int = 256
     sample: int | None = None
     family: Family = "causal"
@@ -101,9 +102,7 @@ def describe(wanted: NewStudy, folder: Path) -> dict[str, Any]:
         "title": wanted.title or wanted.name,
         "family": wanted.family,
         "base": source(wanted.base, folder),
-        "checkpoints": [
-            {"label": place.name, "path": relative(place, folder)} for place in directories(wanted.checkpoints)
-        ],
+        "checkpoints": [{"label": one.label, "path": relative(one.path, folder)} for one in checkpoints(wanted)],
         "dataset": {
             **data,
             **({"split": wanted.split} if "repo" in data else {}),
@@ -116,10 +115,16 @@ def describe(wanted: NewStudy, folder: Path) -> dict[str, Any]:
         "prompt": {
             "template": wanted.template,
             "label_words": list(wanted.label_words or suggest_words(found)),
+            **{key: said for key in ("separator", "tokenizer") if (said := getattr(wanted, key)) is not None},
             "max_tokens": wanted.max_tokens,
             "keep": "end",
         },
     }
+
+
+def checkpoints(wanted: NewStudy) -> tuple[Found, ...]:
+    """The checkpoints in order, with their labels. Raises StudyError if there is none."""
+    return named(wanted.checkpoints).checkpoints if wanted.found is None else wanted.found
 
 
 def problems(wanted: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[str, str]:
@@ -128,69 +133,48 @@ def problems(wanted: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict
     Opens no model and reads no weights: what only these can tell, `create` finds.
     """
     words = list(wanted.label_words or ("a", "b"))
-    said = _sentences(
+    said = sentences(
         {
             "name": lambda: new_folder(wanted.name, root),
             "base": lambda: facts(wanted, root, lab, fetch),
-            "checkpoints": lambda: directories(wanted.checkpoints),
+            "checkpoints": lambda: checkpoints(wanted),
             "data": lambda: columns(wanted, fetch),
-            "label_words": lambda: _parse({"label_words": words}),
-            "template": lambda: _parse({"template": wanted.template}),
-            "max_tokens": lambda: _parse({"max_tokens": wanted.max_tokens}),
-            "sample": lambda: _parse({"label_words": words}, {"sample": wanted.sample or len(words)}),
+            "label_words": lambda: try_keys({"label_words": words}),
+            "template": lambda: try_keys({"template": wanted.template}),
+            "max_tokens": lambda: try_keys({"max_tokens": wanted.max_tokens}),
+            "sample": lambda: try_keys({"label_words": words}, {"sample": wanted.sample or len(words)}),
         }
     )
     if "data" in said or not columns(wanted, fetch):
         return said
-    said |= _sentences({"label": lambda: values(wanted, agreeing=False)})
-    said |= _sentences({"text": lambda: find_texts(_table(wanted), wanted.text, wanted.data)})
+    said |= sentences({"label": lambda: values(wanted, agreeing=False)})
+    said |= sentences({"text": lambda: find_texts(_table(wanted), wanted.text, wanted.data)})
     if not said.keys() & {"label", "text", "label_words"}:
-        said |= _sentences({"label_words": lambda: values(wanted)})
+        said |= sentences({"label_words": lambda: values(wanted)})
     if not said.keys() & {"label", "text", "label_words", "sample"}:
-        said |= _sentences({"sample": lambda: draw_sample(wanted)})
+        said |= sentences({"sample": lambda: draw_sample(wanted)})
     if not said and facts(wanted, root, lab, fetch):
-        said |= _sentences({"label_words": lambda: _tokens(wanted, root, lab)})
+        said |= sentences({"label_words": lambda: _tokens(wanted, root, lab)})
     return said
 
 
-def _sentences(checks: dict[str, Callable[[], object]]) -> dict[str, str]:
-    """The error of each check that has one."""
-    said: dict[str, str] = {}
-    for key, check in checks.items():
-        try:
-            check()
-        except LayershiftError as error:
-            said[key] = str(error)
-    return said
-
-
-def _parse(prompt: dict[str, Any], dataset: dict[str, Any] | None = None) -> None:
-    """Try keys of study.toml in an otherwise sound one; StudyError in words that name the key and no file."""
-    changes = {"prompt": prompt, "dataset": {"sample": len(prompt.get("label_words", "ab"))} | (dataset or {})}
-    raw = {**_SOUND, **{key: {**_SOUND[key], **change} for key, change in changes.items()}}
-    folder = Path("/new")
-    try:
-        parse_study(raw, folder)
-    except StudyError as error:
-        raise StudyError(str(error).removeprefix(f"{folder / STUDY_FILE}: ")) from None
-
-
-def _base(wanted: NewStudy, root: Path) -> CheckpointRef:
+def base_ref(wanted: NewStudy, root: Path) -> CheckpointRef:
+    """Where the base is. Raises StudyError for a path that does not exist."""
     place = source(wanted.base, root)
     return CheckpointRef(**(place | {"path": str(root / place["path"])} if "path" in place else place))
 
 
 def facts(wanted: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Facts | None:
     """What the base is, None if it is on the hub and there is no `fetch`. StudyError or CheckpointError."""
-    base = _base(wanted, root)
+    base = base_ref(wanted, root)
     return None if base.repo and not fetch else lab.models.facts(base, base)
 
 
 def _tokens(wanted: NewStudy, root: Path, lab: Lab) -> None:
     """Whether the label words are tokens that can be told apart. Raises PromptError."""
-    base = _base(wanted, root)
+    base = base_ref(wanted, root)
     words = wanted.label_words or tuple(suggest_words(values(wanted)))
-    spec = PromptSpec(template=wanted.template, label_words=words)
+    spec = PromptSpec(template=wanted.template, label_words=words, separator=wanted.separator)
     make_prompts(plain_reader(lab.models.tokenizer(base, base), spec, wanted.family), [""], np.zeros(1, dtype=np.int64))
 
 
@@ -232,13 +216,15 @@ def values(wanted: NewStudy, agreeing: bool = True) -> list[Any]:
     Raises DatasetError for a missing column, a single class or too many, or values that do not agree with the words.
     """
     found = label_values(find_labels(_table(wanted), wanted.label, wanted.data))
+    if wanted.labels is not None:
+        found = choose(wanted.labels, found, wanted.label_words, f'Column "{wanted.label}" of {wanted.data}')
     if not 2 <= len(found) <= MOST_CLASSES:
         raise DatasetError(
             f'Column "{wanted.label}" of {wanted.data} has {len(found)} different '
-            f"{'value' if len(found) == 1 else 'values'}; use 2 to {MOST_CLASSES} classes."
+            f"{'value' if len(found) == 1 else 'values'}; use 2 to {MOST_CLASSES} classes (--labels chooses)."
         )
     words = wanted.label_words if agreeing else None
-    if words and set(map(str, found)) == set(words):
+    if words and wanted.labels is None and set(map(str, found)) == set(words):
         return [next(value for value in found if str(value) == word) for word in words]
     if words and len(words) != len(found):
         raise DatasetError(

@@ -53,6 +53,16 @@ def relative(place: Path, folder: Path) -> str:
     return os.path.relpath(place, folder) if place.is_relative_to(folder) else str(place)
 
 
+def folder_named(name: str) -> Path:
+    """The folder that somebody named, absolute. StudyError if there is none."""
+    place = _expanded(name, StudyError)
+    if not place.is_dir():
+        raise StudyError(
+            f"{place} {'is a file' if place.exists() else 'does not exist'}; name the output folder of a training."
+        )
+    return place
+
+
 def directories(patterns: tuple[str, ...]) -> list[Path]:
     """The directories that the patterns name, in the order of the numbers in their names. StudyError if none."""
     found: list[Path] = []
@@ -68,7 +78,23 @@ def directories(patterns: tuple[str, ...]) -> list[Path]:
         raise StudyError(
             f"No directory matches {' '.join(patterns)}; name the checkpoint folders or a pattern of them."
         )
-    return sorted(set(found), key=lambda place: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", place.name)])
+    return sorted(
+        set(found), key=natural if _alike(found) else lambda place: (_numbers_apart(place.name), natural(place))
+    )
+
+
+def natural(place: Path) -> tuple[tuple[str | int, ...], ...]:
+    """A key that sorts paths by the numbers in their names: checkpoint-500 before checkpoint-1000."""
+    return tuple(map(_numbers_apart, place.parts))
+
+
+def _numbers_apart(name: str) -> tuple[str | int, ...]:
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name))
+
+
+def _alike(places: list[Path]) -> bool:
+    """Whether the paths differ in their numbers only, as global_step_9/actor and global_step_10/actor do."""
+    return len({re.sub(r"\d+", "0", str(place)) for place in places}) == 1
 
 
 def _expanded(name: str, wrong: type[LayershiftError], resolved: bool = True) -> Path:

@@ -13,6 +13,7 @@ from backend.errors import LayershiftError
 
 STATE = "trainer_state.json"
 _NUMBERS = re.compile(r"(?<![A-Za-z])(epoch|ep|step|iteration|iter|checkpoint|ckpt)s?[-_=.]?(\d+)", re.IGNORECASE)
+_PLAIN = re.compile(rf"(global_)?({_NUMBERS.pattern})", re.IGNORECASE)
 _EPOCHS = ("epoch", "ep")
 
 
@@ -85,20 +86,29 @@ def numbers(name: str) -> tuple[tuple[str, int], ...]:
     return tuple(("epoch" if word.lower() in _EPOCHS else "step", int(number)) for word, number in found)
 
 
-def step_of(place: Path) -> int | None:
-    """The optimizer step at which a checkpoint was saved, by its trainer_state.json, else by its name; None: unknown.
-
-    An adapter in a folder of its own name has its state and its number one folder up.
-    """
-    inside = not numbers(place.name) and _NUMBERS.fullmatch(place.parent.name)
-    for folder in (place, place.parent) if inside else (place,):
+def state_of(place: Path) -> TrainerState | None:
+    """The state of a checkpoint, None if there is none or it is damaged: the page of the training curve says so."""
+    for folder in dict.fromkeys((place, _numbered(place))):
         try:
             state = read_state(folder)
-        except LayershiftError:  # the page of the training curve shows it
+        except LayershiftError:
             state = None
-        steps = [number for word, number in numbers(folder.name) if word == "step"]
         if state is not None:
-            return state.step
-        if len(steps) == 1:
-            return steps[0]
+            return state
     return None
+
+
+def step_of(place: Path) -> int | None:
+    """The optimizer step at which a checkpoint was saved, by its trainer_state.json or its name; None: unknown."""
+    state = state_of(place)
+    if state is not None:
+        return state.step
+    stated = numbers(_numbered(place).name)
+    return stated[0][1] if [unit for unit, _ in stated] == ["step"] else None
+
+
+def _numbered(place: Path) -> Path:
+    """The folder of a checkpoint's number: its own, or where it lies deeper, as actor/huggingface does, that above."""
+    if numbers(place.name):
+        return place
+    return next((one for one in list(place.parents)[:3] if _PLAIN.fullmatch(one.name)), place)

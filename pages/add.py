@@ -175,8 +175,8 @@ def _found(name: str, wanted: NewStudy, fetch: bool) -> str:
         facts = newstudy.facts(wanted, wiring.studies_folder(), wiring.open_lab(), fetch)
         return f"{facts.architecture}, {facts.layers} blocks, width {facts.width}" if facts else ""
     if name == "checkpoints":
-        found = newstudy.directories(wanted.checkpoints)
-        return f"{len(found)} found, in this order: {', '.join(place.name for place in found)}"
+        found = newstudy.checkpoints(wanted)
+        return f"{len(found)} found, in this order: {', '.join(one.label for one in found)}"
     if name == "data" and (columns := newstudy.columns(wanted, fetch)):
         stored = " It will be stored in the study's folder." if wanted.content is not None else ""
         return f"Read; its columns are {', '.join(columns)}.{stored}"

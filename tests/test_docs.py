@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import doctest
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
@@ -264,3 +265,20 @@ def test_exit_codes_are_those_of_the_code():
     assert [row[0] for row in table(page.split("\n## ")[0])] == ["0", "1", "2", "130"]
     returned = re.findall(r"return (\d+)\n", (ROOT / "backend/__main__.py").read_text(encoding="utf-8"))
     assert {"0", "2", "130"} == set(returned)
+
+
+# Trainers
+
+
+def test_every_trainer_has_its_folder_and_its_command():
+    page = (DOCS / "your-model.md").read_text(encoding="utf-8")
+    about = {"Trainer", "TRL", "PEFT", "axolotl", "unsloth", "LLaMA-Factory"}
+    assert about <= sections(DOCS / "your-model.md").keys()
+    for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
+        title = part.partition("\n")[0]
+        if title == "What is found, and how":
+            continue
+        assert re.search(r"^```\n.+?^```$", part, re.MULTILINE | re.DOTALL), f"{title} shows no folder"
+        (command,) = re.findall(r"^`python -m backend (new mine .+)`$", part, re.MULTILINE)
+        given = _parser().parse_args(shlex.split(command))
+        assert given.folder and given.data, f"{title}: a folder and data are enough"
