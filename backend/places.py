@@ -64,7 +64,7 @@ def folder_named(name: str) -> Path:
 
 
 def directories(patterns: tuple[str, ...]) -> list[Path]:
-    """The directories that the patterns name, in the order of the numbers in their names. StudyError if none."""
+    """The directories that the patterns name, in the order of training as far as names say. StudyError if none."""
     found: list[Path] = []
     for pattern in filter(str.strip, patterns):
         given = _expanded(pattern, StudyError, resolved=False)
@@ -78,9 +78,20 @@ def directories(patterns: tuple[str, ...]) -> list[Path]:
         raise StudyError(
             f"No directory matches {' '.join(patterns)}; name the checkpoint folders or a pattern of them."
         )
-    return sorted(
-        set(found), key=natural if _alike(found) else lambda place: (_numbers_apart(place.name), natural(place))
-    )
+    return _ordered(list(dict.fromkeys(found)), exact=len(found) == len(patterns))
+
+
+def _ordered(found: list[Path], exact: bool) -> list[Path]:
+    """By number where names differ in numbers only; others that were listed one by one keep the order given.
+
+    A shell lists what its own pattern matches by text, which says nothing about the order of training.
+    """
+    if _alike(found):
+        return sorted(found, key=natural)
+    kinds = {re.sub(r"\d+", "0", place.name) for place in found}
+    if exact and len(kinds) > 1 and found != sorted(found):
+        return found
+    return sorted(found, key=lambda place: (_numbers_apart(place.name), natural(place)))
 
 
 def natural(place: Path) -> tuple[tuple[str | int, ...], ...]:

@@ -51,6 +51,24 @@ def test_folders_are_ordered_by_their_numbers(tmp_path: Path) -> None:
     assert [place.name for place in found] == ["checkpoint-80", "checkpoint-900", "checkpoint-1000"]
 
 
+@pytest.mark.parametrize(
+    ("given", "ordered"),
+    [
+        (["checkpoint-1000", "checkpoint-500"], ["checkpoint-500", "checkpoint-1000"]),
+        (["sft", "dpo"], ["sft", "dpo"]),
+        (["step-500", "epoch-1"], ["step-500", "epoch-1"]),
+        (["checkpoint-1000", "checkpoint-500", "final"], ["checkpoint-500", "checkpoint-1000", "final"]),
+        (["step-9/model", "step-10/model"], ["step-9/model", "step-10/model"]),
+        (["epoch-2/step-5", "epoch-1/step-7"], ["epoch-1/step-7", "epoch-2/step-5"]),
+    ],
+)
+def test_folders_that_are_listed(tmp_path: Path, given: list[str], ordered: list[str]) -> None:
+    for name in given:
+        (tmp_path / name).mkdir(parents=True)
+    found = directories(tuple(str(tmp_path / name) for name in given))
+    assert [str(place.relative_to(tmp_path)) for place in found] == ordered
+
+
 @pytest.mark.parametrize("patterns", [(), ("",), ("nowhere-*",), ("***",), ("~nobody-there/*",)])
 def test_a_pattern_that_matches_nothing_is_one_sentence(patterns: tuple[str, ...]) -> None:
     with pytest.raises(StudyError, match=r"No directory matches|is no p"):
