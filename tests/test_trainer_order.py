@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from backend.trainer_order import named, same_weights
 from backend.trainer_state import STATE
 
 
-def put(place: Path, weights: str | None = None, **state: object) -> Path:
+def put(place: Path, weights: str | None = None, **state: Any) -> Path:
     place.mkdir(parents=True)
     (place / "model.safetensors").write_text(str(place) if weights is None else weights)
     if state:
@@ -34,7 +35,7 @@ def test_numbers_and_not_letters(tmp_path: Path) -> None:
     ("own", "siblings"),
     [({"global_step": 700}, {}), ({}, {"best_global_step": 700}), ({}, {"best_model_checkpoint": "o/c-700"})],
 )
-def test_the_best_stands_at_its_step(tmp_path: Path, own: dict[str, object], siblings: dict[str, object]) -> None:
+def test_the_best_stands_at_its_step(tmp_path: Path, own: dict[str, Any], siblings: dict[str, Any]) -> None:
     put(tmp_path / "checkpoint-500", global_step=500, **siblings)
     put(tmp_path / "checkpoint-1000", global_step=1000, **siblings)
     put(tmp_path / "checkpoint-best", **own)
