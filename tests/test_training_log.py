@@ -97,7 +97,7 @@ def test_damage_is_one_sentence_that_says_what_to_do(tmp_path: Path, text: str, 
 
 def test_a_byte_order_mark_is_no_part_of_the_log(tmp_path: Path):
     (tmp_path / LOG).write_bytes((HEADER + LINES).encode("utf-8-sig"))
-    log = read_training_log(tmp_path)
+    log = read_csv_log(tmp_path)
     assert log is not None and log.step.tolist() == [10, 15, 20, 40]
 
 

@@ -33,8 +33,8 @@ def load(
 ) -> PreTrainedModel:
     """The model of a full checkpoint with every weight from its files, or from `state`, under the names of the files.
 
-    What it lacks may be in the adapter that is about to `change` it. Raises CheckpointError when a weight is missing, of
-    another shape, or nowhere in the model.
+    What it lacks may be in the adapter that is about to `change` it. Raises CheckpointError when a weight is missing,
+    of another shape, or nowhere in the model.
     """
     kind = getattr(transformers, architecture)
     config, entries = read_config(located, str(located.folder)), model_tensors(located)
