@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from backend.checkpoints.adapters import adapter_facts, check_adapter
 from backend.checkpoints.compare import compare_facts, compare_tokens
 from backend.checkpoints.configs import leftover_quantization
-from backend.checkpoints.facts import most_positions, padding, read_facts
+from backend.checkpoints.facts import most_positions, padding, read_facts, steady_positions
 from backend.checkpoints.files import CONFIG, Located, locate
 from backend.checkpoints.fingerprint import fingerprint, weights_digest
 from backend.checkpoints.origins import doubts
@@ -143,6 +143,13 @@ class Catalogue:
         if facts.kind == "causal" and facts.answers is not None:
             _check_ends(padding(body), prompts, checkpoint.ref.place)
         longest = int(prompts.lengths.max(initial=0)) + max(map(len, prompts.following), default=0)
+        steady = steady_positions(body)
+        if steady is not None and longest > steady:
+            raise PromptError(
+                f"A prompt has {longest} tokens and the rotary angles of {checkpoint.ref.place} depend on the longest "
+                f"prompt beside it beyond {steady}; lower prompt.max_tokens to at most "
+                f"{steady - max(map(len, prompts.following), default=0)}."
+            )
         if positions is not None and longest > positions:
             raise PromptError(
                 f"A prompt has {longest} tokens and {checkpoint.ref.place} has {positions} positions; lower "

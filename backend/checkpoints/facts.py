@@ -17,6 +17,8 @@ _LAYERS = ("num_hidden_layers", "n_layer", "n_layers")
 _WIDTH = ("hidden_size", "n_embd", "dim")
 _VOCABULARY = ("vocab_size",)
 _POSITIONS = ("max_position_embeddings", "n_positions")
+_ORIGINAL = "original_max_position_embeddings"
+_UNSTEADY = ("dynamic", "longrope", "su")
 _LARGEST_RANK = 3  # old GPT-2 files carry their causal masks, four-dimensional, beside the weights
 
 
@@ -54,6 +56,23 @@ def most_positions(located: Located) -> int | None:
         return None
     found = next((config[key] for key in _POSITIONS if key in config), None)
     return found - family.first_position if isinstance(found, int) else None
+
+
+def steady_positions(located: Located) -> int | None:
+    """Up to how many tokens rotary angles depend on the position alone; None where they always do.
+
+    Beyond it a rope of type `dynamic` follows the longest prompt that the model has seen, and `longrope` the longest of
+    the batch (transformers, modeling_rope_utils.py), so that numbers would depend on the company of a prompt.
+    """
+    config = read_json(located.folder / CONFIG)
+    limits: list[int] = []
+    for key in ("rope_parameters", "rope_scaling"):
+        rope = config.get(key)
+        for one in (rope, *rope.values()) if isinstance(rope, dict) else ():  # several where layers differ
+            if isinstance(one, dict) and one.get("rope_type", one.get("type")) in _UNSTEADY:
+                given = (one.get(_ORIGINAL), config.get(_ORIGINAL), config.get(_POSITIONS[0]))
+                limits += [value for value in given if isinstance(value, int)]
+    return min(limits, default=None)
 
 
 def padding(located: Located) -> int | None:

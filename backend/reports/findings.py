@@ -50,6 +50,25 @@ def find(case: Case, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
     return tuple(said[:MOST])
 
 
+def reversed_classes(case: Case) -> Asks:
+    """Whether a checkpoint orders the reviews the wrong way round, as it does where classes are swapped."""
+    found = yield case.answers()
+    worst = min(range(len(found)), key=lambda i: found[i].auc_high if np.isfinite(found[i].auc_high) else 1.0)
+    value, low, high = (float(getattr(found[worst], name)) for name in ("auc", "auc_low", "auc_high"))
+    if not high < 0.5:
+        return None
+    return Finding(
+        f"{case.names[worst]} orders the reviews the wrong way round: its AUC is {value:.2f} ({low:.2f} to "
+        f"{high:.2f}), and 0.5 is chance. Check below which label value, label word and row of a head belong together.",
+        value,
+        low,
+        high,
+        "",
+        {"epoch": case.names[worst]},
+        warning=True,
+    )
+
+
 def best_checkpoint(case: Case) -> Asks:
     """How much better than the reference the best checkpoint answers: chosen on one half, compared on the other."""
     card, *answers = yield [case.card(), *case.answers()]
@@ -172,6 +191,7 @@ def _differ(recall: np.ndarray, n: np.ndarray) -> bool:
 
 
 FINDINGS: tuple[Callable[[Case], Asks], ...] = (
+    reversed_classes,
     best_checkpoint,
     leaves_chance,
     carrying_block,

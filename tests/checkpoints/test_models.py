@@ -6,10 +6,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from backend.checkpoints import LocalModels
 from backend.checkpoints.residuals import collect
@@ -131,3 +133,26 @@ def test_cuda_that_is_not_there(models: LocalModels, pin: Pin, gpt2: Path, monke
     assert models.device == "cuda"
     with pytest.raises(DeviceError, match="asks for cuda, but torch finds no CUDA device here"):
         models.readout(pin(gpt2), make_prompts([3, 4]), silent)
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10_000.0},
+        {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [3.0] * 4, "rope_theta": 10_000.0},
+    ],
+)
+def test_rotary_angles_that_follow_the_longest_prompt_are_refused(
+    models: LocalModels, pin: Pin, tmp_path: Path, rope: dict[str, Any]
+):
+    """Up to the length that they are made for, every prompt reads as it does alone, whatever was read before."""
+    rope = rope | {"original_max_position_embeddings": 32}
+    folder = save(random_model("llama", rope_parameters=rope), tmp_path / "rope")
+    prompts = make_prompts([32, 5, 17, 9])
+    found = models.readout(pin(folder), prompts, silent)
+    plain = AutoModelForCausalLM.from_pretrained(folder)
+    for ids, logits in zip(prompts.token_ids, found.logits, strict=True):
+        expected = plain(torch.tensor([ids])).logits[0, -1, list(prompts.label_tokens)].detach().numpy()
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(PromptError, match=r"longest prompt beside it beyond 32; lower prompt\.max_tokens"):
+        models.readout(pin(folder), make_prompts([33, 5]), silent)

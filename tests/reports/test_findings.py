@@ -247,3 +247,19 @@ def test_each_result_is_asked_for_once_and_none_means_wait() -> None:
 
     assert findings.find(case_of(), not_yet, not_yet) is None
     assert len({recipe.key(query) for recipe, query in asked}) == len(asked) == 1 + 4 + 4 + 1 + 1
+
+
+def test_answers_the_wrong_way_round_are_a_warning() -> None:
+    case = case_of(reviews=120)
+    right = answers(case, [(0.5, 0.5), (0.8, 0.8), (0.9, 0.9), (0.9, 0.9)])
+    wrong = answers(case, [(0.5, 0.5), (0.8, 0.8), (0.9, 0.9), (0.05, 0.05)])
+    for results, expected in ((right, None), (wrong, "epoch 3")):
+        asked = findings.reversed_classes(case)
+        assert next(asked) == case.answers()
+        with pytest.raises(StopIteration) as end:
+            asked.send(results)
+        found = end.value.value
+        assert (found is None) == (expected is None)
+        if found is not None:
+            assert found.warning and found.high is not None and found.high < 0.5
+            assert found.sentence.startswith(f"{expected} orders the reviews the wrong way round")
