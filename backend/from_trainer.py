@@ -77,6 +77,8 @@ def _training(wanted: NewStudy) -> tuple[Path, Training]:
 def _none(folder: Path, training: Training, lab: Lab) -> StudyError:
     """Why a folder has no checkpoint that can be read: in the words of the first that looks like one."""
     place = training.unusable[0] if training.unusable else folder
+    if not next(place.iterdir(), None):
+        return StudyError(f"{place} is empty; name the output folder of a training.")
     reason = _reason(Found(place.name, place), CheckpointRef(path=str(place)), lab)
     return StudyError(reason or f"{place} holds no checkpoint; name the output folder of a training.")
 

@@ -74,7 +74,10 @@ def test_a_folder_and_data_make_a_study(
     assert tuple(one.label for one in study.checkpoints) == layout.labels
     encoder = layout.build.__name__ == "classifier"
     assert study.family == ("encoder" if encoder else "causal")
-    assert study.prompt.template == ("{text}" if encoder else "Review: {text} Sentiment:")
+    classifies = "classifier" in layout.build.__name__
+    assert study.prompt.template == ("{text}" if classifies else "Review: {text} Sentiment:")
+    words = ("bad", "good") if layout.build.__name__ == "causal_classifier" else ("negative", "positive")
+    assert study.prompt.label_words == words
     base = Path(str(study.base.path))
     theirs = parts.bert if encoder else parts.base
     assert (base / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()
@@ -275,7 +278,7 @@ def mixed_units(parts: Parts, out: Path) -> None:
         (pickled, "pickled"),
         (shards_only, "checkpoint-10"),
         (no_config, "config.json"),
-        (nothing, "holds no weights"),
+        (nothing, "out is empty; name the output folder of a training."),
         (a_file, "is a file; name the output folder of a training."),
         (lambda *_: None, "does not exist; name the output folder of a training."),
         (mixed_units, "names some checkpoints by steps and some by epochs (epoch_1, step_500)"),

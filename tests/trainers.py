@@ -46,6 +46,7 @@ def make_parts(folder: Path) -> Parts:
     for seed in (1, 2, 3):
         tiny_model(folder / f"full-{seed}", seed=seed)
         tiny_model(folder / f"head-{seed}", seed=seed, family="bert")
+        tiny_model(folder / f"causal-head-{seed}", seed=seed, family="gpt2-classifier")
         _adapter(folder, seed)
     sample = fake_sample(60)
     pd.DataFrame({"text": sample.text, "label": sample.label}).to_csv(folder / "reviews.csv", index=False)
@@ -256,6 +257,17 @@ def classifier(parts: Parts, out: Path) -> Path:
     return out
 
 
+def causal_classifier(parts: Parts, out: Path) -> Path:
+    """A causal model with a classification head, whose rows the config names."""
+    for step, model in ((10, "causal-head-1"), (20, "causal-head-2")):
+        place = save(parts, model, out, step)
+        config = json.loads((place / "config.json").read_text())
+        named = {"id2label": {"0": "bad", "1": "good"}, "label2id": {"bad": 0, "good": 1}}
+        (place / "config.json").write_text(json.dumps(config | named))
+    card(out, parts.base)
+    return out
+
+
 @dataclass(frozen=True)
 class Layout:
     """A folder, the labels of its checkpoints in order, whether a curve is there, and what the notes say."""
@@ -303,5 +315,6 @@ LAYOUTS = (
     Layout(steps, ("epoch 1, step 100", "epoch 2, step 50", "final"), curve=False),
     Layout(alone, ("final",), curve=False),
     Layout(only_best, ("best",), curve=False),
+    Layout(causal_classifier, ("epoch 1", "epoch 2")),
     Layout(classifier, ("epoch 1", "epoch 2"), notes=("left out final: it has the weights of epoch 2.",)),
 )

@@ -90,7 +90,7 @@ def test_a_filled_form_shows_three_prompts_and_writes_a_study_that_opens(folder:
     said = plainly([one.value for one in test.caption])
     assert "2 found, in this order: run-2, run-10" in said
     assert "GPT2LMHeadModel, 4 blocks" in said
-    assert "“ negative”, “ positive”" in said
+    assert "“␣negative”, “␣positive”" in said
     shown = [one.value for one in test.code]
     assert len(shown) == 3
     assert all(one.endswith(" Review Sentiment:") for one in shown)
