@@ -17,6 +17,7 @@ from backend.dataset import Sample
 from backend.errors import CheckpointError, PromptError
 from backend.facts import reading
 from backend.lab import Lab, Missing, PinnedCheckpoint
+from backend.pairs import Input
 from backend.ports import Prompts
 from backend.prompts import (
     USUAL_SEPARATORS,
@@ -73,7 +74,7 @@ def ask(
         try:
             reader = _reader(study, one, tokenizers[one.fingerprint], classes, separator)
             if reader not in seen:
-                seen[reader] = make_prompts(reader, sample.text, sample.label)
+                seen[reader] = make_prompts(reader, sample.inputs, sample.label)
             lab.models.check_prompts(one, seen[reader])
             if study.prompt.tokenizer is None and one != base:
                 _check_ids(one, reader, readers[base.fingerprint], seen)
@@ -120,7 +121,7 @@ def _likelier(
 ) -> str:
     """The separator behind which the checkpoints find the label words likelier. PromptError where they disagree."""
     chosen = np.unique(np.linspace(0, len(sample.text) - 1, TRIED_TEXTS).astype(int))
-    texts, votes, errors = [sample.text[i] for i in chosen], {}, []
+    texts, votes, errors = [sample.inputs[int(i)] for i in chosen], {}, []
     for one in checkpoints:
         tokenizer, possible = tokenizers[one.fingerprint], []
         for separator in USUAL_SEPARATORS:
@@ -149,7 +150,7 @@ def _likelier(
     return next(iter(votes.values()))
 
 
-def _vote(one: PinnedCheckpoint, reader: Reader, texts: Sequence[str], lab: Lab) -> str:
+def _vote(one: PinnedCheckpoint, reader: Reader, texts: Sequence[Input], lab: Lab) -> str:
     """The separator behind which the label words together have the larger mean log-probability."""
     filled = [fill(reader, text) for text in texts]
     prompts = pinned(reader, filled, np.zeros(len(texts), dtype=np.int64))

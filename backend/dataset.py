@@ -20,38 +20,56 @@ from backend.columns import find_labels, find_texts, is_missing, label_values
 from backend.data_files import read_file
 from backend.errors import DatasetError
 from backend.memo import NOT_IN_KEY
+from backend.pairs import Input, shown
 from backend.study import DatasetSpec, TrainingSpec
+from backend.template import columns
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Every usable row of a dataset: `index` is the source row from 0, `label` the class."""
+    """Every usable row of a dataset: `index` is the source row from 0, `label` the class.
+
+    `parts` are the texts of each row where a row is a pair of them, and `text` then shows them on a line each.
+    """
 
     index: Int64[np.ndarray, " rows"]
     label: Int64[np.ndarray, " rows"]
     text: tuple[str, ...]
+    parts: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """The texts that a study looks at: the same number of each class, in source order.
 
-    `index` is the source row from 0, `label` the class (position among the study's label values); `digest` covers all
-    three.
+    `index` is the source row from 0, `label` the class (position among the study's label values). `parts` are the texts
+    of each row where a row is a pair of them, and `text` then shows them on a line each. `digest` covers all of these.
     """
 
     digest: str
     index: Int64[np.ndarray, " reviews"] = field(metadata=NOT_IN_KEY)
     label: Int64[np.ndarray, " reviews"] = field(metadata=NOT_IN_KEY)
     text: tuple[str, ...] = field(metadata=NOT_IN_KEY)
+    parts: tuple[tuple[str, ...], ...] = field(default=(), metadata=NOT_IN_KEY)
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """What fills the template, row by row: the text, or the texts of the pair."""
+        return self.parts or self.text
 
 
 def make_sample(
-    index: Int64[np.ndarray, " reviews"], label: Int64[np.ndarray, " reviews"], text: Sequence[str]
+    index: Int64[np.ndarray, " reviews"],
+    label: Int64[np.ndarray, " reviews"],
+    text: Sequence[str],
+    parts: Sequence[Sequence[str]] = (),
 ) -> Sample:
     """A sample with its digest."""
-    content = json.dumps([index.tolist(), label.tolist(), list(text)], ensure_ascii=True)
-    return Sample(hashlib.sha256(content.encode()).hexdigest(), index, label, tuple(text))
+    content: list[Any] = [index.tolist(), label.tolist(), list(text)]
+    if parts:
+        content.append([list(one) for one in parts])
+    digest = hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
+    return Sample(digest, index, label, tuple(text), tuple(map(tuple, parts)))
 
 
 def source_stamp(path: str | None) -> tuple[str, int, int, int] | None:
@@ -89,7 +107,7 @@ def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tu
     texts and labels of another kind.
     """
     source = str(spec.path or spec.repo)
-    text = find_texts(table, spec.text, source)
+    inputs = list(zip(*(find_texts(table, column, source) for column in columns(spec.text)), strict=True))
     raw = find_labels(table, spec.label, source)
     values = spec.labels if spec.labels is not None else _class_values(raw, len(words), source)
     names = table.attrs.get("class_names", {}).get(spec.label)
@@ -101,9 +119,11 @@ def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tu
             f"the same label."
         )
     rows = [
-        (row, place[value_key(label)], one)
-        for row, (label, one) in enumerate(zip(raw, text, strict=True))
-        if not is_missing(label) and value_key(label) in place and isinstance(one, str) and one.strip()
+        (row, place[value_key(label)], texts)
+        for row, (label, texts) in enumerate(zip(raw, inputs, strict=True))
+        if not is_missing(label)
+        and value_key(label) in place
+        and all(isinstance(one, str) and one.strip() for one in texts)
     ]
     present = {label for _, label, _ in rows}
     if len(present) < len(words):
@@ -113,7 +133,9 @@ def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tu
             f"study needs texts of every class (dataset.labels lists the label values in class order)."
         )
     index, label, texts = zip(*rows, strict=True)
-    return Rows(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), tuple(texts)), classes
+    whole = tuple(one[0] if len(one) == 1 else shown(one) for one in texts)
+    parts = tuple(texts) if len(columns(spec.text)) > 1 else ()
+    return Rows(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), whole, parts), classes
 
 
 def _class_values(raw: list[Any], classes: int, source: str) -> tuple[Any, ...]:
@@ -150,7 +172,8 @@ def balanced(rows: Rows, size: int, classes: int, seed: int, source: str) -> Sam
             )
         chosen.append(generator.choice(pool, share, replace=False))
     order = np.sort(np.concatenate(chosen))
-    return make_sample(rows.index[order], rows.label[order], [rows.text[i] for i in order])
+    parts = [rows.parts[i] for i in order] if rows.parts else ()
+    return make_sample(rows.index[order], rows.label[order], [rows.text[i] for i in order], parts)
 
 
 def read_sample(spec: DatasetSpec, words: Sequence[str]) -> tuple[Sample, tuple[ClassNames, ...]]:
@@ -170,21 +193,26 @@ class TrainingTexts:
 
     digest: str
     spec: TrainingSpec = field(metadata=NOT_IN_KEY, compare=False)
-    column: str = field(metadata=NOT_IN_KEY, compare=False)
+    column: Input = field(metadata=NOT_IN_KEY, compare=False)
 
     def normalized_digests(self) -> frozenset[str]:
         """`text_digest` of every training text; DatasetError when the source cannot be reached."""
         return frozenset(map(text_digest, self.texts()))
 
     def texts(self) -> list[str]:
-        """Every text of the source, in its order; DatasetError when it is not on this machine or cannot be read."""
+        """Every text of the source, in its order, a pair as the sample shows it.
+
+        DatasetError when the source is not on this machine or cannot be read.
+        """
         if self.spec.path is None and not _on_this_machine(self.spec):
             raise DatasetError(
                 f"The training texts ({self.spec.repo}) are not on this machine, so nothing was compared; fetch them "
                 f"once with the datasets library, or name a local file with training.path."
             )
-        found = find_texts(read_table(self.spec), self.column, str(self.spec.path or self.spec.repo))
-        return [text for text in found if isinstance(text, str)]
+        table, source = read_table(self.spec), str(self.spec.path or self.spec.repo)
+        rows = zip(*(find_texts(table, column, source) for column in columns(self.column)), strict=True)
+        whole = [texts for texts in rows if all(isinstance(text, str) for text in texts)]
+        return [texts[0] if len(texts) == 1 else shown(texts) for texts in whole]
 
 
 def _on_this_machine(spec: TrainingSpec) -> bool:
@@ -194,7 +222,7 @@ def _on_this_machine(spec: TrainingSpec) -> bool:
     return (folder / str(spec.repo).replace("/", "___")).is_dir()
 
 
-def training_texts(spec: TrainingSpec | None, column: str) -> TrainingTexts | None:
+def training_texts(spec: TrainingSpec | None, column: Input) -> TrainingTexts | None:
     """A reference to the training texts, its digest made of the source's name and, for a file, its state."""
     if spec is None or (spec.repo is None and spec.path is None):
         return None

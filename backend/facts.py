@@ -19,7 +19,8 @@ class Facts:
 
     `kind` is what `family` in study.toml says; `has_head` is False for a model without a head that answers, whose
     residuals can be compared. `answers` is how many classes a classification head has, and `head_names` their names in
-    the order of its rows (`id2label`), empty where the config names none.
+    the order of its rows (`id2label`), empty where the config names none. `token_types` counts the kinds of tokens by
+    which an encoder tells the texts of a pair apart (BERT has two).
     """
 
     architecture: str
@@ -31,6 +32,7 @@ class Facts:
     has_head: bool = True
     answers: int | None = None
     head_names: tuple[str, ...] = ()
+    token_types: int = 1
 
     @property
     def predicts(self) -> bool:

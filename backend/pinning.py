@@ -84,6 +84,11 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
             f"{ref.place} has a head of {facts.answers} classes and the study has {study.classes} label words; give "
             f"one word per class of the head, or name a checkpoint with {study.classes} classes."
         )
+    if facts.token_types > 1 and not isinstance(study.dataset.text, str):
+        raise CheckpointError(
+            f"{ref.place} is a {facts.architecture}, which tells the texts of a pair apart by token types that "
+            f"Layershift does not set; use a model without them (RoBERTa, DistilBERT, a causal one)."
+        )
     lab.models.check(ref, study.base)
     return PinnedCheckpoint(
         fingerprint=fingerprint,
@@ -124,10 +129,11 @@ def _sample(study: Study, cache: Cache) -> tuple[Sample, tuple[ClassNames, ...]]
         if value is None:
             sample, classes = read_sample(study.dataset, study.prompt.label_words)
             named = [[one.value, one.name, one.word] for one in classes]
-            cache.put_json(key, [sample.index.tolist(), sample.label.tolist(), list(sample.text), named])
+            parts = [[list(one) for one in sample.parts]] if sample.parts else []
+            cache.put_json(key, [sample.index.tolist(), sample.label.tolist(), list(sample.text), named, *parts])
         else:
-            index, label, text, named = value
-            sample = make_sample(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), text)
+            index, label, text, named, *parts = value
+            sample = make_sample(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), text, *parts)
             classes = tuple(ClassNames(*one) for one in named)
         _keep(_SAMPLES, key, (sample, classes))
     return _SAMPLES[key]

@@ -11,10 +11,11 @@ from types import MappingProxyType
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from backend import splits
+from backend import pairs, splits
 from backend.dataset import text_digest
 from backend.errors import PromptError
 from backend.facts import Reading
+from backend.pairs import Input, in_order, joined, shorter
 from backend.ports import Prompts
 from backend.study import PromptSpec
 from backend.tokens import name
@@ -59,7 +60,8 @@ class Filled:
     """One prompt as a model reads it: token ids, the tokens of each label word behind them, the text that is left.
 
     `words` is empty where a head answers. `ends` are where each token's characters end in the prompt with the first
-    ending behind it.
+    ending behind it. `parts` are the texts that are left, in the template's order; of a pair `left` is both, with the
+    template's words between them.
     """
 
     ids: tuple[int, ...]
@@ -67,27 +69,30 @@ class Filled:
     left: str
     cut: bool
     ends: tuple[int, ...]
+    parts: tuple[str, ...]
 
 
-def fill(reader: Reader, text: str) -> Filled:
-    """The prompt of one text.
+def fill(reader: Reader, given: Input) -> Filled:
+    """The prompt of one text, or of a pair.
 
     What is read of a causal model is what the tokenizer makes of prompt and label word: the ids that all words share
     are the prompt, the others the words. Special tokens that the tokenizer puts behind a text are left out there. A
     long text loses whole tokens at the end that `keep` does not name, by character offsets; then the whole prompt is
-    tokenized once, and the text cut further until the prompt fits `max_tokens` (special tokens count).
+    tokenized once, and the text cut further until the prompt fits `max_tokens` (special tokens count). Of a pair the
+    longer text loses them.
     """
     spec = reader.spec
+    parts = in_order(spec, given)
+    text = joined(spec, parts)
     ids, words, ends = _read(reader, text)
     if len(ids) <= spec.max_tokens:
-        return Filled(ids, words, text, False, ends)
-    offsets = reader.tokenizer.encode(text, add_special_tokens=False).offsets
-    room = spec.max_tokens - len(_read(reader, "")[0])
-    for left in range(min(room, len(offsets)), -1, -1):
-        rest = _cut(text, offsets, left, spec.keep)
+        return Filled(ids, words, text, False, ends, parts)
+    room = spec.max_tokens - len(_read(reader, joined(spec, [""] * len(parts)))[0])
+    for fewer in shorter(reader.tokenizer, parts, room, spec.keep):
+        rest = joined(spec, fewer)
         ids, words, ends = _read(reader, rest)
         if len(ids) <= spec.max_tokens:
-            return Filled(ids, words, rest, True, ends)
+            return Filled(ids, words, rest, True, ends, fewer)
     raise PromptError(
         f"The template alone takes {len(ids)} tokens, more than prompt.max_tokens = {spec.max_tokens}; "
         f"raise max_tokens or shorten the template."
@@ -96,8 +101,7 @@ def fill(reader: Reader, text: str) -> Filled:
 
 def _read(reader: Reader, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[int, ...]]:
     """Token ids of the prompt, of each word behind it, and where the prompt's tokens end."""
-    before, after = reader.spec.template.split("{text}")
-    prompt = before + text + after
+    prompt = reader.spec.pieces[0] + text + reader.spec.pieces[-1]
     if not reader.endings:
         encoding = reader.tokenizer.encode(prompt)
         count = len(encoding.ids) if reader.rows else _without_ending(encoding)
@@ -115,13 +119,6 @@ def _without_ending(encoding: Encoding) -> int:
     while count and encoding.special_tokens_mask[count - 1]:
         count -= 1
     return count
-
-
-def _cut(text: str, offsets: Sequence[tuple[int, int]], left: int, keep: str) -> str:
-    """`left` tokens of the text, from its start or its end, without the white space at the cut."""
-    if left <= 0:
-        return ""
-    return text[: offsets[left - 1][1]].rstrip() if keep == "start" else text[offsets[-left][0] :].lstrip()
 
 
 def check_words(reader: Reader, words: Sequence[tuple[int, ...]]) -> None:
@@ -152,7 +149,7 @@ def shown(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
     return "|".join(name(tokenizer, tokens))
 
 
-def make_prompts(reader: Reader, texts: Sequence[str], labels: np.ndarray) -> Prompts:
+def make_prompts(reader: Reader, texts: Sequence[Input], labels: np.ndarray) -> Prompts:
     """The prompts of the texts as the reader's checkpoint sees them.
 
     Raises PromptError for label words that cannot be told apart, or whose tokens depend on the text before them.
@@ -166,9 +163,12 @@ def make_prompts(reader: Reader, texts: Sequence[str], labels: np.ndarray) -> Pr
             first, second = (", ".join(shown(reader.tokenizer, ids) for ids in one) for one in (words, other.words))
             raise PromptError(
                 f"The tokens of the label words depend on the text before them ({first}, or {second}); put fixed text "
-                f"behind {{text}} in prompt.template, or set prompt.separator."
+                f"behind {{{reader.spec.fields[-1]}}} in prompt.template, or set prompt.separator."
             )
-    copies = splits.groups([text_digest(text) for text in texts], [one.ids for one in filled])
+    copies = splits.groups(
+        [text_digest(text if isinstance(text, str) else pairs.shown(text)) for text in texts],
+        [one.ids for one in filled],
+    )
     return pinned(reader, filled, labels, copies)
 
 
@@ -197,7 +197,7 @@ class Readers:
         """The base's."""
         return next(iter(self.of.values()))
 
-    def prompts(self, texts: Sequence[str], labels: np.ndarray) -> Prompts:
+    def prompts(self, texts: Sequence[Input], labels: np.ndarray) -> Prompts:
         """The prompts as the base sees them, with those of the checkpoints that see something else. PromptError."""
         (_, first), *others = self.of.items()
         prompts = make_prompts(first, texts, labels)

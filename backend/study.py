@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError
 
+from backend import template
 from backend.errors import StudyError
 from backend.text_files import NotUnicode, decode
 
@@ -52,7 +53,7 @@ class DatasetSpec(Part, frozen=True):
     repo: Text | None = None
     path: Text | None = None
     split: Text = "test"
-    text: Text = "text"
+    text: Text | Annotated[tuple[Text, ...], Field(min_length=2)] = "text"
     label: Text = "label"
     labels: tuple[int | str | bool, ...] | None = Field(default=None, min_length=2)
     sample: PositiveInt = 200
@@ -63,7 +64,8 @@ class PromptSpec(Part, frozen=True):
     """The template around a text, one label word per class, and how a long text is cut.
 
     `separator` stands between prompt and label word; None: " " or "", whichever the checkpoints find likelier.
-    `tokenizer` says whose token ids count where base and checkpoints make different ones of the prompts.
+    `tokenizer` says whose token ids count where base and checkpoints make different ones of the prompts. `fields` are
+    the names in braces where texts go, those of dataset.text.
     """
 
     template: Text
@@ -72,6 +74,12 @@ class PromptSpec(Part, frozen=True):
     tokenizer: Literal["own", "base"] | None = None
     max_tokens: PositiveInt = 256
     keep: Literal["start", "end"] = "end"
+    fields: tuple[Text, ...] = Field(default=("text",), exclude=True, validation_alias="dataset.text")
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """The template around its fields: what stands before the first, between them, and after the last."""
+        return template.split(self.template, self.fields)
 
 
 class TrainingSpec(Part, frozen=True):
@@ -128,6 +136,7 @@ class Study(Part, frozen=True):
 _EXPECTED = {
     "extra_forbidden": "is not a key that Layershift knows; remove it or correct its spelling",
     "missing": "is missing; add it",
+    "dataset.text": "must be a column, or a list of at least two columns",
 }
 
 
@@ -161,15 +170,19 @@ def parse_study(raw: dict[str, Any], folder: Path) -> Study:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = _key(first["loc"])
-        reason = _EXPECTED.get(first["type"]) or f"is wrong: {first['msg'][0].lower()}{first['msg'][1:]}"
+        known = _EXPECTED.get(first["type"]) or _EXPECTED.get(key)
+        reason = known or f"is wrong: {first['msg'][0].lower()}{first['msg'][1:]}"
         raise StudyError(f"{file}: {key} {reason}.") from None
-    _check(study, file)
+    fields = ("text",) if isinstance(study.dataset.text, str) else study.dataset.text
+    prompt = study.prompt.model_copy(update={"fields": fields})
+    _check(study.model_copy(update={"prompt": prompt}), file)
     return study.model_copy(
         update={
             "base": _absolute(study.base, folder),
             "checkpoints": tuple(_absolute(ref, folder) for ref in study.checkpoints),
             "dataset": _absolute(study.dataset, folder),
             "training": study.training and _absolute(study.training, folder),
+            "prompt": prompt,
         }
     )
 
@@ -187,7 +200,7 @@ def _key(location: tuple[int | str, ...]) -> str:
     for part in location:
         if isinstance(part, int):
             words += f"[{part + 1}]"
-        elif part not in ("int", "str", "bool"):
+        elif part not in ("int", "str", "bool", "constrained-str") and not part.startswith("tuple["):
             words += f".{part}" if words else part
     return words
 
@@ -212,10 +225,8 @@ def _check(study: Study, file: Path) -> None:
             raise StudyError(f'{file}: checkpoints[{i}].label "{ref.label}" {what}; labels must be unique.')
         seen.add(ref.label)
     _check_seeds(study, file)
-    if "{text}" not in study.prompt.template:
-        raise StudyError(f"{file}: prompt.template has no {{text}}; put {{text}} where the text goes.")
-    if study.prompt.template.count("{text}") > 1:
-        raise StudyError(f"{file}: prompt.template has {{text}} more than once; leave it in one place.")
+    if wrong := template.problem(study.prompt.template, study.prompt.fields):
+        raise StudyError(f"{file}: {wrong}")
     if len(set(study.prompt.label_words)) < study.classes:
         raise StudyError(f"{file}: prompt.label_words repeats a word; give every class a word of its own.")
     labels = study.dataset.labels

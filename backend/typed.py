@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from backend.pairs import in_order, typed
 from backend.ports import Prompts
 from backend.prompts import Readers, fill
 
@@ -30,19 +31,20 @@ class Typed:
 @functools.lru_cache(maxsize=16)
 def read_typed(readers: Readers, text: str) -> Typed:
     """The typed text; kept in the process, the sixteen newest only, because pages ask at every rerun. PromptError."""
-    text, reader = mended(text), readers.first
-    filled = fill(reader, text)
-    before, after = reader.spec.template.split("{text}")
-    whole = before + filled.left + after + (reader.endings[0] if reader.endings else "")
+    reader = readers.first
+    given = typed(reader.spec, mended(text))
+    filled = fill(reader, given)
+    whole = reader.spec.pieces[0] + filled.left + reader.spec.pieces[-1] + (reader.endings[0] if reader.endings else "")
     pieces, start = [], 0
     for end in filled.ends:
         pieces.append(whole[start:end])
         start = max(start, end)
-    kept = len(filled.left)
+    texts = zip(in_order(reader.spec, given), filled.parts, strict=True)
+    lost = [one[len(kept) :] if reader.spec.keep == "start" else one[: len(one) - len(kept)] for one, kept in texts]
     return Typed(
-        readers.prompts([text], np.zeros(1, dtype=np.int64)),
+        readers.prompts([given], np.zeros(1, dtype=np.int64)),
         filled.left,
-        text[kept:] if reader.spec.keep == "start" else text[: len(text) - kept],
+        "\n".join(filter(None, lost)),
         tuple(pieces),
     )
 

@@ -44,7 +44,13 @@ def read_facts(located: Located, place: str) -> Facts:
         has_head=family.has_head,
         answers=answers_of(config, head_rows(architecture, entries), place) if classifies else None,
         head_names=head_names(config, place) if classifies else (),
+        token_types=_token_types(config) if family.kind == "encoder" else 1,
     )
+
+
+def _token_types(config: dict[str, Any]) -> int:
+    found = config.get("type_vocab_size")
+    return found if isinstance(found, int) and found > 1 else 1
 
 
 def most_positions(located: Located) -> int | None:

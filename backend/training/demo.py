@@ -9,6 +9,7 @@ from pathlib import Path
 from backend.dataset import read_table
 from backend.errors import LayershiftError
 from backend.study import TrainingSpec, load_study
+from backend.template import columns
 from backend.training.finetune import finetune
 from backend.training.pretrain import pretrain
 
@@ -27,7 +28,7 @@ def build(data: Path | None, folder: Path = DEMO) -> None:
     base = Path(study.base.path)
     if not base.exists():
         spec = TrainingSpec(path=str(source)) if source else study.training
-        pretrain(list(read_table(spec)[study.dataset.text]), base)
+        pretrain(list(read_table(spec)[columns(study.dataset.text)[0]]), base)
     finetune(study, source)
 
 

@@ -111,6 +111,11 @@ def _training_spec(study: Study, data: Path | None) -> TrainingSpec:
             f'{study.name}: training.recipe "{study.training.recipe}" is one for causal models; set it to "sound", '
             f"which trains a classification head on the encoder."
         )
+    if not isinstance(study.dataset.text, str):
+        raise StudyError(
+            f"{study.name}: finetune trains on one text per row, and dataset.text lists {len(study.dataset.text)}; "
+            f"train the pairs elsewhere and name the checkpoints."
+        )
     if data is None:
         return study.training
     return study.training.model_copy(update={"path": str(data.expanduser().resolve()), "repo": None})
