@@ -35,9 +35,10 @@ def words(folder: Path, first: str, second: str, separator: str | None = " ") ->
     rewrite(folder, SAME, f'label_words = ["{first}", "{second}"]\n{line}')
 
 
-def whole_texts(study: PinnedStudy) -> list[str]:
-    """The texts that fit."""
-    return [text for text, cut in zip(study.sample.text, study.prompts.truncated, strict=True) if not cut]
+def whole_texts(study: PinnedStudy, label: str) -> list[str]:
+    """The texts that fit as the checkpoint sees them."""
+    cut = study.prompts.seen_by(study.checkpoint(label)).truncated
+    return [text for text, short in zip(study.sample.text, cut, strict=True) if not short]
 
 
 def plain_answers(study: PinnedStudy, label: str, endings: tuple[str, str]) -> np.ndarray:
@@ -46,7 +47,7 @@ def plain_answers(study: PinnedStudy, label: str, endings: tuple[str, str]) -> n
     model = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32).requires_grad_(False)
     tokenizer = AutoTokenizer.from_pretrained(place)
     rows = []
-    for text in whole_texts(study):
+    for text in whole_texts(study, label):
         whole = [tokenizer(study.study.prompt.template.format(text=text) + one)["input_ids"] for one in endings]
         shared = next(i for i, pair in enumerate(zip(*whole, strict=False)) if len(set(pair)) > 1)
         row = []
@@ -106,7 +107,9 @@ def test_equal_names_are_one_class_whatever_their_order(tmp_path: Path, lab: Lab
     assert same.sample.label.tolist() == before.sample.label.tolist()
     words(folder, "positive", "negative")
     turned = pin(load_study(folder), lab)
-    assert turned.sample.label.tolist() == (1 - before.sample.label).tolist()
+    known = {line.rpartition(",")[0].strip('"'): line.rpartition(",")[2] for line in named.splitlines()}
+    for text, label in zip(turned.sample.text, turned.sample.label, strict=True):
+        assert known[text] == ("positive", "negative")[label]
     rewrite(folder, "sample = 20", 'sample = 20\nlabels = ["negative", "positive"]')
     with pytest.raises(DatasetError, match="name the classes in different orders"):
         pin(load_study(folder), lab)
@@ -173,7 +176,7 @@ def test_whose_token_ids_count_must_be_said_where_they_differ(
     last = study.checkpoint("epoch 2")
     assert study.prompts.seen_by(last).token_ids[0] == (0, *study.prompts.token_ids[0])
     expected = plain_answers(study, "epoch 2", (" negative", " positive"))
-    logits = lab.readout(last, study.prompts).logits[~study.prompts.truncated]
+    logits = lab.readout(last, study.prompts).logits[~study.prompts.seen_by(last).truncated]
     np.testing.assert_allclose(logits[:, 1] - logits[:, 0], expected[:, 1] - expected[:, 0], rtol=1e-3, atol=1e-3)
 
 
@@ -183,7 +186,12 @@ def test_what_the_base_cannot_read_is_refused(tmp_path: Path, lab: Lab) -> None:
     with pytest.raises(PromptError, match="does not know the label word"):
         pin(load_study(folder), lab)
     file = folder / "study.toml"
-    text = file.read_text().replace("qwertz", "negative").replace("max_tokens = 48", "max_tokens = 65")
-    file.write_text(text.replace("{text}", "The script drags. " * 16 + "{text}"))
+    text = (
+        file.read_text()
+        .replace("qwertz", "negative")
+        .replace("max_tokens = 48", "max_tokens = 65")
+        .replace("sample = 20", "sample = 100")
+    )
+    file.write_text(text)
     with pytest.raises((PromptError, CheckpointError), match="64 positions"):
         pin(load_study(folder), lab)
