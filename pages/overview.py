@@ -34,6 +34,7 @@ def draw(view: _frame.View) -> None:
         st.warning(f"**{_picture.plain(one.label)}** is missing. {_picture.plain(one.reason)}")
     for sentence in view.study.warnings:
         st.warning(_picture.plain(sentence))
+    _classes(view)
     above = st.container()
     _answers(view)
     with above:  # asked for last: accuracy comes first, and it is what the findings wait for
@@ -56,6 +57,25 @@ def _what(view: _frame.View) -> None:
         f"**{len(study.sample.text)} texts** and answers {words}. Layershift shows what training changed inside the "
         f"model, layer by layer."
     )
+
+
+def _classes(view: _frame.View) -> None:
+    """Which label value is which class, label word, tokens or row of a head; open where it was found out."""
+    study = view.study
+    with st.expander("Which class is which, and where the answer is read", expanded=study.separator_found):
+        if study.separator_found:
+            between = "a space" if study.separator == " " else "nothing"
+            st.markdown(
+                f"The study names no separator. The checkpoints find the label words likelier behind {between}, so the "
+                f"answer is read there; set `prompt.separator` to change it."
+            )
+        rows = []
+        for line in summary.classes(study):
+            same = len(set(line.read.values())) == 1
+            read = {"read at": next(iter(line.read.values()))} if same else line.read
+            texts = {f"text {i}": text for i, text in enumerate(line.examples, 1)}
+            rows.append({"label": line.value, "class": line.place, "word": line.word, **read, **texts})
+        st.dataframe(rows, hide_index=True)
 
 
 @_frame.section
