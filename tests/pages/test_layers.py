@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -205,7 +206,11 @@ def test_work_under_way_tells_what_is_left_and_can_be_cancelled_and_asked_for_ag
     monkeypatch.setattr(_work, "PACE_SECONDS", 0.0)
     for _ in range(_frame.PAINT_CALLS):
         test.run()
-    assert any("more, at the pace of the" in one.value for one in test.caption)
+    end = time.monotonic() + 30
+    while not any("more, at the pace of the" in one.value for one in test.caption):
+        assert time.monotonic() < end, [one.value for one in test.caption]
+        time.sleep(0.2)
+        test.run()
     for _ in range(12):
         cancel = [button for button in test.button if button.label == "Cancel"]
         if not cancel:
