@@ -15,6 +15,7 @@ from typing import Any
 
 import streamlit as st
 
+from backend.markdown import plain
 from backend.typed import mended
 
 MOST_TEXTS = 16
@@ -69,7 +70,7 @@ def check(key: str, choice: Choice, why: str | None = None) -> str:
         instead = f"showing {choice.default} instead" if choice.default else "it is left out"
         notes[key] = f"The address asks for {key} “{said}”: {why or f'there is {some}'}; {instead}."
     if key in notes:
-        st.warning(notes[key])
+        st.warning(plain(notes[key]))
     return choice.default
 
 
@@ -87,7 +88,7 @@ def _check_text(key: str, choice: Text, notes: dict[str, str]) -> str:
     elif said:
         notes.pop(key, None)
     if key in notes:
-        st.warning(notes[key])
+        st.warning(plain(notes[key]))
     return value(key, choice)
 
 

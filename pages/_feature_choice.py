@@ -10,6 +10,7 @@ from backend.analyses import features
 from backend.feature_reading import Opened, open_folder
 from backend.figures import features as figures
 from backend.lab import PinnedStudy
+from backend.markdown import plain
 from pages import _address, _frame, _picture, _work
 
 TRAINED_ON = {"both": "both models together", "reference": "the reference alone", "checkpoint": "the checkpoint alone"}
@@ -88,9 +89,7 @@ def chosen(view: _frame.View, result: features.Result, ids: list[int]) -> int:
     if said.isdigit() and int(said) < count:
         return int(said)
     if said:
-        st.warning(
-            f"There is no feature “{_picture.plain(said)}”: they are 0 to {count - 1:,}; showing {ids[0]} instead."
-        )
+        st.warning(f"There is no feature “{plain(said)}”: they are 0 to {count - 1:,}; showing {ids[0]} instead.")
     return ids[0]
 
 

@@ -11,6 +11,7 @@ from backend.feature_contexts import ContextQuery, TextQuery, contexts, in_text
 from backend.figures import feature_contexts as context_figures
 from backend.figures import feature_turnover as turnover_figures
 from backend.figures import features as figures
+from backend.markdown import plain
 from backend.typed import Typed
 from pages import _feature_choice, _frame, _picture, _work
 
@@ -25,7 +26,7 @@ def one(view: _frame.View, query: features.Query, result: features.Result, featu
     if found is None:
         return
     names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
-    st.markdown(context_figures.about(result, feature, [_picture.plain(name) for name in names], at))
+    st.markdown(context_figures.about(result, feature, [plain(name) for name in names], at))
     kept = {key: value for key in (*_frame.KEPT, *_feature_choice.KEYS) if (value := st.query_params.get(key))}
     kept |= {"heat": "feature", "layer": str(result.layer), "feature": str(feature)}
     st.page_link("pages/review.py", label="Look for it in a text of yours", query_params=kept, icon=":material/edit:")
@@ -75,7 +76,7 @@ def typed(view: _frame.View, text: Typed) -> None:
     if found is None:
         return
     names = [one.label for one in view.pair]
-    st.markdown(context_figures.about(result, feature, [_picture.plain(name) for name in names], 0))
+    st.markdown(context_figures.about(result, feature, [plain(name) for name in names], 0))
     _picture.show(
         view,
         {"review-feature": context_figures.in_text(found, names, text.pieces, feature)},
@@ -133,7 +134,7 @@ def turnover(view: _frame.View) -> None:
         _picture.rows(wanted, found),
         None,
     )
-    lines = turnover_figures.in_words(found[0], layers, [_picture.plain(name) for name in names])
+    lines = turnover_figures.in_words(found[0], layers, [plain(name) for name in names])
     st.markdown("\n".join(f"- {line}" for line in lines))
 
 

@@ -15,6 +15,7 @@ import streamlit as st
 from backend import wiring
 from backend.errors import LayershiftError, StudyError
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
+from backend.markdown import plain
 from backend.pinning import pin
 from backend.reports import summary
 from backend.study import Study
@@ -121,7 +122,7 @@ def _sentences() -> Iterator[None]:
     try:
         yield
     except LayershiftError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
 
 
 def section(draw: Callable[..., None]) -> Callable[..., None]:
@@ -196,7 +197,7 @@ def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> Vi
         raise study
     lab = wiring.open_lab()
     try:
-        with st.spinner(f"Reading the study “{study.title}” …", show_time=True):
+        with st.spinner(f"Reading the study “{plain(study.title)}” …", show_time=True):
             pinned = pin(study, lab)
     except LayershiftError:
         st.text(summary.planned(study))
@@ -246,10 +247,8 @@ def _sidebar(view: View) -> None:
         _play(view)
         view.control(st.selectbox, "Compared with", "reference")
     else:
-        st.info(f"Of this study's checkpoints, only {view.names[0]} is there.")
-    about = (
-        "Leaves out, at every layer, the three dimensions in which the checkpoint compared with is largest on average."
-    )
+        st.info(f"Of this study's checkpoints, only {plain(view.names[0])} is there.")
+    about = "Leaves out, at every layer, the three largest dimensions (on average) of the checkpoint compared with."
     _address.switch("Without the three largest dimensions", "massive", view.choices["massive"], help=about)
     _watch(view)
     if view.lab.cache.note:

@@ -14,6 +14,7 @@ from backend.figures import cosines as cosines_figures
 from backend.figures import direction as direction_figures
 from backend.figures import map as map_figures
 from backend.lab import PinnedCheckpoint
+from backend.markdown import plain
 from pages import _address, _frame, _picture, _similarity
 
 SHOWN = {
@@ -108,7 +109,7 @@ def _direction(view: _frame.View) -> None:
         _picture.rows([wanted[place] for place in places], pictured),
         "direction",
     )
-    st.markdown(direction_figures.leaves_chance(pictured, [_picture.plain(name) for name in names], at))
+    st.markdown(direction_figures.leaves_chance(pictured, [plain(name) for name in names], at))
 
 
 def _cosines(view: _frame.View) -> None:
@@ -138,7 +139,7 @@ def _cosines(view: _frame.View) -> None:
         )
         missing = direction_figures.without_split(lines, names, view.reference.label, at)
         if missing:
-            st.info(_picture.plain(missing))
+            st.info(plain(missing))
     rows = _picture.rows([(cosines.recipe, query)], found)
     drawn = {
         f"cosine-layers-{view.place(one)}": cosines_figures.between_layers(found[0], view.place(one), one.label, at)
@@ -194,7 +195,7 @@ def _map(view: _frame.View) -> None:
         None if layer == view.study.base.facts.layers else layer,
     )
     for result, one in zip(found, view.pair, strict=True):
-        st.markdown(map_figures.in_words(result, _picture.plain(one.label), _picture.plain(view.reference.label)))
+        st.markdown(map_figures.in_words(result, plain(one.label), plain(view.reference.label)))
 
 
 def _sample(view: _frame.View) -> None:
@@ -204,7 +205,7 @@ def _sample(view: _frame.View) -> None:
     if found is None:
         return
     card = found[0]
-    sentences = confounds_figures.card(card, [_picture.plain(name) for name in view.names], len(view.study.sample.text))
+    sentences = confounds_figures.card(card, [plain(name) for name in view.names], len(view.study.sample.text))
     st.markdown("\n".join(f"- {line}" for line in sentences))
     _picture.show(
         view,

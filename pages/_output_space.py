@@ -9,6 +9,7 @@ import streamlit as st
 from backend import neutral
 from backend.analyses import output_space
 from backend.figures import output_space as figures
+from backend.markdown import plain
 from pages import _address, _frame, _picture
 
 PICTURES = (
@@ -42,7 +43,7 @@ def draw(view: _frame.View) -> None:
     silent = next((one for one in view.pair if not one.facts.predicts), None)
     if silent is not None:
         st.info(
-            f"{_picture.plain(silent.label)} predicts no tokens here, so it has no output space; the other parts of "
+            f"{plain(silent.label)} predicts no tokens here, so it has no output space; the other parts of "
             "this page hold for it too."
         )
         return
@@ -71,8 +72,8 @@ def _instead(view: _frame.View) -> None:
         lambda: [*result.group_rows(query)],
         None,
     )
-    names = [_picture.plain(name) for name in result.groups]
-    st.markdown(figures.where_mass_went(result, text_set, _picture.plain(label), names))
+    names = [plain(name) for name in result.groups]
+    st.markdown(figures.where_mass_went(result, text_set, plain(label), names))
     _picture.show(
         view,
         {
@@ -123,7 +124,7 @@ def _outliers(view: _frame.View, results: dict[str, output_space.Result]) -> Non
     for text_set, result in results.items():
         place = figures.largest(result)
         quote = "" if place is None else textwrap.shorten(texts[text_set][place], 90, placeholder=" …")
-        lines.append(figures.outlier(result, text_set, _picture.plain(view.checkpoint.label), _picture.plain(quote)))
+        lines.append(figures.outlier(result, text_set, plain(view.checkpoint.label), plain(quote)))
     st.markdown("\n".join(f"- {line}" for line in lines))
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from backend.analyses import patching
 from backend.figures import patching as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
+from backend.markdown import plain
 from backend.typed import Typed, read_typed
 from pages import _address, _frame, _picture, _work
 
@@ -93,7 +94,7 @@ def _in_words(queries: Sequence[patching.Query], found: Sequence[patching.Result
     readout = 0 if read.prompts.readout == "first" else len(read.pieces) - 1
     for query, one in zip(queries, found, strict=True):
         said = figures.in_words(one, read.pieces, query.host.label, query.donor.label, readout, at)
-        st.markdown(_picture.plain(said))
+        st.markdown(plain(said))
 
 
 if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once

@@ -10,17 +10,13 @@ import streamlit as st
 
 from backend.figures import _theme
 from backend.lab import PinnedCheckpoint
+from backend.markdown import plain
 from backend.reports import export
 from pages import _zoom
 from pages._frame import View
 
 Rows = Callable[[], Iterable[dict[str, Any]]]
 """Tidy rows of what a picture shows, made when somebody downloads them."""
-
-
-def plain(text: str) -> str:
-    """Somebody's words for markdown, in which none of their signs is a command."""
-    return re.sub(r"([\\`*_\[\]~$:<>|#])", r"\\\1", text)
 
 
 def without_head(checkpoints: Iterable[PinnedCheckpoint]) -> None:

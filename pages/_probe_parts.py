@@ -9,6 +9,7 @@ import streamlit as st
 from backend.analyses import attribution, inherited
 from backend.figures import attribution as attribution_figures
 from backend.figures import inherited as inherited_figures
+from backend.markdown import plain
 from pages import _frame, _picture
 
 
@@ -39,7 +40,7 @@ def inherited_share(view: _frame.View) -> None:
         _picture.rows(wanted, found),
         "inherited",
     )
-    names = [_picture.plain(one.label) for one in (view.checkpoint, view.reference)]
+    names = [plain(one.label) for one in (view.checkpoint, view.reference)]
     st.markdown(inherited_figures.in_words(found[0], names[0], names[1], scope))
 
 
@@ -63,7 +64,7 @@ def parts(view: _frame.View) -> None:
     silent = next((one for one in (view.checkpoint, view.reference) if not one.facts.has_head), None)
     if silent is not None and (not shown or measure == "change"):
         st.info(
-            f"{_picture.plain(silent.label)} is {silent.facts.headless} and answers nothing, so there is no answer to "
+            f"{plain(silent.label)} is {silent.facts.headless} and answers nothing, so there is no answer to "
             "take apart; choose another epoch, or look at the gap itself."
         )
         return
@@ -92,7 +93,7 @@ def parts(view: _frame.View) -> None:
         "attribution",
     )
     for one, result in zip(shown, found, strict=True):
-        st.markdown(attribution_figures.in_words(result, measure, _picture.plain(one.label)))
+        st.markdown(attribution_figures.in_words(result, measure, plain(one.label)))
 
 
 if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once

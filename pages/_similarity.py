@@ -15,6 +15,7 @@ from backend.figures import layer_kinds as kinds_figures
 from backend.figures import similarity as figures
 from backend.figures import unembedding as unembedding_figures
 from backend.lab import PinnedCheckpoint
+from backend.markdown import plain
 from pages import _address, _frame, _picture
 
 PARTS = {
@@ -37,7 +38,7 @@ def choices() -> dict[str, _address.Choice]:
 
 def draw(view: _frame.View) -> None:
     """One part of it."""
-    st.subheader(f"How like {_picture.plain(view.reference.label)} is each layer still?")
+    st.subheader(f"How like {plain(view.reference.label)} is each layer still?")
     part = view.control(
         st.segmented_control,
         "Similarity",
@@ -69,7 +70,7 @@ def _level(view: _frame.View) -> float:
 
 
 def _plain(one: PinnedCheckpoint) -> str:
-    return _picture.plain(one.label)
+    return plain(one.label)
 
 
 def _curves(view: _frame.View) -> None:
@@ -115,7 +116,7 @@ def _curves(view: _frame.View) -> None:
         _picture.rows(wanted, results),
         "similarity",
     )
-    st.markdown(figures.moved_in_words(results, [_picture.plain(name) for name in names], measure, level))
+    st.markdown(figures.moved_in_words(results, [plain(name) for name in names], measure, level))
 
 
 _GUIDES = {

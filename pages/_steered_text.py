@@ -10,6 +10,7 @@ from backend import interventions
 from backend.analyses import steered_text
 from backend.figures import steered_text as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
+from backend.markdown import plain
 from backend.typed import Typed
 from pages import _address, _frame, _picture
 
@@ -56,8 +57,8 @@ def show(view: _frame.View, typed: Typed, direction: int) -> None:
             None,
         )
         for query, result in zip(queries, found, strict=True):
-            st.markdown(_picture.plain(figures.answer(result, query, view.words, alpha)))
-    silent = [_picture.plain(one.label) for one in view.pair if not one.facts.predicts]
+            st.markdown(plain(figures.answer(result, query, view.words, alpha)))
+    silent = [plain(one.label) for one in view.pair if not one.facts.predicts]
     if silent:
         st.caption(f"Without next-token predictions there is nothing that a model would write: {', '.join(silent)}.")
     if len(silent) < len(view.pair):
@@ -107,7 +108,7 @@ def _continuations(view: _frame.View, typed: Typed, direction: int, alpha: float
     found = view.results(wanted, "Writing")
     if found is None:
         return
-    rows = [{key: _picture.plain(value) for key, value in row.items()} for row in figures.written(found, queries)]
+    rows = [{key: plain(value) for key, value in row.items()} for row in figures.written(found, queries)]
     _picture.table(
         view,
         "steered-written",

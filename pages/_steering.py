@@ -11,6 +11,7 @@ from backend.analyses import ablation, steering
 from backend.figures import ablation as ablation_figures
 from backend.figures import steering as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
+from backend.markdown import plain
 from pages import _address, _frame, _picture
 
 SHOWN = {"dose": "Dose by dose", "layers": "Every layer", "transfer": "From another model", "ablation": "Taken out"}
@@ -110,7 +111,7 @@ def _doses(view: _frame.View) -> None:
         _picture.rows(wanted, found),
         "steering",
     )
-    st.markdown(" ".join(_picture.plain(one) for one in figures.in_words(found[0], asked, view.words)))
+    st.markdown(" ".join(plain(one) for one in figures.in_words(found[0], asked, view.words)))
 
 
 @_frame.section
@@ -158,7 +159,7 @@ def _transfer(view: _frame.View) -> None:
     _picture.show(
         view,
         {f"transfer-{one}": figures.transfer(found[0], found[1], single, one, alpha, source.label) for one in measures},
-        f"{_picture.plain(host.label)} with the direction that {_picture.plain(source.label)} has at a layer, put to "
+        f"{plain(host.label)} with the direction that {plain(source.label)} has at a layer, put to "
         "that layer alone and to all at once, with 95 % intervals; at all layers the pushes add up to a far larger "
         "one, and a higher accuracy on one class alone is bias, which the balanced one does not reward.",
         _picture.rows(wanted, found),
@@ -187,7 +188,7 @@ def _ablation(view: _frame.View) -> None:
     if found is None:
         return
     names = [one.label for one in models]
-    cells = ablation_figures.table(found, there or costs, [_picture.plain(name) for name in names])
+    cells = ablation_figures.table(found, there or costs, [plain(name) for name in names])
     _picture.table(
         view,
         "ablation-answers",
@@ -210,7 +211,7 @@ def _ablation(view: _frame.View) -> None:
             "ablation",
         )
     for answer, cost, name in zip(found, there or costs, names, strict=True):
-        st.markdown(_picture.plain(ablation_figures.in_words(answer, cost, name)))
+        st.markdown(plain(ablation_figures.in_words(answer, cost, name)))
 
 
 if __name__ == "__main__":  # a fresh server takes every file here for a page, until the application has run once

@@ -14,6 +14,7 @@ from backend import wiring
 from backend.errors import Cancelled, LayershiftError
 from backend.jobs import Job
 from backend.lab import Lab
+from backend.markdown import plain
 
 POLL_SECONDS = 0.5
 LINGER_SECONDS = 1.0
@@ -117,11 +118,11 @@ def _linger(jobs: Sequence[Job[Any]]) -> None:
 def _failure(job: Job[Any], held: dict[str, Job[Any]], what: str) -> None:
     """Why a job ended without a result, in one sentence, and a button to try it again."""
     if isinstance(job.failed, Cancelled):
-        st.info(str(job.failed))
+        st.info(plain(str(job.failed)))
     elif isinstance(job.failed, LayershiftError):
-        st.error(str(job.failed))
+        st.error(plain(str(job.failed)))
     else:
-        st.error(f"“{job.title}” failed because of a bug; the server's log has the details under that name.")
+        st.error(f"“{plain(job.title)}” failed because of a bug; the server's log has the details under that name.")
     if st.button("Try again", key=f"again-{what}-{job.key}"):
         held.pop(job.key, None)
         st.rerun()

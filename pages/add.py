@@ -11,10 +11,10 @@ import streamlit as st
 
 from backend import newstudy, wiring
 from backend.errors import LayershiftError
+from backend.markdown import plain
 from backend.newstudy import NewStudy
 from backend.places import DATA_SUFFIXES
 from pages import _frame
-from pages._picture import plain
 
 TITLE = "Add a study"
 choices = None

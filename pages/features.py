@@ -12,6 +12,7 @@ from backend.feature_reading import scores_tokens
 from backend.figures import feature_turnover as turnover_figures
 from backend.figures import features as figures
 from backend.lab import PinnedStudy
+from backend.markdown import plain
 from backend.reports import autoencoder_files
 from pages import _address, _feature_choice, _feature_parts, _frame, _picture
 
@@ -41,9 +42,9 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
 
 def draw(view: _frame.View) -> None:
     """The page."""
-    st.title(f"Features: {view.reference.label} and {view.checkpoint.label}")
+    st.title(plain(f"Features: {view.reference.label} and {view.checkpoint.label}"))
     for one in view.study.missing:
-        st.warning(one.reason)
+        st.warning(plain(one.reason))
     if view.drop_largest:
         st.info("An autoencoder reads whole residuals, so nothing is left out of them on this page.")
     shown = view.control(
@@ -82,7 +83,7 @@ def _quality(view: _frame.View, query: features.Query, result: features.Result) 
     _picture.table(
         view,
         "features-quality",
-        [{key: _picture.plain(value) for key, value in row.items()} for row in rows],
+        [{key: plain(value) for key, value in row.items()} for row in rows],
         f"Layer {result.layer}: how much of each model's residuals the autoencoder explains, over the tokens of the "
         "sample, which are those that it was trained on; with little explained or most features dead, its features are "
         "not what the layer is made of, so widen it or raise k before reading on.",
@@ -120,7 +121,7 @@ def _all(view: _frame.View, query: features.Query, result: features.Result) -> N
         _feature_choice.box(view)
     ids = figures.ranked(result, order, at, view.value("search"), len(names))
     if not ids:
-        st.info(f"No feature that fires promotes a token with “{_picture.plain(view.value('search'))}”; clear the box.")
+        st.info(f"No feature that fires promotes a token with “{plain(view.value('search'))}”; clear the box.")
         return
     chosen = _feature_choice.chosen(view, result, ids)
     recipe_rows = _picture.rows([(features.recipe, query)], [result])
@@ -143,7 +144,7 @@ def _all(view: _frame.View, query: features.Query, result: features.Result) -> N
         {"features-scatter": _address.picked("features-scatter", "feature", every)},
         layer=result.layer,
     )
-    lines = figures.in_words(result, [_picture.plain(name) for name in names], at, f"“{_picture.plain(word)}”")
+    lines = figures.in_words(result, [plain(name) for name in names], at, f"“{plain(word)}”")
     st.markdown("\n".join(f"- {line}" for line in lines))
     _picture.table(
         view,

@@ -13,6 +13,7 @@ from backend.figures import direction as direction_figures
 from backend.figures import map as map_figures
 from backend.figures import projection as projection_figures
 from backend.lab import PinnedStudy
+from backend.markdown import plain
 from pages import _address, _frame, _layer_details, _picture, _similarity
 
 TITLE = "Layers"
@@ -36,9 +37,9 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
 
 def draw(view: _frame.View) -> None:
     """The page."""
-    st.title(f"Layers: {view.reference.label} and {view.checkpoint.label}")
+    st.title(plain(f"Layers: {view.reference.label} and {view.checkpoint.label}"))
     for one in view.study.missing:
-        st.warning(one.reason)
+        st.warning(plain(one.reason))
     _projections(view)
     if _frame.has_painted():
         _layer_details.draw(view)
@@ -84,7 +85,7 @@ def _review(view: _frame.View) -> None:
     chosen = [str(index) for index in view.study.sample.index.tolist()].index(row)
     with st.container(border=True):
         word = view.words[int(view.study.sample.label[chosen])]
-        st.markdown(f"**Review {row}**, labelled *{_picture.plain(word)}*")
+        st.markdown(f"**Review {row}**, labelled *{plain(word)}*")
         st.text(view.study.sample.text[chosen])
         if st.button("Read it token by token", key="to-review", icon=":material/arrow_forward:"):
             kept = {key: said for key in _frame.KEPT if (said := st.query_params.get(key))}

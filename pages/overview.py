@@ -13,6 +13,7 @@ from backend.figures import accuracy as figures
 from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
 from backend.lab import PinnedStudy
+from backend.markdown import plain
 from backend.reports import findings, summary
 from backend.reports.evidence import Case, Finding
 from backend.training_log import read_training_log
@@ -28,12 +29,12 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
 
 def draw(view: _frame.View) -> None:
     """The page."""
-    st.title(_picture.plain(view.study.study.title))
+    st.title(plain(view.study.study.title))
     _what(view)
     for one in view.study.missing:
-        st.warning(f"**{_picture.plain(one.label)}** is missing. {_picture.plain(one.reason)}")
+        st.warning(f"**{plain(one.label)}** is missing. {plain(one.reason)}")
     for sentence in view.study.warnings:
-        st.warning(_picture.plain(sentence))
+        st.warning(plain(sentence))
     _classes(view)
     above = st.container()
     _answers(view)
@@ -49,7 +50,7 @@ def _what(view: _frame.View) -> None:
     """The study in three sentences."""
     study, facts = view.study, view.study.base.facts
     trained = len(study.checkpoints) - 1
-    words = " or ".join(f"“{_picture.plain(word)}”" for word in view.words)
+    words = " or ".join(f"“{plain(word)}”" for word in view.words)
     many = f"{trained} fine-tuned checkpoint{'' if trained == 1 else 's'}"
     st.markdown(
         f"One language model ({facts.architecture}, {facts.layers} blocks) before fine-tuning, called **base**, "
@@ -102,7 +103,7 @@ def _finding(view: _frame.View, one: Finding) -> None:
     kept = {"study": view.study.study.name, "reference": view.reference.label, "epoch": view.checkpoint.label}
     massive = {"massive": "without"} if view.drop_largest else {}
     said, link = st.columns([6, 1], vertical_alignment="center")
-    said.markdown(f"{icon} {_picture.plain(one.sentence)}")
+    said.markdown(f"{icon} {plain(one.sentence)}")
     link.page_link(
         str(Path(__file__).with_name(f"{one.page or 'overview'}.py")),
         label="Show it",
@@ -128,7 +129,7 @@ def _answers(view: _frame.View) -> None:
         "accuracy",
     )
     _picture.without_head(view.study.checkpoints)
-    st.table(figures.table(found, [_picture.plain(name) for name in view.names], view.words))
+    st.table(figures.table(found, [plain(name) for name in view.names], view.words))
 
 
 @_frame.section
@@ -163,7 +164,7 @@ def _weights(view: _frame.View) -> None:
     if found is None:
         return
     if view.checkpoint not in others:
-        st.info(f"{_picture.plain(view.reference.label)} is what the others are compared with; choose another epoch.")
+        st.info(f"{plain(view.reference.label)} is what the others are compared with; choose another epoch.")
         return
     at = others.index(view.checkpoint)
     title = f"{weights_figures.SCALES[scale].capitalize()}: {view.reference.label} → {view.checkpoint.label}"
@@ -184,8 +185,8 @@ def _compared(view: _frame.View) -> None:
     st.subheader("What is compared?")
     now = time.time()
     facts = summary.compared(view.study, view.lab, now)
-    st.table([{"what": what, "is": _picture.plain(text)} for what, text in facts.items()])
-    st.table([{key: _picture.plain(text) for key, text in row.items()} for row in summary.checkpoints(view.study, now)])
+    st.table([{"what": what, "is": plain(text)} for what, text in facts.items()])
+    st.table([{key: plain(text) for key, text in row.items()} for row in summary.checkpoints(view.study, now)])
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from backend.figures import flips
 from backend.figures import linear_probes as linear_figures
 from backend.figures import probes as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
+from backend.markdown import plain
 from backend.splits import repeated
 from pages import _address, _frame, _picture, _probe_parts
 
@@ -43,9 +44,9 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
 
 def draw(view: _frame.View) -> None:
     """The page."""
-    st.title(f"Probes: {view.reference.label} and {view.checkpoint.label}")
+    st.title(plain(f"Probes: {view.reference.label} and {view.checkpoint.label}"))
     for one in view.study.missing:
-        st.warning(one.reason)
+        st.warning(plain(one.reason))
     shown = view.control(
         st.segmented_control,
         "What to look at",
@@ -76,7 +77,7 @@ def _readers(view: _frame.View) -> tuple[PinnedCheckpoint, ...]:
         _picture.without_head(view.pair)
         return found
     st.info(
-        f"{_picture.plain(view.checkpoint.label)} is {view.checkpoint.facts.headless}, so its head reads no layer; "
+        f"{plain(view.checkpoint.label)} is {view.checkpoint.facts.headless}, so its head reads no layer; "
         "choose an epoch that has one, or look at the linear probes."
     )
     return ()
@@ -95,7 +96,7 @@ def _reading(view: _frame.View) -> probes.Reading | None:
         norm = view.control(st.segmented_control, "Final norm", "norm", format_func=NORMS.__getitem__, required=True)
     if not view.reference.facts.has_head and (fixed or view.value("head") == "base"):
         st.info(
-            f"{_picture.plain(view.reference.label)} is {view.reference.facts.headless}, so it has no head to lend; "
+            f"{plain(view.reference.label)} is {view.reference.facts.headless}, so it has no head to lend; "
             "choose “its own”, or under “Compared with” a checkpoint that has one."
         )
         return None
@@ -153,7 +154,7 @@ def _curves(view: _frame.View) -> None:
         _rows([wanted[i] for i in at], pictured, reading),
         "probes",
     )
-    st.markdown(figures.leaves_chance(pictured, [_picture.plain(name) for name in names], reading))
+    st.markdown(figures.leaves_chance(pictured, [plain(name) for name in names], reading))
     if view.study.base.facts.kind == "causal":
         last, query = found[at[-1]], wanted[at[-1]][1]
         heads = (
@@ -229,7 +230,7 @@ def _review(
     sample = view.study.sample
     with st.container(border=True):
         word = view.words[int(sample.label[chosen])]
-        st.markdown(f"**Review {sample.index[chosen]}**, labelled *{_picture.plain(word)}*")
+        st.markdown(f"**Review {sample.index[chosen]}**, labelled *{plain(word)}*")
         st.text(sample.text[chosen])
         names = [query.checkpoint.label for query in asked]
         places = [view.place(query.checkpoint) for query in asked]

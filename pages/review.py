@@ -10,6 +10,7 @@ from backend.analyses import accuracy, patching, review
 from backend.figures import review as figures
 from backend.figures import review_tokens as token_figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
+from backend.markdown import plain
 from backend.typed import Typed, leave_out, read_typed
 from pages import _address, _feature_choice, _feature_parts, _frame, _patching, _picture, _steered_text
 
@@ -45,9 +46,9 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
 
 def draw(view: _frame.View) -> None:
     """The page."""
-    st.title(f"Review: {view.reference.label} and {view.checkpoint.label} read a text of yours")
+    st.title(plain(f"Review: {view.reference.label} and {view.checkpoint.label} read a text of yours"))
     for one in view.study.missing:
-        st.warning(one.reason)
+        st.warning(plain(one.reason))
     above = st.container()
     text = view.value("text")
     typed = _read(view, text) if text.strip() else None
@@ -94,7 +95,7 @@ def _shelf(view: _frame.View) -> None:
         st.caption("From the sample:", width="content")
         for i, one in enumerate(shelf):
             st.button(
-                f"{one.kind}, {_picture.plain(view.words[one.label])}",
+                f"{one.kind}, {plain(view.words[one.label])}",
                 key=f"shelf-{i}",
                 help=EXAMPLES[one.kind],
                 on_click=_address.write_text,
@@ -254,7 +255,7 @@ def _nearest(view: _frame.View, typed: Typed) -> None:
     if found is None:
         return
     for one, result in zip(view.pair, found, strict=True):
-        st.markdown(f"**{_picture.plain(one.label)}**, layer {layer}")
+        st.markdown(f"**{plain(one.label)}**, layer {layer}")
         rows = figures.nearest(result, layer, view.study.sample, view.words)
         if not rows:
             st.info(f"Layer {layer} holds no text at the readout position, so nothing is near or far there.")
@@ -262,7 +263,7 @@ def _nearest(view: _frame.View, typed: Typed) -> None:
         _picture.table(
             view,
             f"review-nearest-{view.place(one)}",
-            [{key: _picture.plain(figures.excerpt(str(value), 400)) for key, value in row.items()} for row in rows],
+            [{key: plain(figures.excerpt(str(value), 400)) for key, value in row.items()} for row in rows],
             "By the cosine of the residuals at the readout position, both without the mean of the sample (with it, all "
             "cosines are near 1). Early layers are near in wording and length rather than in opinion.",
             lambda rows=rows: rows,

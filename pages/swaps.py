@@ -10,6 +10,7 @@ import streamlit as st
 from backend.analyses import swaps
 from backend.figures import swaps as figures
 from backend.lab import PinnedCheckpoint, PinnedStudy
+from backend.markdown import plain
 from backend.swapping import IN_BLOCKS
 from pages import _address, _frame, _patching, _picture, _steering
 
@@ -44,9 +45,9 @@ def draw(view: _frame.View) -> None:
     steers = view.value("mode") == "steering"
     host, donor = _steering.pair(view) if steers else _pair(view)
     what = f"direction of {donor.label}" if steers else f"parts of {donor.label}"
-    st.title(f"Swaps: {host.label} with {'its own direction' if steers and host == donor else what}")
+    st.title(plain(f"Swaps: {host.label} with {'its own direction' if steers and host == donor else what}"))
     for one in view.study.missing:
-        st.warning(one.reason)
+        st.warning(plain(one.reason))
     _controls(view)
     if steers:
         _steering.draw(view)
@@ -134,7 +135,7 @@ def _so_far(view: _frame.View, mode: swaps.Mode) -> None:
 
 @_frame.section
 def _single(view: _frame.View) -> None:
-    host, donor = (_picture.plain(one.label) for one in _pair(view))
+    host, donor = (plain(one.label) for one in _pair(view))
     wanted = [_query(view, "single")]
     found = view.results(wanted, "Swapping one block at a time", lambda: _so_far(view, "single"))
     if found is not None:
@@ -214,7 +215,7 @@ def _freeze(view: _frame.View) -> None:
     found = view.results([(swaps.recipe, query)], "Putting blocks back from the bottom")
     if found is None:
         return
-    st.markdown(figures.advice(found[0], _picture.plain(query.host.label), _picture.plain(query.donor.label)))
+    st.markdown(figures.advice(found[0], plain(query.host.label), plain(query.donor.label)))
     _picture.show(
         view,
         {"freeze": figures.losses(found[0], query.host.label, query.donor.label)},

@@ -14,6 +14,7 @@ from backend.figures import token_map as map_figures
 from backend.figures import token_neighbours as neighbours_figures
 from backend.figures import token_shift as shift_figures
 from backend.lab import PinnedStudy
+from backend.markdown import plain
 from backend.token_counts import count_query
 from pages import _address, _frame, _output_space, _picture, _work
 
@@ -48,9 +49,9 @@ def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
 
 def draw(view: _frame.View) -> None:
     """The page."""
-    st.title(f"Tokens: from {view.reference.label} to {view.checkpoint.label}")
+    st.title(plain(f"Tokens: from {view.reference.label} to {view.checkpoint.label}"))
     for one in view.study.missing:
-        st.warning(one.reason)
+        st.warning(plain(one.reason))
     if view.reference == view.checkpoint:
         st.info(
             "Choose another epoch than the one it is compared with: no token has moved between a checkpoint and itself."
@@ -86,7 +87,7 @@ def _shift(view: _frame.View) -> None:
     search = view.value("search")
     ids = shift_figures.chosen(result, matrix, measure, search, LISTED)
     if not ids:
-        st.info(f"No token holds “{_picture.plain(search)}”; a word may be several tokens, so try a part of it.")
+        st.info(f"No token holds “{plain(search)}”; a word may be several tokens, so try a part of it.")
         return
     rows = _picture.rows(wanted, found)
     label = view.checkpoint.label
@@ -154,7 +155,7 @@ def _groups(view: _frame.View) -> None:
         _picture.rows(wanted, found),
         "token_groups",
     )
-    names = [_picture.plain(name) for name in result.groups]
+    names = [plain(name) for name in result.groups]
     lines = [groups_figures.in_words(result, name, matrix, measure, g) for g, name in enumerate(names)]
     st.markdown("\n".join(f"- {line}" for line in lines))
     if not own:
@@ -216,7 +217,7 @@ def _map(view: _frame.View) -> None:
     search = view.value("search")
     hits = map_figures.matches(result, search)
     if search and not hits:
-        st.info(f"No token on this map holds “{_picture.plain(search)}”.")
+        st.info(f"No token on this map holds “{plain(search)}”.")
     title = f"{view.checkpoint.label}: {map_figures.SCOPES[scope]}, arrows from {view.reference.label}"
     _picture.show(
         view,
@@ -226,7 +227,7 @@ def _map(view: _frame.View) -> None:
         "token_map" if (method == "pca" or scope == "words") and matrix == "input" else None,
     )
     verdict = reviews_map_figures.verdict(result.drift, result.noise_floor) if result.noise_floor else ""
-    st.markdown(map_figures.in_words(result, _picture.plain(view.checkpoint.label), verdict))
+    st.markdown(map_figures.in_words(result, plain(view.checkpoint.label), verdict))
 
 
 def _search(view: _frame.View) -> None:

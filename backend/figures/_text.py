@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backend.figures import _theme
 from backend.tokens import SPACE, visible
 
 UNSEEN = "·"
@@ -27,7 +28,7 @@ def shown(piece: str, most: int = 48) -> str:
     text = visible(piece.strip(" ")).replace(SPACE, " ") if piece.strip(" ") else UNSEEN
     if len(text) > most:
         text = text[: most - 1] + "…"
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _theme.literal(text)
 
 
 def lay_out(pieces: Sequence[str], line: int) -> list[list[Cell]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -70,6 +70,19 @@ def veil(colour: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha})"
 
 
+def literal(text: str) -> str:
+    """Somebody's words for plotly, which takes some signs for its HTML and `%{` for a number to fill in.
+
+    Plotly writes `&quot;` as it stands, so quotes stay.
+    """
+    return " ".join(escape(text, quote=False).split("\n")).replace("%{", "%&#123;")
+
+
+def literals(texts: Sequence[str]) -> list[str]:
+    """`literal` of each."""
+    return [literal(one) for one in texts]
+
+
 def shorten(text: str, width: int = 58) -> str:
     """The beginning of a review for hovering, on two lines, safe to stand in plotly's HTML."""
     words = " ".join(text.split())
@@ -78,8 +91,7 @@ def shorten(text: str, width: int = 58) -> str:
     if len(words) > width and " " in words[:width]:
         cut = words.rindex(" ", 0, width)
         words = words[:cut] + "\n" + words[cut + 1 :]
-    safe = words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return safe.replace("\n", "<br>")
+    return "<br>".join(map(literal, words.split("\n")))
 
 
 def outlines(points: np.ndarray, symbol: str, radius: float) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from backend.figures import _theme
 from backend.lexicon import NEGATIVE, POSITIVE
@@ -27,4 +26,4 @@ def group_symbol(name: str, position: int) -> str:
 
 def quoted(names: Sequence[str]) -> list[str]:
     """Tokens for plotly, which takes signs such as < for its HTML, but writes `&quot;` as it stands."""
-    return [escape(name, quote=False) for name in names]
+    return _theme.literals(names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -58,7 +57,7 @@ def _range(null: np.ndarray, digits: int) -> str:
 
 def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -> go.Figure:
     """Nats per token that each model loses on neutral sentences, over the range of permuted directions."""
-    m, x = ablation.MEASURES.index("loss_change"), [escape(name, quote=False) for name in names]
+    m, x = ablation.MEASURES.index("loss_change"), [_theme.literal(name) for name in names]
     value, low, high = (np.array([getattr(one, end)[m] for one in results]) for end in ("value", "low", "high"))
     traces: list[dict[str, Any]] = [
         {

@@ -18,6 +18,7 @@ NOTHING = "–"
 
 def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """Balanced accuracy and the recall of each class per checkpoint, each with its 95 % interval, against chance."""
+    names, words = _theme.literals(names), _theme.literals(words)
     balanced = np.array([(r.balanced_accuracy, r.balanced_accuracy_low, r.balanced_accuracy_high) for r in results])
     traces = [_line(balanced, names, "balanced accuracy", "#7a5cd6", "circle", 0.0, width=2.6)]
     for c, word in enumerate(words):

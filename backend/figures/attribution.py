@@ -38,6 +38,7 @@ def grid(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.n
 
 def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Figure:
     """Block x part, blue where it speaks for the right class; `reach` is the largest value of the colours."""
+    title = _theme.literal(title)
     values, low, high, names = grid(result, measure)
     blocks = len(values)
     said = np.stack([low, high], axis=-1)

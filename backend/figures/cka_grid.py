@@ -20,6 +20,7 @@ def elsewhere(result: Result) -> list[tuple[int, int]]:
 
 def draw(result: Result, name: str, reference: str) -> go.Figure:
     """Heat map of CKA, 0..1, with a mark in each row where another layer is clearly more alike than the same one."""
+    name, reference = _theme.literal(name), _theme.literal(reference)
     pairs = elsewhere(result)
     heat: dict[str, Any] = {
         "type": "heatmap",

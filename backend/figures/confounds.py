@@ -16,6 +16,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
 
     Quartiles that ties leave empty are left out: where most prompts are cut to one length, a single one remains.
     """
+    names = _theme.literals(names)
     edges, there = result.quartile_edges, np.flatnonzero(result.quartile_n)
     ticks = [f"{edges[i]:.0f} to {edges[i + 1]:.0f} tokens<br>n = {result.quartile_n[i]}" for i in there]
     traces = []
@@ -57,6 +58,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
 
 def sameness(result: Result, names: Sequence[str]) -> go.Figure:
     """Mean cosine between different reviews at every layer: near 1, a few huge dimensions drown everything else."""
+    names = _theme.literals(names)
     traces = [
         {
             "type": "scatter",

@@ -14,6 +14,7 @@ from backend.figures import _theme
 
 def between_layers(result: Result, position: int, name: str, direction: int = 0) -> go.Figure:
     """Layer x layer for the checkpoint at `position` of the query."""
+    name = _theme.literal(name)
     matrix = result.between_layers[direction, position]
     ticks = np.arange(len(matrix))
     axis = _theme.layer_axis(len(matrix), showgrid=False)
@@ -28,6 +29,7 @@ def between_layers(result: Result, position: int, name: str, direction: int = 0)
 
 def between_checkpoints(result: Result, layer: int, names: Sequence[str], direction: int = 0) -> go.Figure:
     """Checkpoint x checkpoint at one layer, the numbers written into the cells."""
+    names = _theme.literals(names)
     matrix = result.between_checkpoints[direction, layer]
     heat = _heat(matrix, list(names), list(names), "%{x} and %{y}: %{z:.3f}<extra></extra>")
     heat["text"] = [["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in matrix]

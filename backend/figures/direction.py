@@ -37,6 +37,7 @@ def values(result: Result, scale: Scale, direction: int = 0) -> tuple[np.ndarray
 
 def heatmap(results: Sequence[Result], names: Sequence[str], scale: Scale, direction: int = 0) -> go.Figure:
     """Checkpoint x layer; a ring marks the layer at which each checkpoint leaves chance for good."""
+    names = _theme.literals(names)
     matrix = np.stack([values(one, scale, direction)[0] for one in results])
     starts = [(one.leaves_chance[direction], i) for i, one in enumerate(results) if one.leaves_chance[direction] >= 0]
     traces: list[dict[str, Any]] = [
@@ -85,6 +86,7 @@ def curves(
 
     `positions` are the checkpoints' places among the study's `count`, for their colours.
     """
+    names = _theme.literals(names)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         curve, low, high, chance = values(result, scale, direction)
@@ -165,6 +167,7 @@ def to_reference(
 
     The band is the 95 % interval of the latter.
     """
+    names, reference = _theme.literals(names), _theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         split = result.cosine_to_base_split[direction]
@@ -224,6 +227,7 @@ def review(
 
     With more than two classes 1 is the mean of the direction's class and 0 the mean of the other class means.
     """
+    names, words = _theme.literals(names), _theme.literals(words)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         raw = result.projections[chosen, direction]

@@ -33,11 +33,11 @@ def histogram(found: Contexts, names: Sequence[str], positions: Sequence[int], c
                 "type": "scatter",
                 "mode": "lines",
                 "line": {"shape": "hvh", "color": _theme.checkpoint_colour(position, count), "width": 2.2},
-                "name": f"{escape(name, quote=False)} ({len(one):,} tokens)",
+                "name": f"{_theme.literal(name)} ({len(one):,} tokens)",
                 "x": (edges[:-1] + edges[1:]) / 2,
                 "y": np.where(tokens > 0, tokens, np.nan).astype(np.float32),
                 "connectgaps": False,
-                "hovertemplate": "about %{x:.3g}: %{y} tokens<extra>" + escape(name, quote=False) + "</extra>",
+                "hovertemplate": "about %{x:.3g}: %{y} tokens<extra>" + _theme.literal(name) + "</extra>",
             }
         )
     return _theme.figure(

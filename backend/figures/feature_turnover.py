@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -33,7 +32,7 @@ def curves(
     ]
     for values, name, position in zip(scale * getattr(result, measure), names, positions, strict=True):
         line = {"color": _theme.checkpoint_colour(position, count), "width": 2.2}
-        traces.append(_line(layers, values, escape(name, quote=False), line))
+        traces.append(_line(layers, values, _theme.literal(name), line))
     return _theme.figure(
         traces,
         f"{MEASURES[measure].capitalize()}{unit}",
@@ -64,6 +63,7 @@ def _line(layers: Sequence[int], y: np.ndarray, name: str, line: dict[str, Any])
 
 def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure: Measure) -> go.Figure:
     """Checkpoint x layer, less what another seed exchanges anyway: orange is more turnover than that."""
+    names = _theme.literals(names)
     scale, _ = _unit(measure)
     beyond = scale * (getattr(result, measure) - getattr(result, f"floor_{measure}"))
     reach = max(1e-6, float(np.nanmax(np.abs(beyond)))) if np.isfinite(beyond).any() else 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -59,6 +58,7 @@ def training(
     step: np.ndarray, loss: np.ndarray, variance: np.ndarray, dead: np.ndarray, title: str = "How training went"
 ) -> go.Figure:
     """Loss, explained variance and share of dead features by training step."""
+    title = _theme.literal(title)
     lines = {
         "error over variance (loss)": (loss, _theme.MANY[4], "circle"),
         "explained variance": (variance, _theme.MANY[0], "square"),
@@ -137,16 +137,16 @@ def scatter(
                 traces.append(_key(state))
     if chosen is not None and np.isfinite([x[chosen], y[chosen]]).all():
         traces.append(_ring(float(x[chosen]), float(y[chosen]), f"feature {chosen}"))
-    labels = [f"rate in {escape(name, quote=False)}" for name in names]
+    labels = [f"rate in {_theme.literal(name)}" for name in names]
     title = "Features: how often each fires" if m else "Features: how often each fires, and AUC"
     return _theme.figure(
         traces,
-        f"{title}, coloured by AUC for {escape(word, quote=False)}",
+        f"{title}, coloured by AUC for {_theme.literal(word)}",
         height=470,
         dragmode="zoom",
         uirevision=revision,
         xaxis=_rates(labels[0], floor),
-        yaxis=_rates(labels[1], floor) if m else _theme.axis(f"AUC in {escape(names[0], quote=False)}"),
+        yaxis=_rates(labels[1], floor) if m else _theme.axis(f"AUC in {_theme.literal(names[0])}"),
         legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 90},
         coloraxis={

@@ -25,6 +25,7 @@ def reviews(
 
     Two classes: the lens over the layer's root mean square, so that a faint cell is undecided; more: the answer.
     """
+    words, title = _theme.literals(words), _theme.literal(title)
     place = result.place(*reading)
     order = np.lexsort((-result.lens[place, -1, :, 0], result.settles(place), labels))
     answers = result.prediction[place][:, order].T  # [reviews, layers]
@@ -109,6 +110,7 @@ def review(
     c: int = 0,
 ) -> go.Figure:
     """The lens of one review at every layer, over the layer's root mean square over all reviews."""
+    names, words = _theme.literals(names), _theme.literals(words)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         lens = result.lens[result.place(*reading), :, :, min(c, result.lens.shape[3] - 1)]

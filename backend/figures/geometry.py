@@ -16,6 +16,7 @@ def rank_correlations(
     results: Sequence[Result], names: Sequence[str], positions: Sequence[int], count: int, reference: str
 ) -> go.Figure:
     """Spearman's correlation of distances with those in the reference, with 95 % intervals; chance dotted."""
+    names, reference = _theme.literals(names), _theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         x, colour = np.arange(len(result.unmatched)), _theme.checkpoint_colour(position, count)
@@ -31,6 +32,7 @@ def gromov_wasserstein(
     results: Sequence[Result], names: Sequence[str], positions: Sequence[int], count: int, reference: str
 ) -> go.Figure:
     """Gromov-Wasserstein distance over that of matching everyone with everyone: 0 = the same geometry."""
+    names, reference = _theme.literals(names), _theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         with np.errstate(invalid="ignore", divide="ignore"):

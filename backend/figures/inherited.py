@@ -18,6 +18,7 @@ SCOPE_NAMES = {"change": "the whole change", "differences": "what differs betwee
 
 def shares(result: Result, title: str, scope: str) -> go.Figure:
     """The three shares of every block, which sum to 100 %, with 95 % intervals."""
+    title = _theme.literal(title)
     s = SCOPES.index(scope)
     traces: list[dict[str, Any]] = []
     for i, name in enumerate(PARTS):
@@ -53,6 +54,7 @@ def shares(result: Result, title: str, scope: str) -> go.Figure:
 
 def norms(result: Result, title: str, scope: str) -> go.Figure:
     """Root mean square norm of the change of every block's update, and of its parts."""
+    title = _theme.literal(title)
     s = SCOPES.index(scope)
     whole = _line(result.total[s], "the change", None, "%{y:.3g}")
     parts = [_line(getattr(result, name)[s], SAID[name], name, "%{y:.3g}") for name in PARTS]

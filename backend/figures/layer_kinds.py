@@ -15,6 +15,7 @@ COLOURS = (_theme.veil(_theme.POSITIVE, 0.3), _theme.veil(_theme.QUIET, 0.14), _
 
 def draw(reading: Reading, name: str, reference: str) -> go.Figure:
     """CKA and both accuracies over the layers, on a ground that says of which kind each layer is."""
+    name, reference = _theme.literal(name), _theme.literal(reference)
     x = np.arange(len(reading.kind))
     shapes: list[dict[str, Any]] = [
         {

@@ -47,6 +47,7 @@ def curves(
 
     `positions` are the checkpoints' places among the study's `count`, for their colours.
     """
+    names, reference = _theme.literals(names), _theme.literal(reference)
     traces: list[dict[str, Any]] = []
     x = np.arange(len(results[0].accuracy))
     for result, name, position in zip(results, names, positions, strict=True):
@@ -99,6 +100,7 @@ def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any], mode: s
 
 def heatmap(results: Sequence[Result], names: Sequence[str], classes: int, shown: Shown, reference: str) -> go.Figure:
     """Checkpoint x layer: held-out accuracy in percent, coloured around chance."""
+    names, reference = _theme.literals(names), _theme.literal(reference)
     matrix = 100 * np.stack([getattr(one, shown) for one in results])
     chance = 100 / classes
     reach = max(chance, 100 - chance)

@@ -23,6 +23,7 @@ def draw(
     selected: int | None = None,
 ) -> go.Figure:
     """The map with equal axes and no ticks: its units and its rotation mean nothing. customdata names the review."""
+    words, title = _theme.literals(words), _theme.literal(title)
     traces: list[dict[str, Any]] = []
     for c, word in enumerate(words):
         members = np.flatnonzero((labels == c) & np.isfinite(result.xy).all(axis=1))

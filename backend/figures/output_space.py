@@ -92,6 +92,7 @@ def _ticks(seen: np.ndarray) -> dict[str, Any]:
 
 def masses(result: Result, title: str) -> go.Figure:
     """Change of each group's probability in percentage points, with its 95 % interval; labels say from what to what."""
+    title = _theme.literal(title)
     there = [g for g, size in enumerate(result.group_size) if size > 0]
     change, low, high = (100 * getattr(result, f"mass_change{end}")[there] for end in ("", "_low", "_high"))
     places = list(range(len(there)))[::-1]
@@ -138,6 +139,7 @@ def masses(result: Result, title: str) -> go.Figure:
 
 def listed(result: Result, rising: bool, title: str) -> go.Figure:
     """Bars of the tokens that became likelier, or unlikelier, the furthest at the top, coloured by group."""
+    title = _theme.literal(title)
     ids = [i for i, change in enumerate(result.change) if (change > 0) == rising]
     order = sorted(ids, key=lambda i: -abs(result.change[i]))
     names = quoted(result.token)

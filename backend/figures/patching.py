@@ -28,6 +28,7 @@ def draw(
     at: int = 0,
 ) -> go.Figure:
     """A band of layers per result under each token; `names` say whose residuals are put into whom."""
+    names = _theme.literals(names)
     named = [_text.shown(piece, 24) for piece in pieces]
     values = [(one.recovered if measure == "recovered" else one.lens - one.host)[:, :, at].T for one in results]
     bands = [

@@ -60,6 +60,7 @@ def curves(
     `positions` are the checkpoints' places among the study's `count`, for their colours; recalls are drawn for every
     class, biases for class `c`.
     """
+    names, words = _theme.literals(names), _theme.literals(words)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         colour = _theme.checkpoint_colour(position, count)
@@ -143,6 +144,7 @@ def readings(
 
     Recalls and biases are those of class `c`.
     """
+    name, reference, words = _theme.literal(name), _theme.literal(reference), _theme.literals(words)
     traces: list[dict[str, Any]] = []
     for reading in result.readings:
         published = reading == AS_PUBLISHED
@@ -187,6 +189,7 @@ def heatmap(
     c: int = 0,
 ) -> go.Figure:
     """Checkpoint x layer, coloured around chance; rings mark where each checkpoint leaves chance for good."""
+    names, words = _theme.literals(names), _theme.literals(words)
     matrix = np.stack([values(one, reading, measure, c)[0] for one in results])
     middle = {"balanced_accuracy": 100 / len(words), "recall": 100 / len(words), "auc": 0.5}.get(measure, 0.0)
     reach = max(float(np.nanmax(np.abs(matrix - middle))), 1e-9)

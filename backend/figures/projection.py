@@ -36,6 +36,7 @@ def draw(
     The arrow is the class direction as far as the two axes show it, across the middle of the class means. A layer that
     is the same for all reviews has an empty panel that says so.
     """
+    words, title = _theme.literals(words), _theme.literal(title)
     layers = len(result.xy)
     columns = max(math.ceil(math.sqrt(layers)), min(FEWEST, layers))
     rows = math.ceil(layers / columns)

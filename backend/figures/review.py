@@ -25,6 +25,7 @@ APART = 4
 
 def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """The probability of each label word per checkpoint, as one bar of 100 %."""
+    names, words = _theme.literals(names), _theme.literals(words)
     shares = 100 * np.stack([one.probability for one in results])
     traces: list[dict[str, Any]] = [
         {
@@ -38,7 +39,7 @@ def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequen
             "textposition": "inside",
             "insidetextanchor": "middle",
             "insidetextfont": {"color": _theme.ink_on(_theme.class_colour(c, len(words)))},
-            "hovertemplate": "%{y}: " + _text.shown(word) + " %{x:.2f} %<extra></extra>",
+            "hovertemplate": "%{y}: " + word + " %{x:.2f} %<extra></extra>",
         }
         for c, word in enumerate(words)
     ]
@@ -69,6 +70,7 @@ def curves(
     nothing else could be read, as in models whose norm makes the last residuals small. What a missing head or norm
     leaves without a reading of its own is left out.
     """
+    names = _theme.literals(names)
     head = f"{names[0]}'s head"
     normed = np.concatenate([one[:, at] for result in results for one in (result.lens, result.lens_reference_head)])
     raw = np.concatenate([result.lens_no_norm[:, at] for result in results])
@@ -107,6 +109,7 @@ def places(
     results: Sequence[Result], names: Sequence[str], where: Sequence[int], count: int, words: Sequence[str], at: int = 0
 ) -> go.Figure:
     """The text along each checkpoint's class direction by layer, with both class means drawn."""
+    names = _theme.literals(names)
     traces = [
         _line(result.place[:, at], name, _theme.checkpoint_colour(place, count), "solid", 2.4)
         for result, name, place in zip(results, names, where, strict=True)

@@ -43,6 +43,7 @@ def tokens(
     at: int = 0,
 ) -> go.Figure:
     """The text in lines; under each token its layers, the last on top: reference, checkpoint, their difference."""
+    names = _theme.literals(names)
     values = [_values(one, heat, at) for one in results]
     named = [_text.shown(piece, 24) for piece in pieces]
     bands = [
@@ -115,6 +116,7 @@ def parts(
     results: Sequence[Parts], names: Sequence[str], texts: Sequence[str], layer: int, words: Sequence[str], at: int = 0
 ) -> list[go.Figure]:
     """The text of each checkpoint, every part highlighted by what it adds to the lens at a layer, on one scale."""
+    names = _theme.literals(names)
     return [
         _highlighted(one, name, texts, layer, words, at, _reach(results, layer, at))
         for one, name in zip(results, names, strict=True)

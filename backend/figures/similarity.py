@@ -33,6 +33,7 @@ def curves(
 
     `positions` are the checkpoints' places among the study's `count`, for their colours; floors are named.
     """
+    names, reference = _theme.literals(names), _theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for i, (result, name, position) in enumerate(zip(results, names, positions, strict=True)):
         value, low, high, chance = result.alike(measure)
@@ -95,6 +96,7 @@ def _dotted(x: np.ndarray, y: np.ndarray, name: str, colour: str) -> dict[str, A
 
 def moved(results: Sequence[Result], names: Sequence[str], measure: Measure, level: float, reference: str) -> go.Figure:
     """Checkpoint x layer: similarity to the reference, ringed where a layer is first below the level."""
+    names, reference = _theme.literals(names), _theme.literal(reference)
     matrix = np.stack([one.alike(measure)[0] for one in results])
     first = first_below(results, measure, level)
     at = np.flatnonzero(first >= 0)

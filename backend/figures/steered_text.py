@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ def doses(
     """
     traces: list[dict[str, Any]] = []
     for result, query, place in zip(results, queries, places, strict=True):
-        name = escape(query.checkpoint.label, quote=False)
+        name = _theme.literal(query.checkpoint.label)
         colour, x = _theme.checkpoint_colour(place, count), _spread(query.alphas)
         wanted = 1 if len(words) == 2 else query.direction
         traces.append(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -120,7 +119,7 @@ def _null(
 def _over_doses(traces: list[dict[str, Any]], query: Query, title: str, measure: Measure) -> go.Figure:
     return _theme.figure(
         traces,
-        escape(title, quote=False),
+        _theme.literal(title),
         height=400,
         xaxis=_doses_axis(query),
         yaxis=_theme.axis("share (%)" if measure == "flipped_to_1" else UNITS[measure]),
@@ -155,7 +154,7 @@ def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
     }
     return _theme.figure(
         [trace],
-        escape(f"{query.checkpoint.label}, layer × dose: {UNITS[measure]}", quote=False),
+        _theme.literal(f"{query.checkpoint.label}, layer × dose: {UNITS[measure]}"),
         height=130 + 28 * len(query.alphas),
         xaxis=_theme.layer_axis(len(layers), showgrid=False),
         yaxis={"type": "category", "title": {"text": DOSES[query.scale]}, "automargin": True, "showgrid": False},
@@ -192,7 +191,7 @@ def transfer(single: Result, whole: Result, query: Query, measure: Measure, alph
         {
             "type": "scatter",
             "mode": "lines",
-            "name": escape(f"{query.checkpoint.label} as it is", quote=False),
+            "name": _theme.literal(f"{query.checkpoint.label} as it is"),
             "x": [layers[0] - 0.4, layers[-1] + 0.4],
             "y": [plain, plain],
             "line": {"color": _theme.QUIET, "width": 1.6, "dash": "dot"},
@@ -202,7 +201,7 @@ def transfer(single: Result, whole: Result, query: Query, measure: Measure, alph
     title = f"{query.checkpoint.label} with directions of {source}, α = {alpha:g}: {UNITS[measure]}"
     return _theme.figure(
         traces,
-        escape(title, quote=False),
+        _theme.literal(title),
         height=400,
         xaxis=_theme.layer_axis(len(layers), "direction of layer l"),
         yaxis=_theme.axis(UNITS[measure]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -53,7 +52,7 @@ def levels(result: Result, measure: Measure) -> tuple[float, float]:
 
 def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: str, donor: str) -> go.Figure:
     """The measure over blocks b with its 95 % interval, one curve per mode, between host and donor as they are."""
-    host, donor = escape(host, quote=False), escape(donor, quote=False)
+    host, donor = _theme.literal(host), _theme.literal(donor)
     traces: list[dict[str, Any]] = []
     blocks = 1
     for mode, result in results.items():
@@ -97,8 +96,7 @@ def losses(up_to: Result, host: str, donor: str) -> go.Figure:
         )
     return _theme.figure(
         traces,
-        f"Points of balanced accuracy that {escape(host, quote=False)} loses with lower blocks of "
-        f"{escape(donor, quote=False)}",
+        f"Points of balanced accuracy that {_theme.literal(host)} loses with lower blocks of {_theme.literal(donor)}",
         height=380,
         yaxis=_theme.axis("points lost"),
         **_layout(len(x)),
@@ -181,7 +179,7 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
     }
     return _theme.figure(
         [trace],
-        f"{escape(host, quote=False)} with a range of blocks of {escape(donor, quote=False)}{what}: {UNITS[measure]}",
+        f"{_theme.literal(host)} with a range of blocks of {_theme.literal(donor)}{what}: {UNITS[measure]}",
         height=170 + 26 * max(8, blocks),
         xaxis=_theme.layer_axis(blocks, title="first block taken", showgrid=False),
         yaxis=_theme.layer_axis(blocks, title="last block taken", showgrid=False),

@@ -23,6 +23,7 @@ def _column(result: Result, matrix: str, measure: str) -> int:
 
 def draw(result: Result, matrix: str, measure: str, title: str) -> go.Figure:
     """A line per group with tokens: its mean with its 95 % interval, above the two bands that hold 95 % of groups."""
+    title = _theme.literal(title)
     m = _column(result, matrix, measure)
     there = [g for g in range(len(result.groups)) if result.n[g] > 0]
     places = {g: len(there) - 1 - i for i, g in enumerate(there)}  # the first at the top

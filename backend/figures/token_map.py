@@ -37,6 +37,7 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
     Of a whole vocabulary arrows are drawn for what is `found`, else for those that went furthest. Another epoch with
     the same `revision` keeps the zoom.
     """
+    title = _theme.literal(title)
     whole = len(result.ids) > 4 * MOST_ARROWS
     start = before.xy[np.isin(before.ids, result.ids)]
     middle, span = _frame(before.xy, result.xy)

@@ -17,6 +17,7 @@ _LINE = 5
 
 def draw(result: Result, title: str, most: int = 30) -> go.Figure:
     """A bar for the first tokens of the result with the share of their nearest tokens that stayed."""
+    title = _theme.literal(title)
     rows = list(result.tokens())[:most]
     share = np.array([np.nan if row["overlap"] is None else 100 * row["overlap"] for row in rows])
     trace: dict[str, Any] = {

@@ -41,6 +41,7 @@ def chosen(result: Result, matrix: str, measure: str, search: str, most: int) ->
 
 def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title: str) -> go.Figure:
     """Bars from the token that moved most, coloured by word group; the mean of all tokens is dashed."""
+    title = _theme.literal(title)
     values = result.measure(measure, matrix)
     order = sorted(ids, key=lambda i: -np.nan_to_num(values[i]))
     names = quoted([result.token[i] for i in order])
@@ -105,6 +106,7 @@ def by_frequency(
 
     As high as the picture of so many `ranked` bars.
     """
+    title = _theme.literal(title)
     values = result.measure(measure, matrix).astype(np.float32)
     x = np.where(result.count > 0, result.count, 0.4).astype(np.float32)
     traces: list[dict[str, Any]] = []

@@ -18,6 +18,7 @@ _COLOUR, _HELD_OUT = "#7a5cd6", "#c2571a"
 
 def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
     """Balanced accuracy on held-out texts with its 95 % interval, against chance; `names` are those of the epochs."""
+    names = _theme.literals(names)
     there = np.isfinite(log.held_out_accuracy)
     x = log.step[there]
     value, low, high = (100 * one[there] for one in (log.held_out_accuracy, log.held_out_low, log.held_out_high))
@@ -77,6 +78,7 @@ def loss(log: TrainingLog, names: Sequence[str]) -> go.Figure:
 
     The axis is logarithmic unless a loss is 0 or below, as those of preference and reinforcement learning may be.
     """
+    names = _theme.literals(names)
     there, tested = np.isfinite(log.loss), np.isfinite(log.held_out_loss)
     logarithmic = bool((log.loss[there] > 0).all() and (log.held_out_loss[tested] > 0).all())
     line = {

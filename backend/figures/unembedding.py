@@ -15,6 +15,7 @@ def draw(
     results: Sequence[Result], names: Sequence[str], positions: Sequence[int], count: int, reference: str
 ) -> go.Figure:
     """A bar per checkpoint: what the best rotation and scale leave of the difference."""
+    names, reference = _theme.literals(names), _theme.literal(reference)
     bar = {
         "type": "bar",
         "orientation": "h",

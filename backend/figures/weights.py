@@ -29,6 +29,7 @@ def values(result: Result, scale: Scale) -> np.ndarray:
 
 def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = ()) -> go.Figure:
     """Matrix x block; colours mean the same for all of `everyone`, so that checkpoints can be compared."""
+    title = _theme.literal(title)
     shown = values(result, scale)
     rows = [name for i, name in enumerate(result.matrix) if result.layer[i] != OUTSIDE]
     rows = list(dict.fromkeys(rows))

@@ -143,7 +143,7 @@ def test_an_unknown_study_is_one_sentence_and_another_is_shown(opens: Opens):
 def test_a_study_that_cannot_be_read_is_one_sentence_and_others_stay_in_reach(opens: Opens, world: World):
     world.studies["broken"] = StudyError("studies/broken/study.toml: [base] is missing; add it.")
     test = opens(study="broken")
-    assert test.error[0].value == "studies/broken/study.toml: [base] is missing; add it."
+    assert test.error[0].value == r"studies/broken/study.toml: \[base\] is missing; add it."
     settle(test.selectbox(key="study").set_value("film").run())
     assert test.title[0].value == "Film reviews, a fake"
 

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 import backend.__main__ as command_line
 from backend.figures import _theme
+from backend.markdown import plain
 from backend.pinning import pin
 from pages import _picture
 from tests.pages.conftest import Opens, World, charts, settle
@@ -136,7 +137,7 @@ def test_the_camera_makes_a_png_with_a_background():
 
 @pytest.mark.parametrize("text", ["**bold**", "[a](b)", ":red[x]", "a_b_c", "<script>", "$x$", "`code`", "# head"])
 def test_plain_words_hold_no_markdown(text: str):
-    escaped = _picture.plain(text)
+    escaped = plain(text)
     assert escaped.replace("\\", "") == text
     for i, sign in enumerate(escaped):
         if sign in "*_[]:<>$`#":
