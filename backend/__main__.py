@@ -182,7 +182,7 @@ def _warm(options: argparse.Namespace) -> int:
     lab = open_lab()
     analyses = exporting.choose(options.only)
     pinned = pin(find_study(options.study), lab)
-    for _ in exporting.compute(pinned, lab, analyses, _bar, _viewpoint(options)):
+    for _ in exporting.compute(pinned, lab, analyses, _bar, _viewpoint(options), _note):
         pass
     _note_missing(pinned)
     return 0
@@ -193,7 +193,7 @@ def _export(options: argparse.Namespace) -> int:
     analyses = exporting.choose(options.only)
     pinned = pin(find_study(options.study), lab)
     viewpoint = _viewpoint(options)
-    for file in exporting.export(pinned, lab, options.out, analyses, _bar, viewpoint):
+    for file in exporting.export(pinned, lab, options.out, analyses, _bar, viewpoint, _note):
         print(file)
     silent = ", ".join(one.name for one in analyses if not viewpoint.queries(one, pinned))
     if silent:
@@ -208,6 +208,10 @@ def _report(options: argparse.Namespace) -> int:
     print(reporting.write_report(pinned, lab, options.out, _bar, _viewpoint(options)))
     _note_missing(pinned)
     return 0
+
+
+def _note(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
 
 
 def _note_missing(pinned: exporting.PinnedStudy) -> None:

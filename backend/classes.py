@@ -67,7 +67,7 @@ def order_values(
         order = list(range(len(words)))
     elif len(match) == len(words):
         order = [place for place, _ in sorted(match.items(), key=lambda item: item[1])]
-    elif not match and all(_is_number(pair.value) for pair in pairs):
+    elif not match and all(is_number(pair.value) for pair in pairs):
         order = list(range(len(words)))  # numbers without names: by size
     else:
         raise _contradiction(source, pairs, words, "have not all names in common")
@@ -96,7 +96,7 @@ def order_rows(classes: Sequence[ClassNames], head: Sequence[str], place: str) -
         raise _other_rows(classes, head, place, "have not all names in common with")
     if sorted(numbers) == list(range(len(classes))):
         return tuple(numbers)
-    if all(map(_is_number, values)):
+    if all(map(is_number, values)):
         return tuple(sorted(values, key=float).index(value) for value in values)
     if not head and values == sorted(values):
         return tuple(range(len(classes)))
@@ -119,7 +119,7 @@ def _match(names: Sequence[str], words: Sequence[str]) -> dict[int, int] | None:
     if len(set(found.values())) < len(found):
         return None
     rest = [i for i in range(len(names)) if i not in found]
-    if len(rest) == 1 and len(found) > 1 and len(names) == len(words) and not any(map(_is_number, names)):
+    if len(rest) == 1 and len(found) > 1 and len(names) == len(words) and not any(map(is_number, names)):
         found[rest[0]] = next(c for c in range(len(words)) if c not in found.values())
     return found
 
@@ -131,7 +131,7 @@ def _key(name: str) -> str:
 
 def _is_short(one: str, other: str) -> bool:
     short, long = sorted((_key(one), _key(other)), key=len)
-    return len(short) >= SHORT and long.startswith(short) and not _is_number(short)
+    return len(short) >= SHORT and long.startswith(short) and not is_number(short)
 
 
 def _name_of(value: Any, names: Sequence[str] | None) -> str | None:
@@ -143,7 +143,8 @@ def _shown(value: Any) -> str:
     return str(value).strip() if isinstance(value, bool | str) else value_key(value)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether the text is a number, as Python reads it."""
     try:
         float(text)
     except ValueError:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend.classes import value_key
+from backend.classes import is_number, value_key
 from backend.errors import DatasetError
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
@@ -63,7 +63,7 @@ def _cells(table: pd.DataFrame, name: str, key: str, source: str) -> list[Any]:
     found = next((column for column in (name, name.strip()) if column in table.columns), None)
     if found is None:
         hint = ""
-        if any(len(str(column)) > _LONGEST_NAME or _is_number(str(column)) for column in table.columns):
+        if any(len(str(column)) > _LONGEST_NAME or is_number(str(column)) for column in table.columns):
             hint = "; its first line seems to be data, so put a line with the names of the columns above it"
         raise DatasetError(f'{source} has no column "{name}" (dataset.{key}); its columns are: {_names(table)}{hint}.')
     return table[found].tolist()
@@ -110,7 +110,7 @@ def label_values(raw: Sequence[Any]) -> list[Any]:
         for value in plain
         if not is_missing(value) and str(value).strip() not in ("", "nan")
     }
-    numeric = all(isinstance(value, bool) or _is_number(str(value)) for value in found.values())
+    numeric = all(isinstance(value, bool) or is_number(str(value)) for value in found.values())
     return [found[key] for key in sorted(found, key=float if numeric else lambda key: str(found[key]))]
 
 
@@ -120,11 +120,3 @@ def _listable(value: Any) -> int | str | bool:
         return value
     text = str(value).strip()
     return int(value_key(text)) if _WHOLE.fullmatch(text) else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -120,6 +120,14 @@ class PinnedStudy:
         pairs = ((one, there.get(one.ref.seed_of or "")) for one in self.checkpoints)
         return tuple((one, twin) for one, twin in pairs if twin is not None)
 
+    def same_ids(self, one: PinnedCheckpoint, other: PinnedCheckpoint) -> bool:
+        """Whether both see the same token ids, so that they can be compared token by token."""
+        return self.prompts.seen_by(one).token_ids == self.prompts.seen_by(other).token_ids
+
+    def tokenizing(self, checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:
+        """The checkpoint whose tokenizer it reads with: the base, unless their token ids differ."""
+        return self.base if self.same_ids(self.base, checkpoint) else checkpoint
+
     def checkpoint(self, label: str) -> PinnedCheckpoint:
         """The checkpoint with that label; KeyError if it is not among those that are there."""
         for checkpoint in self.checkpoints:

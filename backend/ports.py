@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 from tokenizers import Tokenizer
 
+from backend.errors import UndefinedError
 from backend.facts import Facts
 from backend.memo import NOT_IN_KEY
 from backend.readings import (
@@ -129,6 +130,14 @@ class Prompts:
     def seen_by(self, checkpoint: PinnedCheckpoint) -> Prompts:
         """The prompts as this checkpoint sees them."""
         return self.own.get(checkpoint.fingerprint, self)
+
+
+def other_ids(one: PinnedCheckpoint, other: PinnedCheckpoint) -> UndefinedError:
+    """What is raised where two checkpoints that see different token ids are to be compared token by token."""
+    return UndefinedError(
+        f"{one.label} and {other.label} make different token ids of the texts, so they cannot be compared token by "
+        f'token; set prompt.tokenizer = "base" to do so.'
+    )
 
 
 @runtime_checkable

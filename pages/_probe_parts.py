@@ -55,6 +55,13 @@ def parts(view: _frame.View) -> None:
         )
         return
 
+    if not view.study.prompts.single:
+        st.info(
+            "A part adds to the logit of one token, and this study's label words have several; choose label words of "
+            "one token each, or look at swaps of attention and MLPs."
+        )
+        return
+
     def said(measure: str) -> str:
         return {"gap": "the gap itself", "change": f"change from {view.reference.label}"}[measure]
 

@@ -201,6 +201,8 @@ def _tokens(view: _frame.View, typed: Typed) -> None:
         return
     if heat == "lens":
         _picture.without_head(view.pair)
+        if not typed.prompts.single:
+            st.info("The label words have several tokens, so they are read behind the last token only.")
     names = [one.label for one in models]
     _picture.show(
         view,

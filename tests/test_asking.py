@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from backend import wiring
 from backend.__main__ import main
 from backend.checkpoints import LocalModels
 from backend.errors import CheckpointError, DatasetError, PromptError
@@ -195,3 +196,30 @@ def test_what_the_base_cannot_read_is_refused(tmp_path: Path, lab: Lab) -> None:
     file.write_text(text)
     with pytest.raises((PromptError, CheckpointError), match="64 positions"):
         pin(load_study(folder), lab)
+
+
+def test_what_has_no_value_is_left_out_of_an_export_and_the_rest_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a study whose last checkpoint sees other token ids, and of one with label words of several tokens."""
+    monkeypatch.setenv("LAYERSHIFT_CACHE", str(tmp_path / "cache"))
+    wiring.open_lab.cache_clear()
+    own, several = (tiny_study(tmp_path / name, (1, 2)) for name in ("own", "several"))
+    own_tokenizer(own / "checkpoints" / "epoch-2")
+    rewrite(own, 'separator = " "', 'separator = " "\ntokenizer = "own"')
+    words(several, "spam mixed", "unclear")
+    assert main(["export", str(own), "--out", str(tmp_path / "a")]) == 0
+    said = capsys.readouterr().err
+    assert "left out of swaps: " in said and "make different token ids of the texts" in said
+    pairs = {row.split(",")[0] for row in (tmp_path / "a" / "output_space.csv").read_text().splitlines()[1:]}
+    assert pairs == {"base", "epoch 1"}
+    everyone = {row.split(",")[0] for row in (tmp_path / "a" / "accuracy.csv").read_text().splitlines()[1:]}
+    assert everyone == {"base", "epoch 1", "epoch 2"}
+    lines = [json.loads(line) for line in (tmp_path / "a" / "sample.jsonl").read_text().splitlines()]
+    assert all(line["own_token_ids"]["epoch 2"][0] == 0 for line in lines)
+    assert main(["report", str(own), "--out", str(tmp_path / "own.html")]) == 0
+    assert "make different token ids of the texts" in (tmp_path / "own.html").read_text()
+    assert main(["export", str(several), "--out", str(tmp_path / "b")]) == 0
+    there = {file.stem for file in (tmp_path / "b").glob("*.csv")}
+    assert "attribution" not in there and {"swaps", "steering", "probes", "output_space"} <= there
+    wiring.open_lab.cache_clear()

@@ -140,7 +140,7 @@ def query(
 ) -> Query:
     """One checkpoint without the direction that `source` has at the layer."""
     most, words = study.study.prompt.max_tokens, neutral.digest()
-    return Query(checkpoint, source, study.base, study.prompts, layer, direction, most, words, null)
+    return Query(checkpoint, source, study.tokenizing(checkpoint), study.prompts, layer, direction, most, words, null)
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:

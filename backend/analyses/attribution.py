@@ -189,9 +189,10 @@ def recipe(query: Query, lab: Lab) -> Result:
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Every checkpoint that has a head against the reference; KeyError if no checkpoint has that label.
 
-    None for encoders, whose logits are no sum over parts: every block normalizes the stream, and the head bends it.
+    None for encoders, whose logits are no sum over parts: every block normalizes the stream, and the head bends it;
+    and none for label words of several tokens, whose probability is no logit.
     """
     against = study.checkpoint(reference)
-    if study.base.facts.kind == "encoder":
+    if study.base.facts.kind == "encoder" or not study.prompts.single:
         return []
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.answering]

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from backend import intervals, lexicon, metrics, neutral, tokens
 from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
 from backend.memo import memoized
+from backend.ports import other_ids
 from backend.prompts import bare_prompts
 from backend.readings import OutputSpace
 from backend.tidy import cell
@@ -246,11 +247,13 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, text_set: str) -> Query:
-    """One checkpoint on one of TEXT_SETS."""
+    """One checkpoint on one of TEXT_SETS. UndefinedError where it sees other token ids than the reference."""
+    if not study.same_ids(checkpoint, reference):
+        raise other_ids(checkpoint, reference)
     return Query(
         checkpoint,
         reference,
-        study.base,
+        study.tokenizing(checkpoint),
         text_set,
         study.prompts if text_set == "sample" else None,
         study.prompts.label_tokens,
@@ -268,4 +271,5 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     against = study.checkpoint(reference)
     if not against.facts.predicts:
         return []
-    return [query(study, one, against, text_set) for one in study.predicting for text_set in TEXT_SETS]
+    alike = [one for one in study.predicting if study.same_ids(one, against)]
+    return [query(study, one, against, text_set) for one in alike for text_set in TEXT_SETS]

@@ -85,19 +85,18 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Read the text, then its residuals with both heads, along the direction and among the sample's."""
     one = query.checkpoint
     read = lab.models.readout(one, query.text, lab.part(0, 4).progress)
-    x = read.residuals[0]
     lab.progress(0.25, f"Reading every layer with the head of {query.reference.label}.")
 
     def lens(head: PinnedCheckpoint, norm: PinnedCheckpoint | None) -> Float[np.ndarray, "layers directions"]:
         if not head.facts.has_head:
-            return np.full((len(x), len(metrics.contrasts(query.text.classes))), np.nan)
+            return np.full((read.residuals.shape[1], len(metrics.contrasts(query.text.classes))), np.nan)
         return metrics.lens(lab.answers(read.reading[:, 0], query.text, head, norm))
 
     own = lens(one, one)
     reference_head = own if one == query.reference else lens(query.reference, one)
     no_norm = lens(query.reference, None)
     sample = _sample(query, lab.part(2, 4))
-    x = metrics.without_largest(x[None], sample.largest_of, query.drop_largest)
+    x = metrics.without_largest(read.residuals, sample.largest_of, query.drop_largest)
     lab.progress(0.75, f"Looking for {one.label}'s nearest reviews.")
     typed, known = (prompts.seen_by(one).token_ids for prompts in (query.text, query.prompts))
     same = [i for i, ids in enumerate(known) if ids == typed[0]]
@@ -250,7 +249,8 @@ class Parts:
 @memoized(version=1, private=True)
 def parts(query: PartsQuery, lab: Lab) -> Parts:
     """Read all variants of the text in batches. Li, Monroe and Jurafsky 2016, representation erasure."""
-    read = lab.models.readout(one := query.checkpoint, query.texts, lab.part(0, 2).progress)
+    one = query.checkpoint
+    read = lab.models.readout(one, query.texts, lab.part(0, 2).progress)
     if not one.facts.has_head:
         shape = (len(read.residuals) - 1, read.residuals.shape[1], len(metrics.contrasts(query.texts.classes)))
         return Parts(effect=np.full(shape, np.nan))

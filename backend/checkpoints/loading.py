@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 import transformers
 from transformers import PreTrainedModel
 
-from backend.checkpoints.adapters import Adapter
+from backend.checkpoints.adapters import Adapter, some
 from backend.checkpoints.configs import read_config
 from backend.checkpoints.families import FAMILIES
 from backend.checkpoints.files import CONFIG, Located
@@ -19,7 +18,6 @@ from backend.checkpoints.merging import check_brought
 from backend.checkpoints.names import model_tensors, renamed
 from backend.errors import CheckpointError
 
-_SHOWN = 3
 _POOLED = ("BertModel", "RobertaModel")
 
 
@@ -75,26 +73,26 @@ def _refuse(located: Located, model: PreTrainedModel, report: dict[str, Any], ch
     raw = [key for key in foreign if ".lora_" in key or ".base_layer." in key]
     if raw:
         raise CheckpointError(
-            f"{located.folder} holds an adapter that is not merged ({list_some(raw)}); save the model after "
+            f"{located.folder} holds an adapter that is not merged ({some(raw)}); save the model after "
             f"merge_and_unload, or name the folder with adapter_config.json."
         )
     for key, stored, wanted in sorted(one for one in report["mismatched_keys"] if one[0] not in brought):
         raise _mismatch(located, key, tuple(stored), tuple(wanted), family.embed)
     if missing and all(key.startswith(head) for key in missing):
         raise CheckpointError(
-            f"{located.folder} lacks the head of a {name} ({list_some(missing)}); save the whole model, head included, "
+            f"{located.folder} lacks the head of a {name} ({some(missing)}); save the whole model, head included, "
             f"with save_pretrained."
         )
     if missing:
-        others = f" and holds others ({list_some(foreign)})" if foreign else ""
+        others = f" and holds others ({some(foreign)})" if foreign else ""
         raise CheckpointError(
-            f"{located.folder} lacks weights that a {name} reads ({list_some(missing)}){others}; save the whole model, "
+            f"{located.folder} lacks weights that a {name} reads ({some(missing)}){others}; save the whole model, "
             f"head included, with save_pretrained."
         )
     if foreign:
         raise CheckpointError(
             f"{located.folder} holds weights that a {name} of the size in {CONFIG} does not read "
-            f"({list_some(foreign)}); copy the {CONFIG} that was saved with the weights."
+            f"({some(foreign)}); copy the {CONFIG} that was saved with the weights."
         )
 
 
@@ -111,10 +109,3 @@ def _mismatch(
         f"{located.folder} has {key} of shape {here} and {CONFIG} says {there}; copy the {CONFIG} that was saved with "
         f"the weights."
     )
-
-
-def list_some(names: Iterable[str]) -> str:
-    """The first three names, and how many more there are."""
-    named = list(names)
-    rest = len(named) - _SHOWN
-    return ", ".join(named[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

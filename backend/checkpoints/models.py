@@ -14,10 +14,9 @@ from jaxtyping import Float32
 
 from backend.checkpoints.catalogue import Catalogue
 from backend.checkpoints.device_names import likely_device
-from backend.errors import UndefinedError
 from backend.lab import Contributions, PinnedCheckpoint, Progress, Prompts, Readout, TextReadout, WeightChange
 from backend.memo import Cache
-from backend.ports import Columns, unwatched
+from backend.ports import Columns, other_ids, unwatched
 from backend.readings import (
     Disturbance,
     Embedding,
@@ -121,10 +120,7 @@ class LocalModels(Catalogue):
             beside = prompts.seen_by(other)
             self.check_prompts(other, beside)
             if beside.token_ids != seen.token_ids:
-                raise UndefinedError(
-                    f'{checkpoint.label} and {other.label} read different token ids (prompt.tokenizer = "own"), so '
-                    f'nothing can be compared token by token; set prompt.tokenizer = "base" to do so.'
-                )
+                raise other_ids(checkpoint, other)
         return seen
 
     def embedding(self, checkpoint: PinnedCheckpoint, which: Matrix, progress: Progress) -> Embedding:

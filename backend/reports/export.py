@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.analyses import Analysis, discover
-from backend.errors import LayershiftError
+from backend.errors import LayershiftError, UndefinedError
 from backend.lab import Lab, PinnedStudy
 from backend.memo import MEASUREMENT_VERSION
 from backend.reports import summary
@@ -101,12 +101,22 @@ def choose(only: str | None) -> list[Analysis]:
     return [found[name] for name in names]
 
 
+def unnoted(_sentence: str) -> None:
+    """Leave unsaid what is left out."""
+
+
 def compute(
-    pinned: PinnedStudy, lab: Lab, analyses: list[Analysis], watch: Watch, viewpoint: Viewpoint = Viewpoint()
+    pinned: PinnedStudy,
+    lab: Lab,
+    analyses: list[Analysis],
+    watch: Watch,
+    viewpoint: Viewpoint = Viewpoint(),
+    note: Callable[[str], None] = unnoted,
 ) -> Iterator[tuple[Analysis, list[Any]]]:
     """Each analysis with its (query, result) pairs, computed or from the cache, under a progress bar each.
 
-    An analysis that asks nothing of this study (swaps of an encoder, weights of a base alone) is left out.
+    An analysis that asks nothing of this study (swaps of an encoder, weights of a base alone) is left out, and so is
+    what has no value for it, with a `note` that says why.
     """
     viewpoint.check(pinned)
     for analysis in analyses:
@@ -114,10 +124,17 @@ def compute(
         if not queries:
             continue
         results: list[Any] = []
+        undefined: set[str] = set()
         with watch(analysis.name) as progress:
             for i, query in enumerate(queries):
-                results.append((query, analysis.recipe(query, lab.watched(progress).part(i, len(queries)))))
-        yield analysis, results
+                try:
+                    results.append((query, analysis.recipe(query, lab.watched(progress).part(i, len(queries)))))
+                except UndefinedError as error:
+                    undefined.add(str(error))
+        for sentence in sorted(undefined):
+            note(f"left out of {analysis.name}: {sentence}")
+        if results:
+            yield analysis, results
 
 
 def export(
@@ -127,6 +144,7 @@ def export(
     analyses: list[Analysis],
     watch: Watch,
     viewpoint: Viewpoint = Viewpoint(),
+    note: Callable[[str], None] = unnoted,
 ) -> list[Path]:
     """Write everything to `out` and return the files. An undefined value is an empty cell."""
     viewpoint.check(pinned)
@@ -135,7 +153,7 @@ def export(
     except OSError as error:
         raise LayershiftError(f"{out} cannot be written ({error.strerror}); choose another --out.") from None
     written = [write_manifest(pinned, lab, out, viewpoint), write_sample(pinned, out)]
-    for analysis, results in compute(pinned, lab, analyses, watch, viewpoint):
+    for analysis, results in compute(pinned, lab, analyses, watch, viewpoint, note):
         rows = [row for query, result in results for row in result.rows(query)]
         written.append(write_csv(out / f"{analysis.name}.csv", rows))
     return written

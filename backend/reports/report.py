@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from backend.errors import LayershiftError
+from backend.errors import LayershiftError, UndefinedError
 from backend.lab import Lab, PinnedStudy
 from backend.reports import summary
 from backend.reports._page import Section, page, sentences, table
@@ -44,7 +44,11 @@ def report(pinned: PinnedStudy, lab: Lab, watch: Watch, viewpoint: Viewpoint) ->
             def ask(wanted: Wanted, lab: Lab = watched) -> list[Any]:
                 return [recipe(query, lab.part(i, len(wanted))) for i, (recipe, query) in enumerate(wanted)]
 
-            found += [one for one in make(case, ask, layer) if one is not None]
+            try:
+                for one in make(case, ask, layer):
+                    found += [] if one is None else [one]
+            except UndefinedError as error:
+                found.append(Section(f"{name}-undefined", name.capitalize(), [sentences([str(error)])]))
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     last = case.names[case.last]
     return page(pinned.study.title, f"Layershift report of {written}: {last} beside {case.reference.label}.", found)

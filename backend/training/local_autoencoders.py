@@ -11,7 +11,7 @@ import numpy as np
 from backend import saelens
 from backend.autoencoders import About, AutoencoderSpec, Point, Watch
 from backend.checkpoints import LocalModels
-from backend.errors import AutoencoderError
+from backend.errors import AutoencoderError, UndefinedError
 from backend.lab import PinnedCheckpoint, Progress, Prompts
 from backend.ports import unwatched
 from backend.readings import Autoencoder, FeatureActivations, Losses, Trained
@@ -43,7 +43,7 @@ class LocalAutoencoders:
         if not checkpoints:
             raise AutoencoderError("No checkpoint was chosen to train an autoencoder on.")
         for checkpoint in checkpoints:
-            self._models.check_prompts(checkpoint, prompts)
+            self._check(checkpoint, prompts)
         progress(0.0, f"Preparing to open {checkpoints[0].label}.")
         store = self._models.store
         from backend.checkpoints.one_layer import PIECE_BYTES, Tokens, pieces, read_tokens, some
@@ -73,6 +73,15 @@ class LocalAutoencoders:
             self._cache.put_json(self._rate_key(), _work(spec, found.width) / max(times[-1] - times[0], 1e-6))
         return found
 
+    def _check(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
+        """Raise what `check_prompts` raises, and UndefinedError where the checkpoint sees other token ids."""
+        if prompts.seen_by(checkpoint).token_ids != prompts.token_ids:
+            raise UndefinedError(
+                f"{checkpoint.label} makes other token ids of the texts than the base, so their features cannot be "
+                f'compared token by token; set prompt.tokenizer = "base" to do so.'
+            )
+        self._models.check_prompts(checkpoint, prompts)
+
     def seconds(self, spec: AutoencoderSpec, width: int) -> float:
         """Expected seconds, from the size and how fast earlier trainings on this device were."""
         remembered = self._cache.get_json(self._rate_key())
@@ -86,7 +95,7 @@ class LocalAutoencoders:
         self, autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, layer: int, progress: Progress
     ) -> FeatureActivations:
         """What fires at every token of every prompt. Raises what `train` raises."""
-        self._models.check_prompts(checkpoint, prompts)
+        self._check(checkpoint, prompts)
         progress(0.0, f"Preparing to open {checkpoint.label}.")
         store = self._models.store
         from backend.checkpoints.features import activations
@@ -98,7 +107,7 @@ class LocalAutoencoders:
         self, autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, layer: int, progress: Progress
     ) -> Losses:
         """What predictions lose with the layer's residuals replaced. UndefinedError for encoders."""
-        self._models.check_prompts(checkpoint, prompts)
+        self._check(checkpoint, prompts)
         progress(0.0, f"Preparing to open {checkpoint.label}.")
         store = self._models.store
         from backend.checkpoints.features import losses
