@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pages import _frame, add, features, layers, overview, probes, review, swaps, tokens
+from pages import add, features, layers, overview, probes, review, swaps, tokens
+from pages.frame import shell
 
 FOLDER = Path(__file__).parent / "pages"
 
 
 def main() -> None:
     """Every page inside the frame, by its address."""
-    _frame.run(
+    shell.run(
         {
             "": (overview, str(FOLDER / "overview.py")),
             "layers": (layers, str(FOLDER / "layers.py")),

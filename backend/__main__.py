@@ -10,15 +10,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from backend import from_trainer, newstudy
-from backend.errors import LayershiftError
-from backend.pinning import pin
+from backend.errors import LayershiftError, StudyError
+from backend.lab.pinning import pin
+from backend.new_study import fields, from_trainer
 from backend.reports import export as exporting
 from backend.reports import report as reporting
 from backend.reports import summary
-from backend.study import BASE, STUDY_FILE, Study, StudyError, load_study
-from backend.tokens import visible
-from backend.training_log import read_training_log
+from backend.study.config import BASE, STUDY_FILE, Study, load_study
+from backend.study.training_log import read_training_log
+from backend.vocabulary.display import visible
 from backend.wiring import find_study, open_lab, studies, studies_folder
 
 
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_new(sub: argparse.ArgumentParser) -> None:
     """The options of `new`, named like the fields of NewStudy."""
-    template = newstudy.TEMPLATE
+    template = fields.TEMPLATE
     sub.add_argument("name", metavar="NAME", help="name of the study's folder: letters, digits, - and _")
     sub.add_argument("folder", metavar="FOLDER", nargs="?", help="a trainer's output folder: its base and checkpoints")
     sub.add_argument("--base", help="hub repository or local directory of the base model (default: what FOLDER names)")
@@ -223,11 +223,11 @@ def _new(options: argparse.Namespace) -> int:
     said = {key: value for key, value in vars(options).items() if key != "run" and value is not None}
     for key in ("labels", "label_words"):
         if key in said:
-            said[key] = newstudy.split_words(said[key])
-    wanted = newstudy.NewStudy(**{"base": "", **said, "checkpoints": tuple(options.checkpoints or ())})
+            said[key] = fields.split_words(said[key])
+    wanted = fields.NewStudy(**{"base": "", **said, "checkpoints": tuple(options.checkpoints or ())})
     unsaid = {"family", "template"} - said.keys()
     done = from_trainer.complete(wanted, studies_folder(), open_lab(), unsaid)
-    folder = newstudy.create(done.wanted, studies_folder(), open_lab())
+    folder = fields.create(done.wanted, studies_folder(), open_lab())
     for note in done.notes:
         print(note, file=sys.stderr)
     if done.base_file is not None:

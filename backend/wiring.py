@@ -6,12 +6,12 @@ import os
 from functools import cache
 from pathlib import Path
 
-from backend.checkpoints import LocalModels
+from backend.caching.cache import Cache
+from backend.caching.jobs import Jobs
 from backend.errors import CacheError, StudyError
-from backend.jobs import Jobs
-from backend.lab import Lab
-from backend.memo import Cache
-from backend.study import STUDY_FILE, Study, find_studies, load_study
+from backend.lab.lab import Lab
+from backend.models.local import LocalModels
+from backend.study.config import STUDY_FILE, Study, find_studies, load_study
 from backend.training.local_autoencoders import LocalAutoencoders
 
 ROOT = Path(__file__).parents[1]

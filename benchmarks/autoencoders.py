@@ -33,17 +33,19 @@ import numpy as np
 import pandas as pd
 import torch
 
-from backend import saelens
-from backend.autoencoders import About, AutoencoderSpec
-from backend.checkpoints import LocalModels
-from backend.checkpoints.devices import finish
-from backend.checkpoints.features import Loaded
-from backend.checkpoints.one_layer import Tokens, read_tokens
-from backend.lab import PinnedCheckpoint, Prompts, silent
-from backend.memo import Cache
-from backend.prompts import bare_prompts
-from backend.readings import Autoencoder
-from backend.study import CheckpointRef
+from backend.caching.cache import Cache
+from backend.caching.progress import silent
+from backend.lab import saelens
+from backend.lab.autoencoders import About, AutoencoderSpec
+from backend.lab.outputs import Autoencoder
+from backend.models.local import LocalModels
+from backend.models.measurements.layer_residuals import Tokens, read_tokens
+from backend.models.measurements.sae_activations import Loaded
+from backend.models.runtime.devices import finish
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.config import CheckpointRef
+from backend.study.prompts import bare_prompts
+from backend.study.token_ids import Prompts
 from backend.training.autoencoder import DECAY, WARM_UP, train
 
 HELD_OUT, K, TIMES = 8_000, 32, 8

@@ -25,14 +25,16 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from backend.checkpoints.anatomy import anatomy_of
-from backend.checkpoints.batches import make_batches
-from backend.checkpoints.devices import choose_device, finish
-from backend.checkpoints.opening import Opened
-from backend.checkpoints.residuals import BATCH_TOKENS, collect, pad
-from backend.lab import Prompts, silent
-from backend.prompts import fill, plain_reader
-from backend.study import PromptSpec
+from backend.caching.progress import silent
+from backend.models.measurements.residuals import collect
+from backend.models.runtime.batching import BATCH_TOKENS, make_batches
+from backend.models.runtime.components import anatomy_of
+from backend.models.runtime.devices import choose_device, finish
+from backend.models.runtime.forward import pad
+from backend.models.runtime.load import Opened
+from backend.study.config import PromptSpec
+from backend.study.prompts import fill, plain_reader
+from backend.study.token_ids import Prompts
 
 REVIEWS = Path("../shared/data/imdb/test.parquet")
 LENGTH, VOCABULARY = 256, 50_257

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from backend.analyses import accuracy
-from backend.pinning import pin
-from backend.study import DatasetSpec, Study, load_study
+from backend.lab.pinning import pin
+from backend.study.config import DatasetSpec, Study, load_study
 from backend.wiring import ROOT, open_lab
 
 ROWS = 1000

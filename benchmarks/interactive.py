@@ -118,8 +118,8 @@ def warm(cache: Path) -> tuple[Path, list[str]]:
     os.environ["LAYERSHIFT_CACHE"] = str(cache)
     from backend import wiring
     from backend.analyses import accuracy, direction, projection
-    from backend.figures import _theme
-    from backend.pinning import pin
+    from backend.figures.style import theme
+    from backend.lab.pinning import pin
 
     lab = wiring.open_lab()
     study = pin(wiring.find_study("demo"), lab)
@@ -134,7 +134,7 @@ def warm(cache: Path) -> tuple[Path, list[str]]:
         place,
         xy=np.stack([one.xy for one in found]),
         labels=study.prompts.labels,
-        texts=np.array([_theme.shorten(text) for text in study.sample.text]),
+        texts=np.array([theme.shorten(text) for text in study.sample.text]),
         words=np.array(study.study.prompt.label_words),
         names=np.array(names),
     )

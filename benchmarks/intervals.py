@@ -19,8 +19,8 @@ from jaxtyping import Float
 from scipy.special import ndtri
 from tqdm import tqdm
 
-from backend import intervals, metrics
-from backend import similarity as measures
+from backend.stats import cka as measures
+from backend.stats import intervals, metrics
 
 SIDE_BY_SIDE = 25
 """Samples that share their resamples, as layers do: faster, and coverage is the same on average."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from backend import intervals, metrics, resampling
 from backend.analyses import linear_probes
+from backend.stats import intervals, metrics, resampling
 
 LAYERS = 13
 MIDDLES = {"auc": 0.5, "gap": 0.0}

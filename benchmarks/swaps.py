@@ -24,13 +24,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from backend.checkpoints.batches import make_batches
-from backend.checkpoints.devices import finish
-from backend.checkpoints.opening import Opened
-from backend.checkpoints.residuals import pad
-from backend.checkpoints.swaps import AT_ONCE, BRANCHES, block_runs, run_swaps
-from backend.lab import Prompts, silent
-from backend.readings import Swap
+from backend.caching.progress import silent
+from backend.lab.outputs import Swap
+from backend.models.measurements.swaps import AT_ONCE, BRANCHES, block_runs, run_swaps
+from backend.models.runtime.batching import make_batches
+from backend.models.runtime.devices import finish
+from backend.models.runtime.forward import pad
+from backend.models.runtime.load import Opened
+from backend.study.token_ids import Prompts
 from benchmarks.collect import REVIEWS, read_prompts, small_gpt2
 
 LAYERS = 12

@@ -16,9 +16,9 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from backend.analyses.token_map import at_unit_length
-from backend.neighbour_maps import Fit, Method, trustworthiness
-from backend.pinning import pin
-from backend.ports import silent
+from backend.caching.progress import silent
+from backend.lab.pinning import pin
+from backend.stats.embedding_maps import Fit, Method, trustworthiness
 from backend.wiring import find_study, open_lab
 
 ROWS = 4000

@@ -9,12 +9,13 @@ from typing import Any
 
 import streamlit as st
 
-from backend import newstudy, wiring
+from backend import wiring
 from backend.errors import LayershiftError
-from backend.markdown import plain
-from backend.newstudy import NewStudy
-from backend.places import DATA_SUFFIXES
-from pages import _frame
+from backend.new_study import fields
+from backend.new_study.fields import NewStudy
+from backend.study.paths import DATA_SUFFIXES
+from backend.vocabulary.markdown import plain
+from pages.frame import shell
 
 TITLE = "Add a study"
 choices = None
@@ -38,7 +39,7 @@ def draw(_: None) -> None:
         typed |= _columns(NewStudy(**typed), slots, fetch)
         wanted = NewStudy(**typed, **_prompt(NewStudy(**typed), slots, fetch))
         with st.spinner("Checking …", show_time=True):
-            said = newstudy.problems(wanted, wiring.studies_folder(), wiring.open_lab(), fetch)
+            said = fields.problems(wanted, wiring.studies_folder(), wiring.open_lab(), fetch)
             _answers(wanted, slots, said, fetch)
         _seen(wanted, said, fetch)
         _write(wanted, said, fetch)
@@ -93,14 +94,14 @@ def _data(slots: Slots) -> dict[str, Any]:
     if file is not None:
         return {"data": file.name, "content": file.getvalue()}
     split = "test"
-    if given in newstudy.on_hub(NewStudy("", "", (), given)):
+    if given in fields.on_hub(NewStudy("", "", (), given)):
         split = st.text_input("Split of the dataset", value="test", key="new-split").strip()
     return {"data": given, "split": split or "test"}
 
 
 def _may_fetch(wanted: NewStudy) -> bool:
     """Whether names on the hub may be looked at, which takes a network and may take minutes."""
-    names = newstudy.on_hub(wanted)
+    names = fields.on_hub(wanted)
     if not names:
         return True
     st.info(f"Not on this machine, so taken for names on the hub: {plain(', '.join(names))}.")
@@ -111,7 +112,7 @@ def _columns(wanted: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
     """Which column holds what, offered once the data is read."""
     found: list[str] = []
     with suppress(LayershiftError):  # `problems` says it
-        found = newstudy.columns(wanted, fetch) if wanted.data else []
+        found = fields.columns(wanted, fetch) if wanted.data else []
     if not found:
         return {}
     left, right = st.columns(2)
@@ -127,7 +128,7 @@ def _prompt(wanted: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
     st.subheader("Prompt")
     classes: list[Any] = []
     with suppress(LayershiftError):  # `problems` says it
-        classes = newstudy.values(wanted, agreeing=False) if wanted.data and newstudy.columns(wanted, fetch) else []
+        classes = fields.values(wanted, agreeing=False) if wanted.data and fields.columns(wanted, fetch) else []
     order = ", ".join(map(str, classes))
     words = _field(
         slots,
@@ -135,11 +136,11 @@ def _prompt(wanted: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
         st.text_input(
             f"Label words, in the order of the labels {plain(order)}" if order else "Label words",
             key="new-words",
-            placeholder=", ".join(newstudy.suggest_words(classes)) or "negative, positive",
+            placeholder=", ".join(fields.suggest_words(classes)) or "negative, positive",
             help="One word per class, separated by commas: what the model would say next for a text of that class.",
         ),
     )
-    template = st.text_input("Template", value=newstudy.TEMPLATE, key="new-template", help="{text} once.")
+    template = st.text_input("Template", value=fields.TEMPLATE, key="new-template", help="{text} once.")
     _field(slots, "template", None)
     left, right = st.columns(2)
     with left:
@@ -152,7 +153,7 @@ def _prompt(wanted: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
         )
         _field(slots, "sample", None)
     return {
-        "label_words": newstudy.split_words(words),
+        "label_words": fields.split_words(words),
         "template": template,
         "max_tokens": int(most),
         "sample": None if size is None else int(size),
@@ -172,12 +173,12 @@ def _answers(wanted: NewStudy, slots: Slots, said: Mapping[str, str], fetch: boo
 def _found(name: str, wanted: NewStudy, fetch: bool) -> str:
     """What a sound field led to, in words."""
     if name == "base" and wanted.base:
-        facts = newstudy.facts(wanted, wiring.studies_folder(), wiring.open_lab(), fetch)
+        facts = fields.facts(wanted, wiring.studies_folder(), wiring.open_lab(), fetch)
         return f"{facts.architecture}, {facts.layers} blocks, width {facts.width}" if facts else ""
     if name == "checkpoints":
-        found = newstudy.checkpoints(wanted)
+        found = fields.checkpoints(wanted)
         return f"{len(found)} found, in this order: {', '.join(one.label for one in found)}"
-    if name == "data" and (columns := newstudy.columns(wanted, fetch)):
+    if name == "data" and (columns := fields.columns(wanted, fetch)):
         stored = " It will be stored in the study's folder." if wanted.content is not None else ""
         return f"Read; its columns are {', '.join(columns)}.{stored}"
     return ""
@@ -186,12 +187,12 @@ def _found(name: str, wanted: NewStudy, fetch: bool) -> str:
 def _seen(wanted: NewStudy, said: Mapping[str, str], fetch: bool) -> None:
     """Three prompts as the model will see them."""
     st.subheader("As the model will see it")
-    if said or _lacking(wanted) or (newstudy.on_hub(wanted) and not fetch):
+    if said or _lacking(wanted) or (fields.on_hub(wanted) and not fetch):
         st.info("Three prompts appear here once everything above is filled in.")
         return
     with st.spinner("Reading the tokenizer …", show_time=True):
-        study = newstudy.draft(wanted, wiring.studies_folder())
-        shown = newstudy.preview(study, newstudy.draw_sample(wanted), wiring.open_lab())
+        study = fields.draft(wanted, wiring.studies_folder())
+        shown = fields.preview(study, fields.draw_sample(wanted), wiring.open_lab())
     for prompt, cut, length in zip(shown.prompts, shown.cut, shown.lengths, strict=True):
         st.code(prompt, language=None, wrap_lines=True)
         st.caption(f"{length} tokens" + (", after the text was cut to fit" if cut else ""))
@@ -206,7 +207,7 @@ def _lacking(wanted: NewStudy) -> list[str]:
 def _write(wanted: NewStudy, said: Mapping[str, str], fetch: bool) -> None:
     """The button that writes the study, and a link to it."""
     lacking = _lacking(wanted)
-    waits = bool(said or lacking or (newstudy.on_hub(wanted) and not fetch))
+    waits = bool(said or lacking or (fields.on_hub(wanted) and not fetch))
     pressed = st.button("Add the study", key="new-add", disabled=waits, icon=":material/add:")
     if lacking:
         st.caption(f"Still needed: {', '.join(lacking)}.")
@@ -215,8 +216,8 @@ def _write(wanted: NewStudy, said: Mapping[str, str], fetch: bool) -> None:
     if not pressed:
         return
     with st.spinner("Checking the weights and writing the study …", show_time=True):
-        folder = newstudy.create(wanted, wiring.studies_folder(), wiring.open_lab())
-    st.success(f"{plain(str(folder / newstudy.STUDY_FILE))} is written.")
+        folder = fields.create(wanted, wiring.studies_folder(), wiring.open_lab())
+    st.success(f"{plain(str(folder / fields.STUDY_FILE))} is written.")
     st.page_link(
         str(Path(__file__).with_name("overview.py")),
         label=f"Open {plain(wanted.title or wanted.name)}",
@@ -226,4 +227,4 @@ def _write(wanted: NewStudy, said: Mapping[str, str], fetch: bool) -> None:
 
 
 if __name__ == "__main__":
-    _frame.page(draw, needs_study=False)
+    shell.page(draw, needs_study=False)

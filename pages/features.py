@@ -8,39 +8,40 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import features
-from backend.feature_reading import scores_tokens
+from backend.derived.feature_activations import scores_tokens
 from backend.figures import feature_turnover as turnover_figures
 from backend.figures import features as figures
-from backend.lab import PinnedStudy
-from backend.markdown import plain
 from backend.reports import autoencoder_files
-from pages import _address, _feature_choice, _feature_parts, _frame, _picture
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell
+from pages.parts import feature_choice, feature_details
 
 TITLE = "Features"
 SHOWN = {"layer": "One layer", "turnover": "Across layers and epochs"}
 LISTED = 300
 
 
-def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """The page's keys in the address."""
     facts = study.base.facts
     layers = [str(layer) for layer in range(facts.layers + 1)]
     words = study.study.prompt.label_words
     return {
-        "show": _address.Choice(list(SHOWN), "layer"),
-        "layer": _address.Choice(layers, str(facts.layers // 2)),
-        **_feature_choice.choices(study),
-        "order": _address.Choice(list(figures.ORDERS), "auc"),
-        "search": _address.Text(most=60),
-        "class": _address.Choice(list(words), words[-1]),
-        "measure": _address.Choice(list(turnover_figures.MEASURES), "kept"),
-        "layers": _address.Choice(list(_feature_parts.LAYERS), "few"),
-        "size": _address.Choice(("1", "2", "4"), "1"),
-        "fires": _address.Choice(_feature_choice.KS, str(features.usual_k(facts) // 4)),
+        "show": address.Choice(list(SHOWN), "layer"),
+        "layer": address.Choice(layers, str(facts.layers // 2)),
+        **feature_choice.choices(study),
+        "order": address.Choice(list(figures.ORDERS), "auc"),
+        "search": address.Text(most=60),
+        "class": address.Choice(list(words), words[-1]),
+        "measure": address.Choice(list(turnover_figures.MEASURES), "kept"),
+        "layers": address.Choice(list(feature_details.LAYERS), "few"),
+        "size": address.Choice(("1", "2", "4"), "1"),
+        "fires": address.Choice(feature_choice.KS, str(features.usual_k(facts) // 4)),
     }
 
 
-def draw(view: _frame.View) -> None:
+def draw(view: shell.View) -> None:
     """The page."""
     st.title(plain(f"Features: {view.reference.label} and {view.checkpoint.label}"))
     for one in view.study.missing:
@@ -55,15 +56,15 @@ def draw(view: _frame.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    {"layer": _layer, "turnover": _feature_parts.turnover}[shown](view)
+    {"layer": _layer, "turnover": feature_details.turnover}[shown](view)
 
 
-@_frame.section
-def _layer(view: _frame.View) -> None:
+@shell.section
+def _layer(view: shell.View) -> None:
     """One autoencoder: its quality, all its features, and the chosen one."""
     st.subheader("What are the residuals of a layer made of?")
-    query = _feature_choice.controls(view)
-    result = _feature_choice.result(view, query)
+    query = feature_choice.controls(view)
+    result = feature_choice.result(view, query)
     if result is None:
         return
     _quality(view, query, result)
@@ -73,14 +74,14 @@ def _layer(view: _frame.View) -> None:
     _all(view, query, result)
 
 
-def _names(view: _frame.View) -> list[str]:
+def _names(view: shell.View) -> list[str]:
     return [one.label for one in view.pair]
 
 
-def _quality(view: _frame.View, query: features.Query, result: features.Result) -> None:
+def _quality(view: shell.View, query: features.Query, result: features.Result) -> None:
     """How good the autoencoder is, and the files."""
     rows = figures.quality(result, _names(view))
-    _picture.table(
+    picture.table(
         view,
         "features-quality",
         [{key: plain(value) for key, value in row.items()} for row in rows],
@@ -103,7 +104,7 @@ def _quality(view: _frame.View, query: features.Query, result: features.Result) 
     )
 
 
-def _all(view: _frame.View, query: features.Query, result: features.Result) -> None:
+def _all(view: shell.View, query: features.Query, result: features.Result) -> None:
     """Every feature as a point and as a row, then the chosen one."""
     names = _names(view)
     word, at = view.choices["class"].default, 0
@@ -117,14 +118,14 @@ def _all(view: _frame.View, query: features.Query, result: features.Result) -> N
         search: Any = view.choices["search"]
         about: dict[str, Any] = {"placeholder": "film", "width": 190}
         if result.words:
-            _address.text_box("Search promoted tokens", "search", search, make=st.text_input, **about)
-        _feature_choice.box(view)
+            address.text_box("Search promoted tokens", "search", search, make=st.text_input, **about)
+        feature_choice.box(view)
     ids = figures.ranked(result, order, at, view.value("search"), len(names))
     if not ids:
         st.info(f"No feature that fires promotes a token with “{plain(view.value('search'))}”; clear the box.")
         return
-    chosen = _feature_choice.chosen(view, result, ids)
-    recipe_rows = _picture.rows([(features.recipe, query)], [result])
+    chosen = feature_choice.chosen(view, result, ids)
+    recipe_rows = picture.rows([(features.recipe, query)], [result])
     usual = features.queries(view.study, view.reference.label)
     exported = "features" if any(replace(one, layer=query.layer) == query for one in usual) else None
     every = [str(feature) for feature in range(len(result.state))]
@@ -133,7 +134,7 @@ def _all(view: _frame.View, query: features.Query, result: features.Result) -> N
         drawn["features-training"] = figures.training(
             result.step, result.training_loss, result.training_variance, result.training_dead
         )
-    _picture.show(
+    picture.show(
         view,
         drawn,
         "Left, every feature at its rates in both models: on the diagonal nothing changed, at an edge one model does "
@@ -141,12 +142,12 @@ def _all(view: _frame.View, query: features.Query, result: features.Result) -> N
         "in twenty. Click one. Another seed finds other features: none of them is the model's own.",
         recipe_rows,
         exported,
-        {"features-scatter": _address.picked("features-scatter", "feature", every)},
+        {"features-scatter": address.picked("features-scatter", "feature", every)},
         layer=result.layer,
     )
     lines = figures.in_words(result, [plain(name) for name in names], at, f"“{plain(word)}”")
     st.markdown("\n".join(f"- {line}" for line in lines))
-    _picture.table(
+    picture.table(
         view,
         "features-all",
         figures.table(result, ids[:LISTED], names, at),
@@ -157,8 +158,8 @@ def _all(view: _frame.View, query: features.Query, result: features.Result) -> N
         exported,
         height=320,
     )
-    _feature_parts.one(view, query, result, chosen, at)
+    feature_details.one(view, query, result, chosen, at)
 
 
 if __name__ == "__main__":
-    _frame.page(draw)
+    shell.page(draw)

@@ -12,41 +12,42 @@ from backend.figures import accuracy as accuracy_figures
 from backend.figures import direction as direction_figures
 from backend.figures import map as map_figures
 from backend.figures import projection as projection_figures
-from backend.lab import PinnedStudy
-from backend.markdown import plain
-from pages import _address, _frame, _layer_details, _picture, _similarity
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell
+from pages.parts import layer_details, similarity
 
 TITLE = "Layers"
 BASES = {"own": "its own", "base": "the reference's", "shared": "shared by all"}
 
 
-def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """The page's keys in the address."""
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
     return {
-        "basis": _address.Choice(list(BASES), "own"),
-        "review": _address.Choice(["", *map(str, study.sample.index.tolist())], ""),
-        "show": _address.Choice(list(_layer_details.SHOWN), "direction"),
-        "scale": _address.Choice(list(direction_figures.SCALES), "separation"),
-        "class": _address.Choice(list(study.study.prompt.label_words), study.study.prompt.label_words[-1]),
-        "method": _address.Choice(list(map_figures.NAMES), "tsne"),
-        "layer": _address.Choice(layers, layers[-1]),
-        **_similarity.choices(),
+        "basis": address.Choice(list(BASES), "own"),
+        "review": address.Choice(["", *map(str, study.sample.index.tolist())], ""),
+        "show": address.Choice(list(layer_details.SHOWN), "direction"),
+        "scale": address.Choice(list(direction_figures.SCALES), "separation"),
+        "class": address.Choice(list(study.study.prompt.label_words), study.study.prompt.label_words[-1]),
+        "method": address.Choice(list(map_figures.NAMES), "tsne"),
+        "layer": address.Choice(layers, layers[-1]),
+        **similarity.choices(),
     }
 
 
-def draw(view: _frame.View) -> None:
+def draw(view: shell.View) -> None:
     """The page."""
     st.title(plain(f"Layers: {view.reference.label} and {view.checkpoint.label}"))
     for one in view.study.missing:
         st.warning(plain(one.reason))
     _projections(view)
-    if _frame.has_painted():
-        _layer_details.draw(view)
+    if shell.has_painted():
+        layer_details.draw(view)
 
 
-@_frame.section
-def _projections(view: _frame.View) -> None:
+@shell.section
+def _projections(view: shell.View) -> None:
     """PCA small multiples and the chosen review."""
     above = st.container()
     basis: Any = view.value("basis")
@@ -58,7 +59,7 @@ def _projections(view: _frame.View) -> None:
     ]
     found = view.results(wanted, "Projecting every layer")
     if found is not None:
-        drawn, picks = _layer_details.of_reviews(view, found, projection_figures.draw, "pca", ["", ""])
+        drawn, picks = layer_details.of_reviews(view, found, projection_figures.draw, "pca", ["", ""])
         arrow = (
             "the arrow leads from one class mean to the other"
             if len(view.words) == 2
@@ -70,13 +71,13 @@ def _projections(view: _frame.View) -> None:
             "so compare shapes and not sizes, and two axes of many can hide a separation that the direction below "
             "shows."
         )
-        _picture.show(view, drawn, guide, _picture.rows(wanted, found), "projection", picks)
+        picture.show(view, drawn, guide, picture.rows(wanted, found), "projection", picks)
     with above:  # filled last, so that the browser sets about loading what draws pictures first
         view.control(st.segmented_control, "Axes of the PCA", "basis", format_func=BASES.__getitem__, required=True)
     _review(view)
 
 
-def _review(view: _frame.View) -> None:
+def _review(view: shell.View) -> None:
     """The chosen review in full, and its numbers at every layer."""
     row = view.value("review")
     if not row:
@@ -88,21 +89,21 @@ def _review(view: _frame.View) -> None:
         st.markdown(f"**Review {row}**, labelled *{plain(word)}*")
         st.text(view.study.sample.text[chosen])
         if st.button("Read it token by token", key="to-review", icon=":material/arrow_forward:"):
-            kept = {key: said for key in _frame.KEPT if (said := st.query_params.get(key))}
-            text = _address.said_of(view.study.sample.text[chosen], _address.Text())
+            kept = {key: said for key in shell.KEPT if (said := st.query_params.get(key))}
+            text = address.said_of(view.study.sample.text[chosen], address.Text())
             st.switch_page(str(Path(__file__).with_name("review.py")), query_params=kept | {"text": text})
         _answers(view, chosen)
         _along(view, chosen)
 
 
-def _answers(view: _frame.View, chosen: int) -> None:
+def _answers(view: shell.View, chosen: int) -> None:
     """What reference and checkpoint answer for the chosen review."""
     asked = [accuracy.Query(one, view.study.prompts) for one in view.pair]
     found = view.results([(accuracy.recipe, query) for query in asked], "Reading the answers")
     if found is None:
         return
     index = int(view.study.sample.index[chosen])
-    _picture.table(
+    picture.table(
         view,
         "review-answers",
         accuracy_figures.review(found, [one.label for one in view.pair], view.words, chosen),
@@ -115,16 +116,16 @@ def _answers(view: _frame.View, chosen: int) -> None:
     )
 
 
-def _along(view: _frame.View, chosen: int) -> None:
+def _along(view: shell.View, chosen: int) -> None:
     """Where the chosen review stands along the class direction."""
-    wanted = _layer_details.directions(view, view.pair)
+    wanted = layer_details.directions(view, view.pair)
     found = view.results(wanted, "Measuring the directions")
     if found is None:
         return
     names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
-    at, index = _layer_details.direction_shown(view), int(view.study.sample.index[chosen])
+    at, index = layer_details.direction_shown(view), int(view.study.sample.index[chosen])
     drawn = direction_figures.review(found, names, places, len(view.names), view.words, chosen, at)
-    _picture.show(
+    picture.show(
         view,
         {"review-curve": drawn},
         "How far the review lies along the class direction; it took part in the class means, so a small sample pulls "
@@ -139,4 +140,4 @@ def _along(view: _frame.View, chosen: int) -> None:
 
 
 if __name__ == "__main__":
-    _frame.page(draw)
+    shell.page(draw)

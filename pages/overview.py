@@ -12,22 +12,22 @@ from backend.analyses import accuracy, weights
 from backend.figures import accuracy as figures
 from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
-from backend.lab import PinnedStudy
-from backend.markdown import plain
 from backend.reports import findings, summary
 from backend.reports.evidence import Case, Finding
-from backend.training_log import read_training_log
-from pages import _address, _frame, _picture, _work
+from backend.study.pinned import PinnedStudy
+from backend.study.training_log import read_training_log
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell, work
 
 TITLE = "Overview"
 
 
-def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """The page's key in the address: on which scale the weights are shown."""
-    return {"weights": _address.Choice(list(weights_figures.SCALES), "change")}
+    return {"weights": address.Choice(list(weights_figures.SCALES), "change")}
 
 
-def draw(view: _frame.View) -> None:
+def draw(view: shell.View) -> None:
     """The page."""
     st.title(plain(view.study.study.title))
     _what(view)
@@ -40,13 +40,13 @@ def draw(view: _frame.View) -> None:
     _answers(view)
     with above:  # asked for last: accuracy comes first, and it is what the findings wait for
         _findings(view)
-    if _frame.has_painted():
+    if shell.has_painted():
         _training(view)
         _weights(view)
         _compared(view)
 
 
-def _what(view: _frame.View) -> None:
+def _what(view: shell.View) -> None:
     """The study in three sentences."""
     study, facts = view.study, view.study.base.facts
     trained = len(study.checkpoints) - 1
@@ -60,7 +60,7 @@ def _what(view: _frame.View) -> None:
     )
 
 
-def _classes(view: _frame.View) -> None:
+def _classes(view: shell.View) -> None:
     """Which label value is which class, label word, tokens or row of a head; open where it was found out."""
     study = view.study
     with st.expander("Which class is which, and where the answer is read", expanded=study.separator_found):
@@ -79,13 +79,13 @@ def _classes(view: _frame.View) -> None:
         st.dataframe(rows, hide_index=True)
 
 
-@_frame.section
-def _findings(view: _frame.View) -> None:
+@shell.section
+def _findings(view: shell.View) -> None:
     """What the numbers say, each with a link to the view that shows it."""
     case = Case(view.study, view.reference, view.drop_largest)
 
     def there(wanted: Any) -> list[Any] | None:
-        return _work.known(wanted, view.lab)
+        return work.known(wanted, view.lab)
 
     found = findings.find(case, lambda wanted: view.results(wanted, "Looking for findings"), there)
     if found is None:
@@ -98,7 +98,7 @@ def _findings(view: _frame.View) -> None:
             st.markdown("Nothing that the numbers support: what differs here may be chance.")
 
 
-def _finding(view: _frame.View, one: Finding) -> None:
+def _finding(view: shell.View, one: Finding) -> None:
     icon = ":orange[:material/warning:]" if one.warning else ":violet[:material/lightbulb:]"
     kept = {"study": view.study.study.name, "reference": view.reference.label, "epoch": view.checkpoint.label}
     massive = {"massive": "without"} if view.drop_largest else {}
@@ -112,28 +112,28 @@ def _finding(view: _frame.View, one: Finding) -> None:
     )
 
 
-@_frame.section
-def _answers(view: _frame.View) -> None:
+@shell.section
+def _answers(view: shell.View) -> None:
     """Accuracy per checkpoint."""
     st.subheader("How well does each checkpoint answer?")
     wanted = [(accuracy.recipe, accuracy.Query(one, view.study.prompts)) for one in view.study.checkpoints]
     found = view.results(wanted, "Reading the sample")
     if found is None:
         return
-    _picture.show(
+    picture.show(
         view,
         {"accuracy": figures.draw(found, view.names, view.words)},
         "Share of texts whose largest logit among the label words is the right one, with 95 % intervals; do not read "
         "one recall alone: a checkpoint that gives one answer to everything has 100 % there and 0 % elsewhere.",
-        _picture.rows(wanted, found),
+        picture.rows(wanted, found),
         "accuracy",
     )
-    _picture.without_head(view.study.checkpoints)
+    picture.without_head(view.study.checkpoints)
     st.table(figures.table(found, [plain(name) for name in view.names], view.words))
 
 
-@_frame.section
-def _training(view: _frame.View) -> None:
+@shell.section
+def _training(view: shell.View) -> None:
     """Training curves, where `finetune` or another trainer has left a log."""
     log = read_training_log(view.study.study)
     if log is None:
@@ -141,11 +141,11 @@ def _training(view: _frame.View) -> None:
     st.subheader("How did training go?")
     labels = [one.label for one in view.study.study.epochs]
     figures = training_figures.draw(log, len(view.words), labels)
-    _picture.show(view, figures, training_figures.guide(log), log.rows, None)
+    picture.show(view, figures, training_figures.guide(log), log.rows, None)
 
 
-@_frame.section
-def _weights(view: _frame.View) -> None:
+@shell.section
+def _weights(view: shell.View) -> None:
     """Which weights changed, from the reference to the chosen checkpoint."""
     others = [one for one in view.study.checkpoints if one != view.reference]
     if not others:
@@ -168,19 +168,19 @@ def _weights(view: _frame.View) -> None:
         return
     at = others.index(view.checkpoint)
     title = f"{weights_figures.SCALES[scale].capitalize()}: {view.reference.label} → {view.checkpoint.label}"
-    _picture.show(
+    picture.show(
         view,
         {"weight-changes": weights_figures.draw(found[at], title, scale, found)},
         "Size of the change over the size of the matrix before (Frobenius norms), or in how many directions it changed "
         "(stable rank); matrices outside the blocks stand below. These are exact and no sample, but a large change of "
         "weights need not change what the model does, and a small one may.",
-        _picture.rows([wanted[at]], [found[at]]),
+        picture.rows([wanted[at]], [found[at]]),
         "weights",
     )
 
 
-@_frame.section
-def _compared(view: _frame.View) -> None:
+@shell.section
+def _compared(view: shell.View) -> None:
     """The study in two tables."""
     st.subheader("What is compared?")
     now = time.time()
@@ -190,4 +190,4 @@ def _compared(view: _frame.View) -> None:
 
 
 if __name__ == "__main__":
-    _frame.page(draw)
+    shell.page(draw)

@@ -10,10 +10,12 @@ from backend.analyses import inherited, linear_probes, probes
 from backend.figures import flips
 from backend.figures import linear_probes as linear_figures
 from backend.figures import probes as figures
-from backend.lab import PinnedCheckpoint, PinnedStudy
-from backend.markdown import plain
-from backend.splits import repeated
-from pages import _address, _frame, _picture, _probe_parts
+from backend.stats.splits import repeated
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell
+from pages.parts import probe_details
 
 TITLE = "Probes"
 SHOWN = {
@@ -27,22 +29,22 @@ HEADS = {"base": "the reference's", "own": "its own"}
 NORMS = {"none": "none", "base": "the reference's", "own": "its own", "published": "as published"}
 
 
-def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """The page's keys in the address."""
     return {
-        "show": _address.Choice(list(SHOWN), "curves"),
-        "head": _address.Choice(list(HEADS), "own"),
-        "norm": _address.Choice(list(NORMS), "own"),
-        "measure": _address.Choice(list(figures.MEASURES), "auc"),
-        "fit": _address.Choice(list(linear_figures.SHOWN), "accuracy"),
-        "scope": _address.Choice(list(inherited.SCOPES), "change"),
-        "parts": _address.Choice(["gap", "change"], "gap"),
-        "class": _address.Choice(list(study.study.prompt.label_words), study.study.prompt.label_words[-1]),
-        "review": _address.Choice(["", *map(str, study.sample.index.tolist())], ""),
+        "show": address.Choice(list(SHOWN), "curves"),
+        "head": address.Choice(list(HEADS), "own"),
+        "norm": address.Choice(list(NORMS), "own"),
+        "measure": address.Choice(list(figures.MEASURES), "auc"),
+        "fit": address.Choice(list(linear_figures.SHOWN), "accuracy"),
+        "scope": address.Choice(list(inherited.SCOPES), "change"),
+        "parts": address.Choice(["gap", "change"], "gap"),
+        "class": address.Choice(list(study.study.prompt.label_words), study.study.prompt.label_words[-1]),
+        "review": address.Choice(["", *map(str, study.sample.index.tolist())], ""),
     }
 
 
-def draw(view: _frame.View) -> None:
+def draw(view: shell.View) -> None:
     """The page."""
     st.title(plain(f"Probes: {view.reference.label} and {view.checkpoint.label}"))
     for one in view.study.missing:
@@ -59,22 +61,22 @@ def draw(view: _frame.View) -> None:
         "curves": _curves,
         "reviews": _reviews,
         "linear": _linear,
-        "inherited": _probe_parts.inherited_share,
-        "parts": _probe_parts.parts,
+        "inherited": probe_details.inherited_share,
+        "parts": probe_details.parts,
     }
     parts[shown](view)
 
 
-def _asked(view: _frame.View, checkpoints: tuple[PinnedCheckpoint, ...]) -> list[tuple[Any, Any]]:
+def _asked(view: shell.View, checkpoints: tuple[PinnedCheckpoint, ...]) -> list[tuple[Any, Any]]:
     """What to ask for the readings of the checkpoints."""
     return [(probes.recipe, probes.Query(one, view.reference, view.study.prompts)) for one in checkpoints]
 
 
-def _readers(view: _frame.View) -> tuple[PinnedCheckpoint, ...]:
+def _readers(view: shell.View) -> tuple[PinnedCheckpoint, ...]:
     """Those of reference and chosen checkpoint that have a head; none, and a sentence, if neither has."""
     found = tuple(one for one in view.pair if one.facts.has_head)
     if found:
-        _picture.without_head(view.pair)
+        picture.without_head(view.pair)
         return found
     st.info(
         f"{plain(view.checkpoint.label)} is {view.checkpoint.facts.headless}, so its head reads no layer; "
@@ -83,7 +85,7 @@ def _readers(view: _frame.View) -> tuple[PinnedCheckpoint, ...]:
     return ()
 
 
-def _reading(view: _frame.View) -> probes.Reading | None:
+def _reading(view: shell.View) -> probes.Reading | None:
     """The controls of what reads, and the reading that they choose; an encoder has no final norm to choose.
 
     None, and a sentence, where that takes a head that the reference has not.
@@ -103,11 +105,11 @@ def _reading(view: _frame.View) -> probes.Reading | None:
     return probes.AS_PUBLISHED if fixed else (view.value("head"), norm)
 
 
-def _class(view: _frame.View) -> int:
+def _class(view: shell.View) -> int:
     return view.words.index(view.value("class"))
 
 
-def _rows(wanted: list[tuple[Any, Any]], found: list[probes.Result], reading: probes.Reading) -> _picture.Rows:
+def _rows(wanted: list[tuple[Any, Any]], found: list[probes.Result], reading: probes.Reading) -> picture.Rows:
     """The rows of one reading."""
     return lambda: [
         row
@@ -116,8 +118,8 @@ def _rows(wanted: list[tuple[Any, Any]], found: list[probes.Result], reading: pr
     ]
 
 
-@_frame.section
-def _curves(view: _frame.View) -> None:
+@shell.section
+def _curves(view: shell.View) -> None:
     """Every layer through a head: curves of reference and checkpoint, and all checkpoints."""
     st.subheader("From which layer on can a head read the answer?")
     shown, answering = _readers(view), view.study.answering
@@ -145,7 +147,7 @@ def _curves(view: _frame.View) -> None:
         if reading == probes.AS_PUBLISHED
         else ""
     )
-    _picture.show(
+    picture.show(
         view,
         {"probe-curves": figures.curves(pictured, names, places, len(view.names), view.words, reading, measure, c)},
         "Every layer read as if it were the last, with 95 % intervals, dotted what shuffled labels reach at any layer "
@@ -163,7 +165,7 @@ def _curves(view: _frame.View) -> None:
             if view.reference.facts.has_head
             else "Its own head behind each norm."
         )
-        _picture.show(
+        picture.show(
             view,
             {"probe-readings": figures.readings(last, names[-1], view.reference.label, view.words, measure, c)},
             f"{heads} Without a norm, or behind another model's, layers differ in size, so compare AUC or accuracy "
@@ -171,7 +173,7 @@ def _curves(view: _frame.View) -> None:
             lambda: [row for one in last.readings for row in last.rows_of(query, one)],
             "probes",
         )
-    _picture.show(
+    picture.show(
         view,
         {"probe-heat": figures.heatmap(found, [one.label for one in answering], view.words, reading, measure, c)},
         "The same for all checkpoints, blue above chance and orange below; a layer that the head cannot read may hold "
@@ -181,8 +183,8 @@ def _curves(view: _frame.View) -> None:
     )
 
 
-@_frame.section
-def _reviews(view: _frame.View) -> None:
+@shell.section
+def _reviews(view: shell.View) -> None:
     """Review x layer, and the chosen review."""
     st.subheader("Which reviews flip at which layer?")
     shown = _readers(view)
@@ -205,7 +207,7 @@ def _reviews(view: _frame.View) -> None:
         for one, result in zip(shown, found, strict=True)
     }
     asked = [query for _, query in wanted]
-    _picture.show(
+    picture.show(
         view,
         drawn,
         "Every row is a review, by class and then by the layer of its last flip, every column a layer; the colour is "
@@ -217,14 +219,14 @@ def _reviews(view: _frame.View) -> None:
             for one in result.review_rows(query, reading, sample.index)
         ],
         None,
-        {key: _address.picked(key, "review", indices) for key in drawn},
+        {key: address.picked(key, "review", indices) for key in drawn},
     )
     if chosen is not None:
         _review(view, asked, found, reading, chosen)
 
 
 def _review(
-    view: _frame.View, asked: list[probes.Query], found: list[probes.Result], reading: probes.Reading, chosen: int
+    view: shell.View, asked: list[probes.Query], found: list[probes.Result], reading: probes.Reading, chosen: int
 ) -> None:
     """The chosen review in full, and its lens at every layer."""
     sample = view.study.sample
@@ -235,7 +237,7 @@ def _review(
         names = [query.checkpoint.label for query in asked]
         places = [view.place(query.checkpoint) for query in asked]
         drawn = flips.review(found, names, places, len(view.names), view.words, reading, chosen, _class(view))
-        _picture.show(
+        picture.show(
             view,
             {"flip-curve": drawn},
             "The lens of this review at every layer, in units of what is usual there; it flips where a curve crosses "
@@ -249,8 +251,8 @@ def _review(
         )
 
 
-@_frame.section
-def _linear(view: _frame.View) -> None:
+@shell.section
+def _linear(view: shell.View) -> None:
     """Linear probes beside their baselines, and transferred."""
     st.subheader("Is the class in the residuals at all, whatever reads them?")
 
@@ -270,7 +272,7 @@ def _linear(view: _frame.View) -> None:
         st.markdown(copied)
     names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
     pictured, classes = [found[place] for place in places], len(view.words)
-    _picture.show(
+    picture.show(
         view,
         {
             "linear-curves": linear_figures.curves(
@@ -280,18 +282,18 @@ def _linear(view: _frame.View) -> None:
         "How many reviews a logistic regression gets right that it was not fitted on, five-fold, with 95 % intervals; "
         "only what lies above the mean token embedding was worked out by the blocks, and that a probe finds the class "
         "does not mean that the model uses it.",
-        _picture.rows([wanted[place] for place in places], pictured),
+        picture.rows([wanted[place] for place in places], pictured),
         "linear_probes",
     )
-    _picture.show(
+    picture.show(
         view,
         {"linear-heat": linear_figures.heatmap(found, view.names, classes, fit, view.reference.label)},
         "The same for all checkpoints; layers at which all reviews are alike are empty, and the layer with the highest "
         "value was picked by looking, so its value is flattered.",
-        _picture.rows(wanted, found),
+        picture.rows(wanted, found),
         "linear_probes",
     )
 
 
 if __name__ == "__main__":
-    _frame.page(draw)
+    shell.page(draw)

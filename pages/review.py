@@ -9,13 +9,16 @@ import streamlit as st
 from backend.analyses import accuracy, patching, review
 from backend.figures import review as figures
 from backend.figures import review_tokens as token_figures
-from backend.lab import PinnedCheckpoint, PinnedStudy
-from backend.markdown import plain
-from backend.typed import Typed, leave_out, read_typed
-from pages import _address, _feature_choice, _feature_parts, _frame, _patching, _picture, _steered_text
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.typed_texts import Typed, leave_out, read_typed
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell
+from pages.parts import feature_choice, feature_details, steered_text
+from pages.parts import patching as patching_part
 
 TITLE = "Review"
-TEXT = _address.Text()
+TEXT = address.Text()
 MOST_PARTS = 128
 SHOWN = {
     "tokens": "Every token",
@@ -28,23 +31,23 @@ SHOWN = {
 HEATS = {**token_figures.HEATS, "feature": "A feature"}
 
 
-def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """The page's keys in the address."""
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
     words = study.study.prompt.label_words
     return {
         "text": TEXT,
-        "show": _address.Choice(list(SHOWN), "tokens"),
-        "patched": _patching.measure(),
-        "heat": _address.Choice(list(HEATS), "lens"),
-        **_feature_choice.choices(study),
-        "layer": _address.Choice(layers, layers[-1]),
-        "class": _address.Choice(list(words), words[-1]),
-        **_steered_text.choices(study),
+        "show": address.Choice(list(SHOWN), "tokens"),
+        "patched": patching_part.measure(),
+        "heat": address.Choice(list(HEATS), "lens"),
+        **feature_choice.choices(study),
+        "layer": address.Choice(layers, layers[-1]),
+        "class": address.Choice(list(words), words[-1]),
+        **steered_text.choices(study),
     }
 
 
-def draw(view: _frame.View) -> None:
+def draw(view: shell.View) -> None:
     """The page."""
     st.title(plain(f"Review: {view.reference.label} and {view.checkpoint.label} read a text of yours"))
     for one in view.study.missing:
@@ -56,18 +59,18 @@ def draw(view: _frame.View) -> None:
         _curves(view, typed, text)
     with above:  # filled last: the curves come first
         _box(view, typed, text)
-    if typed is not None and _frame.has_painted():
+    if typed is not None and shell.has_painted():
         _answers(view, typed, text)
         _details(view, typed)
 
 
-def _read(view: _frame.View, text: str) -> Typed:
+def _read(view: shell.View, text: str) -> Typed:
     return read_typed(view.study.readers, text)
 
 
-def _box(view: _frame.View, typed: Typed | None, text: str) -> None:
+def _box(view: shell.View, typed: Typed | None, text: str) -> None:
     """Where a text is typed or taken from the shelf, and what of it the models do not see."""
-    _address.text_box("A text of yours", "text", TEXT, height=120, placeholder="Type or paste a review …")
+    address.text_box("A text of yours", "text", TEXT, height=120, placeholder="Type or paste a review …")
     _shelf(view)
     if typed is None:
         st.info("There is no text yet: type a review into the box and press Ctrl+Enter, or take one from the shelf.")
@@ -84,7 +87,7 @@ def _box(view: _frame.View, typed: Typed | None, text: str) -> None:
             st.text(figures.excerpt(typed.cut))
 
 
-def _shelf(view: _frame.View) -> None:
+def _shelf(view: shell.View) -> None:
     """Reviews of the sample worth trying; they are the same at every epoch."""
     wanted = [(accuracy.recipe, accuracy.Query(one, view.study.prompts)) for one in view.study.checkpoints]
     found = view.results(wanted, "Looking for examples") if view.study.answering else None
@@ -98,7 +101,7 @@ def _shelf(view: _frame.View) -> None:
                 f"{one.kind}, {plain(view.words[one.label])}",
                 key=f"shelf-{i}",
                 help=EXAMPLES[one.kind],
-                on_click=_address.write_text,
+                on_click=address.write_text,
                 args=("text", TEXT, view.study.sample.text[one.review]),
             )
 
@@ -110,17 +113,17 @@ EXAMPLES = {
 }
 
 
-def _query(view: _frame.View, typed: Typed, one: PinnedCheckpoint) -> review.Query:
+def _query(view: shell.View, typed: Typed, one: PinnedCheckpoint) -> review.Query:
     return review.Query(one, view.reference, typed.prompts, view.study.prompts, view.drop_largest)
 
 
-def _direction(view: _frame.View) -> int:
+def _direction(view: shell.View) -> int:
     """Which lens is on show: the only one of two classes, else that of the chosen class."""
     return 0 if len(view.words) == 2 else view.words.index(view.value("class"))
 
 
-@_frame.section
-def _curves(view: _frame.View, typed: Typed, text: str) -> None:
+@shell.section
+def _curves(view: shell.View, typed: Typed, text: str) -> None:
     """Lens and place along the direction by layer."""
     if len(view.words) > 2:
         view.control(st.selectbox, "Class against the rest", "class", width=220)
@@ -130,7 +133,7 @@ def _curves(view: _frame.View, typed: Typed, text: str) -> None:
         return
     names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
     given = (found, names, places, len(view.names), view.words, _direction(view))
-    _picture.show(
+    picture.show(
         view,
         {"review-lens": figures.curves(*given), "review-place": figures.places(*given)},
         "Left, how strongly each layer prefers one label word when it is read as the model reads its last layer; "
@@ -143,15 +146,15 @@ def _curves(view: _frame.View, typed: Typed, text: str) -> None:
     )
 
 
-@_frame.section
-def _answers(view: _frame.View, typed: Typed, text: str) -> None:
+@shell.section
+def _answers(view: shell.View, typed: Typed, text: str) -> None:
     """The probability of each label word, per checkpoint."""
     queries = [_query(view, typed, one) for one in view.study.answering]
     found = view.results([(review.recipe, query) for query in queries], "Asking every checkpoint")
-    _picture.without_head(view.study.checkpoints)
+    picture.without_head(view.study.checkpoints)
     if not found:
         return
-    _picture.show(
+    picture.show(
         view,
         {"review-answers": figures.probabilities(found, [query.checkpoint.label for query in queries], view.words)},
         "How each checkpoint divides 100 % among the label words alone: one that would say something else altogether "
@@ -163,8 +166,8 @@ def _answers(view: _frame.View, typed: Typed, text: str) -> None:
     )
 
 
-@_frame.section
-def _details(view: _frame.View, typed: Typed) -> None:
+@shell.section
+def _details(view: shell.View, typed: Typed) -> None:
     """One of the closer looks, so that only what is on show is computed."""
     shown = view.control(
         st.segmented_control,
@@ -175,16 +178,16 @@ def _details(view: _frame.View, typed: Typed) -> None:
         label_visibility="collapsed",
     )
     if shown == "steered":
-        _steered_text.show(view, typed, _direction(view))
+        steered_text.show(view, typed, _direction(view))
         return
     {"tokens": _tokens, "words": _words, "patching": _patched, "nearest": _nearest}[shown](view, typed)
 
 
-def _tokens(view: _frame.View, typed: Typed) -> None:
+def _tokens(view: shell.View, typed: Typed) -> None:
     st.subheader("What stands at each token, layer by layer?")
     heat: Any = view.control(st.segmented_control, "Colour", "heat", format_func=HEATS.__getitem__, required=True)
     if heat == "feature":
-        _feature_parts.typed(view, typed)
+        feature_details.typed(view, typed)
         return
     reason = token_figures.undefined(heat, [one.facts for one in view.pair])
     if reason:
@@ -200,11 +203,11 @@ def _tokens(view: _frame.View, typed: Typed) -> None:
     if found is None:
         return
     if heat == "lens":
-        _picture.without_head(view.pair)
+        picture.without_head(view.pair)
         if not typed.prompts.single:
             st.info("The label words have several tokens, so they are read behind the last token only.")
     names = [one.label for one in models]
-    _picture.show(
+    picture.show(
         view,
         {"review-tokens": token_figures.tokens(found, names, typed.pieces, heat, view.words, _direction(view))},
         "The prompt as the models see it; under each token its layers, the first at the bottom and the last on top, "
@@ -216,14 +219,14 @@ def _tokens(view: _frame.View, typed: Typed) -> None:
     )
 
 
-def _words(view: _frame.View, typed: Typed) -> None:
+def _words(view: shell.View, typed: Typed) -> None:
     st.subheader("What does each word add?")
     texts, parts = leave_out(view.study.readers, typed.left, MOST_PARTS)
     if not parts:
         st.info("Nothing of the text is left beside the template, so there is no word to leave out.")
         return
     models = [one for one in view.pair if one.facts.has_head]
-    _picture.without_head(view.pair)
+    picture.without_head(view.pair)
     if not models:
         return
     layer = int(view.control(st.select_slider, "Layer", "layer"))
@@ -233,7 +236,7 @@ def _words(view: _frame.View, typed: Typed) -> None:
         return
     names = [one.label for one in models]
     drawn = token_figures.parts(found, names, parts, layer, view.words, _direction(view))
-    _picture.show(
+    picture.show(
         view,
         {f"review-words-{i}": figure for i, figure in enumerate(drawn)},
         f"The lens of the whole text less that of the text without the word{token_figures.grouped(parts)}; only words "
@@ -244,12 +247,12 @@ def _words(view: _frame.View, typed: Typed) -> None:
     )
 
 
-def _patched(view: _frame.View, typed: Typed) -> None:
+def _patched(view: shell.View, typed: Typed) -> None:
     st.subheader("Where in the text does the difference come in?")
-    _patching.show(view, patching.typed, typed, (view.reference, view.checkpoint), _direction(view))
+    patching_part.show(view, patching.typed, typed, (view.reference, view.checkpoint), _direction(view))
 
 
-def _nearest(view: _frame.View, typed: Typed) -> None:
+def _nearest(view: shell.View, typed: Typed) -> None:
     st.subheader("Which reviews of the sample are nearest?")
     layer = int(view.control(st.select_slider, "Layer", "layer"))
     queries = [_query(view, typed, one) for one in view.pair]
@@ -262,7 +265,7 @@ def _nearest(view: _frame.View, typed: Typed) -> None:
         if not rows:
             st.info(f"Layer {layer} holds no text at the readout position, so nothing is near or far there.")
             continue
-        _picture.table(
+        picture.table(
             view,
             f"review-nearest-{view.place(one)}",
             [{key: plain(figures.excerpt(str(value), 400)) for key, value in row.items()} for row in rows],
@@ -274,4 +277,4 @@ def _nearest(view: _frame.View, typed: Typed) -> None:
 
 
 if __name__ == "__main__":
-    _frame.page(draw)
+    shell.page(draw)

@@ -8,11 +8,13 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import swaps
+from backend.derived.swap_logits import IN_BLOCKS
 from backend.figures import swaps as figures
-from backend.lab import PinnedCheckpoint, PinnedStudy
-from backend.markdown import plain
-from backend.swapping import IN_BLOCKS
-from pages import _address, _frame, _patching, _picture, _steering
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell
+from pages.parts import patching, steering
 
 TITLE = "Swaps"
 MODES = {
@@ -26,37 +28,37 @@ MODES = {
 OUTSIDE: tuple[swaps.Part, ...] = ("embed", "final_norm", "head")
 
 
-def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """The page's keys in the address; without `host` and `donor`, the reference runs with parts of the chosen epoch."""
     labels = ["", *(one.label for one in study.checkpoints)]
     return {
-        "host": _address.Choice(labels, ""),
-        "donor": _address.Choice(labels, ""),
-        "part": _address.Choice(list(IN_BLOCKS), "block"),
-        "mode": _address.Choice(list(MODES), "single"),
-        "measure": _address.Choice(list(figures.SHOWN), "balanced_accuracy"),
-        **_patching.choices(study),
-        **_steering.choices(study),
+        "host": address.Choice(labels, ""),
+        "donor": address.Choice(labels, ""),
+        "part": address.Choice(list(IN_BLOCKS), "block"),
+        "mode": address.Choice(list(MODES), "single"),
+        "measure": address.Choice(list(figures.SHOWN), "balanced_accuracy"),
+        **patching.choices(study),
+        **steering.choices(study),
     }
 
 
-def draw(view: _frame.View) -> None:
+def draw(view: shell.View) -> None:
     """The page."""
     steers = view.value("mode") == "steering"
-    host, donor = _steering.pair(view) if steers else _pair(view)
+    host, donor = steering.pair(view) if steers else _pair(view)
     what = f"direction of {donor.label}" if steers else f"parts of {donor.label}"
     st.title(plain(f"Swaps: {host.label} with {'its own direction' if steers and host == donor else what}"))
     for one in view.study.missing:
         st.warning(plain(one.reason))
     _controls(view)
     if steers:
-        _steering.draw(view)
+        steering.draw(view)
         return
     if host == donor:
         st.info("Host and donor are the same model, so every swap changes nothing; choose two that differ.")
         return
     if view.value("mode") == "patching":
-        _patching.review(view, (host, donor))
+        patching.review(view, (host, donor))
         return
     runs, gives = _freezes(view) if view.value("mode") == "freeze" else (host, donor)
     reason = swaps.undefined(runs, gives, "block")
@@ -66,7 +68,7 @@ def draw(view: _frame.View) -> None:
     {"single": _single, "cumulative": _cumulative, "range": _ranges, "freeze": _freeze}[view.value("mode")](view)
 
 
-def _pair(view: _frame.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
+def _pair(view: shell.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
     """Host and donor."""
     said = (view.value("host"), view.value("donor"))
     host, donor = (
@@ -76,13 +78,13 @@ def _pair(view: _frame.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
     return host, donor
 
 
-def _freezes(view: _frame.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
+def _freezes(view: shell.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
     """Host and donor of freeze advice: always the later one with parts of the earlier."""
     host, donor = sorted(_pair(view), key=view.place, reverse=True)
     return host, donor
 
 
-def _controls(view: _frame.View) -> None:
+def _controls(view: shell.View) -> None:
     """What runs, what it takes, and what is measured."""
 
     def named(instead: str) -> Any:
@@ -104,14 +106,14 @@ def _controls(view: _frame.View) -> None:
             view.control(st.segmented_control, "Which part", "part", format_func=named_parts, required=True)
 
 
-def _query(view: _frame.View, mode: swaps.Mode, part: swaps.Part | None = None) -> tuple[Any, Any]:
+def _query(view: shell.View, mode: swaps.Mode, part: swaps.Part | None = None) -> tuple[Any, Any]:
     """Recipe and query of the part that the address names."""
     host, donor = _pair(view)
     chosen: Any = part or view.value("part")
     return swaps.recipe, swaps.Query(host, donor, view.study.prompts, chosen, mode)
 
 
-def _drawn(view: _frame.View, results: dict[Any, Any], key: str) -> dict[str, Any]:
+def _drawn(view: shell.View, results: dict[Any, Any], key: str) -> dict[str, Any]:
     """The chosen measure and, beside it, the share recovered."""
     host, donor = _pair(view)
     part: Any = view.value("part")
@@ -119,7 +121,7 @@ def _drawn(view: _frame.View, results: dict[Any, Any], key: str) -> dict[str, An
     return {f"{key}-{measure}": figures.curves(results, part, measure, host.label, donor.label) for measure in measures}
 
 
-def _so_far(view: _frame.View, mode: swaps.Mode) -> None:
+def _so_far(view: shell.View, mode: swaps.Mode) -> None:
     """What swaps that are under way say of the reviews that are done."""
     query = _query(view, mode)[1]
     found = swaps.under_way(query, view.lab)
@@ -130,21 +132,21 @@ def _so_far(view: _frame.View, mode: swaps.Mode) -> None:
     names = (query.part, measure, query.host.label, query.donor.label)
     figure = figures.triangle(result, *names) if mode == "range" else figures.curves({mode: result}, *names)
     said = f"{reviews} of {len(view.study.prompts.labels)} reviews so far; intervals come with the last one."
-    _picture.unfinished(figure, f"so-far-{mode}", said)
+    picture.unfinished(figure, f"so-far-{mode}", said)
 
 
-@_frame.section
-def _single(view: _frame.View) -> None:
+@shell.section
+def _single(view: shell.View) -> None:
     host, donor = (plain(one.label) for one in _pair(view))
     wanted = [_query(view, "single")]
     found = view.results(wanted, "Swapping one block at a time", lambda: _so_far(view, "single"))
     if found is not None:
-        _picture.show(
+        picture.show(
             view,
             _drawn(view, {"single": found[0]}, "single"),
             "The host with this part of one block taken from the donor, with 95 % intervals; a block that fails alone "
             "may still be needed together with others, so a low curve does not say that nothing changed there.",
-            _picture.rows(wanted, found),
+            picture.rows(wanted, found),
             "swaps",
         )
         st.markdown(figures.strongest(found[0], wanted[0][1].part, host, donor))
@@ -154,39 +156,39 @@ def _single(view: _frame.View) -> None:
     wanted = [_query(view, "single", part) for part in there]
     found = view.results(wanted, "Swapping what is in no block")
     if found is not None:
-        _picture.table(
+        picture.table(
             view,
             "outside",
             figures.table(dict(zip(there, found, strict=True))),
             "The host with one of these taken from the donor; where embeddings and head are one matrix, each is "
             "swapped without the other, a state that no training ever went through.",
-            _picture.rows(wanted, found),
+            picture.rows(wanted, found),
             "swaps",
         )
     for reason in filter(None, reasons.values()):
         st.caption(reason)
 
 
-@_frame.section
-def _cumulative(view: _frame.View) -> None:
+@shell.section
+def _cumulative(view: shell.View) -> None:
     modes: tuple[swaps.Mode, ...] = ("up_to", "from")
     wanted = {mode: _query(view, mode) for mode in modes}
     work = {"up_to": "Swapping from the bottom", "from": "Swapping from the top"}
     found = {mode: view.results([wanted[mode]], work[mode], partial(_so_far, view, mode)) for mode in modes}
     there = {mode: one[0] for mode, one in found.items() if one is not None}
     if there:
-        _picture.show(
+        picture.show(
             view,
             _drawn(view, there, "cumulative"),
             "The host with ever more of the donor, from the bottom up to block b and from block b up to the top, with "
             "95 % intervals; the whole donor is not reached where embeddings, final norm or head changed too.",
-            _picture.rows([wanted[mode] for mode in there], list(there.values())),
+            picture.rows([wanted[mode] for mode in there], list(there.values())),
             "swaps",
         )
 
 
-@_frame.section
-def _ranges(view: _frame.View) -> None:
+@shell.section
+def _ranges(view: shell.View) -> None:
     host, donor = _pair(view)
     part: Any = view.value("part")
     measure: Any = view.value("measure")
@@ -199,24 +201,24 @@ def _ranges(view: _frame.View) -> None:
     found = view.results(wanted, "Swapping every range of blocks", lambda: _so_far(view, "range"))
     if found is None:
         return
-    _picture.show(
+    picture.show(
         view,
         {"range": figures.triangle(found[0], part, measure, host.label, donor.label)},
         f"The host with all blocks from one to another taken from the donor, single blocks on the diagonal: {colours}; "
         "of so many ranges some stand out by chance, so look for regions and at the intervals, which pointing shows.",
-        _picture.rows(wanted, found),
+        picture.rows(wanted, found),
         "swaps",
     )
 
 
-@_frame.section
-def _freeze(view: _frame.View) -> None:
+@shell.section
+def _freeze(view: shell.View) -> None:
     query = swaps.Query(*_freezes(view), view.study.prompts, "block", "up_to")
     found = view.results([(swaps.recipe, query)], "Putting blocks back from the bottom")
     if found is None:
         return
     st.markdown(figures.advice(found[0], plain(query.host.label), plain(query.donor.label)))
-    _picture.show(
+    picture.show(
         view,
         {"freeze": figures.losses(found[0], query.host.label, query.donor.label)},
         "What it costs to put the lower blocks back as they were, with 95 % intervals for the same reviews; the prefix "
@@ -227,4 +229,4 @@ def _freeze(view: _frame.View) -> None:
 
 
 if __name__ == "__main__":
-    _frame.page(draw)
+    shell.page(draw)

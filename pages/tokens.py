@@ -6,17 +6,18 @@ from typing import Any
 
 import streamlit as st
 
-from backend import lexicon
 from backend.analyses import token_groups, token_map, token_neighbours, token_shift
+from backend.derived.token_counts import count_query
 from backend.figures import map as reviews_map_figures
 from backend.figures import token_groups as groups_figures
 from backend.figures import token_map as map_figures
 from backend.figures import token_neighbours as neighbours_figures
 from backend.figures import token_shift as shift_figures
-from backend.lab import PinnedStudy
-from backend.markdown import plain
-from backend.token_counts import count_query
-from pages import _address, _frame, _output_space, _picture, _work
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary import lexicon
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell, work
+from pages.parts import output_space
 
 TITLE = "Tokens"
 SHOWN = {"shift": "Most affected tokens", "groups": "Word groups", "map": "Map", "output": "Output space"}
@@ -34,20 +35,20 @@ GUIDES = {
 }
 
 
-def choices(study: PinnedStudy) -> dict[str, _address.Choice]:
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """The page's keys in the address."""
     return {
-        "show": _address.Choice(list(SHOWN), "shift"),
-        "matrix": _address.Choice(list(MATRICES), "input"),
-        "measure": _address.Choice(list(shift_figures.NAMES), "l2_centred"),
-        "search": _address.Text(most=60),
-        "method": _address.Choice(list(map_figures.NAMES), "tsne"),
-        "scope": _address.Choice(list(map_figures.SCOPES), "words"),
-        **_output_space.choices(),
+        "show": address.Choice(list(SHOWN), "shift"),
+        "matrix": address.Choice(list(MATRICES), "input"),
+        "measure": address.Choice(list(shift_figures.NAMES), "l2_centred"),
+        "search": address.Text(most=60),
+        "method": address.Choice(list(map_figures.NAMES), "tsne"),
+        "scope": address.Choice(list(map_figures.SCOPES), "words"),
+        **output_space.choices(),
     }
 
 
-def draw(view: _frame.View) -> None:
+def draw(view: shell.View) -> None:
     """The page."""
     st.title(plain(f"Tokens: from {view.reference.label} to {view.checkpoint.label}"))
     for one in view.study.missing:
@@ -60,8 +61,8 @@ def draw(view: _frame.View) -> None:
     _parts(view)
 
 
-@_frame.section
-def _parts(view: _frame.View) -> None:
+@shell.section
+def _parts(view: shell.View) -> None:
     """One of the parts, so that a move of its widgets redraws only what is on show."""
     shown = view.control(
         st.segmented_control,
@@ -71,10 +72,10 @@ def _parts(view: _frame.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    {"shift": _shift, "groups": _groups, "map": _map, "output": _output_space.draw}[shown](view)
+    {"shift": _shift, "groups": _groups, "map": _map, "output": output_space.draw}[shown](view)
 
 
-def _shift(view: _frame.View) -> None:
+def _shift(view: shell.View) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         matrix, measure = _measured(view)
         _search(view)
@@ -89,9 +90,9 @@ def _shift(view: _frame.View) -> None:
     if not ids:
         st.info(f"No token holds “{plain(search)}”; a word may be several tokens, so try a part of it.")
         return
-    rows = _picture.rows(wanted, found)
+    rows = picture.rows(wanted, found)
     label = view.checkpoint.label
-    _picture.show(
+    picture.show(
         view,
         {
             "token-ranked": shift_figures.ranked(
@@ -119,7 +120,7 @@ def _shift(view: _frame.View) -> None:
     _near(view, matrix, result, ids)
 
 
-def _measured(view: _frame.View) -> tuple[str, str]:
+def _measured(view: shell.View) -> tuple[str, str]:
     """Which matrix, and by which measure."""
     many: dict[str, Any] = {"required": True}
     matrix = view.control(st.segmented_control, "Matrix", "matrix", format_func=MATRICES.__getitem__, **many)
@@ -135,7 +136,7 @@ def _say_if_tied(matrix: str, tied: bool) -> None:
         )
 
 
-def _groups(view: _frame.View) -> None:
+def _groups(view: shell.View) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         matrix, measure = _measured(view)
     own = lexicon.own_words(view.study.study.lexicon)
@@ -146,13 +147,13 @@ def _groups(view: _frame.View) -> None:
         return
     result = found[0]
     _say_if_tied(matrix, "output_l2" not in result.measures)
-    _picture.show(
+    picture.show(
         view,
         {"token-groups": groups_figures.draw(result, matrix, measure, f"{view.checkpoint.label}: word groups")},
         "The mean shift of each group with its 95 % interval over words, against the bands that hold 95 % of 1,000 "
         "random groups: only what lies beyond the frequency-matched band moved for what it means and not for how often "
         "it is read. " + result.count_note,
-        _picture.rows(wanted, found),
+        picture.rows(wanted, found),
         "token_groups",
     )
     names = [plain(name) for name in result.groups]
@@ -162,13 +163,13 @@ def _groups(view: _frame.View) -> None:
         st.caption("Positive and negative words are VADER's; put lists of your own under [lexicon] in study.toml.")
 
 
-def _near(view: _frame.View, matrix: Any, result: token_shift.Result, ids: list[int]) -> None:
+def _near(view: shell.View, matrix: Any, result: token_shift.Result, ids: list[int]) -> None:
     """The table of the same tokens, with their neighbours as soon as they are known."""
     which: Any = "input" if result.tied else matrix
     query = token_neighbours.Query(view.checkpoint, view.reference, tuple(ids), which)
     wanted = [(token_neighbours.recipe, query)]
     found = view.results(wanted, "Looking for the nearest tokens")
-    _picture.table(
+    picture.table(
         view,
         "tokens",
         shift_figures.table(result, matrix, ids, found[0] if found else None),
@@ -181,17 +182,17 @@ def _near(view: _frame.View, matrix: Any, result: token_shift.Result, ids: list[
     )
     if found is None:
         return
-    _picture.show(
+    picture.show(
         view,
         {"token-neighbours": neighbours_figures.draw(found[0], f"{view.checkpoint.label}: neighbours kept", RANKED)},
         "Whether the nearest tokens by cosine are still the same ones; pointing names them. A token can move far and "
         "keep its neighbours if they move along, and one that never meant much exchanges them at a touch.",
-        _picture.rows(wanted, found),
+        picture.rows(wanted, found),
         "token_neighbours",
     )
 
 
-def _map(view: _frame.View) -> None:
+def _map(view: shell.View) -> None:
     many: dict[str, Any] = {"required": True}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         scope: Any = view.control(
@@ -209,7 +210,7 @@ def _map(view: _frame.View) -> None:
     ]
     what = f"Placing {map_figures.SCOPES[scope]} by {map_figures.NAMES[method]}"
     offer = f"Place {view.study.base.facts.vocabulary:,} tokens"
-    found = _work.on_demand(wanted, view.lab, what, offer, beyond=_work.LONG_SECONDS)
+    found = work.on_demand(wanted, view.lab, what, offer, beyond=work.LONG_SECONDS)
     if found is None:
         return
     before, result = found
@@ -219,26 +220,26 @@ def _map(view: _frame.View) -> None:
     if search and not hits:
         st.info(f"No token on this map holds “{plain(search)}”.")
     title = f"{view.checkpoint.label}: {map_figures.SCOPES[scope]}, arrows from {view.reference.label}"
-    _picture.show(
+    picture.show(
         view,
         {"token-map": map_figures.draw(result, before, title, hits, f"{scope} {method} {matrix}")},
         GUIDES[method],
-        _picture.rows(wanted, found),
+        picture.rows(wanted, found),
         "token_map" if (method == "pca" or scope == "words") and matrix == "input" else None,
     )
     verdict = reviews_map_figures.verdict(result.drift, result.noise_floor) if result.noise_floor else ""
     st.markdown(map_figures.in_words(result, plain(view.checkpoint.label), verdict))
 
 
-def _search(view: _frame.View) -> None:
+def _search(view: shell.View) -> None:
     choice: Any = view.choices["search"]
-    _address.text_box("Search for a token", "search", choice, make=st.text_input, placeholder="film, or a token's id")
+    address.text_box("Search for a token", "search", choice, make=st.text_input, placeholder="film, or a token's id")
 
 
-def _shift_query(view: _frame.View) -> token_shift.Query:
+def _shift_query(view: shell.View) -> token_shift.Query:
     own = lexicon.own_words(view.study.study.lexicon)
     return token_shift.Query(view.checkpoint, view.reference, count_query(view.study), own)
 
 
 if __name__ == "__main__":
-    _frame.page(draw)
+    shell.page(draw)

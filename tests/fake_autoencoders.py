@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from backend import saelens
-from backend.autoencoders import About, AutoencoderSpec, Point, Watch, decode, encode, unwatched
+from backend.caching.progress import Progress, silent, unwatched
 from backend.errors import AutoencoderError
-from backend.lab import PinnedCheckpoint, Progress, Prompts, silent
-from backend.readings import Autoencoder, FeatureActivations, Losses, Trained
+from backend.lab import saelens
+from backend.lab.autoencoders import About, AutoencoderSpec, Point, Watch, decode, encode
+from backend.lab.outputs import Autoencoder, FeatureActivations, Losses, Trained
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.token_ids import Prompts
 
 PLANTED = 12
 """Directions that residuals are made of: 0 and 1 speak for their class (of two, in turn), 2 is new in the epochs, 3 is
@@ -19,7 +21,7 @@ the base's alone, the others belong to tokens."""
 
 
 class FakeAutoencoders:
-    """`backend.autoencoders.Autoencoders` on the planted dictionary; `trained` lists the specs of every training.
+    """`backend.lab.autoencoders.Autoencoders` on the planted dictionary; `trained` lists the specs of every training.
 
     An autoencoder finds the planted directions that fire in any of its checkpoints, bent a little and in an order of
     its seed's; the rest of its features are noise of its seed's.

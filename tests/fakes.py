@@ -10,27 +10,12 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from backend.classes import ClassNames
-from backend.dataset import Sample, TrainingTexts, make_sample
-from backend.lab import (
-    Contributions,
-    Facts,
-    Lab,
-    Missing,
-    PinnedCheckpoint,
-    PinnedStudy,
-    Progress,
-    Prompts,
-    Readout,
-    TextReadout,
-    WeightChange,
-    silent,
-)
-from backend.memo import Cache
-from backend.ports import unwatched
-from backend.prompts import Readers, make_prompts, plain_reader
-from backend.readings import (
+from backend.caching.cache import Cache
+from backend.caching.progress import Progress, silent, unwatched
+from backend.lab.lab import Lab
+from backend.lab.outputs import (
     Ablation,
+    Contributions,
     Disturbance,
     Embedding,
     Intervention,
@@ -38,11 +23,21 @@ from backend.readings import (
     OutputSpace,
     Patched,
     Push,
+    Readout,
     Sampling,
     Swap,
     Swapped,
+    TextReadout,
+    WeightChange,
 )
-from backend.study import CheckpointRef, Study, parse_study
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.classes import ClassNames
+from backend.study.config import CheckpointRef, Study, parse_study
+from backend.study.dataset import Sample, TrainingTexts, make_sample
+from backend.study.facts import Facts
+from backend.study.pinned import Missing, PinnedStudy
+from backend.study.prompts import Readers, make_prompts, plain_reader
+from backend.study.token_ids import Prompts
 from tests.fake_autoencoders import FakeAutoencoders
 
 WORDS = ("negative", "positive", "mixed", "unclear", "spam")

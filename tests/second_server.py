@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from backend.memo import NOT_IN_KEY, Cache, memoized
+from backend.caching.cache import Cache
+from backend.caching.memoize import memoized
+from backend.caching.serialize import NOT_IN_KEY
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ MAX_LINES = 300
 MODEL_LIBRARIES = {"torch", "transformers", "transformer_lens", "peft", "accelerate"}
 PICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 ARITHMETIC = {"numpy", "pandas", "scipy", "sklearn"}
-CATCH_ALL = {"backend/jobs.py"}  # a worker thread keeps every error for whoever waits
+CATCH_ALL = {"backend/caching/jobs.py"}  # a worker thread keeps every error for whoever waits
 
 
 def name_of(file: Path) -> str:
@@ -64,8 +64,8 @@ def public_stems(folder: Path) -> set[str]:
     return {file.stem for file in folder.glob("*.py") if not file.stem.startswith("_")}
 
 
-def test_only_checkpoints_and_training_open_models():
-    assert outside(importers(MODEL_LIBRARIES, SOURCES), "backend/checkpoints/", "backend/training/") == []
+def test_only_models_and_training_open_models():
+    assert outside(importers(MODEL_LIBRARIES, SOURCES), "backend/models/", "backend/training/") == []
 
 
 def test_only_figures_know_plotly():
@@ -136,7 +136,7 @@ def test_a_warm_dashboard_imports_no_torch():
     warm = [
         name_of(file).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for file in BACKEND
-        if not name_of(file).startswith(("backend/checkpoints/", "backend/training/", "backend/__main__"))
+        if not name_of(file).startswith(("backend/models/", "backend/training/", "backend/__main__"))
     ]
     program = f"import importlib, sys\nfor name in {warm!r}: importlib.import_module(name)\n"
     program += f"sys.exit(', '.join(sorted({MODEL_LIBRARIES!r} & set(sys.modules))) or 0)"
@@ -164,7 +164,7 @@ def test_requirements_are_pinned(file: str):
 def test_every_library_that_is_imported_is_required():
     required = {distribution(line) for line in requirement_lines("requirements.txt")}
     provided = packages_distributions()
-    ours = {"backend", "app", "pages", "_frame"} | {file.stem for file in PAGES}
+    ours = {"backend", "app", "pages"} | {file.stem for file in PAGES}
     used = set().union(*map(libraries, SOURCES)) - set(sys.stdlib_module_names) - ours
     assert {name for name in used if not required & set(map(distribution, provided.get(name, [])))} == set()
 

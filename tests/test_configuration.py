@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from streamlit import config
 
-from backend.study import find_studies, parse_study
+from backend.study.config import find_studies, parse_study
 
 ROOT = Path(__file__).parents[1]
 FADED = 0.6

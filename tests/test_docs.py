@@ -19,9 +19,10 @@ from pydantic.fields import FieldInfo
 
 from backend.__main__ import _parser
 from backend.analyses import discover, feature_turnover, patching, review, steered_text
-from backend.lab import Lab, PinnedStudy
-from backend.study import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
-from backend.typed import leave_out, read_typed
+from backend.lab.lab import Lab
+from backend.study.config import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
+from backend.study.pinned import PinnedStudy
+from backend.study.typed_texts import leave_out, read_typed
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 ROOT = Path(__file__).parents[1]

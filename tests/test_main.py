@@ -13,7 +13,7 @@ from backend import wiring
 from backend.__main__ import main
 from backend.reports import report as reporting
 from backend.reports.sections import SECTIONS
-from tests.checkpoints.odd_folders import BROKEN
+from tests.models.odd_folders import BROKEN
 from tests.tiny import remove, rewrite, tiny_model, tiny_study
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from backend.memo import Recipe
+from backend.caching.memoize import Recipe
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from backend import intervals, metrics, neutral
-from backend.interventions import ablation, exists, middle, permuted_directions
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.prompts import bare_prompts
-from backend.readings import Disturbance
-from backend.tidy import cell, of_class
+from backend.caching.memoize import memoized
+from backend.derived.steering_vectors import ablation, exists, middle, permuted_directions
+from backend.lab.lab import Lab
+from backend.lab.outputs import Disturbance
+from backend.stats import intervals, metrics
+from backend.stats.rows import cell, of_class
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.prompts import bare_prompts
+from backend.study.token_ids import Prompts
+from backend.vocabulary import neutral
 
 KEY = ("checkpoint", "direction_from", "direction_layer", "class", "draw")
 

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from backend import intervals, metrics
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.tidy import cell, interval, of_class
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.stats import intervals, metrics
+from backend.stats.rows import cell, interval, of_class
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "label")
 

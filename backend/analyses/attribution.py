@@ -15,10 +15,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from backend import intervals, metrics, resampling
-from backend.lab import Contributions, Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.tidy import interval
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.lab.outputs import Contributions
+from backend.stats import intervals, metrics, resampling
+from backend.stats.rows import interval
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "part", "layer", "head", "label")
 

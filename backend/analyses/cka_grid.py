@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from backend import intervals, metrics, similarity
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.metrics import Labels, Residuals
-from backend.tidy import interval
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.stats import cka, intervals, metrics
+from backend.stats.metrics import Labels, Residuals
+from backend.stats.rows import interval
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "layer", "reference", "reference_layer")
 
@@ -57,15 +60,15 @@ def grid(
     residuals: Residuals, reference: Residuals, labels: Labels, heard: Callable[[float], None] = lambda _: None
 ) -> Result:
     """CKA of every pair of layers; `heard` is told the share that is done. UndefinedError for under five reviews."""
-    similarity.enough(len(labels))
+    cka.enough(len(labels))
     ours, theirs = (np.flatnonzero(~metrics.constant_layers(one)) for one in (residuals, reference))
-    grams = [similarity.gram(similarity.rotated(reference[:, layer])) for layer in theirs]
+    grams = [cka.gram(cka.rotated(reference[:, layer])) for layer in theirs]
     shape = (residuals.shape[1], reference.shape[1])
     found = {name: np.full(shape, np.nan) for name in ("cka", "cka_low", "cka_high")}
     for done, layer in enumerate(ours):
         heard(done / len(ours))
-        k = similarity.gram(similarity.rotated(residuals[:, layer]))
-        left = [similarity.cka(k, other) for other in grams]
+        k = cka.gram(cka.rotated(residuals[:, layer]))
+        left = [cka.cka(k, other) for other in grams]
         if left:
             values = np.array([one.estimate for one in left])
             without = np.stack([one.without for one in left], axis=1)

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from backend import intervals, metrics, splits
-from backend.dataset import Sample, TrainingTexts, text_digest
+from backend.caching.memoize import memoized
 from backend.errors import DatasetError
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.metrics import Labels, Residuals
-from backend.tidy import cell
+from backend.lab.lab import Lab
+from backend.stats import intervals, metrics, splits
+from backend.stats.metrics import Labels, Residuals
+from backend.stats.rows import cell
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.dataset import Sample, TrainingTexts, text_digest
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("quantity", "checkpoint", "part")
 QUARTILES = 4

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from backend import metrics
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.tidy import cell, of_class
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.stats import metrics
+from backend.stats.rows import cell, of_class
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "layer", "other_checkpoint", "other_layer", "class")
 

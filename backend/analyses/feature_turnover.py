@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from backend import firing
-from backend.autoencoders import AutoencoderQuery, AutoencoderSpec
-from backend.feature_reading import ActiveQuery, active
-from backend.lab import Lab, PinnedCheckpoint, Prompts
-from backend.memo import memoized
-from backend.tidy import cell
+from backend.caching.memoize import memoized
+from backend.derived.feature_activations import ActiveQuery, active
+from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
+from backend.lab.lab import Lab
+from backend.stats import feature_rates
+from backend.stats.rows import cell
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.token_ids import Prompts
 
 PerCell = Float[np.ndarray, "checkpoints layers"]
 
@@ -95,8 +97,8 @@ def turnover(
     """Share of `before` that is kept, share of `after` that is new, mean cosine of the pairs; NaN without any."""
     if not len(before) or not len(after):
         return float("nan"), float("nan"), float("nan")
-    here, there = firing.pair(before, after)
-    kept, known = (float((np.nan_to_num(one) >= firing.SAME).mean()) for one in (here, there))
+    here, there = feature_rates.pair(before, after)
+    kept, known = (float((np.nan_to_num(one) >= feature_rates.SAME).mean()) for one in (here, there))
     return kept, 1 - known, float(np.nanmean(here))
 
 
@@ -120,8 +122,8 @@ def _rows(training: AutoencoderQuery, lab: Lab) -> Float[np.ndarray, "features w
     autoencoder = lab.part(0, 2).autoencoder(training)
     read = active(ActiveQuery(training, checkpoint, training.prompts), lab.part(1, 2))
     reviews = len(training.prompts.token_ids)
-    counted = firing.count(read.review, read.index, read.value, ~read.left_out, reviews, autoencoder.features)
-    return autoencoder.decoder[counted.rate >= firing.OFTEN]
+    counted = feature_rates.count(read.review, read.index, read.value, ~read.left_out, reviews, autoencoder.features)
+    return autoencoder.decoder[counted.rate >= feature_rates.OFTEN]
 
 
 def spread(layers: int, most: int = 5) -> tuple[int, ...]:

@@ -14,14 +14,27 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from backend import firing, metrics
-from backend.autoencoders import AutoencoderQuery, AutoencoderSpec
-from backend.feature_reading import ActiveQuery, Opened, Source, active, find, promoted, scores_tokens, training_of
-from backend.lab import Facts, Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.readings import Autoencoder, FeatureActivations
-from backend.tidy import cell, of_class
-from backend.tokens import name
+from backend.caching.memoize import memoized
+from backend.derived.feature_activations import (
+    ActiveQuery,
+    Opened,
+    Source,
+    active,
+    find,
+    promoted,
+    scores_tokens,
+    training_of,
+)
+from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
+from backend.lab.lab import Lab
+from backend.lab.outputs import Autoencoder, FeatureActivations
+from backend.stats import feature_rates, metrics
+from backend.stats.rows import cell, of_class
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.facts import Facts
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
+from backend.vocabulary.display import name
 
 KEY = ("checkpoint", "layer", "feature", "class")
 
@@ -154,7 +167,7 @@ class Result:
             "rate": cell(self.rate[model, feature]),
             "mean_when_firing": cell(self.mean_when_firing[model, feature]),
             "mean": cell(self.mean[model, feature]),
-            "state": firing.STATES[int(self.state[feature])],
+            "state": feature_rates.STATES[int(self.state[feature])],
             **{key: cell(getattr(self, key)[feature]) for key in ("change", "change_low", "change_high")},
         }
 
@@ -168,10 +181,10 @@ def features(
 ) -> dict[str, Any]:
     """The fields of Result that are about features, of activations in reference and checkpoint at the same tokens."""
     kept = ~(found[0].left_out | found[1].left_out)
-    counted = [firing.count(one.review, one.index, one.value, kept, len(labels), len(decoder)) for one in found]
-    change, low, high = firing.rate_change(counted[0], counted[1], labels)
+    counted = [feature_rates.count(one.review, one.index, one.value, kept, len(labels), len(decoder)) for one in found]
+    change, low, high = feature_rates.rate_change(counted[0], counted[1], labels)
     rate = np.stack([one.rate for one in counted])
-    tests = [firing.tell_apart(one.largest, labels, classes) for one in counted]
+    tests = [feature_rates.tell_apart(one.largest, labels, classes) for one in counted]
     return {
         "rate": rate,
         "mean_when_firing": np.stack([one.mean_when_firing for one in counted]),
@@ -179,10 +192,10 @@ def features(
         "change": change,
         "change_low": low,
         "change_high": high,
-        "state": firing.states(rate[0], rate[1], low, high),
+        "state": feature_rates.states(rate[0], rate[1], low, high),
         "auc": np.stack([auc for auc, _ in tests]),
         "p": np.stack([p for _, p in tests]),
-        "q": np.stack([firing.false_discovery(p) for _, p in tests]),
+        "q": np.stack([feature_rates.false_discovery(p) for _, p in tests]),
         "cosine": metrics.cosine(decoder[None, None], d[:, :, None]),
         "tokens": int(kept.sum()),
         "left_out": int((~kept).sum()),

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from backend import geometry as measures
-from backend import intervals, metrics, resampling, similarity
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.metrics import Labels, Residuals
-from backend.tidy import interval, point
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.stats import cka, intervals, metrics, resampling
+from backend.stats import rsa as measures
+from backend.stats.metrics import Labels, Residuals
+from backend.stats.rows import interval, point
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "reference", "layer")
 
@@ -78,7 +81,7 @@ def geometry(
     heard: Callable[[float], None] = lambda _: None,
 ) -> Result:
     """Measure every layer; `heard` is told the share that is done. UndefinedError for fewer than five reviews."""
-    similarity.enough(len(labels))
+    cka.enough(len(labels))
     layers = residuals.shape[1]
     orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
     found = {name: np.full(layers, np.nan) for name in Result.__annotations__}

@@ -21,11 +21,14 @@ from scipy.special import log_softmax
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 
-from backend import intervals, metrics, resampling, splits
+from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.tidy import interval
+from backend.lab.lab import Lab
+from backend.stats import intervals, metrics, resampling, splits
+from backend.stats.rows import interval
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "layer")
 

@@ -15,12 +15,17 @@ from typing import Any, get_args
 import numpy as np
 from jaxtyping import Float, Float32
 
-from backend import metrics, neighbour_maps
-from backend.dataset import Sample
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Progress, Prompts, silent
-from backend.memo import NOT_IN_KEY, memoized
-from backend.neighbour_maps import Fit, Method
-from backend.tidy import cell
+from backend.caching.memoize import memoized
+from backend.caching.progress import Progress, silent
+from backend.caching.serialize import NOT_IN_KEY
+from backend.lab.lab import Lab
+from backend.stats import embedding_maps, metrics
+from backend.stats.embedding_maps import Fit, Method
+from backend.stats.rows import cell
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.dataset import Sample
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("method", "checkpoint", "layer", "index")
 
@@ -90,7 +95,7 @@ def first_map(residuals: Layer, fit: Fit, progress: Progress = silent) -> Result
     if undefined(residuals):
         return _nothing(len(residuals))
     xy, floor = fit.reference(residuals, progress)
-    return Result(xy, 0.0, floor, neighbour_maps.trustworthiness(residuals, xy, fit.neighbours))
+    return Result(xy, 0.0, floor, embedding_maps.trustworthiness(residuals, xy, fit.neighbours))
 
 
 def continued_map(residuals: Layer, reference: Result, fit: Fit, progress: Progress = silent) -> Result:
@@ -98,8 +103,8 @@ def continued_map(residuals: Layer, reference: Result, fit: Fit, progress: Progr
     if undefined(residuals) or not np.isfinite(reference.xy).all():
         return _nothing(len(residuals))
     xy = fit.continued(residuals, reference.xy, progress)
-    trustworthiness = neighbour_maps.trustworthiness(residuals, xy, fit.neighbours)
-    return Result(xy.astype(np.float32), neighbour_maps.drift(reference.xy, xy), reference.noise_floor, trustworthiness)
+    trustworthiness = embedding_maps.trustworthiness(residuals, xy, fit.neighbours)
+    return Result(xy.astype(np.float32), embedding_maps.drift(reference.xy, xy), reference.noise_floor, trustworthiness)
 
 
 def _nothing(reviews: int) -> Result:

@@ -10,13 +10,16 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from tokenizers import Tokenizer
 
-from backend import intervals, lexicon, metrics, neutral, tokens
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.ports import other_ids
-from backend.prompts import bare_prompts
-from backend.readings import OutputSpace
-from backend.tidy import cell
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.lab.outputs import OutputSpace
+from backend.stats import intervals, metrics
+from backend.stats.rows import cell
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.prompts import bare_prompts
+from backend.study.token_ids import Prompts, other_ids
+from backend.vocabulary import display, lexicon, neutral
 
 MEASURES = (
     *("entropy", "non_sentiment_logprob", "non_sentiment_mass", "perplexity", "mean_text_perplexity", "kl_from_base"),
@@ -200,7 +203,7 @@ def listed(found: OutputSpace, tokenizer: Tokenizer, groups: dict[str, tuple[int
     before, after = found.probability[:, ids].astype(np.float64)
     return {
         "token_id": ids,
-        "token": tokens.name(tokenizer, ids.tolist()),
+        "token": display.name(tokenizer, ids.tolist()),
         "group": np.array([of.get(i, len(groups)) for i in ids.tolist()], dtype=np.int64),
         "change": change[ids],
         "before": before,
@@ -215,7 +218,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     tokenizer = lab.models.tokenizer(query.tokenizer.ref, query.tokenizer.base)
     prompts = query.prompts or bare_prompts(tokenizer, neutral.sentences(), query.label_tokens, query.max_tokens)
     shared = min(one.facts.vocabulary for one in (query.checkpoint, query.reference))
-    words = {word: i for word, i in tokens.of_words(tokenizer, neutral.WORDS).items() if i < shared}
+    words = {word: i for word, i in display.of_words(tokenizer, neutral.WORDS).items() if i < shared}
     chosen = tuple(sorted(set(words.values())))
     own = {name for name, _ in query.own}
     by_word = lexicon.token_groups(tokenizer, query.own, shared)

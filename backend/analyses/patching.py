@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32
 
-from backend import metrics
+from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
-from backend.lab import Lab, PinnedCheckpoint, Prompts
-from backend.memo import memoized
-from backend.tidy import cell, of_class
+from backend.lab.lab import Lab
+from backend.stats import metrics
+from backend.stats.rows import cell, of_class
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.token_ids import Prompts
 
 LEAST = 0.1
 """Nats between the lens of host and donor below which nothing is said to be recovered: the odds differ by a tenth."""

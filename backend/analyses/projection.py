@@ -9,12 +9,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Float32
 
-from backend import metrics, projections
-from backend.dataset import Sample
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import NOT_IN_KEY, memoized
-from backend.metrics import Labels, Residuals
-from backend.tidy import cell
+from backend.caching.memoize import memoized
+from backend.caching.serialize import NOT_IN_KEY
+from backend.lab.lab import Lab
+from backend.stats import metrics, pca
+from backend.stats.metrics import Labels, Residuals
+from backend.stats.rows import cell
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.dataset import Sample
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("basis", "checkpoint", "layer", "index")
 
@@ -84,11 +88,9 @@ def projection(
         here = residuals[:, layer]
         fitted_on = {"own": (here,), "base": (reference[:, layer],), "shared": tuple(one[:, layer] for one in pool)}
         mean, components = _axes(fitted_on[basis])
-        components = projections.orient(components, towards[layer])
-        xy[layer] = projections.project(
-            here, here.mean(axis=0, dtype=np.float64) if basis == "shared" else mean, components
-        )
-        explained[layer] = projections.explained(here, components)
+        components = pca.orient(components, towards[layer])
+        xy[layer] = pca.project(here, here.mean(axis=0, dtype=np.float64) if basis == "shared" else mean, components)
+        explained[layer] = pca.explained(here, components)
         arrow[layer] = d[:, layer] @ components.T
     return Result(xy.astype(np.float32), explained, arrow)
 
@@ -98,8 +100,8 @@ def _axes(
 ) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, "components=2 width"]]:
     """Mean and components of one checkpoint, or of several of which each is centred on its own mean."""
     if len(parts) == 1:
-        return projections.pca(parts[0])
-    return projections.pca(np.concatenate([part - part.mean(axis=0, dtype=np.float64) for part in parts]))
+        return pca.pca(parts[0])
+    return pca.pca(np.concatenate([part - part.mean(axis=0, dtype=np.float64) for part in parts]))
 
 
 @memoized(version=1)

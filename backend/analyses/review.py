@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from scipy.special import softmax
 
-from backend import metrics, projections
-from backend.lab import Lab, PinnedCheckpoint, Prompts
-from backend.memo import memoized
-from backend.tidy import cell, of_class
-from backend.tokens import name
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.stats import metrics, pca
+from backend.stats.rows import cell, of_class
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.token_ids import Prompts
+from backend.vocabulary.display import name
 
 TOP = 5
 
@@ -106,7 +108,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         lens=own,
         lens_reference_head=reference_head,
         lens_no_norm=no_norm,
-        place=projections.places(x[0], sample.residuals, query.prompts.labels, query.prompts.classes),
+        place=pca.places(x[0], sample.residuals, query.prompts.labels, query.prompts.classes),
         neighbours=neighbours,
         cosine=cosine,
     )
@@ -205,7 +207,7 @@ def tokens(query: Query, lab: Lab) -> Tokens:
     flat = read.label_logits.reshape(-1, query.text.classes)
     return Tokens(
         lens=metrics.lens(flat).reshape(*read.label_logits.shape[:2], -1),
-        place=projections.places(x, sample.residuals, query.prompts.labels, query.prompts.classes),
+        place=pca.places(x, sample.residuals, query.prompts.labels, query.prompts.classes),
         norm=np.sqrt(metrics.squared_norm(x)),
         next_probability=read.next_probability,
         top=top.reshape(read.top_tokens.shape),
@@ -234,16 +236,10 @@ class Parts:
     def rows(self, query: PartsQuery, parts: Sequence[str]) -> Iterator[dict[str, Any]]:
         """One row per part and layer, and per class where there are more than two."""
         for i, part in enumerate(parts):
-            for layer, at in enumerate(self.effect[i]):
-                for c, value in enumerate(at):
-                    yield {
-                        "checkpoint": query.checkpoint.label,
-                        "part": i,
-                        "text": part,
-                        "layer": layer,
-                        **of_class(c, len(at)),
-                        "effect": cell(value),
-                    }
+            head = {"checkpoint": query.checkpoint.label, "part": i, "text": part}
+            for (layer, c), value in np.ndenumerate(self.effect[i]):
+                classes = of_class(c, self.effect.shape[2])
+                yield {**head, "layer": layer, **classes, "effect": cell(value)}
 
 
 @memoized(version=1, private=True)

@@ -9,12 +9,15 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from backend import intervals, metrics, resampling
-from backend import similarity as measures
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import memoized
-from backend.metrics import Labels, Residuals
-from backend.tidy import interval, point
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.stats import cka as measures
+from backend.stats import intervals, metrics, resampling
+from backend.stats.metrics import Labels, Residuals
+from backend.stats.rows import interval, point
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "reference", "layer")
 

@@ -13,12 +13,14 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import softmax
 
-from backend import metrics
-from backend.interventions import ALPHAS, Directions, Positions, exists, push
-from backend.lab import Lab, PinnedCheckpoint, Prompts
-from backend.memo import memoized
-from backend.readings import Sampling
-from backend.tidy import cell, of_class
+from backend.caching.memoize import memoized
+from backend.derived.steering_vectors import ALPHAS, Directions, Positions, exists, push
+from backend.lab.lab import Lab
+from backend.lab.outputs import Sampling
+from backend.stats import metrics
+from backend.stats.rows import cell, of_class
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.token_ids import Prompts
 
 TOKENS = 40
 

@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from backend import intervals, metrics
-from backend.interventions import (
+from backend.caching.memoize import memoized
+from backend.caching.serialize import NOT_IN_KEY
+from backend.derived.steering_vectors import (
     ALPHAS,
     Positions,
     Scale,
@@ -24,11 +25,14 @@ from backend.interventions import (
     start,
     to_all,
 )
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Prompts
-from backend.memo import NOT_IN_KEY, memoized
-from backend.metrics import Labels
-from backend.readings import Intervention
-from backend.tidy import cell, of_class
+from backend.lab.lab import Lab
+from backend.lab.outputs import Intervention
+from backend.stats import intervals, metrics
+from backend.stats.metrics import Labels
+from backend.stats.rows import cell, of_class
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 PLACE = ("checkpoint", "kind", "direction_from", "direction_layer", "layer")
 KEY = (*PLACE, "positions", "scale", "class", "alpha", "draw")

@@ -9,13 +9,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int
 
-from backend import intervals, metrics, paired
+from backend.caching.memoize import memoized
+from backend.caching.progress import Progress, silent
+from backend.derived.swap_logits import MODES, PARTS, LogitsQuery, Mode, Part, label_logits, logits_so_far, spans
 from backend.errors import UndefinedError
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, Progress, Prompts, ReadoutQuery, collect, silent
-from backend.memo import memoized
-from backend.metrics import Labels
-from backend.swapping import MODES, PARTS, LogitsQuery, Mode, Part, label_logits, logits_so_far, spans
-from backend.tidy import interval, of_class, point
+from backend.lab.lab import Lab, ReadoutQuery, collect
+from backend.stats import intervals, metrics, paired
+from backend.stats.metrics import Labels
+from backend.stats.rows import interval, of_class, point
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 
 KEY = ("host", "donor", "part", "mode", "first", "last", "class")
 

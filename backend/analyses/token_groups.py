@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from backend import intervals, lexicon
-from backend.embedding_shift import MEASURES, ShiftQuery, Shifts, shifts
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
-from backend.memo import memoized
-from backend.ports import Progress, silent
-from backend.tidy import cell, interval
-from backend.token_counts import CountQuery, count_query, counts
+from backend.caching.memoize import memoized
+from backend.caching.progress import Progress, silent
+from backend.derived.embedding_shift import MEASURES, ShiftQuery, Shifts, shifts
+from backend.derived.token_counts import CountQuery, count_query, counts
+from backend.lab.lab import Lab
+from backend.stats import intervals
+from backend.stats.rows import cell, interval
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary import lexicon
 
 KEY = ("checkpoint", "group", "measure")
 

@@ -15,14 +15,17 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from tokenizers import Tokenizer
 
-from backend import lexicon, neighbour_maps, projections, tokens
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
-from backend.memo import memoized
-from backend.neighbour_maps import Fit
-from backend.ports import Progress
-from backend.readings import Matrix
-from backend.tidy import cell
-from backend.token_counts import CountQuery, count_query, counts
+from backend.caching.memoize import memoized
+from backend.caching.progress import Progress
+from backend.derived.token_counts import CountQuery, count_query, counts
+from backend.lab.lab import Lab
+from backend.lab.outputs import Matrix
+from backend.stats import embedding_maps, pca
+from backend.stats.embedding_maps import Fit
+from backend.stats.rows import cell
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary import display, lexicon
 
 KEY = ("method", "scope", "checkpoint", "token_id")
 
@@ -121,16 +124,16 @@ def choose(
     """
     members = lexicon.token_groups(tokenizer, own, len(count))
     for name in members.keys() - dict(own).keys():
-        words = zip(members[name], tokens.name(tokenizer, members[name]), strict=True)
-        members[name] = tuple(i for i, word in words if len(word.removeprefix(tokens.SPACE)) >= SHORTEST)
+        words = zip(members[name], display.name(tokenizer, members[name]), strict=True)
+        members[name] = tuple(i for i, word in words if len(word.removeprefix(display.SPACE)) >= SHORTEST)
     order = np.argsort(-count, kind="stable")
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     listed = {word for _, words in lexicon.groups(own) for word in words} | set(lexicon.vader())
-    common = [name.removeprefix(tokens.SPACE) for name in tokens.name(tokenizer, order[: 40 * per_group].tolist())]
+    common = [name.removeprefix(display.SPACE) for name in display.name(tokenizer, order[: 40 * per_group].tolist())]
     plain = [word for word in common if word.isalpha() and len(word) >= SHORTEST and word.lower() not in listed]
     taken = {token for ids in members.values() for token in ids}
-    neutral = {token for token in tokens.of_words(tokenizer, plain).values() if token < len(count)} - taken
+    neutral = {token for token in display.of_words(tokenizer, plain).values() if token < len(count)} - taken
     return {
         name: np.array(sorted(ids, key=lambda i: rank[i])[:per_group], dtype=np.int64)
         for name, ids in (members | {NEUTRAL: tuple(neutral)}).items()
@@ -162,7 +165,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         shared = start.xy[np.isin(start.ids, ids)]  # the reference may have more tokens
         placed = _continued(at_unit_length(after), shared, start.noise_floor, _fit(query), watch)
     lab.progress(1.0, f"The map of {query.checkpoint.label} is drawn.")
-    return Result(ids, tokens.name(tokenizer, ids.tolist()), names, group, *placed)
+    return Result(ids, display.name(tokenizer, ids.tolist()), names, group, *placed)
 
 
 Placed = tuple[np.ndarray, float, float, float, np.ndarray]
@@ -191,19 +194,19 @@ def _fit(query: Query) -> Fit:
 
 def _on_axes(before: np.ndarray, after: np.ndarray, group: np.ndarray, names: tuple[str, ...]) -> Placed:
     """The reference's principal components, positive words to the right of negative ones and above them."""
-    mean, components = projections.pca(before)
+    mean, components = pca.pca(before)
     sides = [before[group == names.index(one)] for one in (lexicon.POSITIVE, lexicon.NEGATIVE)]
     clear = all(len(one) for one in sides)
     towards = sides[0].mean(axis=0) - sides[1].mean(axis=0) if clear else np.zeros(before.shape[1])
-    components = projections.orient(components, towards.astype(np.float64))
-    first = projections.project(before, mean, components)
-    xy = projections.project(after, after.mean(axis=0, dtype=np.float64), components)
-    explained = projections.explained(after, components)
+    components = pca.orient(components, towards.astype(np.float64))
+    first = pca.project(before, mean, components)
+    xy = pca.project(after, after.mean(axis=0, dtype=np.float64), components)
+    explained = pca.explained(after, components)
     return (
         xy.astype(np.float32),
-        neighbour_maps.drift(first, xy),
+        embedding_maps.drift(first, xy),
         0.0,
-        neighbour_maps.trustworthiness(after, xy),
+        embedding_maps.trustworthiness(after, xy),
         explained,
     )
 
@@ -211,14 +214,14 @@ def _on_axes(before: np.ndarray, after: np.ndarray, group: np.ndarray, names: tu
 def _first(rows: np.ndarray, fit: Fit, watch: Progress) -> Placed:
     """The reference's map, and how far a second fit of the same rows drifts from it."""
     xy, floor = fit.reference(rows, watch)
-    return xy, 0.0, floor, neighbour_maps.trustworthiness(rows, xy, fit.neighbours), _NO_AXES
+    return xy, 0.0, floor, embedding_maps.trustworthiness(rows, xy, fit.neighbours), _NO_AXES
 
 
 def _continued(rows: np.ndarray, start: np.ndarray, floor: float, fit: Fit, watch: Progress) -> Placed:
     """A checkpoint's map, from the reference's positions."""
     xy = fit.continued(rows, start, watch)
-    trust = neighbour_maps.trustworthiness(rows, xy, fit.neighbours)
-    return xy.astype(np.float32), neighbour_maps.drift(start, xy), floor, trust, _NO_AXES
+    trust = embedding_maps.trustworthiness(rows, xy, fit.neighbours)
+    return xy.astype(np.float32), embedding_maps.drift(start, xy), floor, trust, _NO_AXES
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int
 
-from backend import tokens
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
-from backend.memo import memoized
-from backend.ports import Progress, silent
-from backend.readings import Matrix
-from backend.tidy import cell
+from backend.caching.memoize import memoized
+from backend.caching.progress import Progress, silent
+from backend.lab.lab import Lab
+from backend.lab.outputs import Matrix
+from backend.stats.rows import cell
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary import display
 
 KEY = ("checkpoint", "matrix", "token_id")
 
@@ -149,7 +151,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     named = np.unique(np.concatenate([asked, before.ravel(), after.ravel()]))
     named = named[named >= 0]
     tokenizers = [lab.models.tokenizer(one.ref, one.base) for one in pair]
-    names = tokens.name(max(tokenizers, key=lambda one: one.get_vocab_size()), named.tolist())
+    names = display.name(max(tokenizers, key=lambda one: one.get_vocab_size()), named.tolist())
     lab.progress(1.0, f"The neighbours of the tokens of {query.checkpoint.label} are compared.")
     return Result(asked, overlap(before, after), before, after, named, names)
 

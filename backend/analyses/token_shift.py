@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from backend import lexicon, tokens
-from backend.embedding_shift import MEASURES, ShiftQuery, shifts
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
-from backend.memo import memoized
-from backend.tidy import cell
-from backend.token_counts import CountQuery, count_query, counts
+from backend.caching.memoize import memoized
+from backend.derived.embedding_shift import MEASURES, ShiftQuery, shifts
+from backend.derived.token_counts import CountQuery, count_query, counts
+from backend.lab.lab import Lab
+from backend.stats.rows import cell
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary import display, lexicon
 
 KEY = ("checkpoint", "token_id")
 
@@ -87,7 +89,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         group[list(ids)] = position
     lab.progress(1.0, f"The tokens of {query.checkpoint.label} are compared.")
     return Result(
-        token=tokens.names(tokenizer, len(found.l2)),
+        token=display.names(tokenizer, len(found.l2)),
         groups=tuple(members),
         group=group,
         count=counted.of_rows(len(found.l2)),

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from backend import similarity
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
-from backend.memo import memoized
-from backend.tidy import point
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.stats import cka
+from backend.stats.rows import point
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
 
 KEY = ("checkpoint", "reference")
 
@@ -66,7 +68,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     for i, order in enumerate((true, random)):
         part, said = lab.part(2 + i, 4), f"Comparing {shared:,} rows of {query.checkpoint.label}."
         found.append(
-            similarity.of_rows(
+            cka.of_rows(
                 after.rows[:shared],
                 before.rows[:shared],
                 order,

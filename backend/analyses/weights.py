@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy, WeightChange
-from backend.memo import memoized
-from backend.tidy import point
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.lab.outputs import WeightChange
+from backend.stats.rows import point
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
 
 KEY = ("checkpoint", "layer", "matrix")
 

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses import ablation, steering
-from backend.figures import _theme
+from backend.figures.style import theme
 
 _ANSWERS: tuple[tuple[steering.Measure, str, int, int], ...] = (
     ("gap", "gap (logits)", 2, 1),
@@ -57,7 +57,7 @@ def _range(null: np.ndarray, digits: int) -> str:
 
 def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -> go.Figure:
     """Nats per token that each model loses on neutral sentences, over the range of permuted directions."""
-    m, x = ablation.MEASURES.index("loss_change"), [_theme.literal(name) for name in names]
+    m, x = ablation.MEASURES.index("loss_change"), [theme.literal(name) for name in names]
     value, low, high = (np.array([getattr(one, end)[m] for one in results]) for end in ("value", "low", "high"))
     traces: list[dict[str, Any]] = [
         {
@@ -66,7 +66,7 @@ def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -
             "name": "permuted directions",
             "x": [name for one, name in zip(results, x, strict=True) for _ in one.null[m]],
             "y": np.concatenate([one.null[m] for one in results]).astype(np.float32),
-            "marker": {"color": _theme.QUIET, "size": 7, "symbol": "line-ew-open", "line": {"width": 1.5}},
+            "marker": {"color": theme.QUIET, "size": 7, "symbol": "line-ew-open", "line": {"width": 1.5}},
             "hovertemplate": "%{x}: %{y:.3g}<extra>a permuted direction</extra>",
         },
         {
@@ -77,17 +77,17 @@ def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -
             "y": value.astype(np.float32),
             "customdata": np.stack([low, high], axis=1).astype(np.float32),
             "error_y": {"type": "data", "array": high - value, "arrayminus": value - low, "thickness": 1.4, "width": 4},
-            "marker": {"color": _theme.DIRECTION, "size": 10, "symbol": "diamond"},
+            "marker": {"color": theme.DIRECTION, "size": 10, "symbol": "diamond"},
             "hovertemplate": "%{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>the class direction"
             "</extra>",
         },
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"Without the direction of layer {layer}: loss on neutral sentences (nats per token more)",
         height=360,
         xaxis={"type": "category", "showgrid": False},
-        yaxis=_theme.axis("nats per token"),
+        yaxis=theme.axis("nats per token"),
         legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
         margin={"l": 64, "r": 12, "t": 40, "b": 70},
     )

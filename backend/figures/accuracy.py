@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from scipy.special import expit
 
 from backend.analyses.accuracy import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 NOTHING = "–"
 """What stands for the numbers of a checkpoint that has no head to answer with."""
@@ -18,23 +18,23 @@ NOTHING = "–"
 
 def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """Balanced accuracy and the recall of each class per checkpoint, each with its 95 % interval, against chance."""
-    names, words = _theme.literals(names), _theme.literals(words)
+    names, words = theme.literals(names), theme.literals(words)
     balanced = np.array([(r.balanced_accuracy, r.balanced_accuracy_low, r.balanced_accuracy_high) for r in results])
     traces = [_line(balanced, names, "balanced accuracy", "#7a5cd6", "circle", 0.0, width=2.6)]
     for c, word in enumerate(words):
         recall = np.array([(r.recall[c], r.recall_low[c], r.recall_high[c]) for r in results])
         shift = 0.1 * (c + 1)
-        colour, symbol = _theme.class_colour(c, len(words)), _theme.SYMBOLS[c % len(_theme.SYMBOLS)]
+        colour, symbol = theme.class_colour(c, len(words)), theme.SYMBOLS[c % len(theme.SYMBOLS)]
         traces.append(_line(recall, names, f"recall of {word}", colour, symbol, shift, width=1.2))
     chance = 100 / len(words)
-    return _theme.figure(
+    return theme.figure(
         traces,
         "Reviews answered correctly (%)",
         height=380,
-        xaxis=_theme.axis(
+        xaxis=theme.axis(
             "", tickmode="array", tickvals=np.arange(len(names)), ticktext=list(names), range=[-0.3, len(names) - 0.5]
         ),
-        yaxis=_theme.axis("", range=[-3, 103]),
+        yaxis=theme.axis("", range=[-3, 103]),
         shapes=[
             {
                 "type": "line",
@@ -43,7 +43,7 @@ def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) 
                 "x1": 1,
                 "y0": chance,
                 "y1": chance,
-                "line": {"color": _theme.QUIET, "dash": "dash"},
+                "line": {"color": theme.QUIET, "dash": "dash"},
             }
         ],
         annotations=[

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.attribution import OUTSIDE, Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 Measure = Literal["gap", "change"]
 ROOMY = 8
@@ -38,7 +38,7 @@ def grid(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.n
 
 def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Figure:
     """Block x part, blue where it speaks for the right class; `reach` is the largest value of the colours."""
-    title = _theme.literal(title)
+    title = theme.literal(title)
     values, low, high, names = grid(result, measure)
     blocks = len(values)
     said = np.stack([low, high], axis=-1)
@@ -46,11 +46,11 @@ def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Fi
     heat: dict[str, Any] = {
         "type": "heatmap",
         **({"text": _written(values), "texttemplate": "%{text}", "textfont": {"size": 11}} if roomy else {}),
-        "z": _theme.cells(values),
+        "z": theme.cells(values),
         "x": names,
         "y": np.arange(blocks),
         "customdata": said.round(4).tolist(),
-        "colorscale": _theme.DIVERGING,
+        "colorscale": theme.DIVERGING,
         "zmin": -reach,
         "zmid": 0,
         "zmax": reach,
@@ -59,12 +59,12 @@ def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Fi
         "hovertemplate": "block %{y}, %{x}: %{z:+.3f} (%{customdata[0]:+.3f} to %{customdata[1]:+.3f})<extra></extra>",
         "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
     }
-    return _theme.figure(
+    return theme.figure(
         [heat],
         title,
         height=150 + 24 * blocks,
         xaxis={"type": "category", "automargin": True, "showgrid": False, "tickangle": 0 if roomy else -60},
-        yaxis=_theme.axis(
+        yaxis=theme.axis(
             "block", autorange="reversed", showgrid=False, tickmode="linear", dtick=1 if blocks <= 16 else 4
         ),
     )

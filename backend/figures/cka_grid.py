@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.cka_grid import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 
 def elsewhere(result: Result) -> list[tuple[int, int]]:
@@ -20,17 +20,17 @@ def elsewhere(result: Result) -> list[tuple[int, int]]:
 
 def draw(result: Result, name: str, reference: str) -> go.Figure:
     """Heat map of CKA, 0..1, with a mark in each row where another layer is clearly more alike than the same one."""
-    name, reference = _theme.literal(name), _theme.literal(reference)
+    name, reference = theme.literal(name), theme.literal(reference)
     pairs = elsewhere(result)
     heat: dict[str, Any] = {
         "type": "heatmap",
-        "z": _theme.cells(result.cka),
+        "z": theme.cells(result.cka),
         "x": np.arange(result.cka.shape[1]),
         "y": np.arange(result.cka.shape[0]),
         "customdata": np.stack([result.cka_low, result.cka_high], axis=2).astype(np.float32),
         "zmin": 0,
         "zmax": 1,
-        "colorscale": _theme.SEQUENTIAL,
+        "colorscale": theme.SEQUENTIAL,
         "xgap": 1,
         "ygap": 1,
         "hovertemplate": f"{name} layer %{{y}}, {reference} layer %{{x}}: %{{z:.3f}} "
@@ -43,17 +43,17 @@ def draw(result: Result, name: str, reference: str) -> go.Figure:
         "name": "clearly more alike than the same layer",
         "x": [other for _, other in pairs],
         "y": [layer for layer, _ in pairs],
-        "marker": {"symbol": "circle-open", "size": 9, "color": _theme.RING, "line": {"width": 2}},
+        "marker": {"symbol": "circle-open", "size": 9, "color": theme.RING, "line": {"width": 2}},
         "hoverinfo": "skip",
         "showlegend": bool(pairs),
     }
     layers, others = result.cka.shape
-    return _theme.figure(
+    return theme.figure(
         [heat, marks],
         f"CKA: layers of {name} with layers of {reference}",
         height=440,
-        xaxis=_theme.layer_axis(others, f"layer of {reference}", showgrid=False, constrain="domain"),
-        yaxis=_theme.layer_axis(layers, f"layer of {name}", showgrid=False, constrain="domain")
+        xaxis=theme.layer_axis(others, f"layer of {reference}", showgrid=False, constrain="domain"),
+        yaxis=theme.layer_axis(layers, f"layer of {name}", showgrid=False, constrain="domain")
         | {"scaleanchor": "x", "range": [layers - 0.5, -0.5]},
         legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},

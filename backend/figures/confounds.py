@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.confounds import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 
 def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
@@ -16,7 +16,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
 
     Quartiles that ties leave empty are left out: where most prompts are cut to one length, a single one remains.
     """
-    names = _theme.literals(names)
+    names = theme.literals(names)
     edges, there = result.quartile_edges, np.flatnonzero(result.quartile_n)
     ticks = [f"{edges[i]:.0f} to {edges[i + 1]:.0f} tokens<br>n = {result.quartile_n[i]}" for i in there]
     traces = []
@@ -25,7 +25,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
             100 * array[i, there]
             for array in (result.quartile_accuracy, result.quartile_accuracy_low, result.quartile_accuracy_high)
         )
-        colour = _theme.checkpoint_colour(i, len(names))
+        colour = theme.checkpoint_colour(i, len(names))
         traces.append(
             {
                 "type": "scatter",
@@ -44,13 +44,13 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
                 "hovertemplate": "%{y:.1f} %<extra>" + name + "</extra>",
             }
         )
-    return _theme.figure(
+    return theme.figure(
         traces,
         "Correct answers by length of the prompt (%)",
         height=340,
-        xaxis=_theme.axis("", tickmode="array", tickvals=np.arange(len(ticks)), ticktext=ticks)
+        xaxis=theme.axis("", tickmode="array", tickvals=np.arange(len(ticks)), ticktext=ticks)
         | {"range": [-0.5, len(ticks) - 0.5]},
-        yaxis=_theme.axis("%", range=[-3, 103]),
+        yaxis=theme.axis("%", range=[-3, 103]),
         legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
     )
@@ -58,7 +58,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
 
 def sameness(result: Result, names: Sequence[str]) -> go.Figure:
     """Mean cosine between different reviews at every layer: near 1, a few huge dimensions drown everything else."""
-    names = _theme.literals(names)
+    names = theme.literals(names)
     traces = [
         {
             "type": "scatter",
@@ -66,17 +66,17 @@ def sameness(result: Result, names: Sequence[str]) -> go.Figure:
             "name": name,
             "x": np.arange(result.review_cosine.shape[1]),
             "y": result.review_cosine[i].astype(np.float32),
-            "line": {"color": _theme.checkpoint_colour(i, len(names)), "width": 1.8},
+            "line": {"color": theme.checkpoint_colour(i, len(names)), "width": 1.8},
             "hovertemplate": "layer %{x}: %{y:.3f}<extra>" + name + "</extra>",
         }
         for i, name in enumerate(names)
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
         "Cosine between different reviews",
         height=340,
-        xaxis=_theme.layer_axis(result.review_cosine.shape[1]),
-        yaxis=_theme.axis("mean cosine", range=[min(-0.05, float(np.nanmin(result.review_cosine)) - 0.05), 1.05]),
+        xaxis=theme.layer_axis(result.review_cosine.shape[1]),
+        yaxis=theme.axis("mean cosine", range=[min(-0.05, float(np.nanmin(result.review_cosine)) - 0.05), 1.05]),
         legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
     )

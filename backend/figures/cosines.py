@@ -9,16 +9,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.cosines import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 
 def between_layers(result: Result, position: int, name: str, direction: int = 0) -> go.Figure:
     """Layer x layer for the checkpoint at `position` of the query."""
-    name = _theme.literal(name)
+    name = theme.literal(name)
     matrix = result.between_layers[direction, position]
     ticks = np.arange(len(matrix))
-    axis = _theme.layer_axis(len(matrix), showgrid=False)
-    return _theme.figure(
+    axis = theme.layer_axis(len(matrix), showgrid=False)
+    return theme.figure(
         [_heat(matrix, ticks, ticks, f"layers %{{x}} and %{{y}}: %{{z:.2f}}<extra>{name}</extra>")],
         f"{name}: cosine between layers",
         height=400,
@@ -29,13 +29,13 @@ def between_layers(result: Result, position: int, name: str, direction: int = 0)
 
 def between_checkpoints(result: Result, layer: int, names: Sequence[str], direction: int = 0) -> go.Figure:
     """Checkpoint x checkpoint at one layer, the numbers written into the cells."""
-    names = _theme.literals(names)
+    names = theme.literals(names)
     matrix = result.between_checkpoints[direction, layer]
     heat = _heat(matrix, list(names), list(names), "%{x} and %{y}: %{z:.3f}<extra></extra>")
     heat["text"] = [["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in matrix]
     heat["texttemplate"] = "%{text}"
     plain: dict[str, Any] = {"type": "category", "showgrid": False, "automargin": True, "constrain": "domain"}
-    return _theme.figure(
+    return theme.figure(
         [heat],
         f"Layer {layer}: cosine between checkpoints",
         height=140 + 52 * len(names),
@@ -47,12 +47,12 @@ def between_checkpoints(result: Result, layer: int, names: Sequence[str], direct
 def _heat(matrix: np.ndarray, x: Any, y: Any, hover: str) -> dict[str, Any]:
     return {
         "type": "heatmap",
-        "z": _theme.cells(matrix),
+        "z": theme.cells(matrix),
         "x": x,
         "y": y,
         "zmin": -1,
         "zmax": 1,
-        "colorscale": _theme.DIVERGING,
+        "colorscale": theme.DIVERGING,
         "xgap": 1,
         "ygap": 1,
         "hovertemplate": hover,

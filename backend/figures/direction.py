@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.direction import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 Scale = Literal["raw", "unbiased", "relative", "separation"]
 SCALES: tuple[Scale, ...] = ("raw", "unbiased", "relative", "separation")
@@ -37,16 +37,16 @@ def values(result: Result, scale: Scale, direction: int = 0) -> tuple[np.ndarray
 
 def heatmap(results: Sequence[Result], names: Sequence[str], scale: Scale, direction: int = 0) -> go.Figure:
     """Checkpoint x layer; a ring marks the layer at which each checkpoint leaves chance for good."""
-    names = _theme.literals(names)
+    names = theme.literals(names)
     matrix = np.stack([values(one, scale, direction)[0] for one in results])
     starts = [(one.leaves_chance[direction], i) for i, one in enumerate(results) if one.leaves_chance[direction] >= 0]
     traces: list[dict[str, Any]] = [
         {
             "type": "heatmap",
-            "z": _theme.cells(matrix),
+            "z": theme.cells(matrix),
             "y": list(names),
             "x": np.arange(matrix.shape[1]),
-            "colorscale": _theme.SEQUENTIAL,
+            "colorscale": theme.SEQUENTIAL,
             "zmin": 0,
             "xgap": 1,
             "ygap": 1,
@@ -59,16 +59,16 @@ def heatmap(results: Sequence[Result], names: Sequence[str], scale: Scale, direc
             "name": "leaves chance here",
             "x": [layer for layer, _ in starts],
             "y": [names[i] for _, i in starts],
-            "marker": {"symbol": "circle-open", "size": 13, "color": _theme.RING, "line": {"width": 2.5}},
+            "marker": {"symbol": "circle-open", "size": 13, "color": theme.RING, "line": {"width": 2.5}},
             "hovertemplate": "%{y} leaves chance at layer %{x}<extra></extra>",
             "showlegend": True,
         },
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"Checkpoint × layer: {UNITS[scale]}",
         height=130 + 34 * len(names),
-        xaxis=_theme.layer_axis(matrix.shape[1], showgrid=False),
+        xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
         yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
     )
@@ -86,13 +86,13 @@ def curves(
 
     `positions` are the checkpoints' places among the study's `count`, for their colours.
     """
-    names = _theme.literals(names)
+    names = theme.literals(names)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         curve, low, high, chance = values(result, scale, direction)
         x = np.arange(len(curve))
-        colour = _theme.checkpoint_colour(position, count)
-        traces += _theme.band(x, low, high, colour)
+        colour = theme.checkpoint_colour(position, count)
+        traces += theme.band(x, low, high, colour)
         traces += [
             {
                 "type": "scatter",
@@ -118,12 +118,12 @@ def curves(
             *_start(result.leaves_chance[direction], curve, name),
         ]
     layers = results[0].norm.shape[1]
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"By layer: {UNITS[scale]}",
         height=400,
-        xaxis=_theme.layer_axis(layers),
-        yaxis=_theme.axis(UNITS[scale], rangemode="tozero"),
+        xaxis=theme.layer_axis(layers),
+        yaxis=theme.axis(UNITS[scale], rangemode="tozero"),
         legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
     )
@@ -139,7 +139,7 @@ def _start(layer: int, curve: np.ndarray, name: str) -> list[dict[str, Any]]:
             "mode": "markers",
             "x": [layer],
             "y": [float(curve[layer])],
-            "marker": {"symbol": "circle-open", "size": 14, "color": _theme.RING, "line": {"width": 2.5}},
+            "marker": {"symbol": "circle-open", "size": 14, "color": theme.RING, "line": {"width": 2.5}},
             "hovertemplate": f"{name} leaves chance at layer {layer}<extra></extra>",
             "showlegend": False,
         }
@@ -167,14 +167,14 @@ def to_reference(
 
     The band is the 95 % interval of the latter.
     """
-    names, reference = _theme.literals(names), _theme.literal(reference)
+    names, reference = theme.literals(names), theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         split = result.cosine_to_base_split[direction]
         x = np.arange(len(split))
-        colour = _theme.checkpoint_colour(position, count)
+        colour = theme.checkpoint_colour(position, count)
         low, high = result.cosine_to_base_split_low[direction], result.cosine_to_base_split_high[direction]
-        traces += _theme.band(x, low, high, colour)
+        traces += theme.band(x, low, high, colour)
         for label, y, line in (
             (f"{name}, split halves", split, {"color": colour, "width": 2.2}),
             (f"{name}, plain", result.cosine_to_base[direction], {"color": colour, "width": 1.4, "dash": "dot"}),
@@ -192,12 +192,12 @@ def to_reference(
                     "hovertemplate": hover,
                 }
             )
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"Cosine with the direction of {reference}",
         height=340,
-        xaxis=_theme.layer_axis(results[0].norm.shape[1]),
-        yaxis=_theme.axis("cosine", range=[-1.05, 1.05]),
+        xaxis=theme.layer_axis(results[0].norm.shape[1]),
+        yaxis=theme.axis("cosine", range=[-1.05, 1.05]),
         legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
     )
@@ -227,7 +227,7 @@ def review(
 
     With more than two classes 1 is the mean of the direction's class and 0 the mean of the other class means.
     """
-    names, words = _theme.literals(names), _theme.literals(words)
+    names, words = theme.literals(names), theme.literals(words)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         raw = result.projections[chosen, direction]
@@ -239,7 +239,7 @@ def review(
                 "x": np.arange(len(raw)),
                 "y": result.along(chosen, direction).astype(np.float32),
                 "customdata": raw.astype(np.float32),
-                "line": {"color": _theme.checkpoint_colour(position, count), "width": 2.2},
+                "line": {"color": theme.checkpoint_colour(position, count), "width": 2.2},
                 "hovertemplate": "layer %{x}: %{y:.2f} of the way, r·d/|d| = %{customdata:.3g}<extra>"
                 + name
                 + "</extra>",
@@ -255,17 +255,17 @@ def review(
             "x1": 1,
             "y0": y,
             "y1": y,
-            "line": {"color": _theme.QUIET, "dash": "dash"},
+            "line": {"color": theme.QUIET, "dash": "dash"},
         }
         for y in (0, 1)
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"This review along the direction: 0 = mean of {rest}, 1 = mean of {target}",
         height=320,
         shapes=levels,
-        xaxis=_theme.layer_axis(results[0].norm.shape[1]),
-        yaxis=_theme.axis("place between the class means"),
+        xaxis=theme.layer_axis(results[0].norm.shape[1]),
+        yaxis=theme.axis("place between the class means"),
         legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 70},
     )

@@ -10,9 +10,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.features import SURE, Result
-from backend.feature_contexts import Contexts, InText
-from backend.figures import _text, _theme, _token_bands
-from backend.firing import STATES
+from backend.derived.feature_contexts import Contexts, InText
+from backend.figures.style import text, theme, token_bands
+from backend.stats.feature_rates import STATES
 
 FAINTEST, HIGHLIGHT = 0.12, 0.6
 """Opacity behind the weakest and the strongest firing: text of either theme keeps a contrast of 4.5 on it."""
@@ -32,20 +32,20 @@ def histogram(found: Contexts, names: Sequence[str], positions: Sequence[int], c
             {
                 "type": "scatter",
                 "mode": "lines",
-                "line": {"shape": "hvh", "color": _theme.checkpoint_colour(position, count), "width": 2.2},
-                "name": f"{_theme.literal(name)} ({len(one):,} tokens)",
+                "line": {"shape": "hvh", "color": theme.checkpoint_colour(position, count), "width": 2.2},
+                "name": f"{theme.literal(name)} ({len(one):,} tokens)",
                 "x": (edges[:-1] + edges[1:]) / 2,
                 "y": np.where(tokens > 0, tokens, np.nan).astype(np.float32),
                 "connectgaps": False,
-                "hovertemplate": "about %{x:.3g}: %{y} tokens<extra>" + _theme.literal(name) + "</extra>",
+                "hovertemplate": "about %{x:.3g}: %{y} tokens<extra>" + theme.literal(name) + "</extra>",
             }
         )
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"Feature {feature}: activations where it fires",
         height=340,
-        xaxis=_theme.axis("activation (residual units)", rangemode="tozero"),
-        yaxis=_theme.axis("tokens", type="log", dtick=1, range=[-0.2, max(1.0, float(np.log10(most)) + 0.2)]),
+        xaxis=theme.axis("activation (residual units)", rangemode="tozero"),
+        yaxis=theme.axis("tokens", type="log", dtick=1, range=[-0.2, max(1.0, float(np.log10(most)) + 0.2)]),
         legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
     )
@@ -81,31 +81,31 @@ def _token(
 ) -> str:
     """A token as a reader sees it, behind its space; the largest one is in bold."""
     piece = found.pieces[context][token]
-    space, said = " " if piece[:1].isspace() else "", _text.shown(piece)
+    space, said = " " if piece[:1].isspace() else "", text.shown(piece)
     share = float(found.value[context, model, token]) / reach
     if not share > 0:
         return space + said
     values = ", ".join(f"{found.value[context, m, token]:.3g} in {name}" for m, name in enumerate(names))
-    style = f"background:{_theme.veil(_theme.DIRECTION, round(FAINTEST + (HIGHLIGHT - FAINTEST) * share, 3))}"
+    style = f"background:{theme.veil(theme.DIRECTION, round(FAINTEST + (HIGHLIGHT - FAINTEST) * share, 3))}"
     style += ";border-radius:3px;padding:1px 0" + (";font-weight:600" if largest else "")
     return f'{space}<span style="{style}" title="{escape(values)}">{said}</span>'
 
 
 def in_text(found: Sequence[InText], names: Sequence[str], pieces: Sequence[str], feature: int) -> go.Figure:
     """A text with the feature's activation under each token, layer by layer, in every model, and what changed."""
-    named = [_text.shown(piece, 24) for piece in pieces]
+    named = [text.shown(piece, 24) for piece in pieces]
     values = [one.activation.astype(np.float64) for one in found]
     said = np.array([[f"{name}, layer {layer}" for layer in range(values[0].shape[1])] for name in named])
-    bands = [_token_bands.Band(name, one, said) for name, one in zip(names, values, strict=True)]
+    bands = [token_bands.Band(name, one, said) for name, one in zip(names, values, strict=True)]
     top = max(1e-6, *(float(np.nanmax(one, initial=0.0)) for one in values))
-    scales = {"coloraxis": _token_bands.scale(0.0, top, "activation", 0.0, _theme.SEQUENTIAL)}
+    scales = {"coloraxis": token_bands.scale(0.0, top, "activation", 0.0, theme.SEQUENTIAL)}
     if len(values) > 1:
         change = values[1] - values[0]
-        bands.append(_token_bands.Band(f"{names[1]} − {names[0]}", change, said, "coloraxis2"))
-        reach = _token_bands.reach([change])
-        scales["coloraxis2"] = _token_bands.scale(-reach, reach, "difference", 0.5)
+        bands.append(token_bands.Band(f"{names[1]} − {names[0]}", change, said, "coloraxis2"))
+        reach = token_bands.reach([change])
+        scales["coloraxis2"] = token_bands.scale(-reach, reach, "difference", 0.5)
     title = f"Feature {feature} at every token and layer (its autoencoder's is layer {found[0].layer})"
-    return _token_bands.draw(pieces, bands, title, scales)
+    return token_bands.draw(pieces, bands, title, scales)
 
 
 def promoted(result: Result, feature: int, names: Sequence[str]) -> go.Figure:
@@ -118,7 +118,7 @@ def promoted(result: Result, feature: int, names: Sequence[str]) -> go.Figure:
             "mode": "text",
             "x": [m] * len(tokens),
             "y": list(range(len(tokens))),
-            "text": [_text.shown(token) if token in common else f"<b>{_text.shown(token)}</b>" for token in tokens],
+            "text": [text.shown(token) if token in common else f"<b>{text.shown(token)}</b>" for token in tokens],
             "textfont": {"size": 13},
             "hoverinfo": "skip",
             "showlegend": False,
@@ -127,7 +127,7 @@ def promoted(result: Result, feature: int, names: Sequence[str]) -> go.Figure:
     ]
     bold = " (bold: in one only)" if len(names) > 1 and len(common) < len(said[0]) else ""
     bare = {"showgrid": False, "zeroline": False, "fixedrange": True}
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"Feature {feature}: tokens it promotes{bold}",
         height=340,
@@ -136,7 +136,7 @@ def promoted(result: Result, feature: int, names: Sequence[str]) -> go.Figure:
             "range": [-0.5, len(names) - 0.5],
             "tickmode": "array",
             "tickvals": list(range(len(names))),
-            "ticktext": [_text.shown(name) for name in names],
+            "ticktext": [text.shown(name) for name in names],
             "side": "top",
         },
         yaxis=bare | {"range": [len(said[0]) - 0.5, -0.5], "showticklabels": False},

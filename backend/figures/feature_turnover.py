@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.feature_turnover import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 Measure = Literal["kept", "new", "cosine"]
 MEASURES: dict[Measure, str] = {
@@ -28,17 +28,17 @@ def curves(
     scale, unit = _unit(measure)
     floor = scale * getattr(result, f"floor_{measure}")
     traces = [
-        _line(layers, floor, "another seed on the reference", {"color": _theme.QUIET, "width": 2.2, "dash": "dash"})
+        _line(layers, floor, "another seed on the reference", {"color": theme.QUIET, "width": 2.2, "dash": "dash"})
     ]
     for values, name, position in zip(scale * getattr(result, measure), names, positions, strict=True):
-        line = {"color": _theme.checkpoint_colour(position, count), "width": 2.2}
-        traces.append(_line(layers, values, _theme.literal(name), line))
-    return _theme.figure(
+        line = {"color": theme.checkpoint_colour(position, count), "width": 2.2}
+        traces.append(_line(layers, values, theme.literal(name), line))
+    return theme.figure(
         traces,
         f"{MEASURES[measure].capitalize()}{unit}",
         height=380,
-        xaxis=_theme.axis("layer", tickmode="array", tickvals=list(layers)),
-        yaxis=_theme.axis(MEASURES[measure] + unit, rangemode="tozero"),
+        xaxis=theme.axis("layer", tickmode="array", tickvals=list(layers)),
+        yaxis=theme.axis(MEASURES[measure] + unit, rangemode="tozero"),
         legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 90},
     )
@@ -63,17 +63,17 @@ def _line(layers: Sequence[int], y: np.ndarray, name: str, line: dict[str, Any])
 
 def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure: Measure) -> go.Figure:
     """Checkpoint x layer, less what another seed exchanges anyway: orange is more turnover than that."""
-    names = _theme.literals(names)
+    names = theme.literals(names)
     scale, _ = _unit(measure)
     beyond = scale * (getattr(result, measure) - getattr(result, f"floor_{measure}"))
     reach = max(1e-6, float(np.nanmax(np.abs(beyond)))) if np.isfinite(beyond).any() else 1.0
     turn = -1 if measure == "new" else 1
-    colours = _theme.DIVERGING if turn > 0 else [[1 - at, colour] for at, colour in reversed(_theme.DIVERGING)]
+    colours = theme.DIVERGING if turn > 0 else [[1 - at, colour] for at, colour in reversed(theme.DIVERGING)]
     shown = scale * getattr(result, measure)
     unit = "" if scale == 1 else " points"
     heat: dict[str, Any] = {
         "type": "heatmap",
-        "z": _theme.cells(beyond),
+        "z": theme.cells(beyond),
         "y": list(names),
         "x": [str(layer) for layer in layers],
         "text": [["" if np.isnan(one) else f"{one:.{2 if scale == 1 else 0}f}" for one in row] for row in shown],
@@ -86,11 +86,11 @@ def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure
         "hovertemplate": "%{y}, layer %{x}: %{text}, %{z:+.3g}" + unit + " against two seeds<extra></extra>",
         "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
     }
-    return _theme.figure(
+    return theme.figure(
         [heat],
         f"{MEASURES[measure].capitalize()}{_unit(measure)[1]}; colour: against two seeds",
         height=max(380, 150 + 40 * len(names)),
-        xaxis=_theme.axis("layer", type="category", showgrid=False),
+        xaxis=theme.axis("layer", type="category", showgrid=False),
         yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
     )
 

@@ -9,11 +9,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.features import SURE, Result
-from backend.autoencoders import Point
-from backend.figures import _theme
-from backend.figures._tokens import quoted
-from backend.firing import STATES
-from backend.tokens import visible
+from backend.figures.style import theme
+from backend.figures.style.tokens import quoted
+from backend.lab.autoencoders import Point
+from backend.stats.feature_rates import STATES
+from backend.vocabulary.display import visible
 
 Order = Literal["change", "auc", "rate", "cosine"]
 ORDERS: dict[Order, str] = {
@@ -58,11 +58,11 @@ def training(
     step: np.ndarray, loss: np.ndarray, variance: np.ndarray, dead: np.ndarray, title: str = "How training went"
 ) -> go.Figure:
     """Loss, explained variance and share of dead features by training step."""
-    title = _theme.literal(title)
+    title = theme.literal(title)
     lines = {
-        "error over variance (loss)": (loss, _theme.MANY[4], "circle"),
-        "explained variance": (variance, _theme.MANY[0], "square"),
-        "dead features": (dead, _theme.QUIET, "diamond"),
+        "error over variance (loss)": (loss, theme.MANY[4], "circle"),
+        "explained variance": (variance, theme.MANY[0], "square"),
+        "dead features": (dead, theme.QUIET, "diamond"),
     }
     traces = [
         {
@@ -77,12 +77,12 @@ def training(
         }
         for name, (values, colour, symbol) in lines.items()
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=470,
-        xaxis=_theme.axis("training step"),
-        yaxis=_theme.axis("share", rangemode="tozero"),
+        xaxis=theme.axis("training step"),
+        yaxis=theme.axis("share", rangemode="tozero"),
         legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 90},
     )
@@ -128,8 +128,8 @@ def scatter(
                         "size": np.where(sure[there], 10, 7),
                         "color": np.nan_to_num(result.auc[m, at, there], nan=0.5).astype(np.float32),
                         "coloraxis": "coloraxis",
-                        "line": {"color": _theme.RING, "width": np.where(sure[there], 1.6, 0.0)},
-                        "opacity": _theme.POINTS,
+                        "line": {"color": theme.RING, "width": np.where(sure[there], 1.6, 0.0)},
+                        "opacity": theme.POINTS,
                     },
                 }
             )
@@ -137,20 +137,20 @@ def scatter(
                 traces.append(_key(state))
     if chosen is not None and np.isfinite([x[chosen], y[chosen]]).all():
         traces.append(_ring(float(x[chosen]), float(y[chosen]), f"feature {chosen}"))
-    labels = [f"rate in {_theme.literal(name)}" for name in names]
+    labels = [f"rate in {theme.literal(name)}" for name in names]
     title = "Features: how often each fires" if m else "Features: how often each fires, and AUC"
-    return _theme.figure(
+    return theme.figure(
         traces,
-        f"{title}, coloured by AUC for {_theme.literal(word)}",
+        f"{title}, coloured by AUC for {theme.literal(word)}",
         height=470,
         dragmode="zoom",
         uirevision=revision,
         xaxis=_rates(labels[0], floor),
-        yaxis=_rates(labels[1], floor) if m else _theme.axis(f"AUC in {_theme.literal(names[0])}"),
+        yaxis=_rates(labels[1], floor) if m else theme.axis(f"AUC in {theme.literal(names[0])}"),
         legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 90},
         coloraxis={
-            "colorscale": [[0.0, _theme.NEGATIVE], [0.5, _theme.QUIET], [1.0, _theme.POSITIVE]],
+            "colorscale": [[0.0, theme.NEGATIVE], [0.5, theme.QUIET], [1.0, theme.POSITIVE]],
             "cmin": 0.5 - _reach(result, m, at),
             "cmax": 0.5 + _reach(result, m, at),
             "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
@@ -168,7 +168,7 @@ def _rates(title: str, floor: float) -> dict[str, Any]:
     ticks = [floor, *(10.0**power for power in range(int(np.ceil(np.log10(2 * floor))), 1))]
     said = ["never", *(f"{100 * tick:g}" for tick in ticks[1:])]
     ends = [float(np.log10(floor)) - 0.15, 0.1]
-    return _theme.axis(f"{title} (% of tokens)", type="log", tickvals=ticks, ticktext=said, tickangle=0, range=ends)
+    return theme.axis(f"{title} (% of tokens)", type="log", tickvals=ticks, ticktext=said, tickangle=0, range=ends)
 
 
 def _ring(x: float, y: float, name: str) -> dict[str, Any]:
@@ -179,13 +179,13 @@ def _ring(x: float, y: float, name: str) -> dict[str, Any]:
         "x": [x],
         "y": [y],
         "hoverinfo": "skip",
-        "marker": {"symbol": "circle-open", "size": 19, "color": _theme.RING, "line": {"width": 3}},
+        "marker": {"symbol": "circle-open", "size": 19, "color": theme.RING, "line": {"width": 3}},
     }
 
 
 def _key(state: str) -> dict[str, Any]:
     """What the legend shows of a state: its shape, in a colour that reads on either page."""
-    marker = {"symbol": SHAPES[state], "color": _theme.QUIET, "size": 8}
+    marker = {"symbol": SHAPES[state], "color": theme.QUIET, "size": 8}
     return {"type": "scatter", "mode": "markers", "name": state, "x": [None], "y": [None], "marker": marker}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.probes import Reading, Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 
 def reviews(
@@ -25,7 +25,7 @@ def reviews(
 
     Two classes: the lens over the layer's root mean square, so that a faint cell is undecided; more: the answer.
     """
-    words, title = _theme.literals(words), _theme.literal(title)
+    words, title = theme.literals(words), theme.literal(title)
     place = result.place(*reading)
     order = np.lexsort((-result.lens[place, -1, :, 0], result.settles(place), labels))
     answers = result.prediction[place][:, order].T  # [reviews, layers]
@@ -34,17 +34,17 @@ def reviews(
         lens = result.lens[place, :, order, 0].reshape(len(order), layers)
         size = np.sqrt(np.square(lens).mean(axis=0))
         z = np.clip(np.divide(lens, size, out=np.zeros_like(lens), where=size > 0), -1, 1)
-        scale, low, high = _theme.DIVERGING, -1.0, 1.0
+        scale, low, high = theme.DIVERGING, -1.0, 1.0
     else:
         z, low, high = answers.astype(float), -0.5, len(words) - 0.5
         edges = np.repeat(np.arange(len(words) + 1), 2)[1:-1] / len(words)
-        colours = np.repeat([_theme.class_colour(c, len(words)) for c in range(len(words))], 2)
+        colours = np.repeat([theme.class_colour(c, len(words)) for c in range(len(words))], 2)
         scale = [[float(edge), str(colour)] for edge, colour in zip(edges, colours, strict=True)]
     said = np.array(words, dtype=object)[answers]
     traces: list[dict[str, Any]] = [
         {
             "type": "heatmap",
-            "z": _theme.cells(z),
+            "z": theme.cells(z),
             "x": np.arange(layers),
             "y": np.arange(len(order)),
             "customdata": said,
@@ -65,8 +65,8 @@ def reviews(
                 "x": np.full(len(at), layers - 0.1),
                 "y": at,
                 "customdata": order[at],
-                "text": [_theme.shorten(texts[int(i)]) for i in order[at]],
-                "marker": {"color": _theme.class_colour(c, len(words)), "symbol": "square", "size": 6},
+                "text": [theme.shorten(texts[int(i)]) for i in order[at]],
+                "marker": {"color": theme.class_colour(c, len(words)), "symbol": "square", "size": 6},
                 "hovertemplate": "%{text}<extra>" + word + "</extra>",
             }
         )
@@ -79,21 +79,21 @@ def reviews(
                 "name": "chosen review",
                 "x": [layers + 0.35],
                 "y": [row],
-                "marker": {"symbol": "triangle-left", "size": 11, "color": _theme.RING},
+                "marker": {"symbol": "triangle-left", "size": 11, "color": theme.RING},
                 "hoverinfo": "skip",
             }
         )
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=520,
-        xaxis=_theme.layer_axis(layers, showgrid=False)
+        xaxis=theme.layer_axis(layers, showgrid=False)
         | {
             "range": [-0.6, layers + 0.7],
             "tickmode": "array",
             "tickvals": np.arange(0, layers, 1 if layers <= 16 else 4),
         },
-        yaxis=_theme.axis("reviews", showgrid=False, showticklabels=False, ticks="", autorange="reversed"),
+        yaxis=theme.axis("reviews", showgrid=False, showticklabels=False, ticks="", autorange="reversed"),
         legend={"orientation": "h", "x": 0, "y": -0.12, "yanchor": "top"},
         margin={"l": 40, "r": 12, "t": 36, "b": 70},
     )
@@ -110,7 +110,7 @@ def review(
     c: int = 0,
 ) -> go.Figure:
     """The lens of one review at every layer, over the layer's root mean square over all reviews."""
-    names, words = _theme.literals(names), _theme.literals(words)
+    names, words = theme.literals(names), theme.literals(words)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         lens = result.lens[result.place(*reading), :, :, min(c, result.lens.shape[3] - 1)]
@@ -125,19 +125,19 @@ def review(
                     np.float32
                 ),
                 "customdata": lens[:, chosen].astype(np.float32),
-                "line": {"color": _theme.checkpoint_colour(position, count), "width": 2.2},
+                "line": {"color": theme.checkpoint_colour(position, count), "width": 2.2},
                 "hovertemplate": "layer %{x}: lens %{customdata:+.3g}<extra>" + name + "</extra>",
             }
         )
-    zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "line": {"color": _theme.QUIET}}
+    zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "line": {"color": theme.QUIET}}
     towards = words[1] if len(words) == 2 else words[c]
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"This review: above 0 it is read as {towards}",
         height=320,
         shapes=[zero],
-        xaxis=_theme.layer_axis(results[0].auc.shape[1]),
-        yaxis=_theme.axis("lens ÷ its root mean square"),
+        xaxis=theme.layer_axis(results[0].auc.shape[1]),
+        yaxis=theme.axis("lens ÷ its root mean square"),
         legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 70},
     )

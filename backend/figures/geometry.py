@@ -9,21 +9,21 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.geometry import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 
 def rank_correlations(
     results: Sequence[Result], names: Sequence[str], positions: Sequence[int], count: int, reference: str
 ) -> go.Figure:
     """Spearman's correlation of distances with those in the reference, with 95 % intervals; chance dotted."""
-    names, reference = _theme.literals(names), _theme.literal(reference)
+    names, reference = theme.literals(names), theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
-        x, colour = np.arange(len(result.unmatched)), _theme.checkpoint_colour(position, count)
-        traces += _theme.band(x, result.rank_correlation_low, result.rank_correlation_high, colour)
+        x, colour = np.arange(len(result.unmatched)), theme.checkpoint_colour(position, count)
+        traces += theme.band(x, result.rank_correlation_low, result.rank_correlation_high, colour)
         traces.append(_line(x, result.rank_correlation, name, {"color": colour, "width": 2.2}))
     chance = results[-1].rank_correlation_chance
-    dotted = {"color": _theme.QUIET, "width": 1.6, "dash": "dot"}
+    dotted = {"color": theme.QUIET, "width": 1.6, "dash": "dot"}
     traces.append(_line(np.arange(len(chance)), chance, f"chance, {names[-1]}", dotted))
     return _figure(traces, f"Rank correlation of distances with {reference}'s", "Spearman's correlation", results)
 
@@ -32,12 +32,12 @@ def gromov_wasserstein(
     results: Sequence[Result], names: Sequence[str], positions: Sequence[int], count: int, reference: str
 ) -> go.Figure:
     """Gromov-Wasserstein distance over that of matching everyone with everyone: 0 = the same geometry."""
-    names, reference = _theme.literals(names), _theme.literal(reference)
+    names, reference = theme.literals(names), theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         with np.errstate(invalid="ignore", divide="ignore"):
             share = result.gromov_wasserstein / result.unmatched
-        line = {"color": _theme.checkpoint_colour(position, count), "width": 2.2}
+        line = {"color": theme.checkpoint_colour(position, count), "width": 2.2}
         traces.append(_line(np.arange(len(share)), share, name, line))
     return _figure(traces, f"Gromov-Wasserstein distance to {reference}", "share of the unmatched distance", results)
 
@@ -57,12 +57,12 @@ def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any]) -> dict
 
 
 def _figure(traces: list[dict[str, Any]], title: str, axis: str, results: Sequence[Result]) -> go.Figure:
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=380,
-        xaxis=_theme.layer_axis(len(results[0].unmatched)),
-        yaxis=_theme.axis(axis, rangemode="tozero"),
+        xaxis=theme.layer_axis(len(results[0].unmatched)),
+        yaxis=theme.axis(axis, rangemode="tozero"),
         legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
     )

@@ -8,9 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.inherited import PARTS, SCOPES, Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
-COLOURS = {"own": _theme.checkpoint_colour(2, 3), "inherited": _theme.QUIET, "interaction": _theme.MANY[6]}
+COLOURS = {"own": theme.checkpoint_colour(2, 3), "inherited": theme.QUIET, "interaction": theme.MANY[6]}
 SYMBOLS = {"own": "circle", "inherited": "square", "interaction": "diamond"}
 SAID = {"own": "own weights", "inherited": "inherited input", "interaction": "both together"}
 SCOPE_NAMES = {"change": "the whole change", "differences": "what differs between reviews"}
@@ -18,7 +18,7 @@ SCOPE_NAMES = {"change": "the whole change", "differences": "what differs betwee
 
 def shares(result: Result, title: str, scope: str) -> go.Figure:
     """The three shares of every block, which sum to 100 %, with 95 % intervals."""
-    title = _theme.literal(title)
+    title = theme.literal(title)
     s = SCOPES.index(scope)
     traces: list[dict[str, Any]] = []
     for i, name in enumerate(PARTS):
@@ -45,7 +45,7 @@ def shares(result: Result, title: str, scope: str) -> go.Figure:
             "x1": 1,
             "y0": y,
             "y1": y,
-            "line": {"color": _theme.QUIET, "width": 1},
+            "line": {"color": theme.QUIET, "width": 1},
         }
         for y in (0, 100)
     ]
@@ -54,7 +54,7 @@ def shares(result: Result, title: str, scope: str) -> go.Figure:
 
 def norms(result: Result, title: str, scope: str) -> go.Figure:
     """Root mean square norm of the change of every block's update, and of its parts."""
-    title = _theme.literal(title)
+    title = theme.literal(title)
     s = SCOPES.index(scope)
     whole = _line(result.total[s], "the change", None, "%{y:.3g}")
     parts = [_line(getattr(result, name)[s], SAID[name], name, "%{y:.3g}") for name in PARTS]
@@ -62,7 +62,7 @@ def norms(result: Result, title: str, scope: str) -> go.Figure:
 
 
 def _line(y: np.ndarray, label: str, part: str | None, hover: str) -> dict[str, Any]:
-    line = {"color": COLOURS[part], "width": 1.8} if part else {"color": _theme.POSITIVE, "width": 2.6}
+    line = {"color": COLOURS[part], "width": 1.8} if part else {"color": theme.POSITIVE, "width": 2.6}
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -78,13 +78,13 @@ def _line(y: np.ndarray, label: str, part: str | None, hover: str) -> dict[str, 
 def _figure(
     traces: list[dict[str, Any]], title: str, axis: str, result: Result, shapes: list[dict[str, Any]]
 ) -> go.Figure:
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=380,
         shapes=shapes,
-        xaxis=_theme.layer_axis(result.total.shape[1], "block"),
-        yaxis=_theme.axis(axis, **({} if shapes else {"rangemode": "tozero"})),
+        xaxis=theme.layer_axis(result.total.shape[1], "block"),
+        yaxis=theme.axis(axis, **({} if shapes else {"rangemode": "tozero"})),
         legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
     )

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.linear_probes import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 Shown = Literal["accuracy", "from_base", "to_base"]
 SHOWN: tuple[Shown, ...] = ("accuracy", "from_base", "to_base")
@@ -47,13 +47,13 @@ def curves(
 
     `positions` are the checkpoints' places among the study's `count`, for their colours.
     """
-    names, reference = _theme.literals(names), _theme.literal(reference)
+    names, reference = theme.literals(names), theme.literal(reference)
     traces: list[dict[str, Any]] = []
     x = np.arange(len(results[0].accuracy))
     for result, name, position in zip(results, names, positions, strict=True):
-        colour = _theme.checkpoint_colour(position, count)
+        colour = theme.checkpoint_colour(position, count)
         triple = 100 * np.stack([getattr(result, shown + end) for end in ("", "_low", "_high")])
-        traces += _theme.band(x, triple[1], triple[2], colour)
+        traces += theme.band(x, triple[1], triple[2], colour)
         traces.append(
             _line(x, triple[0], name, {"color": colour, "width": 2.2}, "lines+markers")
             | {
@@ -70,16 +70,16 @@ def curves(
             dashed = {"color": colour, "width": 1.6, "dash": "dash"}
             traces.append(_line(x, bags, f"mean token embedding, {name}", dashed))
     lengths = np.full(len(x), 100 * results[0].length_accuracy)
-    traces.append(_line(x, lengths, "prompt length alone", {"color": _theme.QUIET, "width": 2, "dash": "dash"}))
+    traces.append(_line(x, lengths, "prompt length alone", {"color": theme.QUIET, "width": 2, "dash": "dash"}))
     chance = 100 / classes
     level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chance, "y1": chance}
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"Linear probe: {title(shown, reference)} (%)",
         height=430,
-        shapes=[level | {"line": {"color": _theme.QUIET, "width": 1}}],
-        xaxis=_theme.layer_axis(len(x)),
-        yaxis=_theme.axis("held-out accuracy (%)", range=[min(-3 + chance - 20, 30), 103]),
+        shapes=[level | {"line": {"color": theme.QUIET, "width": 1}}],
+        xaxis=theme.layer_axis(len(x)),
+        yaxis=theme.axis("held-out accuracy (%)", range=[min(-3 + chance - 20, 30), 103]),
         legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 100},
     )
@@ -100,16 +100,16 @@ def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any], mode: s
 
 def heatmap(results: Sequence[Result], names: Sequence[str], classes: int, shown: Shown, reference: str) -> go.Figure:
     """Checkpoint x layer: held-out accuracy in percent, coloured around chance."""
-    names, reference = _theme.literals(names), _theme.literal(reference)
+    names, reference = theme.literals(names), theme.literal(reference)
     matrix = 100 * np.stack([getattr(one, shown) for one in results])
     chance = 100 / classes
     reach = max(chance, 100 - chance)
     heat: dict[str, Any] = {
         "type": "heatmap",
-        "z": _theme.cells(matrix),
+        "z": theme.cells(matrix),
         "y": list(names),
         "x": np.arange(matrix.shape[1]),
-        "colorscale": _theme.DIVERGING,
+        "colorscale": theme.DIVERGING,
         "zmin": chance - reach,
         "zmid": chance,
         "zmax": chance + reach,
@@ -118,10 +118,10 @@ def heatmap(results: Sequence[Result], names: Sequence[str], classes: int, shown
         "hovertemplate": "%{y}, layer %{x}: %{z:.1f} %<extra></extra>",
         "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
     }
-    return _theme.figure(
+    return theme.figure(
         [heat],
         f"Checkpoint × layer: {title(shown, reference)} (%)",
         height=130 + 34 * len(names),
-        xaxis=_theme.layer_axis(matrix.shape[1], showgrid=False),
+        xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
         yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
     )

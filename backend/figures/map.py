@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.map import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
 
@@ -23,7 +23,7 @@ def draw(
     selected: int | None = None,
 ) -> go.Figure:
     """The map with equal axes and no ticks: its units and its rotation mean nothing. customdata names the review."""
-    words, title = _theme.literals(words), _theme.literal(title)
+    words, title = theme.literals(words), theme.literal(title)
     traces: list[dict[str, Any]] = []
     for c, word in enumerate(words):
         members = np.flatnonzero((labels == c) & np.isfinite(result.xy).all(axis=1))
@@ -35,13 +35,13 @@ def draw(
                 "x": result.xy[members, 0],
                 "y": result.xy[members, 1],
                 "customdata": members.astype(np.int32),
-                "text": [_theme.shorten(texts[i]) for i in members.tolist()],
+                "text": [theme.shorten(texts[i]) for i in members.tolist()],
                 "hovertemplate": "%{text}<extra>" + word + "</extra>",
                 "marker": {
-                    "color": _theme.class_colour(c, len(words)),
-                    "symbol": _theme.SYMBOLS[c % len(_theme.SYMBOLS)],
+                    "color": theme.class_colour(c, len(words)),
+                    "symbol": theme.SYMBOLS[c % len(theme.SYMBOLS)],
                     "size": 7,
-                    "opacity": _theme.POINTS,
+                    "opacity": theme.POINTS,
                 },
             }
         )
@@ -54,11 +54,11 @@ def draw(
                 "x": [float(result.xy[selected, 0])],
                 "y": [float(result.xy[selected, 1])],
                 "hoverinfo": "skip",
-                "marker": {"symbol": "circle-open", "size": 17, "color": _theme.RING, "line": {"width": 2.5}},
+                "marker": {"symbol": "circle-open", "size": 17, "color": theme.RING, "line": {"width": 2.5}},
             }
         )
     bare = {"visible": False, "constrain": "domain", "fixedrange": True}
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=440,

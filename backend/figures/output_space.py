@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from backend import neutral
 from backend.analyses.output_space import MEASURES, Result, mean_over_texts, perplexity
-from backend.figures import _theme
-from backend.figures._tokens import group_colour, quoted
+from backend.figures.style import theme
+from backend.figures.style.tokens import group_colour, quoted
+from backend.vocabulary import neutral
 
 TITLES = {
     "entropy": "Entropy of the next token (nats)",
@@ -26,7 +26,7 @@ TITLES = {
     "hidden_norm_ratio_after_norm": "Length ratio behind the final norm",
 }
 SET_NAMES = {"neutral": "neutral sentences", "sample": "the study's prompts"}
-_COLOURS = {"neutral": _theme.MANY[5], "sample": _theme.MANY[2]}
+_COLOURS = {"neutral": theme.MANY[5], "sample": theme.MANY[2]}
 _SHAPES = {"neutral": "circle", "sample": "diamond"}
 _LOGARITHMIC = {"non_sentiment_mass": "~e", "perplexity": ",~g", "mean_text_perplexity": ",~g"}
 """Measures of several magnitudes, with the format of their ticks."""
@@ -66,18 +66,18 @@ def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure:
     if measure in _LOGARITHMIC:
         seen = np.concatenate([trace["y"] for trace in traces])
         scale = {"type": "log", "tickformat": _LOGARITHMIC[measure]} | _ticks(seen)
-    return _theme.figure(
+    return theme.figure(
         traces,
         TITLES[measure],
         height=270,
-        xaxis=_theme.axis(
+        xaxis=theme.axis(
             "",
             tickmode="array",
             tickvals=list(range(len(names))),
             ticktext=quoted(names),
             range=[-0.3, len(names) - 0.6],
         ),
-        yaxis=_theme.axis("", **scale),
+        yaxis=theme.axis("", **scale),
         margin={"l": 48, "r": 12, "t": 56, "b": 36},
     )
 
@@ -92,7 +92,7 @@ def _ticks(seen: np.ndarray) -> dict[str, Any]:
 
 def masses(result: Result, title: str) -> go.Figure:
     """Change of each group's probability in percentage points, with its 95 % interval; labels say from what to what."""
-    title = _theme.literal(title)
+    title = theme.literal(title)
     there = [g for g, size in enumerate(result.group_size) if size > 0]
     change, low, high = (100 * getattr(result, f"mass_change{end}")[there] for end in ("", "_low", "_high"))
     places = list(range(len(there)))[::-1]
@@ -109,7 +109,7 @@ def masses(result: Result, title: str) -> go.Figure:
             "arrayminus": np.maximum(0, change - low),
             "thickness": 1.6,
             "width": 5,
-            "color": _theme.QUIET,
+            "color": theme.QUIET,
         },
         "marker": {"color": [_colour(result, g) for g in there], "size": 11},
         "customdata": [
@@ -118,12 +118,12 @@ def masses(result: Result, title: str) -> go.Figure:
         ],
         "hovertemplate": "%{customdata}<extra></extra>",
     }
-    return _theme.figure(
+    return theme.figure(
         [trace],
         title,
         height=130 + 48 * len(there),
-        xaxis=_theme.axis("change of the mean probability (percentage points)"),
-        yaxis=_theme.axis(
+        xaxis=theme.axis("change of the mean probability (percentage points)"),
+        yaxis=theme.axis(
             "",
             tickmode="array",
             tickvals=places,
@@ -132,14 +132,14 @@ def masses(result: Result, title: str) -> go.Figure:
             showgrid=False,
             fixedrange=True,
         ),
-        shapes=[{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": 0, "x1": 0, "line": {"color": _theme.QUIET}}],
+        shapes=[{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": 0, "x1": 0, "line": {"color": theme.QUIET}}],
         margin={"l": 48, "r": 12, "t": 40, "b": 44},
     )
 
 
 def listed(result: Result, rising: bool, title: str) -> go.Figure:
     """Bars of the tokens that became likelier, or unlikelier, the furthest at the top, coloured by group."""
-    title = _theme.literal(title)
+    title = theme.literal(title)
     ids = [i for i, change in enumerate(result.change) if (change > 0) == rising]
     order = sorted(ids, key=lambda i: -abs(result.change[i]))
     names = quoted(result.token)
@@ -160,13 +160,13 @@ def listed(result: Result, rising: bool, title: str) -> go.Figure:
                     "hovertemplate": "%{customdata}<extra>" + quoted([group])[0] + "</extra>",
                 }
             )
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=150 + 19 * max(3, len(order)),
         barmode="overlay",
-        xaxis=_theme.axis("mean change of log-probability (nats)", rangemode="tozero"),
-        yaxis=_theme.axis(
+        xaxis=theme.axis("mean change of log-probability (nats)", rangemode="tozero"),
+        yaxis=theme.axis(
             "",
             tickmode="array",
             tickvals=list(range(len(order))),
@@ -188,7 +188,7 @@ def _hover(result: Result, i: int, name: str) -> str:
 
 
 def _colour(result: Result, g: int) -> str:
-    return _theme.QUIET if g == len(result.groups) - 1 else group_colour(result.groups[g], g)
+    return theme.QUIET if g == len(result.groups) - 1 else group_colour(result.groups[g], g)
 
 
 def _percent(share: float) -> str:

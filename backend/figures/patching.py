@@ -9,9 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.patching import LEAST, Result
-from backend.figures import _text, _theme, _token_bands
 from backend.figures.review import against
-from backend.tokens import visible
+from backend.figures.style import text, theme, token_bands
+from backend.vocabulary.display import visible
 
 Measure = Literal["recovered", "moved"]
 MEASURES: dict[Measure, str] = {"recovered": "Share of the way to the donor", "moved": "Change of the lens"}
@@ -28,21 +28,21 @@ def draw(
     at: int = 0,
 ) -> go.Figure:
     """A band of layers per result under each token; `names` say whose residuals are put into whom."""
-    names = _theme.literals(names)
-    named = [_text.shown(piece, 24) for piece in pieces]
+    names = theme.literals(names)
+    named = [text.shown(piece, 24) for piece in pieces]
     values = [(one.recovered if measure == "recovered" else one.lens - one.host)[:, :, at].T for one in results]
     bands = [
-        _token_bands.Band(name, value, _said(one, named, at))
+        token_bands.Band(name, value, _said(one, named, at))
         for name, value, one in zip(names, values, results, strict=True)
     ]
     if measure == "recovered":
-        far = min(max(1.0, _token_bands.reach(values)), FARTHEST)
+        far = min(max(1.0, token_bands.reach(values)), FARTHEST)
         bar, unit = "0 host, 1 donor", f"share of the way to the donor's lens, {against(words, at)}"
     else:
-        far = _token_bands.reach(values)
+        far = token_bands.reach(values)
         bar, unit = "lens less the host's (nats)", f"change of the host's lens, {against(words, at)} (nats)"
-    scales: dict[str, Any] = {"coloraxis": _token_bands.scale(-far, far, bar, 0.0, _theme.DIVERGING)}
-    return _token_bands.draw(pieces, bands, f"One residual replaced: {unit}", scales)
+    scales: dict[str, Any] = {"coloraxis": token_bands.scale(-far, far, bar, 0.0, theme.DIVERGING)}
+    return token_bands.draw(pieces, bands, f"One residual replaced: {unit}", scales)
 
 
 def _said(result: Result, named: Sequence[str], at: int) -> np.ndarray:

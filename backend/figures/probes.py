@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.probes import AS_PUBLISHED, Reading, Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 Measure = Literal["balanced_accuracy", "auc", "gap", "recall", "mean_lens"]
 MEASURES: dict[Measure, str] = {
@@ -20,7 +20,7 @@ MEASURES: dict[Measure, str] = {
     "mean_lens": "mean lens, the bias (logits)",
 }
 WITH_CHANCE = ("balanced_accuracy", "auc", "gap")
-RING = {"symbol": "circle-open", "size": 14, "color": _theme.RING, "line": {"width": 2.5}}
+RING = {"symbol": "circle-open", "size": 14, "color": theme.RING, "line": {"width": 2.5}}
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
@@ -60,10 +60,10 @@ def curves(
     `positions` are the checkpoints' places among the study's `count`, for their colours; recalls are drawn for every
     class, biases for class `c`.
     """
-    names, words = _theme.literals(names), _theme.literals(words)
+    names, words = theme.literals(names), theme.literals(words)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
-        colour = _theme.checkpoint_colour(position, count)
+        colour = theme.checkpoint_colour(position, count)
         shown = range(len(words)) if measure == "recall" else (c,)
         for k in shown:
             label = f"{name}, {words[k]}" if measure == "recall" else name
@@ -74,13 +74,13 @@ def curves(
     scale: dict[str, Any] = {"range": bounded[measure]} if measure in bounded else {}
     middle = {"balanced_accuracy": 100 / len(words), "auc": 0.5}.get(measure, 0.0)
     level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": middle, "y1": middle}
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"By layer: {MEASURES[measure]}",
         height=420,
-        shapes=[] if measure == "recall" else [level | {"line": {"color": _theme.QUIET, "width": 1}}],
-        xaxis=_theme.layer_axis(layers),
-        yaxis=_theme.axis(MEASURES[measure], **scale),
+        shapes=[] if measure == "recall" else [level | {"line": {"color": theme.QUIET, "width": 1}}],
+        xaxis=theme.layer_axis(layers),
+        yaxis=theme.axis(MEASURES[measure], **scale),
         legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
     )
@@ -89,7 +89,7 @@ def curves(
 def _line(triple: np.ndarray, name: str, colour: str, dash: str) -> list[dict[str, Any]]:
     x = np.arange(triple.shape[1])
     return [
-        *_theme.band(x, triple[1], triple[2], colour),
+        *theme.band(x, triple[1], triple[2], colour),
         {
             "type": "scatter",
             "mode": "lines+markers",
@@ -144,23 +144,23 @@ def readings(
 
     Recalls and biases are those of class `c`.
     """
-    name, reference, words = _theme.literal(name), _theme.literal(reference), _theme.literals(words)
+    name, reference, words = theme.literal(name), theme.literal(reference), theme.literals(words)
     traces: list[dict[str, Any]] = []
     for reading in result.readings:
         published = reading == AS_PUBLISHED
-        colour = _theme.RING if published else _theme.QUIET if reading[0] == "base" else _theme.DIRECTION
+        colour = theme.RING if published else theme.QUIET if reading[0] == "base" else theme.DIRECTION
         dash = "solid" if published else {"none": "dot", "base": "dash", "own": "solid"}[reading[1]]
         said = in_words(reading, reference)
         trace = _line(values(result, reading, measure, c), said, colour, dash)[-1]
         ends = {"symbol": "star" if published else "circle", "size": 10 if published else 5}
         traces.append(trace | {"name": f"{said} (as published)" if published else said, "marker": ends})
     of = f" of {words[c]}" if measure == "recall" or (measure == "mean_lens" and len(words) > 2) else ""
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"{name}, all readings: {MEASURES[measure]}{of}",
         height=440,
-        xaxis=_theme.layer_axis(result.auc.shape[1]),
-        yaxis=_theme.axis(MEASURES[measure]),
+        xaxis=theme.layer_axis(result.auc.shape[1]),
+        yaxis=theme.axis(MEASURES[measure]),
         legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 100},
     )
@@ -189,7 +189,7 @@ def heatmap(
     c: int = 0,
 ) -> go.Figure:
     """Checkpoint x layer, coloured around chance; rings mark where each checkpoint leaves chance for good."""
-    names, words = _theme.literals(names), _theme.literals(words)
+    names, words = theme.literals(names), theme.literals(words)
     matrix = np.stack([values(one, reading, measure, c)[0] for one in results])
     middle = {"balanced_accuracy": 100 / len(words), "recall": 100 / len(words), "auc": 0.5}.get(measure, 0.0)
     reach = max(float(np.nanmax(np.abs(matrix - middle))), 1e-9)
@@ -200,10 +200,10 @@ def heatmap(
     traces: list[dict[str, Any]] = [
         {
             "type": "heatmap",
-            "z": _theme.cells(matrix),
+            "z": theme.cells(matrix),
             "y": list(names),
             "x": np.arange(matrix.shape[1]),
-            "colorscale": _theme.DIVERGING,
+            "colorscale": theme.DIVERGING,
             "zmin": middle - reach,
             "zmid": middle,
             "zmax": middle + reach,
@@ -229,11 +229,11 @@ def heatmap(
             }
         )
     of = f" of {words[c]}" if measure == "recall" or (measure == "mean_lens" and len(words) > 2) else ""
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"Checkpoint × layer: {MEASURES[measure]}{of}",
         height=130 + 34 * len(names),
-        xaxis=_theme.layer_axis(matrix.shape[1], showgrid=False),
+        xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
         yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
     )

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.projection import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 RADIUS = 0.024
 """Of a point, in widths of a panel."""
@@ -36,14 +36,14 @@ def draw(
     The arrow is the class direction as far as the two axes show it, across the middle of the class means. A layer that
     is the same for all reviews has an empty panel that says so.
     """
-    words, title = _theme.literals(words), _theme.literal(title)
+    words, title = theme.literals(words), theme.literal(title)
     layers = len(result.xy)
     columns = max(math.ceil(math.sqrt(layers)), min(FEWEST, layers))
     rows = math.ceil(layers / columns)
     corner = np.stack([np.arange(layers) % columns, -PITCH * (np.arange(layers) // columns)], axis=1).astype(np.float64)
     tiled, scale = _tile(result.xy.astype(np.float64), corner)
     shapes, traces = _points(tiled, labels, texts, words)
-    return _theme.figure(
+    return theme.figure(
         [
             *traces,
             *_arrows(tiled, labels, result.arrow * scale[:, None, None], words),
@@ -100,21 +100,21 @@ def _points(
     hardly any of its points (`maxdisplayed`), yet knows them all; its customdata is the position of the review.
     """
     there = np.flatnonzero(np.isfinite(tiled).all(axis=(1, 2)))
-    short = np.array([_theme.shorten(text) for text in texts], dtype=object)
+    short = np.array([theme.shorten(text) for text in texts], dtype=object)
     shapes: list[tuple[int, dict[str, Any]]] = []
     traces: list[dict[str, Any]] = []
     for c, word in enumerate(words):
         members = np.flatnonzero(labels == c)
         points = tiled[np.ix_(there, members)].reshape(-1, 2)
-        colour, symbol = _theme.class_colour(c, len(words)), _theme.SYMBOLS[c % len(_theme.SYMBOLS)]
+        colour, symbol = theme.class_colour(c, len(words)), theme.SYMBOLS[c % len(theme.SYMBOLS)]
         for turn in range(min(TURNS, len(members))):
             some = tiled[np.ix_(there, members[turn::TURNS])].reshape(-1, 2)
             shape = {
                 "type": "path",
-                "path": _theme.outlines(some, symbol, RADIUS),
+                "path": theme.outlines(some, symbol, RADIUS),
                 "fillcolor": colour,
                 "fillrule": "nonzero",
-                "opacity": _theme.POINTS,
+                "opacity": theme.POINTS,
                 "line": {"width": 0},
                 "layer": "below",
             }
@@ -129,7 +129,7 @@ def _points(
                 "customdata": np.tile(members, len(there)).astype(np.int32),
                 "text": np.tile(short[members], len(there)),
                 "hovertemplate": "%{text}<extra>" + word + "</extra>",
-                "marker": {"color": colour, "symbol": symbol, "size": 4.5, "opacity": _theme.POINTS, "maxdisplayed": 1},
+                "marker": {"color": colour, "symbol": symbol, "size": 4.5, "opacity": theme.POINTS, "maxdisplayed": 1},
             }
         )
     return [shape for _, shape in sorted(shapes, key=lambda one: one[0])], traces
@@ -147,7 +147,7 @@ def _arrows(tiled: np.ndarray, labels: np.ndarray, arrow: np.ndarray, words: Seq
         there = np.isfinite(tail).all(axis=1) & np.isfinite(ends).all(axis=1)
         gap = np.full_like(tail, np.nan)
         line = np.stack([tail, tail + ends, gap], axis=1)[there].reshape(-1, 2).astype(np.float32)
-        colour = _theme.direction_colour(d, directions)
+        colour = theme.direction_colour(d, directions)
         traces.append(
             {
                 "type": "scatter",
@@ -180,7 +180,7 @@ def _ring(points: np.ndarray) -> dict[str, Any]:
         "x": there[:, 0],
         "y": there[:, 1],
         "hoverinfo": "skip",
-        "marker": {"symbol": "circle-open", "size": 13, "color": _theme.RING, "line": {"width": 2.5}},
+        "marker": {"symbol": "circle-open", "size": 13, "color": theme.RING, "line": {"width": 2.5}},
     }
 
 
@@ -190,7 +190,7 @@ def _boxes(corner: np.ndarray) -> dict[str, Any]:
     path = "".join(
         f"M{x0:.2f},{y0:.2f}H{x1:.2f}V{y1:.2f}H{x0:.2f}Z" for (x0, y0), (x1, y1) in zip(low, high, strict=True)
     )
-    return {"type": "path", "path": path, "line": {"color": _theme.FAINT, "width": 1}, "layer": "below"}
+    return {"type": "path", "path": path, "line": {"color": theme.FAINT, "width": 1}, "layer": "below"}
 
 
 def _names(corner: np.ndarray, explained: np.ndarray) -> dict[str, Any]:

@@ -9,10 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.review import Result
-from backend.dataset import Sample
-from backend.figures import _text, _theme
-from backend.study import PromptSpec
-from backend.typed import Typed
+from backend.figures.style import text, theme
+from backend.study.config import PromptSpec
+from backend.study.dataset import Sample
+from backend.study.typed_texts import Typed
 
 _BELOW: dict[str, Any] = {
     "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
@@ -25,7 +25,7 @@ APART = 4
 
 def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """The probability of each label word per checkpoint, as one bar of 100 %."""
-    names, words = _theme.literals(names), _theme.literals(words)
+    names, words = theme.literals(names), theme.literals(words)
     shares = 100 * np.stack([one.probability for one in results])
     traces: list[dict[str, Any]] = [
         {
@@ -34,22 +34,22 @@ def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequen
             "name": word,
             "y": list(names),
             "x": shares[:, c],
-            "marker": {"color": _theme.class_colour(c, len(words))},
+            "marker": {"color": theme.class_colour(c, len(words))},
             "text": [f"{share:.1f} %" if share >= 12 else "" for share in shares[:, c]],
             "textposition": "inside",
             "insidetextanchor": "middle",
-            "insidetextfont": {"color": _theme.ink_on(_theme.class_colour(c, len(words)))},
+            "insidetextfont": {"color": theme.ink_on(theme.class_colour(c, len(words)))},
             "hovertemplate": "%{y}: " + word + " %{x:.2f} %<extra></extra>",
         }
         for c, word in enumerate(words)
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
         "What each checkpoint answers (% among the label words)",
         height=120 + 30 * len(names),
         barmode="stack",
         bargap=0.25,
-        xaxis=_theme.axis("", range=[0, 100], ticksuffix=" %"),
+        xaxis=theme.axis("", range=[0, 100], ticksuffix=" %"),
         yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
         margin={"l": 48, "r": 12, "t": 56, "b": 28},
@@ -70,7 +70,7 @@ def curves(
     nothing else could be read, as in models whose norm makes the last residuals small. What a missing head or norm
     leaves without a reading of its own is left out.
     """
-    names = _theme.literals(names)
+    names = theme.literals(names)
     head = f"{names[0]}'s head"
     normed = np.concatenate([one[:, at] for result in results for one in (result.lens, result.lens_reference_head)])
     raw = np.concatenate([result.lens_no_norm[:, at] for result in results])
@@ -87,15 +87,15 @@ def curves(
         for label, lens, dash, width in readings:
             if np.isnan(lens[:, at]).all() or (dash == "dot" and np.array_equal(lens, result.lens_reference_head)):
                 continue  # nothing to read it with, or an encoder, which has no final norm
-            line = _line(lens[:, at], label, _theme.checkpoint_colour(place, count), dash, width)
+            line = _line(lens[:, at], label, theme.checkpoint_colour(place, count), dash, width)
             traces.append(line | ({"visible": "legendonly"} if far and dash == "dot" else {}))
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"Lens by layer: {against(words, at)} (nats)",
         height=400,
         shapes=[_level(0)],
-        xaxis=_theme.layer_axis(len(results[0].lens)),
-        yaxis=_theme.axis("lens (nats)"),
+        xaxis=theme.layer_axis(len(results[0].lens)),
+        yaxis=theme.axis("lens (nats)"),
         **_BELOW,
     )
 
@@ -109,9 +109,9 @@ def places(
     results: Sequence[Result], names: Sequence[str], where: Sequence[int], count: int, words: Sequence[str], at: int = 0
 ) -> go.Figure:
     """The text along each checkpoint's class direction by layer, with both class means drawn."""
-    names = _theme.literals(names)
+    names = theme.literals(names)
     traces = [
-        _line(result.place[:, at], name, _theme.checkpoint_colour(place, count), "solid", 2.4)
+        _line(result.place[:, at], name, theme.checkpoint_colour(place, count), "solid", 2.4)
         for result, name, place in zip(results, names, where, strict=True)
     ]
     low, high = sides(words, at)
@@ -120,7 +120,7 @@ def places(
             "xref": "paper",
             "x": 1,
             "y": y,
-            "text": f"mean of {_text.shown(word)}",
+            "text": f"mean of {text.shown(word)}",
             "showarrow": False,
             "xanchor": "right",
             "yanchor": "bottom" if y else "top",
@@ -128,20 +128,20 @@ def places(
         }
         for y, word in ((0, low), (1, high))
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
-        f"Along the direction: 0 = mean of {_text.shown(low)}, 1 = mean of {_text.shown(high)}",
+        f"Along the direction: 0 = mean of {text.shown(low)}, 1 = mean of {text.shown(high)}",
         height=400,
         shapes=[_level(0), _level(1)],
         annotations=means,
-        xaxis=_theme.layer_axis(len(results[0].place)),
-        yaxis=_theme.axis("class distances"),
+        xaxis=theme.layer_axis(len(results[0].place)),
+        yaxis=theme.axis("class distances"),
         **_BELOW,
     )
 
 
 def _level(y: int) -> dict[str, Any]:
-    line = {"color": _theme.QUIET, "dash": "dash"}
+    line = {"color": theme.QUIET, "dash": "dash"}
     return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}
 
 
@@ -166,7 +166,7 @@ def sides(words: Sequence[str], at: int) -> tuple[str, str]:
 def against(words: Sequence[str], at: int) -> str:
     """What the lens is of."""
     low, high = sides(words, at)
-    return f"{_text.shown(high)} − {_text.shown(low)}"
+    return f"{text.shown(high)} − {text.shown(low)}"
 
 
 def cut(typed: Typed, spec: PromptSpec) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.review import Parts, Tokens
-from backend.figures import _text, _theme, _token_bands
 from backend.figures.review import against, sides
-from backend.lab import Facts
+from backend.figures.style import text, theme, token_bands
+from backend.study.facts import Facts
 
 Heat = Literal["lens", "projection", "next", "norm", "relative"]
 HEATS: dict[Heat, str] = {
@@ -43,21 +43,21 @@ def tokens(
     at: int = 0,
 ) -> go.Figure:
     """The text in lines; under each token its layers, the last on top: reference, checkpoint, their difference."""
-    names = _theme.literals(names)
+    names = theme.literals(names)
     values = [_values(one, heat, at) for one in results]
-    named = [_text.shown(piece, 24) for piece in pieces]
+    named = [text.shown(piece, 24) for piece in pieces]
     bands = [
-        _token_bands.Band(name, value, _hovers(one, named))
+        token_bands.Band(name, value, _hovers(one, named))
         for name, value, one in zip(names, values, results, strict=True)
     ]
     scales: dict[str, Any] = {"coloraxis": _scale(heat, values)}
     if len(values) > 1:
         change = values[1] - values[0]
         said = np.array([[f"{name}, layer {layer}, difference" for layer in range(change.shape[1])] for name in named])
-        bands.append(_token_bands.Band(f"{names[1]} − {names[0]}", change, said, "coloraxis2"))
-        reach = _token_bands.reach([change])
-        scales["coloraxis2"] = _token_bands.scale(-reach, reach, "difference", 0.5)
-    return _token_bands.draw(pieces, bands, f"Every token at every layer: {_unit(heat, words, at)}", scales)
+        bands.append(token_bands.Band(f"{names[1]} − {names[0]}", change, said, "coloraxis2"))
+        reach = token_bands.reach([change])
+        scales["coloraxis2"] = token_bands.scale(-reach, reach, "difference", 0.5)
+    return token_bands.draw(pieces, bands, f"Every token at every layer: {_unit(heat, words, at)}", scales)
 
 
 def _values(result: Tokens, heat: Heat, at: int) -> np.ndarray:
@@ -72,10 +72,10 @@ def _values(result: Tokens, heat: Heat, at: int) -> np.ndarray:
 def _scale(heat: Heat, values: Sequence[np.ndarray]) -> dict[str, Any]:
     """The colour axis of a heat: from nothing on, or to both sides of what is usual."""
     if heat in ("next", "norm"):
-        return _token_bands.scale(0.0, _token_bands.reach(values), BARS[heat], 0.0, _theme.SEQUENTIAL)
+        return token_bands.scale(0.0, token_bands.reach(values), BARS[heat], 0.0, theme.SEQUENTIAL)
     middle = {"lens": 0.0, "projection": 0.5, "relative": 1.0}[heat]
-    reach = _token_bands.reach(values, middle)
-    return _token_bands.scale(middle - reach, middle + reach, BARS[heat], 0.0)
+    reach = token_bands.reach(values, middle)
+    return token_bands.scale(middle - reach, middle + reach, BARS[heat], 0.0)
 
 
 def undefined(heat: Heat, models: Sequence[Facts]) -> str:
@@ -89,7 +89,7 @@ def undefined(heat: Heat, models: Sequence[Facts]) -> str:
 
 def _unit(heat: Heat, words: Sequence[str], at: int) -> str:
     low, high = sides(words, at)
-    along = f"place along the direction (0 = mean of {_text.shown(low)}, 1 = {_text.shown(high)})"
+    along = f"place along the direction (0 = mean of {text.shown(low)}, 1 = {text.shown(high)})"
     units = {
         "lens": f"lens, {against(words, at)} (nats)",
         "projection": along,
@@ -102,7 +102,7 @@ def _unit(heat: Heat, words: Sequence[str], at: int) -> str:
 
 def _hovers(result: Tokens, named: Sequence[str]) -> np.ndarray:
     """[tokens, layers] of what hovering says: the token, the layer, the likeliest next tokens."""
-    safe = [_text.shown(word, 24) for word in result.words]
+    safe = [text.shown(word, 24) for word in result.words]
     said = np.empty(result.top.shape[:2], dtype=object)
     shares = np.round(100 * result.top_probability.astype(np.float64)).astype(int).tolist()
     for t, of_token in enumerate(result.top.tolist()):
@@ -116,7 +116,7 @@ def parts(
     results: Sequence[Parts], names: Sequence[str], texts: Sequence[str], layer: int, words: Sequence[str], at: int = 0
 ) -> list[go.Figure]:
     """The text of each checkpoint, every part highlighted by what it adds to the lens at a layer, on one scale."""
-    names = _theme.literals(names)
+    names = theme.literals(names)
     return [
         _highlighted(one, name, texts, layer, words, at, _reach(results, layer, at))
         for one, name in zip(results, names, strict=True)
@@ -139,32 +139,32 @@ def _highlighted(
     effect = result.effect[:, :, at]
     strongest = np.abs(effect).argmax(axis=1)
     pieces = [" " + " ".join(text.split()) for text in texts]
-    lines = _text.lay_out(pieces, WORD_LINE)
+    lines = text.lay_out(pieces, WORD_LINE)
     pitch = 26
     traces: list[dict[str, Any]] = []
     for i, line in enumerate(lines):
         index = [cell.index for cell in line]
         said = [
-            f"{_text.shown(texts[k])}<br>layer {layer}: {effect[k, layer]:+.3g}<br>"
+            f"{text.shown(texts[k])}<br>layer {layer}: {effect[k, layer]:+.3g}<br>"
             f"most at layer {strongest[k]}: {effect[k, strongest[k]]:+.3g}"
             for k in index
         ]
-        trace = _token_bands.heat(
+        trace = token_bands.heat(
             line, [i * pitch + 2, i * pitch + pitch - 2], effect[index, layer][None], [said], "coloraxis"
         )
         traces.append(trace | {"hovertemplate": "%{text}<extra></extra>", "xgap": 2})
-    traces.append(_text.labels(lines, pieces, [(i + 0.5) * pitch for i in range(len(lines))]))
+    traces.append(text.labels(lines, pieces, [(i + 0.5) * pitch for i in range(len(lines))]))
     colours = [
-        [0.0, _theme.veil(_theme.NEGATIVE, HIGHLIGHT)],
+        [0.0, theme.veil(theme.NEGATIVE, HIGHLIGHT)],
         [0.5, "rgba(150,156,168,0)"],
-        [1.0, _theme.veil(_theme.POSITIVE, HIGHLIGHT)],
+        [1.0, theme.veil(theme.POSITIVE, HIGHLIGHT)],
     ]
-    towards = f"towards {' ⟷ '.join(map(_text.shown, sides(words, at)))} (nats)"
-    scale = _token_bands.scale(-reach, reach, towards, 0.0, colours)
-    return _token_bands.figure(
+    towards = f"towards {' ⟷ '.join(map(text.shown, sides(words, at)))} (nats)"
+    scale = token_bands.scale(-reach, reach, towards, 0.0, colours)
+    return token_bands.figure(
         traces,
         f"{name}, layer {layer}: what each word adds to the lens",
         len(lines) * pitch,
         coloraxis=scale,
-        **_text.plain_axes(WORD_LINE, len(lines) * pitch),
+        **text.plain_axes(WORD_LINE, len(lines) * pitch),
     )

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.similarity import Measure, Result, first_below
-from backend.figures import _theme
+from backend.figures.style import theme
 
 NAMES: dict[Measure, str] = {
     "cka": "CKA",
@@ -33,29 +33,29 @@ def curves(
 
     `positions` are the checkpoints' places among the study's `count`, for their colours; floors are named.
     """
-    names, reference = _theme.literals(names), _theme.literal(reference)
+    names, reference = theme.literals(names), theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for i, (result, name, position) in enumerate(zip(results, names, positions, strict=True)):
         value, low, high, chance = result.alike(measure)
-        x, colour = np.arange(len(value)), _theme.checkpoint_colour(position, count)
+        x, colour = np.arange(len(value)), theme.checkpoint_colour(position, count)
         if i == chosen:
-            traces += _theme.band(x, low, high, colour)
+            traces += theme.band(x, low, high, colour)
             traces.append(_dotted(x, chance, f"chance, {name}", colour))
         traces.append(_line(x, result.alike(measure), name, {"color": colour, "width": 2.6 if i == chosen else 1.4}))
     for name, result in floors:
         value, low, high, _ = result.alike(measure)
-        x, colour = np.arange(len(value)), _theme.MANY[3]
-        traces += _theme.band(x, low, high, colour)
+        x, colour = np.arange(len(value)), theme.MANY[3]
+        traces += theme.band(x, low, high, colour)
         traces.append(_line(x, result.alike(measure), name, {"color": colour, "width": 2.2, "dash": "dash"}))
     if measure == "cosine":
         x = np.arange(len(results[0].review_cosine))
-        traces.append(_dotted(x, results[0].review_cosine, f"different reviews in {reference}", _theme.QUIET))
-    return _theme.figure(
+        traces.append(_dotted(x, results[0].review_cosine, f"different reviews in {reference}", theme.QUIET))
+    return theme.figure(
         traces,
         f"Similarity to {reference}: {NAMES[measure]}",
         height=400,
-        xaxis=_theme.layer_axis(len(results[0].cka)),
-        yaxis=_theme.axis(NAMES[measure], range=[min(-0.03, _lowest(results, measure)), 1.03]),
+        xaxis=theme.layer_axis(len(results[0].cka)),
+        yaxis=theme.axis(NAMES[measure], range=[min(-0.03, _lowest(results, measure)), 1.03]),
         legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 90},
     )
@@ -96,19 +96,19 @@ def _dotted(x: np.ndarray, y: np.ndarray, name: str, colour: str) -> dict[str, A
 
 def moved(results: Sequence[Result], names: Sequence[str], measure: Measure, level: float, reference: str) -> go.Figure:
     """Checkpoint x layer: similarity to the reference, ringed where a layer is first below the level."""
-    names, reference = _theme.literals(names), _theme.literal(reference)
+    names, reference = theme.literals(names), theme.literal(reference)
     matrix = np.stack([one.alike(measure)[0] for one in results])
     first = first_below(results, measure, level)
     at = np.flatnonzero(first >= 0)
     traces: list[dict[str, Any]] = [
         {
             "type": "heatmap",
-            "z": _theme.cells(matrix),
+            "z": theme.cells(matrix),
             "x": np.arange(matrix.shape[1]),
             "y": list(names),
             "zmin": 0,
             "zmax": 1,
-            "colorscale": _theme.SEQUENTIAL,
+            "colorscale": theme.SEQUENTIAL,
             "xgap": 1,
             "ygap": 1,
             "hovertemplate": "%{y}, layer %{x}: %{z:.3f}<extra></extra>",
@@ -120,16 +120,16 @@ def moved(results: Sequence[Result], names: Sequence[str], measure: Measure, lev
             "name": f"first below {level:g}",
             "x": at,
             "y": [names[first[layer]] for layer in at],
-            "marker": {"symbol": "circle-open", "size": 13, "color": _theme.RING, "line": {"width": 2.5}},
+            "marker": {"symbol": "circle-open", "size": 13, "color": theme.RING, "line": {"width": 2.5}},
             "hovertemplate": "layer %{x} is first below " + f"{level:g}" + " in %{y}<extra></extra>",
             "showlegend": True,
         },
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"When each layer moved from {reference}: {NAMES[measure]}",
         height=130 + 34 * len(names),
-        xaxis=_theme.layer_axis(matrix.shape[1], showgrid=False),
+        xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
         yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
     )

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.steered_text import Query, Result, Written, WrittenQuery
-from backend.figures import _text, _theme
+from backend.figures.style import text, theme
 
 
 def doses(
@@ -26,8 +26,8 @@ def doses(
     """
     traces: list[dict[str, Any]] = []
     for result, query, place in zip(results, queries, places, strict=True):
-        name = _theme.literal(query.checkpoint.label)
-        colour, x = _theme.checkpoint_colour(place, count), _spread(query.alphas)
+        name = theme.literal(query.checkpoint.label)
+        colour, x = theme.checkpoint_colour(place, count), _spread(query.alphas)
         wanted = 1 if len(words) == 2 else query.direction
         traces.append(
             {
@@ -40,7 +40,7 @@ def doses(
                 "line": {"color": colour, "width": 2.4},
                 "marker": {"size": 7},
                 "hovertemplate": "α = %{customdata[0]:.3g}: lens %{y:.3g}, "
-                + _text.shown(words[wanted])
+                + text.shown(words[wanted])
                 + " %{customdata[1]:.1f} %<extra>"
                 + name
                 + "</extra>",
@@ -53,22 +53,22 @@ def doses(
                 "mode": "markers",
                 "x": [x[at]],
                 "y": [float(result.lens[at])],
-                "marker": {"symbol": "circle-open", "size": 15, "color": _theme.RING, "line": {"width": 2.5}},
+                "marker": {"symbol": "circle-open", "size": 15, "color": theme.RING, "line": {"width": 2.5}},
                 "hoverinfo": "skip",
                 "showlegend": False,
             }
         )
     alphas = queries[0].alphas
     ticks = {"tickvals": _spread(alphas), "ticktext": [f"{one:g}" for one in alphas]}
-    word = _text.shown(words[1 if len(words) == 2 else queries[0].direction])
+    word = text.shown(words[1 if len(words) == 2 else queries[0].direction])
     zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0}
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"Lens of {word} over the dose, direction at layer {queries[0].layer} (nats)",
         height=360,
-        shapes=[zero | {"line": {"color": _theme.QUIET, "dash": "dot"}}],
-        xaxis=_theme.axis("dose α (class differences)", tickmode="array", **ticks),
-        yaxis=_theme.axis("lens (nats)"),
+        shapes=[zero | {"line": {"color": theme.QUIET, "dash": "dot"}}],
+        xaxis=theme.axis("dose α (class differences)", tickmode="array", **ticks),
+        yaxis=theme.axis("lens (nats)"),
         legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
         margin={"l": 56, "r": 12, "t": 40, "b": 80},
     )

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.steering import MEASURES, Measure, Query, Result
-from backend.figures import _text, _theme
+from backend.figures.style import text, theme
 
 UNITS: dict[Measure, str] = {
     "mean_lens": "mean lens (logits)",
@@ -52,18 +52,18 @@ def where(query: Query, spot: int = 0) -> str:
 
 def doses(result: Result, query: Query, measure: Measure, spot: int = 0) -> go.Figure:
     """One measure over the dose with its 95 % interval, over the range of the permuted directions."""
-    colour = _theme.DIRECTION
-    traces = [*_null(result, query, measure, spot, _theme.QUIET), *_curve(result, query, measure, spot, colour)]
+    colour = theme.DIRECTION
+    traces = [*_null(result, query, measure, spot, theme.QUIET), *_curve(result, query, measure, spot, colour)]
     return _over_doses(traces, query, f"{query.checkpoint.label}, {where(query, spot)}: {UNITS[measure]}", measure)
 
 
 def flips(result: Result, query: Query, words: Sequence[str], spot: int = 0) -> go.Figure:
     """How many answers the dose turns, either way, and dotted the median of the permuted directions."""
-    word = _text.shown(words[1 if len(words) == 2 else query.direction])
+    word = text.shown(words[1 if len(words) == 2 else query.direction])
     traces: list[dict[str, Any]] = []
     for measure, colour, name in (
-        ("flipped_to_1", _theme.POSITIVE, f"became {word}"),
-        ("flipped_to_0", _theme.NEGATIVE, f"left {word}"),
+        ("flipped_to_1", theme.POSITIVE, f"became {word}"),
+        ("flipped_to_0", theme.NEGATIVE, f"left {word}"),
     ):
         traces += _null(result, query, measure, spot, colour, f"permuted: {name}")[1:]  # type: ignore[arg-type]
         traces += _curve(result, query, measure, spot, colour, name)  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def _curve(
         + name
         + "</extra>",
     }
-    return [*_theme.band(x, low[spot], high[spot], colour), line]
+    return [*theme.band(x, low[spot], high[spot], colour), line]
 
 
 def _null(
@@ -113,23 +113,23 @@ def _null(
         + name
         + "</extra>",
     }
-    return [*_theme.band(x, null.min(axis=0), null.max(axis=0), colour), line]
+    return [*theme.band(x, null.min(axis=0), null.max(axis=0), colour), line]
 
 
 def _over_doses(traces: list[dict[str, Any]], query: Query, title: str, measure: Measure) -> go.Figure:
-    return _theme.figure(
+    return theme.figure(
         traces,
-        _theme.literal(title),
+        theme.literal(title),
         height=400,
         xaxis=_doses_axis(query),
-        yaxis=_theme.axis("share (%)" if measure == "flipped_to_1" else UNITS[measure]),
+        yaxis=theme.axis("share (%)" if measure == "flipped_to_1" else UNITS[measure]),
         **_BELOW,
     )
 
 
 def _doses_axis(query: Query) -> dict[str, Any]:
     ticks = {"tickvals": spread(query.alphas), "ticktext": [f"{alpha:g}" for alpha in query.alphas]}
-    return _theme.axis(DOSES[query.scale], tickmode="array", **ticks)
+    return theme.axis(DOSES[query.scale], tickmode="array", **ticks)
 
 
 def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
@@ -139,11 +139,11 @@ def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
     layers = [layer for _, layer in query.spots]
     trace = {
         "type": "heatmap",
-        "z": _theme.cells(value.T),
+        "z": theme.cells(value.T),
         "x": layers,
         "y": [f"{alpha:g}" for alpha in query.alphas],
         "customdata": np.stack([low.T, high.T], axis=2).astype(np.float32),
-        "colorscale": _theme.DIVERGING,
+        "colorscale": theme.DIVERGING,
         "zmin": plain - reach,
         "zmax": plain + reach,
         "xgap": 1,
@@ -152,11 +152,11 @@ def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
         "hovertemplate": "layer %{x}, α = %{y}: %{z:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra></extra>",
         "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
     }
-    return _theme.figure(
+    return theme.figure(
         [trace],
-        _theme.literal(f"{query.checkpoint.label}, layer × dose: {UNITS[measure]}"),
+        theme.literal(f"{query.checkpoint.label}, layer × dose: {UNITS[measure]}"),
         height=130 + 28 * len(query.alphas),
-        xaxis=_theme.layer_axis(len(layers), showgrid=False),
+        xaxis=theme.layer_axis(len(layers), showgrid=False),
         yaxis={"type": "category", "title": {"text": DOSES[query.scale]}, "automargin": True, "showgrid": False},
     )
 
@@ -167,11 +167,11 @@ def transfer(single: Result, whole: Result, query: Query, measure: Measure, alph
     traces: list[dict[str, Any]] = []
     layers = np.array([layer for layer, _ in query.spots])
     for result, name, colour, symbol in (
-        (single, "at its own layer", _theme.MANY[0], "circle"),
-        (whole, "at all layers", _theme.MANY[4], "square"),
+        (single, "at its own layer", theme.MANY[0], "circle"),
+        (whole, "at all layers", theme.MANY[4], "square"),
     ):
         value, low, high, _, plain = values(result, measure)
-        traces += _theme.band(layers, low[:, at], high[:, at], colour)
+        traces += theme.band(layers, low[:, at], high[:, at], colour)
         traces.append(
             {
                 "type": "scatter",
@@ -191,20 +191,20 @@ def transfer(single: Result, whole: Result, query: Query, measure: Measure, alph
         {
             "type": "scatter",
             "mode": "lines",
-            "name": _theme.literal(f"{query.checkpoint.label} as it is"),
+            "name": theme.literal(f"{query.checkpoint.label} as it is"),
             "x": [layers[0] - 0.4, layers[-1] + 0.4],
             "y": [plain, plain],
-            "line": {"color": _theme.QUIET, "width": 1.6, "dash": "dot"},
+            "line": {"color": theme.QUIET, "width": 1.6, "dash": "dot"},
             "hovertemplate": "%{y:.3g}<extra>as it is</extra>",
         }
     )
     title = f"{query.checkpoint.label} with directions of {source}, α = {alpha:g}: {UNITS[measure]}"
-    return _theme.figure(
+    return theme.figure(
         traces,
-        _theme.literal(title),
+        theme.literal(title),
         height=400,
-        xaxis=_theme.layer_axis(len(layers), "direction of layer l"),
-        yaxis=_theme.axis(UNITS[measure]),
+        xaxis=theme.layer_axis(len(layers), "direction of layer l"),
+        yaxis=theme.axis(UNITS[measure]),
         **_BELOW,
     )
 

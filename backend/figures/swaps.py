@@ -8,8 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from backend.analyses.swaps import MEASURES, SPENT, Mode, Part, Result, frozen_prefix
-from backend.figures import _theme
+from backend.analyses.swaps import MEASURES, SPENT, Result, frozen_prefix
+from backend.derived.swap_logits import Mode, Part
+from backend.figures.style import theme
 
 Measure = Literal["balanced_accuracy", "auc", "gap", "recovered"]
 SHOWN: tuple[Measure, ...] = ("balanced_accuracy", "auc", "gap", "recovered")
@@ -30,8 +31,8 @@ PARTS: dict[Part, str] = {
 _TAKEN: dict[Part, str] = {"block": "block", "attn": "the attention of block", "mlp": "the MLP of block"}
 _LINES: dict[Mode, tuple[str, str, str]] = {
     "single": ("of block b alone", "#7a5cd6", "circle"),
-    "up_to": ("of blocks 0 to b", _theme.MANY[0], "circle"),
-    "from": ("of blocks b to the last", _theme.MANY[4], "square"),
+    "up_to": ("of blocks 0 to b", theme.MANY[0], "circle"),
+    "from": ("of blocks b to the last", theme.MANY[4], "square"),
 }
 
 
@@ -52,7 +53,7 @@ def levels(result: Result, measure: Measure) -> tuple[float, float]:
 
 def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: str, donor: str) -> go.Figure:
     """The measure over blocks b with its 95 % interval, one curve per mode, between host and donor as they are."""
-    host, donor = _theme.literal(host), _theme.literal(donor)
+    host, donor = theme.literal(host), theme.literal(donor)
     traces: list[dict[str, Any]] = []
     blocks = 1
     for mode, result in results.items():
@@ -67,11 +68,11 @@ def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: s
         for role, name, at, dash in zip(("host", "donor"), (host, donor), ends, ("dot", "dash"), strict=True)
         if not np.isnan(at)
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
         f"{host} with parts of {donor}: {UNITS[measure]}",
         height=380,
-        yaxis=_theme.axis(UNITS[measure]),
+        yaxis=theme.axis(UNITS[measure]),
         **_layout(blocks),
     )
 
@@ -79,7 +80,7 @@ def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: s
 def losses(up_to: Result, host: str, donor: str) -> go.Figure:
     """Balanced accuracy lost, in points, by putting blocks 0 to b back to the donor, against what may be spent."""
     x, triple = np.asarray(up_to.last), [100 * np.asarray(one) for one in (up_to.lost, up_to.lost_low, up_to.lost_high)]
-    traces = _curve(x, (triple[0], triple[1], triple[2]), "blocks 0 to b put back", _theme.MANY[0], "circle")
+    traces = _curve(x, (triple[0], triple[1], triple[2]), "blocks 0 to b put back", theme.MANY[0], "circle")
     traces.append(_level(f"{100 * SPENT:.0f} point", 100 * SPENT, len(x), "dash"))
     at = frozen_prefix(up_to)
     if at is not None:
@@ -90,15 +91,15 @@ def losses(up_to: Result, host: str, donor: str) -> go.Figure:
                 "name": "the deepest prefix that costs no more",
                 "x": [at],
                 "y": [float(triple[0][at])],
-                "marker": {"symbol": "circle-open", "size": 15, "color": _theme.RING, "line": {"width": 2.5}},
+                "marker": {"symbol": "circle-open", "size": 15, "color": theme.RING, "line": {"width": 2.5}},
                 "hoverinfo": "skip",
             }
         )
-    return _theme.figure(
+    return theme.figure(
         traces,
-        f"Points of balanced accuracy that {_theme.literal(host)} loses with lower blocks of {_theme.literal(donor)}",
+        f"Points of balanced accuracy that {theme.literal(host)} loses with lower blocks of {theme.literal(donor)}",
         height=380,
-        yaxis=_theme.axis("points lost"),
+        yaxis=theme.axis("points lost"),
         **_layout(len(x)),
     )
 
@@ -119,7 +120,7 @@ def _curve(
         "marker": {"size": 7, "symbol": symbol},
         "hovertemplate": f"b = %{{x}}: %{{y:.3g}}{_limits(low)}<extra>{name}</extra>",
     }
-    return [*_theme.band(x, low, high, colour), line]
+    return [*theme.band(x, low, high, colour), line]
 
 
 def _limits(low: np.ndarray) -> str:
@@ -129,7 +130,7 @@ def _limits(low: np.ndarray) -> str:
 
 def _layout(blocks: int) -> dict[str, Any]:
     return {
-        "xaxis": _theme.layer_axis(blocks, title="block b"),
+        "xaxis": theme.layer_axis(blocks, title="block b"),
         "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
         "margin": {"l": 64, "r": 12, "t": 40, "b": 90},
     }
@@ -142,7 +143,7 @@ def _level(name: str, at: float, blocks: int, dash: str) -> dict[str, Any]:
         "name": name,
         "x": [-0.4, blocks - 0.6],
         "y": [at, at],
-        "line": {"color": _theme.QUIET, "width": 1.6, "dash": dash},
+        "line": {"color": theme.QUIET, "width": 1.6, "dash": dash},
         "hovertemplate": f"%{{y:.3g}}<extra>{name}</extra>",
     }
 
@@ -158,13 +159,13 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
     if np.isnan(at_donor):  # a donor without a head: blue is what is far from the host
         at_donor = at_host
     upwards = at_donor >= at_host
-    scale = _theme.DIVERGING if upwards else [[1 - at, colour] for at, colour in reversed(_theme.DIVERGING)]
+    scale = theme.DIVERGING if upwards else [[1 - at, colour] for at, colour in reversed(theme.DIVERGING)]
     spread = float(max(abs(value - (at_host + at_donor) / 2).max(initial=0.0), abs(at_donor - at_host) / 2, 1e-9))
     middle = (at_host + at_donor) / 2
     what = "" if part == "block" else f" ({PARTS[part]} only)"
     trace = {
         "type": "heatmap",
-        "z": _theme.cells(matrix),
+        "z": theme.cells(matrix),
         "x": np.arange(blocks),
         "y": np.arange(blocks),
         "customdata": limits.astype(np.float32),
@@ -177,12 +178,12 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
         "hovertemplate": f"blocks %{{x}} to %{{y}}: %{{z:.3g}}{_limits(low)}<extra></extra>",
         "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
     }
-    return _theme.figure(
+    return theme.figure(
         [trace],
-        f"{_theme.literal(host)} with a range of blocks of {_theme.literal(donor)}{what}: {UNITS[measure]}",
+        f"{theme.literal(host)} with a range of blocks of {theme.literal(donor)}{what}: {UNITS[measure]}",
         height=170 + 26 * max(8, blocks),
-        xaxis=_theme.layer_axis(blocks, title="first block taken", showgrid=False),
-        yaxis=_theme.layer_axis(blocks, title="last block taken", showgrid=False),
+        xaxis=theme.layer_axis(blocks, title="first block taken", showgrid=False),
+        yaxis=theme.layer_axis(blocks, title="last block taken", showgrid=False),
     )
 
 

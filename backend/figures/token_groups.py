@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.token_groups import Result
-from backend.figures import _theme
-from backend.figures._tokens import group_colour, group_symbol, quoted
+from backend.figures.style import theme
+from backend.figures.style.tokens import group_colour, group_symbol, quoted
 from backend.figures.token_shift import UNITS
 
 _BANDS = {"random": ("random groups of equal size", 0.14), "matched": ("groups matched in frequency", -0.14)}
@@ -23,7 +23,7 @@ def _column(result: Result, matrix: str, measure: str) -> int:
 
 def draw(result: Result, matrix: str, measure: str, title: str) -> go.Figure:
     """A line per group with tokens: its mean with its 95 % interval, above the two bands that hold 95 % of groups."""
-    title = _theme.literal(title)
+    title = theme.literal(title)
     m = _column(result, matrix, measure)
     there = [g for g in range(len(result.groups)) if result.n[g] > 0]
     places = {g: len(there) - 1 - i for i, g in enumerate(there)}  # the first at the top
@@ -47,12 +47,12 @@ def draw(result: Result, matrix: str, measure: str, title: str) -> go.Figure:
             }
         )
     names = quoted([result.groups[g] for g in there])
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=150 + 76 * len(there),
-        xaxis=_theme.axis(f"mean {UNITS[measure]}"),
-        yaxis=_theme.axis(
+        xaxis=theme.axis(f"mean {UNITS[measure]}"),
+        yaxis=theme.axis(
             "",
             tickmode="array",
             tickvals=[places[g] for g in there],
@@ -70,7 +70,7 @@ def _band(result: Result, null: str, m: int, places: dict[int, int]) -> dict[str
     name, aside = _BANDS[null]
     middle, low, high, p = (getattr(result, f"{null}{end}")[:, m] for end in ("", "_low", "_high", "_p"))
     told = [f"{name}: {middle[g]:.4g} ({low[g]:.4g} to {high[g]:.4g}), p = {p[g]:.2g}" for g in places]
-    colour = _theme.QUIET if null == "random" else _theme.DIRECTION
+    colour = theme.QUIET if null == "random" else theme.DIRECTION
     return {
         "type": "scatter",
         "mode": "markers",
@@ -83,7 +83,7 @@ def _band(result: Result, null: str, m: int, places: dict[int, int]) -> dict[str
             "arrayminus": [float(middle[g] - low[g]) for g in places],
             "thickness": 7,
             "width": 0,
-            "color": _theme.veil(colour, 0.45),
+            "color": theme.veil(colour, 0.45),
         },
         "marker": {"color": colour, "symbol": "line-ns", "size": 11, "line": {"width": 2, "color": colour}},
         "text": told,

@@ -9,10 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.token_map import NEUTRAL, Result
-from backend.figures import _theme
-from backend.figures._labels import GAP, place
-from backend.figures._tokens import OTHERS, group_colour, group_symbol, quoted
-from backend.tokens import SPACE, visible
+from backend.figures.style import theme
+from backend.figures.style.labels import GAP, place
+from backend.figures.style.tokens import OTHERS, group_colour, group_symbol, quoted
+from backend.vocabulary.display import SPACE, visible
 
 NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
 SCOPES = {"words": "chosen words", "vocabulary": "the whole vocabulary"}
@@ -37,7 +37,7 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
     Of a whole vocabulary arrows are drawn for what is `found`, else for those that went furthest. Another epoch with
     the same `revision` keeps the zoom.
     """
-    title = _theme.literal(title)
+    title = theme.literal(title)
     whole = len(result.ids) > 4 * MOST_ARROWS
     start = before.xy[np.isin(before.ids, result.ids)]
     middle, span = _frame(before.xy, result.xy)
@@ -54,10 +54,10 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
         traces.append(_names(result, (result.xy - middle) * (inside / span[1]), found, whole))
     shared = np.isfinite(result.explained).all()
     axes = [
-        _theme.axis(f"axis {i + 1} ({100 * share:.0f} % of the variance)") if shared else {"visible": False}
+        theme.axis(f"axis {i + 1} ({100 * share:.0f} % of the variance)") if shared else {"visible": False}
         for i, share in enumerate(np.nan_to_num(result.explained))
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=round(inside) + AROUND,
@@ -102,14 +102,14 @@ def _arrows(start: np.ndarray, end: np.ndarray, chosen: Sequence[int]) -> list[d
             "name": "from where it was",
             "x": way[:, 0].astype(np.float32),
             "y": way[:, 1].astype(np.float32),
-            "line": {"color": _theme.QUIET, "width": 1},
+            "line": {"color": theme.QUIET, "width": 1},
             "opacity": 0.65,
             "marker": {
                 "symbol": "arrow",
                 "angleref": "previous",
                 "size": np.tile([0, 7, 0], len(there)),
                 "standoff": np.tile([0, 4, 0], len(there)),
-                "color": _theme.QUIET,
+                "color": theme.QUIET,
             },
             "hoverinfo": "skip",
         }
@@ -125,7 +125,7 @@ def _points(result: Result, whole: bool, faint: bool) -> list[dict[str, Any]]:
             continue
         plain = position < 0 or name == NEUTRAL
         marker = {
-            "color": _theme.QUIET if plain else group_colour(name, position),
+            "color": theme.QUIET if plain else group_colour(name, position),
             "symbol": "circle" if whole and plain else group_symbol(name, position),
             "size": (3 if plain else 5) if whole else 7,
             "opacity": 0.45 if whole and plain else 0.9,

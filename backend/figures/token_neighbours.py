@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.token_neighbours import Result
-from backend.figures import _theme
-from backend.figures._tokens import quoted
+from backend.figures.style import theme
+from backend.figures.style.tokens import quoted
 
 _LINE = 5
 """Neighbours on a line of what is read when one points at a bar."""
@@ -17,7 +17,7 @@ _LINE = 5
 
 def draw(result: Result, title: str, most: int = 30) -> go.Figure:
     """A bar for the first tokens of the result with the share of their nearest tokens that stayed."""
-    title = _theme.literal(title)
+    title = theme.literal(title)
     rows = list(result.tokens())[:most]
     share = np.array([np.nan if row["overlap"] is None else 100 * row["overlap"] for row in rows])
     trace: dict[str, Any] = {
@@ -25,18 +25,18 @@ def draw(result: Result, title: str, most: int = 30) -> go.Figure:
         "orientation": "h",
         "x": share.astype(np.float32),
         "y": list(range(len(rows))),
-        "marker": {"color": _theme.DIRECTION},
+        "marker": {"color": theme.DIRECTION},
         "customdata": [_hover(row) for row in rows],
         "hovertemplate": "%{customdata}<extra></extra>",
         "showlegend": False,
     }
-    return _theme.figure(
+    return theme.figure(
         [trace],
         title,
         height=120 + 19 * max(3, len(rows)),
         bargap=0.25,
-        xaxis=_theme.axis(f"share of the {result.before.shape[1]} nearest tokens that stayed (%)", range=[0, 103]),
-        yaxis=_theme.axis(
+        xaxis=theme.axis(f"share of the {result.before.shape[1]} nearest tokens that stayed (%)", range=[0, 103]),
+        yaxis=theme.axis(
             "",
             tickmode="array",
             tickvals=list(range(len(rows))),

@@ -10,10 +10,10 @@ import plotly.graph_objects as go
 
 from backend.analyses.token_neighbours import Result as Neighbours
 from backend.analyses.token_shift import Result
-from backend.embedding_shift import MEASURES
-from backend.figures import _theme
-from backend.figures._tokens import OTHERS, group_colour, group_symbol, quoted
-from backend.tokens import visible
+from backend.derived.embedding_shift import MEASURES
+from backend.figures.style import theme
+from backend.figures.style.tokens import OTHERS, group_colour, group_symbol, quoted
+from backend.vocabulary.display import visible
 
 NAMES = {"l2": "l2", "cosine_distance": "cosine distance", "l2_centred": "l2 without the common drift"}
 UNITS = {
@@ -41,7 +41,7 @@ def chosen(result: Result, matrix: str, measure: str, search: str, most: int) ->
 
 def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title: str) -> go.Figure:
     """Bars from the token that moved most, coloured by word group; the mean of all tokens is dashed."""
-    title = _theme.literal(title)
+    title = theme.literal(title)
     values = result.measure(measure, matrix)
     order = sorted(ids, key=lambda i: -np.nan_to_num(values[i]))
     names = quoted([result.token[i] for i in order])
@@ -57,19 +57,19 @@ def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title:
                 "name": name,
                 "x": values[[order[place] for place in places]],
                 "y": places,
-                "marker": {"color": _theme.QUIET if position < 0 else group_colour(name, position)},
+                "marker": {"color": theme.QUIET if position < 0 else group_colour(name, position)},
                 "customdata": [_hover(result, order[place]) for place in places],
                 "hovertemplate": "%{customdata}<extra>" + name + "</extra>",
             }
         )
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=_height(len(order)),
         barmode="overlay",
         bargap=0.25,
-        xaxis=_theme.axis(f"{UNITS[measure]}<br>dashed: mean of all tokens", rangemode="tozero"),
-        yaxis=_theme.axis(
+        xaxis=theme.axis(f"{UNITS[measure]}<br>dashed: mean of all tokens", rangemode="tozero"),
+        yaxis=theme.axis(
             "",
             tickmode="array",
             tickvals=list(range(len(order))),
@@ -88,7 +88,7 @@ def _height(bars: int) -> int:
 
 
 def _line(at: float) -> dict[str, Any]:
-    line = {"color": _theme.QUIET, "dash": "dash"}
+    line = {"color": theme.QUIET, "dash": "dash"}
     return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at, "line": line}
 
 
@@ -106,7 +106,7 @@ def by_frequency(
 
     As high as the picture of so many `ranked` bars.
     """
-    title = _theme.literal(title)
+    title = theme.literal(title)
     values = result.measure(measure, matrix).astype(np.float32)
     x = np.where(result.count > 0, result.count, 0.4).astype(np.float32)
     traces: list[dict[str, Any]] = []
@@ -123,7 +123,7 @@ def by_frequency(
                 "customdata": result.count[ids].astype(np.int32),
                 "hovertemplate": "<b>%{text}</b>: %{y:.3g}, %{customdata:,} times<extra>" + name + "</extra>",
                 "marker": {
-                    "color": _theme.QUIET if position < 0 else group_colour(name, position),
+                    "color": theme.QUIET if position < 0 else group_colour(name, position),
                     "symbol": "circle" if position < 0 else group_symbol(name, position),
                     "size": 4 if position < 0 else 6,
                     "opacity": 0.35 if position < 0 else 0.9,
@@ -134,19 +134,19 @@ def by_frequency(
         traces.append(_rings(x[list(found)], values[list(found)], quoted([result.token[i] for i in found])))
     seen = result.count.max(initial=1)
     ticks = [0.4, *(10**power for power in range(int(np.log10(max(seen, 1))) + 1))]
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=max(460, _height(bars)),
         dragmode="zoom",
         uirevision=f"{matrix} {measure}",
-        xaxis=_theme.axis(
+        xaxis=theme.axis(
             f"occurrences in the texts of the {result.counted_in}",
             type="log",
             tickvals=ticks,
             ticktext=["never", *(f"{tick:,}" for tick in ticks[1:])],
         ),
-        yaxis=_theme.axis(UNITS[measure], rangemode="tozero"),
+        yaxis=theme.axis(UNITS[measure], rangemode="tozero"),
         margin={"l": 48, "r": 12, "t": 62, "b": 44},
     )
 

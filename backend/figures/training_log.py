@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from backend.figures import _theme
-from backend.training_log import TrainingLog
+from backend.figures.style import theme
+from backend.study.training_log import TrainingLog
 
 MOST_NAMES = 10
 """More names of checkpoints than this would cover each other; the last one is always there."""
@@ -18,7 +18,7 @@ _COLOUR, _HELD_OUT = "#7a5cd6", "#c2571a"
 
 def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
     """Balanced accuracy on held-out texts with its 95 % interval, against chance; `names` are those of the epochs."""
-    names = _theme.literals(names)
+    names = theme.literals(names)
     there = np.isfinite(log.held_out_accuracy)
     x = log.step[there]
     value, low, high = (100 * one[there] for one in (log.held_out_accuracy, log.held_out_low, log.held_out_high))
@@ -39,8 +39,8 @@ def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
     }
     level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chance, "y1": chance}
     title = f"Accuracy on {n:,} held-out texts (%)"
-    figure = _draw(log, [*_theme.band(x, low, high, _COLOUR), line], title, names)
-    return figure.add_shape(level | {"line": {"color": _theme.QUIET, "dash": "dash"}}).add_annotation(
+    figure = _draw(log, [*theme.band(x, low, high, _COLOUR), line], title, names)
+    return figure.add_shape(level | {"line": {"color": theme.QUIET, "dash": "dash"}}).add_annotation(
         xref="paper",
         x=1,
         y=chance,
@@ -78,7 +78,7 @@ def loss(log: TrainingLog, names: Sequence[str]) -> go.Figure:
 
     The axis is logarithmic unless a loss is 0 or below, as those of preference and reinforcement learning may be.
     """
-    names = _theme.literals(names)
+    names = theme.literals(names)
     there, tested = np.isfinite(log.loss), np.isfinite(log.held_out_loss)
     logarithmic = bool((log.loss[there] > 0).all() and (log.held_out_loss[tested] > 0).all())
     line = {
@@ -120,7 +120,7 @@ def _draw(
     named = [label for _, label in log.saved] or named
     marks = [
         {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": int(x), "x1": int(x)}
-        | {"line": {"color": _theme.QUIET, "width": 1, "dash": "dot"}}
+        | {"line": {"color": theme.QUIET, "width": 1, "dash": "dot"}}
         for x in ends
     ]
     apart = -(-len(ends) // MOST_NAMES) or 1
@@ -129,12 +129,12 @@ def _draw(
         | {"xanchor": "right", "yanchor": "bottom", "xshift": 3}
         for x, name in list(zip(ends, named, strict=True))[::-1][::apart][::-1]
     ]
-    return _theme.figure(
+    return theme.figure(
         traces,
         title,
         height=300,
-        xaxis=_theme.axis("step", rangemode="tozero", tickformat=","),
-        yaxis=_theme.axis("", **axis),
+        xaxis=theme.axis("step", rangemode="tozero", tickformat=","),
+        yaxis=theme.axis("", **axis),
         shapes=marks,
         annotations=labels,
         showlegend=False,

@@ -8,32 +8,32 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.unembedding import Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 
 def draw(
     results: Sequence[Result], names: Sequence[str], positions: Sequence[int], count: int, reference: str
 ) -> go.Figure:
     """A bar per checkpoint: what the best rotation and scale leave of the difference."""
-    names, reference = _theme.literals(names), _theme.literal(reference)
+    names, reference = theme.literals(names), theme.literal(reference)
     bar = {
         "type": "bar",
         "orientation": "h",
         "x": np.array([one.procrustes for one in results], dtype=np.float32),
         "y": list(names),
         "customdata": np.array([[one.cosine, one.procrustes_chance] for one in results], dtype=np.float32),
-        "marker": {"color": [_theme.checkpoint_colour(position, count) for position in positions]},
+        "marker": {"color": [theme.checkpoint_colour(position, count) for position in positions]},
         "text": [f"{one.procrustes:.3g}" for one in results],
         "textposition": "outside",
         "cliponaxis": False,
         "hovertemplate": "%{y}: disparity %{x:.4g}, mean cosine of rows %{customdata[0]:.4f}, tokens paired at random "
         "%{customdata[1]:.3f}<extra></extra>",
     }
-    return _theme.figure(
+    return theme.figure(
         [bar],
         f"Unembedding: Procrustes disparity to {reference}",
         height=120 + 34 * len(names),
-        xaxis=_theme.axis("disparity (0 = same up to rotation and scale)", rangemode="tozero", exponentformat="e"),
+        xaxis=theme.axis("disparity (0 = same up to rotation and scale)", rangemode="tozero", exponentformat="e"),
         yaxis={"autorange": "reversed", "automargin": True, "type": "category", "showgrid": False},
         margin={"l": 48, "r": 48, "t": 40, "b": 44},
     )

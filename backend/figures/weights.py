@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.weights import OUTSIDE, Result
-from backend.figures import _theme
+from backend.figures.style import theme
 
 Scale = Literal["change", "rank"]
 SCALES: dict[Scale, str] = {"change": "relative change", "rank": "stable rank of the change"}
@@ -29,7 +29,7 @@ def values(result: Result, scale: Scale) -> np.ndarray:
 
 def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = ()) -> go.Figure:
     """Matrix x block; colours mean the same for all of `everyone`, so that checkpoints can be compared."""
-    title = _theme.literal(title)
+    title = theme.literal(title)
     shown = values(result, scale)
     rows = [name for i, name in enumerate(result.matrix) if result.layer[i] != OUTSIDE]
     rows = list(dict.fromkeys(rows))
@@ -45,7 +45,7 @@ def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = 
     low, high, log = _limits([values(one, scale) for one in (result, *everyone)])
     height = _AROUND + _ROW * len(rows) + _STRIP
     share = _STRIP / (height - _AROUND)
-    return _theme.figure(
+    return theme.figure(
         [
             _heat(inside, np.arange(blocks), _short(rows), "block %{x}, %{y}", scale, log),
             _heat(strip, _short([name for name, _ in outside]), [""], "%{x}", scale, log)
@@ -55,7 +55,7 @@ def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = 
         height=height,
         margin={"l": 48, "r": 12, "t": 40, "b": 30},
         coloraxis=_colours(low, high, log, scale),
-        xaxis=_theme.layer_axis(blocks, showgrid=False)
+        xaxis=theme.layer_axis(blocks, showgrid=False)
         | {"range": [-0.5, blocks - 0.5], "title": {"text": "block", "standoff": 2}},
         yaxis=_names() | {"autorange": "reversed", "domain": [share, 1]},
         xaxis2=_names() | {"anchor": "y2"},
@@ -91,7 +91,7 @@ def _heat(matrix: np.ndarray, x: Any, y: Any, hover: str, scale: Scale, log: boo
     written = [[_number(value) for value in row] for row in matrix]
     return {
         "type": "heatmap",
-        "z": _theme.cells(coloured),
+        "z": theme.cells(coloured),
         "x": x,
         "y": y,
         "customdata": [[f"{number}{unit}" if number else "undefined" for number in row] for row in written],
@@ -119,7 +119,7 @@ def _colours(low: float, high: float, log: bool, scale: Scale) -> dict[str, Any]
         steps = [step for power in range(int(np.floor(low)), int(np.ceil(high)) + 1) for step in (power, power + 0.5)]
         inside = [step for step in steps if low <= step <= high]
         bar |= {"tickvals": inside, "ticktext": [_number(10.0**step) for step in inside]}
-    return {"colorscale": _theme.SEQUENTIAL, "cmin": low, "cmax": high, "colorbar": bar}
+    return {"colorscale": theme.SEQUENTIAL, "cmin": low, "cmax": high, "colorbar": bar}
 
 
 def _names() -> dict[str, Any]:

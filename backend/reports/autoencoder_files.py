@@ -7,9 +7,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from backend.autoencoders import About
-from backend.feature_reading import Source, find
-from backend.lab import Lab, PinnedStudy
+from backend.derived.feature_activations import Source, find
+from backend.lab.autoencoders import About
+from backend.lab.lab import Lab
+from backend.study.pinned import PinnedStudy
 
 
 def zipped(study: PinnedStudy, source: Source, lab: Lab) -> bytes:

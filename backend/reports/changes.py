@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
-from backend import intervals
 from backend.analyses import cka_grid, swaps, weights
 from backend.reports.evidence import Asks, Case, Finding
-from backend.similarity import FEWEST
+from backend.stats import intervals
+from backend.stats.cka import FEWEST
 
 UNEVEN = 1.1
 """How much more than the median block the most changed one has changed before that is worth a sentence."""

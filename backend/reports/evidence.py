@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backend.analyses import accuracy, confounds, direction
-from backend.lab import PinnedCheckpoint, PinnedStudy
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
 
 Wanted = list[tuple[Any, Any]]
 Asks = Generator[Wanted, list[Any], "Finding | None"]

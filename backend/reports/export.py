@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from backend.analyses import Analysis, discover
+from backend.caching.memoize import MEASUREMENT_VERSION
 from backend.errors import LayershiftError, UndefinedError
-from backend.lab import Lab, PinnedStudy
-from backend.memo import MEASUREMENT_VERSION
+from backend.lab.lab import Lab
 from backend.reports import summary
-from backend.study import BASE
+from backend.study.config import BASE
+from backend.study.pinned import PinnedStudy
 
 PACKAGES = (
     "torch",

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtrc
 
-from backend import intervals, paired
 from backend.reports.changes import carrying_block, changed_weights, rearranged, turned
 from backend.reports.evidence import Asks, Case, Finding, Wanted
-from backend.splits import half_splits
+from backend.stats import intervals, paired
+from backend.stats.splits import half_splits
 
 MOST = 5
 FAR_APART = 0.2

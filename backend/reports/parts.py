@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from backend import lexicon
 from backend.analyses import features, output_space, probes, steering, swaps, token_groups, token_shift
-from backend.feature_contexts import ContextQuery, contexts
+from backend.derived.feature_contexts import ContextQuery, contexts
+from backend.derived.steering_vectors import middle
+from backend.derived.token_counts import count_query
 from backend.figures import ablation as ablation_figures
 from backend.figures import feature_contexts as context_figures
 from backend.figures import features as features_figures
@@ -17,10 +18,9 @@ from backend.figures import steering as steering_figures
 from backend.figures import swaps as swaps_figures
 from backend.figures import token_groups as groups_figures
 from backend.figures import token_shift as shift_figures
-from backend.interventions import middle
-from backend.reports._page import Section, picture, sentences, table
 from backend.reports.evidence import Case, Wanted
-from backend.token_counts import count_query
+from backend.reports.page import Section, picture, sentences, table
+from backend.vocabulary import lexicon
 
 Ask = Callable[[Wanted], list[Any]]
 """Gets the results of (recipe, query) pairs."""

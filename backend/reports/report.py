@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from backend.errors import LayershiftError, UndefinedError
-from backend.lab import Lab, PinnedStudy
+from backend.lab.lab import Lab
 from backend.reports import summary
-from backend.reports._page import Section, page, sentences, table
 from backend.reports.evidence import Case, Wanted
 from backend.reports.export import Viewpoint, Watch, command, replacing
+from backend.reports.page import Section, page, sentences, table
 from backend.reports.sections import SECTIONS
+from backend.study.pinned import PinnedStudy
 
 
 def write_report(pinned: PinnedStudy, lab: Lab, out: Path, watch: Watch, viewpoint: Viewpoint) -> Path:

@@ -17,11 +17,11 @@ from backend.figures import projection as projection_figures
 from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
 from backend.reports import findings
-from backend.reports._page import Section, picture, sentences, table
 from backend.reports.evidence import Case
+from backend.reports.page import Section, picture, sentences, table
 from backend.reports.parts import Ask, layer_features, moved_tokens, predictions, single_swaps, steered, through_heads
 from backend.reports.similar import similar_layers
-from backend.training_log import read_training_log
+from backend.study.training_log import read_training_log
 
 
 def _findings(case: Case, ask: Ask, _: int) -> Iterator[Section]:

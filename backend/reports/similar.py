@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from backend import layer_kinds
 from backend.analyses import cka_grid, linear_probes, similarity
 from backend.errors import UndefinedError
 from backend.figures import cka_grid as grid_figures
-from backend.figures import layer_kinds as kinds_figures
+from backend.figures import layer_roles as kinds_figures
 from backend.figures import similarity as figures
-from backend.reports._page import Section, picture, sentences, table
 from backend.reports.evidence import Case, Wanted
+from backend.reports.page import Section, picture, sentences, table
 from backend.reports.parts import Ask, rows
+from backend.stats import layer_roles
 
 LEVEL = 0.9
 """CKA below which a layer counts as moved, as the page has it before one chooses another."""
@@ -80,7 +80,7 @@ def _kinds(case: Case, ask: Ask, alike: similarity.Result) -> list[str]:
     except UndefinedError as error:
         return [sentences([str(error)])]
     labels, classes = prompts.labels, prompts.classes
-    reading = layer_kinds.read(alike.alike("cka")[:3], own.prediction, other.prediction, labels, classes, LEVEL)
+    reading = layer_roles.read(alike.alike("cka")[:3], own.prediction, other.prediction, labels, classes, LEVEL)
     return [
         picture(
             [kinds_figures.draw(reading, last.label, case.reference.label)],

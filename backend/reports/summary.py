@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from backend.analyses import accuracy
-from backend.lab import Lab, PinnedCheckpoint, PinnedStudy
-from backend.prompts import shown
-from backend.study import CheckpointRef, DatasetSpec, Study, TrainingSpec
+from backend.lab.lab import Lab
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.config import CheckpointRef, DatasetSpec, Study, TrainingSpec
+from backend.study.pinned import PinnedStudy
+from backend.study.prompts import shown
 
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 _DAYS = 30

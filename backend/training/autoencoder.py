@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from backend.autoencoders import AutoencoderSpec, Point, Watch
-from backend.checkpoints.devices import give_back, is_out_of_memory
-from backend.checkpoints.one_layer import Tokens
+from backend.caching.progress import Progress, unwatched
 from backend.errors import AutoencoderError, DeviceError
-from backend.lab import Progress
-from backend.ports import unwatched
-from backend.readings import Trained
+from backend.lab.autoencoders import AutoencoderSpec, Point, Watch
+from backend.lab.outputs import Trained
+from backend.models.measurements.layer_residuals import Tokens
+from backend.models.runtime.devices import give_back, is_out_of_memory
 from backend.training.topk import TopK
 
 Read = Callable[[int, Progress], Sequence[Tokens]]

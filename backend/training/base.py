@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
 
-from backend.checkpoints.facts import read_facts
-from backend.checkpoints.files import locate
 from backend.errors import StudyError
-from backend.study import Study
+from backend.models.files.facts import read_facts
+from backend.models.files.locate import locate
+from backend.study.config import Study
 
 
 def check_base(study: Study) -> None:

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from backend.dataset import read_table
 from backend.errors import LayershiftError
-from backend.study import TrainingSpec, load_study
-from backend.template import columns
+from backend.study.config import TrainingSpec, load_study
+from backend.study.dataset import read_table
+from backend.study.template import columns
 from backend.training.finetune import finetune
 from backend.training.pretrain import pretrain
 

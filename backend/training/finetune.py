@@ -22,19 +22,19 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from backend.checkpoints.files import locate
-from backend.checkpoints.residuals import pick
-from backend.dataset import DatasetSpec, Rows, balanced, classify, read_table, source_stamp
 from backend.errors import DatasetError, LayershiftError, StudyError
-from backend.intervals import balanced_accuracy_interval
-from backend.metrics import balanced_accuracy, predictions, recalls
-from backend.ports import Prompts
-from backend.prompts import make_prompts, plain_reader
-from backend.study import Study, TrainingSpec
+from backend.models.files.locate import locate
+from backend.models.runtime.forward import pick
+from backend.stats.intervals import balanced_accuracy_interval
+from backend.stats.metrics import balanced_accuracy, predictions, recalls
+from backend.study.config import DatasetSpec, Study, TrainingSpec
+from backend.study.dataset import Rows, balanced, classify, read_table, source_stamp
+from backend.study.prompts import make_prompts, plain_reader
+from backend.study.token_ids import Prompts
+from backend.study.training_log import COLUMNS, LOG
+from backend.study.whole_words import expand
 from backend.training.base import check_base, open_base
 from backend.training.recipes import RECIPES, Collate, SoundTrainer, classified_rows, published_rows, sound_rows
-from backend.training_log import COLUMNS, LOG
-from backend.whole_words import expand
 
 LOGS_PER_EPOCH = 40
 TESTS_PER_EPOCH = 5

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from backend import saelens
-from backend.autoencoders import About, AutoencoderSpec, Point, Watch
-from backend.checkpoints import LocalModels
+from backend.caching.progress import Progress, unwatched
 from backend.errors import AutoencoderError, UndefinedError
-from backend.lab import PinnedCheckpoint, Progress, Prompts
-from backend.ports import unwatched
-from backend.readings import Autoencoder, FeatureActivations, Losses, Trained
+from backend.lab import saelens
+from backend.lab.autoencoders import About, AutoencoderSpec, Point, Watch
+from backend.lab.outputs import Autoencoder, FeatureActivations, Losses, Trained
+from backend.models.local import LocalModels
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.token_ids import Prompts
 
 _RATES = {"cpu": 1e10, "mps": 1e10, "cuda": 2e12}
 """Multiplications a second, until a training has told."""
@@ -46,7 +47,7 @@ class LocalAutoencoders:
             self._check(checkpoint, prompts)
         progress(0.0, f"Preparing to open {checkpoints[0].label}.")
         store = self._models.store
-        from backend.checkpoints.one_layer import PIECE_BYTES, Tokens, pieces, read_tokens, some
+        from backend.models.measurements.layer_residuals import PIECE_BYTES, Tokens, pieces, read_tokens, some
         from backend.training.autoencoder import check, train
 
         check(spec)
@@ -98,7 +99,7 @@ class LocalAutoencoders:
         self._check(checkpoint, prompts)
         progress(0.0, f"Preparing to open {checkpoint.label}.")
         store = self._models.store
-        from backend.checkpoints.features import activations
+        from backend.models.measurements.sae_activations import activations
 
         with store.borrow(checkpoint, progress) as opened:
             return activations(autoencoder, opened, prompts, layer, _named(progress, checkpoint))
@@ -110,7 +111,7 @@ class LocalAutoencoders:
         self._check(checkpoint, prompts)
         progress(0.0, f"Preparing to open {checkpoint.label}.")
         store = self._models.store
-        from backend.checkpoints.features import losses
+        from backend.models.measurements.sae_activations import losses
 
         with store.borrow(checkpoint, progress) as opened:
             return losses(autoencoder, opened, prompts, layer, _named(progress, checkpoint))

@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from transformers import Trainer
 
 from backend.errors import PromptError
-from backend.prompts import fill, plain_reader
-from backend.study import Study
+from backend.study.config import Study
+from backend.study.prompts import fill, plain_reader
 
 IGNORED = -100
 

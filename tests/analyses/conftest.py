@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.lab import Lab, PinnedStudy
+from backend.lab.lab import Lab
+from backend.study.pinned import PinnedStudy
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 LAYERS = 4

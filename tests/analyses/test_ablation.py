@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backend.analyses import ablation
-from backend.readings import Disturbance
+from backend.lab.outputs import Disturbance
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 COLUMNS = [

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend import intervals, metrics, resampling
 from backend.analyses import attribution
+from backend.stats import intervals, metrics, resampling
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 

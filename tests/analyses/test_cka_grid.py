@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend import intervals
 from backend.analyses import cka_grid, similarity
+from backend.stats import intervals
 from tests.analyses.test_similarity import LABELS, residuals
 from tests.fakes import FakeModels, fake_lab, fake_study
-from tests.test_similarity import cka
+from tests.stats.test_cka import cka_of
 
 
 def test_every_cell_is_the_cka_of_its_two_layers():
@@ -22,8 +22,8 @@ def test_every_cell_is_the_cka_of_its_two_layers():
     assert np.isnan(found.cka[:, 0]).all() and np.isfinite(found.cka[:, 1:]).all()
     for layer, other in ((0, 1), (2, 3), (3, 2)):
         x, y = own[:, layer].astype(float), base[:, other].astype(float)
-        assert found.cka[layer, other] == pytest.approx(cka(x, y).estimate)
-        low, high = intervals.jackknife(lambda kept, x=x, y=y: np.array(cka(x[kept], y[kept]).estimate), LABELS)
+        assert found.cka[layer, other] == pytest.approx(cka_of(x, y).estimate)
+        low, high = intervals.jackknife(lambda kept, x=x, y=y: np.array(cka_of(x[kept], y[kept]).estimate), LABELS)
         assert (found.cka_low[layer, other], found.cka_high[layer, other]) == pytest.approx(
             (low.item(), min(1, high.item()))
         )

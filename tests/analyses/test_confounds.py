@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.analyses import confounds
-from backend.dataset import TrainingTexts, make_sample, training_texts
-from backend.study import TrainingSpec
+from backend.study.config import TrainingSpec
+from backend.study.dataset import TrainingTexts, make_sample, training_texts
 from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.analyses import cosines, direction
-from backend.lab import Prompts
+from backend.study.token_ids import Prompts
 from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
 
 

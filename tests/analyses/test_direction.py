@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend import intervals
 from backend.analyses import direction
-from backend.lab import Prompts
+from backend.stats import intervals
+from backend.study.token_ids import Prompts
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 COLUMNS = [

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend import firing, metrics
 from backend.analyses import features
+from backend.derived.feature_activations import ActiveQuery, active
 from backend.errors import AutoencoderError
-from backend.feature_reading import ActiveQuery, active
-from backend.lab import Lab, PinnedStudy
+from backend.lab.lab import Lab
+from backend.stats import feature_rates, metrics
+from backend.study.pinned import PinnedStudy
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 Found = tuple[features.Query, features.Result, PinnedStudy, Lab]
@@ -132,7 +133,10 @@ def test_one_model_alone_and_the_same_one_twice(tmp_path: Path):
     same = replace(query, checkpoint=study.base)
     result = features.recipe(same, lab)
     assert not result.change.any() and len(list(result.rows(same))) == 64
-    assert not set(result.state.tolist()) & {firing.STATES.index("appeared"), firing.STATES.index("vanished")}
+    assert not set(result.state.tolist()) & {
+        feature_rates.STATES.index("appeared"),
+        feature_rates.STATES.index("vanished"),
+    }
 
 
 def test_an_encoder_scores_no_tokens(tmp_path: Path):
@@ -156,8 +160,8 @@ def test_the_cost_grows_with_the_autoencoder(found: Found):
 
 
 def test_an_autoencoder_of_another_width_is_told(found: Found, tmp_path: Path):
-    from backend.autoencoders import About
-    from backend.feature_reading import open_folder
+    from backend.derived.feature_activations import open_folder
+    from backend.lab.autoencoders import About
 
     query, _, _, lab = found
     other = fake_lab(tmp_path, FakeModels(layers=4, width=8))

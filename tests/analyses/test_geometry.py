@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend import geometry as measures
-from backend import intervals
 from backend.analyses import geometry
+from backend.stats import intervals
+from backend.stats import rsa as measures
 from tests.analyses.test_similarity import LABELS, residuals
 from tests.fakes import FakeModels, fake_lab, fake_study
-from tests.test_geometry import spearman
+from tests.stats.test_rsa import spearman
 
 
 def test_every_layer_has_the_measures_of_its_reviews():

@@ -9,10 +9,10 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, Stratifi
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from backend import intervals
 from backend.analyses import linear_probes
 from backend.errors import Cancelled, UndefinedError
-from backend.prompts import make_prompts
+from backend.stats import intervals
+from backend.study.prompts import make_prompts
 from benchmarks import probes as simulated
 from tests.fakes import FakeModels, fake_lab, fake_study
 

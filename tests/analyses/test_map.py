@@ -8,7 +8,7 @@ from sklearn.manifold import trustworthiness
 
 from backend.analyses import map as reviews_map
 from backend.errors import Cancelled
-from backend.neighbour_maps import drift
+from backend.stats.embedding_maps import drift
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 METHODS = ["tsne", "umap"]

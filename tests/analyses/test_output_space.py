@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend import neutral
 from backend.analyses import output_space
 from backend.analyses.output_space import MEASURES, listed, masses, mean_over_texts, partition, perplexity, summaries
-from backend.readings import OutputSpace
+from backend.lab.outputs import OutputSpace
+from backend.vocabulary import neutral
 from tests.fakes import VOCABULARY, FakeModels, fake_lab, fake_study, fake_tokenizer
 
 ONE = np.ones((1, 3))

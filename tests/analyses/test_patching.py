@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from backend.analyses import patching
 from backend.analyses.patching import LEAST, Query
 from backend.errors import UndefinedError
-from backend.lab import Lab, PinnedStudy
-from backend.typed import Typed, read_typed
+from backend.lab.lab import Lab
+from backend.study.pinned import PinnedStudy
+from backend.study.typed_texts import Typed, read_typed
 
 TEXT = "The script is funny, humane and the camera work drags."
 

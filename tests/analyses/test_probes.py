@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend import intervals, metrics, resampling
 from backend.analyses import probes
 from backend.errors import Cancelled
+from backend.stats import intervals, metrics, resampling
 from benchmarks import probes as simulated
 from tests.fakes import FakeModels, fake_lab, fake_study
 

@@ -14,9 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backend import wiring
 from backend.analyses import discover, review
-from backend.lab import Lab, PinnedStudy
-from backend.pinning import pin
-from backend.typed import Typed, leave_out, read_typed
+from backend.lab.lab import Lab
+from backend.lab.pinning import pin
+from backend.study.pinned import PinnedStudy
+from backend.study.typed_texts import Typed, leave_out, read_typed
 from tests.fakes import FakeModels, fake_lab, fake_study
 from tests.tiny import tiny_study
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend import intervals, metrics
 from backend.analyses import similarity
 from backend.errors import UndefinedError
-from backend.lab import PinnedStudy
+from backend.stats import intervals, metrics
+from backend.study.pinned import PinnedStudy
 from tests.fakes import FakeModels, fake_lab, fake_study
-from tests.test_similarity import cka, procrustes
+from tests.stats.test_cka import cka_of, procrustes
 
 MEASURED = [f"{name}{end}" for name in ("cosine", "cka", "procrustes") for end in ("", "_low", "_high", "_chance")]
 COLUMNS = ["checkpoint", "reference", "layer", *MEASURED, "review_cosine"]
@@ -35,12 +35,12 @@ def test_every_layer_has_the_measures_of_its_reviews():
         assert np.isnan(getattr(found, name)[0]), f"layer 0 holds no text: {name}"
     for layer in (1, 2, 3):
         x, y = own[:, layer].astype(float), base[:, layer].astype(float)
-        assert found.cka[layer] == pytest.approx(cka(x, y).estimate)
+        assert found.cka[layer] == pytest.approx(cka_of(x, y).estimate)
         assert found.procrustes[layer] == pytest.approx(procrustes(x, y).estimate)
         cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(x, y, strict=True)]
         assert found.cosine[layer] == pytest.approx(np.mean(cosines), rel=1e-6)
         low, high = intervals.jackknife(
-            lambda kept, x=x, y=y: np.array([cka(x[kept], y[kept]).estimate, procrustes(x[kept], y[kept]).estimate]),
+            lambda kept, x=x, y=y: np.array([cka_of(x[kept], y[kept]).estimate, procrustes(x[kept], y[kept]).estimate]),
             LABELS,
         )
         assert (found.cka_low[layer], found.cka_high[layer]) == pytest.approx((low[0], min(1, high[0])))
@@ -106,7 +106,7 @@ def test_recipe_rows_and_queries(tmp_path):
     kept = [lab.readout(one, study.prompts).residuals.astype(float)[:, 2] for one in (query.checkpoint, study.base)]
     largest = np.abs(kept[1]).mean(axis=0).argsort()[-2:]
     x, y = (np.delete(one, largest, axis=1) for one in kept)
-    assert without.cka[2] == pytest.approx(cka(x, y).estimate, rel=1e-5)
+    assert without.cka[2] == pytest.approx(cka_of(x, y).estimate, rel=1e-5)
 
 
 def with_seed(study: PinnedStudy) -> PinnedStudy:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backend import metrics
 from backend.analyses import steered_text
 from backend.analyses.steered_text import Query, WrittenQuery
-from backend.interventions import ALPHAS
-from backend.lab import Lab, PinnedStudy
-from backend.readings import Push, Sampling
-from backend.typed import read_typed
+from backend.derived.steering_vectors import ALPHAS
+from backend.lab.lab import Lab
+from backend.lab.outputs import Push, Sampling
+from backend.stats import metrics
+from backend.study.pinned import PinnedStudy
+from backend.study.typed_texts import read_typed
 from tests.fakes import FakeModels, fake_tokenizer
 
 TEXT = "The script is funny and humane."

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend import interventions, metrics
 from backend.analyses import steering
 from backend.analyses.steering import MEASURES, Query
+from backend.derived import steering_vectors
+from backend.derived.steering_vectors import ALPHAS
 from backend.errors import UndefinedError
-from backend.interventions import ALPHAS
-from backend.lab import Lab, PinnedStudy
-from backend.readings import Ablation, Push
+from backend.lab.lab import Lab
+from backend.lab.outputs import Ablation, Push
+from backend.stats import metrics
+from backend.study.pinned import PinnedStudy
 from tests.analyses.conftest import LAYERS
 from tests.fakes import FakeModels, fake_study
 
@@ -28,17 +30,17 @@ def query(study: PinnedStudy, **more: object) -> Query:
 
 def test_pushes_by_hand():
     d = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]])
-    one = interventions.push(d, (1, 2), -0.5)
+    one = steering_vectors.push(d, (1, 2), -0.5)
     assert one.layers == (2,) and one.vectors.tolist() == [[-1.5, -2.0]]
-    np.testing.assert_allclose(interventions.push(d, (1, 2), 10.0, scale="unit").vectors, [[6, 8]], rtol=1e-6)
-    each = interventions.push(d, (None, None), 2.0, "all")
+    np.testing.assert_allclose(steering_vectors.push(d, (1, 2), 10.0, scale="unit").vectors, [[6, 8]], rtol=1e-6)
+    each = steering_vectors.push(d, (None, None), 2.0, "all")
     assert (each.layers, each.positions) == ((0, 1, 2), "all")
     assert each.vectors.tolist() == (2 * d).tolist()
-    assert interventions.push(d, (1, None), 1.0).vectors.tolist() == [[3, 4]] * 3
-    taken = interventions.ablation(d, 1, np.ones((5, 3, 2), np.float32))
+    assert steering_vectors.push(d, (1, None), 1.0).vectors.tolist() == [[3, 4]] * 3
+    taken = steering_vectors.ablation(d, 1, np.ones((5, 3, 2), np.float32))
     np.testing.assert_allclose(taken.unit, [0.6, 0.8], rtol=1e-6)
     assert taken.mean.tolist() == [[1, 1]] * 3
-    assert [interventions.exists(d, spot) for spot in ((0, 0), (1, None), (None, None))] == [False, True, True]
+    assert [steering_vectors.exists(d, spot) for spot in ((0, 0), (1, None), (None, None))] == [False, True, True]
 
 
 @given(seed=st.integers(0, 1000), classes=st.integers(2, 4))
@@ -48,9 +50,9 @@ def test_permuted_directions_are_as_long_as_the_real_one(seed: int, classes: int
     x[:, 0] = 1.0
     labels = np.arange(24) % classes
     d = metrics.directions(x, labels, classes)[0]
-    null = interventions.permuted_directions(x, labels, classes, 0, 4, seed)
+    null = steering_vectors.permuted_directions(x, labels, classes, 0, 4, seed)
     np.testing.assert_allclose(np.linalg.norm(null, axis=2), np.tile(np.linalg.norm(d, axis=1), (4, 1)), rtol=1e-6)
-    again = interventions.permuted_directions(x, labels, classes, 0, 6, seed)
+    again = steering_vectors.permuted_directions(x, labels, classes, 0, 6, seed)
     np.testing.assert_array_equal(again[:4], null)
     assert (np.abs(null[:, 1] - d[1]).max(axis=1) > 1e-6).any()
     assert not null[:, 0].any()

@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend import metrics
 from backend.analyses import swaps
-from backend.analyses.swaps import MODES, Query, frozen_prefix, spans
+from backend.analyses.swaps import Query, frozen_prefix
+from backend.derived.swap_logits import MODES, spans
 from backend.errors import Cancelled, UndefinedError
-from backend.lab import Lab, PinnedStudy
-from backend.readings import Swap
+from backend.lab.lab import Lab
+from backend.lab.outputs import Swap
+from backend.stats import metrics
+from backend.study.pinned import PinnedStudy
 from tests.analyses.conftest import LAYERS
 from tests.fakes import FakeModels
 

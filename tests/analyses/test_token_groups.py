@@ -11,7 +11,7 @@ from scipy.stats import hypergeom
 
 from backend.analyses import token_groups
 from backend.analyses.token_groups import compare, draw_alike, strata
-from backend.embedding_shift import ShiftQuery, shifts
+from backend.derived.embedding_shift import ShiftQuery, shifts
 from tests.fakes import fake_lab, fake_study, fake_tokenizer
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from backend.analyses import token_map
+from backend.derived.token_counts import count_tokens
 from backend.errors import Cancelled
-from backend.lexicon import vader
-from backend.readings import Embedding
-from backend.token_counts import count_tokens
+from backend.lab.outputs import Embedding
+from backend.vocabulary.lexicon import vader
 from tests.fakes import VOCABULARY, FakeModels, fake_lab, fake_sample, fake_study, fake_tokenizer
 
 pytestmark = pytest.mark.timeout(600)  # umap-learn compiles itself at first use

@@ -9,12 +9,13 @@ import pytest
 from safetensors.torch import load_file
 
 from backend.analyses import token_shift
-from backend.checkpoints import LocalModels
-from backend.lab import Lab, PinnedCheckpoint
-from backend.memo import Cache
-from backend.token_counts import CountQuery
-from tests.checkpoints.conftest import random_model, real_lab, ref, save
+from backend.caching.cache import Cache
+from backend.derived.token_counts import CountQuery
+from backend.lab.lab import Lab
+from backend.models.local import LocalModels
+from backend.study.checkpoint import PinnedCheckpoint
 from tests.fakes import fake_lab, fake_sample, fake_study, fake_tokenizer
+from tests.models.conftest import random_model, real_lab, ref, save
 
 
 def plain(folder: Path, name: str) -> np.ndarray:

@@ -9,9 +9,10 @@ import pytest
 import scipy.spatial
 
 from backend.analyses import unembedding
+from backend.caching.progress import silent
 from backend.errors import UndefinedError
-from backend.lab import PinnedCheckpoint, silent
-from backend.readings import Embedding
+from backend.lab.outputs import Embedding
+from backend.study.checkpoint import PinnedCheckpoint
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.analyses import weights
-from backend.lab import WeightChange
+from backend.lab.outputs import WeightChange
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 NAN = float("nan")

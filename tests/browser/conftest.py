@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
-from backend.study import load_study
+from backend.study.config import load_study
 from tests.tiny import tiny_study
 
 ROOT = Path(__file__).parents[2]

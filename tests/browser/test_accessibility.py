@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 import app
-from pages import _frame
+from pages.frame import shell
 from tests.browser.conftest import Visitor, calm
 from tests.fakes import fake_study
 
@@ -51,7 +51,7 @@ def served() -> dict[str, Any]:
     """The application's pages by address, as app.py names them."""
     found: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_frame, "run", found.update)
+        patch.setattr(shell, "run", found.update)
         app.main()
     return {path: module for path, (module, _) in found.items()}
 

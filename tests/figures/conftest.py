@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from backend.lab import Lab, PinnedStudy
+from backend.lab.lab import Lab
+from backend.study.pinned import PinnedStudy
 from tests.fakes import fake_lab, fake_study
 
 

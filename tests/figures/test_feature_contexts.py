@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.analyses import features
-from backend.feature_contexts import AROUND, Contexts, InText
+from backend.derived.feature_contexts import AROUND, Contexts, InText
 from backend.figures import feature_contexts as figures
 from tests.fakes import FakeModels, fake_lab, fake_study
 

@@ -9,7 +9,7 @@ import pytest
 
 from backend.analyses import features
 from backend.figures import features as figures
-from backend.firing import STATES
+from backend.stats.feature_rates import STATES
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 NAMES = ["base", "epoch <3>"]

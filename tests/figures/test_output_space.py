@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend import neutral
 from backend.analyses.output_space import MEASURES, Result
 from backend.figures import output_space as figures
+from backend.vocabulary import neutral
 
 
 def result() -> Result:

@@ -12,7 +12,7 @@ import pytest
 
 from backend.analyses import patching
 from backend.figures import patching as figures
-from backend.typed import Typed, read_typed
+from backend.study.typed_texts import Typed, read_typed
 from tests.figures.conftest import Shown
 from tests.figures.test_review_tokens import heats, matrix
 

@@ -11,7 +11,7 @@ import pytest
 
 from backend.analyses import review
 from backend.figures import review as figures
-from backend.typed import read_typed
+from backend.study.typed_texts import read_typed
 from tests.figures.conftest import Shown
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from backend.analyses import review
-from backend.figures import _theme, _token_bands
 from backend.figures import review_tokens as figures
-from backend.lab import Facts
-from backend.typed import Typed, leave_out, read_typed
+from backend.figures.style import theme, token_bands
+from backend.study.facts import Facts
+from backend.study.typed_texts import Typed, leave_out, read_typed
 from tests.figures.conftest import Shown
 
 TEXT = "The camera work in the harbour scenes drags, <b>loudly</b> & the script is funny, humane {text}. " * 2
@@ -75,7 +75,7 @@ def test_the_tokens_read_as_the_text(shown: Shown, typed: Typed, pair: list[revi
     assert [word for _, _, word in order] == list(text.text), "line by line, from left to right"
     assert len(set(text.y)) > 1
     for trace in picture.data[:-1]:
-        assert list(trace.x) == sorted(set(trace.x)) and trace.x[-1] <= _token_bands.LINE
+        assert list(trace.x) == sorted(set(trace.x)) and trace.x[-1] <= token_bands.LINE
         assert len(trace.y) == len(trace.z) + 1 and list(trace.y) == sorted(set(trace.y))
 
 
@@ -143,7 +143,7 @@ def rgb(hexed: str) -> tuple[float, ...]:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("colour", [_theme.NEGATIVE, _theme.POSITIVE])
+@pytest.mark.parametrize("colour", [theme.NEGATIVE, theme.POSITIVE])
 def test_text_on_the_strongest_highlight_has_the_contrast_of_wcag_aa(theme: str, colour: str):
     text, behind = rgb(CONFIG["theme"][theme]["textColor"]), rgb(CONFIG["theme"][theme]["backgroundColor"])
     mixed = tuple(figures.HIGHLIGHT * c + (1 - figures.HIGHLIGHT) * b for c, b in zip(rgb(colour), behind, strict=True))

@@ -11,9 +11,9 @@ import pytest
 
 from backend.analyses import steered_text
 from backend.analyses.steered_text import Query, Result, Written, WrittenQuery
+from backend.derived.steering_vectors import ALPHAS
 from backend.figures import steered_text as figures
-from backend.interventions import ALPHAS
-from backend.typed import read_typed
+from backend.study.typed_texts import read_typed
 from tests.figures.conftest import Shown
 
 Pair = tuple[list[Result], list[Query]]

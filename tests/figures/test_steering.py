@@ -11,8 +11,8 @@ import pytest
 
 from backend.analyses import steering
 from backend.analyses.steering import Query, Result
+from backend.derived.steering_vectors import ALPHAS, every_layer
 from backend.figures import steering as figures
-from backend.interventions import ALPHAS, every_layer
 from tests.figures.conftest import Shown
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backend.analyses.token_map import Result
 from backend.figures import token_map as figures
-from backend.figures._labels import GAP, LETTER, LINE, SIDES, place
+from backend.figures.style.labels import GAP, LETTER, LINE, SIDES, place
 
 
 def result(count: int = 40, seed: int = 0, axes: bool = False) -> Result:

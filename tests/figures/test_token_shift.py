@@ -9,7 +9,7 @@ import pytest
 
 from backend.analyses import token_neighbours
 from backend.analyses.token_shift import Result
-from backend.embedding_shift import MEASURES
+from backend.derived.embedding_shift import MEASURES
 from backend.figures import token_shift as figures
 
 NAMES = ("␣good", "␣bad", "<b>", "␣Good", "ing", "(no token 5)")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backend.figures import training_log as figures
-from backend.training_log import COLUMNS, LOG, TrainingLog, read_csv_log
+from backend.study.training_log import COLUMNS, LOG, TrainingLog, read_csv_log
 
 TEXT = "10,0.5,2.5,0.001,,,,\n15,0.75,,,0.8,0.7,0.9,40\n20,1.0,2.0,0.002,,,,\n40,2.0,,,0.9,0.8,0.95,40\n"
 

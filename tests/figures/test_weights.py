@@ -9,7 +9,7 @@ import pytest
 
 from backend.analyses import weights
 from backend.figures import weights as figures
-from backend.lab import WeightChange
+from backend.lab.outputs import WeightChange
 from tests.figures.conftest import Shown
 
 NAN = float("nan")

@@ -11,10 +11,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend import wiring
-from backend.jobs import Jobs
-from backend.lab import Lab
-from backend.study import Study, StudyError
-from pages import _frame
+from backend.caching.jobs import Jobs
+from backend.errors import StudyError
+from backend.lab.lab import Lab
+from backend.study.config import Study
+from pages.frame import shell
 from tests.fakes import FakeModels, fake_definition, fake_lab, fake_sample
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +79,7 @@ def opens(world: World) -> Opens:
 def settle(test: AppTest, seconds: float = 120) -> AppTest:
     """Run the page again until no work is under way, and expect no exception on it."""
     end = time.monotonic() + seconds
-    for _ in range(_frame.PAINT_CALLS):
+    for _ in range(shell.PAINT_CALLS):
         test.run()  # as the browser does until it has painted the first pictures
     while any(button.label == "Cancel" for button in test.button):
         assert time.monotonic() < end, "the work does not end"

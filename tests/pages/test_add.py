@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend import newstudy, wiring
+from backend import wiring
 from backend.errors import CheckpointError, StudyError
-from backend.study import CheckpointRef, load_study
+from backend.new_study import fields
+from backend.study.config import CheckpointRef, load_study
 from tests.fakes import fake_sample
 from tests.pages.conftest import ROOT, World
 
@@ -24,7 +25,7 @@ def folder(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
         (place / name).mkdir(parents=True)
     (place / "reviews.csv").write_text(table(2))
     monkeypatch.setattr(wiring, "studies_folder", lambda: world.folder / "studies")
-    newstudy._read.cache_clear()
+    fields._read.cache_clear()
     return place
 
 

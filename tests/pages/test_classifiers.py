@@ -8,8 +8,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend import wiring
-from backend.jobs import Jobs
-from backend.study import load_study
+from backend.caching.jobs import Jobs
+from backend.study.config import load_study
 from tests.fakes import fake_sample
 from tests.pages.conftest import ROOT, charts, settle
 from tests.tiny import tiny_study

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend.autoencoders import About
-from backend.feature_reading import find
-from backend.pinning import pin
+from backend.derived.feature_activations import find
+from backend.lab.autoencoders import About
+from backend.lab.pinning import pin
 from tests.pages.conftest import Opens, World, charts, settle
 
 

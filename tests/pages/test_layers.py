@@ -9,12 +9,13 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from backend.caching.progress import Progress
 from backend.errors import CheckpointError
 from backend.figures.direction import UNITS
-from backend.lab import Progress, Prompts
-from backend.pinning import pin
-from backend.study import CheckpointRef
-from pages import _frame, _work
+from backend.lab.pinning import pin
+from backend.study.config import CheckpointRef
+from backend.study.token_ids import Prompts
+from pages.frame import shell, work
 from tests.pages.conftest import ROOT, Opens, World, charts, settle
 
 
@@ -198,13 +199,13 @@ def test_work_under_way_tells_what_is_left_and_can_be_cancelled_and_asked_for_ag
         raise AssertionError("not cancelled")
 
     world.models.readout = waits  # type: ignore[method-assign]
-    monkeypatch.setattr(_work, "PACE_SECONDS", 1e9)
+    monkeypatch.setattr(work, "PACE_SECONDS", 1e9)
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     test.switch_page("pages/layers.py").run()
     assert test.get("progress")
     assert any(one.value.endswith(" in all. You may leave this page; the work goes on.") for one in test.caption)
-    monkeypatch.setattr(_work, "PACE_SECONDS", 0.0)
-    for _ in range(_frame.PAINT_CALLS):
+    monkeypatch.setattr(work, "PACE_SECONDS", 0.0)
+    for _ in range(shell.PAINT_CALLS):
         test.run()
     end = time.monotonic() + 30
     while not any("more, at the pace of the" in one.value for one in test.caption):

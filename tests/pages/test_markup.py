@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend.study import Study
+from backend.study.config import Study
 from tests.pages.conftest import Opens, World, charts
 
 WORDS = ("**bad**", "<b>good</b>")

@@ -9,9 +9,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.errors import CheckpointError, DatasetError, StudyError
-from backend.study import CheckpointRef, Study
-from backend.trainer_state import STATE
-from backend.training_log import COLUMNS, LOG
+from backend.study.config import CheckpointRef, Study
+from backend.study.trainers.state import STATE
+from backend.study.training_log import COLUMNS, LOG
 from tests.pages.conftest import ROOT, Opens, World, charts, settle
 
 

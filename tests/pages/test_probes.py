@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from backend.pinning import pin
+from backend.lab.pinning import pin
 from tests.pages.conftest import Opens, World, charts, settle
 
 

@@ -9,8 +9,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.figures.review_tokens import HEATS
-from backend.pinning import pin
-from pages import _frame, review
+from backend.lab.pinning import pin
+from pages import review
+from pages.frame import shell
 from pages.review import SHOWN
 from tests.pages.conftest import Opens, World, charts, settle
 
@@ -129,7 +130,7 @@ def test_the_epoch_slider_moves_the_curve(opens: Opens):
 
 
 def test_play_reads_the_text_with_every_epoch(opens: Opens, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_frame, "FRAME_SECONDS", 1e6)
+    monkeypatch.setattr(shell, "FRAME_SECONDS", 1e6)
     test = opens("review", text=TEXT)
     test.button(key="play").click().run()
     settle(test)
@@ -237,13 +238,13 @@ def test_nothing_typed_is_kept_or_logged(
 
 def test_the_downloads_carry_the_text(opens: Opens, monkeypatch: pytest.MonkeyPatch):
     taken: dict[str, list[dict[str, object]]] = {}
-    shown_before = review._picture.show
+    shown_before = review.picture.show
 
     def show(view: object, drawn: dict[str, object], guide: str, rows: object, analysis: object) -> None:
         taken[next(iter(drawn))] = list(rows())  # type: ignore[operator]
         shown_before(view, drawn, guide, rows, analysis)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(review._picture, "show", show)
+    monkeypatch.setattr(review.picture, "show", show)
     long = TEXT + " slow" * 500
     test = opens("review")
     settle(test.text_area(key="text").set_value(long).run())

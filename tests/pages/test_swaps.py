@@ -9,8 +9,8 @@ import time
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from backend.pinning import pin
-from backend.readings import Swapped
+from backend.lab.outputs import Swapped
+from backend.lab.pinning import pin
 from tests.pages.conftest import ROOT, Opens, World, charts, settle
 
 

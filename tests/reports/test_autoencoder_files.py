@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.analyses import features
-from backend.feature_reading import find, open_folder
+from backend.derived.feature_activations import find, open_folder
 from backend.reports.autoencoder_files import zipped
 from tests.fakes import FakeModels, fake_lab, fake_study
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from backend.analyses import cka_grid, swaps, weights
-from backend.lab import WeightChange
+from backend.lab.outputs import WeightChange
 from backend.reports import changes
 from backend.reports.evidence import Case
 from tests.reports.conftest import case_of, said

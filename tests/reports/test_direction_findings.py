@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend import intervals
 from backend.analyses import direction
 from backend.reports import changes, findings
 from backend.reports.evidence import Case
+from backend.stats import intervals
 from tests.reports.conftest import case_of, said
 
 NAN = float("nan")

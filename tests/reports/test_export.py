@@ -19,7 +19,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 from backend import wiring
 from backend.__main__ import main
 from backend.analyses import discover
-from backend.ports import silent
+from backend.caching.progress import silent
 from backend.reports.export import Viewpoint, cell, export
 from tests.fakes import FakeModels, fake_lab, fake_study
 from tests.tiny import tiny_study

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.analyses import accuracy, confounds, swaps
-from backend.lab import PinnedStudy, Prompts
 from backend.reports import findings
 from backend.reports.evidence import Case, Finding
-from backend.splits import half_splits
+from backend.stats.splits import half_splits
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
 from tests.reports.conftest import case_of, said
 

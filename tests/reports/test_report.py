@@ -19,11 +19,12 @@ import pytest
 import backend.reports.report as reporting
 from backend.analyses import accuracy, direction
 from backend.errors import Cancelled, LayershiftError
-from backend.lab import Lab, Missing, PinnedStudy
-from backend.reports._page import Section, page, sentences, table
+from backend.lab.lab import Lab
 from backend.reports.export import Viewpoint
+from backend.reports.page import Section, page, sentences, table
 from backend.reports.report import report, write_report
 from backend.reports.sections import SECTIONS
+from backend.study.pinned import Missing, PinnedStudy
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&**"

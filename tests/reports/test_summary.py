@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.analyses import accuracy
-from backend.lab import Missing
 from backend.reports import summary
-from backend.study import TrainingSpec, load_study
+from backend.study.config import TrainingSpec, load_study
+from backend.study.pinned import Missing
 from tests.fakes import fake_lab, fake_study
 
 NOW = 1_700_000_000.0

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from backend.autoencoders import AutoencoderSpec, Point, decode, encode
-from backend.checkpoints import LocalModels, one_layer
-from backend.checkpoints.one_layer import Tokens
+from backend.caching.cache import Cache
+from backend.caching.progress import Progress, silent
 from backend.errors import AutoencoderError, Cancelled, DeviceError
-from backend.lab import PinnedCheckpoint, Progress, silent
-from backend.memo import Cache
-from backend.readings import Trained
+from backend.lab.autoencoders import AutoencoderSpec, Point, decode, encode
+from backend.lab.outputs import Trained
+from backend.models.local import LocalModels
+from backend.models.measurements import layer_residuals
+from backend.models.measurements.layer_residuals import Tokens
+from backend.study.checkpoint import PinnedCheckpoint
 from backend.training import autoencoder
 from backend.training.autoencoder import Stream, dead_window, rate, train
 from backend.training.local_autoencoders import LocalAutoencoders
-from tests.checkpoints.conftest import WIDTH, make_prompts, random_model, ref, save
-from tests.checkpoints.test_encoders import encoder, some_prompts
+from tests.models.conftest import WIDTH, make_prompts, random_model, ref, save
+from tests.models.runtime.test_encoders import encoder, some_prompts
 
 CPU = torch.device("cpu")
 SPEC = AutoencoderSpec(layer=1, features=48, k=3, tokens=60_000, batch=200, learning_rate=1e-2)
@@ -174,7 +176,7 @@ def test_base_and_checkpoint_train_one_autoencoder_together(name: str, tmp_path:
     checkpoints = tuple(
         PinnedCheckpoint(models.fingerprint(one, one), "float32", one, one, models.facts(one, one)) for one in places
     )
-    monkeypatch.setattr(one_layer, "PIECE_BYTES", 110 * WIDTH * 4)
+    monkeypatch.setattr(layer_residuals, "PIECE_BYTES", 110 * WIDTH * 4)
     spec = AutoencoderSpec(layer=2, features=64, k=12, tokens=2400, batch=20, learning_rate=1e-2)
     port = LocalAutoencoders(models)
     heard: list[str] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backend.errors import StudyError
-from backend.study import load_study
+from backend.study.config import load_study
 from backend.training.base import check_base
 from backend.training.finetune import finetune
 from tests.tiny import tiny_model, tiny_study

@@ -15,8 +15,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from backend.errors import LayershiftError, StudyError
-from backend.study import load_study
-from backend.training.finetune import COLUMNS, finetune
+from backend.study.config import load_study
+from backend.study.training_log import COLUMNS
+from backend.training.finetune import finetune
 from tests.fakes import fake_tokenizer
 from tests.tiny import rewrite, tiny_study
 

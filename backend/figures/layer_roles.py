@@ -1,0 +1,104 @@
+"""Layers sorted into general, transitional and task-specific: the numbers on a coloured ground, rule and verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.figures.style import theme
+from backend.stats.layer_roles import KINDS, Reading
+
+COLOURS = (theme.veil(theme.POSITIVE, 0.3), theme.veil(theme.QUIET, 0.14), theme.veil(theme.NEGATIVE, 0.3))
+
+
+def draw(reading: Reading, name: str, reference: str) -> go.Figure:
+    """CKA and both accuracies over the layers, on a ground that says of which kind each layer is."""
+    name, reference = theme.literal(name), theme.literal(reference)
+    x = np.arange(len(reading.kind))
+    shapes: list[dict[str, Any]] = [
+        {
+            "type": "rect",
+            "xref": "x",
+            "yref": "paper",
+            "x0": layer - 0.5,
+            "x1": layer + 0.5,
+            "y0": 0,
+            "y1": 1,
+            "layer": "below",
+            "line": {"width": 0},
+            "fillcolor": COLOURS[kind],
+        }
+        for layer, kind in enumerate(reading.kind)
+        if kind >= 0
+    ]
+    level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": reading.level, "y1": reading.level}
+    shapes.append(level | {"line": {"color": theme.RING, "width": 1, "dash": "dash"}})
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": f"{said} ({count})",
+            "x": [None],
+            "y": [None],
+            "marker": {"symbol": "square", "size": 12, "color": colour},
+        }
+        for said, colour, count in zip(KINDS, COLOURS, reading.counts, strict=True)
+    ]
+    for label, field, colour, dash in (
+        (f"CKA with {reference}", "cka", theme.DIRECTION, "solid"),
+        (f"probe accuracy, {name}", "accuracy", theme.checkpoint_colour(2, 3), "solid"),
+        (f"probe accuracy, {reference}", "reference_accuracy", theme.checkpoint_colour(0, 3), "dash"),
+    ):
+        y = getattr(reading, field)
+        if field != "reference_accuracy":
+            traces += theme.band(x, getattr(reading, f"{field}_low"), getattr(reading, f"{field}_high"), colour)
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": label,
+                "x": x,
+                "y": y.astype(np.float32),
+                "line": {"color": colour, "width": 2.2, "dash": dash},
+                "marker": {"size": 6},
+                "hovertemplate": "layer %{x}: %{y:.3f}<extra>" + label + "</extra>",
+            }
+        )
+    return theme.figure(
+        traces,
+        f"{name}: general, transitional or task-specific",
+        height=430,
+        shapes=shapes,
+        xaxis=theme.layer_axis(len(x), showgrid=False),
+        yaxis=theme.axis("CKA, held-out accuracy (0 to 1)", range=[-0.03, 1.03]),
+        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
+        margin={"l": 48, "r": 12, "t": 40, "b": 110},
+    )
+
+
+def in_words(reading: Reading, name: str, reference: str) -> str:
+    """How many layers are of each kind, and whether they stand in that order."""
+    counts = ", ".join(f"{count} {kind}" for count, kind in zip(reading.counts, KINDS, strict=True))
+    missing = [kind for count, kind in zip(reading.counts, KINDS, strict=True) if not count]
+    wrong = reading.disorder
+    if wrong:
+        said = (
+            f"does not hold: layer {wrong[1]} is {KINDS[reading.kind[wrong[1]]]} and stands above layer {wrong[0]}, "
+            f"which is {KINDS[reading.kind[wrong[0]]]}"
+        )
+    elif missing:
+        said = f"holds in part: no layer is {' or '.join(missing)}, the others stand in that order"
+    else:
+        said = "holds: they stand in that order"
+    return f"**{name}** against **{reference}**: {counts}. The reading “early general, late task-specific” {said}."
+
+
+def rule(level: float, classes: int) -> str:
+    """The rule by which layers are sorted."""
+    return (
+        f"The rule: **general** if the whole interval of CKA is at least {level:g} and the probe gained nothing; "
+        f"**task-specific** if it is wholly below {level:g}, the probe gained (paired 95 % interval above 0) and its "
+        f"own interval is above chance ({1 / classes:.2g}); **transitional** if neither."
+    )

@@ -1,0 +1,1 @@
+"""Colours, labels and text of every figure."""

@@ -1,0 +1,29 @@
+"""What the pictures of tokens share: the colours of word groups, and what is read when one points at a token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from backend.figures.style import theme
+from backend.vocabulary.lexicon import NEGATIVE, POSITIVE
+
+OTHERS = "other tokens"
+
+
+def group_colour(name: str, position: int) -> str:
+    """Positive words are blue, negative ones orange, own lists have colours of their own."""
+    if name in (POSITIVE, NEGATIVE):
+        return theme.class_colour(int(name == POSITIVE), 2)
+    return theme.MANY[(position + 3) % len(theme.MANY)]
+
+
+def group_symbol(name: str, position: int) -> str:
+    """A marker shape for each, those of the classes for positive and negative words."""
+    if name in (POSITIVE, NEGATIVE):
+        return theme.SYMBOLS[int(name == POSITIVE)]
+    return theme.SYMBOLS[(position + 2) % len(theme.SYMBOLS)]
+
+
+def quoted(names: Sequence[str]) -> list[str]:
+    """Tokens for plotly, which takes signs such as < for its HTML, but writes `&quot;` as it stands."""
+    return theme.literals(names)

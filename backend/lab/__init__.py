@@ -1,0 +1,1 @@
+"""What an analysis may ask for, and what comes back. No torch."""

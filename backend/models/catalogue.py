@@ -1,0 +1,193 @@
+"""What files tell about checkpoints: fingerprints, sizes, tokenizers, and whether two can be compared. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from importlib.metadata import version
+
+from tokenizers import Tokenizer
+
+from backend.caching.cache import Cache
+from backend.errors import CheckpointError, PromptError
+from backend.models.files.adapter_base import doubts
+from backend.models.files.adapters import adapter_facts, read_adapter
+from backend.models.files.compatibility import compare_facts, compare_tokens
+from backend.models.files.configs import leftover_quantization
+from backend.models.files.facts import most_positions, padding, read_facts, steady_positions
+from backend.models.files.fingerprint import fingerprint, weights_digest
+from backend.models.files.locate import CONFIG, Located, locate
+from backend.models.files.tokenizer import has_tokenizer, read_tokenizer, tokenizer_digest
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.config import CheckpointRef
+from backend.study.facts import Facts
+from backend.study.token_ids import Prompts
+
+_HELD_TOKENIZERS = 8
+
+
+class Catalogue:
+    """Checkpoints as files, on this machine or fetched from the hub to it."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._tokenizers: dict[str, Tokenizer] = {}
+        self._tokenizing = threading.Lock()
+
+    @property
+    def cache(self) -> Cache:
+        """Where small facts about checkpoints and devices are kept."""
+        return self._cache
+
+    def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
+        """Digest of weights, config and tokenizer, an adapter's with its base's. Raises CheckpointError."""
+        located = locate(ref)
+        below = fingerprint(_full(base), None, self._cache) if located.adapter else None
+        return fingerprint(located, below, self._cache)
+
+    def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
+        """Architecture and sizes; an adapter's are its base's, changed as it says. Raises CheckpointError."""
+        located = locate(ref)
+        if located.adapter:
+            return adapter_facts(located, _full(base), base.place)
+        return read_facts(located, ref.place)
+
+    def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
+        """The checkpoint's tokenizer, or its base's when it brings none: one object for equal files.
+
+        The newest are held: reading that of a large vocabulary takes most of a second. Raises CheckpointError.
+        """
+        located, below = locate(ref), _full(base)
+        if not has_tokenizer(located):
+            located = below
+        content = tokenizer_digest(located, self._cache)
+        with self._tokenizing:
+            if content not in self._tokenizers:
+                found = read_tokenizer(located, self._cache, below)
+                if len(self._tokenizers) >= _HELD_TOKENIZERS:
+                    del self._tokenizers[next(iter(self._tokenizers))]
+                self._tokenizers[content] = found
+            return self._tokenizers[content]
+
+    def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
+        """Raises CheckpointError unless the checkpoint can be opened and read beside the base.
+
+        Remembered, so that torch is imported once for every content and version of transformers.
+        """
+        located = locate(ref)
+        if not located.adapter:
+            self._check_structure(located, self.facts(ref, base).architecture)
+        pair = f"comparable/{self.fingerprint(ref, base)}/{self.fingerprint(base, base)}"
+        if self._cache.get_json(pair):
+            return
+        compare_facts(self.facts(ref, base), self.facts(base, base), ref.place)
+        compare_tokens(self.tokenizer(ref, base), self.tokenizer(base, base), ref.place)
+        located = locate(ref)
+        if located.adapter:
+            check_adapter(located, _full(base), self.fingerprint(ref, base), self._cache)
+        self._cache.put_json(pair, True)
+
+    def _check_structure(self, located: Located, architecture: str) -> None:
+        content = [version("transformers"), architecture, str(located.folder), fingerprint(located, None, self._cache)]
+        key = "structure/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        refused = self._cache.get_json(key)
+        if refused is None:
+            from backend.models.runtime.structure import check_structure  # torch, only where the answer is not known
+
+            try:
+                check_structure(located, architecture)
+                refused = ""
+            except CheckpointError as error:
+                refused = str(error)
+            self._cache.put_json(key, refused)
+        if refused:
+            raise CheckpointError(str(refused))
+
+    def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
+        """Doubts that the checkpoint's files raise, one sentence each. Raises CheckpointError."""
+        located = locate(ref)
+        if located.adapter:
+            return doubts(located, ref.place, base, _full(base), self._cache)
+        key = leftover_quantization(located)
+        if key is None:
+            return ()
+        return (f"{ref.place} has plain weights and a {key} in {CONFIG}, which is ignored; remove it there.",)
+
+    def weights_digest(self, ref: CheckpointRef, base: CheckpointRef) -> str:
+        """Digest of the weights alone, an adapter's with its config and its base's. Raises CheckpointError."""
+        located = locate(ref)
+        if not located.adapter:
+            return weights_digest(located, self._cache)
+        return weights_digest(located, self._cache) + weights_digest(_full(base), self._cache)
+
+    def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
+        """Raise CheckpointError or PromptError for prompts that the checkpoint cannot read.
+
+        On a GPU an id or position that does not exist takes the whole process down, so it is found here.
+        """
+        facts = checkpoint.facts
+        if facts.answers is not None and facts.answers != prompts.classes:
+            raise CheckpointError(
+                f"{checkpoint.ref.place} has a head of {facts.answers} classes and the study has {prompts.classes} "
+                f"label words; give one word per class of the head."
+            )
+        words = [token for word in prompts.continuations for token in word] if facts.predicts else []
+        largest = max(max(map(max, prompts.token_ids), default=0), *words, 0)
+        if largest >= facts.vocabulary:
+            raise CheckpointError(
+                f"{checkpoint.ref.place} has {facts.vocabulary} tokens and the prompts use token {largest}; "
+                f"name a checkpoint with at least the base's vocabulary."
+            )
+        located = locate(checkpoint.ref)
+        body = _full(checkpoint.base) if located.adapter else located
+        positions = most_positions(body)
+        if facts.kind == "causal" and facts.answers is not None:
+            _check_ends(padding(body), prompts, checkpoint.ref.place)
+        longest = int(prompts.lengths.max(initial=0)) + max(map(len, prompts.following), default=0)
+        steady = steady_positions(body)
+        if steady is not None and longest > steady:
+            raise PromptError(
+                f"A prompt has {longest} tokens and the rotary angles of {checkpoint.ref.place} depend on the longest "
+                f"prompt beside it beyond {steady}; lower prompt.max_tokens to at most "
+                f"{steady - max(map(len, prompts.following), default=0)}."
+            )
+        if positions is not None and longest > positions:
+            raise PromptError(
+                f"A prompt has {longest} tokens and {checkpoint.ref.place} has {positions} positions; lower "
+                f"prompt.max_tokens to at most {positions - max(map(len, prompts.following), default=0)}."
+            )
+
+
+def _check_ends(pad: int | None, prompts: Prompts, place: str) -> None:
+    """PromptError where a prompt ends with padding: transformers then reads a classifier's answer further left."""
+    ending = next((i for i, ids in enumerate(prompts.token_ids) if ids[-1] == pad), None)
+    if ending is not None:
+        raise PromptError(
+            f"Prompt {ending + 1} ends with token {pad}, which is padding to {place}, so that transformers reads its "
+            f"answer at an earlier token; end prompt.template with another token, or take pad_token_id out of its "
+            f"config.json."
+        )
+
+
+def _full(base: CheckpointRef) -> Located:
+    """The base's files, which must be a whole model."""
+    located = locate(base)
+    if located.adapter:
+        raise CheckpointError(f"{base.place} is an adapter; the base of a study must be a whole model.")
+    return located
+
+
+def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cache) -> None:
+    """Raise what opening the adapter would raise, CheckpointError; the verdict is remembered by the fingerprint."""
+    versions = "-".join(version(name) for name in ("peft", "transformers"))
+    folder = hashlib.sha256(str(located.folder).encode()).hexdigest()[:12]
+    key = f"adapter/{fingerprint}/{folder}/{versions}"
+    verdict = cache.get_json(key)
+    if not isinstance(verdict, str):
+        from backend.models.runtime.merge_adapter import verdict_on  # opens torch and peft
+
+        verdict = verdict_on(read_adapter(located, base), base)
+        cache.put_json(key, verdict)
+    if verdict:
+        raise CheckpointError(verdict)

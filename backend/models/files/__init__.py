@@ -1,0 +1,1 @@
+"""Checkpoints on disk: where they are and what their files say. No torch."""

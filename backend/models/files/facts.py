@@ -1,0 +1,104 @@
+"""What config.json and the weight headers tell about a checkpoint without opening it. No torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backend.errors import CheckpointError
+from backend.models.architectures import family_of
+from backend.models.files.configs import read_config, refuse_quantized
+from backend.models.files.heads import CLASSIFIER, answers_of, architecture_of, head_names, head_rows
+from backend.models.files.locate import CONFIG, Located, read_json
+from backend.models.files.safetensors_headers import Entry
+from backend.models.files.tensor_names import model_tensors
+from backend.study.facts import Facts
+
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers")
+_WIDTH = ("hidden_size", "n_embd", "dim")
+_VOCABULARY = ("vocab_size",)
+_POSITIONS = ("max_position_embeddings", "n_positions")
+_ORIGINAL = "original_max_position_embeddings"
+_UNSTEADY = ("dynamic", "longrope", "su")
+_LARGEST_RANK = 3  # old GPT-2 files carry their causal masks, four-dimensional, beside the weights
+
+
+def read_facts(located: Located, place: str) -> Facts:
+    """Architecture and sizes of a full checkpoint.
+
+    Raises CheckpointError for an architecture that Layershift cannot take apart, a quantized checkpoint, tensors
+    without values, a config without sizes, or one that contradicts the stored head.
+    """
+    config, entries = read_config(located, place), model_tensors(located)
+    architecture = architecture_of(config, entries, place)
+    family = family_of(architecture, place)
+    refuse_quantized(entries, place)
+    _refuse_empty(entries, place)
+    classifies = architecture.endswith(CLASSIFIER)
+    return Facts(
+        architecture=architecture,
+        layers=_size(config, _LAYERS, place),
+        width=_size(config, _WIDTH, place),
+        vocabulary=_size(config, _VOCABULARY, place),
+        parameters=sum(entry.size for entry in entries if len(entry.shape) <= _LARGEST_RANK),
+        kind=family.kind,
+        has_head=family.has_head,
+        answers=answers_of(config, head_rows(architecture, entries), place) if classifies else None,
+        head_names=head_names(config, place) if classifies else (),
+        token_types=_token_types(config) if family.kind == "encoder" else 1,
+    )
+
+
+def _token_types(config: dict[str, Any]) -> int:
+    found = config.get("type_vocab_size")
+    return found if isinstance(found, int) and found > 1 else 1
+
+
+def most_positions(located: Located) -> int | None:
+    """How many tokens the model has position embeddings for; None where positions are computed."""
+    place = str(located.folder)
+    config = read_config(located, place)
+    family = family_of(architecture_of(config, model_tensors(located), place), place)
+    if family.pos_embed is None:
+        return None
+    found = next((config[key] for key in _POSITIONS if key in config), None)
+    return found - family.first_position if isinstance(found, int) else None
+
+
+def steady_positions(located: Located) -> int | None:
+    """Up to how many tokens rotary angles depend on the position alone; None where they always do.
+
+    Beyond it a rope of type `dynamic` follows the longest prompt that the model has seen, and `longrope` the longest of
+    the batch (transformers, modeling_rope_utils.py), so that numbers would depend on the company of a prompt.
+    """
+    config = read_json(located.folder / CONFIG)
+    limits: list[int] = []
+    for key in ("rope_parameters", "rope_scaling"):
+        rope = config.get(key)
+        for one in (rope, *rope.values()) if isinstance(rope, dict) else ():  # several where layers differ
+            if isinstance(one, dict) and one.get("rope_type", one.get("type")) in _UNSTEADY:
+                given = (one.get(_ORIGINAL), config.get(_ORIGINAL), config.get(_POSITIONS[0]))
+                limits += [value for value in given if isinstance(value, int)]
+    return min(limits, default=None)
+
+
+def padding(located: Located) -> int | None:
+    """The token that the model takes for padding, if any."""
+    found = read_json(located.folder / CONFIG).get("pad_token_id")
+    return found if isinstance(found, int) else None
+
+
+def _refuse_empty(entries: tuple[Entry, ...], place: str) -> None:
+    """CheckpointError where tensors are stored without values, as a save inside DeepSpeed's ZeRO-3 leaves them."""
+    empty = [entry.name for entry in entries if entry.size == 0]
+    if empty:
+        raise CheckpointError(
+            f"{place} holds {len(empty)} tensors without values (first: {empty[0]}), as DeepSpeed ZeRO-3 saves them; "
+            f"gather the weights with zero_to_fp32.py, or save with stage3_gather_16bit_weights_on_model_save."
+        )
+
+
+def _size(config: dict[str, Any], keys: tuple[str, ...], place: str) -> int:
+    found = next((config[key] for key in keys if key in config), None)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise CheckpointError(f"{place}: {CONFIG} has no usable {keys[0]}; save the checkpoint again.")
+    return found

@@ -1,0 +1,118 @@
+"""Which class reads a checkpoint, which head its files hold, and what the rows of that head are called. No torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backend.errors import CheckpointError
+from backend.models.architectures import FAMILIES, default_architecture, family_of, kind_of, model_type_of
+from backend.models.files.configs import named_class
+from backend.models.files.locate import CONFIG
+from backend.models.files.safetensors_headers import Entry
+
+CLASSIFIER = "ForSequenceClassification"
+_HEADS = {  # by kind: how the names of a stored head begin, and how the class that reads it ends; the first counts
+    "encoder": {
+        "classifier.": CLASSIFIER,
+        "qa_outputs.": "ForQuestionAnswering",
+        "cls.predictions.": "ForMaskedLM",
+        "lm_head.": "ForMaskedLM",
+        "vocab_transform.": "ForMaskedLM",
+    },
+    "causal": {"score.": CLASSIFIER, "classifier.": "ForTokenClassification", "qa_outputs.": "ForQuestionAnswering"},
+}
+_BODIES = {name for name, family in FAMILIES.items() if family.kind == "causal" and not family.has_head}
+_UNSAID = 2  # transformers' own number of classes where a config says nothing
+
+
+def architecture_of(config: dict[str, Any], entries: tuple[Entry, ...], place: str) -> str:
+    """The class that the config names, or else the one that reads the stored head.
+
+    Raises CheckpointError for a class that Layershift does not know, or that leaves a stored classification head
+    unread, or that is not of the config's model_type.
+    """
+    named, model_type = named_class(config), config.get("model_type")
+    if named is None and model_type is None:
+        raise CheckpointError(
+            f"{place}: {CONFIG} names neither architectures nor model_type; save the model with save_pretrained."
+        )
+    if named is None:
+        return default_architecture(str(model_type), _stored_head(str(model_type), entries))
+    family_of(named, place)
+    expected = model_type_of(named)
+    if model_type is not None and model_type != expected:
+        raise CheckpointError(
+            f'{place}: {CONFIG} names a {named} and model_type = "{model_type}", which contradict each other; correct '
+            f"one of them."
+        )
+    heads = ("classifier.", "score.", "lm_head.") if named in _BODIES else ("classifier.", "score.")
+    unread = next((entry.name for entry in entries if entry.name.startswith(heads)), None)
+    if unread is not None and not named.endswith(CLASSIFIER):
+        raise CheckpointError(
+            f"{place}: {CONFIG} names a {named}, which leaves the stored head ({unread}) unread; set architectures to "
+            f'["{default_architecture(str(expected), _stored_head(str(expected), entries))}"] there, or save the model '
+            f"without that head."
+        )
+    return named
+
+
+def _stored_head(model_type: str, entries: tuple[Entry, ...]) -> str | None:
+    heads = _HEADS.get(str(kind_of(model_type)), {})
+    return next((end for start, end in heads.items() if any(entry.name.startswith(start) for entry in entries)), None)
+
+
+def head_rows(architecture: str, entries: tuple[Entry, ...]) -> int | None:
+    """The classes that the stored classification head has; None where there is none."""
+    last = family_of(architecture, architecture).unembed if architecture.endswith(CLASSIFIER) else None
+    return next((entry.shape[0] for entry in entries if entry.name == f"{last}.weight" and entry.shape), None)
+
+
+def answers_of(config: dict[str, Any], rows: int | None, place: str) -> int:
+    """How many classes a classifier has, by its head and its config.
+
+    Raises CheckpointError where the two disagree, or where the head gives one number instead of classes.
+    """
+    counts = {"id2label": len(config.get("id2label") or ()), "num_labels": config.get("num_labels")}
+    said = {key: count for key, count in counts.items() if count}
+    for key, count in said.items():
+        if count != (rows or next(iter(said.values()))):
+            raise CheckpointError(
+                f"{place} has a head of {rows or said['id2label']} classes and {key} in {CONFIG} has {count}; correct "
+                f"it there, or save the model again."
+            )
+    answers = rows or next(iter(said.values()), _UNSAID)
+    if answers == 1 or config.get("problem_type") == "regression":
+        raise CheckpointError(
+            f"{place} predicts a number (its head has {answers} {'row' if answers == 1 else 'rows'}, problem_type is "
+            f"{config.get('problem_type')}), and Layershift compares classes; name a model with one row per class."
+        )
+    return answers
+
+
+def head_names(config: dict[str, Any], place: str) -> tuple[str, ...]:
+    """The names of the head's rows in order, by `id2label`; none where they are transformers' own LABEL_0, LABEL_1.
+
+    Raises CheckpointError where a row has no name or two, or where `label2id` says otherwise.
+    """
+    named = config.get("id2label") or {}
+    try:
+        rows = {int(row): str(name) for row, name in named.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise _unnamed(place, "has a key that is not the number of a row") from None
+    if len(rows) < len(named) or sorted(rows) != list(range(len(rows))):
+        raise _unnamed(place, f"has the rows {', '.join(map(str, named))}")
+    names = tuple(rows[row] for row in sorted(rows))
+    if names == tuple(f"LABEL_{row}" for row in range(len(names))):
+        return ()
+    if len(set(names)) < len(names):
+        raise _unnamed(place, f"gives two rows one name ({', '.join(names)})")
+    back = config.get("label2id")
+    back = back if isinstance(back, dict) else {}
+    other = next((name for row, name in enumerate(names) if str(back.get(name, row)) != str(row)), None)
+    if other is not None:
+        raise _unnamed(place, f'has "{other}" in row {names.index(other)}, and label2id in row {back[other]}')
+    return names
+
+
+def _unnamed(place: str, fault: str) -> CheckpointError:
+    return CheckpointError(f"{place}: id2label in {CONFIG} {fault}; name the rows from 0 in the order of the head.")

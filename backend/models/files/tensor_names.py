@@ -1,0 +1,65 @@
+"""Names of stored tensors without what torch.compile, DDP, FSDP or a trainer's own class put around them. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from backend.errors import CheckpointError
+from backend.models.architectures import FAMILIES
+from backend.models.files.locate import Located, tensors
+from backend.models.files.safetensors_headers import Entry
+
+_WRAPPERS = {
+    "_orig_mod",  # torch.compile
+    "module",  # DataParallel, DDP, DeepSpeed, averaged weights
+    "_fsdp_wrapped_module",
+    "_fpw_module",
+    "_forward_module",  # Lightning
+    "_checkpoint_wrapped_module",
+}
+
+
+def _embeddings() -> re.Pattern[str]:
+    """The input embedding of any family, with its body's name or without, and whatever stands before it."""
+    paths = {family.embed for family in FAMILIES.values()}
+    paths |= {family.embed.removeprefix(f"{family.body}.") for family in FAMILIES.values()}
+    return re.compile(rf"((?:[^.]+\.)*?)(?:{'|'.join(map(re.escape, sorted(paths)))})\.weight")
+
+
+_EMBEDDING = _embeddings()
+
+
+def plain_names(stored: Iterable[str]) -> dict[str, str]:
+    """The model's own name of every stored one.
+
+    Wrappers go wherever they stand; a prefix that all stand under, as of a trainer's own class around the model, is
+    known by what stands before the input embedding.
+    """
+    bare = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in stored}
+    before = {match[1] for name in bare.values() if (match := _EMBEDDING.fullmatch(name))}
+    around = before.pop() if len(before) == 1 else ""
+    return {name: plain.removeprefix(around) for name, plain in bare.items()}
+
+
+def renamed(located: Located) -> dict[str, str]:
+    """Stored names that are not the model's own, with the model's own.
+
+    Raises CheckpointError where two stored tensors would get one name.
+    """
+    names = plain_names(entry.name for entry in tensors(located))
+    twice = next((name for name, count in Counter(names.values()).items() if count > 1), None)
+    if twice is not None:
+        both = " and ".join(sorted(stored for stored, name in names.items() if name == twice))
+        raise CheckpointError(
+            f"{located.folder} holds the weights of one module twice ({both}); save the checkpoint again with one set."
+        )
+    return {stored: name for stored, name in names.items() if stored != name}
+
+
+def model_tensors(located: Located) -> tuple[Entry, ...]:
+    """Every stored tensor under the model's own name. Raises CheckpointError."""
+    changed = renamed(located)
+    return tuple(replace(entry, name=changed.get(entry.name, entry.name)) for entry in tensors(located))

@@ -1,0 +1,103 @@
+"""A checkpoint's tokenizer as transformers loads it, kept as the text of a `tokenizers` tokenizer.
+
+Settings beside tokenizer.json change what a tokenizer does (a BOS token, case, accents, special tokens), and which of
+them count is for transformers to say. So it loads each tokenizer once; what it makes of the files is remembered by
+their content, and read without transformers or torch from then on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from backend.caching.cache import Cache
+from backend.errors import CheckpointError
+from backend.models.files.fingerprint import digest
+from backend.models.files.locate import CONFIG, TOKENIZER_FILES, Located, read_json
+
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_OF_CONFIG = ("model_type", "tokenizer_class")
+"""What transformers reads of config.json to choose the class of a tokenizer."""
+
+
+def has_tokenizer(located: Located) -> bool:
+    """Whether the checkpoint brings a tokenizer of its own."""
+    return bool(located.present(tuple(name for name in TOKENIZER_FILES if name not in _SETTINGS)))
+
+
+def tokenizer_digest(located: Located, cache: Cache) -> str:
+    """64 hex digits of all that decides what the tokenizer does; equal ones mean equal tokenizers.
+
+    Raises CheckpointError when there is no tokenizer.
+    """
+    if not has_tokenizer(located):
+        raise CheckpointError(f"{located.folder} has no tokenizer; save one there with tokenizer.save_pretrained.")
+    content: list[object] = [[one.name, digest(one, cache)] for one in located.present(TOKENIZER_FILES)]
+    content += [version("transformers"), *_named_by_config(located)]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def read_tokenizer(located: Located, cache: Cache, base: Located | None = None) -> Tokenizer:
+    """The tokenizer, without the padding and truncation that a training run may have left in it.
+
+    An adapter's folder need not have a config.json; then that of its `base` names the kind of tokenizer. Raises
+    CheckpointError when there is none or it cannot be read.
+    """
+    key = "tokenizer/" + tokenizer_digest(located, cache)
+    text = cache.get_json(key)
+    if not isinstance(text, str):
+        text = _loaded(located, base)
+        cache.put_json(key, text)
+    tokenizer = Tokenizer.from_str(text)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _named_by_config(located: Located) -> list[object]:
+    file = located.folder / CONFIG
+    config = read_json(file) if file.is_file() else {}
+    return [config.get(key) for key in _OF_CONFIG]
+
+
+def _loaded(located: Located, base: Located | None) -> str:
+    """The text of the tokenizer that transformers makes of the files."""
+    from transformers import AutoConfig, AutoTokenizer  # slow to import, and only for files not seen before
+
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        if base is not None and not (located.folder / CONFIG).is_file():
+            options["config"] = AutoConfig.from_pretrained(base.folder, **options)
+        with _unmarked(located) as folder:
+            return AutoTokenizer.from_pretrained(folder, **options).backend_tokenizer.to_str()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+        raise _unusable(located, error) from None
+
+
+@contextmanager
+def _unmarked(located: Located) -> Iterator[Path]:
+    """The folder, or a copy of its small files where one begins with a byte order mark, which transformers refuses."""
+    content = {file.name: file.read_bytes() for file in located.present((CONFIG, *TOKENIZER_FILES))}
+    if not any(held.startswith(BOM_UTF8) for held in content.values()):
+        yield located.folder
+        return
+    with TemporaryDirectory() as place:
+        for name, held in content.items():
+            (Path(place) / name).write_bytes(held.removeprefix(BOM_UTF8))
+        yield Path(place)
+
+
+def _unusable(located: Located, error: Exception) -> CheckpointError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return CheckpointError(
+        f"The tokenizer in {located.folder} cannot be read ({reason}); save it again with tokenizer.save_pretrained."
+    )

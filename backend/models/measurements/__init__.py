@@ -1,0 +1,1 @@
+"""One file per measurement of an opened model."""

@@ -1,0 +1,91 @@
+"""How much every weight matrix changed, one pair of matrices at a time."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from accelerate.utils.modeling import align_module_device
+from torch import Tensor
+
+from backend.caching.progress import Progress
+from backend.errors import CheckpointError
+from backend.lab.outputs import WeightChange
+from backend.models.runtime.load import Opened
+
+
+@torch.inference_mode()
+def weight_changes(opened: Opened, reference: Opened, progress: Progress) -> tuple[WeightChange, ...]:
+    """Change of every two-dimensional entry of the state dict that both have, fused as stored, tied ones once.
+
+    A vocabulary that was extended is compared on the rows that both have. Raises CheckpointError where matrices
+    differ in shape otherwise, or hold values that are no numbers.
+    """
+    within = re.compile(re.escape(opened.anatomy.family.blocks) + r"\.(\d+)\.(.+)")
+    ours, theirs = _identities(opened), _identities(reference)
+    in_body = {_in_body(reference, name): name for name in theirs}
+    names: dict[tuple[int | str, int | str], tuple[str, str]] = {}
+    for name in ours:
+        other = in_body.get(_in_body(opened, name))
+        if other is not None:
+            names.setdefault((ours[name], theirs[other]), (name, other))
+    found: list[WeightChange] = []
+    for i, (name, other) in enumerate(names.values()):
+        progress(i / len(names), f"Comparing {name}.")
+        place = within.fullmatch(name)
+        layer, matrix = (int(place[1]), place[2]) if place else (None, name)
+        change = _change(name, _matrix(opened, name), _matrix(reference, other), resized=layer is None)
+        found.append(WeightChange(name, layer, matrix, *change))
+    return tuple(found)
+
+
+def _in_body(opened: Opened, name: str) -> str:
+    """The name inside the body, which an encoder keeps when it gets a head, though its own name grows."""
+    return name.removeprefix(f"{opened.anatomy.family.body}.")
+
+
+def _identities(opened: Opened) -> dict[str, int | str]:
+    """Two-dimensional weights by name, with what is the same for names of one tensor.
+
+    That is its address, and what transformers tied by name where the tensor was moved out to memory or disk.
+    """
+    tied = opened.model.all_tied_weights_keys
+    matrices = {name: tensor for name, tensor in opened.model.state_dict().items() if tensor.ndim == 2}
+    return {name: tensor.data_ptr() or tied.get(name, name) for name, tensor in matrices.items()}
+
+
+def _matrix(opened: Opened, name: str) -> Tensor:
+    """One weight, fetched from where `device_map` moved it."""
+    path, _, last = name.rpartition(".")
+    module = opened.model.get_submodule(path)
+    with align_module_device(module):
+        return getattr(module, last).detach()
+
+
+def _change(name: str, ours: Tensor, theirs: Tensor, resized: bool) -> tuple[float, float]:
+    """Relative change and stable rank; the spectral norm is that of the smaller Gram matrix.
+
+    Float32 with norms summed in float64, whatever the dtype of the weights.
+    """
+    if ours.shape != theirs.shape and not (resized and ours.shape[1] == theirs.shape[1]):
+        raise CheckpointError(
+            f"{name} is {_size(ours)} in one checkpoint and {_size(theirs)} in the other; compare checkpoints of one "
+            f"architecture."
+        )
+    rows = min(len(ours), len(theirs))
+    device = theirs.device if theirs.device.type == "cuda" else torch.device("cpu")  # MPS has no eigenvalues
+    before = theirs[:rows].to(device, torch.float32)
+    change = ours[:rows].to(device, torch.float32) - before
+    moved, size = (float(torch.linalg.vector_norm(one, dtype=torch.float64)) for one in (change, before))
+    if not (moved < float("inf") and size < float("inf")):
+        raise CheckpointError(f"{name} holds values that are not numbers; save or train the checkpoint again.")
+    relative = moved / size if size > 0 else float("nan")
+    if moved == 0:
+        return relative, float("nan")
+    change /= moved
+    gram = change.T @ change if change.shape[0] >= change.shape[1] else change @ change.T
+    return relative, 1 / float(torch.linalg.eigvalsh(gram)[-1])
+
+
+def _size(matrix: Tensor) -> str:
+    return " x ".join(map(str, matrix.shape))

@@ -1,0 +1,1 @@
+"""Opened models: loading, components, devices, hooks."""

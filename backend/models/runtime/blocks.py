@@ -1,0 +1,119 @@
+"""A model's blocks run by hand, half by half: the one place that says how a family embeds, attends and goes on.
+
+All families here change the residual stream twice per block. Causal ones add to it, x + attn(ln1(x)), then
+x + mlp(ln2(x)); encoders normalize the sum, ln1(x + attn(x)), then ln2(x + mlp(x)). What a block needs beside the
+residuals (masks, rotary angles) is made by transformers' own functions; a test holds the result against the model's own
+forward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from transformers.activations import NewGELUActivation
+from transformers.masking_utils import (
+    create_bidirectional_mask,
+    create_causal_mask,
+    create_sliding_window_causal_mask,
+)
+
+from backend.errors import CheckpointError
+from backend.models.runtime.load import Opened
+
+Residuals = Float[Tensor, "batch tokens width"]
+Surroundings = tuple[dict[str, Any], ...]
+"""What the attention of each block is told beside the residuals; an encoder's masks belong to one padded batch."""
+
+
+def embed(opened: Opened, ids: Int64[Tensor, "batch tokens"]) -> Residuals:
+    """The residuals entering block 0: token embeddings, and position embeddings where the family has them.
+
+    An encoder's have token types in them too, and are normalized.
+    """
+    anatomy = opened.anatomy
+    if anatomy.embeddings is not None:
+        return anatomy.embeddings(ids.to(_device(anatomy.embeddings, opened)))
+    x = anatomy.embed(ids.to(_device(anatomy.embed, opened)))
+    if anatomy.pos_embed is None:
+        return x
+    positions = torch.arange(ids.shape[1], device=_device(anatomy.pos_embed, opened))[None]
+    return x + anatomy.pos_embed(positions).to(x.device)
+
+
+def surroundings(opened: Opened, x: Residuals, real: Int64[Tensor, "batch tokens"] | None = None) -> Surroundings:
+    """Mask, positions and rotary angles of each block for residuals of this length, on their device.
+
+    `real` is 1 where a row has a token and 0 where it is padded; a causal model does without. Raises CheckpointError.
+    """
+    config, one = opened.model.config, x[:1]
+    blocks = len(opened.anatomy.blocks)
+    if opened.anatomy.family.kind == "encoder":
+        made = (create_causal_mask if getattr(config, "is_decoder", False) else create_bidirectional_mask)(
+            config=config, inputs_embeds=x, attention_mask=real, past_key_values=None
+        )
+        return ({"attention_mask": made},) * blocks
+    if not getattr(config, "is_causal", True):
+        raise CheckpointError(
+            f"{config.name_or_path} is of a causal family and reads in both directions, so its blocks cannot be run "
+            f"one by one; choose a model that reads from left to right, or an encoder."
+        )
+    positions = torch.arange(x.shape[1], device=x.device)[None]
+    shared: dict[str, Any] = {"position_ids": positions}
+    if opened.anatomy.rotary is not None:
+        shared["position_embeddings"] = opened.anatomy.rotary(one, position_ids=positions)
+    everywhere = "sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"
+    kinds = getattr(config, "layer_types", None) or [everywhere] * blocks
+    make = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
+    masks = {
+        kind: make[kind](
+            config=config, inputs_embeds=one, attention_mask=None, past_key_values=None, position_ids=positions
+        )
+        for kind in set(kinds)
+    }
+    return tuple({"attention_mask": masks[kind], **shared} for kind in kinds)
+
+
+def attend(opened: Opened, block: int, x: Residuals, around: Surroundings) -> Residuals:
+    """The first half of a block; `x` may hold the batch that `around` is for several times, one below the other."""
+    parts = opened.anatomy.blocks[block]
+    device = _device(parts.attn, opened)
+    x = x.to(device, opened.model.dtype)
+    told = {name: _move(value, device) for name, value in around[block].items()}
+    if opened.anatomy.family.kind == "causal":
+        return x + parts.attn(hidden_states=parts.ln1(x), **told)[0].to(device)
+    mask = told["attention_mask"]
+    told["attention_mask"] = None if mask is None else mask.repeat(len(x) // len(mask), 1, 1, 1)
+    attended = parts.attn(hidden_states=x, **told)[0].to(device)
+    return attended if parts.mlp_out is not None else parts.ln1(x + attended)  # BERT's attention ends with the norm
+
+
+def proceed(opened: Opened, block: int, x: Residuals) -> Residuals:
+    """The second half of a block."""
+    parts = opened.anatomy.blocks[block]
+    x = x.to(_device(parts.mlp, opened), opened.model.dtype)
+    if opened.anatomy.family.kind == "causal":
+        return x + _mlp(parts.mlp, parts.ln2(x)).to(x.device)
+    if parts.mlp_out is not None:  # the other half of BERT's MLP, with residual and norm in it
+        return parts.mlp_out(parts.mlp(x), x)
+    return parts.ln2(x + parts.mlp(x))
+
+
+def _mlp(mlp: nn.Module, x: Residuals) -> Residuals:
+    if not isinstance(getattr(mlp, "act", None), NewGELUActivation):
+        return mlp(x)
+    grown = mlp.get_submodule("c_fc")(x)  # GPT-2's own activation goes over this seven times, torch's once
+    return mlp.get_submodule("c_proj")(nn.functional.gelu(grown, approximate="tanh"))
+
+
+def _device(module: nn.Module, opened: Opened) -> torch.device:
+    """Where the module's weights are; those of an offloaded one come to the model's device when it is called."""
+    return next((one.device for one in module.parameters() if not one.is_meta), opened.device)
+
+
+def _move(value: Any, device: torch.device) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_move(one, device) for one in value)
+    return value.to(device) if isinstance(value, Tensor) else value

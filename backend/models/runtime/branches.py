@@ -1,0 +1,112 @@
+"""Many versions of one token at a time: what follows when only the readout position of a causal model is changed.
+
+Nothing attends to the last token of a prompt, so a change there leaves every other position as it was. A branch is then
+one token that runs behind the kept keys and values of the prompt: the branches of a prompt go through a block side by
+side, each seeing the prompt before the readout position and itself, but none of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from backend.models.runtime.blocks import Residuals, Surroundings, attend, proceed
+from backend.models.runtime.load import Opened
+
+
+class Kept:
+    """Stands where attention expects a cache: keeps keys and values of every block, then puts them before others."""
+
+    def __init__(self) -> None:
+        self.of: dict[int, tuple[Tensor, Tensor]] = {}
+        self.filling = True
+
+    def update(self, keys: Tensor, values: Tensor, block: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """The keys and values that attention goes over."""
+        if self.filling:
+            self.of[block] = keys, values
+            return keys, values
+        before = self.of[block]
+        return torch.cat([before[0], keys], dim=2), torch.cat([before[1], values], dim=2)
+
+    def to(self, _device: torch.device) -> Kept:
+        """Every block's are where the block is."""
+        return self
+
+    def beside(self, around: Surroundings) -> Surroundings:
+        """Surroundings in which attention keeps, or finds, keys and values here."""
+        return tuple(told | {"past_key_values": self} for told in around)
+
+
+def around_branches(
+    opened: Opened, x: Residuals, readout: Int64[Tensor, " batch"], count: int, kept: Kept
+) -> Surroundings:
+    """What the blocks are told about `count` branches of each prompt behind the prompts' residuals `x`."""
+    rows = len(x)
+    readout, config = readout.to(x.device), opened.model.config
+    places = readout[:, None].expand(rows, count)
+    shared: dict[str, Any] = {"position_ids": places}
+    if opened.anatomy.rotary is not None:
+        shared["position_embeddings"] = opened.anatomy.rotary(x, position_ids=places)
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or [
+        "sliding_attention" if window else "full_attention" for _ in opened.anatomy.blocks
+    ]
+    masks = {kind: _mask(x, readout, count, window if kind == "sliding_attention" else None) for kind in set(kinds)}
+    return kept.beside(tuple({"attention_mask": masks[kind], **shared} for kind in kinds))
+
+
+def _mask(
+    x: Residuals, readout: Int64[Tensor, " batch"], count: int, window: int | None
+) -> Float[Tensor, "batch 1 branches keys"]:
+    """0 where a branch may look, the least number where it may not."""
+    rows, tokens = x.shape[:2]
+    at = torch.arange(tokens, device=x.device)
+    before = at < readout[:, None]
+    if window is not None:
+        before &= at > readout[:, None] - window
+    own = torch.eye(count, dtype=torch.bool, device=x.device)
+    seen = torch.cat([before[:, None].expand(rows, count, tokens), own.expand(rows, count, count)], dim=2)
+    mask = torch.zeros(seen.shape, dtype=x.dtype, device=x.device)
+    return mask.masked_fill(~seen, torch.finfo(x.dtype).min)[:, None]
+
+
+def run_branches(
+    opened: Opened,
+    starts: Sequence[int],
+    added: Sequence[Float[Tensor, "branches width"]],
+    trunk: Sequence[Float[Tensor, "batch width"]],
+    around: Surroundings,
+    tell: Callable[[int], None],
+) -> Float[Tensor, "batch branches width"]:
+    """The last residuals of branches that leave the trunk at layers `starts`, in rising order.
+
+    `trunk[l]` is the readout position's residual at layer l, and `added[l][i]` what branch i has added there. `tell` is
+    told how many tokens are about to pass a block.
+    """
+    last = len(opened.anatomy.blocks)
+    x = trunk[starts[0]][:, None, :].expand(-1, 0, -1)
+    for layer in range(starts[0], last + 1):
+        new = sum(start == layer for start in starts)
+        x = torch.cat([x, trunk[layer].to(x)[:, None].expand(-1, new, -1)], dim=1)
+        x = (x + added[layer][: x.shape[1]].to(x.device)).to(x.dtype)
+        if layer < last:
+            tell(x.shape[0] * x.shape[1])
+            x = proceed(opened, layer, attend(opened, layer, x, _first(around, layer, x.shape[1])))
+    return x
+
+
+def _first(around: Surroundings, layer: int, count: int) -> Surroundings:
+    """The surroundings of a block with the first `count` branches only."""
+    told = dict(around[layer])
+    mask = told["attention_mask"]
+    keys = mask.shape[3] - mask.shape[2] + count
+    told["attention_mask"] = mask[:, :, :count, :keys]
+    told["position_ids"] = told["position_ids"][:, :count]
+    if "position_embeddings" in told:
+        told["position_embeddings"] = tuple(one[:, :count] for one in told["position_embeddings"])
+    return (*around[:layer], told)

@@ -1,0 +1,92 @@
+"""The device that models run on: choosing it, its free memory, waiting for it, giving memory back."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+
+import torch
+
+from backend.errors import DeviceError
+from backend.models.runtime.device_names import DEVICE_VARIABLE, requested_device
+
+MODEL_BYTES_VARIABLE = "LAYERSHIFT_MODEL_BYTES"
+DEFAULT_SHARE = 0.6
+_FALLBACK_BYTES = 4 << 30
+_FULL = ("out of memory", "not enough memory", "can't allocate memory")
+
+
+def choose_device() -> torch.device:
+    """LAYERSHIFT_DEVICE, else CUDA, MPS or CPU, whichever is there first. Raises DeviceError."""
+    name = requested_device()
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name is None:
+        name = "cuda" if cuda else "mps" if mps else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not cuda:
+        raise DeviceError(
+            f"{DEVICE_VARIABLE} asks for {name}, but torch finds no CUDA device here; unset it or set it to cpu."
+        )
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
+        raise DeviceError(
+            f"{DEVICE_VARIABLE} asks for {name}, but there are {torch.cuda.device_count()} CUDA devices, counted "
+            f"from 0; choose one of those."
+        )
+    if device.type == "mps" and not mps:
+        raise DeviceError(f"{DEVICE_VARIABLE} asks for mps, but torch finds no Apple GPU here; set it to cpu.")
+    return device
+
+
+def model_bytes(device: torch.device, spread: bool = False) -> int:
+    """How many bytes of weights may stay open: LAYERSHIFT_MODEL_BYTES, or 60 % of the memory that is free now.
+
+    `spread` counts all GPUs. Raises DeviceError when the variable is no whole number above 0.
+    """
+    text = os.environ.get(MODEL_BYTES_VARIABLE, "")
+    if not text:
+        return int(free_bytes(device, spread) * DEFAULT_SHARE)
+    if not text.isdigit() or int(text) == 0:
+        raise DeviceError(f'{MODEL_BYTES_VARIABLE} is "{text}"; give a whole number of bytes.')
+    return int(text)
+
+
+def free_bytes(device: torch.device, spread: bool = False) -> int:
+    """Free memory of the device in bytes, of all GPUs if `spread`."""
+    if device.type == "cuda":
+        gpus = range(torch.cuda.device_count()) if spread else [device.index or 0]
+        return sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus)
+    if device.type == "mps":
+        return max(0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines() if ":" in line)
+        if "MemAvailable" in lines:
+            return int(lines["MemAvailable"].split()[0]) * 1024
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return _FALLBACK_BYTES
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether the error says that memory ran out; only CUDA has a type for that, MPS and CPU have words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _FULL)
+
+
+def finish(device: torch.device) -> None:
+    """Wait until the device has done what it was given, so that a clock read afterwards is right."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def give_back(device: torch.device) -> None:
+    """Return the memory of dropped tensors to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -1,0 +1,74 @@
+"""One forward pass: prompts padded into a batch, what the head answers, and arrays that leave torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from backend.errors import CheckpointError
+from backend.models.runtime.load import Opened
+from backend.study.token_ids import Columns
+
+
+def hand_over(opened: Opened, *arrays: np.ndarray) -> None:
+    """Make what a model gave read-only; CheckpointError if a value is not finite."""
+    if not all(np.isfinite(array).all() for array in arrays):
+        dtype = str(opened.model.dtype).removeprefix("torch.")
+        raise CheckpointError(
+            f"{opened.model.config.name_or_path} gives values that are not finite in {dtype}; "
+            + ("its weights are damaged, save them again." if dtype == "float32" else 'set dtype = "float32".')
+        )
+    for array in arrays:
+        array.setflags(write=False)
+
+
+def pick(logits: Float[Tensor, "rows outputs"], columns: Columns) -> Float[Tensor, "rows columns"]:
+    """The columns of a model's output, as logits or log-probabilities."""
+    if columns.normalized:
+        logits = logits.float().log_softmax(dim=-1)
+    return logits[:, list(columns.tokens)]
+
+
+def run(
+    opened: Opened, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]
+) -> Float[Tensor, "batch answers"] | None:
+    """One forward pass inside `taps`: logits over the vocabulary, or of the classes; None without a head."""
+    family = opened.anatomy.family
+    told: dict[str, Any] = {"use_cache": False, **inputs} if family.kind == "causal" else inputs
+    if family.predicts:
+        return opened.model(input_ids=ids, **told).logits[:, 0]
+    if family.kind == "encoder" and family.has_head:
+        return opened.model(input_ids=ids, **told).logits
+    hidden = opened.model.base_model(input_ids=ids, **told).last_hidden_state
+    # transformers' own pooling of a causal classifier looks for padding, of which the prompts have none
+    return opened.anatomy.unembed(hidden)[:, 0] if family.has_head else None
+
+
+def pad(
+    token_ids: Sequence[tuple[int, ...]], readout: str, opened: Opened
+) -> tuple[Int64[Tensor, "batch tokens"], Int64[Tensor, " batch"], dict[str, Tensor]]:
+    """Token ids padded on the right, each row's readout position, and the mask if the model needs one.
+
+    A causal model never looks right of the readout position, so padding there changes nothing and without a mask the
+    fastest attention runs; a model that looks both ways gets a mask.
+    """
+    longest = max(map(len, token_ids))
+    padded = [ids + ids[-1:] * (longest - len(ids)) for ids in token_ids]
+    lengths = torch.tensor([len(ids) for ids in token_ids])
+    positions = lengths - 1 if readout == "last" else torch.zeros_like(lengths)
+    inputs: dict[str, Tensor] = {}
+    if readout != "last" or not getattr(opened.model.config, "is_causal", True):
+        inputs["attention_mask"] = _send((torch.arange(longest) < lengths[:, None]).long(), opened.device)
+    return _send(torch.tensor(padded), opened.device), _send(positions, opened.device), inputs
+
+
+def _send(tensor: Tensor, device: torch.device) -> Tensor:
+    """To the device without waiting for it; only pinned memory can be copied in the background."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,132 @@
+"""Opening a checkpoint with transformers, sure that every weight came from its files."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, cast
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+from transformers.utils import logging as chatter
+
+from backend.errors import CheckpointError, DeviceError
+from backend.models.files.adapters import Adapter, read_adapter
+from backend.models.files.locate import Located
+from backend.models.runtime.components import Anatomy, anatomy_of
+from backend.models.runtime.devices import give_back, is_out_of_memory
+from backend.models.runtime.from_pretrained import load
+from backend.models.runtime.merge_adapter import merge
+
+_FAILURES = (
+    *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, ArithmeticError),
+    *(SafetensorError, StrictDataclassError),
+)
+_CHATTER = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A model ready to run: evaluation mode, no gradients. `device` is where token ids go, `bytes` what it occupies."""
+
+    model: PreTrainedModel
+    anatomy: Anatomy
+    device: torch.device
+    bytes: int
+
+
+def open_model(
+    located: Located,
+    adapter: Located | None,
+    architecture: str,
+    device: torch.device,
+    dtype: str,
+    device_map: str | None,
+    without_head: bool = False,
+) -> Opened:
+    """The full checkpoint at `located`, with `adapter` merged onto it if there is one; `without_head`, its body alone.
+
+    Computes in `dtype` whatever the files store, with scaled-dot-product attention. Raises CheckpointError when a
+    weight is missing, of another shape or unreadable, DeviceError when the device is too small.
+    """
+    with quiet(), in_one_sentence(adapter or located, device):
+        change = None if adapter is None else read_adapter(adapter, located)
+        model = _load(located, architecture, device, dtype, device_map, change)
+        if change is not None:
+            model = merge(model, change)
+        if without_head:
+            model = cast("PreTrainedModel", model.base_model)
+        if device.type == "mps" and device_map is None:
+            model.to(device)  # pyright: ignore[reportArgumentType]
+    model.eval().requires_grad_(False)
+    tensors = {tensor.data_ptr() or id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    return Opened(
+        model=model,
+        anatomy=anatomy_of(model),
+        device=next((one.device for one in model.parameters() if one.device.type != "meta"), device),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
+    )
+
+
+def _load(
+    located: Located,
+    architecture: str,
+    device: torch.device,
+    dtype: str,
+    device_map: str | None,
+    change: Adapter | None = None,
+) -> PreTrainedModel:
+    """The full checkpoint; what it lacks may be in the adapter that is about to change it."""
+    placement: dict[str, Any] = {}
+    if device_map is not None:
+        placement["device_map"] = device_map
+    elif device.type == "cuda":
+        placement["device_map"] = {"": device}  # straight to the device, no copy in host memory
+    return load(
+        located,
+        change.architecture if change else architecture,
+        dtype,
+        change=change,
+        disable_mmap=not placement,  # a file that a training run rewrites must not change, or end, below open weights
+        **placement,
+    )
+
+
+@contextmanager
+def in_one_sentence(located: Located, device: torch.device) -> Iterator[None]:
+    """What transformers, safetensors and peft raise, as an error that says what to do."""
+    try:
+        yield
+    except _FAILURES as error:
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            give_back(device)
+            raise DeviceError(
+                f"{located.folder} does not fit into the memory of {device}; close other programs there, set dtype = "
+                f'"bfloat16" or device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'
+            ) from None
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = lines[-1 if isinstance(error, StrictDataclassError) else 0]  # its first line names a validator
+        raise CheckpointError(
+            f"{located.folder} cannot be opened ({reason.rstrip('.')}); save or copy the checkpoint again."
+        ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars and no load reports on the server's terminal; what matters in them is raised."""
+    with _CHATTER:
+        level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
+        chatter.set_verbosity(logging.CRITICAL)
+        chatter.disable_progress_bar()
+        try:
+            yield
+        finally:
+            chatter.set_verbosity(level)
+            if bars:
+                chatter.enable_progress_bar()

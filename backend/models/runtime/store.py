@@ -1,0 +1,113 @@
+"""Opened models, lent one borrower at a time; the least recently used is closed when memory runs short."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from backend.caching.cache import Cache
+from backend.caching.progress import Progress, silent
+from backend.errors import CheckpointError
+from backend.models.files.facts import read_facts
+from backend.models.files.fingerprint import fingerprint
+from backend.models.files.locate import locate
+from backend.models.runtime.devices import choose_device, give_back, model_bytes
+from backend.models.runtime.load import Opened, open_model
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.facts import BODY
+
+Key = tuple[str, str, str | None]
+_WAIT_SECONDS = 0.5
+
+
+class Store:
+    """The models of one device. Lazy, bounded by bytes; borrowing locks the device, so hooks never meet."""
+
+    def __init__(self, cache: Cache, device: torch.device | None = None, limit_bytes: int | None = None) -> None:
+        self.device = device or choose_device()
+        self._cache = cache
+        self._limit = limit_bytes
+        self._lock = threading.RLock()
+        self._open: OrderedDict[Key, Opened] = OrderedDict()
+        self._lent: list[Key] = []
+
+    @contextmanager
+    def borrow(self, checkpoint: PinnedCheckpoint, progress: Progress = silent) -> Iterator[Opened]:
+        """The checkpoint's model, opened if it is not, until the end of the `with` block.
+
+        One thread borrows at a time, and may borrow several (a host and a donor). Waiting for others reports to
+        `progress`, which is where a cancel arrives. Raises CheckpointError, DeviceError or Cancelled.
+        """
+        while not self._lock.acquire(timeout=_WAIT_SECONDS):
+            progress(0.0, f"Waiting for other work on {self.device} to finish.")
+        try:
+            key = _key(checkpoint)
+            self._lent.append(key)
+            try:
+                yield self._get(key, checkpoint, progress)
+            finally:
+                self._lent.remove(key)
+        finally:
+            self._lock.release()
+
+    def holds(self, checkpoint: PinnedCheckpoint) -> bool:
+        """Whether the checkpoint is open now."""
+        return _key(checkpoint) in self._open
+
+    def close(self) -> None:
+        """Close every model that is not lent."""
+        with self._lock:
+            for key in [key for key in self._open if key not in self._lent]:
+                del self._open[key]
+            give_back(self.device)
+
+    def _get(self, key: Key, checkpoint: PinnedCheckpoint, progress: Progress) -> Opened:
+        if key not in self._open:
+            progress(0.0, f"Opening {checkpoint.label}.")
+            size = getattr(torch, checkpoint.dtype).itemsize
+            self._make_room(checkpoint.facts.parameters * size, checkpoint.device_map)
+            self._open[key] = self._opened(checkpoint)
+            self._make_room(0, checkpoint.device_map)
+        self._open.move_to_end(key)
+        return self._open[key]
+
+    def _opened(self, checkpoint: PinnedCheckpoint) -> Opened:
+        """The files as a model; the fingerprint is taken before and after, because a training run may replace them."""
+        located = locate(checkpoint.ref)
+        adapter = located if located.adapter else None
+        body = locate(checkpoint.base) if adapter else located
+        self._still(checkpoint)
+        architecture = read_facts(body, str(body.folder)).architecture
+        without_head = checkpoint.facts.kind == "causal" and not checkpoint.facts.has_head
+        opened = open_model(
+            body, adapter, architecture, self.device, checkpoint.dtype, checkpoint.device_map, without_head
+        )
+        self._still(checkpoint)
+        return opened
+
+    def _still(self, checkpoint: PinnedCheckpoint) -> None:
+        located = locate(checkpoint.ref)
+        base = fingerprint(locate(checkpoint.base), None, self._cache) if located.adapter else None
+        if fingerprint(located, base, self._cache) != checkpoint.fingerprint.removesuffix(BODY):
+            raise CheckpointError(f"{checkpoint.ref.place} was replaced since the study was read; reload the study.")
+
+    def _make_room(self, wanted: int, device_map: str | None) -> None:
+        """Close the least recently used models until `wanted` more bytes fit, or only lent ones are left."""
+        if self._limit is None:
+            self._limit = model_bytes(self.device, spread=device_map is not None)
+        closed = False
+        for key in [key for key in self._open if key not in self._lent]:
+            if sum(one.bytes for one in self._open.values()) + wanted <= self._limit:
+                break
+            del self._open[key]
+            closed = True
+        if closed:
+            give_back(self.device)
+
+
+def _key(checkpoint: PinnedCheckpoint) -> Key:
+    return (checkpoint.fingerprint, checkpoint.dtype, checkpoint.device_map)

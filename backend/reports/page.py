@@ -1,0 +1,152 @@
+"""One page of HTML that opens without a network: sections that fold, pictures, tables, light, dark and on paper."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from backend.figures.style import html
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b2330; --soft: #566072; --ground: #fff; --panel: #f3f4f7; --line: #d5d9e0;
+  --link: #0b5cad; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e7eaf0; --soft: #a9b3c3; --ground: #12151b; --panel: #1e232c;
+  --line: #363e4b; --link: #82b9f5; } }
+@media print { :root { --ink: #000; --soft: #333; --ground: #fff; --panel: #fff; --line: #999; --link: #000; } }
+body { font: 15px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--ground); max-width: 1180px;
+  margin: 2rem auto; padding: 0 1.2rem; }
+h1 { font-size: 1.8rem; margin: 0 0 .3rem; overflow-wrap: anywhere; } a { color: var(--link); }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: 1rem 0 1.6rem; }
+summary { cursor: pointer; } summary:focus-visible, a:focus-visible { outline: 2px solid var(--link); }
+section > details > summary { font-size: 1.3rem; font-weight: 600; padding: .5rem 0;
+  border-top: 1px solid var(--line); }
+section > details > summary h2 { display: inline; font: inherit; }
+.soft, .guide { color: var(--soft); } .guide { max-width: 100ch; margin: .2rem 0 .8rem; }
+.pair { display: flex; flex-wrap: wrap; gap: 1rem; } .plot { flex: 1 1 420px; min-width: min(420px, 100%); }
+.findings { background: var(--panel); border: 1px solid var(--line); border-radius: 6px;
+  padding: .7rem 1.2rem .7rem 2.2rem; }
+.wide { overflow-x: auto; margin: .4rem 0 1.2rem; } table { border-collapse: collapse; font-size: .88rem; }
+th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
+  overflow-wrap: anywhere; } td { font-variant-numeric: tabular-nums; min-width: 4em; }
+@media print { nav { display: none } .pair { break-inside: avoid } .wide { overflow: visible } body { margin: 0 }
+  tr { break-inside: avoid } }
+"""
+SCRIPT = """
+const dark = window.matchMedia('(prefers-color-scheme: dark)');
+let paper = false;
+const look = () => ({'font.color': !paper && dark.matches ? '#e7eaf0' : '#1b2330'});
+const options = {displaylogo: false, responsive: true, toImageButtonOptions: {format: 'png', scale: 2},
+  modeBarButtonsToRemove: ['zoom2d', 'pan2d', 'autoScale2d', 'zoomIn2d', 'zoomOut2d']};
+const plots = [...document.querySelectorAll('.plot')];
+const draw = plot => {
+  if (plot.done || !plot.offsetWidth) return;
+  plot.done = true;
+  watcher.unobserve(plot);
+  const {data, layout} = JSON.parse(plot.querySelector('script').textContent);
+  layout.paper_bgcolor = layout.plot_bgcolor = 'rgba(0,0,0,0)';
+  layout.font = {family: 'system-ui, sans-serif', size: 12, color: look()['font.color']};
+  const screen = document.createElement('div');
+  plot.append(screen);
+  Plotly.newPlot(screen, data, layout, options);
+  plot.screen = screen;
+};
+const watcher = new IntersectionObserver(
+  seen => seen.forEach(one => one.isIntersecting && draw(one.target)), {rootMargin: '900px'});
+plots.forEach(plot => watcher.observe(plot));
+const repaint = () => plots.forEach(plot => plot.screen && Plotly.relayout(plot.screen, look()));
+dark.addEventListener('change', repaint);
+window.addEventListener('beforeprint', () => {
+  paper = true;
+  document.querySelectorAll('section > details').forEach(one => { one.open = true; });
+  plots.forEach(draw);
+  repaint();
+});
+window.addEventListener('afterprint', () => { paper = false; repaint(); });
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page that folds; `parts` are HTML already."""
+
+    name: str
+    title: str
+    parts: Sequence[str]
+    opened: bool = True
+
+
+def page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
+    """The page. Only its own two scripts may run, and nothing may be fetched."""
+    nonce = secrets.token_urlsafe(16)
+    shown = list(sections)
+    allowed = f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data: blob:"
+    links = "".join(f'<a href="#{one.name}">{escape(one.title)}</a>' for one in shown)
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{allowed}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
+            f'<header><h1>{escape(title)}</h1><p class="soft">{escape(subtitle)}</p></header>',
+            f'<nav aria-label="Sections">{links}</nav>',
+            "<noscript><p>The pictures need JavaScript; the numbers stand in the tables.</p></noscript>\n<main>",
+            *map(_folding, shown),
+            f'</main>\n<script nonce="{nonce}">{html.plotly_js()}</script>',
+            f'<script nonce="{nonce}">{SCRIPT}</script>\n</body>\n</html>\n',
+        ]
+    )
+
+
+def _folding(section: Section) -> str:
+    opened = " open" if section.opened else ""
+    inside = "\n".join(section.parts)
+    return (
+        f'<section id="{section.name}"><details{opened}><summary><h2>{escape(section.title)}</h2></summary>\n'
+        f"{inside}\n</details></section>"
+    )
+
+
+def picture(figures: Sequence[Any], guide: str) -> str:
+    """Figures side by side with their reading guide; what they say without eyes is the guide and their titles."""
+    plots = "".join(
+        f'<div class="plot" role="img" aria-label="{escape(str(one.layout.title.text))}" '
+        f'style="min-height:{one.layout.height or 300}px"><script type="application/json">{html.embedded(one)}'
+        f"</script></div>"
+        for one in figures
+    )
+    return f'<div class="pair">{plots}</div>\n<p class="guide">{escape(guide)}</p>'
+
+
+def sentences(lines: Iterable[str], kind: str = "") -> str:
+    """A list of sentences in which `**` makes bold, and nothing else means anything."""
+    bold = [re.sub(r"[*]{2}(.+?)[*]{2}", r"<strong>\1</strong>", escape(line)) for line in lines]
+    return f'<ul class="{kind}">' + "".join(f"<li>{line}</li>" for line in bold) + "</ul>"
+
+
+def table(rows: Sequence[Mapping[str, Any]], folded: str | None = None) -> str:
+    """Rows as a table, an interval in brackets behind its value; `folded` is the title under which it folds away."""
+    if not rows:
+        return ""
+    names = [name for name in rows[0] if not _is_end(name, rows[0])]
+    head = "".join(f'<th scope="col">{escape(name.replace("_", " "))}</th>' for name in names)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(row, name)}</td>" for name in names) + "</tr>" for row in rows)
+    drawn = f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return drawn if folded is None else f"<details><summary>{escape(folded)}</summary>{drawn}</details>"
+
+
+def _is_end(name: str, row: Mapping[str, Any]) -> bool:
+    return name.endswith(("_low", "_high")) and name.rpartition("_")[0] in row
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    said = _number(row[name])
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return f"{said} ({_number(low)} to {_number(high)})" if low is not None and high is not None else said
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else escape(str(value))

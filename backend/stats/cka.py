@@ -1,0 +1,211 @@
+"""How alike two models arrange the same reviews: CKA, Procrustes, cosine, and all of them without each review.
+
+Reviews are paired: row i of both matrices is the same review. Every value without one of the reviews is exact and costs
+about as much for all reviews together as the estimate itself: nothing is refitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.linalg import svd, svdvals
+
+from backend.errors import UndefinedError
+from backend.stats import metrics
+
+FEWEST = 5
+"""Reviews that debiased CKA needs, one of them left out."""
+STEP, BELOW, ABOVE = 0.45, 23.0, 21.0
+"""Quadrature of `_nuclear_changes`: step and reach in log t; the error is below 1e-8 of the norm."""
+
+Rotated = Float[np.ndarray, "reviews rotated"]
+Square = Float[np.ndarray, "reviews reviews"]
+Heard = Callable[[float], None]
+Values = np.ndarray | np.floating | float
+"""One value, or one per review."""
+
+
+@dataclass(frozen=True, eq=False)
+class Left:
+    """An estimate, and what it would be without each of the reviews."""
+
+    estimate: float
+    without: Float[np.ndarray, " reviews"]
+
+
+def enough(reviews: int) -> None:
+    """UndefinedError with one sentence if there are too few reviews."""
+    if reviews < FEWEST:
+        raise UndefinedError(
+            f"Similarity needs {FEWEST} reviews, and the sample has {reviews}; raise dataset.sample in study.toml."
+        )
+
+
+def rotated(x: Float[np.ndarray, "reviews width"]) -> Rotated:
+    """Centred, and rotated into at most as many dimensions as there are reviews, which keeps all inner products."""
+    x = x - x.mean(axis=0, dtype=np.float64)
+    return x if x.shape[1] <= len(x) else np.transpose(np.linalg.qr(x.T, mode="r"))
+
+
+# Centred kernel alignment
+
+
+def gram(x: Rotated) -> Square:
+    """Inner products of different reviews; the diagonal, in which a review meets itself, is zero."""
+    products = x @ x.T
+    np.fill_diagonal(products, 0.0)
+    return products
+
+
+def cka(k: Square, l: Square) -> Left:  # noqa: E741 - the letter of the literature
+    """Debiased linear CKA of two `gram` matrices, 1 for the same up to rotation and scale, about 0 for unrelated ones.
+
+    HSIC_1(K, L) / sqrt(HSIC_1(K, K) HSIC_1(L, L)). An estimate, so it can lie below 0. NaN where either model does not
+    vary. Kornblith et al. 2019, ICML; unbiased HSIC: Song et al. 2012, JMLR 13; Nguyen et al. 2021, ICLR.
+    """
+    cross, own, other = hsic(k, l), hsic(k, k), hsic(l, l)
+    return Left(
+        float(_alignment(cross.estimate, own.estimate, other.estimate)),
+        _alignment(cross.without, own.without, other.without),
+    )
+
+
+def _alignment(cross: Values, own: Values, other: Values) -> np.ndarray:
+    product = np.where((np.asarray(own) > 0) & (np.asarray(other) > 0), own * other, 0.0)
+    return np.asarray(metrics.ratio(np.asarray(cross), np.asarray(np.sqrt(product))))
+
+
+def hsic(k: Square, l: Square) -> Left:  # noqa: E741
+    """HSIC_1 of two kernels with zero diagonals. Song et al. 2012, JMLR 13, equation 5.
+
+    Leaving a review out takes a row and a column from every sum, which is as quick as the sums themselves.
+    """
+    n = len(k)
+    met, of_k, of_l = np.vecdot(k, l), k.sum(axis=1), l.sum(axis=1)
+    total, sum_k, sum_l, ends = met.sum(), of_k.sum(), of_l.sum(), of_k @ of_l
+    ends_without = ends - of_k * of_l - k @ of_l - l @ of_k + met
+    return Left(
+        float(_hsic(total, sum_k, sum_l, ends, n)),
+        np.asarray(_hsic(total - 2 * met, sum_k - 2 * of_k, sum_l - 2 * of_l, ends_without, n - 1)),
+    )
+
+
+def _hsic(met: Values, sum_k: Values, sum_l: Values, ends: Values, n: int) -> Values:
+    return (met + sum_k * sum_l / ((n - 1) * (n - 2)) - 2 / (n - 2) * ends) / (n * (n - 3))
+
+
+def repaired_cka(k: Square, l: Square, orders: Int[np.ndarray, "draws reviews"]) -> Float[np.ndarray, " draws"]:  # noqa: E741
+    """CKA with the reviews of `l` in these orders: what reviews that have nothing to do with each other give."""
+    n, of_k, of_l = len(k), k.sum(axis=1), l.sum(axis=1)
+    own, other = hsic(k, k).estimate, hsic(l, l).estimate
+    met = np.array([np.vdot(k, l[np.ix_(order, order)]) for order in orders])
+    cross = _hsic(met, of_k.sum(), of_l.sum(), of_l[orders] @ of_k, n)
+    return _alignment(cross, own, other)
+
+
+# Procrustes
+
+
+def procrustes(x: Rotated, y: Rotated) -> Left:
+    """1 - |X'Y|_*^2 with X and Y of unit Frobenius norm: 0 for the same up to rotation and scale, at most 1.
+
+    What remains of the squared distance after the best rotation, reflection and scale; |.|_* is the nuclear norm.
+    Schönemann 1966, Psychometrika 31; Williams et al. 2021, NeurIPS (as a measure of representations).
+    """
+    n, (u, s, v) = len(x), svd(x.T @ y, check_finite=False)
+    squares, other_squares = metrics.squared_norm(x), metrics.squared_norm(y)
+    grown = n / (n - 1)  # leaving out a review moves the mean of the others, too
+    nuclear = s.sum() + _nuclear_changes(s, x @ u, y @ v.T, grown)
+    size, other = squares.sum() - grown * squares, other_squares.sum() - grown * other_squares
+    return Left(
+        float(_disparity(s.sum(), squares.sum(), other_squares.sum())),
+        _disparity(nuclear, size, other),
+    )
+
+
+def _disparity(nuclear: Values, size: Values, other: Values) -> np.ndarray:
+    alike = metrics.ratio(np.asarray(np.square(nuclear)), np.asarray(size * other))
+    return np.asarray(np.clip(1 - alike, 0.0, 1.0))
+
+
+def _nuclear_changes(
+    s: Float[np.ndarray, " rotated"],
+    a: Float[np.ndarray, "reviews rotated"],
+    b: Float[np.ndarray, "reviews rotated"],
+    c: float,
+) -> Float[np.ndarray, " reviews"]:
+    """|diag(s) - c a_i b_i'|_* - |diag(s)|_* of every i, without a further decomposition.
+
+    A root is an integral, sqrt(v') - sqrt(v) = 1/pi of log((v' + t^2) / (v + t^2)) over t > 0, and summed over the
+    eigenvalues of M M' the integrand is the log of a ratio of determinants, which the change of rank one makes that of
+    a 2 x 2 matrix: (1 - c beta)^2 + c^2 t^2 alpha gamma, with alpha, beta, gamma = sums over the dimensions of a^2,
+    a b s and b^2, over s^2 + t^2. In log t the trapezoid rule converges exponentially.
+    """
+    largest = s.max(initial=0.0)
+    if largest == 0:
+        return np.zeros(len(a))
+    t = np.exp(np.arange(np.log(largest) - BELOW, np.log(largest) + ABOVE, STEP))
+    weights = 1 / (np.square(s)[:, None] + np.square(t))  # [rotated, t]
+    alpha, gamma, beta = np.square(a) @ weights, np.square(b) @ weights, (a * b * s) @ weights
+    ratio = np.square(1 - c * beta) + np.square(c * t) * alpha * gamma
+    return np.log(np.maximum(ratio, np.finfo(np.float64).tiny)) @ t * STEP / np.pi
+
+
+def repaired_procrustes(
+    x: Rotated, y: Rotated, orders: Int[np.ndarray, "draws reviews"], heard: Heard = lambda _: None
+) -> Float[np.ndarray, " draws"]:
+    """Procrustes disparity with the reviews of `y` in these orders; `heard` is told the share that is done."""
+    size, other = np.square(x).sum(), np.square(y).sum()
+    nuclear = np.empty(len(orders))
+    for i, order in enumerate(orders):
+        nuclear[i] = np.asarray(svdvals(x.T @ y[order], check_finite=False)).sum()
+        heard((i + 1) / len(orders))
+    return _disparity(nuclear, size, other)
+
+
+ROWS = 4096
+"""Rows of a large matrix that are widened to double precision at once."""
+
+
+@dataclass(frozen=True)
+class OfRows:
+    """Mean cosine of the rows of two matrices, and their Procrustes disparity, without an interval: no sample."""
+
+    cosine: float
+    procrustes: float
+
+
+def of_rows(
+    x: Float[np.ndarray, "rows width"],
+    y: Float[np.ndarray, "rows width"],
+    order: Int[np.ndarray, " rows"],
+    heard: Heard = lambda _: None,
+) -> OfRows:
+    """Compare row i of `x` with row order[i] of `y`, chunk by chunk: a vocabulary has many rows."""
+    means = [one.mean(axis=0, dtype=np.float64) for one in (x, y)]
+    cross, sizes, cosines = np.zeros((x.shape[1], y.shape[1])), np.zeros(2), 0.0
+    for start in range(0, len(x), ROWS):
+        heard(start / len(x))
+        one, other = x[start : start + ROWS].astype(np.float64), y[order[start : start + ROWS]].astype(np.float64)
+        cosines += np.nansum(metrics.cosine(one, other))
+        one, other = one - means[0], other - means[1]
+        cross += one.T @ other
+        sizes += np.square(one).sum(), np.square(other).sum()
+    nuclear = np.asarray(svdvals(cross, check_finite=False)).sum()
+    return OfRows(float(cosines / len(x)), float(_disparity(nuclear, sizes[0], sizes[1])))
+
+
+# Cosines
+
+
+def repaired_cosine(
+    x: Float[np.ndarray, "reviews width"],
+    y: Float[np.ndarray, "reviews width"],
+    orders: Int[np.ndarray, "draws reviews"],
+) -> Float[np.ndarray, " draws"]:
+    """Mean cosine with the reviews of `y` in these orders."""
+    units = [np.nan_to_num(metrics.ratio(one, np.sqrt(metrics.squared_norm(one))[:, None])) for one in (x, y)]
+    return (units[0] @ units[1].T)[np.arange(len(x)), orders].mean(axis=1)

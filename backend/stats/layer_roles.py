@@ -1,0 +1,104 @@
+"""General, transitional or task-specific: a reading of layers made of numbers, with its rule, and whether it holds.
+
+With `level` the CKA with the reference from which a layer counts as unchanged, and the gain of a layer the held-out
+accuracy of its linear probe minus that of the reference's, paired by review:
+
+    general         the whole interval of CKA lies at or above the level, and that of the gain not wholly above zero
+    task-specific   the whole interval of CKA lies below the level, that of the gain above zero, and the accuracy's own
+                    above chance
+    transitional    everything else: changed without a gain, a gain without a change, or too close to call
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from backend.stats import intervals, metrics, paired
+from backend.stats.rows import interval, point
+
+KINDS = ("general", "transitional", "task-specific")
+PerLayer = Float[np.ndarray, " layers"]
+Predictions = Int[np.ndarray, "layers reviews"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Per layer the kind, its place in KINDS (-1: no text), and what decides: CKA, accuracies and gain, 0..1."""
+
+    level: float
+    kind: Int[np.ndarray, " layers"]
+    cka: PerLayer
+    cka_low: PerLayer
+    cka_high: PerLayer
+    accuracy: PerLayer
+    accuracy_low: PerLayer
+    accuracy_high: PerLayer
+    reference_accuracy: PerLayer
+    gain: PerLayer
+    gain_low: PerLayer
+    gain_high: PerLayer
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many layers are of each kind."""
+        return tuple(int((self.kind == kind).sum()) for kind in range(len(KINDS)))
+
+    @property
+    def disorder(self) -> tuple[int, int] | None:
+        """The first two layers that stand the wrong way round, the later more general; None if all are in order."""
+        there = np.flatnonzero(self.kind >= 0)
+        for place, later in enumerate(there):
+            before = there[:place][self.kind[there[:place]] > self.kind[later]]
+            if len(before):
+                return int(before[0]), int(later)
+        return None
+
+    def rows(self, checkpoint: str, reference: str) -> Iterator[dict[str, Any]]:
+        """One row per layer."""
+        for layer, kind in enumerate(self.kind):
+            yield {
+                "checkpoint": checkpoint,
+                "reference": reference,
+                "layer": layer,
+                "level": self.level,
+                "kind": KINDS[kind] if kind >= 0 else None,
+                **interval(self, "cka", layer),
+                **interval(self, "accuracy", layer),
+                **point(self, "reference_accuracy", layer),
+                **interval(self, "gain", layer),
+            }
+
+
+def read(
+    cka: tuple[PerLayer, PerLayer, PerLayer],
+    predicted: Predictions,
+    reference: Predictions,
+    labels: metrics.Labels,
+    classes: int,
+    level: float,
+) -> Reading:
+    """Sort layers into kinds; `cka` is value, low and high, the predictions are those of held-out linear probes."""
+    value, low, high = cka
+    found = {name: np.full(len(value), np.nan) for name in Reading.__annotations__ if name not in ("level", "kind")}
+    found |= {"cka": value, "cka_low": low, "cka_high": high}
+    sizes = metrics.class_sizes(labels, classes)
+    for layer in np.flatnonzero(np.isfinite(value)):
+        recall = metrics.recalls(predicted[layer], labels, classes)
+        found["accuracy"][layer] = metrics.balanced_accuracy(recall)
+        found["accuracy_low"][layer], found["accuracy_high"][layer] = intervals.balanced_accuracy_interval(
+            recall, sizes
+        )
+        gain = paired.accuracy_lost(predicted[layer], reference[layer], labels, classes)
+        found["gain"][layer], found["gain_low"][layer], found["gain_high"][layer] = gain
+        found["reference_accuracy"][layer] = found["accuracy"][layer] - gain[0]
+    gains = found["gain_low"] > 0
+    kind = np.ones(len(value), dtype=np.int64)
+    kind[(low >= level) & ~gains] = 0
+    kind[(high < level) & gains & (found["accuracy_low"] > 1 / classes)] = 2
+    kind[~np.isfinite(value)] = -1
+    return Reading(level, kind, **found)

@@ -1,0 +1,288 @@
+"""The one definition of every quantity that Layershift measures; arrays in, arrays out, float64 inside.
+
+Two classes have one direction, class 1 minus class 0; more classes have one each, class minus mean of the other means.
+Every function that needs classes takes class indices 0..classes-1; a class without reviews raises UndefinedError.
+Two-dimensional pictures have their measures in `projections`, uncertainty is in `intervals`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+from scipy.special import logsumexp
+
+from backend.errors import UndefinedError
+from backend.stats.splits import Groups, half_splits
+
+Residuals = Float[np.ndarray, "reviews layers width"]
+Labels = Int[np.ndarray, " reviews"]
+Lens = Float[np.ndarray, "reviews directions"]
+PerLayer = Float[np.ndarray, "directions layers"]
+Values = Float[np.ndarray, "..."]
+
+FLOAT_NOISE = 1e-6
+"""Spread over reviews, relative to the largest activation of the layer, below which a layer counts as constant."""
+
+
+def contrasts(classes: int) -> Float[np.ndarray, "directions classes"]:
+    """The weight of each class mean in each direction; rows sum to zero."""
+    if classes == 2:
+        return np.array([[-1.0, 1.0]])
+    return (classes * np.eye(classes) - 1) / (classes - 1)
+
+
+def class_sizes(labels: Labels, classes: int) -> Int[np.ndarray, " classes"]:
+    """Reviews per class; UndefinedError names a class that has none."""
+    sizes = np.bincount(labels, minlength=classes)
+    if len(sizes) > classes or not sizes.all():
+        raise UndefinedError(f"Every one of the {classes} classes needs reviews; the sample has {sizes.tolist()}.")
+    return sizes
+
+
+# The model's own readout
+
+
+def lens(logits: Float[np.ndarray, "reviews classes"]) -> Lens:
+    """How much each class is preferred, in nats: logit(1) - logit(0), or logit(c) - logsumexp of the other classes."""
+    logits = logits.astype(np.float64)
+    if logits.shape[1] == 2:
+        return logits[:, 1:] - logits[:, :1]
+    others = [logsumexp(np.delete(logits, c, axis=1), axis=1) for c in range(logits.shape[1])]
+    return logits - np.stack(others, axis=1)
+
+
+def predictions(logits: Float[np.ndarray, "reviews classes"]) -> Labels:
+    """The class with the largest logit; the lower class where two are equal, so that two classes mean lens > 0."""
+    return logits.argmax(axis=1)
+
+
+def recalls(predicted: Labels, labels: Labels, classes: int) -> Float[np.ndarray, " classes"]:
+    """The share of each class that is predicted as such, 0..1."""
+    return np.bincount(labels[predicted == labels], minlength=classes) / class_sizes(labels, classes)
+
+
+def balanced_accuracy(recall: Float[np.ndarray, " classes"]) -> float:
+    """The mean of the recalls: 1 / classes for a model that always says the same."""
+    return float(recall.mean())
+
+
+def auc(lens: Lens, labels: Labels) -> float:
+    """The chance that a review of a class has a higher lens than one of another class, ties half (macro one-vs-rest).
+
+    A single column is scored for class 1. NaN where only one side is there. Mann and Whitney 1947.
+    """
+    return float(aucs(lens, labels, np.ones((1, len(labels))))[0])
+
+
+def aucs(
+    lens: Lens,
+    labels: Labels,
+    counts: Shaped[np.ndarray, "draws reviews"],
+) -> Float[np.ndarray, " draws"]:
+    """`auc` of many resamples at once, each told by how often every review is in it."""
+    total = np.zeros(len(counts))
+    for column, values in enumerate(lens.T):
+        order = np.argsort(values, kind="stable")
+        starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)  # one group per tied value
+        of_class = labels[order] == (1 if lens.shape[1] == 1 else column)
+        positive = np.add.reduceat(np.where(of_class, counts[:, order], 0.0), starts, axis=1)
+        negative = np.add.reduceat(np.where(of_class, 0.0, counts[:, order]), starts, axis=1)
+        won = (positive * (negative.cumsum(axis=1) - negative / 2)).sum(axis=1)
+        total += ratio(won, positive.sum(axis=1) * negative.sum(axis=1))
+    return total / lens.shape[1]
+
+
+def gap(lens: Lens, labels: Labels) -> float:
+    """Mean lens of class 1 over reviews of class 1 minus over those of class 0; more classes: averaged over classes."""
+    return float(gaps(lens, labels, np.ones((1, len(labels))))[0])
+
+
+def gaps(
+    lens: Lens,
+    labels: Labels,
+    counts: Shaped[np.ndarray, "draws reviews"],
+) -> Float[np.ndarray, " draws"]:
+    """`gap` of many resamples at once, each told by how often every review is in it."""
+    classes = max(2, lens.shape[1])
+    class_sizes(labels, classes)
+    total = np.zeros(len(counts))
+    for c in range(classes):
+        of_class = counts[:, labels == c].astype(np.float64)
+        mean = of_class @ lens[labels == c] / of_class.sum(axis=1, keepdims=True)  # [draws, directions]
+        total += (mean * contrasts(classes)[:, c]).sum(axis=1)
+    return total / lens.shape[1]
+
+
+def mean_lens(lens: Lens) -> Float[np.ndarray, " directions"]:
+    """Mean over all reviews: the bias of the readout, 0 for a model that prefers no class of a balanced sample."""
+    return lens.mean(axis=0, dtype=np.float64)
+
+
+def recovered(gap: Values, host: Values, donor: Values) -> Values:
+    """Where a gap lies between that of the host (0) and that of the donor (1); NaN where these are equal."""
+    way = np.asarray(donor) - host
+    return ratio((np.asarray(gap) - host) * np.sign(way), np.abs(way))
+
+
+# The direction between classes
+
+
+def constant_layers(residuals: Residuals) -> Bool[np.ndarray, " layers"]:
+    """Where all reviews are identical up to float noise: layer 0 of a rotary model holds no text at the readout."""
+    scale = FLOAT_NOISE * np.abs(residuals).max(axis=(0, 2))
+    return np.ptp(residuals, axis=0).max(axis=-1) <= scale
+
+
+def class_means(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, "classes layers width"]:
+    """Mean residual of each class."""
+    class_sizes(labels, classes)
+    return np.stack([residuals[labels == c].mean(axis=0, dtype=np.float64) for c in range(classes)])
+
+
+def directions(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, "directions layers width"]:
+    """d[l], the difference of class means; exactly zero at constant layers."""
+    d = np.tensordot(contrasts(classes), class_means(residuals, labels, classes), axes=1)
+    d[:, constant_layers(residuals)] = 0.0
+    return d
+
+
+def squared_norm(d: Float[np.ndarray, "... width"]) -> Float[np.ndarray, "..."]:
+    """Squared length over the last axis; of an estimated direction it is too large by the noise of the means."""
+    d = np.asarray(d, dtype=np.float64)
+    return np.asarray(np.vecdot(d, d))
+
+
+def class_variances(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, "classes layers"]:
+    """tr S of each class: the trace of its unbiased covariance; NaN for a class of one review."""
+    sizes = class_sizes(labels, classes)
+    traces = np.full((classes, residuals.shape[1]), np.nan)
+    for c in np.flatnonzero(sizes > 1):
+        for layer, x in enumerate(residuals[labels == c].swapaxes(0, 1)):
+            traces[c, layer] = np.square(x - x.mean(axis=0, dtype=np.float64)).sum() / (sizes[c] - 1)
+    traces[:, constant_layers(residuals)] = 0.0
+    return traces
+
+
+def noise(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
+    """What the noise of the class means adds to the squared norm on average: tr S1/n1 + tr S0/n0 for two classes."""
+    of_means = class_variances(residuals, labels, classes) / class_sizes(labels, classes)[:, None]
+    return np.square(contrasts(classes)) @ of_means
+
+
+def unbiased_squared_norm(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
+    """T = norm^2 - tr S1/n1 - tr S0/n0: right on average, so below zero about half the time without signal.
+
+    Bai and Saranadasa 1996, Statistica Sinica 6; Chen and Qin 2010, Annals of Statistics 38.
+    """
+    return squared_norm(directions(residuals, labels, classes)) - noise(residuals, labels, classes)
+
+
+def norm_unbiased(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
+    """sqrt(max(0, T)): the length of the direction without the part that noise alone adds."""
+    return np.sqrt(np.maximum(0.0, unbiased_squared_norm(residuals, labels, classes)))
+
+
+def review_norms(residuals: Residuals) -> Float[np.ndarray, "reviews layers"]:
+    """l2 norm of every residual."""
+    return np.sqrt(np.einsum("rlw,rlw->rl", residuals, residuals, dtype=np.float64))
+
+
+def mean_norm(residuals: Residuals) -> Float[np.ndarray, " layers"]:
+    """Mean l2 norm of the residuals: how large the stream is, against which a norm must be read."""
+    return review_norms(residuals).mean(axis=0)
+
+
+def relative(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
+    """Norm of the direction over the mean norm of the residuals; NaN where these are zero."""
+    return ratio(np.sqrt(squared_norm(directions(residuals, labels, classes))), mean_norm(residuals))
+
+
+def within_class_variance(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, " layers"]:
+    """Trace of the pooled within-class covariance, sum of (n - 1) tr S over classes by reviews - classes."""
+    freedom = class_sizes(labels, classes) - 1
+    squares = np.where(freedom[:, None] > 0, freedom[:, None] * class_variances(residuals, labels, classes), 0.0)
+    return ratio(squares.sum(axis=0), np.asarray(float(freedom.sum())))
+
+
+def separation(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
+    """Unbiased norm in units of the spread within classes (root of the trace); NaN at constant layers."""
+    spread = np.sqrt(within_class_variance(residuals, labels, classes))
+    return ratio(norm_unbiased(residuals, labels, classes), spread)
+
+
+# Cosines
+
+
+def ratio(above: Float[np.ndarray, "..."], below: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """above / below, NaN where below is not positive."""
+    above, below = np.broadcast_arrays(above, below)
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+
+
+def cosine(a: Float[np.ndarray, "..."], b: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Cosine over the last axis, -1..1; NaN where either is zero."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    product = np.asarray(np.vecdot(a, b))
+    return np.asarray(np.clip(ratio(product, np.sqrt(squared_norm(a)) * np.sqrt(squared_norm(b))), -1.0, 1.0))
+
+
+def review_cosine(residuals: Residuals) -> Float[np.ndarray, " layers"]:
+    """Mean cosine between different reviews: the baseline above which a cosine means something (anisotropy)."""
+    norms = review_norms(residuals)
+    inverse = ratio(np.ones_like(norms), norms)
+    unit_sum = np.einsum("rlw,rl->lw", residuals, np.nan_to_num(inverse))
+    there = (norms > 0).sum(axis=0).astype(np.float64)
+    return ratio(squared_norm(unit_sum) - there, there * (there - 1))
+
+
+def half_weights(
+    in_half: Bool[np.ndarray, "splits reviews"], labels: Labels, classes: int
+) -> Float[np.ndarray, "directions splits reviews"]:
+    """What each review weighs in the direction of a half; NaN where a class has no review in it."""
+    weights = np.zeros((len(contrasts(classes)), *in_half.shape))
+    for c in range(classes):
+        share = np.where(labels == c, in_half, 0.0)
+        weights += contrasts(classes)[:, c, None, None] * ratio(share, share.sum(axis=1, keepdims=True))
+    return weights
+
+
+def split_cosine(
+    base: Residuals,
+    checkpoint: Residuals,
+    labels: Labels,
+    classes: int,
+    splits: int = 50,
+    seed: int = 0,
+    groups: Groups | None = None,
+) -> PerLayer:
+    """Cosine of two models' directions without the noise that they share because both saw the same reviews.
+
+    Mean over stratified half-splits of <base on one half, checkpoint on the other> (both ways round), over the root
+    of the product of the two split-half self-products. An estimate, so it can pass 1. NaN where a self-product is
+    not positive, where a layer is constant, and where a half lacks a class. Copies of a text, which share their number
+    in `groups`, are in one half. Spearman 1904 (correction for attenuation).
+    """
+    in_a = half_splits(labels, classes, splits, seed, groups)
+    a, b = half_weights(in_a, labels, classes), half_weights(~in_a, labels, classes)
+    out = np.full((len(a), base.shape[1]), np.nan)
+    for layer in np.flatnonzero(~(constant_layers(base) | constant_layers(checkpoint))):
+        base_a, base_b, own_a, own_b = (
+            half @ (x[:, layer] - x[:, layer].mean(axis=0, dtype=np.float64))
+            for x in (base, checkpoint)
+            for half in (a, b)
+        )
+        cross = np.vecdot(base_a, own_b).mean(axis=1) / 2 + np.vecdot(base_b, own_a).mean(axis=1) / 2
+        of_base, of_own = np.vecdot(base_a, base_b).mean(axis=1), np.vecdot(own_a, own_b).mean(axis=1)
+        both = np.where((of_base > 0) & (of_own > 0), of_base * of_own, 0.0)
+        out[:, layer] = ratio(cross, np.sqrt(both))
+    return out
+
+
+def without_largest(residuals: Residuals, reference: Float[np.ndarray, "reviews2 layers width"], k: int) -> Residuals:
+    """`residuals` with the k dimensions of largest mean |activation| in `reference` set to zero, layer by layer."""
+    if k == 0:
+        return residuals
+    largest = np.argsort(-np.abs(reference).mean(axis=0, dtype=np.float64), axis=-1, kind="stable")[:, :k]
+    kept = np.ones(residuals.shape[1:], dtype=residuals.dtype)
+    np.put_along_axis(kept, largest, 0, axis=-1)
+    return residuals * kept

@@ -1,0 +1,79 @@
+"""Principal components with settled signs, and where residuals stand between the class means."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from backend.stats import metrics
+from backend.stats.metrics import constant_layers
+
+
+def pca(
+    residuals: Float[np.ndarray, "reviews width"],
+) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, "components=2 width"]]:
+    """Mean and the two principal components (unit length, no settled sign: see `orient`).
+
+    A component along which nothing varies is NaN, so both are where all reviews are identical. Pearson 1901.
+    """
+    x = residuals.astype(np.float64)
+    mean = x.mean(axis=0)
+    components = np.full((2, x.shape[1]), np.nan)
+    if constant_layers(x[:, None]).all():
+        return mean, components
+    x -= mean
+    tall = len(x) > x.shape[1]
+    squares, vectors = np.linalg.eigh(x.T @ x if tall else x @ x.T)  # the smaller of the two Gram matrices
+    for i, (square, vector) in enumerate(zip(squares[::-1][:2], vectors.T[::-1][:2], strict=True)):
+        if square > 1e-12 * squares[-1]:
+            components[i] = vector if tall else vector @ x / np.sqrt(square)
+    return mean, components
+
+
+def orient(
+    components: Float[np.ndarray, "components=2 width"], direction: Float[np.ndarray, " width"]
+) -> Float[np.ndarray, "components=2 width"]:
+    """The same components with signs that belong to the basis: `direction` (the base's d) points right and up.
+
+    A component at right angles to it has its largest loading positive.
+    """
+    along = components @ direction
+    largest = components[np.arange(2), np.abs(components).argmax(axis=1)]
+    clear = np.abs(along) > 1e-9 * np.sqrt(direction @ direction)
+    return components * np.where(np.where(clear, along, largest) < 0, -1.0, 1.0)[:, None]
+
+
+def project(
+    residuals: Float[np.ndarray, "reviews width"],
+    mean: Float[np.ndarray, " width"],
+    components: Float[np.ndarray, "components=2 width"],
+) -> Float[np.ndarray, "reviews components=2"]:
+    """Coordinates of the residuals around `mean`. A direction, being a difference, is `components @ d` instead."""
+    return (residuals - mean) @ components.T
+
+
+def explained(
+    residuals: Float[np.ndarray, "reviews width"], components: Float[np.ndarray, "components=2 width"]
+) -> Float[np.ndarray, "components=2"]:
+    """Share of the residuals' own total variance along each component, 0..1; NaN where nothing varies."""
+    if constant_layers(residuals[:, None]).all():
+        return np.full(2, np.nan)
+    x = residuals - residuals.mean(axis=0, dtype=np.float64)
+    return np.square(x @ components.T).sum(axis=0) / np.square(x).sum()
+
+
+def places(
+    residuals: Float[np.ndarray, "*places layers width"],
+    sample: metrics.Residuals,
+    labels: metrics.Labels,
+    classes: int,
+) -> Float[np.ndarray, "*places layers directions"]:
+    """Where residuals stand along the class direction of a sample, in units of the distance of the class means.
+
+    0 is the mean of class 0 and 1 that of class 1; with more classes 1 is the mean of the direction's class and 0 the
+    mean of the other class means. NaN at constant layers, which have no direction.
+    """
+    d = metrics.directions(sample, labels, classes)
+    start = np.tensordot(-np.minimum(0.0, metrics.contrasts(classes)), metrics.class_means(sample, labels, classes), 1)
+    along = np.einsum("...lw,clw->...lc", residuals, d) - np.vecdot(start, d).T
+    return metrics.ratio(along, metrics.squared_norm(d).T)

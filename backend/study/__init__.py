@@ -1,0 +1,1 @@
+"""Studies: what is compared, on which texts, behind which prompt. No torch."""

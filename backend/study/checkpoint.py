@@ -1,0 +1,26 @@
+"""A checkpoint pinned to its content: the fingerprint of its files and the dtype it computes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from backend.caching.serialize import NOT_IN_KEY
+from backend.study.config import CheckpointRef
+from backend.study.facts import Facts
+
+
+@dataclass(frozen=True)
+class PinnedCheckpoint:
+    """A checkpoint as content: the fingerprint of its files and the dtype it computes in."""
+
+    fingerprint: str
+    dtype: str
+    ref: CheckpointRef = field(metadata=NOT_IN_KEY, compare=False)
+    base: CheckpointRef = field(metadata=NOT_IN_KEY, compare=False)
+    facts: Facts = field(metadata=NOT_IN_KEY, compare=False)
+    device_map: str | None = field(default=None, metadata=NOT_IN_KEY, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The label that tables and pictures show."""
+        return self.ref.label

@@ -1,0 +1,297 @@
+"""What is compared: a study and its parts, read from study.toml. Frozen, weightless, no torch."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError
+
+from backend.errors import StudyError
+from backend.study import template
+from backend.study.tables.text_files import NotUnicode, decode
+
+P = TypeVar("P", "CheckpointRef", "DatasetSpec", "TrainingSpec")
+BASE = "base"
+STUDY_FILE = "study.toml"
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Dtype = Literal["float32", "float16", "bfloat16"]
+Family = Literal["causal", "encoder"]
+
+
+class Part(BaseModel, frozen=True, extra="forbid", strict=True):
+    """A part of study.toml: frozen, and no key that we do not know."""
+
+
+class CheckpointRef(Part, frozen=True):
+    """Where weights are: a hub repository, or a local directory as an absolute path. Travels anywhere.
+
+    `seed_of` is the label of the checkpoint that this one repeats with another seed.
+    """
+
+    label: Text = BASE
+    repo: Text | None = None
+    revision: Text | None = None
+    subfolder: Text | None = None
+    path: Text | None = None
+    seed_of: Text | None = None
+
+    @property
+    def place(self) -> str:
+        """The location in words, for messages and tables."""
+        if self.path is not None:
+            return self.path
+        return "/".join(filter(None, (self.repo, self.subfolder))) + (f"@{self.revision}" if self.revision else "")
+
+
+class DatasetSpec(Part, frozen=True):
+    """Labelled texts: a hub repository with a split, a local data file, or a folder that save_to_disk wrote."""
+
+    repo: Text | None = None
+    path: Text | None = None
+    split: Text = "test"
+    text: Text | Annotated[tuple[Text, ...], Field(min_length=2)] = "text"
+    label: Text = "label"
+    labels: tuple[int | str | bool, ...] | None = Field(default=None, min_length=2)
+    sample: PositiveInt = 200
+    seed: int = 0
+
+
+class PromptSpec(Part, frozen=True):
+    """The template around a text, one label word per class, and how a long text is cut.
+
+    `separator` stands between prompt and label word; None: " " or "", whichever the checkpoints find likelier.
+    `tokenizer` says whose token ids count where base and checkpoints make different ones of the prompts. `fields` are
+    the names in braces where texts go, those of dataset.text.
+    """
+
+    template: Text
+    label_words: tuple[Text, ...] = Field(min_length=2)
+    separator: str | None = None
+    tokenizer: Literal["own", "base"] | None = None
+    max_tokens: PositiveInt = 256
+    keep: Literal["start", "end"] = "end"
+    fields: tuple[Text, ...] = Field(default=("text",), exclude=True, validation_alias="dataset.text")
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """The template around its fields: what stands before the first, between them, and after the last."""
+        return template.split(self.template, self.fields)
+
+
+class TrainingSpec(Part, frozen=True):
+    """What `finetune` trains on, and how."""
+
+    repo: Text | None = None
+    path: Text | None = None
+    split: Text = "train"
+    recipe: Literal["sound", "as-published"] = "sound"
+    epochs: PositiveInt = 3
+    batch_size: PositiveInt = 16
+    learning_rate: PositiveFloat = 5e-5
+    sample: PositiveInt | None = None
+    held_out: PositiveInt = 500
+    seed: int = 0
+
+
+class Study(Part, frozen=True):
+    """One base model, its checkpoints in order, a labelled dataset and a prompt.
+
+    `folder` is the absolute path of the folder that holds study.toml, `name` its last component. Paths inside are
+    absolute once loaded.
+    """
+
+    name: Text
+    folder: Path
+    title: Text
+    family: Family
+    dtype: Dtype = "float32"
+    device_map: Literal["auto"] | None = None
+    base: CheckpointRef
+    checkpoints: tuple[CheckpointRef, ...] = ()
+    dataset: DatasetSpec
+    prompt: PromptSpec
+    lexicon: dict[str, tuple[str, ...]] | None = None
+    training: TrainingSpec | None = None
+
+    @property
+    def refs(self) -> tuple[CheckpointRef, ...]:
+        """The base, then the checkpoints in order."""
+        return (self.base, *self.checkpoints)
+
+    @property
+    def epochs(self) -> tuple[CheckpointRef, ...]:
+        """The checkpoints of one training in order, without those that repeat one of them with another seed."""
+        return tuple(ref for ref in self.checkpoints if ref.seed_of is None)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the label words name."""
+        return len(self.prompt.label_words)
+
+
+_EXPECTED = {
+    "extra_forbidden": "is not a key that Layershift knows; remove it or correct its spelling",
+    "missing": "is missing; add it",
+    "dataset.text": "must be a column, or a list of at least two columns",
+}
+
+
+def load_study(folder: Path) -> Study:
+    """Read `folder`/study.toml.
+
+    Raises StudyError, one sentence with the file, the key and what was expected, for anything that is missing,
+    unknown, of the wrong type or contradictory.
+    """
+    folder = folder.expanduser().resolve()
+    file = folder / STUDY_FILE
+    try:
+        raw = tomllib.loads(decode(file.read_bytes(), str(file)))
+    except (FileNotFoundError, NotADirectoryError):
+        raise StudyError(f"{file} does not exist; name a folder that holds a {STUDY_FILE}.") from None
+    except NotUnicode as error:
+        raise StudyError(str(error)) from None
+    except (tomllib.TOMLDecodeError, OSError) as error:
+        raise StudyError(f"{file} cannot be read as TOML ({error}); correct it there.") from None
+    return parse_study(raw, folder)
+
+
+def parse_study(raw: dict[str, Any], folder: Path) -> Study:
+    """A study from the mapping that study.toml holds; `folder` is what its paths are relative to."""
+    file = folder / STUDY_FILE
+    for key in ("name", "folder"):
+        if key in raw:
+            raise StudyError(f"{file}: {key} {_EXPECTED['extra_forbidden']}.")
+    try:
+        study = Study.model_validate(_tuples({**raw, "name": folder.name, "folder": folder}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = _key(first["loc"])
+        known = _EXPECTED.get(first["type"]) or _EXPECTED.get(key)
+        reason = known or f"is wrong: {first['msg'][0].lower()}{first['msg'][1:]}"
+        raise StudyError(f"{file}: {key} {reason}.") from None
+    fields = ("text",) if isinstance(study.dataset.text, str) else study.dataset.text
+    prompt = study.prompt.model_copy(update={"fields": fields})
+    _check(study.model_copy(update={"prompt": prompt}), file)
+    return study.model_copy(
+        update={
+            "base": _absolute(study.base, folder),
+            "checkpoints": tuple(_absolute(ref, folder) for ref in study.checkpoints),
+            "dataset": _absolute(study.dataset, folder),
+            "training": study.training and _absolute(study.training, folder),
+            "prompt": prompt,
+        }
+    )
+
+
+def _tuples(value: Any) -> Any:
+    """TOML arrays as tuples, because the parts are frozen and validated strictly."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """`("checkpoints", 1, "label")` as `checkpoints[2].label`; union members of pydantic are left out."""
+    words = ""
+    for part in location:
+        if isinstance(part, int):
+            words += f"[{part + 1}]"
+        elif part not in ("int", "str", "bool", "constrained-str") and not part.startswith("tuple["):
+            words += f".{part}" if words else part
+    return words
+
+
+def _check(study: Study, file: Path) -> None:
+    """What holds between keys."""
+    sources = {"base": study.base, "dataset": study.dataset}
+    sources |= {f"checkpoints[{i}]": ref for i, ref in enumerate(study.checkpoints, 1)}
+    for key, source in sources.items():
+        if (source.repo is None) == (source.path is None):
+            raise StudyError(f"{file}: [{key}] needs either repo (on the hub) or path (local), and not both.")
+    if study.training and study.training.repo and study.training.path:
+        raise StudyError(f"{file}: [training] takes repo or path, not both; remove one.")
+    if study.base.label != BASE:
+        raise StudyError(f'{file}: base.label is always "{BASE}"; remove it.')
+    seen = {BASE}
+    for i, ref in enumerate(study.checkpoints, 1):
+        if "label" not in ref.model_fields_set:
+            raise StudyError(f"{file}: checkpoints[{i}].label is missing; give every checkpoint a label of its own.")
+        if ref.label in seen:
+            what = "is reserved for the base" if ref.label == BASE else "is used twice"
+            raise StudyError(f'{file}: checkpoints[{i}].label "{ref.label}" {what}; labels must be unique.')
+        seen.add(ref.label)
+    _check_seeds(study, file)
+    if wrong := template.problem(study.prompt.template, study.prompt.fields):
+        raise StudyError(f"{file}: {wrong}")
+    if len(set(study.prompt.label_words)) < study.classes:
+        raise StudyError(f"{file}: prompt.label_words repeats a word; give every class a word of its own.")
+    labels = study.dataset.labels
+    if labels is not None and (len(labels) != study.classes or len(set(labels)) != len(labels)):
+        raise StudyError(
+            f"{file}: dataset.labels must list {study.classes} different values, one per label word, in class order."
+        )
+    if study.dataset.sample % study.classes:
+        raise StudyError(
+            f"{file}: dataset.sample is {study.dataset.sample}, which {study.classes} classes cannot share equally; "
+            f"take a multiple of {study.classes}."
+        )
+
+
+def _check_seeds(study: Study, file: Path) -> None:
+    """Who repeats whom with another seed."""
+    labels = [ref.label for ref in study.epochs]
+    if study.base.seed_of is not None:
+        raise StudyError(f"{file}: base.seed_of is not a key of the base; remove it.")
+    for i, ref in enumerate(study.checkpoints, 1):
+        if ref.seed_of is not None and ref.seed_of not in labels:
+            some = f"choose from {', '.join(labels)}" if labels else "there is none"
+            raise StudyError(
+                f'{file}: checkpoints[{i}].seed_of "{ref.seed_of}" must be the label of a checkpoint that has no '
+                f"seed_of itself; {some}."
+            )
+
+
+def _absolute(part: P, folder: Path) -> P:
+    """`part` with its path made absolute."""
+    if part.path is None:
+        return part
+    return part.model_copy(update={"path": str((folder / Path(part.path).expanduser()).resolve())})
+
+
+def find_studies(root: Path) -> dict[str, Study | StudyError]:
+    """Every folder below `root` that holds a study.toml, by name; a study that cannot be read is its error."""
+    found: dict[str, Study | StudyError] = {}
+    for file in sorted(root.glob(f"*/{STUDY_FILE}")):
+        try:
+            found[file.parent.name] = load_study(file.parent)
+        except StudyError as error:
+            found[file.parent.name] = error
+    return found
+
+
+def to_toml(raw: dict[str, Any]) -> str:
+    """The mapping as TOML: scalars first, then tables, then arrays of tables."""
+    lines = [f"{key} = {_scalar(value)}" for key, value in raw.items() if not _is_table(value)]
+    for key, value in raw.items():
+        several = isinstance(value, list)
+        tables: list[dict[str, Any]] = [] if not _is_table(value) else value if several else [value]
+        for table in tables:
+            lines += ["", f"[[{key}]]" if several else f"[{key}]"]
+            lines += [f"{name} = {_scalar(item)}" for name, item in table.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_scalar, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

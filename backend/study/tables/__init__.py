@@ -1,0 +1,1 @@
+"""Readers of data files: one table of rows from any format."""

@@ -1,0 +1,94 @@
+"""Prompts as token ids, as the models see them, and the label tokens that are read after them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from backend.caching.serialize import NOT_IN_KEY
+from backend.errors import UndefinedError
+from backend.study.checkpoint import PinnedCheckpoint
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which entries of a model's output are read: tokens of the vocabulary or rows of a head.
+
+    As logits, or where `normalized` as log-probabilities over the whole output (nats).
+    """
+
+    tokens: tuple[int, ...]
+    normalized: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """What the models see: token ids of each prompt, without padding, with the class of each and the label tokens.
+
+    `digest` covers all that counts, `own` included; two equal digests mean equal input. `readout` is "last" token for
+    causal models, "first" for encoders. `label_tokens` holds the first token of each label word, or the row of each
+    class in a classification head; `following` the other tokens of each word, empty where every word is one token.
+    `truncated` says which texts were cut, `lengths` counts tokens. `own` has the prompts of checkpoints, by
+    fingerprint, whose token ids or head rows differ from these. `beginnings` counts, where the last tokens of a row
+    begin a label word, those tokens; `normalized` says that log-probabilities are read (see `study.whole_words`).
+    `groups` tells copies of a text, which splits keep together; None where all texts and prompts differ.
+    """
+
+    digest: str
+    token_ids: tuple[tuple[int, ...], ...] = field(metadata=NOT_IN_KEY)
+    labels: Int64[np.ndarray, " reviews"] = field(metadata=NOT_IN_KEY)
+    label_tokens: tuple[int, ...] = field(metadata=NOT_IN_KEY)
+    truncated: Bool[np.ndarray, " reviews"] = field(metadata=NOT_IN_KEY)
+    readout: str = field(default="last", metadata=NOT_IN_KEY)
+    following: tuple[tuple[int, ...], ...] = field(default=(), metadata=NOT_IN_KEY)
+    own: Mapping[str, Prompts] = field(default_factory=lambda: MappingProxyType({}), metadata=NOT_IN_KEY, repr=False)
+    beginnings: tuple[int, ...] = field(default=(), metadata=NOT_IN_KEY)
+    normalized: bool = field(default=False, metadata=NOT_IN_KEY)
+    groups: Int64[np.ndarray, " reviews"] | None = field(default=None, metadata=NOT_IN_KEY)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " reviews"]:
+        """Tokens in each prompt."""
+        return np.array([len(ids) for ids in self.token_ids], dtype=np.int64)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.label_tokens)
+
+    @property
+    def continuations(self) -> tuple[tuple[int, ...], ...]:
+        """All tokens of each label word, in class order."""
+        following = self.following or ((),) * self.classes
+        return tuple((first, *rest) for first, rest in zip(self.label_tokens, following, strict=True))
+
+    @property
+    def single(self) -> bool:
+        """Whether every label word is one token, so that its logit answers."""
+        return not any(self.following)
+
+    @property
+    def columns(self) -> Columns:
+        """What is read at the readout position of each row."""
+        return Columns(self.label_tokens, self.normalized)
+
+    def first(self) -> Prompts:
+        """The first of the prompts alone."""
+        one = {"token_ids": self.token_ids[:1], "labels": self.labels[:1], "truncated": self.truncated[:1]}
+        return replace(self, **one)
+
+    def seen_by(self, checkpoint: PinnedCheckpoint) -> Prompts:
+        """The prompts as this checkpoint sees them."""
+        return self.own.get(checkpoint.fingerprint, self)
+
+
+def other_ids(one: PinnedCheckpoint, other: PinnedCheckpoint) -> UndefinedError:
+    """What is raised where two checkpoints that see different token ids are to be compared token by token."""
+    return UndefinedError(
+        f"{one.label} and {other.label} make different token ids of the texts, so they cannot be compared token by "
+        f'token; set prompt.tokenizer = "base" to do so.'
+    )

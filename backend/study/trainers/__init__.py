@@ -1,0 +1,1 @@
+"""Output folders of trainers: checkpoints, their order, their base."""

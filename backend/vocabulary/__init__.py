@@ -1,0 +1,1 @@
+"""Tokens and words as people read them."""

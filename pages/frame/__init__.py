@@ -1,0 +1,1 @@
+"""The frame around every page: navigation, address, results in the making, pictures."""

@@ -1,0 +1,169 @@
+"""The view in the browser's address: read and checked before any widget is made, written when one is moved.
+
+The address is the truth: each run sets the widgets to it, and a widget that is moved writes it, as a new entry of the
+browser's history, so that Back restores the view. (Streamlit's own `bind="query-params"` replaces the entry, and turns
+an unknown value into the default without a word.) Only the files of the frame touch session_state.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from backend.study.typed_texts import mended
+from backend.vocabulary.markdown import plain
+
+MOST_TEXTS = 16
+_STAND_IN = re.compile("long-[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A key of the address: the values that it may have, the one it has when the address does not say."""
+
+    options: Sequence[str]
+    default: str
+
+
+@dataclass(frozen=True)
+class Text(Choice):
+    """A key whose value is any text, empty if the address does not say.
+
+    One of more than `most` characters stays in the browser session where it was typed, and the address has a stand-in
+    for it, by which Back finds it again.
+    """
+
+    options: Sequence[str] = ()
+    default: str = ""
+    most: int = 2000
+
+
+def value(key: str, choice: Choice) -> str:
+    """What the address says, or the default."""
+    said = st.query_params.get(key, choice.default)
+    if isinstance(choice, Text):
+        return _long_texts().get(said, "") if _stands_in(said) else said[: choice.most]
+    return said if said in choice.options else choice.default
+
+
+def check(key: str, choice: Choice, why: str | None = None) -> str:
+    """`value`; an unknown one leaves the address, and a sentence stays, with the reason `why` if there is one.
+
+    The sentence outlives the reruns that landing results cause: it goes when the key is chosen anew.
+    """
+    notes: dict[str, str] = st.session_state.setdefault("_notes", {})
+    said = st.query_params.get(key)
+    if isinstance(choice, Text):
+        return _check_text(key, choice, notes)
+    if said is not None and said in choice.options:
+        notes.pop(key, None)
+        return said
+    if said is not None:
+        del st.query_params[key]
+        options = [option for option in choice.options if option]
+        some = ", ".join(options[:6]) + (", …" if len(options) > 6 else "")
+        instead = f"showing {choice.default} instead" if choice.default else "it is left out"
+        notes[key] = f"The address asks for {key} “{said}”: {why or f'there is {some}'}; {instead}."
+    if key in notes:
+        st.warning(plain(notes[key]))
+    return choice.default
+
+
+def _check_text(key: str, choice: Text, notes: dict[str, str]) -> str:
+    """A text that the address cannot have, or that only another session has, leaves it with a sentence."""
+    said = st.query_params.get(key, "")
+    lost = _stands_in(said) and said not in _long_texts()
+    if lost or (len(said) > choice.most and not _stands_in(said)):
+        del st.query_params[key]
+        notes[key] = f"A {key} of more than {choice.most:,} characters does not travel in an address: " + (
+            "it stays in the browser tab where it was typed, until that is closed or reloaded; paste it again."
+            if lost
+            else "this one is left out; paste it into its box."
+        )
+    elif said:
+        notes.pop(key, None)
+    if key in notes:
+        st.warning(plain(notes[key]))
+    return value(key, choice)
+
+
+def _stands_in(said: str) -> bool:
+    return _STAND_IN.fullmatch(said) is not None
+
+
+def _long_texts() -> dict[str, str]:
+    """The texts of this browser session that do not fit into an address, by what stands there for them."""
+    return st.session_state.setdefault("_texts", {})
+
+
+def write_text(key: str, choice: Text, text: str) -> None:
+    """Make `text` the value of the key; an empty one leaves the address."""
+    said = said_of(text, choice)
+    if said:
+        st.query_params[key] = said
+    elif key in st.query_params:
+        del st.query_params[key]
+
+
+def said_of(text: str, choice: Text) -> str:
+    """What the address says of a text: the text, or for a long one a stand-in, by which this session finds it again."""
+    text = mended(text)
+    if len(text) <= choice.most and not _stands_in(text):
+        return text
+    held = _long_texts()
+    stand_in = f"long-{secrets.token_hex(8)}"  # says nothing of the text
+    held[stand_in] = text
+    while len(held) > MOST_TEXTS:
+        del held[next(iter(held))]
+    return stand_in
+
+
+def text_box(label: str, key: str, choice: Text, make: Callable[..., Any] = st.text_area, **more: Any) -> None:
+    """A text area, or input, that shows the address's text, and writes it when it is left or entered."""
+    wanted = value(key, choice)
+    if st.session_state.get(key) != wanted:  # setting it anew would wipe out what is being typed
+        st.session_state[key] = wanted
+    make(label, key=key, on_change=_typed, args=(key, choice), **more)
+
+
+def _typed(key: str, choice: Text) -> None:
+    write_text(key, choice, st.session_state[key])
+
+
+def widget(make: Callable[..., Any], label: str, key: str, choice: Choice, **more: Any) -> None:
+    """A widget that shows the address's value of the key, and writes it when it is moved."""
+    st.session_state[key] = value(key, choice)
+    make(label, choice.options, key=key, on_change=_moved, args=(key,), **more)
+
+
+def _moved(key: str) -> None:
+    if st.session_state[key] is not None:
+        st.query_params[key] = st.session_state[key]
+
+
+def switch(label: str, key: str, choice: Choice, **more: Any) -> None:
+    """A toggle between the two options of a key; on is the second."""
+    off, on = choice.options
+    st.session_state[key] = value(key, choice) == on
+    st.toggle(label, key=key, on_change=_switched, args=(key, off, on), **more)
+
+
+def _switched(key: str, off: str, on: str) -> None:
+    st.query_params[key] = on if st.session_state[key] else off
+
+
+def picked(chart: str, key: str, names: Sequence[str]) -> Callable[[], None]:
+    """A callback for a plot's selection: the clicked point's customdata is a position among `names`."""
+
+    def follow() -> None:
+        points = st.session_state[chart].selection.points
+        if points and "customdata" in points[0]:
+            position = points[0]["customdata"]
+            st.query_params[key] = names[int(position[0] if isinstance(position, list) else position)]
+
+    return follow

@@ -1,0 +1,161 @@
+"""Pictures as every page shows them: drawn, explained in a sentence, and there to be taken along."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from backend.figures.style import theme
+from backend.reports import export
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.vocabulary.markdown import plain
+from pages.frame import zoom
+from pages.frame.shell import View
+
+Rows = Callable[[], Iterable[dict[str, Any]]]
+"""Tidy rows of what a picture shows, made when somebody downloads them."""
+
+
+def without_head(checkpoints: Iterable[PinnedCheckpoint]) -> None:
+    """Says which of them are left out because they have no head to answer with, if any are."""
+    without = [one for one in checkpoints if not one.facts.has_head]
+    names = [plain(one.label) for one in without]
+    if len(names) == 1:
+        st.caption(f"{names[0]} is {without[0].facts.headless} and answers nothing, so it is left out.")
+    elif names:
+        st.caption(f"Models without a classification head answer nothing, so they are left out: {', '.join(names)}.")
+
+
+def rows(wanted: Sequence[tuple[Any, Any]], found: Sequence[Any]) -> Rows:
+    """The rows that `export` writes of these results, of the (recipe, query) pairs that they came from."""
+    return lambda: [
+        row for (_, query), result in zip(wanted, found, strict=True) for row in result.rows(query)
+    ]  # made late: a picture of all layers has thousands
+
+
+def show(
+    view: View,
+    drawn: Mapping[str, Any],
+    guide: str,
+    rows: Rows,
+    analysis: str | None,
+    picks: Mapping[str, Callable[[], None]] | None = None,
+    layer: int | None = None,
+) -> None:
+    """One picture, or several side by side, by key; below them the reading guide and the downloads.
+
+    `rows` are the numbers in them, `analysis` names what exports the same numbers on the command line (None: nothing
+    does), at `layer` if it is about one. `picks` has callbacks for the points of pictures that can be selected.
+    """
+    first = next(iter(drawn))
+    picks = picks or {}
+    with st.container(horizontal=True, key=f"pair-{first}"):
+        for key, figure in drawn.items():
+            with st.container(key=f"side-{key}"):
+                zoom.apply(key, figure)
+                selects: dict[str, Any] = {"on_select": picks[key], "selection_mode": "points"} if key in picks else {}
+                said = f"{figure.layout.title.text}. {guide}"
+                st.plotly_chart(figure, key=key, config=theme.plot_config(_file(view, key)), alt=said, **selects)
+                if figure.layout.uirevision is not None:
+                    zoom.watch(key, figure.layout.uirevision)
+    _below(view, first, drawn, guide, rows, analysis, layer)
+
+
+def unfinished(figure: Any, key: str, said: str) -> None:
+    """A picture of work that is under way, with a sentence that says how far it is: nothing to take along yet."""
+    st.plotly_chart(figure, key=key, config=theme.PLOT_CONFIG, alt=f"{figure.layout.title.text}. {said}")
+    st.caption(said)
+
+
+def table(
+    view: View,
+    key: str,
+    cells: Sequence[Mapping[str, Any]],
+    guide: str,
+    rows: Rows,
+    analysis: str | None,
+    height: int | None = None,
+    widths: Mapping[str, int] | None = None,
+) -> None:
+    """A table with what `show` puts below a picture; `cells` are what is read, `rows` what is taken along.
+
+    With a height it is one to scroll in, to sort and to search, its columns as wide as needed or as `widths` says.
+    """
+    if height is None:
+        st.table([*cells])
+    else:
+        st.dataframe(
+            [*cells],
+            height=height,
+            hide_index=True,
+            key=f"table-{key}",
+            column_config={name: st.column_config.Column(width=width) for name, width in (widths or {}).items()},
+        )
+    _below(view, key, {}, guide, rows, analysis, None)
+
+
+def writing(view: View, key: str, texts: Sequence[str], guide: str, rows: Rows, analysis: str | None = None) -> None:
+    """Texts of the project's own HTML, side by side, with what `show` puts below a picture."""
+    with st.container(horizontal=True, key=f"pair-{key}"):
+        for i, text in enumerate(texts):
+            with st.container(key=f"side-{key}-{i}"):
+                st.html(text)
+    _below(view, key, {}, guide, rows, analysis, None)
+
+
+def _below(
+    view: View,
+    key: str,
+    drawn: Mapping[str, Any],
+    guide: str,
+    rows: Rows,
+    analysis: str | None,
+    layer: int | None,
+) -> None:
+    """The guide, and what can be taken along: made when it is opened, the files when they are asked for."""
+    with st.container(horizontal=True, key=f"guide-{key}", vertical_alignment="top"):
+        st.caption(guide, width="stretch")
+        with st.popover("Download", key=f"take-{key}", on_change="rerun", icon=":material/download:") as menu:
+            if menu.open:
+                _downloads(view, key, drawn, guide, rows)
+                _command(view, analysis, layer)
+
+
+def _downloads(view: View, key: str, drawn: Mapping[str, Any], guide: str, rows: Rows) -> None:
+    name = _file(view, re.sub(r"-\d+$", "", key))  # of a pair, the number of the first
+    wide: dict[str, Any] = {"on_click": "ignore", "width": "stretch"}
+    st.download_button(
+        "Numbers (CSV)", lambda: export.csv_text([*rows()]), f"{name}.csv", "text/csv", key=f"csv-{key}", **wide
+    )
+    if not drawn:
+        return
+    st.download_button(
+        "Picture for a browser (HTML)",
+        lambda: theme.standalone(drawn.values(), view.study.study.title, guide),
+        f"{name}.html",
+        "text/html",
+        key=f"html-{key}",
+        **wide,
+    )
+    st.caption("As PNG: the camera at the picture's upper right.")
+
+
+def _command(view: View, analysis: str | None, layer: int | None) -> None:
+    """What exports the same numbers; a study is compared with its base unless one says otherwise."""
+    if analysis is None:
+        return
+    st.caption("The same numbers, with those of all checkpoints, on the command line:")
+    reference = {} if view.reference == view.study.base else {"reference": view.reference.label}
+    viewpoint = export.Viewpoint(drop_largest=view.drop_largest, layer=layer, **reference)
+    st.code(export.command(view.study.study.name, analysis, viewpoint), language="bash", wrap_lines=True)
+
+
+def _file(view: View, key: str) -> str:
+    """Name of a file without its ending: study, picture, checkpoint and what it is compared with."""
+    parts = [view.study.study.name, key, *(one.label for one in reversed(view.pair))]
+    if view.drop_largest:
+        parts.append(f"without {view.drop_largest} largest")
+    return re.sub(r"[^\w.+-]+", "-", "-".join(parts)).strip("-.")[:120]

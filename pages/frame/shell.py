@@ -1,0 +1,296 @@
+"""The frame of every page: navigation, study, epoch slider, play button, errors; pages get the view that results."""
+
+from __future__ import annotations
+
+import functools
+import runpy
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import streamlit as st
+
+from backend import wiring
+from backend.errors import LayershiftError, StudyError
+from backend.lab.lab import Lab
+from backend.lab.pinning import pin
+from backend.reports import summary
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.config import Study
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary.markdown import plain
+from pages.frame import address, work
+from pages.frame.address import Choice
+
+APP = Path(__file__).parents[2] / "app.py"
+WATCH_SECONDS = 15
+FRAME_SECONDS = 1.6
+PAINT_SECONDS, PAINT_CALLS = 0.5, 4
+MASSIVE = {"with": 0, "without": 3}
+"""The `massive` key of the address, and how many of the largest dimensions are left out."""
+KEPT = ("study", "epoch", "reference", "massive")
+"""Keys that mean the same on every page; links take them along."""
+STYLE = """<style>
+.stMainBlockContainer { padding-left: 2.2rem; padding-right: 2.2rem; max-width: 1500px; }
+.stMain { scrollbar-gutter: stable; } /* a scroll bar that appears late would have every plot drawn again */
+[class*="st-key-pair-"] > div { flex: 1 1 380px; min-width: min(380px, 100%); }
+[class*="st-key-guide-"] { flex-wrap: nowrap !important; }
+.js-plotly-plot text[style*="rgb(128, 132, 149)"] { fill: currentColor !important; } /* too pale on white: 3.7 to 1 */
+.heatmap-label text { fill: currentColor !important; stroke: Canvas; stroke-width: 3px; paint-order: stroke; }
+</style>"""
+
+
+class Page(Protocol):
+    """A module in pages/: its title, and the keys of its own in the address (None: it needs no study)."""
+
+    @property
+    def TITLE(self) -> str:
+        """What the navigation calls the page."""
+        ...
+
+    @property
+    def choices(self) -> Callable[[PinnedStudy], dict[str, Choice]] | None:
+        """The page's own keys."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What the address says, resolved: the study as pinned, the chosen checkpoint and the one it is compared with."""
+
+    study: PinnedStudy
+    lab: Lab
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    drop_largest: int
+    choices: Mapping[str, Choice] = field(repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """Labels of the checkpoints that are there, the base first."""
+        return [one.label for one in self.study.checkpoints]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The label words, in class order."""
+        return self.study.study.prompt.label_words
+
+    @property
+    def pair(self) -> tuple[PinnedCheckpoint, ...]:
+        """Reference and chosen checkpoint, or the reference alone if they are the same."""
+        return (self.reference,) if self.reference == self.checkpoint else (self.reference, self.checkpoint)
+
+    def place(self, checkpoint: PinnedCheckpoint) -> int:
+        """Position of the checkpoint among those that are there."""
+        return self.names.index(checkpoint.label)
+
+    def value(self, key: str) -> str:
+        """What the address says about the key, or its default."""
+        return address.value(key, self.choices[key])
+
+    def control(self, make: Callable[..., Any], label: str, key: str, **more: Any) -> str:
+        """A widget for one key of the address; returns the value that the address has now."""
+        address.widget(make, label, key, self.choices[key], **more)
+        return self.value(key)
+
+    def results(self, wanted: Sequence[tuple[Any, Any]], what: str, beside: work.Beside = None) -> list[Any] | None:
+        """Results of (recipe, query) pairs, or None while they are on their way with progress shown in their place."""
+        return work.results(wanted, self.lab, what, beside)
+
+
+_inside: ContextVar[tuple[View | None] | None] = ContextVar("inside", default=None)
+
+
+def page(draw: Callable[[Any], None], needs_study: bool = True) -> None:
+    """What every page file ends with: draw the page inside the frame, with its View (None if it needs no study).
+
+    Until a fresh server has run app.py once, Streamlit takes the folder pages/ for pages of the old style and runs a
+    deep link's file alone. The file then hands over to the application, which comes back to it.
+    """
+    frame = _inside.get()
+    if frame is None:
+        runpy.run_path(str(APP), run_name="__main__")
+    elif frame[0] is not None or not needs_study:
+        with _sentences():
+            draw(frame[0])
+
+
+@contextmanager
+def _sentences() -> Iterator[None]:
+    """Whatever the user can mend is shown as its one sentence; anything else is Streamlit's to log."""
+    try:
+        yield
+    except LayershiftError as error:
+        st.error(plain(str(error)))
+
+
+def section(draw: Callable[..., None]) -> Callable[..., None]:
+    """A part of a page that reruns by itself when one of its own widgets moves."""
+
+    @functools.wraps(draw)
+    def guarded(*given: Any) -> None:
+        with _sentences():
+            draw(*given)
+
+    return st.fragment(guarded)
+
+
+def has_painted() -> bool:
+    """Whether this browser has painted its first pictures; if not, it calls back when it has, and the page runs again.
+
+    Plots arrive faster than a browser can draw them: what stands further down would delay what is in view.
+    """
+    if st.session_state.setdefault("_calls", 0) <= PAINT_CALLS:
+        _call_back()
+    return bool(st.session_state["_calls"] > PAINT_CALLS)
+
+
+@st.fragment(run_every=PAINT_SECONDS)
+def _call_back() -> None:
+    """Its timer runs in the browser, which has no time for it while it loads and draws: hence several calls."""
+    st.session_state["_calls"] += 1
+    if st.session_state["_calls"] > PAINT_CALLS:
+        st.rerun()
+
+
+def run(pages: Mapping[str, tuple[Page, str]]) -> None:
+    """The whole application: `pages` maps addresses to page modules and their files; "" is the start page."""
+    work.spare_the_collector()
+    st.set_page_config(page_title="Layershift", layout="wide")
+    st.html(STYLE)
+    known = {
+        path: st.Page(file, title=module.TITLE, url_path=path or None, default=not path)
+        for path, (module, file) in pages.items()
+    }
+    chosen = st.navigation(list(known.values()), position="hidden")
+    module = next(pages[path][0] for path, one in known.items() if one == chosen)
+    top, rest = st.sidebar.container(), st.sidebar.container()
+    view: View | None = None
+    with _sentences():
+        view = _resolve(module.choices, rest) if module.choices else None
+    with top:
+        _links(list(known.values()))
+    token = _inside.set((view,))
+    try:
+        chosen.run()
+    finally:
+        _inside.reset(token)
+    if view is not None:
+        with rest:
+            _sidebar(view)
+
+
+def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> View:
+    """The view that the address asks for; `own` are the page's keys, `beside` is where the study picker goes."""
+    found = wiring.studies()
+    if not found:
+        where = wiring.studies_folder()
+        raise StudyError(f"There is no study in {where}; add one on the page for it, or `python -m backend new NAME`.")
+    choice = Choice(list(found), "demo" if "demo" in found else next(iter(found)))
+    name = address.check("study", choice)
+    titles = {key: one.title if isinstance(one, Study) else key for key, one in found.items()}
+    with beside:
+        address.widget(st.selectbox, "Study", "study", choice, format_func=titles.__getitem__)
+    study = found[name]
+    if isinstance(study, StudyError):
+        raise study
+    lab = wiring.open_lab()
+    try:
+        with st.spinner(f"Reading the study “{plain(study.title)}” …", show_time=True):
+            pinned = pin(study, lab)
+    except LayershiftError:
+        st.text(summary.planned(study))
+        raise
+    return _view(pinned, lab, own(pinned))
+
+
+def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
+    """Every key of the address checked, before any widget is made that shows it."""
+    labels = [one.label for one in pinned.checkpoints]
+    reasons = {one.label: one.reason.rstrip(".") for one in pinned.missing}
+    choices = {
+        "epoch": Choice(labels, pinned.epochs[-1].label),
+        "reference": Choice(labels, labels[0]),
+        "massive": Choice(list(MASSIVE), "with"),
+        **own,
+    }
+    said = {
+        key: address.check(key, choice, reasons.get(st.query_params.get(key, "")) if key in KEPT else None)
+        for key, choice in choices.items()
+    }
+    return View(
+        pinned,
+        lab,
+        checkpoint=pinned.checkpoint(said["epoch"]),
+        reference=pinned.checkpoint(said["reference"]),
+        drop_largest=MASSIVE[said["massive"]],
+        choices=choices,
+    )
+
+
+def _links(pages: Sequence[Any]) -> None:
+    """Links between pages that take the study and the epoch along."""
+    st.markdown("### Layershift")
+    kept = {key: value for key in KEPT if (value := st.query_params.get(key))}
+    for one in pages:
+        st.page_link(one, query_params=kept or None)
+
+
+def _sidebar(view: View) -> None:
+    """What every page follows: epoch, reference, the massive dimensions.
+
+    Drawn after the page, which reads the address and needs no widget: pictures come first, and load first.
+    """
+    if len(view.names) > 1:
+        view.control(st.select_slider, "Epoch", "epoch", help="The checkpoint that every picture on the page shows.")
+        _play(view)
+        view.control(st.selectbox, "Compared with", "reference")
+    else:
+        st.info(f"Of this study's checkpoints, only {plain(view.names[0])} is there.")
+    about = "Leaves out, at every layer, the three largest dimensions (on average) of the checkpoint compared with."
+    address.switch("Without the three largest dimensions", "massive", view.choices["massive"], help=about)
+    _watch(view)
+    if view.lab.cache.note:
+        st.caption(view.lab.cache.note)
+
+
+def _play(view: View) -> None:
+    """Play the epochs in order, from the start if the last one is showing."""
+    wide: dict[str, Any] = {"width": "stretch"}
+    if st.session_state.get("_playing"):
+        if st.button("Stop", icon=":material/stop:", key="stop", **wide):
+            st.session_state["_playing"] = False
+            st.rerun()
+        _tick(view)
+    elif st.button("Play the epochs", icon=":material/play_arrow:", key="play", **wide):
+        st.session_state["_playing"] = True
+        st.session_state["_stepped"] = time.monotonic()
+        if view.study.after(view.checkpoint) is None:
+            st.query_params["epoch"] = view.names[0]
+        st.rerun()
+
+
+@st.fragment(run_every=FRAME_SECONDS / 2)
+def _tick(view: View) -> None:
+    """One step further, once the present picture has been on show for a while."""
+    if time.monotonic() - st.session_state["_stepped"] < FRAME_SECONDS:
+        return
+    following = view.study.after(view.checkpoint)
+    st.session_state["_stepped"] = time.monotonic()
+    st.session_state["_playing"] = following is not None and view.study.after(following) is not None
+    if following is not None:
+        st.query_params["epoch"] = following.label
+    st.rerun()
+
+
+@st.fragment(run_every=WATCH_SECONDS)
+def _watch(view: View) -> None:
+    """Checkpoints that appear or change while the page is open are shown without a restart."""
+    with _sentences():
+        now = pin(view.study.study, view.lab)
+        if [one.fingerprint for one in now.checkpoints] != [one.fingerprint for one in view.study.checkpoints]:
+            st.rerun()

@@ -1,0 +1,158 @@
+"""Results that a page shows: from the cache, or on their way in the background with progress in their place."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+from backend import wiring
+from backend.caching.jobs import Job
+from backend.errors import Cancelled, LayershiftError
+from backend.lab.lab import Lab
+from backend.vocabulary.markdown import plain
+
+POLL_SECONDS = 0.5
+LINGER_SECONDS = 1.0
+"""How long a page waits for work of which less than a second is expected, rather than show a bar and come back."""
+LONG_SECONDS = 60.0
+"""Work of which more is expected had better be asked for, where a mere choice of another text would start it."""
+PACE_SECONDS, PACE_FRACTION = 15.0, 0.03
+"""How long work has gone on, and how far it has come, before what is left is told from that."""
+MOST_HELD = 64
+Beside = Callable[[], None] | None
+"""What draws what can be seen of work while it goes on."""
+_modules = 0
+
+
+def spare_the_collector() -> None:
+    """Take what is loaded for good out of the full garbage collection that Streamlit does after every run.
+
+    It looks at every object of every module: 0.14 s of a core per run, 0.26 s once torch is there, and no other thread
+    runs meanwhile: pictures came late, and a page that polled for progress slowed the very import that it waited for.
+    """
+    global _modules  # noqa: PLW0603 - the collector is one per process too
+    if len(sys.modules) > _modules:
+        _modules = len(sys.modules)
+        gc.freeze()
+
+
+def known(wanted: Sequence[tuple[Any, Any]], lab: Lab) -> list[Any] | None:
+    """Results of (recipe, query) pairs if the cache has all of them, else None; nothing is asked for."""
+    found = [recipe.peek(query, lab) for recipe, query in wanted]
+    return None if any(one is None for one in found) else found
+
+
+def on_demand(
+    wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, offer: str, beside: Beside = None, beyond: float = 0.0
+) -> list[Any] | None:
+    """`results`, of work that takes long: it starts when somebody presses the button `offer`, which says the cost.
+
+    What is in the cache is there without asking, and so are the progress of what anybody has asked for, and work of
+    which no more than `beyond` seconds are expected.
+    """
+    under_way = {job.key for job in wiring.jobs().active()} | st.session_state.setdefault("_jobs", {}).keys()
+    missing = [(recipe, query) for recipe, query in wanted if recipe.peek(query, lab) is None]
+    seconds = sum(lab.seconds(query) for _, query in missing)
+    if seconds > beyond and any(recipe.key(query) not in under_way for recipe, query in missing):
+        place = st.empty()
+        if not place.button(f"{offer} (about {said_seconds(seconds)})", key=f"offer-{what}"):
+            return None
+        place.empty()
+    return results(wanted, lab, what, beside)
+
+
+def said_seconds(seconds: float) -> str:
+    """A duration as one says it."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def results(wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, beside: Beside = None) -> list[Any] | None:
+    """The results of (recipe, query) pairs, or None while they are on their way: then progress stands in their place.
+
+    Nothing is computed here: what is not in the cache is submitted, once for all browsers, and the page redraws itself
+    when it has landed. `what` names the work for the progress bar; parts of a page that wait at once name it unlike.
+    `beside` draws what else can be seen of the work while it goes on.
+    """
+    found = [recipe.peek(query, lab) for recipe, query in wanted]
+    held: dict[str, Job[Any]] = st.session_state.setdefault("_jobs", {})
+    jobs = {
+        place: _job(recipe, query, lab, held)
+        for place, ((recipe, query), result) in enumerate(zip(wanted, found, strict=True))
+        if result is None
+    }
+    _linger(list(jobs.values()))
+    for place, job in jobs.items():
+        if job.done and job.failed is None:
+            found[place] = job.result()
+    failed = next((job for job in jobs.values() if job.failed is not None), None)
+    waiting = any(result is None for result in found)
+    if failed:
+        _failure(failed, held, what)
+    elif waiting:
+        _progress([job for job in jobs.values() if not job.done], what, beside)
+    return None if waiting else found
+
+
+def _job(recipe: Any, query: Any, lab: Lab, held: dict[str, Job[Any]]) -> Job[Any]:
+    """The job that this browser has asked for already, or a new one; the newest are held, the others forgotten."""
+    key = recipe.key(query)
+    held[key] = held.pop(key, None) or wiring.jobs().submit(recipe, query, lab)
+    while len(held) > MOST_HELD:
+        del held[next(iter(held))]
+    return held[key]
+
+
+def _linger(jobs: Sequence[Job[Any]]) -> None:
+    """Give short work the time to land: a bar that is gone at once would flicker, and cost a second run of the page."""
+    if sum(job.estimate or 0.0 for job in jobs if not job.done) < 1.0:
+        end = time.monotonic() + LINGER_SECONDS
+        for job in jobs:
+            job.wait(max(0.0, end - time.monotonic()))
+
+
+def _failure(job: Job[Any], held: dict[str, Job[Any]], what: str) -> None:
+    """Why a job ended without a result, in one sentence, and a button to try it again."""
+    if isinstance(job.failed, Cancelled):
+        st.info(plain(str(job.failed)))
+    elif isinstance(job.failed, LayershiftError):
+        st.error(plain(str(job.failed)))
+    else:
+        st.error(f"“{plain(job.title)}” failed because of a bug; the server's log has the details under that name.")
+    if st.button("Try again", key=f"again-{what}-{job.key}"):
+        held.pop(job.key, None)
+        st.rerun()
+
+
+@st.fragment(run_every=POLL_SECONDS)
+def _progress(jobs: Sequence[Job[Any]], what: str, beside: Beside) -> None:
+    """A bar, a sentence, what it will cost, and a way out."""
+    spare_the_collector()
+    if all(job.done for job in jobs):
+        st.rerun()
+    running = next((job for job in jobs if not job.done and job.started is not None), jobs[-1])
+    costs = [max(1.0, job.estimate or 0.0) for job in jobs]
+    done = sum(cost * (1.0 if job.done else job.fraction) for cost, job in zip(costs, jobs, strict=True))
+    fraction = done / sum(costs)
+    st.progress(fraction, text=f"{what}: {running.sentence}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Cancel", key=f"cancel-{what}-{jobs[0].key}"):
+            for job in jobs:
+                job.cancel()
+            st.rerun()
+        st.caption(f"Expected: {_cost(jobs, fraction)}. You may leave this page; the work goes on.")
+    if beside is not None:
+        beside()
+
+
+def _cost(jobs: Sequence[Job[Any]], fraction: float) -> str:
+    """What is left at the pace so far; what was expected, until there is a pace."""
+    spent = max(job.elapsed for job in jobs)
+    if spent >= PACE_SECONDS and fraction >= PACE_FRACTION:
+        return f"about {said_seconds(spent / fraction - spent)} more, at the pace of the {said_seconds(spent)} so far"
+    seconds = sum(job.estimate or 0.0 for job in jobs)
+    return f"about {said_seconds(seconds)} in all" if seconds else "seconds; no model needs to be opened"

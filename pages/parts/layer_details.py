@@ -1,0 +1,221 @@
+"""The lower half of the Layers page: one of directions, cosines, similarity, a map of one layer, the sample card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from backend.analyses import confounds, cosines, direction
+from backend.analyses import map as maps
+from backend.figures import confounds as confounds_figures
+from backend.figures import cosines as cosines_figures
+from backend.figures import direction as direction_figures
+from backend.figures import map as map_figures
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell
+from pages.parts import similarity
+
+SHOWN = {
+    "direction": "Direction",
+    "cosines": "Cosines",
+    "similarity": "Similarity",
+    "map": "Map of one layer",
+    "sample": "Sample card",
+}
+
+
+@shell.section
+def draw(view: shell.View) -> None:
+    """One of them, so that a move of the slider redraws only what is on show."""
+    shown = view.control(
+        st.segmented_control,
+        "More about the layers",
+        "show",
+        format_func=SHOWN.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
+    drawn = {
+        "direction": _direction,
+        "cosines": _cosines,
+        "similarity": similarity.draw,
+        "map": _map,
+        "sample": _sample,
+    }
+    drawn[shown](view)
+
+
+def of_reviews(
+    view: shell.View, found: Sequence[Any], figure: Any, key: str, more: Sequence[str]
+) -> tuple[dict[str, Any], Mapping[str, Callable[[], None]]]:
+    """Pictures of reference and chosen checkpoint, a point per review, and what a click does: it chooses the review.
+
+    `more` says in the titles what comes behind the checkpoints' labels.
+    """
+    rows = [str(row) for row in view.study.sample.index.tolist()]
+    chosen = view.value("review")
+    selected = rows.index(chosen) if chosen else None
+    labels, texts = view.study.prompts.labels, view.study.sample.text
+    titles = [one.label + words for one, words in zip(view.pair, more, strict=False)]
+    drawn = {
+        f"{key}-{side}": figure(result, labels, texts, view.words, title, selected)
+        for side, (result, title) in enumerate(zip(found, titles, strict=True))
+    }
+    return drawn, {name: address.picked(name, "review", rows) for name in drawn}
+
+
+def direction_shown(view: shell.View) -> int:
+    """Which direction is on show: the only one of two classes, else that of the chosen class."""
+    return 0 if len(view.words) == 2 else view.words.index(view.value("class"))
+
+
+def directions(view: shell.View, checkpoints: Sequence[PinnedCheckpoint]) -> list[tuple[Any, Any]]:
+    """What to ask for the class directions of the checkpoints against the reference."""
+    return [
+        (direction.recipe, direction.Query(one, view.reference, view.study.prompts, view.drop_largest))
+        for one in checkpoints
+    ]
+
+
+def _direction(view: shell.View) -> None:
+    st.subheader("How far apart are the classes, and is it more than chance?")
+    with st.container(horizontal=True):
+        scale: Any = view.control(st.segmented_control, "Scale", "scale", required=True)
+        if len(view.words) > 2:
+            view.control(st.selectbox, "Class against the rest", "class", width=220)
+    wanted = directions(view, view.study.checkpoints)
+    found = view.results(wanted, "Measuring the directions")
+    if found is None:
+        return
+    at = direction_shown(view)
+    picture.show(
+        view,
+        {"direction-heat": direction_figures.heatmap(found, view.names, scale, at)},
+        "The distance between the class means of every checkpoint at every layer, ringed where it leaves chance for "
+        "good; the raw norm grows with the residual stream and with noise, so compare layers by relative or "
+        "separation only.",
+        picture.rows(wanted, found),
+        "direction",
+    )
+    places = [view.place(one) for one in view.pair]
+    names, pictured = [one.label for one in view.pair], [found[place] for place in places]
+    picture.show(
+        view,
+        {"direction-curves": direction_figures.curves(pictured, names, places, len(view.names), scale, at)},
+        "The same distance with 95 % intervals and, dotted, what shuffled labels reach at any layer in one case of "
+        "twenty; believe nothing below the dotted line.",
+        picture.rows([wanted[place] for place in places], pictured),
+        "direction",
+    )
+    st.markdown(direction_figures.leaves_chance(pictured, [plain(name) for name in names], at))
+
+
+def _cosines(view: shell.View) -> None:
+    st.subheader("Do checkpoints and layers tell the classes apart along the same direction?")
+    query = cosines.Query(view.study.checkpoints, view.study.prompts, view.drop_largest, view.reference)
+    found = view.results([(cosines.recipe, query)], "Comparing the directions")
+    others = [place for place, name in enumerate(view.names) if name != view.reference.label]
+    wanted = directions(view, [view.study.checkpoints[place] for place in others])
+    lines = view.results(wanted, "Measuring the directions")
+    if found is None or lines is None:
+        return
+    at = direction_shown(view)
+    if others:
+        names = [view.names[place] for place in others]
+        picture.show(
+            view,
+            {
+                "cosine-curves": direction_figures.to_reference(
+                    lines, names, others, len(view.names), view.reference.label, at
+                )
+            },
+            f"How far each checkpoint's class direction points the way of {view.reference.label}'s (1: the same, 0: "
+            "unrelated); plain cosines are inflated because all checkpoints saw the same reviews, the split-half "
+            "curves are not, and have gaps where a direction is within its noise.",
+            picture.rows(wanted, lines),
+            "direction",
+        )
+        missing = direction_figures.without_split(lines, names, view.reference.label, at)
+        if missing:
+            st.info(plain(missing))
+    rows = picture.rows([(cosines.recipe, query)], found)
+    drawn = {
+        f"cosine-layers-{view.place(one)}": cosines_figures.between_layers(found[0], view.place(one), one.label, at)
+        for one in view.pair
+    }
+    picture.show(
+        view,
+        drawn,
+        "Whether the layers of a checkpoint share one class direction; neighbouring layers share most of the residual "
+        "stream, so a band along the diagonal is no finding.",
+        rows,
+        "cosines",
+    )
+    layer = int(view.control(st.select_slider, "Layer", "layer"))
+    picture.show(
+        view,
+        {"cosine-checkpoints": cosines_figures.between_checkpoints(found[0], layer, view.names, at)},
+        "Cosines of the class directions of all checkpoints at one layer; they are plain ones, inflated by the shared "
+        "reviews, and say nothing where the direction is within chance.",
+        rows,
+        "cosines",
+    )
+
+
+def _map(view: shell.View) -> None:
+    st.subheader("Which reviews are neighbours at one layer?")
+    with st.container(horizontal=True):
+        method: Any = view.control(
+            st.segmented_control, "Method", "method", format_func=map_figures.NAMES.__getitem__, required=True
+        )
+        layer = int(view.control(st.select_slider, "Layer", "layer"))
+    prompts, sample = view.study.prompts, view.study.sample
+    wanted = [
+        (
+            maps.recipe,
+            maps.Query(method, one, view.reference, prompts, layer, drop_largest=view.drop_largest, sample=sample),
+        )
+        for one in view.pair
+    ]
+    found = view.results(wanted, f"Fitting {map_figures.NAMES[method]}")
+    if found is None:
+        return
+    drawn, picks = of_reviews(view, found, map_figures.draw, "map", [f", layer {layer}"] * 2)
+    picture.show(
+        view,
+        drawn,
+        "Neighbours on the map are mostly neighbours in the residual stream, while distances between groups, their "
+        "sizes and their shapes mean nothing; both maps start from the reference's positions, so places can be "
+        "compared.",
+        picture.rows(wanted, found),
+        "map",
+        picks,
+        None if layer == view.study.base.facts.layers else layer,
+    )
+    for result, one in zip(found, view.pair, strict=True):
+        st.markdown(map_figures.in_words(result, plain(one.label), plain(view.reference.label)))
+
+
+def _sample(view: shell.View) -> None:
+    st.subheader("What else could explain the numbers?")
+    query = confounds.Query(view.study.checkpoints, view.study.prompts, view.study.sample, view.study.training)
+    found = view.results([(confounds.recipe, query)], "Checking the sample")
+    if found is None:
+        return
+    card = found[0]
+    sentences = confounds_figures.card(card, [plain(name) for name in view.names], len(view.study.sample.text))
+    st.markdown("\n".join(f"- {line}" for line in sentences))
+    picture.show(
+        view,
+        {
+            "quartiles": confounds_figures.quartiles(card, view.names),
+            "sameness": confounds_figures.sameness(card, view.names),
+        },
+        "Read this before any other picture: a sample whose classes differ in length, or that was trained on, shows "
+        "directions that are not about the classes, and quartiles hold few reviews each, so mind their intervals.",
+        picture.rows([(confounds.recipe, query)], found),
+        "confounds",
+    )

@@ -1,0 +1,98 @@
+"""Activation patching on one text: on the Swaps page of a review of the sample, on the Review page of a typed one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from backend.analyses import patching
+from backend.figures import patching as figures
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.typed_texts import Typed, read_typed
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell, work
+
+Pair = tuple[PinnedCheckpoint, PinnedCheckpoint]
+"""Host and donor."""
+BEGINNING = 60
+"""Characters of a review in the list to choose from."""
+GUIDE = (
+    "The text as the models see it; under each token its layers, the first at the bottom, and the colour is what the "
+    "host answers with the donor's residual at that one place: blue goes over to the donor (or to the class named "
+    "first), orange the other way. Difference that is spread over many tokens shows at none of them, and shares need "
+    "not add up."
+)
+
+
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
+    """The keys in the address of the page that shows reviews of the sample."""
+    rows = [str(row) for row in study.sample.index.tolist()]
+    words = study.study.prompt.label_words
+    return {
+        "patched": measure(),
+        "review": address.Choice(rows, rows[0]),
+        "class": address.Choice(list(words), words[-1]),
+    }
+
+
+def measure() -> address.Choice:
+    """What is coloured."""
+    return address.Choice(list(figures.MEASURES), "recovered")
+
+
+@shell.section
+def review(view: shell.View, ends: Pair) -> None:
+    """A review of the sample, kept in the cache."""
+    sample = view.study.sample
+    rows = [str(row) for row in sample.index.tolist()]
+
+    def said(row: str) -> str:
+        chosen = rows.index(row)
+        word = view.words[int(sample.label[chosen])]
+        return f"{row}, {word}: {' '.join(sample.text[chosen].split())[:BEGINNING]} …"
+
+    with st.container(horizontal=True):
+        view.control(st.selectbox, "Review of the sample", "review", format_func=said, width=520)
+        if len(view.words) > 2:
+            view.control(st.selectbox, "Class against the rest", "class", width=220)
+    chosen = rows.index(view.value("review"))
+    read = read_typed(view.study.readers, sample.text[chosen])
+    at = 0 if len(view.words) == 2 else view.words.index(view.value("class"))
+    show(view, patching.recipe, read, ends, at)
+
+
+def show(view: shell.View, recipe: Any, read: Typed, ends: Pair, at: int) -> None:
+    """The text with either model's residuals in the other, where the other has a head to answer with."""
+    chosen: Any = view.control(
+        st.segmented_control, "Colour", "patched", format_func=figures.MEASURES.__getitem__, required=True
+    )
+    queries = [patching.Query(host, donor, read.prompts) for host, donor in (ends, ends[::-1]) if host.facts.has_head]
+    if not queries or ends[0] == ends[1]:
+        st.info("It takes two models that differ, one of them with a head to answer with; choose another epoch.")
+        return
+    wanted = [(recipe, query) for query in queries]
+    what, offer = "Replacing one residual at a time", "Replace every residual"
+    found = work.on_demand(wanted, view.lab, what, offer, beyond=work.LONG_SECONDS)
+    if found is None:
+        return
+    if chosen == "recovered" and not all(one.donor.facts.has_head for one in queries):
+        chosen = "moved"  # of the only direction that is left
+    names = [f"{one.donor.label} into {one.host.label}" for one in queries]
+    picture.show(
+        view,
+        {"patching": figures.draw(found, names, read.pieces, chosen, view.words, at)},
+        GUIDE,
+        lambda: [row for query, one in zip(queries, found, strict=True) for row in one.rows(query, read.pieces)],
+        None,
+    )
+    _in_words(queries, found, read, at)
+
+
+def _in_words(queries: Sequence[patching.Query], found: Sequence[patching.Result], read: Typed, at: int) -> None:
+    readout = 0 if read.prompts.readout == "first" else len(read.pieces) - 1
+    for query, one in zip(queries, found, strict=True):
+        said = figures.in_words(one, read.pieces, query.host.label, query.donor.label, readout, at)
+        st.markdown(plain(said))

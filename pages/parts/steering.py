@@ -1,0 +1,215 @@
+"""Steering on the Swaps page: the class direction added at every dose and layer, taken from another, or taken out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from backend.analyses import ablation, steering
+from backend.derived import steering_vectors
+from backend.figures import ablation as ablation_figures
+from backend.figures import steering as figures
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell
+
+SHOWN = {"dose": "Dose by dose", "layers": "Every layer", "transfer": "From another model", "ablation": "Taken out"}
+POSITIONS = {"readout": "readout position", "all": "all positions"}
+SCALES = {"difference": "class differences", "unit": "unit length"}
+
+
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
+    """The part's keys in the address; without `runs` and `source`, the chosen epoch runs with its own direction."""
+    labels = ["", *(one.label for one in study.checkpoints)]
+    layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
+    words = list(study.study.prompt.label_words)
+    doses = [f"{alpha:g}" for one in steering_vectors.DOSES.values() for alpha in one if alpha]
+    return {
+        "steer": address.Choice(list(SHOWN), "dose"),
+        "runs": address.Choice(labels, ""),
+        "source": address.Choice(labels, ""),
+        "at": address.Choice([*layers, "all"], str(steering_vectors.middle(study.base.facts.layers))),
+        "positions": address.Choice(list(POSITIONS), "readout"),
+        "scale": address.Choice(list(SCALES), "difference"),
+        "effect": address.Choice(list(figures.SHOWN), "mean_lens"),
+        "dose": address.Choice(list(dict.fromkeys(doses)), "4"),
+        "toward": address.Choice(words, words[-1]),
+    }
+
+
+def draw(view: shell.View) -> None:
+    """The part of the page that the address names."""
+    with st.container(horizontal=True):
+        view.control(st.segmented_control, "Show", "steer", format_func=SHOWN.__getitem__, required=True)
+        if len(view.words) > 2:
+            view.control(st.selectbox, "Class against the rest", "toward", width=200)
+    shown = view.value("steer")
+    if shown in ("dose", "layers"):
+        _who(view)
+    host = pair(view)[0]
+    if shown != "ablation" and not host.facts.has_head:
+        better = "compare with another" if shown == "transfer" else "let another run"
+        st.info(f"{host.label} has no head to answer with, so steering it cannot be read; {better}.")
+        return
+    {"dose": _doses, "layers": _layers, "transfer": _transfer, "ablation": _ablation}[shown](view)
+
+
+def pair(view: shell.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
+    """The model that runs and the one whose direction it is."""
+    if view.value("steer") == "transfer":
+        return view.reference, view.checkpoint
+    runs, source = view.value("runs"), view.value("source")
+    host = view.study.checkpoint(runs) if runs else view.checkpoint
+    return host, view.study.checkpoint(source) if source else host
+
+
+def _who(view: shell.View) -> None:
+    own = f"{view.checkpoint.label} (epoch chosen)"
+    with st.container(horizontal=True):
+        view.control(st.selectbox, "Model that runs", "runs", format_func=lambda one: one or own, width=220)
+        view.control(st.selectbox, "Direction of", "source", format_func=lambda one: one or "the same", width=160)
+        view.control(st.selectbox, "Effect", "effect", format_func=figures.UNITS.__getitem__, width=200)
+        view.control(st.segmented_control, "Put at the", "positions", format_func=POSITIONS.__getitem__, required=True)
+        view.control(st.segmented_control, "Doses in", "scale", format_func=SCALES.__getitem__, required=True)
+
+
+def class_of(view: shell.View) -> int:
+    """Which direction: the only one of two classes, else that of the chosen class."""
+    return 0 if len(view.words) == 2 else view.words.index(view.value("toward"))
+
+
+def query(view: shell.View, spots: tuple[steering_vectors.Spot, ...], null: int = 0) -> steering.Query:
+    """What the address says, at some spots."""
+    positions: Any = view.value("positions")
+    scale: Any = view.value("scale")
+    alphas = steering_vectors.DOSES[scale]
+    given = {"positions": positions, "scale": scale, "alphas": alphas, "direction": class_of(view), "null": null}
+    return steering.Query(*pair(view), view.study.prompts, spots, **given)
+
+
+@shell.section
+def _doses(view: shell.View) -> None:
+    """Curves over the dose at one layer."""
+    said = view.control(st.select_slider, "Layer", "at")
+    spot = (None, None) if said == "all" else (int(said), int(said))
+    asked = query(view, (spot,), steering.NULL)
+    wanted = [(steering.recipe, asked)]
+    found = view.results(wanted, "Steering at every dose, and with permuted directions")
+    if found is None:
+        return
+    effect: Any = view.value("effect")
+    picture.show(
+        view,
+        {
+            f"doses-{effect}": figures.doses(found[0], asked, effect),
+            "doses-flips": figures.flips(found[0], asked, view.words),
+        },
+        "Left the effect of a dose with its 95 % interval, right how many answers it turns; grey is the range of "
+        f"{steering.NULL} directions of shuffled labels, put in at the same length, and dotted their median: in there "
+        "it is the push that works, not the direction, and far from 0 the model is somewhere that no training took it.",
+        picture.rows(wanted, found),
+        "steering",
+    )
+    st.markdown(" ".join(plain(one) for one in figures.in_words(found[0], asked, view.words)))
+
+
+@shell.section
+def _layers(view: shell.View) -> None:
+    """Dose by layer."""
+    asked = query(view, steering_vectors.every_layer(view.study.base.facts.layers))
+    wanted = [(steering.recipe, asked)]
+    found = view.results(wanted, "Steering at every layer and dose")
+    if found is None:
+        return
+    effect: Any = view.value("effect")
+    picture.show(
+        view,
+        {f"layers-{effect}": figures.heatmap(found[0], asked, effect)},
+        "Each layer's own direction put to that layer; blue is above and orange below the model as it is, and empty "
+        "layers hold no text. A layer that answers to small doses evenly is one at which the class can be changed; "
+        "whether any other push would do the same is under *Dose by dose*.",
+        picture.rows(wanted, found),
+        "steering",
+    )
+
+
+@shell.section
+def _transfer(view: shell.View) -> None:
+    """The reference with the chosen epoch's directions."""
+    host, source = pair(view)
+    if host == source:
+        st.info("Reference and chosen checkpoint are the same, so nothing is taken from another; choose another epoch.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view.control(st.selectbox, "Effect", "effect", format_func=figures.UNITS.__getitem__, width=200)
+        view.control(st.segmented_control, "Put at the", "positions", format_func=POSITIONS.__getitem__, required=True)
+        view.control(st.segmented_control, "Doses in", "scale", format_func=SCALES.__getitem__, required=True)
+    layers = view.study.base.facts.layers
+    single, whole = query(view, steering_vectors.every_layer(layers)), query(view, steering_vectors.to_all(layers))
+    doses = {f"{alpha:g}": alpha for alpha in single.alphas if alpha}
+    said = view.control(st.select_slider, "Dose", "dose")
+    alpha = doses.get(said, max(doses.values()))
+    wanted = [(steering.recipe, single), (steering.recipe, whole)]
+    found = view.results(wanted, f"Putting directions of {source.label} into {host.label}")
+    if found is None:
+        return
+    effect: Any = view.value("effect")
+    measures: Any = dict.fromkeys((effect, "balanced_accuracy"))
+    picture.show(
+        view,
+        {f"transfer-{one}": figures.transfer(found[0], found[1], single, one, alpha, source.label) for one in measures},
+        f"{plain(host.label)} with the direction that {plain(source.label)} has at a layer, put to "
+        "that layer alone and to all at once, with 95 % intervals; at all layers the pushes add up to a far larger "
+        "one, and a higher accuracy on one class alone is bias, which the balanced one does not reward.",
+        picture.rows(wanted, found),
+        "steering",
+    )
+
+
+@shell.section
+def _ablation(view: shell.View) -> None:
+    """Reference and chosen epoch without their direction, and what that costs elsewhere."""
+    said = view.control(st.select_slider, "Direction of layer", "at")
+    if said == "all":
+        st.info("One direction is taken out at all layers; choose the layer at which it was found.")
+        return
+    layer, c = int(said), class_of(view)
+    models = [one for one in view.pair if one.facts.has_head]
+    picture.without_head(view.pair)
+    if not models:
+        return
+    answers = [(steering.recipe, steering.ablated(one, one, view.study.prompts, layer, c)) for one in models]
+    found = view.results(answers, "Taking the direction out")
+    costs: Any = [None] * len(models)
+    asked = [(ablation.recipe, ablation.query(view.study, one, one, layer, c)) for one in models]
+    predicts = all(one.facts.predicts for one in models)
+    there = view.results(asked, "Reading neutral sentences without it") if predicts else costs
+    if found is None:
+        return
+    names = [one.label for one in models]
+    cells = ablation_figures.table(found, there or costs, [plain(name) for name in names])
+    picture.table(
+        view,
+        "ablation-answers",
+        cells,
+        "Each model as it is → without its own direction (95 % interval), beside the range of as many as "
+        f"{steering.NULL} directions of shuffled labels; what these lose too is not about the classes.",
+        picture.rows(answers, found),
+        "steering",
+    )
+    if not predicts:
+        st.caption("These models predict no tokens, so side effects on other texts are not measured.")
+    if there is not None and predicts:
+        picture.show(
+            view,
+            {"ablation-costs": ablation_figures.draw(there, names, layer)},
+            "How much worse each model predicts neutral sentences without the direction; a diamond far above the "
+            "dashes says that the direction carries more than the classes, and the direction is borrowed at every "
+            "position but the readout.",
+            picture.rows(asked, there),
+            "ablation",
+        )
+    for answer, cost, name in zip(found, there or costs, names, strict=True):
+        st.markdown(plain(ablation_figures.in_words(answer, cost, name)))

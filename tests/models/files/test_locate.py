@@ -1,0 +1,127 @@
+"""Finding a checkpoint's files: local, sharded, adapters, the hub's cache; and what is missing, in one sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from backend.errors import CheckpointError
+from backend.models.files.locate import locate, tensors
+from backend.study.config import CheckpointRef
+from tests.models.conftest import random_model, ref, save
+
+
+def test_a_single_file_and_shards(gpt2: Path, tmp_path: Path):
+    one = locate(ref(gpt2))
+    assert one.weights == (gpt2 / "model.safetensors",)
+    assert not one.adapter
+    assert one.commit is None
+    sharded = save(random_model("gpt2"), tmp_path / "shards", max_shard_size="20KB")
+    several = locate(ref(sharded))
+    assert len(several.weights) > 2
+    assert {(e.name, e.shape) for e in tensors(several)} == {(e.name, e.shape) for e in tensors(one)}
+
+
+def test_a_missing_shard_is_counted(tmp_path: Path):
+    folder = save(random_model("gpt2"), tmp_path / "shards", max_shard_size="20KB")
+    shards = locate(ref(folder)).weights
+    shards[1].unlink()
+    with pytest.raises(CheckpointError, match=f"lacks 1 of {len(shards)} weight files .first: {shards[1].name}"):
+        locate(ref(folder))
+
+
+def test_shards_of_another_save_are_noticed(tmp_path: Path):
+    folder = save(random_model("gpt2"), tmp_path / "shards", max_shard_size="20KB")
+    first, second = locate(ref(folder)).weights[:2]
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(CheckpointError, match="come from different saves"):
+        locate(ref(folder))
+
+
+def test_an_index_that_is_no_index(tmp_path: Path):
+    folder = save(random_model("gpt2"), tmp_path / "shards", max_shard_size="20KB")
+    index = folder / "model.safetensors.index.json"
+    for text, message in (("{", "cannot be read as JSON"), ("[]", "is not a JSON object"), ("{}", "lists no weights")):
+        index.write_text(text)
+        with pytest.raises(CheckpointError, match=message):
+            locate(ref(folder))
+
+
+@pytest.mark.parametrize(
+    ("left", "message"),
+    [
+        (None, "does not exist; train it with"),
+        ((), "is empty"),
+        (("pytorch_model.bin",), "pickled weights only"),
+        (("model.gguf",), "GGUF weights only"),
+        (("model.safetensors",), "has weights but no config.json"),
+        (("adapter_config.json", "adapter_model.bin"), "pickled weights only"),
+        (("adapter_config.json", "model.safetensors"), "remove that file if the adapter is merged"),
+    ],
+)
+def test_what_is_no_checkpoint_is_said_in_a_sentence(tmp_path: Path, left: tuple[str, ...] | None, message: str):
+    folder = tmp_path / "epoch-1"
+    if left is not None:
+        folder.mkdir()
+        for name in left:
+            (folder / name).write_text("{}")
+    with pytest.raises(CheckpointError, match=message) as caught:
+        locate(ref(folder))
+    assert str(caught.value).count("\n") == 0
+    assert str(caught.value).endswith(".")
+
+
+@pytest.fixture
+def snapshot(gpt2: Path, tmp_path: Path) -> Path:
+    """A repository with two epochs as the hub's cache lays it out."""
+    place = tmp_path / "models--a--b" / "snapshots" / ("c0ffee" * 7)[:40]
+    for name in ("epoch-1", "epoch-2"):
+        (place / name).mkdir(parents=True)
+        for file in gpt2.iterdir():
+            (place / name / file.name).write_bytes(file.read_bytes())
+    return place
+
+
+def test_what_the_hub_left_here_needs_no_network(snapshot: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def download(repo: str, **options: object) -> str:
+        asked.append((repo, options))
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    found = locate(CheckpointRef(label="epoch 2", repo="a/b", subfolder="epoch-2", revision="main"))
+    assert found.folder == snapshot / "epoch-2"
+    assert found.commit == snapshot.name
+    (repo, options), *more = asked
+    assert more == []
+    assert (repo, options["revision"], options["local_files_only"]) == ("a/b", "main", True)
+    assert "epoch-2/model*.safetensors" in json.dumps(options["allow_patterns"])
+    assert options["ignore_patterns"] == ["epoch-2/*/*"]
+    with pytest.raises(CheckpointError, match="has no folder epoch-3"):
+        locate(CheckpointRef(label="epoch 3", repo="a/b", subfolder="epoch-3"))
+
+
+def test_what_is_not_here_is_downloaded(snapshot: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def download(_repo: str, local_files_only: bool, **_options: object) -> str:
+        asked.append(local_files_only)
+        if local_files_only:
+            raise LocalEntryNotFoundError("not here")
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert locate(CheckpointRef(repo="a/b", subfolder="epoch-1")).folder == snapshot / "epoch-1"
+    assert asked == [True, False]
+
+
+def test_without_a_network_a_sentence_says_so():
+    with pytest.raises(CheckpointError, match="is not on this machine and the hub cannot be reached"):
+        locate(CheckpointRef(repo="a/b"))
+    with pytest.raises(CheckpointError, match="is not the name of a hub repository"):
+        locate(CheckpointRef(repo="a/b/c/d"))

@@ -1,0 +1,65 @@
+"""The tokenizer as the checkpoint's files have it, against transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from backend.caching.cache import Cache
+from backend.errors import CheckpointError
+from backend.models.files.locate import locate
+from backend.models.files.tokenizer import has_tokenizer, read_tokenizer
+from tests.fakes import fake_tokenizer
+from tests.models.conftest import ref
+
+TEXT = "Review: The script drags. Sentiment:"
+
+
+def test_equals_transformers(gpt2: Path, cache: Cache):
+    ours = read_tokenizer(locate(ref(gpt2)), cache)
+    assert ours.encode(TEXT).ids == AutoTokenizer.from_pretrained(gpt2)(TEXT)["input_ids"]
+
+
+def test_padding_and_truncation_left_by_training_are_dropped(gpt2: Path, cache: Cache):
+    tokenizer = fake_tokenizer()
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=200)
+    tokenizer.save(str(gpt2 / "tokenizer.json"))
+    assert read_tokenizer(locate(ref(gpt2)), cache).encode(TEXT).ids == fake_tokenizer().encode(TEXT).ids
+
+
+def test_an_older_format_is_converted_once(gpt2: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch):
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bpe = Tokenizer(
+        models.BPE({token: i for i, token in enumerate([*alphabet, "Th", "The"])}, [("T", "h"), ("Th", "e")])
+    )
+    bpe.pre_tokenizer, bpe.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (gpt2 / name).unlink()
+    bpe.model.save(str(gpt2))
+    (gpt2 / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
+    assert has_tokenizer(locate(ref(gpt2)))
+    assert read_tokenizer(locate(ref(gpt2)), cache).encode(TEXT).ids == bpe.encode(TEXT).ids
+
+    def again(*_args: object, **_options: object) -> PreTrainedTokenizerFast:
+        raise RuntimeError("converted again")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", again)
+    assert read_tokenizer(locate(ref(gpt2)), cache).encode(TEXT).ids == bpe.encode(TEXT).ids
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"model": null}'])
+def test_a_damaged_tokenizer_is_an_error(gpt2: Path, cache: Cache, text: str):
+    (gpt2 / "tokenizer.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"cannot be read .*; save it again"):
+        read_tokenizer(locate(ref(gpt2)), cache)
+
+
+def test_no_tokenizer_is_an_error(gpt2: Path, cache: Cache):
+    (gpt2 / "tokenizer.json").unlink()
+    assert not has_tokenizer(locate(ref(gpt2)))
+    with pytest.raises(CheckpointError, match="has no tokenizer; save one there"):
+        read_tokenizer(locate(ref(gpt2)), cache)

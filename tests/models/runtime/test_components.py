@@ -1,0 +1,50 @@
+"""The parts of a model, against TransformerLens' own map of the same architecture."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import GPT2Config, GPT2ForTokenClassification
+
+from backend.errors import CheckpointError
+from backend.models.architectures import FAMILIES
+from backend.models.runtime.components import anatomy_of
+from tests.models.conftest import ARCHITECTURES, LAYERS, random_model
+
+
+def test_the_paths_are_those_of_transformer_lens(family: str, folder: Path):
+    theirs = TransformerBridge.boot_transformers(str(folder), device="cpu").adapter.component_mapping
+    assert theirs is not None
+    ours = asdict(FAMILIES[ARCHITECTURES[family][1].__name__])
+    for name in ("embed", "pos_embed", "blocks", "ln_final", "unembed"):
+        assert ours[name] == (theirs[name].name if name in theirs else None)
+    for name in ("ln1", "attn", "ln2", "mlp"):
+        assert ours[name] == theirs["blocks"].submodules[name].name
+
+
+def test_the_parts_are_those_of_the_model(family: str):
+    model = random_model(family)
+    anatomy = anatomy_of(model)
+    assert anatomy.embed is model.get_input_embeddings()
+    assert anatomy.unembed is model.get_output_embeddings()
+    assert len(anatomy.blocks) == LAYERS
+    in_blocks = {id(p) for block in anatomy.blocks for p in block.whole.parameters()}
+    named = {
+        id(p)
+        for block in anatomy.blocks
+        for part in (block.ln1, block.attn, block.ln2, block.mlp)
+        for p in part.parameters()
+    }
+    assert in_blocks == named
+    rest = [anatomy.embed, anatomy.ln_final, anatomy.unembed, *([anatomy.pos_embed] if anatomy.pos_embed else [])]
+    assert {id(p) for p in model.parameters()} == named | {id(p) for part in rest for p in part.parameters()}
+
+
+def test_an_unknown_architecture_is_an_error():
+    with pytest.raises(
+        CheckpointError, match="is a GPT2ForTokenClassification, which Layershift cannot take apart; use"
+    ):
+        anatomy_of(GPT2ForTokenClassification(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=20)))

@@ -1,0 +1,100 @@
+"""Texts in the address: short ones travel, long ones stay in the session, Back finds both."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+SCRIPT = """
+import streamlit as st
+from pages.frame import address
+
+KEY = address.Text(most=20)
+address.check("text", KEY)
+address.text_box("Text", "text", KEY)
+st.button("take", on_click=address.write_text, args=("text", KEY, "from the shelf"))
+st.text("value: " + address.value("text", KEY))
+"""
+
+
+@pytest.fixture
+def page() -> AppTest:
+    return AppTest.from_string(SCRIPT, default_timeout=30).run()
+
+
+def said(page: AppTest) -> str:
+    assert [one.value for one in page.exception] == []
+    return page.text[0].value.removeprefix("value:").strip()
+
+
+def address(page: AppTest) -> str | None:
+    found = page.query_params.get("text")
+    return found[0] if isinstance(found, list) else found
+
+
+def test_a_short_text_is_in_the_address(page: AppTest):
+    assert (said(page), address(page)) == ("", None)
+    page.text_area(key="text").set_value("slow & <b>fine</b>").run()
+    assert said(page) == address(page) == "slow & <b>fine</b>"
+    page.text_area(key="text").set_value("").run()
+    assert (said(page), address(page)) == ("", None)
+
+
+def test_a_text_in_the_address_is_in_the_box(page: AppTest):
+    page.query_params["text"] = "a link"
+    page.run()
+    assert said(page) == page.text_area(key="text").value == "a link"
+
+
+def test_a_long_text_stays_in_the_session_and_back_finds_it(page: AppTest):
+    page.text_area(key="text").set_value("short").run()
+    long = "more than twenty characters"
+    page.text_area(key="text").set_value(long).run()
+    assert said(page) == long
+    stand_in = address(page)
+    assert stand_in is not None and stand_in.startswith("long-") and long[:4] not in stand_in
+    page.query_params["text"] = "short"  # Back
+    assert said(page.run()) == page.text_area(key="text").value == "short"
+    page.query_params["text"] = stand_in  # Forward
+    assert said(page.run()) == page.text_area(key="text").value == long
+
+
+def test_a_long_text_of_another_session_gets_a_sentence(page: AppTest):
+    page.query_params["text"] = "long-0123456789abcdef"
+    page.run()
+    (warning,) = [one.value for one in page.warning]
+    assert "paste it again" in warning
+    assert (said(page), address(page)) == ("", None)
+    page.run()
+    assert len(page.warning) == 1, "the sentence outlives the next rerun"
+    page.text_area(key="text").set_value("another").run()
+    assert len(page.warning) == 0
+
+
+def test_a_link_with_too_long_a_text_gets_a_sentence(page: AppTest):
+    page.query_params["text"] = "x" * 21
+    page.run()
+    assert "more than 20 characters" in page.warning[0].value
+    assert (said(page), address(page)) == ("", None)
+
+
+def test_a_text_that_looks_like_a_stand_in_is_a_text(page: AppTest):
+    page.text_area(key="text").set_value("long-0123456789abcdef").run()
+    assert said(page) == "long-0123456789abcdef"
+    assert address(page) != "long-0123456789abcdef"
+    assert len(page.warning) == 0
+
+
+def test_the_shelf_writes_the_box(page: AppTest):
+    page.button[0].click().run()
+    assert said(page) == page.text_area(key="text").value == address(page) == "from the shelf"
+
+
+def test_only_the_newest_long_texts_are_held(page: AppTest):
+    first = None
+    for i in range(18):
+        page.text_area(key="text").set_value(f"a text of some length, {i}").run()
+        first = first or address(page)
+    page.query_params["text"] = first
+    page.run()
+    assert "paste it again" in page.warning[0].value

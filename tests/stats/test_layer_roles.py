@@ -1,0 +1,69 @@
+"""Kinds of layers: the rule at its edges, the counts, the order, and what is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backend.stats import layer_roles, paired
+
+LABELS = np.arange(80) % 2
+NAN = float("nan")
+
+
+def predictions(*right: float) -> np.ndarray:
+    """Layers at which the first so-many shares of either class are predicted right."""
+    rank = np.arange(80) // 2
+    return np.stack([np.where(rank < 40 * share, LABELS, 1 - LABELS) for share in right])
+
+
+def read(low: list[float], high: list[float], own: list[float], other: list[float], level: float = 0.9):
+    limits = np.array(low), np.array(high)
+    middle = (limits[0] + limits[1]) / 2
+    return layer_roles.read((middle, limits[0], limits[1]), predictions(*own), predictions(*other), LABELS, 2, level)
+
+
+def test_the_rule_at_its_edges():
+    found = read(
+        [0.9, 0.95, 0.5, 0.5, 0.85, 0.1, NAN],
+        [0.95, 0.99, 0.8, 0.8, 0.95, 0.2, NAN],
+        [0.6, 0.95, 0.95, 0.6, 0.6, 0.55, 0.5],
+        [0.6, 0.5, 0.5, 0.6, 0.6, 0.1, 0.5],
+    )
+    named = [layer_roles.KINDS[kind] if kind >= 0 else None for kind in found.kind]
+    assert named == [
+        "general",
+        "transitional",  # unchanged, but with a gain
+        "task-specific",
+        "transitional",  # changed without a gain
+        "transitional",  # too close to call
+        "transitional",  # a gain up to chance
+        None,
+    ]
+    assert found.counts == (1, 4, 1)
+
+
+def test_the_numbers_are_those_of_the_paired_comparison():
+    own, other = predictions(0.9), predictions(0.7)
+    found = layer_roles.read((np.ones(1), np.ones(1), np.ones(1)), own, other, LABELS, 2, 0.9)
+    expected = paired.accuracy_lost(own[0], other[0], LABELS, 2)
+    assert (found.gain[0], found.gain_low[0], found.gain_high[0]) == pytest.approx(expected)
+    assert (found.accuracy[0], found.reference_accuracy[0]) == pytest.approx((0.9, 0.7))
+    assert found.accuracy_low[0] < 0.9 < found.accuracy_high[0]
+
+
+@pytest.mark.parametrize(
+    ("own", "low", "disorder"),
+    [([0.6, 0.95, 0.95], [0.95, 0.95, 0.2], None), ([0.95, 0.6, 0.95], [0.2, 0.95, 0.2], (0, 1))],
+)
+def test_layers_that_stand_the_wrong_way_round_are_named(own: list[float], low: list[float], disorder):
+    high = [value + 0.04 for value in low]
+    assert read(low, high, own, [0.6] * 3).disorder == disorder
+
+
+def test_rows():
+    found = read([0.95, NAN], [0.99, NAN], [0.6, 0.5], [0.6, 0.5])
+    rows = list(found.rows("epoch 1", "base"))
+    assert [row["kind"] for row in rows] == ["general", None]
+    assert rows[1]["cka"] is None and rows[1]["accuracy"] is None
+    assert rows[0]["level"] == 0.9

@@ -1,0 +1,65 @@
+"""Folders of the datasets library, and the class names that they bring."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+from backend.errors import DatasetError
+from backend.study.dataset import source_stamp
+from backend.study.tables.arrow_datasets import CLASS_NAMES, read_saved
+from backend.study.tables.data_files import read_file
+
+FEATURES = Features({"text": Value("string"), "label": ClassLabel(names=["negative", "positive"])})
+
+
+def saved(rows: int = 3, names: Features = FEATURES) -> Dataset:
+    return Dataset.from_dict({"text": [f"text {i}" for i in range(rows)], "label": [i % 2 for i in range(rows)]}, names)
+
+
+def test_a_saved_dataset_is_read_with_its_class_names(tmp_path: Path) -> None:
+    saved(5).select([4, 1, 0]).save_to_disk(tmp_path / "data")
+    table = read_file(tmp_path / "data")
+    assert table["text"].tolist() == ["text 4", "text 1", "text 0"]
+    assert table["label"].tolist() == [0, 1, 0]
+    assert table.attrs[CLASS_NAMES] == {"label": ("negative", "positive")}
+
+
+def test_a_parquet_of_the_library_brings_the_same_names(tmp_path: Path) -> None:
+    saved().to_parquet(tmp_path / "a.parquet")
+    assert read_file(tmp_path / "a.parquet").attrs[CLASS_NAMES] == {"label": ("negative", "positive")}
+
+
+def test_names_that_are_numbers_name_nothing(tmp_path: Path) -> None:
+    saved(names=Features({"text": Value("string"), "label": ClassLabel(num_classes=2)})).save_to_disk(tmp_path / "data")
+    assert read_saved(tmp_path / "data", "test").attrs[CLASS_NAMES] == {}
+
+
+def test_of_several_splits_the_one_asked_for_is_read(tmp_path: Path) -> None:
+    DatasetDict({"train": saved(4), "validation": saved(2)}).save_to_disk(tmp_path / "data")
+    assert len(read_file(tmp_path / "data", split="validation")) == 2
+    with pytest.raises(DatasetError, match=r'no split "test"; set split in study\.toml to one of: train, validation'):
+        read_file(tmp_path / "data")
+
+
+def test_damaged_folders_are_one_sentence(tmp_path: Path) -> None:
+    saved().save_to_disk(tmp_path / "data")
+    state = tmp_path / "data" / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"_data_files": [{"filename": "gone.arrow"}]}))
+    with pytest.raises(DatasetError, match="cannot be loaded as a dataset"):
+        read_file(tmp_path / "data")
+    (tmp_path / "data" / "dataset_dict.json").write_text("{}")
+    with pytest.raises(DatasetError, match="names no splits"):
+        read_file(tmp_path / "data")
+
+
+def test_a_folder_that_is_written_again_has_another_stamp(tmp_path: Path) -> None:
+    saved(3).save_to_disk(tmp_path / "data")
+    before = source_stamp(str(tmp_path / "data"))
+    assert source_stamp(str(tmp_path / "data")) == before
+    file = next((tmp_path / "data").glob("*.arrow"))
+    file.write_bytes(file.read_bytes())
+    assert source_stamp(str(tmp_path / "data")) != before

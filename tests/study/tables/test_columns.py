@@ -1,0 +1,100 @@
+"""Which column holds what, and which label values are one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backend.errors import DatasetError
+from backend.study.classes import value_key
+from backend.study.tables.columns import find_labels, find_texts, label_values
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [1, 0, 1],
+        [1.0, 0.0, float("nan")],
+        pd.array([1, 0, None], dtype="Int64"),
+        pd.array([True, False, None], dtype="boolean"),
+        [True, False, None],
+        ["1", "0", ""],
+        ["1.0", "0.0", ""],
+        [" 1", "0 ", None],
+        ["True", "False", "nan"],
+        ["TRUE", "FALSE", ""],
+        ["true", "false", " "],
+        pd.Categorical(["1", "0", None]),
+    ],
+)
+def test_one_label_written_in_many_ways(cells: Any) -> None:
+    found = find_labels(pd.DataFrame({"label": cells}), "label", "a.csv")
+    keys = [value_key(value) for value in found[:2]]
+    assert keys == [value_key(True), value_key(False)] == [value_key(1), value_key(0)]
+    assert [value_key(value) for value in label_values(found)] == ["0", "1"]
+
+
+def test_label_values_can_be_listed_in_a_study() -> None:
+    assert label_values([10, 9, 2, 10]) == [2, 9, 10]
+    assert label_values(["b", "a", None, " a "]) == ["a", "b"]
+    assert list(map(repr, label_values([1.0, 0.0, np.float32(2), float("nan")]))) == ["0", "1", "2"]
+    assert list(map(repr, label_values(["10.0", "9.0"]))) == ["9", "10"]
+    assert label_values([0.5, 2.5]) == ["0.5", "2.5"]
+    assert label_values([True, False, None]) == [False, True]
+    assert label_values(["true", "mixture", "false"]) == ["false", "mixture", "true"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ([["good", "film"], ["bad"]], "holds a list of 2 texts in row 0"),
+        (["fine", [{"role": "user", "content": "x"}]], "holds a list of 1 chat messages in row 1"),
+        ([[{"from": "human", "value": "x"}]], "a list of 1 chat messages"),
+        ([{"en": "x", "de": "y"}], "holds an object (with the keys en, de) in row 0"),
+        ([np.array([1, 2])], "holds a list of 2 values"),
+        ([3, 4, "a"], "holds no texts but values such as 3; name the column of texts"),
+        ([b"a", b"b"], "holds no texts but values such as b'a'"),
+    ],
+)
+def test_texts_that_are_none_are_one_sentence(cells: list[Any], said: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        find_texts(pd.DataFrame({"text": pd.Series(cells, dtype=object)}), "text", "a.jsonl")
+    assert said in str(caught.value)
+
+
+def test_gaps_and_a_stray_number_among_texts_stay() -> None:
+    cells = ["a", None, float("nan"), 3, "b", ""]
+    found = find_texts(pd.DataFrame({"text": pd.Series(cells, dtype=object)}), "text", "a.jsonl")
+    assert [cell for cell in found if isinstance(cell, str)] == ["a", "b", ""]
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ([1, [0, 2]], "holds a list of 2 values in row 1 (the first is 0), as multi-label or one-hot data"),
+        ([np.array([0, 1, 0])], "a list of 3 values"),
+        ([["joy"]], "a list of 1 texts"),
+        ([None, float("nan")], "is empty; name the column of labels"),
+        (["", " "], "is empty"),
+    ],
+)
+def test_labels_that_are_none_are_one_sentence(cells: list[Any], said: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        find_labels(pd.DataFrame({"label": pd.Series(cells, dtype=object)}), "label", "a.jsonl")
+    assert said in str(caught.value)
+
+
+def test_a_missing_column_names_those_that_are_there() -> None:
+    with pytest.raises(DatasetError) as caught:
+        find_texts(pd.DataFrame({"sentence": ["a"], "y": [0]}), "text", "a.csv")
+    assert str(caught.value) == 'a.csv has no column "text" (dataset.text); its columns are: sentence, y.'
+
+
+def test_a_first_line_of_data_is_said() -> None:
+    table = pd.DataFrame({"This film was\ngood, and I would see it again": ["bad"], "1": [0]})
+    with pytest.raises(DatasetError, match="its first line seems to be data, so put a line with the names") as caught:
+        find_labels(table, "label", "a.csv")
+    assert "\n" not in str(caught.value)

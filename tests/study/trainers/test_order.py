@@ -1,0 +1,87 @@
+"""Named checkpoints in the order of training: numbers, the best where its step puts it, the last behind, no repeats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend.errors import StudyError
+from backend.study.trainers.order import named, same_weights
+from backend.study.trainers.state import STATE
+
+
+def put(place: Path, weights: str | None = None, **state: Any) -> Path:
+    place.mkdir(parents=True)
+    (place / "model.safetensors").write_text(str(place) if weights is None else weights)
+    if state:
+        (place / STATE).write_text(json.dumps(state))
+    return place
+
+
+def labels(out: Path, pattern: str = "*") -> list[str]:
+    return [one.label for one in named((str(out / pattern),)).checkpoints]
+
+
+def test_numbers_and_not_letters(tmp_path: Path) -> None:
+    for step in (500, 1000, 90):
+        put(tmp_path / f"checkpoint-{step}")
+    assert labels(tmp_path) == ["checkpoint-90", "checkpoint-500", "checkpoint-1000"]
+
+
+@pytest.mark.parametrize(
+    ("own", "siblings"),
+    [({"global_step": 700}, {}), ({}, {"best_global_step": 700}), ({}, {"best_model_checkpoint": "o/c-700"})],
+)
+def test_the_best_stands_at_its_step(tmp_path: Path, own: dict[str, Any], siblings: dict[str, Any]) -> None:
+    put(tmp_path / "checkpoint-500", global_step=500, **siblings)
+    put(tmp_path / "checkpoint-1000", global_step=1000, **siblings)
+    put(tmp_path / "checkpoint-best", **own)
+    assert labels(tmp_path) == ["checkpoint-500", "checkpoint-best", "checkpoint-1000"]
+
+
+def test_a_best_of_unknown_step_is_left_out_and_a_copy_too(tmp_path: Path) -> None:
+    put(tmp_path / "checkpoint-500")
+    put(tmp_path / "checkpoint-1000", "same")
+    put(tmp_path / "checkpoint-best")
+    put(tmp_path / "best", "same")
+    found = named((str(tmp_path / "*"),))
+    assert [one.label for one in found.checkpoints] == ["checkpoint-500", "checkpoint-1000"]
+    assert found.notes == (
+        "left out best: it has the weights of checkpoint-1000.",
+        "left out checkpoint-best: nothing says at which step it was saved; name the checkpoints with --checkpoints.",
+    )
+
+
+def test_the_best_alone_is_a_checkpoint(tmp_path: Path) -> None:
+    put(tmp_path / "checkpoint-best")
+    assert labels(tmp_path) == ["checkpoint-best"]
+
+
+def test_the_last_stands_behind(tmp_path: Path) -> None:
+    for name in ("final", "checkpoint-1000", "last"):
+        put(tmp_path / name, "same" if name != "checkpoint-1000" else None)
+    assert labels(tmp_path) == ["checkpoint-1000", "final"]
+
+
+def test_equal_names_are_told_apart_by_the_folders_above(tmp_path: Path) -> None:
+    for step in (9, 10):
+        put(tmp_path / f"global_step_{step}" / "actor" / "huggingface")
+    assert labels(tmp_path, "global_step_*/actor/huggingface") == ["global_step_9", "global_step_10"]
+
+
+def test_none_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="No directory matches"):
+        named((str(tmp_path / "*"),))
+
+
+def test_weights_are_the_same_byte_for_byte(tmp_path: Path) -> None:
+    one, other = put(tmp_path / "a", "w" * 100), put(tmp_path / "b", "w" * 100)
+    assert same_weights(one, other)
+    assert not same_weights(one, put(tmp_path / "c", "w" * 99 + "x"))
+    (other / "more.safetensors").write_text("")
+    assert not same_weights(one, other)
+    (tmp_path / "empty").mkdir()
+    assert not same_weights(tmp_path / "empty", tmp_path / "empty")
