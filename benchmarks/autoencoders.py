@@ -40,7 +40,7 @@ from backend.lab.autoencoders import About, AutoencoderSpec
 from backend.lab.outputs import Autoencoder
 from backend.models.local import LocalModels
 from backend.models.measurements.layer_residuals import Tokens, read_tokens
-from backend.models.measurements.sae_activations import Loaded
+from backend.models.measurements.sae_activations import DeviceAutoencoder
 from backend.models.runtime.devices import finish
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
@@ -64,8 +64,8 @@ def residuals(checkpoint: Path, reviews: Path, count: int, layer: int | None) ->
         if facts.kind == "encoder":
             prompts = Prompts(**{**vars(prompts), "readout": "first"})
         middle = facts.layers // 2 if layer is None else layer
-        with models.store.borrow(pinned) as opened:
-            tokens = read_tokens(opened, prompts, middle, silent, "Reading")
+        with models.store.borrow(pinned) as loaded:
+            tokens = read_tokens(loaded, prompts, middle, silent, "Reading")
     kept = tokens.residuals[~tokens.left_out]
     return kept[np.random.default_rng(0).permutation(len(kept))], middle
 
@@ -91,7 +91,7 @@ def ours(folder: Path) -> None:
 def explained(autoencoder: Autoencoder, x: np.ndarray) -> tuple[float, float, float]:
     """Explained variance, L0 and the share of features that never fire, on residuals [tokens, width]."""
     names = ("encoder", "encoder_bias", "decoder", "decoder_bias", "threshold")
-    loaded = Loaded(k=autoencoder.k, **{name: torch.tensor(getattr(autoencoder, name)) for name in names})
+    loaded = DeviceAutoencoder(k=autoencoder.k, **{name: torch.tensor(getattr(autoencoder, name)) for name in names})
     error, fired = 0.0, torch.zeros(autoencoder.features)
     for rows in torch.from_numpy(x).split(512):
         value, index = loaded.fire(rows)

@@ -31,7 +31,7 @@ from backend.models.runtime.batching import BATCH_TOKENS, make_batches
 from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.devices import choose_device, finish
 from backend.models.runtime.forward import pad
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.config import PromptSpec
 from backend.study.prompts import fill, plain_reader
 from backend.study.token_ids import Prompts
@@ -63,7 +63,7 @@ def read_prompts(file: Path, count: int) -> Prompts:
     )
 
 
-def small_gpt2(seed: int = 0) -> Opened:
+def small_gpt2(seed: int = 0) -> LoadedModel:
     """A random model of GPT-2 small's size on the chosen device."""
     torch.manual_seed(seed)
     device = choose_device()
@@ -71,26 +71,26 @@ def small_gpt2(seed: int = 0) -> Opened:
     model.to(device)  # pyright: ignore[reportArgumentType]
     if model.config._attn_implementation != "sdpa":
         raise RuntimeError("This model does not use scaled-dot-product attention, so the comparison means nothing.")
-    return Opened(model, anatomy_of(model), device, 0)
+    return LoadedModel(model, anatomy_of(model), device, 0)
 
 
 @torch.inference_mode()
-def bare(opened: Opened, prompts: Prompts, mask: bool) -> None:
+def bare(loaded: LoadedModel, prompts: Prompts, mask: bool) -> None:
     """The body alone over one batch."""
-    ids, last, inputs = pad(prompts.token_ids, "last", opened)
+    ids, last, inputs = pad(prompts.token_ids, "last", loaded)
     if mask:
         inputs = {"attention_mask": (torch.arange(ids.shape[1], device=ids.device) <= last[:, None]).long()}
-    opened.model.get_submodule("transformer")(input_ids=ids, use_cache=False, **inputs)
+    loaded.model.get_submodule("transformer")(input_ids=ids, use_cache=False, **inputs)
 
 
 @torch.inference_mode()
-def notebook(opened: Opened, prompts: Prompts) -> np.ndarray:
+def notebook(loaded: LoadedModel, prompts: Prompts) -> np.ndarray:
     """Everything at every position, then the last real one."""
     rows = prompts.token_ids
-    lengths = torch.tensor([len(ids) for ids in rows], device=opened.device)
-    ids = torch.tensor([ids + (0,) * (LENGTH - len(ids)) for ids in rows], device=opened.device)
-    mask = (torch.arange(LENGTH, device=opened.device) < lengths[:, None]).long()
-    output = opened.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+    lengths = torch.tensor([len(ids) for ids in rows], device=loaded.device)
+    ids = torch.tensor([ids + (0,) * (LENGTH - len(ids)) for ids in rows], device=loaded.device)
+    mask = (torch.arange(LENGTH, device=loaded.device) < lengths[:, None]).long()
+    output = loaded.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
     every = torch.stack(output.hidden_states, dim=1)
     return every[torch.arange(len(rows)), :, lengths - 1].cpu().numpy()
 
@@ -116,16 +116,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reviews", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args(arguments)
-    prompts, opened = read_prompts(given.file, given.reviews), small_gpt2()
+    prompts, loaded = read_prompts(given.file, given.reviews), small_gpt2()
     sides: dict[str, Side] = {
-        "ours": lambda batch: collect(opened, batch, silent),
-        "bare": lambda batch: bare(opened, batch, mask=False),
-        "bare with mask": lambda batch: bare(opened, batch, mask=True),
-        "notebook": lambda batch: notebook(opened, batch),
+        "ours": lambda batch: collect(loaded, batch, silent),
+        "bare": lambda batch: bare(loaded, batch, mask=False),
+        "bare with mask": lambda batch: bare(loaded, batch, mask=True),
+        "notebook": lambda batch: notebook(loaded, batch),
     }
-    median = measure(sides, split(prompts, opened.device), given.repeats, opened.device)
+    median = measure(sides, split(prompts, loaded.device), given.repeats, loaded.device)
     print(
-        f"{given.reviews} reviews, {int(prompts.lengths.sum()):,} tokens, {opened.device}, {torch.get_num_threads()} "
+        f"{given.reviews} reviews, {int(prompts.lengths.sum()):,} tokens, {loaded.device}, {torch.get_num_threads()} "
         f"threads, float32, median of {given.repeats}"
     )
     for name, value in median.items():

@@ -24,9 +24,11 @@ def table(study: Study, title: str) -> None:
     print("| checkpoint | balanced accuracy | recall negative | recall positive | AUC |\n|---|---|---|---|---|")
     for query in accuracy.queries(pinned):
         found = accuracy.recipe(query, lab)
-        cells = [percent(found.balanced_accuracy, found.balanced_accuracy_low, found.balanced_accuracy_high)]
-        cells += [percent(*three) for three in zip(found.recall, found.recall_low, found.recall_high, strict=True)]
-        cells.append(f"{found.auc:.3f} ({found.auc_low:.3f} to {found.auc_high:.3f})")
+        cells = [percent(found.balanced_accuracy.value, found.balanced_accuracy.low, found.balanced_accuracy.high)]
+        cells += [
+            percent(*three) for three in zip(found.recall.value, found.recall.low, found.recall.high, strict=True)
+        ]
+        cells.append(f"{found.auc.value:.3f} ({found.auc.low:.3f} to {found.auc.high:.3f})")
         print(f"| {query.checkpoint.label} | {' | '.join(cells)} |")
 
 

@@ -141,7 +141,7 @@ def warm(cache: Path) -> tuple[Path, list[str]]:
     return place, names
 
 
-def opened(browser: Browser, address: str, wanted: Sequence[tuple[str, str]]) -> tuple[float, Page]:
+def loaded(browser: Browser, address: str, wanted: Sequence[tuple[str, str]]) -> tuple[float, Page]:
     """Seconds until the plots (selector, title) are painted in a fresh browser context, and the page."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.set_default_timeout(240_000)
@@ -224,14 +224,14 @@ def measure(rounds: int, chromium: str) -> list[tuple[str, float, float, float]]
         pictures = [(left, "base"), (right, names[-1])]
         opens: list[tuple[float, float]] = []
         for round_ in range(rounds + 1):
-            mine, page = opened(browser, f"{ours}/layers?study=demo", pictures)
+            mine, page = loaded(browser, f"{ours}/layers?study=demo", pictures)
             page.context.close()
-            base, page = opened(browser, empty, [(".js-plotly-plot", "three points")])
+            base, page = loaded(browser, empty, [(".js-plotly-plot", "three points")])
             page.context.close()
             if round_:  # the first visit of each server imports its modules
                 opens.append((mine, base))
-        _, here = opened(browser, f"{ours}/layers?study=demo", pictures)
-        _, there = opened(browser, obvious, [(".js-plotly-plot", names[-1])])
+        _, here = loaded(browser, f"{ours}/layers?study=demo", pictures)
+        _, there = loaded(browser, obvious, [(".js-plotly-plot", names[-1])])
         slides: list[tuple[float, float]] = []
         at, step = len(names) - 1, -1
         for _ in range(2 * rounds):

@@ -174,18 +174,20 @@ def similarity(reviews: int, width: int, decay: float, shared: float, simulation
     }
 
 
-def lens(reviews: int, auc: float, simulations: int, seed: int = 0, unequal: float = 0.4, draws: int = 1000) -> Rates:
-    """Coverage of AUC, gap and mean lens where the lens is normal, with `unequal` times the deviation in class 1."""
+def logit_diff(
+    reviews: int, auc: float, simulations: int, seed: int = 0, unequal: float = 0.4, draws: int = 1000
+) -> Rates:
+    """Coverage of AUC, gap and mean logit difference of normal values, class 1 with `unequal` times the deviation."""
     rng, labels = np.random.default_rng(seed), np.repeat([0, 1], reviews // 2)
     gap = float(ndtri(auc)) * np.sqrt(1 + unequal**2)
-    hits = {"AUC": 0, "gap": 0, "mean lens": 0}
+    hits = {"AUC": 0, "gap": 0, "mean logit difference": 0}
     for _ in tqdm(range(simulations), f"{reviews}, AUC {auc}", leave=False, file=sys.stderr):
         values = rng.normal(size=(reviews, 1)) * np.where(labels == 1, unequal, 1.0)[:, None] + gap * labels[:, None]
         draw = int(rng.integers(2**32))
         for name, truth, (low, high) in (
             ("AUC", auc, intervals.auc_interval(values, labels, draws, draw)),
             ("gap", gap, intervals.gap_interval(values, labels, draws, draw)),
-            ("mean lens", gap / 2, intervals.mean_interval(values, labels, draws, draw)),
+            ("mean logit difference", gap / 2, intervals.mean_interval(values, labels, draws, draw)),
         ):
             hits[name] += covers(np.asarray(low), truth, np.asarray(high))
     return {name: hit / simulations for name, hit in hits.items()}
@@ -311,9 +313,9 @@ def report(simulations: int, draws: int, permutations: int) -> Iterator[str]:
     yield "Coverage of proportions:"
     recalls = {(str(n), ", ".join(map(str, right))): proportions(n, right, simulations) for n, right in RECALLS}
     yield table(("reviews", "recalls"), recalls)
-    yield "Coverage of what is made of the lens, deviations 1 : 0.4:"
-    lenses = {(str(n), str(auc)): lens(n, auc, simulations, draws=draws) for n, auc in LENSES}
-    yield table(("reviews", "AUC is"), lenses)
+    yield "Coverage of what is made of the logit difference, deviations 1 : 0.4:"
+    logit_diffs = {(str(n), str(auc)): logit_diff(n, auc, simulations, draws=draws) for n, auc in LENSES}
+    yield table(("reviews", "AUC is"), logit_diffs)
 
 
 def main() -> None:

@@ -42,11 +42,11 @@ def alarms(
 
 
 def _curves(logits: np.ndarray, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-    lens = [metrics.lens(one) for one in logits]
+    logit_diff = [metrics.logit_diff(one) for one in logits]
     recalls = [metrics.recalls(metrics.predictions(one), labels, classes) for one in logits]
     return {
-        "auc": np.array([metrics.auc(one, labels) for one in lens]),
-        "gap": np.array([metrics.gap(one, labels) for one in lens]),
+        "auc": np.array([metrics.auc(one, labels) for one in logit_diff]),
+        "gap": np.array([metrics.gap(one, labels) for one in logit_diff]),
         "balanced_accuracy": np.array([metrics.balanced_accuracy(one) for one in recalls]),
     }
 

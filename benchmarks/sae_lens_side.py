@@ -29,15 +29,15 @@ def batches(rows: torch.Tensor, size: int, seed: int) -> Iterator[torch.Tensor]:
 
 def main(folder: Path) -> None:
     """Train and save; only `fit` is timed."""
-    lens: Any = importlib.import_module("sae_lens")
+    logit_diff: Any = importlib.import_module("sae_lens")
     settings: Any = importlib.import_module("sae_lens.config")
     training: Any = importlib.import_module("sae_lens.training.sae_trainer")
     plan = json.loads((folder / "plan.json").read_text())
     torch.manual_seed(plan["seed"])
     torch.set_num_threads(plan["threads"])
     rows = torch.from_numpy(np.load(folder / "residuals.npy"))
-    sae = lens.TopKTrainingSAE(
-        lens.TopKTrainingSAEConfig(
+    sae = logit_diff.TopKTrainingSAE(
+        logit_diff.TopKTrainingSAEConfig(
             d_in=rows.shape[1],
             d_sae=plan["features"],
             k=plan["k"],
@@ -64,7 +64,7 @@ def main(folder: Path) -> None:
     found = {"clock": time.perf_counter() - clock, "processor": time.process_time() - processor}
     sae.cfg.metadata.hook_name = f"blocks.{plan['layer']}.hook_resid_pre"
     sae.save_inference_model(str(folder / "theirs"))
-    print(json.dumps(found | {"version": lens.__version__}))
+    print(json.dumps(found | {"version": logit_diff.__version__}))
 
 
 if __name__ == "__main__":

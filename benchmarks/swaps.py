@@ -30,7 +30,7 @@ from backend.models.measurements.swaps import AT_ONCE, BRANCHES, block_runs, run
 from backend.models.runtime.batching import make_batches
 from backend.models.runtime.devices import finish
 from backend.models.runtime.forward import pad
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 from benchmarks.collect import REVIEWS, read_prompts, small_gpt2
 
@@ -57,7 +57,7 @@ def exchanged(model: nn.Module, donor: nn.Module, swap: Swap) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def in_full(host: Opened, donor: Opened, plan: Sequence[Swap], prompts: Prompts) -> np.ndarray:
+def in_full(host: LoadedModel, donor: LoadedModel, plan: Sequence[Swap], prompts: Prompts) -> np.ndarray:
     """Each swapped model over the same batches, the head at the readout only."""
     found = np.empty((len(plan), len(prompts.token_ids), prompts.classes), np.float32)
     batches = make_batches([len(ids) for ids in prompts.token_ids], AT_ONCE[host.device.type] // BRANCHES)
@@ -73,7 +73,7 @@ def in_full(host: Opened, donor: Opened, plan: Sequence[Swap], prompts: Prompts)
 
 
 @torch.inference_mode()
-def origins_way(host: Opened, donor: Opened, plan: Sequence[Swap], prompts: Prompts) -> np.ndarray:
+def origins_way(host: LoadedModel, donor: LoadedModel, plan: Sequence[Swap], prompts: Prompts) -> np.ndarray:
     """A deep copy for each swap, one unpadded review at a time, logits at every position."""
     found = np.empty((len(plan), len(prompts.token_ids), prompts.classes), np.float32)
     for row, swap in enumerate(plan):

@@ -125,7 +125,7 @@ def _all(view: shell.View, query: features.Query, result: features.Result) -> No
         st.info(f"No feature that fires promotes a token with “{plain(view.value('search'))}”; clear the box.")
         return
     chosen = feature_choice.chosen(view, result, ids)
-    recipe_rows = picture.rows([(features.recipe, query)], [result])
+    recipe_rows = picture.rows([features.recipe.request(query)], [result])
     usual = features.queries(view.study, view.reference.label)
     exported = "features" if any(replace(one, layer=query.layer) == query for one in usual) else None
     every = [str(feature) for feature in range(len(result.state))]

@@ -54,7 +54,9 @@ def _projections(view: shell.View) -> None:
     pool = view.study.checkpoints if basis == "shared" else ()
     prompts, sample = view.study.prompts, view.study.sample
     wanted = [
-        (projection.recipe, projection.Query(basis, one, view.reference, pool, prompts, view.drop_largest, sample))
+        projection.recipe.request(
+            projection.Query(basis, one, view.reference, pool, prompts, view.drop_largest, sample)
+        )
         for one in view.pair
     ]
     found = view.results(wanted, "Projecting every layer")
@@ -99,7 +101,7 @@ def _review(view: shell.View) -> None:
 def _answers(view: shell.View, chosen: int) -> None:
     """What reference and checkpoint answer for the chosen review."""
     asked = [accuracy.Query(one, view.study.prompts) for one in view.pair]
-    found = view.results([(accuracy.recipe, query) for query in asked], "Reading the answers")
+    found = view.results([accuracy.recipe.request(query) for query in asked], "Reading the answers")
     if found is None:
         return
     index = int(view.study.sample.index[chosen])
@@ -132,8 +134,8 @@ def _along(view: shell.View, chosen: int) -> None:
         "it towards its own class, and where the direction is within chance the curve means nothing.",
         lambda: [
             one
-            for (_, query), result in zip(wanted, found, strict=True)
-            for one in result.review_rows(query, chosen, index)
+            for request, result in zip(wanted, found, strict=True)
+            for one in result.review_rows(request.query, chosen, index)
         ],
         None,
     )

@@ -13,7 +13,8 @@ from backend.figures import accuracy as figures
 from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
 from backend.reports import findings, summary
-from backend.reports.evidence import Case, Finding
+from backend.reports.evidence import Finding
+from backend.study.comparison import compared
 from backend.study.pinned import PinnedStudy
 from backend.study.training_log import read_training_log
 from backend.vocabulary.markdown import plain
@@ -82,7 +83,7 @@ def _classes(view: shell.View) -> None:
 @shell.section
 def _findings(view: shell.View) -> None:
     """What the numbers say, each with a link to the view that shows it."""
-    case = Case(view.study, view.reference, view.drop_largest)
+    case = compared(view.study, view.reference, view.drop_largest)
 
     def there(wanted: Any) -> list[Any] | None:
         return work.known(wanted, view.lab)
@@ -116,7 +117,7 @@ def _finding(view: shell.View, one: Finding) -> None:
 def _answers(view: shell.View) -> None:
     """Accuracy per checkpoint."""
     st.subheader("How well does each checkpoint answer?")
-    wanted = [(accuracy.recipe, accuracy.Query(one, view.study.prompts)) for one in view.study.checkpoints]
+    wanted = [accuracy.recipe.request(accuracy.Query(one, view.study.prompts)) for one in view.study.checkpoints]
     found = view.results(wanted, "Reading the sample")
     if found is None:
         return
@@ -159,7 +160,7 @@ def _weights(view: shell.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    wanted = [(weights.recipe, weights.Query(one, view.reference)) for one in others]
+    wanted = [weights.recipe.request(weights.Query(one, view.reference)) for one in others]
     found = view.results(wanted, "Comparing the weights")
     if found is None:
         return

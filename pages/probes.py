@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import inherited, linear_probes, probes
+from backend.caching.memoize import Request
 from backend.figures import flips
 from backend.figures import linear_probes as linear_figures
 from backend.figures import probes as figures
@@ -67,9 +68,9 @@ def draw(view: shell.View) -> None:
     parts[shown](view)
 
 
-def _asked(view: shell.View, checkpoints: tuple[PinnedCheckpoint, ...]) -> list[tuple[Any, Any]]:
+def _asked(view: shell.View, checkpoints: tuple[PinnedCheckpoint, ...]) -> list[Request[probes.Result]]:
     """What to ask for the readings of the checkpoints."""
-    return [(probes.recipe, probes.Query(one, view.reference, view.study.prompts)) for one in checkpoints]
+    return [probes.recipe.request(probes.Query(one, view.reference, view.study.prompts)) for one in checkpoints]
 
 
 def _readers(view: shell.View) -> tuple[PinnedCheckpoint, ...]:
@@ -109,12 +110,12 @@ def _class(view: shell.View) -> int:
     return view.words.index(view.value("class"))
 
 
-def _rows(wanted: list[tuple[Any, Any]], found: list[probes.Result], reading: probes.Reading) -> picture.Rows:
+def _rows(wanted: list[Request[probes.Result]], found: list[probes.Result], reading: probes.Reading) -> picture.Rows:
     """The rows of one reading."""
     return lambda: [
         row
-        for (_, query), one in zip(wanted, found, strict=True)
-        for row in one.rows_of(query, one.readings[one.place(*reading)])
+        for request, one in zip(wanted, found, strict=True)
+        for row in one.rows_of(request.query, one.readings[one.place(*reading)])
     ]
 
 
@@ -130,7 +131,7 @@ def _curves(view: shell.View) -> None:
         measure: Any = view.control(
             st.selectbox, "Measure", "measure", format_func=figures.MEASURES.__getitem__, width=230
         )
-        if measure == "recall" or (measure == "mean_lens" and len(view.words) > 2):
+        if measure == "recall" or (measure == "mean_logit_diff" and len(view.words) > 2):
             view.control(st.selectbox, "Class", "class", width=160)
     if reading is None:
         return
@@ -158,7 +159,7 @@ def _curves(view: shell.View) -> None:
     )
     st.markdown(figures.leaves_chance(pictured, [plain(name) for name in names], reading))
     if view.study.base.facts.kind == "causal":
-        last, query = found[at[-1]], wanted[at[-1]][1]
+        last, query = found[at[-1]], wanted[at[-1]].query
         heads = (
             "Both heads behind each norm, and what the study that Layershift follows plotted, with stars: its jump at "
             "the last layer is the norm's."
@@ -206,7 +207,7 @@ def _reviews(view: shell.View) -> None:
         f"flips-{view.place(one)}": flips.reviews(result, labels, sample.text, view.words, one.label, reading, chosen)
         for one, result in zip(shown, found, strict=True)
     }
-    asked = [query for _, query in wanted]
+    asked = [request.query for request in wanted]
     picture.show(
         view,
         drawn,
@@ -228,7 +229,7 @@ def _reviews(view: shell.View) -> None:
 def _review(
     view: shell.View, asked: list[probes.Query], found: list[probes.Result], reading: probes.Reading, chosen: int
 ) -> None:
-    """The chosen review in full, and its lens at every layer."""
+    """The chosen review in full, and its logit difference at every layer."""
     sample = view.study.sample
     with st.container(border=True):
         word = view.words[int(sample.label[chosen])]
@@ -240,7 +241,7 @@ def _review(
         picture.show(
             view,
             {"flip-curve": drawn},
-            "The lens of this review at every layer, in units of what is usual there; it flips where a curve crosses "
+            "The logit difference of this review by layer, over its root mean square; it flips where a curve crosses "
             "zero, and a curve that hugs zero says nothing.",
             lambda: [
                 one
@@ -261,7 +262,7 @@ def _linear(view: shell.View) -> None:
 
     fit: Any = view.control(st.segmented_control, "Probes", "fit", format_func=said, required=True)
     wanted = [
-        (linear_probes.recipe, linear_probes.Query(one, view.reference, view.study.prompts))
+        linear_probes.recipe.request(linear_probes.Query(one, view.reference, view.study.prompts))
         for one in view.study.checkpoints
     ]
     found = view.results(wanted, "Fitting linear probes")

@@ -1,4 +1,4 @@
-"""What the checkpoints make of somebody's own text: answers, lens by layer, every token, every word, neighbours."""
+"""A typed text in every checkpoint: answers, logit difference by layer, tokens, words, neighbours."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
         "text": TEXT,
         "show": address.Choice(list(SHOWN), "tokens"),
         "patched": patching_part.measure(),
-        "heat": address.Choice(list(HEATS), "lens"),
+        "heat": address.Choice(list(HEATS), "logit_diff"),
         **feature_choice.choices(study),
         "layer": address.Choice(layers, layers[-1]),
         "class": address.Choice(list(words), words[-1]),
@@ -89,11 +89,13 @@ def _box(view: shell.View, typed: Typed | None, text: str) -> None:
 
 def _shelf(view: shell.View) -> None:
     """Reviews of the sample worth trying; they are the same at every epoch."""
-    wanted = [(accuracy.recipe, accuracy.Query(one, view.study.prompts)) for one in view.study.checkpoints]
+    wanted = [accuracy.recipe.request(accuracy.Query(one, view.study.prompts)) for one in view.study.checkpoints]
     found = view.results(wanted, "Looking for examples") if view.study.answering else None
     if found is None:
         return
-    shelf = review.examples([one.lens for one in found], [one.prediction for one in found], view.study.prompts.labels)
+    shelf = review.examples(
+        [one.logit_diff for one in found], [one.prediction for one in found], view.study.prompts.labels
+    )
     with st.container(horizontal=True, key="shelf", vertical_alignment="center"):
         st.caption("From the sample:", width="content")
         for i, one in enumerate(shelf):
@@ -107,8 +109,8 @@ def _shelf(view: shell.View) -> None:
 
 
 EXAMPLES = {
-    "typical": "The review whose lens towards its own class is the median of its class, averaged over the epochs.",
-    "hardest": "The review whose lens towards its own class is the lowest of its class, averaged over the epochs.",
+    "typical": "The review of median logit difference towards its own class, averaged over the epochs.",
+    "hardest": "The review of lowest logit difference towards its own class, averaged over the epochs.",
     "flipped": "A review whose answer changed most often from one checkpoint to the next.",
 }
 
@@ -118,24 +120,24 @@ def _query(view: shell.View, typed: Typed, one: PinnedCheckpoint) -> review.Quer
 
 
 def _direction(view: shell.View) -> int:
-    """Which lens is on show: the only one of two classes, else that of the chosen class."""
+    """Which logit difference is on show: the only one of two classes, else that of the chosen class."""
     return 0 if len(view.words) == 2 else view.words.index(view.value("class"))
 
 
 @shell.section
 def _curves(view: shell.View, typed: Typed, text: str) -> None:
-    """Lens and place along the direction by layer."""
+    """Logit difference and place along the direction by layer."""
     if len(view.words) > 2:
         view.control(st.selectbox, "Class against the rest", "class", width=220)
     queries = [_query(view, typed, one) for one in view.pair]
-    found = view.results([(review.recipe, query) for query in queries], "Reading the text")
+    found = view.results([review.recipe.request(query) for query in queries], "Reading the text")
     if found is None:
         return
     names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
     given = (found, names, places, len(view.names), view.words, _direction(view))
     picture.show(
         view,
-        {"review-lens": figures.curves(*given), "review-place": figures.places(*given)},
+        {"review-logit-diff": figures.curves(*given), "review-place": figures.places(*given)},
         "Left, how strongly each layer prefers one label word when it is read as the model reads its last layer; "
         "right, where the text stands between the class means of the sample. Early layers are not made to be read like "
         "that: trust a curve where the readings agree, and a place where the direction is beyond chance (Layers).",
@@ -150,7 +152,7 @@ def _curves(view: shell.View, typed: Typed, text: str) -> None:
 def _answers(view: shell.View, typed: Typed, text: str) -> None:
     """The probability of each label word, per checkpoint."""
     queries = [_query(view, typed, one) for one in view.study.answering]
-    found = view.results([(review.recipe, query) for query in queries], "Asking every checkpoint")
+    found = view.results([review.recipe.request(query) for query in queries], "Asking every checkpoint")
     picture.without_head(view.study.checkpoints)
     if not found:
         return
@@ -194,15 +196,15 @@ def _tokens(view: shell.View, typed: Typed) -> None:
         st.info(reason)
         return
     shown = {
-        "lens": [one for one in view.pair if one.facts.has_head],
+        "logit_diff": [one for one in view.pair if one.facts.has_head],
         "next": [one for one in view.pair if one.facts.predicts],
     }
     models = shown.get(heat, list(view.pair))
     queries = [_query(view, typed, one) for one in models]
-    found = view.results([(review.tokens, query) for query in queries], "Reading every token at every layer")
+    found = view.results([review.tokens.request(query) for query in queries], "Reading every token at every layer")
     if found is None:
         return
-    if heat == "lens":
+    if heat == "logit_diff":
         picture.without_head(view.pair)
         if not typed.prompts.single:
             st.info("The label words have several tokens, so they are read behind the last token only.")
@@ -231,7 +233,7 @@ def _words(view: shell.View, typed: Typed) -> None:
         return
     layer = int(view.control(st.select_slider, "Layer", "layer"))
     queries = [review.PartsQuery(one, texts) for one in models]
-    found = view.results([(review.parts, query) for query in queries], "Leaving out one word after the other")
+    found = view.results([review.parts.request(query) for query in queries], "Leaving out one word after the other")
     if found is None:
         return
     names = [one.label for one in models]
@@ -239,7 +241,7 @@ def _words(view: shell.View, typed: Typed) -> None:
     picture.show(
         view,
         {f"review-words-{i}": figure for i, figure in enumerate(drawn)},
-        f"The lens of the whole text less that of the text without the word{token_figures.grouped(parts)}; only words "
+        f"The logit difference of the whole text minus that without the word{token_figures.grouped(parts)}; only words "
         f"that the models see are left out. A text with a hole reads oddly, and two words that say the same hide each "
         f"other: take strong colours as a hint, not as a sum.",
         lambda: [row for query, result in zip(queries, found, strict=True) for row in result.rows(query, parts)],
@@ -256,7 +258,7 @@ def _nearest(view: shell.View, typed: Typed) -> None:
     st.subheader("Which reviews of the sample are nearest?")
     layer = int(view.control(st.select_slider, "Layer", "layer"))
     queries = [_query(view, typed, one) for one in view.pair]
-    found = view.results([(review.recipe, query) for query in queries], "Looking for the nearest reviews")
+    found = view.results([review.recipe.request(query) for query in queries], "Looking for the nearest reviews")
     if found is None:
         return
     for one, result in zip(view.pair, found, strict=True):

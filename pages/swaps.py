@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import swaps
+from backend.caching.memoize import Request
 from backend.derived.swap_logits import IN_BLOCKS
 from backend.figures import swaps as figures
 from backend.study.checkpoint import PinnedCheckpoint
@@ -106,24 +107,24 @@ def _controls(view: shell.View) -> None:
             view.control(st.segmented_control, "Which part", "part", format_func=named_parts, required=True)
 
 
-def _query(view: shell.View, mode: swaps.Mode, part: swaps.Part | None = None) -> tuple[Any, Any]:
+def _query(view: shell.View, mode: swaps.Mode, part: swaps.Part | None = None) -> Request[swaps.Result]:
     """Recipe and query of the part that the address names."""
     host, donor = _pair(view)
     chosen: Any = part or view.value("part")
-    return swaps.recipe, swaps.Query(host, donor, view.study.prompts, chosen, mode)
+    return swaps.recipe.request(swaps.Query(host, donor, view.study.prompts, chosen, mode))
 
 
 def _drawn(view: shell.View, results: dict[Any, Any], key: str) -> dict[str, Any]:
     """The chosen measure and, beside it, the share recovered."""
     host, donor = _pair(view)
     part: Any = view.value("part")
-    measures: Any = dict.fromkeys((view.value("measure"), *(["recovered"] if donor.facts.has_head else [])))
+    measures: Any = dict.fromkeys((view.value("measure"), *(["fraction_recovered"] if donor.facts.has_head else [])))
     return {f"{key}-{measure}": figures.curves(results, part, measure, host.label, donor.label) for measure in measures}
 
 
 def _so_far(view: shell.View, mode: swaps.Mode) -> None:
     """What swaps that are under way say of the reviews that are done."""
-    query = _query(view, mode)[1]
+    query = _query(view, mode).query
     found = swaps.under_way(query, view.lab)
     if found is None:
         return
@@ -149,7 +150,7 @@ def _single(view: shell.View) -> None:
             picture.rows(wanted, found),
             "swaps",
         )
-        st.markdown(figures.strongest(found[0], wanted[0][1].part, host, donor))
+        st.markdown(figures.strongest(found[0], wanted[0].query.part, host, donor))
     st.subheader("Outside the blocks")
     reasons: dict[swaps.Part, str] = {part: swaps.undefined(*_pair(view), part) for part in OUTSIDE}
     there: list[swaps.Part] = [part for part, reason in reasons.items() if not reason]
@@ -214,7 +215,7 @@ def _ranges(view: shell.View) -> None:
 @shell.section
 def _freeze(view: shell.View) -> None:
     query = swaps.Query(*_freezes(view), view.study.prompts, "block", "up_to")
-    found = view.results([(swaps.recipe, query)], "Putting blocks back from the bottom")
+    found = view.results([swaps.recipe.request(query)], "Putting blocks back from the bottom")
     if found is None:
         return
     st.markdown(figures.advice(found[0], plain(query.host.label), plain(query.donor.label)))

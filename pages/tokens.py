@@ -79,7 +79,7 @@ def _shift(view: shell.View) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         matrix, measure = _measured(view)
         _search(view)
-    wanted = [(token_shift.recipe, _shift_query(view))]
+    wanted = [token_shift.recipe.request(_shift_query(view))]
     found = view.results(wanted, "Comparing the rows of all tokens")
     if found is None:
         return
@@ -141,7 +141,7 @@ def _groups(view: shell.View) -> None:
         matrix, measure = _measured(view)
     own = lexicon.own_words(view.study.study.lexicon)
     query = token_groups.Query(view.checkpoint, view.reference, count_query(view.study), own)
-    wanted = [(token_groups.recipe, query)]
+    wanted = [token_groups.recipe.request(query)]
     found = view.results(wanted, "Drawing random groups")
     if found is None:
         return
@@ -167,7 +167,7 @@ def _near(view: shell.View, matrix: Any, result: token_shift.Result, ids: list[i
     """The table of the same tokens, with their neighbours as soon as they are known."""
     which: Any = "input" if result.tied else matrix
     query = token_neighbours.Query(view.checkpoint, view.reference, tuple(ids), which)
-    wanted = [(token_neighbours.recipe, query)]
+    wanted = [token_neighbours.recipe.request(query)]
     found = view.results(wanted, "Looking for the nearest tokens")
     picture.table(
         view,
@@ -205,7 +205,7 @@ def _map(view: shell.View) -> None:
         _search(view)
     own, counted = lexicon.own_words(view.study.study.lexicon), count_query(view.study)
     wanted = [
-        (token_map.recipe, token_map.Query(method, scope, one, view.reference, counted, own, matrix))
+        token_map.recipe.request(token_map.Query(method, scope, one, view.reference, counted, own, matrix))
         for one in view.pair
     ]
     what = f"Placing {map_figures.SCOPES[scope]} by {map_figures.NAMES[method]}"

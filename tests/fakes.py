@@ -16,15 +16,15 @@ from backend.lab.lab import Lab
 from backend.lab.outputs import (
     Ablation,
     Contributions,
-    Disturbance,
     Embedding,
     Intervention,
     Matrix,
     OutputSpace,
     Patched,
-    Push,
     Readout,
     Sampling,
+    SideEffects,
+    SteeringVectors,
     Swap,
     Swapped,
     TextReadout,
@@ -397,13 +397,13 @@ class FakeModels:
             found.append(read.logits + moved)
         return np.array(found, np.float32).reshape(len(plan), *read.logits.shape)
 
-    def disturbed(
+    def side_effects(
         self,
         checkpoint: PinnedCheckpoint,
         plan: tuple[Intervention, ...],
         prompts: Prompts,
         progress: Progress = silent,
-    ) -> Disturbance:
+    ) -> SideEffects:
         """Every intervention costs a little of its own, later epochs more."""
         progress(0.0, "Predicting under interventions.")
         predicted = prompts.lengths - 1
@@ -412,7 +412,7 @@ class FakeModels:
         extra = (0.05 + 0.02 * _epoch(checkpoint.ref)) * predicted * _generator("cost").gamma(2, 0.5, size)
         kl = 1.2 * extra
         loss = (plain + extra).astype(np.float32)
-        return Disturbance(plain.astype(np.float32), loss, kl.astype(np.float32), predicted)
+        return SideEffects(plain.astype(np.float32), loss, kl.astype(np.float32), predicted)
 
     def continuation(
         self,
@@ -424,7 +424,7 @@ class FakeModels:
         progress: Progress = silent,
     ) -> tuple[int, ...]:
         """Tokens at random, others for every epoch, intervention and seed."""
-        pushed = float(intervention.vectors.sum()) if isinstance(intervention, Push) else 0.0
+        pushed = float(intervention.vectors.sum()) if isinstance(intervention, SteeringVectors) else 0.0
         chosen = _generator("written", _epoch(checkpoint.ref), pushed, sampling, prompts.token_ids[0])
         progress(0.0, f"Writing: 0 of {tokens} tokens.")
         return tuple(chosen.integers(1, fake_tokenizer().get_vocab_size(), tokens).tolist())

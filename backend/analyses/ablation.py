@@ -15,9 +15,10 @@ from jaxtyping import Float
 from backend.caching.memoize import memoized
 from backend.derived.steering_vectors import ablation, exists, middle, permuted_directions
 from backend.lab.lab import Lab
-from backend.lab.outputs import Disturbance
+from backend.lab.outputs import SideEffects
 from backend.stats import intervals, metrics
-from backend.stats.rows import cell, of_class
+from backend.stats.estimate import Estimate, alone, undefined
+from backend.stats.rows import cell, cells, of_class
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.prompts import bare_prompts
@@ -66,9 +67,7 @@ class Result:
     has the same for permuted directions.
     """
 
-    value: Float[np.ndarray, " measures"]
-    low: Float[np.ndarray, " measures"]
-    high: Float[np.ndarray, " measures"]
+    measures: Estimate[Float[np.ndarray, " measures"]]
     null: Float[np.ndarray, "measures draws"]
     plain: float
 
@@ -84,13 +83,11 @@ class Result:
                 "plain_perplexity": cell(self.plain),
             }
             for m, name in enumerate(MEASURES):
-                row[name] = cell(self.value[m] if draw is None else self.null[m, draw])
-                row[f"{name}_low"] = cell(self.low[m]) if draw is None else None
-                row[f"{name}_high"] = cell(self.high[m]) if draw is None else None
+                row |= cells(name, self.measures, m) if draw is None else cells(name, alone(self.null), m, draw)
             yield row
 
 
-def costs(found: Disturbance, counts: Float[np.ndarray, "draws texts"]) -> Float[np.ndarray, "draws measures tried"]:
+def costs(found: SideEffects, counts: Float[np.ndarray, "draws texts"]) -> Float[np.ndarray, "draws measures tried"]:
     """MEASURES of each intervention in each resample of the texts; every token weighs the same."""
     tokens = (counts @ found.predicted)[:, None]
     plain, loss, kl = (counts @ one.T.astype(np.float64) for one in (found.plain_loss[None], found.loss, found.kl))
@@ -99,15 +96,16 @@ def costs(found: Disturbance, counts: Float[np.ndarray, "draws texts"]) -> Float
     )
 
 
-def ablated(found: Disturbance, draws: int = 1000, seed: int = 0) -> Result:
+def ablated(found: SideEffects, draws: int = 1000, seed: int = 0) -> Result:
     """Measure what interventions cost: the first is the direction, the others are permuted ones."""
     one_stratum = np.zeros(len(found.predicted), dtype=np.int64)
     everyone = np.ones((1, len(one_stratum)))
     values = costs(found, everyone)[0]
-    first = Disturbance(found.plain_loss, found.loss[:1], found.kl[:1], found.predicted)
-    low, high = intervals.bootstrap(lambda counts: costs(first, counts.astype(np.float64)), one_stratum, draws, seed)
-    plain = Disturbance(found.plain_loss, found.plain_loss[None], found.kl[:1], found.predicted)
-    return Result(values[:, 0], low[:, 0], high[:, 0], values[:, 1:], float(costs(plain, everyone)[0, 0, 0]))
+    first = SideEffects(found.plain_loss, found.loss[:1], found.kl[:1], found.predicted)
+    limits = intervals.bootstrap(lambda counts: costs(first, counts.astype(np.float64)), one_stratum, draws, seed)
+    plain = SideEffects(found.plain_loss, found.plain_loss[None], found.kl[:1], found.predicted)
+    measures = Estimate(values[:, 0], limits[0][:, 0], limits[1][:, 0])
+    return Result(measures, values[:, 1:], float(costs(plain, everyone)[0, 0, 0]))
 
 
 @memoized(version=1)
@@ -119,15 +117,14 @@ def recipe(query: Query, lab: Lab) -> Result:
     texts = bare_prompts(tokenizer, neutral.sentences(), query.prompts.label_tokens, query.max_tokens)
     d = metrics.directions(source.residuals, labels, classes)[at]
     if not exists(d, (query.direction_layer, None)):
-        nothing = np.full(len(MEASURES), np.nan)
-        return Result(nothing, nothing, nothing, np.full((len(MEASURES), query.null), np.nan), float("nan"))
+        return Result(undefined(len(MEASURES)), np.full((len(MEASURES), query.null), np.nan), float("nan"))
     null = permuted_directions(source.residuals, labels, classes, at, query.null, query.seed)
     plan = tuple(ablation(one, query.direction_layer, host.residuals) for one in (d, *null))
 
     def report(fraction: float, sentence: str) -> None:
         lab.progress(1 / 8 + 0.8 * fraction, sentence)
 
-    found = lab.models.disturbed(query.checkpoint, plan, texts, report)
+    found = lab.models.side_effects(query.checkpoint, plan, texts, report)
     lab.progress(0.95, f"Resampling {len(texts.labels):,} sentences {query.draws:,} times.")
     result = ablated(found, query.draws, query.seed)
     lab.progress(1.0, f"The cost to {query.checkpoint.label} is measured.")

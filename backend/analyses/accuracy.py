@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics
+from backend.stats.estimate import Estimate, undefined
 from backend.stats.rows import cell, interval, of_class
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
@@ -35,33 +36,23 @@ class Result:
     """The readout of one checkpoint. Two classes have one direction (class 1 - class 0), more have one per class.
 
     `recall` is the share of each class's reviews predicted as that class (Wilson), `balanced_accuracy` their mean
-    (MOVER), `auc` of the lens (more classes: macro one-vs-rest), `gap` in logits; `mean_lens` is the bias in logits
-    towards class 1 (more classes: towards each class); the last three with stratified bootstrap intervals, all 95 %.
-    `n` counts reviews per class, `lens` and `prediction` (a class) are each review's own.
+    (MOVER), `auc` of the logit difference (more classes: macro one-vs-rest), `gap` in logits; `mean_logit_diff` is the
+    bias in logits towards class 1 (more classes: towards each class); the last three with stratified bootstrap
+    intervals, all 95 %. `n` counts reviews per class, `logit_diff` and `prediction` (a class) are each review's own.
     """
 
-    recall: Float[np.ndarray, " classes"]
-    recall_low: Float[np.ndarray, " classes"]
-    recall_high: Float[np.ndarray, " classes"]
-    balanced_accuracy: float
-    balanced_accuracy_low: float
-    balanced_accuracy_high: float
-    auc: float
-    auc_low: float
-    auc_high: float
-    gap: float
-    gap_low: float
-    gap_high: float
-    mean_lens: Float[np.ndarray, " directions"]
-    mean_lens_low: Float[np.ndarray, " directions"]
-    mean_lens_high: Float[np.ndarray, " directions"]
+    recall: Estimate[Float[np.ndarray, " classes"]]
+    balanced_accuracy: Estimate[float]
+    auc: Estimate[float]
+    gap: Estimate[float]
+    mean_logit_diff: Estimate[Float[np.ndarray, " directions"]]
     n: Int[np.ndarray, " classes"]
-    lens: Float[np.ndarray, "reviews directions"]
+    logit_diff: Float[np.ndarray, "reviews directions"]
     prediction: Int[np.ndarray, " reviews"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per class (`label`); what is not of a class repeats in every row. None where nothing is answered."""
-        directions = len(self.mean_lens)
+        directions = self.logit_diff.shape[1]
         if (self.prediction < 0).all():
             return
         for c in range(len(self.n)):
@@ -73,13 +64,13 @@ class Result:
                 **interval(self, "balanced_accuracy"),
                 **interval(self, "auc"),
                 **interval(self, "gap"),
-                **interval(self, "mean_lens", c if directions > 1 else 0),
+                **interval(self, "mean_logit_diff", c if directions > 1 else 0),
                 "n": int(self.n[c]),
             }
 
     def review_rows(self, query: Query, review: int, index: int) -> Iterator[dict[str, Any]]:
-        """One review, by its position and its source row `index`: label, answer, lens (a row per class above two)."""
-        directions = self.lens.shape[1]
+        """Rows of one review (source row `index`): label, answer, logit difference, one row per class above two."""
+        directions = self.logit_diff.shape[1]
         for c in range(directions):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -87,7 +78,7 @@ class Result:
                 "label": int(query.prompts.labels[review]),
                 "prediction": int(self.prediction[review]),
                 **of_class(c, directions),
-                "lens": cell(self.lens[review, c]),
+                "logit_diff": cell(self.logit_diff[review, c]),
             }
 
 
@@ -96,33 +87,20 @@ def accuracy(
 ) -> Result:
     """Everything that the label logits of a sample say about a checkpoint. UndefinedError if a class has no review."""
     classes = logits.shape[1]
-    lens = metrics.lens(logits)
+    logit_diff = metrics.logit_diff(logits)
     predicted = metrics.predictions(logits)
     recall = metrics.recalls(predicted, labels, classes)
     sizes = metrics.class_sizes(labels, classes)
-    recall_low, recall_high = intervals.wilson(recall * sizes, sizes)
-    balanced_low, balanced_high = intervals.balanced_accuracy_interval(recall, sizes)
-    auc_low, auc_high = intervals.auc_interval(lens, labels, draws, seed)
-    gap_low, gap_high = intervals.gap_interval(lens, labels, draws, seed)
-    mean_lens_low, mean_lens_high = intervals.mean_interval(lens, labels, draws, seed)
+    balanced = metrics.balanced_accuracy(recall), *intervals.balanced_accuracy_interval(recall, sizes)
+    mean = metrics.mean_logit_diff(logit_diff), *intervals.mean_interval(logit_diff, labels, draws, seed)
     return Result(
-        recall=recall,
-        recall_low=recall_low,
-        recall_high=recall_high,
-        balanced_accuracy=metrics.balanced_accuracy(recall),
-        balanced_accuracy_low=balanced_low,
-        balanced_accuracy_high=balanced_high,
-        auc=metrics.auc(lens, labels),
-        auc_low=auc_low,
-        auc_high=auc_high,
-        gap=metrics.gap(lens, labels),
-        gap_low=gap_low,
-        gap_high=gap_high,
-        mean_lens=metrics.mean_lens(lens),
-        mean_lens_low=mean_lens_low,
-        mean_lens_high=mean_lens_high,
+        recall=Estimate(recall, *intervals.wilson(recall * sizes, sizes)),
+        balanced_accuracy=Estimate(*balanced),
+        auc=Estimate(metrics.auc(logit_diff, labels), *intervals.auc_interval(logit_diff, labels, draws, seed)),
+        gap=Estimate(metrics.gap(logit_diff, labels), *intervals.gap_interval(logit_diff, labels, draws, seed)),
+        mean_logit_diff=Estimate(*mean),
         n=sizes,
-        lens=lens,
+        logit_diff=logit_diff,
         prediction=predicted,
     )
 
@@ -130,17 +108,14 @@ def accuracy(
 def unanswered(labels: Int[np.ndarray, " reviews"], classes: int) -> Result:
     """The readout of a checkpoint without a head: NaN, and -1 for every prediction."""
     directions = len(metrics.contrasts(classes))
-    undefined: dict[str, Any] = {
-        "recall": np.full(classes, np.nan),
-        "balanced_accuracy": np.nan,
-        "auc": np.nan,
-        "gap": np.nan,
-        "mean_lens": np.full(directions, np.nan),
-    }
     return Result(
-        **{name + end: value for name, value in undefined.items() for end in ("", "_low", "_high")},
+        recall=undefined(classes),
+        balanced_accuracy=undefined(),
+        auc=undefined(),
+        gap=undefined(),
+        mean_logit_diff=undefined(directions),
         n=metrics.class_sizes(labels, classes),
-        lens=np.full((len(labels), directions), np.nan),
+        logit_diff=np.full((len(labels), directions), np.nan),
         prediction=np.full(len(labels), -1),
     )
 

@@ -1,9 +1,9 @@
-"""Which parts write the answer? The lens at the end as an exact sum over embedding, heads and MLPs of every block.
+"""Which parts write the answer? The final logit difference as an exact sum over embeddings, heads and MLPs.
 
 The final norm divides by one number per review, which is held at its value; all else is linear, so that the shares of
 all parts sum to the label logits. A share counts what a part writes straight into the answer, not what later parts make
 of it, and with the scale held it is no prediction of what would happen without the part. With more than two classes the
-lens is no sum (it has a logsumexp), and the logit minus the mean of the other logits stands in for it.
+logit difference is no sum (it has a logsumexp), and the logit minus the mean of the other logits stands in for it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
 from backend.lab.outputs import Contributions
 from backend.stats import intervals, metrics, resampling
+from backend.stats.estimate import Estimate
 from backend.stats.rows import interval
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
@@ -44,40 +45,36 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What each part adds to the lens, in logits; 95 % stratified bootstrap intervals, for `change` on the same draws.
+    """Contribution of each part to the logit difference, in logits, with 95 % stratified bootstrap intervals.
+
+    The intervals of `change` resample both checkpoints alike.
 
     `part` is embed (with positions), head, attn_bias (the bias of the attention's output), mlp, or norm_bias (of the
     final norm and the head); `block` and `head` are -1 where it has none. `mean` is the mean over the reviews of each
     class (more than two: of the share in that class's own logit against the others'), `gap` that over class 1 minus
     that over class 0 (more: averaged over classes), `change` the gap minus the reference's, NaN if that has no head.
-    The gaps of all parts sum to `lens_gap`, with two classes the gap of the model's own lens.
+    The gaps of all parts sum to `total_gap`, with two classes the gap of the model's own logit difference.
     """
 
     part: tuple[str, ...]
     block: Int[np.ndarray, " parts"]
     head: Int[np.ndarray, " parts"]
-    mean: Float[np.ndarray, "parts classes"]
-    mean_low: Float[np.ndarray, "parts classes"]
-    mean_high: Float[np.ndarray, "parts classes"]
-    gap: Float[np.ndarray, " parts"]
-    gap_low: Float[np.ndarray, " parts"]
-    gap_high: Float[np.ndarray, " parts"]
-    change: Float[np.ndarray, " parts"]
-    change_low: Float[np.ndarray, " parts"]
-    change_high: Float[np.ndarray, " parts"]
-    lens_gap: float
+    mean: Estimate[Float[np.ndarray, "parts classes"]]
+    gap: Estimate[Float[np.ndarray, " parts"]]
+    change: Estimate[Float[np.ndarray, " parts"]]
+    total_gap: float
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per part and class (`label`); what is not of a class repeats."""
         for i, part in enumerate(self.part):
-            for c in range(self.mean.shape[1]):
+            for c in range(self.mean.value.shape[1]):
                 yield {
                     "checkpoint": query.checkpoint.label,
                     "part": part,
                     "layer": _or_empty(self.block[i]),
                     "head": _or_empty(self.head[i]),
                     "label": c,
-                    **({"class": c} if self.mean.shape[1] > 2 else {}),
+                    **({"class": c} if self.mean.value.shape[1] > 2 else {}),
                     **interval(self, "mean", i, c),
                     **interval(self, "gap", i),
                     **interval(self, "change", i),
@@ -142,24 +139,16 @@ def attribution(
         return one.swapaxes(1, 2)
 
     gap, drawn_gap = gaps(means[0])[0], gaps(resampled[0])
-    gap_low, gap_high = intervals.percentiles(drawn_gap)
-    mean_low, mean_high = intervals.percentiles(of_class(resampled[0]))
-    change_low, change_high = intervals.percentiles(drawn_gap - gaps(resampled[1]))
+    change = gap - gaps(means[1])[0], *intervals.percentiles(drawn_gap - gaps(resampled[1]))
     names, blocks, heads = zip(*places, strict=True)
     return Result(
         part=names,
         block=np.array(blocks),
         head=np.array(heads),
-        mean=of_class(means[0])[0],
-        mean_low=mean_low,
-        mean_high=mean_high,
-        gap=gap,
-        gap_low=gap_low,
-        gap_high=gap_high,
-        change=gap - gaps(means[1])[0],
-        change_low=change_low,
-        change_high=change_high,
-        lens_gap=float(gap.sum()),
+        mean=Estimate(of_class(means[0])[0], *intervals.percentiles(of_class(resampled[0]))),
+        gap=Estimate(gap, *intervals.percentiles(drawn_gap)),
+        change=Estimate(*change),
+        total_gap=float(gap.sum()),
     )
 
 
@@ -186,7 +175,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         _, reference = parts(collect(CollectQuery(query.reference, query.prompts), lab.part(1, 3)))
     lab.progress(0.7, f"Resampling the parts of {query.checkpoint.label} {query.draws:,} times.")
     result = attribution(own, reference, places, query.prompts.labels, query.draws, query.seed)
-    lab.progress(1.0, f"The lens of {query.checkpoint.label} is taken apart.")
+    lab.progress(1.0, f"The logit difference of {query.checkpoint.label} is taken apart.")
     return result
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
 from backend.stats import cka, intervals, metrics
+from backend.stats.estimate import Estimate, undefined
 from backend.stats.metrics import Labels, Residuals
 from backend.stats.rows import interval
 from backend.study.checkpoint import PinnedCheckpoint
@@ -40,13 +41,11 @@ class Query:
 class Result:
     """Debiased linear CKA with its 95 % interval, NaN at layers that hold no text."""
 
-    cka: Grid
-    cka_low: Grid
-    cka_high: Grid
+    cka: Estimate[Grid]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per pair of layers."""
-        for layer, other in np.ndindex(*self.cka.shape):
+        for layer, other in np.ndindex(*self.cka.value.shape):
             yield {
                 "checkpoint": query.checkpoint.label,
                 "layer": layer,
@@ -64,7 +63,7 @@ def grid(
     ours, theirs = (np.flatnonzero(~metrics.constant_layers(one)) for one in (residuals, reference))
     grams = [cka.gram(cka.rotated(reference[:, layer])) for layer in theirs]
     shape = (residuals.shape[1], reference.shape[1])
-    found = {name: np.full(shape, np.nan) for name in ("cka", "cka_low", "cka_high")}
+    result = undefined(*shape)
     for done, layer in enumerate(ours):
         heard(done / len(ours))
         k = cka.gram(cka.rotated(residuals[:, layer]))
@@ -73,9 +72,8 @@ def grid(
             values = np.array([one.estimate for one in left])
             without = np.stack([one.without for one in left], axis=1)
             low, high = intervals.jackknife_interval(values, without, labels)
-            found["cka"][layer, theirs], found["cka_low"][layer, theirs] = values, low
-            found["cka_high"][layer, theirs] = np.minimum(high, 1.0)
-    return Result(**found)
+            result.put((layer, theirs), values, (low, np.minimum(high, 1.0)))
+    return Result(cka=result)
 
 
 @memoized(version=1)

@@ -14,6 +14,7 @@ from backend.caching.memoize import memoized
 from backend.errors import DatasetError
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics, splits
+from backend.stats.estimate import Estimate, undefined
 from backend.stats.metrics import Labels, Residuals
 from backend.stats.rows import cell
 from backend.study.checkpoint import PinnedCheckpoint
@@ -72,16 +73,12 @@ class Result:
     `text_free`: layers that are equal for all prompts of equal length, thus hold no text.
     """
 
-    length_auc: float
-    length_auc_low: float
-    length_auc_high: float
+    length_auc: Estimate[float]
     truncated_share: float
     truncated_n: int
     quartile_edges: Float[np.ndarray, " edges"]
     quartile_n: Int[np.ndarray, " quartiles"]
-    quartile_accuracy: Float[np.ndarray, "checkpoints quartiles"]
-    quartile_accuracy_low: Float[np.ndarray, "checkpoints quartiles"]
-    quartile_accuracy_high: Float[np.ndarray, "checkpoints quartiles"]
+    quartile_accuracy: Estimate[Float[np.ndarray, "checkpoints quartiles"]]
     in_training: int
     in_training_indices: Int[np.ndarray, " overlaps"]
     training_note: str
@@ -93,45 +90,35 @@ class Result:
     naive_best_accuracy: float
     best_on_half: int
     best_on_half_accuracy: float
-    held_half_accuracy: float
-    held_half_accuracy_low: float
-    held_half_accuracy_high: float
+    held_half_accuracy: Estimate[float]
     review_cosine: Float[np.ndarray, "checkpoints layers"]
     text_free: Bool[np.ndarray, "checkpoints layers"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per quantity, checkpoint and part; `part` is a quartile from 1, a layer, or None."""
         labels = [checkpoint.label for checkpoint in query.checkpoints]
-        yield _row("length_auc", (self.length_auc, self.length_auc_low, self.length_auc_high))
-        yield _row("truncated_share", (self.truncated_share,))
-        yield _row("states_rating", (self.states_rating,))
-        yield _row("duplicates", (self.duplicates,))
-        yield _row("in_training", (self.in_training if self.in_training >= 0 else np.nan,))
+        yield _row("length_auc", self.length_auc)
+        yield _row("truncated_share", self.truncated_share)
+        yield _row("states_rating", self.states_rating)
+        yield _row("duplicates", self.duplicates)
+        yield _row("in_training", self.in_training if self.in_training >= 0 else np.nan)
         if self.naive_best >= 0:
-            yield _row("naive_best_accuracy", (self.naive_best_accuracy,), labels[self.naive_best])
+            yield _row("naive_best_accuracy", self.naive_best_accuracy, labels[self.naive_best])
         if self.best_on_half >= 0:
-            held = (self.held_half_accuracy, self.held_half_accuracy_low, self.held_half_accuracy_high)
-            yield _row("held_half_accuracy", held, labels[self.best_on_half])
+            yield _row("held_half_accuracy", self.held_half_accuracy, labels[self.best_on_half])
         for i, label in enumerate(labels):
-            spans = (self.quartile_accuracy, self.quartile_accuracy_low, self.quartile_accuracy_high)
             for quartile in range(QUARTILES):
-                yield _row("quartile_accuracy", tuple(span[i, quartile] for span in spans), label, quartile + 1)
+                yield _row("quartile_accuracy", self.quartile_accuracy[i, quartile], label, quartile + 1)
             for layer, value in enumerate(self.review_cosine[i]):
-                yield _row("review_cosine", (value,), label, layer)
+                yield _row("review_cosine", value, label, layer)
 
 
 def _row(
-    quantity: str, values: tuple[Any, ...], checkpoint: str | None = None, part: int | None = None
+    quantity: str, value: Estimate[Any] | float | int, checkpoint: str | None = None, part: int | None = None
 ) -> dict[str, Any]:
-    value, low, high = (*map(cell, values), None, None)[:3]
-    return {
-        "quantity": quantity,
-        "checkpoint": checkpoint,
-        "part": part,
-        "value": value,
-        "value_low": low,
-        "value_high": high,
-    }
+    ends = (value.value, value.low, value.high) if isinstance(value, Estimate) else (value, np.nan, np.nan)
+    cells = zip(("value", "value_low", "value_high"), map(cell, ends), strict=True)
+    return {"quantity": quantity, "checkpoint": checkpoint, "part": part, **dict(cells)}
 
 
 def states_rating(text: str) -> bool:
@@ -145,9 +132,7 @@ class Quartiles:
 
     edges: Float[np.ndarray, " edges"]
     n: Int[np.ndarray, " quartiles"]
-    accuracy: Float[np.ndarray, "checkpoints quartiles"]
-    low: Float[np.ndarray, "checkpoints quartiles"]
-    high: Float[np.ndarray, "checkpoints quartiles"]
+    accuracy: Estimate[Float[np.ndarray, "checkpoints quartiles"]]
 
 
 def by_length(lengths: Int[np.ndarray, " reviews"], correct: Bool[np.ndarray, "checkpoints reviews"]) -> Quartiles:
@@ -156,8 +141,8 @@ def by_length(lengths: Int[np.ndarray, " reviews"], correct: Bool[np.ndarray, "c
     inside = np.searchsorted(edges[1:-1], lengths, side="left") == np.arange(QUARTILES)[:, None]
     n = inside.sum(axis=1)
     hits = correct.astype(np.int64) @ inside.T.astype(np.int64)
-    low, high = intervals.wilson(hits, np.broadcast_to(n, hits.shape))
-    return Quartiles(edges, n, metrics.ratio(hits.astype(np.float64), n.astype(np.float64)), low, high)
+    share = metrics.ratio(hits.astype(np.float64), n.astype(np.float64))
+    return Quartiles(edges, n, Estimate(share, *intervals.wilson(hits, np.broadcast_to(n, hits.shape))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,9 +153,7 @@ class Choice:
     naive_accuracy: float
     chosen: int
     chosen_accuracy: float
-    held_accuracy: float
-    held_low: float
-    held_high: float
+    held: Estimate[float]
 
 
 def choose(
@@ -188,7 +171,7 @@ def choose(
     """
     candidates = np.ones(len(predicted), dtype=bool) if answering is None else answering
     if not candidates.any():
-        return Choice(-1, np.nan, -1, np.nan, np.nan, np.nan, np.nan)
+        return Choice(-1, np.nan, -1, np.nan, undefined())
 
     def accuracies(chosen: Bool[np.ndarray, " reviews"]) -> list[float]:
         """-1, worse than any, for those that do not answer."""
@@ -201,12 +184,13 @@ def choose(
     naive = int(np.argmax(everywhere))
     half = splits.half_splits(labels, classes, 1, seed, groups)[0]
     if not all(len(np.unique(labels[part])) == classes for part in (half, ~half)):
-        return Choice(naive, everywhere[naive], -1, np.nan, np.nan, np.nan, np.nan)
+        return Choice(naive, everywhere[naive], -1, np.nan, undefined())
     on_half = accuracies(half)
     chosen = int(np.argmax(on_half))
     recalls = metrics.recalls(predicted[chosen][~half], labels[~half], classes)
-    low, high = intervals.balanced_accuracy_interval(recalls, metrics.class_sizes(labels[~half], classes))
-    return Choice(naive, everywhere[naive], chosen, on_half[chosen], metrics.balanced_accuracy(recalls), low, high)
+    limits = intervals.balanced_accuracy_interval(recalls, metrics.class_sizes(labels[~half], classes))
+    held = Estimate(metrics.balanced_accuracy(recalls), *limits)
+    return Choice(naive, everywhere[naive], chosen, on_half[chosen], held)
 
 
 def text_free(residuals: Residuals, lengths: Int[np.ndarray, " reviews"]) -> Bool[np.ndarray, " layers"]:
@@ -242,7 +226,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     seen, note = overlap(query.sample, query.training)
     lab.progress((parts - 0.5) / parts, "Asking what prompt length alone tells about the classes.")
     by_class = np.repeat(lengths[:, None].astype(np.float64), len(metrics.contrasts(classes)), axis=1)
-    length_auc_low, length_auc_high = intervals.auc_interval(by_class, labels, query.draws, query.seed)
+    length_auc = metrics.auc(by_class, labels), *intervals.auc_interval(by_class, labels, query.draws, query.seed)
     answering = np.array([one.facts.has_head for one in query.checkpoints])
     predicted = np.stack([metrics.predictions(one.logits) for one in read])
     quartiles = by_length(lengths, predicted == labels)
@@ -250,16 +234,12 @@ def recipe(query: Query, lab: Lab) -> Result:
     rated = [i for i, text in enumerate(query.sample.text) if states_rating(text)]
     lab.progress(1.0, "The sample card is filled in.")
     return Result(
-        length_auc=metrics.auc(by_class, labels),
-        length_auc_low=length_auc_low,
-        length_auc_high=length_auc_high,
+        length_auc=Estimate(*length_auc),
         truncated_share=float(prompts.truncated.mean()),
         truncated_n=int(prompts.truncated.sum()),
         quartile_edges=quartiles.edges,
         quartile_n=quartiles.n,
-        quartile_accuracy=np.where(answering[:, None], quartiles.accuracy, np.nan),
-        quartile_accuracy_low=np.where(answering[:, None], quartiles.low, np.nan),
-        quartile_accuracy_high=np.where(answering[:, None], quartiles.high, np.nan),
+        quartile_accuracy=quartiles.accuracy.map(lambda end: np.where(answering[:, None], end, np.nan)),
         in_training=-1 if seen is None else len(seen),
         in_training_indices=np.zeros(0, dtype=np.int64) if seen is None else seen,
         training_note=note,
@@ -271,9 +251,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         naive_best_accuracy=choice.naive_accuracy,
         best_on_half=choice.chosen,
         best_on_half_accuracy=choice.chosen_accuracy,
-        held_half_accuracy=choice.held_accuracy,
-        held_half_accuracy_low=choice.held_low,
-        held_half_accuracy_high=choice.held_high,
+        held_half_accuracy=choice.held,
         review_cosine=np.stack([metrics.review_cosine(one.residuals) for one in read]),
         text_free=np.stack([text_free(one.residuals, lengths) for one in read]),
     )

@@ -12,8 +12,9 @@ from jaxtyping import Float
 from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics
+from backend.stats.estimate import Estimate
 from backend.stats.metrics import PerLayer, Residuals
-from backend.stats.rows import cell, interval, of_class, point
+from backend.stats.rows import cell, chance, interval, of_class, point
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
@@ -53,26 +54,12 @@ class Result:
     the mean l2 norm of r[l], `review_cosine` the mean cosine between different reviews.
     """
 
-    norm: Float[np.ndarray, "directions layers"]
-    norm_low: Float[np.ndarray, "directions layers"]
-    norm_high: Float[np.ndarray, "directions layers"]
-    norm_unbiased: Float[np.ndarray, "directions layers"]
-    norm_unbiased_low: Float[np.ndarray, "directions layers"]
-    norm_unbiased_high: Float[np.ndarray, "directions layers"]
-    chance: Float[np.ndarray, "directions layers"]
-    norm_unbiased_chance: Float[np.ndarray, "directions layers"]
-    relative: Float[np.ndarray, "directions layers"]
-    relative_low: Float[np.ndarray, "directions layers"]
-    relative_high: Float[np.ndarray, "directions layers"]
-    relative_chance: Float[np.ndarray, "directions layers"]
-    separation: Float[np.ndarray, "directions layers"]
-    separation_low: Float[np.ndarray, "directions layers"]
-    separation_high: Float[np.ndarray, "directions layers"]
-    separation_chance: Float[np.ndarray, "directions layers"]
+    norm: Estimate[Float[np.ndarray, "directions layers"]]
+    norm_unbiased: Estimate[Float[np.ndarray, "directions layers"]]
+    relative: Estimate[Float[np.ndarray, "directions layers"]]
+    separation: Estimate[Float[np.ndarray, "directions layers"]]
     cosine_to_base: Float[np.ndarray, "directions layers"]
-    cosine_to_base_split: Float[np.ndarray, "directions layers"]
-    cosine_to_base_split_low: Float[np.ndarray, "directions layers"]
-    cosine_to_base_split_high: Float[np.ndarray, "directions layers"]
+    cosine_to_base_split: Estimate[Float[np.ndarray, "directions layers"]]
     mean_norm: Float[np.ndarray, " layers"]
     review_cosine: Float[np.ndarray, " layers"]
     projections: Float[np.ndarray, "reviews directions layers"]
@@ -81,7 +68,7 @@ class Result:
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per layer, and per class where there are more than two."""
-        directions, layers = self.norm.shape
+        directions, layers = self.norm.value.shape
         for layer in range(layers):
             for c in range(directions):
                 yield {
@@ -90,7 +77,7 @@ class Result:
                     **of_class(c, directions),
                     **interval(self, "norm", c, layer),
                     **interval(self, "norm_unbiased", c, layer),
-                    **point(self, "chance", c, layer),
+                    "chance": chance(self, "norm", c, layer)["norm_chance"],
                     **interval(self, "relative", c, layer),
                     **interval(self, "separation", c, layer),
                     **point(self, "cosine_to_base", c, layer),
@@ -109,7 +96,7 @@ class Result:
 
     def review_rows(self, query: Query, review: int, index: int) -> Iterator[dict[str, Any]]:
         """One review, by its position and its source row `index`, at every layer (and class, where more than two)."""
-        directions, layers = self.norm.shape
+        directions, layers = self.norm.value.shape
         places = [self.along(review, c) for c in range(directions)]
         for layer in range(layers):
             for c in range(directions):
@@ -138,39 +125,27 @@ def direction(
     if a class has no review.
     """
     labels, classes, groups = prompts.labels, prompts.classes, prompts.groups
-    chance, reference_chance = chances
+    level, reference_level = chances
     d = metrics.directions(residuals, labels, classes)
     d_reference = metrics.directions(reference, labels, classes)
     norm = np.sqrt(metrics.squared_norm(d))
     spread = np.sqrt(metrics.within_class_variance(residuals, labels, classes))
-    unbiased_chance = intervals.unbiased_chance(chance, metrics.noise(residuals, labels, classes))
+    unbiased_level = intervals.unbiased_chance(level, metrics.noise(residuals, labels, classes))
     covers = intervals.direction_intervals(residuals, labels, classes, draws, seed)
+    relative = metrics.relative(residuals, labels, classes), *covers.relative
+    separation = metrics.separation(residuals, labels, classes), *covers.separation
     split = metrics.split_cosine(reference, residuals, labels, classes, splits, seed, groups)
-    split_low, split_high = intervals.split_cosine_interval(reference, residuals, labels, classes, splits, seed, groups)
-    clear = (norm > chance) & (np.sqrt(metrics.squared_norm(d_reference)) > reference_chance)
+    split_limits = intervals.split_cosine_interval(reference, residuals, labels, classes, splits, seed, groups)
+    clear = (norm > level) & (np.sqrt(metrics.squared_norm(d_reference)) > reference_level)
     projections = metrics.ratio(np.einsum("rlw,clw->rcl", residuals, d), norm)
-    leaves = (intervals.leaves_chance(*curves) for curves in zip(norm, chance, strict=True))
+    leaves = (intervals.leaves_chance(*curves) for curves in zip(norm, level, strict=True))
     return Result(
-        norm=norm,
-        norm_low=covers.norm[0],
-        norm_high=covers.norm[1],
-        norm_unbiased=metrics.norm_unbiased(residuals, labels, classes),
-        norm_unbiased_low=covers.norm[0],
-        norm_unbiased_high=covers.norm[1],
-        chance=chance,
-        norm_unbiased_chance=unbiased_chance,
-        relative=metrics.relative(residuals, labels, classes),
-        relative_low=covers.relative[0],
-        relative_high=covers.relative[1],
-        relative_chance=metrics.ratio(chance, metrics.mean_norm(residuals)),
-        separation=metrics.separation(residuals, labels, classes),
-        separation_low=covers.separation[0],
-        separation_high=covers.separation[1],
-        separation_chance=metrics.ratio(unbiased_chance, spread),
+        norm=Estimate(norm, *covers.norm, level),
+        norm_unbiased=Estimate(metrics.norm_unbiased(residuals, labels, classes), *covers.norm, unbiased_level),
+        relative=Estimate(*relative, metrics.ratio(level, metrics.mean_norm(residuals))),
+        separation=Estimate(*separation, metrics.ratio(unbiased_level, spread)),
         cosine_to_base=metrics.cosine(d, d_reference),
-        cosine_to_base_split=np.where(clear, split, np.nan),
-        cosine_to_base_split_low=np.where(clear, split_low, np.nan),
-        cosine_to_base_split_high=np.where(clear, split_high, np.nan),
+        cosine_to_base_split=Estimate(split, *split_limits).map(lambda end: np.where(clear, end, np.nan)),
         mean_norm=metrics.mean_norm(residuals),
         review_cosine=metrics.review_cosine(residuals),
         projections=projections,

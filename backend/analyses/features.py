@@ -29,7 +29,8 @@ from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
 from backend.lab.lab import Lab
 from backend.lab.outputs import Autoencoder, FeatureActivations
 from backend.stats import feature_rates, metrics
-from backend.stats.rows import cell, of_class
+from backend.stats.estimate import Estimate
+from backend.stats.rows import cell, interval, of_class
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.facts import Facts
 from backend.study.pinned import PinnedStudy
@@ -115,9 +116,7 @@ class Result:
     rate: PerModel
     mean_when_firing: PerModel
     mean: PerModel
-    change: Float[np.ndarray, " features"]
-    change_low: Float[np.ndarray, " features"]
-    change_high: Float[np.ndarray, " features"]
+    change: Estimate[Float[np.ndarray, " features"]]
     state: Int[np.ndarray, " features"]
     auc: Float[np.ndarray, "models directions features"]
     p: Float[np.ndarray, "models directions features"]
@@ -168,7 +167,7 @@ class Result:
             "mean_when_firing": cell(self.mean_when_firing[model, feature]),
             "mean": cell(self.mean[model, feature]),
             "state": feature_rates.STATES[int(self.state[feature])],
-            **{key: cell(getattr(self, key)[feature]) for key in ("change", "change_low", "change_high")},
+            **interval(self, "change", feature),
         }
 
 
@@ -182,7 +181,7 @@ def features(
     """The fields of Result that are about features, of activations in reference and checkpoint at the same tokens."""
     kept = ~(found[0].left_out | found[1].left_out)
     counted = [feature_rates.count(one.review, one.index, one.value, kept, len(labels), len(decoder)) for one in found]
-    change, low, high = feature_rates.rate_change(counted[0], counted[1], labels)
+    change = Estimate(*feature_rates.rate_change(counted[0], counted[1], labels))
     rate = np.stack([one.rate for one in counted])
     tests = [feature_rates.tell_apart(one.largest, labels, classes) for one in counted]
     return {
@@ -190,9 +189,7 @@ def features(
         "mean_when_firing": np.stack([one.mean_when_firing for one in counted]),
         "mean": np.stack([one.mean for one in counted]),
         "change": change,
-        "change_low": low,
-        "change_high": high,
-        "state": feature_rates.states(rate[0], rate[1], low, high),
+        "state": feature_rates.states(rate[0], rate[1], change.low, change.high),
         "auc": np.stack([auc for auc, _ in tests]),
         "p": np.stack([p for _, p in tests]),
         "q": np.stack([feature_rates.false_discovery(p) for _, p in tests]),
@@ -202,7 +199,7 @@ def features(
     }
 
 
-def recovered(losses: Float[np.ndarray, "models replacements"]) -> Float[np.ndarray, " models"]:
+def fraction_recovered(losses: Float[np.ndarray, "models replacements"]) -> Float[np.ndarray, " models"]:
     """(CE ablated - CE reconstructed) / (CE ablated - CE clean): 1 where the reconstruction loses nothing.
 
     NaN where ablation loses nothing.
@@ -237,7 +234,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         explained_variance=np.array([one.explained_variance for one in found]),
         l0=np.array([one.l0 for one in found]),
         losses=losses,
-        loss_recovered=recovered(losses),
+        loss_recovered=fraction_recovered(losses),
         step=trained.step if trained else np.zeros(0, dtype=np.int64),
         training_loss=trained.loss if trained else nothing,
         training_variance=trained.explained_variance if trained else nothing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
 from backend.stats import cka, intervals, metrics, resampling
 from backend.stats import rsa as measures
+from backend.stats.estimate import Estimate, undefined
 from backend.stats.metrics import Labels, Residuals
-from backend.stats.rows import interval, point
+from backend.stats.rows import chance, interval, point
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
@@ -51,10 +52,7 @@ class Result:
     with everyone matched with everyone, which it cannot pass.
     """
 
-    rank_correlation: PerLayer
-    rank_correlation_low: PerLayer
-    rank_correlation_high: PerLayer
-    rank_correlation_chance: PerLayer
+    rank_correlation: Estimate[PerLayer]
     gromov_wasserstein: PerLayer
     unmatched: PerLayer
 
@@ -66,7 +64,7 @@ class Result:
                 "reference": query.reference.label,
                 "layer": layer,
                 **interval(self, "rank_correlation", layer),
-                **point(self, "rank_correlation_chance", layer),
+                **chance(self, "rank_correlation", layer),
                 **point(self, "gromov_wasserstein", layer),
                 **point(self, "unmatched", layer),
             }
@@ -84,7 +82,8 @@ def geometry(
     cka.enough(len(labels))
     layers = residuals.shape[1]
     orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
-    found = {name: np.full(layers, np.nan) for name in Result.__annotations__}
+    correlation = undefined(layers)
+    level, transport, unmatched = (np.full(layers, np.nan) for _ in range(3))
     there = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
     null = np.zeros((permutations, len(there)))
     for i, layer in enumerate(there):
@@ -94,15 +93,16 @@ def geometry(
 
         within(0.0)
         a, b = (measures.distances(one[:, layer]) for one in (residuals, reference))
-        found["gromov_wasserstein"][layer], found["unmatched"][layer] = measures.gromov_wasserstein(a, b)
+        transport[layer], unmatched[layer] = measures.gromov_wasserstein(a, b)
         null[:, i] = measures.repaired_rank_correlation(a, b, orders)
         left = measures.rank_correlation(a, b, within)
         low, high = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
-        found["rank_correlation"][layer] = left.estimate
-        found["rank_correlation_low"][layer], found["rank_correlation_high"][layer] = low, np.minimum(high, 1.0)
+        correlation.put(layer, left.estimate, (low, np.minimum(high, 1.0)))
     if there:
-        found["rank_correlation_chance"][there] = intervals.curve_chance(null, 0.0)
-    return Result(**found)
+        level[there] = intervals.curve_chance(null, 0.0)
+    return Result(
+        rank_correlation=replace(correlation, chance=level), gromov_wasserstein=transport, unmatched=unmatched
+    )
 
 
 @memoized(version=1)

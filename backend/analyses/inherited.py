@@ -24,6 +24,7 @@ from jaxtyping import Float
 from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics
+from backend.stats.estimate import Estimate, stacked
 from backend.stats.rows import cell, interval
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
@@ -60,15 +61,9 @@ class Result:
     own: PerBlock
     inherited: PerBlock
     interaction: PerBlock
-    own_share: PerBlock
-    own_share_low: PerBlock
-    own_share_high: PerBlock
-    inherited_share: PerBlock
-    inherited_share_low: PerBlock
-    inherited_share_high: PerBlock
-    interaction_share: PerBlock
-    interaction_share_low: PerBlock
-    interaction_share_high: PerBlock
+    own_share: Estimate[PerBlock]
+    inherited_share: Estimate[PerBlock]
+    interaction_share: Estimate[PerBlock]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per block (`layer`, the one that it reads) and scope."""
@@ -88,7 +83,7 @@ def inherited(updates: Crossed, labels: metrics.Labels, draws: int = 1000, seed:
     """Split every block's change; `updates` are [..., whose block, whose residuals], 0 the reference."""
     crossed = updates.astype(np.float64)
     old, total = crossed[:, :, 0, 0], crossed[:, :, 1, 1] - crossed[:, :, 0, 0]
-    found: dict[str, list[np.ndarray]] = {}
+    found: dict[str, list[Any]] = {}
     own, inward = crossed[:, :, 1, 0] - old, crossed[:, :, 0, 1] - old
     split = {"total": total, "own": own, "inherited": inward, "interaction": total - own - inward}
     for centred in (False, True):
@@ -105,9 +100,9 @@ def inherited(updates: Crossed, labels: metrics.Labels, draws: int = 1000, seed:
         values = shares(np.ones((1, len(labels))))[0]
         low, high = intervals.bootstrap(lambda counts: shares(counts.astype(np.float64)), labels, draws, seed)
         for i, name in enumerate(PARTS):
-            for end, array in (("", values), ("_low", low), ("_high", high)):
-                found.setdefault(f"{name}_share{end}", []).append(array[i])
-    return Result(**{name: np.stack(arrays) for name, arrays in found.items()})
+            found.setdefault(f"{name}_share", []).append(Estimate(values[i], low[i], high[i]))
+    put_together = {True: stacked, False: np.stack}
+    return Result(**{name: put_together[name.endswith("_share")](scopes) for name, scopes in found.items()})
 
 
 @memoized(version=1)

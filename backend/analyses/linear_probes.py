@@ -25,6 +25,7 @@ from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics, resampling, splits
+from backend.stats.estimate import Estimate, stacked
 from backend.stats.rows import interval
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
@@ -62,30 +63,18 @@ class Result:
     layers where all reviews are alike.
     """
 
-    accuracy: Float[np.ndarray, " layers"]
-    accuracy_low: Float[np.ndarray, " layers"]
-    accuracy_high: Float[np.ndarray, " layers"]
-    shuffled_accuracy: Float[np.ndarray, " layers"]
-    shuffled_accuracy_low: Float[np.ndarray, " layers"]
-    shuffled_accuracy_high: Float[np.ndarray, " layers"]
-    from_base: Float[np.ndarray, " layers"]
-    from_base_low: Float[np.ndarray, " layers"]
-    from_base_high: Float[np.ndarray, " layers"]
-    to_base: Float[np.ndarray, " layers"]
-    to_base_low: Float[np.ndarray, " layers"]
-    to_base_high: Float[np.ndarray, " layers"]
-    length_accuracy: float
-    length_accuracy_low: float
-    length_accuracy_high: float
-    embedding_accuracy: float
-    embedding_accuracy_low: float
-    embedding_accuracy_high: float
+    accuracy: Estimate[Float[np.ndarray, " layers"]]
+    shuffled_accuracy: Estimate[Float[np.ndarray, " layers"]]
+    from_base: Estimate[Float[np.ndarray, " layers"]]
+    to_base: Estimate[Float[np.ndarray, " layers"]]
+    length_accuracy: Estimate[float]
+    embedding_accuracy: Estimate[float]
     prediction: Int[np.ndarray, "layers reviews"]
     chosen: Float[np.ndarray, "layers folds"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per layer; the baselines, which have none, repeat."""
-        for layer in range(len(self.accuracy)):
+        for layer in range(len(self.prediction)):
             yield {
                 "checkpoint": query.checkpoint.label,
                 "layer": layer,
@@ -217,18 +206,19 @@ def fitted(query: FitQuery, lab: Lab) -> Fitted:
     return Fitted(weights, offsets, chosen, shuffled, predicted)
 
 
-def _measured(predicted: metrics.Labels, labels: metrics.Labels, classes: int) -> tuple[float, float, float]:
+def _measured(predicted: metrics.Labels, labels: metrics.Labels, classes: int) -> Estimate[float]:
     """Mean recall of held-out predictions with its interval."""
     recall = metrics.recalls(predicted, labels, classes)
     limits = intervals.balanced_accuracy_interval(recall, metrics.class_sizes(labels, classes))
-    return metrics.balanced_accuracy(recall), *limits
+    return Estimate(metrics.balanced_accuracy(recall), *limits)
 
 
 def _by_layer(
     predicted: Int[np.ndarray, "layers reviews"], labels: metrics.Labels, classes: int, there: np.ndarray
-) -> np.ndarray:
-    """Accuracy, low and high, [3, layers]; NaN where there is nothing to read."""
-    return np.where(there, np.array([_measured(one, labels, classes) for one in predicted]).T, np.nan)
+) -> Estimate[Float[np.ndarray, " layers"]]:
+    """Accuracy of every layer; NaN where there is nothing to read."""
+    curve = stacked([_measured(of_layer, labels, classes) for of_layer in predicted])
+    return curve.map(lambda end: np.where(there, end, np.nan))
 
 
 @memoized(version=1)
@@ -243,20 +233,27 @@ def recipe(query: Query, lab: Lab) -> Result:
     lab.progress(0.85, f"Fitting on the lengths and on the token embeddings of {one.label}.")
     here, there = (~metrics.constant_layers(each.residuals) for each in (residuals, reference))
     prediction = own.predict(residuals.residuals, fold_of)
-    ours = _by_layer(prediction, labels, classes, here)
     shuffled = _by_layer(own.shuffled_prediction, own.shuffled, classes, here)
-    inward = _by_layer(theirs.predict(residuals.residuals, fold_of), labels, classes, here & there)
-    outward = _by_layer(own.predict(reference.residuals, fold_of), labels, classes, here & there)
+    from_base = _by_layer(theirs.predict(residuals.residuals, fold_of), labels, classes, here & there)
+    to_base = _by_layer(own.predict(reference.residuals, fold_of), labels, classes, here & there)
     rows = lab.models.embedding(one, "input", lab.part(5, 6).progress).rows
     seen = prompts.seen_by(one)
     bags = np.stack([rows[list(ids)].mean(axis=0) for ids in seen.token_ids])
-    baselines = [
+    length, embedding = (
         _measured(fit(x, labels, fold_of, query.seed, groups).predict(x, fold_of), labels, classes)
         for x in (seen.lengths[:, None].astype(np.float64), bags)
-    ]
+    )
     lab.progress(1.0, f"The linear probes of {one.label} are fitted.")
-    measured: list[Any] = [*ours, *shuffled, *inward, *outward, *baselines[0], *baselines[1]]
-    return Result(*[*measured, prediction, own.chosen])
+    return Result(
+        accuracy=_by_layer(prediction, labels, classes, here),
+        shuffled_accuracy=shuffled,
+        from_base=from_base,
+        to_base=to_base,
+        length_accuracy=length,
+        embedding_accuracy=embedding,
+        prediction=prediction,
+        chosen=own.chosen,
+    )
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:

@@ -14,7 +14,8 @@ from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
 from backend.lab.outputs import OutputSpace
 from backend.stats import intervals, metrics
-from backend.stats.rows import cell
+from backend.stats.estimate import Estimate
+from backend.stats.rows import cell, cells, interval, point
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.prompts import bare_prompts
@@ -71,7 +72,7 @@ class Query:
 class Result:
     """One checkpoint beside its reference on one set of texts; all intervals 95 %, from a bootstrap over texts.
 
-    `value`, `low` and `high` are in the order of MEASURES: entropy (nats), log-probability (nats) and mass (0..1) of
+    `measures` are in the order of MEASURES: entropy (nats), log-probability (nats) and mass (0..1) of
     the non-sentiment words at the last token, the two perplexities, KL (nats), cosine and norm ratio of the last
     residual before and after the final norm. NaN: no such word is one token, or no text has two tokens.
 
@@ -82,9 +83,7 @@ class Result:
     the position of its group.
     """
 
-    value: PerMeasure
-    low: PerMeasure
-    high: PerMeasure
+    measures: Estimate[PerMeasure]
     loss: Float[np.ndarray, " texts"]
     predicted: Int[np.ndarray, " texts"]
     left_out: tuple[str, ...]
@@ -92,9 +91,7 @@ class Result:
     group_size: Int[np.ndarray, " groups"]
     mass_before: PerGroup
     mass_after: PerGroup
-    mass_change: PerGroup
-    mass_change_low: PerGroup
-    mass_change_high: PerGroup
+    mass_change: Estimate[PerGroup]
     token_id: Int[np.ndarray, " listed"]
     token: tuple[str, ...]
     group: Int[np.ndarray, " listed"]
@@ -107,7 +104,7 @@ class Result:
         """One row: every measure with its interval."""
         row: dict[str, Any] = {"checkpoint": query.checkpoint.label, "text_set": query.text_set}
         for m, name in enumerate(MEASURES):
-            row |= {f"{name}{end}": cell(getattr(self, field)[m]) for end, field in _ENDS.items()}
+            row |= cells(name, self.measures, m)
         yield row
 
     def group_rows(self, query: Query) -> Iterator[dict[str, Any]]:
@@ -118,7 +115,9 @@ class Result:
                 "text_set": query.text_set,
                 "group": name,
                 "tokens": int(self.group_size[g]),
-                **{field: cell(getattr(self, field)[g]) for field in _GROUP_FIELDS},
+                **point(self, "mass_before", g),
+                **point(self, "mass_after", g),
+                **interval(self, "mass_change", g),
             }
 
     def token_rows(self, query: Query) -> Iterator[dict[str, Any]]:
@@ -132,10 +131,6 @@ class Result:
                 "group": self.groups[self.group[i]],
                 **{field: cell(getattr(self, field)[i]) for field in ("change", "before", "after", "rose")},
             }
-
-
-_ENDS = {"": "value", "_low": "low", "_high": "high"}
-_GROUP_FIELDS = ("mass_before", "mass_after", "mass_change", "mass_change_low", "mass_change_high")
 
 
 def perplexity(loss: Float[np.ndarray, " texts"], predicted: Int[np.ndarray, " texts"], counts: Counts) -> np.ndarray:
@@ -180,15 +175,14 @@ def partition(groups: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def masses(found: OutputSpace, labels: metrics.Labels, draws: int, seed: int) -> dict[str, PerGroup]:
+def masses(found: OutputSpace, labels: metrics.Labels, draws: int, seed: int) -> dict[str, Any]:
     """Mass of each group (sets 1 and on) and of all other tokens: before, after, and the change with its interval."""
     groups = found.set_mass[:, :, 1:].astype(np.float64)
     both = np.concatenate([groups, np.maximum(0.0, 1 - groups.sum(axis=2, keepdims=True))], axis=2)
     change = both[1] - both[0]
-    low, high = intervals.mean_interval(change, labels, draws, seed)
     before, after = both.mean(axis=1)
-    arrays = (before, after, change.mean(axis=0), low, high)
-    return dict(zip(_GROUP_FIELDS, arrays, strict=True))
+    estimate = Estimate(change.mean(axis=0), *intervals.mean_interval(change, labels, draws, seed))
+    return {"mass_before": before, "mass_after": after, "mass_change": estimate}
 
 
 def listed(found: OutputSpace, tokenizer: Tokenizer, groups: dict[str, tuple[int, ...]], top: int) -> dict[str, Any]:
@@ -231,12 +225,10 @@ def recipe(query: Query, lab: Lab) -> Result:
     sets = (chosen, *groups.values())
     found = lab.models.output_space(query.checkpoint, query.reference, prompts, sets, report)
     lab.progress(0.9, f"Resampling {len(prompts.labels):,} texts {query.draws:,} times.")
-    low, high = intervals.bootstrap(lambda counts: summaries(found, counts), prompts.labels, query.draws, query.seed)
+    limits = intervals.bootstrap(lambda counts: summaries(found, counts), prompts.labels, query.draws, query.seed)
     sizes = [len(ids) for ids in groups.values()]
     result = Result(
-        value=summaries(found, np.ones((1, len(prompts.labels))))[0],
-        low=low,
-        high=high,
+        measures=Estimate(summaries(found, np.ones((1, len(prompts.labels))))[0], *limits),
         loss=found.loss.astype(np.float64),
         predicted=found.predicted,
         left_out=tuple(word for word in neutral.WORDS if word not in words),

@@ -23,8 +23,8 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 
 LEAST = 0.1
-"""Nats between the lens of host and donor below which nothing is said to be recovered: the odds differ by a tenth."""
-Lens = Float[np.ndarray, " directions"]
+"""Nats between host and donor below which the fraction recovered is undefined: their odds differ by a tenth."""
+LogitDiff = Float[np.ndarray, " directions"]
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,19 @@ class Query:
 class Result:
     """Two classes have one direction (class 1 - class 0), more have one per class.
 
-    `lens` (nats) is the host's with the donor's residual at layer l, token t; `host` and `donor` are the lens of either
-    as it is, NaN for a donor without a head. `recovered` is the share of the way from one to the other (0 host, 1
-    donor; it can be negative or pass 1), NaN where they lie less than LEAST apart.
+    `logit_diff` (nats) is the host's with the donor's residual at layer l, token t; `host` and `donor` are the logit
+    difference of either as it is, NaN for a donor without a head. `fraction_recovered` is the share of the way from one
+    to the other (0 host, 1 donor; it can be negative or pass 1), NaN where they lie less than LEAST apart.
     """
 
-    lens: Float[np.ndarray, "layers tokens directions"]
-    recovered: Float[np.ndarray, "layers tokens directions"]
-    host: Lens
-    donor: Lens
+    logit_diff: Float[np.ndarray, "layers tokens directions"]
+    fraction_recovered: Float[np.ndarray, "layers tokens directions"]
+    host: LogitDiff
+    donor: LogitDiff
 
     def rows(self, query: Query, pieces: Sequence[str]) -> Iterator[dict[str, Any]]:
         """One row per token and layer, and per class where there are more than two; `pieces` are the tokens as text."""
-        layers, tokens, directions = self.lens.shape
+        layers, tokens, directions = self.logit_diff.shape
         for t in range(tokens):
             for layer in range(layers):
                 for c in range(directions):
@@ -69,10 +69,10 @@ class Result:
                         "token": pieces[t],
                         "layer": layer,
                         **of_class(c, directions),
-                        "lens": cell(self.lens[layer, t, c]),
-                        "lens_host": cell(self.host[c]),
-                        "lens_donor": cell(self.donor[c]),
-                        "recovered": cell(self.recovered[layer, t, c]),
+                        "logit_diff": cell(self.logit_diff[layer, t, c]),
+                        "logit_diff_host": cell(self.host[c]),
+                        "logit_diff_donor": cell(self.donor[c]),
+                        "fraction_recovered": cell(self.fraction_recovered[layer, t, c]),
                     }
 
 
@@ -82,12 +82,12 @@ def patching(
     donor: Float32[np.ndarray, " classes"],
     least: float = LEAST,
 ) -> Result:
-    """Lens and share of the way, given label logits of every patched run and of either model as it is."""
-    lens = metrics.lens(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], -1)
-    ends = [metrics.lens(one[None])[0] for one in (host, donor)]
+    """Logit difference and share of the way, given label logits of every patched run and of either model as it is."""
+    logit_diff = metrics.logit_diff(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], -1)
+    ends = [metrics.logit_diff(one[None])[0] for one in (host, donor)]
     apart = ends[1] - ends[0]
     apart = np.where(np.abs(apart) < least, np.nan, apart)
-    return Result(lens=lens, recovered=(lens - ends[0]) / apart, host=ends[0], donor=ends[1])
+    return Result(logit_diff=logit_diff, fraction_recovered=(logit_diff - ends[0]) / apart, host=ends[0], donor=ends[1])
 
 
 @memoized(version=1)

@@ -10,7 +10,7 @@ behind the checkpoint's own norm. Its numbers are those of two other readings, s
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +19,8 @@ from jaxtyping import Float, Int
 from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics, resampling
-from backend.stats.rows import cell, interval, of_class, point
+from backend.stats.estimate import Estimate, stacked
+from backend.stats.rows import cell, chance, interval, of_class
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
@@ -31,6 +32,7 @@ Reading = tuple[str, str]
 Measure = Literal["balanced_accuracy", "auc", "gap"]
 READINGS: tuple[Reading, ...] = tuple((head, norm) for head in ("base", "own") for norm in ("none", "base", "own"))
 AS_PUBLISHED: Reading = ("base", "none, own at the end")
+MEASURES = ("recall", "balanced_accuracy", "auc", "gap", "mean_logit_diff")
 
 
 @dataclass(frozen=True)
@@ -49,38 +51,26 @@ class Query:
 class Result:
     """Every layer read in every way of `heads` and `norms`; intervals are 95 %, per layer.
 
-    `recall` (Wilson), `balanced_accuracy` their mean (MOVER), `auc` of the lens, `gap` and `mean_lens` in logits as in
-    accuracy. Recalls tell bias from ignorance: a reading that says one word to everything has recalls of 1 and 0, an
-    even balanced accuracy, and may still order the reviews perfectly (AUC). The `*_chance` arrays are thresholds that,
-    without any signal, some layer of the curve exceeds in 5 % of studies, and the `*_leaves_chance` tuples hold, per
-    reading, the first layer from which all later ones lie above theirs (-1: none). A layer at which all reviews are
-    read alike has an AUC of one half. `lens` and `prediction` (a class) are each review's own.
+    `recall` (Wilson), `balanced_accuracy` their mean (MOVER), `auc` of the logit difference, `gap` and
+    `mean_logit_diff` in logits as in accuracy. Recalls tell bias from ignorance: a reading that says one word to
+    everything has recalls of 1 and 0, an even balanced accuracy, and may still order the reviews perfectly (AUC). The
+    `*_chance` arrays are thresholds that, without any signal, some layer of the curve exceeds in 5 % of studies, and
+    the `*_leaves_chance` tuples hold, per reading, the first layer from which all later ones lie above theirs (-1:
+    none). A layer at which all reviews are read alike has an AUC of one half. `logit_diff` and `prediction` (a class)
+    are each review's own.
     """
 
     heads: tuple[str, ...]
     norms: tuple[str, ...]
-    recall: Float[np.ndarray, "readings layers classes"]
-    recall_low: Float[np.ndarray, "readings layers classes"]
-    recall_high: Float[np.ndarray, "readings layers classes"]
-    balanced_accuracy: Float[np.ndarray, "readings layers"]
-    balanced_accuracy_low: Float[np.ndarray, "readings layers"]
-    balanced_accuracy_high: Float[np.ndarray, "readings layers"]
-    balanced_accuracy_chance: Float[np.ndarray, "readings layers"]
+    recall: Estimate[Float[np.ndarray, "readings layers classes"]]
+    balanced_accuracy: Estimate[Float[np.ndarray, "readings layers"]]
     balanced_accuracy_leaves_chance: tuple[int, ...]
-    auc: Float[np.ndarray, "readings layers"]
-    auc_low: Float[np.ndarray, "readings layers"]
-    auc_high: Float[np.ndarray, "readings layers"]
-    auc_chance: Float[np.ndarray, "readings layers"]
+    auc: Estimate[Float[np.ndarray, "readings layers"]]
     auc_leaves_chance: tuple[int, ...]
-    gap: Float[np.ndarray, "readings layers"]
-    gap_low: Float[np.ndarray, "readings layers"]
-    gap_high: Float[np.ndarray, "readings layers"]
-    gap_chance: Float[np.ndarray, "readings layers"]
+    gap: Estimate[Float[np.ndarray, "readings layers"]]
     gap_leaves_chance: tuple[int, ...]
-    mean_lens: Float[np.ndarray, "readings layers directions"]
-    mean_lens_low: Float[np.ndarray, "readings layers directions"]
-    mean_lens_high: Float[np.ndarray, "readings layers directions"]
-    lens: Float[np.ndarray, "readings layers reviews directions"]
+    mean_logit_diff: Estimate[Float[np.ndarray, "readings layers directions"]]
+    logit_diff: Float[np.ndarray, "readings layers reviews directions"]
     prediction: Int[np.ndarray, "readings layers reviews"]
 
     @property
@@ -102,8 +92,8 @@ class Result:
     def rows_of(self, query: Query, reading: Reading) -> Iterator[dict[str, Any]]:
         """The rows of one reading; those of `AS_PUBLISHED` too."""
         place = self.readings.index(reading)
-        _, layers, classes = self.recall.shape
-        directions = self.mean_lens.shape[2]
+        _, layers, classes = self.recall.value.shape
+        directions = self.mean_logit_diff.value.shape[2]
         for layer in range(layers):
             recalls: dict[str, Any] = {}
             for c in range(classes):
@@ -118,9 +108,9 @@ class Result:
                     **of_class(c, directions),
                     **interval(self, "balanced_accuracy", place, layer),
                     **interval(self, "auc", place, layer),
-                    **point(self, "auc_chance", place, layer),
+                    **chance(self, "auc", place, layer),
                     **interval(self, "gap", place, layer),
-                    **interval(self, "mean_lens", place, layer, c),
+                    **interval(self, "mean_logit_diff", place, layer, c),
                     **recalls,
                 }
 
@@ -129,7 +119,7 @@ class Result:
     ) -> Iterator[dict[str, Any]]:
         """Each review (or `only` the one at that position) at every layer; `indices` are the source rows."""
         place = self.place(*reading)
-        _, layers, reviews, directions = self.lens.shape
+        _, layers, reviews, directions = self.logit_diff.shape
         for review in range(reviews) if only is None else (only,):
             for layer in range(layers):
                 for c in range(directions):
@@ -142,7 +132,7 @@ class Result:
                         "layer": layer,
                         "prediction": int(self.prediction[place, layer, review]),
                         **of_class(c, directions),
-                        "lens": cell(self.lens[place, layer, review, c]),
+                        "logit_diff": cell(self.logit_diff[place, layer, review, c]),
                     }
 
     def settles(self, place: int) -> Int[np.ndarray, " reviews"]:
@@ -160,42 +150,59 @@ def probes(
     lab: Lab,
 ) -> Result:
     """Everything that label logits say about every reading and layer. UndefinedError if a class has no review."""
-    parts: list[dict[str, Any]] = []
+    curves: dict[str, list[Estimate[Any]]] = {name: [] for name in MEASURES}
+    middles = {"balanced_accuracy": 1 / logits.shape[-1], "auc": 0.5, "gap": 0.0}
+    leaves: dict[str, list[int]] = {name: [] for name in middles}
+    logit_diff: list[np.ndarray] = []
+    prediction: list[np.ndarray] = []
     for i, of_reading in enumerate(logits):
         lab.progress(i / len(logits), f"Resampling the readings of {query.checkpoint.label} {query.draws:,} times.")
         layers = [_layer(of_layer, labels, query) for of_layer in of_reading]
-        curves: dict[str, Any] = {name: np.array([layer[name] for layer in layers]) for name in layers[0]}
         null = resampling.null_curves(of_reading, labels, query.permutations, query.seed)
-        middles = {"balanced_accuracy": 1 / logits.shape[-1], "auc": 0.5, "gap": 0.0}
-        for name, middle in middles.items():
-            curves[f"{name}_chance"] = intervals.curve_chance(null[name], middle)
-            leaves = intervals.leaves_chance(curves[name], curves[f"{name}_chance"])
-            curves[f"{name}_leaves_chance"] = -1 if leaves is None else leaves
-        parts.append(curves)
-    stacked: dict[str, Any] = {
-        name: tuple(part[name] for part in parts)
-        if name.endswith("leaves_chance")
-        else np.stack([p[name] for p in parts])
-        for name in parts[0]
-    }
-    return Result(heads=tuple(h for h, _ in readings), norms=tuple(n for _, n in readings), **stacked)
+        prediction.append(np.stack([layer.prediction for layer in layers]))
+        logit_diff.append(np.stack([layer.logit_diff for layer in layers]))
+        for name in MEASURES:
+            curve = stacked([layer.estimates[name] for layer in layers])
+            if name in middles:
+                level = intervals.curve_chance(null[name], middles[name])
+                curve, first = replace(curve, chance=level), intervals.leaves_chance(curve.value, level)
+                leaves[name].append(-1 if first is None else first)
+            curves[name].append(curve)
+    return Result(
+        heads=tuple(h for h, _ in readings),
+        norms=tuple(n for _, n in readings),
+        logit_diff=np.stack(logit_diff),
+        prediction=np.stack(prediction),
+        balanced_accuracy_leaves_chance=tuple(leaves["balanced_accuracy"]),
+        auc_leaves_chance=tuple(leaves["auc"]),
+        gap_leaves_chance=tuple(leaves["gap"]),
+        **{name: stacked(of_measure) for name, of_measure in curves.items()},
+    )
 
 
-def _layer(logits: Float[np.ndarray, "reviews classes"], labels: metrics.Labels, query: Query) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class _Layer:
     """One layer in one reading."""
+
+    estimates: dict[str, Estimate[Any]]
+    logit_diff: Float[np.ndarray, "reviews directions"]
+    prediction: Int[np.ndarray, " reviews"]
+
+
+def _layer(logits: Float[np.ndarray, "reviews classes"], labels: metrics.Labels, query: Query) -> _Layer:
     classes, drawn = logits.shape[1], (query.draws, query.seed)
-    lens, predicted = metrics.lens(logits), metrics.predictions(logits)
+    logit_diff, predicted = metrics.logit_diff(logits), metrics.predictions(logits)
     recall, sizes = metrics.recalls(predicted, labels, classes), metrics.class_sizes(labels, classes)
-    limits = {
-        "recall": (recall, *intervals.wilson(recall * sizes, sizes)),
-        "balanced_accuracy": (metrics.balanced_accuracy(recall), *intervals.balanced_accuracy_interval(recall, sizes)),
-        "auc": (metrics.auc(lens, labels), *intervals.auc_interval(lens, labels, *drawn)),
-        "gap": (metrics.gap(lens, labels), *intervals.gap_interval(lens, labels, *drawn)),
-        "mean_lens": (metrics.mean_lens(lens), *intervals.mean_interval(lens, labels, *drawn)),
+    balanced = metrics.balanced_accuracy(recall), *intervals.balanced_accuracy_interval(recall, sizes)
+    mean = metrics.mean_logit_diff(logit_diff), *intervals.mean_interval(logit_diff, labels, *drawn)
+    estimates = {
+        "recall": Estimate(recall, *intervals.wilson(recall * sizes, sizes)),
+        "balanced_accuracy": Estimate(*balanced),
+        "auc": Estimate(metrics.auc(logit_diff, labels), *intervals.auc_interval(logit_diff, labels, *drawn)),
+        "gap": Estimate(metrics.gap(logit_diff, labels), *intervals.gap_interval(logit_diff, labels, *drawn)),
+        "mean_logit_diff": Estimate(*mean),
     }
-    named = zip(("", "_low", "_high"), zip(*limits.values(), strict=True), strict=True)
-    found = {name + end: value for end, values in named for name, value in zip(limits, values, strict=True)}
-    return {**found, "lens": lens, "prediction": predicted}
+    return _Layer(estimates, logit_diff, predicted)
 
 
 @memoized(version=1)

@@ -1,4 +1,4 @@
-"""What does a checkpoint make of a text that somebody typed? Its answer, its lens at every layer, token by token.
+"""What does a checkpoint make of a typed text? Its answer, and its logit difference by layer and token.
 
 Nothing here reaches the disk: the recipes are private, and only the sample's own readouts are taken from the cache.
 """
@@ -44,25 +44,26 @@ class Query:
 class Result:
     """The text at the readout position. Two classes have one direction (class 1 - class 0), more have one per class.
 
-    `probability` of each label word among the label words (0..1). The lens per layer in nats: `lens` through the
-    checkpoint's own final norm and head, whose last value is the model's answer; `lens_reference_head` through its own
-    norm and the reference's head; `lens_no_norm` through that head alone. `place` is the projection on the
-    checkpoint's class direction: 0 at one class mean of the sample and 1 at the other, NaN where there is no
-    direction. `neighbours` are positions in the sample, nearest first, by `cosine` (-1..1) of what is left of both
-    residuals without the sample's mean; NaN at layers that hold no text. The text itself is not among them.
+    `probability` of each label word among the label words (0..1). The logit difference per layer in nats: `logit_diff`
+    through the checkpoint's own final norm and head, whose last value is the model's answer;
+    `logit_diff_reference_head` through its own norm and the reference's head; `logit_diff_no_norm` through that head
+    alone. `place` is the projection on the checkpoint's class direction: 0 at one class mean of the sample and 1 at the
+    other, NaN where there is no direction. `neighbours` are positions in the sample, nearest first, by `cosine` (-1..1)
+    of what is left of both residuals without the sample's mean; NaN at layers that hold no text. The text itself is not
+    among them.
     """
 
     probability: Float[np.ndarray, " classes"]
-    lens: Float[np.ndarray, "layers directions"]
-    lens_reference_head: Float[np.ndarray, "layers directions"]
-    lens_no_norm: Float[np.ndarray, "layers directions"]
+    logit_diff: Float[np.ndarray, "layers directions"]
+    logit_diff_reference_head: Float[np.ndarray, "layers directions"]
+    logit_diff_no_norm: Float[np.ndarray, "layers directions"]
     place: Float[np.ndarray, "layers directions"]
     neighbours: Int[np.ndarray, "layers nearest"]
     cosine: Float[np.ndarray, "layers nearest"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per layer, and per class where there are more than two."""
-        layers, directions = self.lens.shape
+        layers, directions = self.logit_diff.shape
         for layer in range(layers):
             for c in range(directions):
                 yield {
@@ -70,9 +71,9 @@ class Result:
                     "reference": query.reference.label,
                     "layer": layer,
                     **of_class(c, directions),
-                    "lens": cell(self.lens[layer, c]),
-                    "lens_reference_head": cell(self.lens_reference_head[layer, c]),
-                    "lens_no_norm": cell(self.lens_no_norm[layer, c]),
+                    "logit_diff": cell(self.logit_diff[layer, c]),
+                    "logit_diff_reference_head": cell(self.logit_diff_reference_head[layer, c]),
+                    "logit_diff_no_norm": cell(self.logit_diff_no_norm[layer, c]),
                     "projection": cell(self.place[layer, c]),
                 }
 
@@ -89,14 +90,14 @@ def recipe(query: Query, lab: Lab) -> Result:
     read = lab.models.readout(one, query.text, lab.part(0, 4).progress)
     lab.progress(0.25, f"Reading every layer with the head of {query.reference.label}.")
 
-    def lens(head: PinnedCheckpoint, norm: PinnedCheckpoint | None) -> Float[np.ndarray, "layers directions"]:
+    def logit_diff(head: PinnedCheckpoint, norm: PinnedCheckpoint | None) -> Float[np.ndarray, "layers directions"]:
         if not head.facts.has_head:
             return np.full((read.residuals.shape[1], len(metrics.contrasts(query.text.classes))), np.nan)
-        return metrics.lens(lab.answers(read.reading[:, 0], query.text, head, norm))
+        return metrics.logit_diff(lab.answers(read.reading[:, 0], query.text, head, norm))
 
-    own = lens(one, one)
-    reference_head = own if one == query.reference else lens(query.reference, one)
-    no_norm = lens(query.reference, None)
+    own = logit_diff(one, one)
+    reference_head = own if one == query.reference else logit_diff(query.reference, one)
+    no_norm = logit_diff(query.reference, None)
     sample = _sample(query, lab.part(2, 4))
     x = metrics.without_largest(read.residuals, sample.largest_of, query.drop_largest)
     lab.progress(0.75, f"Looking for {one.label}'s nearest reviews.")
@@ -105,9 +106,9 @@ def recipe(query: Query, lab: Lab) -> Result:
     neighbours, cosine = nearest(x[0], sample.residuals, same, query.nearest)
     return Result(
         probability=softmax(read.logits[0].astype(np.float64)),
-        lens=own,
-        lens_reference_head=reference_head,
-        lens_no_norm=no_norm,
+        logit_diff=own,
+        logit_diff_reference_head=reference_head,
+        logit_diff_no_norm=no_norm,
         place=pca.places(x[0], sample.residuals, query.prompts.labels, query.prompts.classes),
         neighbours=neighbours,
         cosine=cosine,
@@ -152,14 +153,13 @@ def nearest(
 class Tokens:
     """The text at every token and layer: the prompt's tokens, template included.
 
-    `lens` and `place` as in Result, through the checkpoint's own norm and head and along its direction (which is that
-    of the readout position: elsewhere it is borrowed); `norm` is the residual's l2 norm, which at the first token is
-    often a hundred times that of others; `next_probability` (0..1) of the token that really came next, NaN at the last.
-    `top` are the likeliest next tokens, as places among `words` (␣ is a space), with
-    `top_probability` (0..1).
+    `logit_diff` and `place` as in Result, through the checkpoint's own norm and head and along its direction (which is
+    that of the readout position: elsewhere it is borrowed); `norm` is the residual's l2 norm, which at the first token
+    is often a hundred times that of others; `next_probability` (0..1) of the token that really came next, NaN at the
+    last. `top` are the likeliest next tokens, as places among `words` (␣ is a space), with `top_probability` (0..1).
     """
 
-    lens: Float[np.ndarray, "tokens layers directions"]
+    logit_diff: Float[np.ndarray, "tokens layers directions"]
     place: Float[np.ndarray, "tokens layers directions"]
     norm: Float[np.ndarray, "tokens layers"]
     next_probability: Float32[np.ndarray, "tokens layers"]
@@ -174,7 +174,7 @@ class Tokens:
 
     def rows(self, query: Query, pieces: Sequence[str]) -> Iterator[dict[str, Any]]:
         """One row per token and layer, and per class where there are more than two."""
-        tokens, layers, directions = self.lens.shape
+        tokens, layers, directions = self.logit_diff.shape
         relative = self.relative
         for t in range(tokens):
             for layer in range(layers):
@@ -186,7 +186,7 @@ class Tokens:
                         "token": pieces[t],
                         "layer": layer,
                         **of_class(c, directions),
-                        "lens": cell(self.lens[t, layer, c]),
+                        "logit_diff": cell(self.logit_diff[t, layer, c]),
                         "projection": cell(self.place[t, layer, c]),
                         "norm": cell(self.norm[t, layer]),
                         "norm_relative": cell(relative[t, layer]),
@@ -206,7 +206,7 @@ def tokens(query: Query, lab: Lab) -> Tokens:
     tokenizer = lab.models.tokenizer(one.ref, one.base)
     flat = read.label_logits.reshape(-1, query.text.classes)
     return Tokens(
-        lens=metrics.lens(flat).reshape(*read.label_logits.shape[:2], -1),
+        logit_diff=metrics.logit_diff(flat).reshape(*read.label_logits.shape[:2], -1),
         place=pca.places(x, sample.residuals, query.prompts.labels, query.prompts.classes),
         norm=np.sqrt(metrics.squared_norm(x)),
         next_probability=read.next_probability,
@@ -226,7 +226,7 @@ class PartsQuery:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What each part of a text adds: the lens of the whole text less that of the text without the part, in nats.
+    """Effect of each part of a text (nats): logit difference of the whole text minus that of the text without the part.
 
     Positive speaks for class 1 (more classes: for the direction's class). Through the checkpoint's own norm and head.
     """
@@ -251,8 +251,8 @@ def parts(query: PartsQuery, lab: Lab) -> Parts:
         shape = (len(read.residuals) - 1, read.residuals.shape[1], len(metrics.contrasts(query.texts.classes)))
         return Parts(effect=np.full(shape, np.nan))
     logits = lab.part(1, 2).answers(read.reading, query.texts, one, one)
-    lens = metrics.lens(logits.reshape(-1, logits.shape[-1])).reshape(*logits.shape[:2], -1)
-    return Parts(effect=lens[0] - lens[1:])
+    logit_diff = metrics.logit_diff(logits.reshape(-1, logits.shape[-1])).reshape(*logits.shape[:2], -1)
+    return Parts(effect=logit_diff[0] - logit_diff[1:])
 
 
 @dataclass(frozen=True)
@@ -265,18 +265,19 @@ class Example:
 
 
 def examples(
-    lens: Sequence[Float[np.ndarray, "reviews directions"]],
+    logit_diff: Sequence[Float[np.ndarray, "reviews directions"]],
     predictions: Sequence[Int[np.ndarray, " reviews"]],
     labels: Int[np.ndarray, " reviews"],
 ) -> list[Example]:
     """Of each class the typical and the hardest review, and of two classes the one that changed its answer most often.
 
-    `lens` and `predictions` are those of the checkpoints, the base first; a lens of NaN, without a head, does not
-    count. A review's margin is its lens towards its own class, averaged over the checkpoints behind the base: typical
-    is the median of a class, hardest the lowest. Of equally many changes, that whose margin moved most is taken.
+    `logit_diff` and `predictions` are those of the checkpoints, the base first; a logit difference of NaN, without a
+    head, does not count. A review's margin is its logit difference towards its own class, averaged over the checkpoints
+    behind the base: typical is the median of a class, hardest the lowest. Of equally many changes, that whose margin
+    moved most is taken.
     """
-    answers = [i for i, one in enumerate(lens) if np.isfinite(one).all()]
-    own = np.stack([_margins(lens[i], labels) for i in answers])  # [checkpoints, reviews]
+    answers = [i for i, one in enumerate(logit_diff) if np.isfinite(one).all()]
+    own = np.stack([_margins(logit_diff[i], labels) for i in answers])  # [checkpoints, reviews]
     margin = own[answers[0] == 0 :].mean(axis=0) if answers[-1] else own[0]
     order = np.argsort(margin, kind="stable")
     ranked = [order[labels[order] == c] for c in np.unique(labels)]
@@ -289,8 +290,8 @@ def examples(
 
 
 def _margins(
-    lens: Float[np.ndarray, "reviews directions"], labels: Int[np.ndarray, " reviews"]
+    logit_diff: Float[np.ndarray, "reviews directions"], labels: Int[np.ndarray, " reviews"]
 ) -> Float[np.ndarray, " reviews"]:
-    if lens.shape[1] == 1:
-        return np.where(labels == 1, lens[:, 0], -lens[:, 0])
-    return np.take_along_axis(lens, labels[:, None], axis=1)[:, 0]
+    if logit_diff.shape[1] == 1:
+        return np.where(labels == 1, logit_diff[:, 0], -logit_diff[:, 0])
+    return np.take_along_axis(logit_diff, labels[:, None], axis=1)[:, 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +13,9 @@ from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
 from backend.stats import cka as measures
 from backend.stats import intervals, metrics, resampling
+from backend.stats.estimate import Estimate, undefined
 from backend.stats.metrics import Labels, Residuals
-from backend.stats.rows import interval, point
+from backend.stats.rows import chance, interval, point
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
@@ -52,35 +53,28 @@ class Result:
     that at some layer in 5 % of draws. `review_cosine` is the mean cosine between different reviews in the reference.
     """
 
-    cosine: PerLayer
-    cosine_low: PerLayer
-    cosine_high: PerLayer
-    cosine_chance: PerLayer
-    cka: PerLayer
-    cka_low: PerLayer
-    cka_high: PerLayer
-    cka_chance: PerLayer
-    procrustes: PerLayer
-    procrustes_low: PerLayer
-    procrustes_high: PerLayer
-    procrustes_chance: PerLayer
+    cosine: Estimate[PerLayer]
+    cka: Estimate[PerLayer]
+    procrustes: Estimate[PerLayer]
     review_cosine: PerLayer
 
-    def alike(self, measure: Measure) -> tuple[PerLayer, PerLayer, PerLayer, PerLayer]:
-        """The measure, low, high and chance, the larger the more alike: 1 - disparity for Procrustes."""
-        value, low, high, chance = (getattr(self, f"{measure}{end}") for end in ("", "_low", "_high", "_chance"))
-        return (1 - value, 1 - high, 1 - low, 1 - chance) if measure == "procrustes" else (value, low, high, chance)
+    def alike(self, measure: Measure) -> Estimate[PerLayer]:
+        """The measure with its chance level, the larger the more alike: 1 - disparity for Procrustes."""
+        if measure != "procrustes":
+            return {"cosine": self.cosine, "cka": self.cka}[measure]
+        turned = self.procrustes.map(lambda end: 1 - end)
+        return replace(turned, low=turned.high, high=turned.low)
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per layer."""
-        for layer in range(len(self.cka)):
+        for layer in range(len(self.review_cosine)):
             row: dict[str, Any] = {
                 "checkpoint": query.checkpoint.label,
                 "reference": query.reference.label,
                 "layer": layer,
             }
             for measure in ("cosine", "cka", "procrustes"):
-                row |= interval(self, measure, layer) | point(self, f"{measure}_chance", layer)
+                row |= interval(self, measure, layer) | chance(self, measure, layer)
             yield row | point(self, "review_cosine", layer)
 
 
@@ -97,7 +91,8 @@ def similarity(
     measures.enough(len(labels))
     layers = residuals.shape[1]
     orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
-    found = {f"{name}{end}": np.full(layers, np.nan) for name in MEASURES for end in ("", "_low", "_high", "_chance")}
+    found = {name: undefined(layers) for name in MEASURES}
+    levels = {name: np.full(layers, np.nan) for name in MEASURES}
     null: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
     there = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
     for layer in there:
@@ -114,17 +109,17 @@ def similarity(
         null["procrustes"].append(-measures.repaired_procrustes(x, y, orders, within))
         for name, left in (("cka", measures.cka(k, l)), ("procrustes", measures.procrustes(x, y))):
             limits = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
-            found[name][layer], found[f"{name}_low"][layer], found[f"{name}_high"][layer] = left.estimate, *limits
+            found[name].put(layer, left.estimate, limits)
     cosines = metrics.cosine(residuals[:, there], reference[:, there])
-    found["cosine"][there] = cosines.mean(axis=0)
-    found["cosine_low"][there], found["cosine_high"][there] = intervals.mean_interval(cosines, labels, draws, seed)
+    found["cosine"].put(there, cosines.mean(axis=0), intervals.mean_interval(cosines, labels, draws, seed))
     if len(there):
         for name, values in null.items():
-            found[f"{name}_chance"][there] = _chance(np.stack(values, axis=1))
-        found["procrustes_chance"] *= -1
-    found["cka_high"] = np.minimum(found["cka_high"], 1.0)
-    found["procrustes_low"] = np.maximum(found["procrustes_low"], 0.0)
-    return Result(**found, review_cosine=metrics.review_cosine(reference))
+            sign = -1 if name == "procrustes" else 1
+            levels[name][there] = sign * _chance(np.stack(values, axis=1))
+    np.minimum(found["cka"].high, 1.0, out=found["cka"].high)
+    np.maximum(found["procrustes"].low, 0.0, out=found["procrustes"].low)
+    estimates = {name: replace(found[name], chance=levels[name]) for name in MEASURES}
+    return Result(**estimates, review_cosine=metrics.review_cosine(reference))
 
 
 def _chance(null: Float[np.ndarray, "draws layers"]) -> PerLayer:
@@ -135,7 +130,7 @@ def _chance(null: Float[np.ndarray, "draws layers"]) -> PerLayer:
 
 def first_below(results: Sequence[Result], measure: Measure, level: float) -> Int[np.ndarray, " layers"]:
     """Per layer the position of the first result whose whole interval lies below the level of similarity; -1: none."""
-    below = np.stack([one.alike(measure)[2] < level for one in results])
+    below = np.stack([one.alike(measure).high < level for one in results])
     return np.where(below.any(axis=0), below.argmax(axis=0), -1)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a text that somebody typed when a model is steered? Its answer at every dose, and what is written on.
+"""What does steering do to a typed text? Its answer at every coefficient, and the generated continuation.
 
 Nothing here reaches the disk: the recipes are private, and only the sample's own readouts are taken from the cache.
 """
@@ -14,7 +14,7 @@ from jaxtyping import Float
 from scipy.special import softmax
 
 from backend.caching.memoize import memoized
-from backend.derived.steering_vectors import ALPHAS, Directions, Positions, exists, push
+from backend.derived.steering_vectors import ALPHAS, Directions, Positions, exists, scaled
 from backend.lab.lab import Lab
 from backend.lab.outputs import Sampling
 from backend.stats import metrics
@@ -44,22 +44,22 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The text at every dose: the lens of the direction's class (nats) and the probability of each label word (0..1).
+    """The text at every coefficient: logit difference of the direction's class (nats), probability of each word (0..1).
 
     NaN where all texts of the sample have the same residual, so that there is no direction.
     """
 
-    lens: Float[np.ndarray, " alphas"]
+    logit_diff: Float[np.ndarray, " alphas"]
     probability: Float[np.ndarray, "alphas classes"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per dose and class, with the lens that the direction is about."""
+        """One row per coefficient and class, with the logit difference that the direction is about."""
         for a, alpha in enumerate(query.alphas):
             for c, probability in enumerate(self.probability[a]):
                 yield {
                     **_place(query),
                     "alpha": alpha,
-                    "lens": cell(self.lens[a]),
+                    "logit_diff": cell(self.logit_diff[a]),
                     "word": c,
                     "probability": cell(probability),
                 }
@@ -77,18 +77,18 @@ def _place(query: Query | WrittenQuery) -> dict[str, Any]:
 
 @memoized(version=1, private=True)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the text at every dose."""
+    """Read the text at every coefficient."""
     d = _directions(query, lab.part(0, 3))
     plain = lab.models.readout(query.checkpoint, query.text, lab.part(1, 3).progress).logits[0]
     logits = np.full((len(query.alphas), len(plain)), np.nan)
-    doses = [a for a, alpha in enumerate(query.alphas) if alpha != 0]
+    coefficients = [a for a, alpha in enumerate(query.alphas) if alpha != 0]
     if exists(d, (query.layer, query.layer)):
-        plan = tuple(push(d, (query.layer, query.layer), query.alphas[a], query.positions) for a in doses)
+        plan = tuple(scaled(d, (query.layer, query.layer), query.alphas[a], query.positions) for a in coefficients)
         found = lab.models.steered(query.checkpoint, plan, query.text, lab.part(2, 3).progress)
-        logits[doses] = found[:, 0]
-        logits[[a for a in range(len(logits)) if a not in doses]] = plain
+        logits[coefficients] = found[:, 0]
+        logits[[a for a in range(len(logits)) if a not in coefficients]] = plain
     lab.progress(1.0, f"{query.checkpoint.label} has read the text.")
-    return Result(lens=metrics.lens(logits)[:, query.direction], probability=softmax(logits, axis=1))
+    return Result(logit_diff=metrics.logit_diff(logits)[:, query.direction], probability=softmax(logits, axis=1))
 
 
 def _directions(query: Query | WrittenQuery, lab: Lab) -> Directions:
@@ -98,7 +98,7 @@ def _directions(query: Query | WrittenQuery, lab: Lab) -> Directions:
 
 @dataclass(frozen=True)
 class WrittenQuery:
-    """What a checkpoint writes behind the text at one dose: the likeliest tokens, or with a temperature drawn ones."""
+    """The continuation that a checkpoint generates at one coefficient: greedy, or sampled with a temperature."""
 
     checkpoint: PinnedCheckpoint
     direction_from: PinnedCheckpoint
@@ -137,7 +137,7 @@ def written(query: WrittenQuery, lab: Lab) -> Written:
     one, spot = query.checkpoint, (query.layer, query.layer)
     intervention = None
     if query.alpha != 0:
-        intervention = push(_directions(query, lab.part(0, 4)), spot, query.alpha, query.positions)
+        intervention = scaled(_directions(query, lab.part(0, 4)), spot, query.alpha, query.positions)
     sampling = None if query.temperature is None else Sampling(query.temperature, query.seed)
 
     def report(fraction: float, sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Does the class direction steer the answer? A model with it added at every dose, or taken out everywhere."""
+"""Does the class direction steer the answer? A model with it added at every coefficient, or taken out everywhere."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from backend.derived.steering_vectors import (
     exists,
     middle,
     permuted_directions,
-    push,
+    scaled,
     start,
     to_all,
 )
 from backend.lab.lab import Lab
 from backend.lab.outputs import Intervention
 from backend.stats import intervals, metrics
+from backend.stats.estimate import Estimate, alone
 from backend.stats.metrics import Labels
-from backend.stats.rows import cell, of_class
+from backend.stats.rows import cells, of_class
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
@@ -38,11 +39,11 @@ PLACE = ("checkpoint", "kind", "direction_from", "direction_layer", "layer")
 KEY = (*PLACE, "positions", "scale", "class", "alpha", "draw")
 
 Kind = Literal["add", "ablate"]
-Measure = Literal["gap", "auc", "balanced_accuracy", "flipped_to_1", "flipped_to_0", "mean_lens"]
+Measure = Literal["gap", "auc", "balanced_accuracy", "flipped_to_1", "flipped_to_0", "mean_logit_diff"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 NULL = 20
 Logits = Float[np.ndarray, "reviews classes"]
-PerDose = Float[np.ndarray, "measures spots alphas"]
+PerCoefficient = Float[np.ndarray, "measures spots alphas"]
 
 
 @dataclass(frozen=True)
@@ -73,34 +74,36 @@ class Query:
     def passes(self) -> float:
         """Roughly how often the prompts pass the checkpoint because of this query, for the estimate of its cost."""
         layers = max(1, self.checkpoint.facts.layers)
-        doses = 1 if self.kind == "ablate" else sum(alpha != 0 for alpha in self.alphas)
-        depth = sum(1 - at / layers for at in start(self.spots, self.kind)) * doses * (1 + self.null)
+        coefficients = 1 if self.kind == "ablate" else sum(alpha != 0 for alpha in self.alphas)
+        depth = sum(1 - at / layers for at in start(self.spots, self.kind)) * coefficients * (1 + self.null)
         light = self.positions == "readout" and self.kind == "add" and self.checkpoint.facts.kind == "causal"
         return 1.0 + depth / (float(self.prompts.lengths.mean()) if light else 1.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Every spot at every dose by MEASURES, with 95 % intervals; NaN where there is no direction to put.
+    """Every spot at every coefficient by MEASURES, with 95 % intervals; NaN where there is no direction to put.
 
-    Gap and mean lens in logits (the mean lens that of the direction's class), AUC, balanced accuracy and the shares of
-    all reviews whose answer became the direction's class (class 1), or left it, because of the intervention, 0..1.
-    `null` is the same for the permuted directions, `plain` for the model as it is. `norm` is the length of each spot's
-    direction and `chance` what permuted labels exceed at some layer in 5 % of cases; NaN where every layer has its own.
+    Gap and mean logit difference in logits (the mean logit difference that of the direction's class), AUC, balanced
+    accuracy and the shares of all reviews whose answer became the direction's class (class 1), or left it, because of
+    the intervention, 0..1. `null` is the same for the permuted directions, `plain` for the model as it is. `norm` is
+    the length of each spot's direction and `chance` what permuted labels exceed at some layer in 5 % of cases; NaN
+    where every layer has its own.
     """
 
-    value: PerDose
-    low: PerDose
-    high: PerDose
+    measures: Estimate[PerCoefficient]
     null: Float[np.ndarray, "measures draws spots alphas"]
     plain: Float[np.ndarray, " measures"]
     norm: Float[np.ndarray, " spots"]
     chance: Float[np.ndarray, " spots"]
 
-    def of(self, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Value, low and high [spots, alphas], and null [draws, spots, alphas] of one measure."""
-        m = MEASURES.index(measure)
-        return self.value[m], self.low[m], self.high[m], self.null[m]
+    def of(self, measure: Measure) -> Estimate[Float[np.ndarray, "spots alphas"]]:
+        """One measure by spot and coefficient."""
+        return self.measures[MEASURES.index(measure)]
+
+    def null_of(self, measure: Measure) -> Float[np.ndarray, "draws spots alphas"]:
+        """The same measure under permuted directions."""
+        return self.null[MEASURES.index(measure)]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per spot and alpha for the direction, then one for each permuted direction, without intervals."""
@@ -121,27 +124,27 @@ class Result:
                         "draw": draw,
                     }
                     for m, name in enumerate(MEASURES):
-                        real = draw is None
-                        row[name] = cell(self.value[m, s, a] if real else self.null[m, draw, s, a])
-                        row |= {f"{name}_low": cell(self.low[m, s, a]) if real else None}
-                        row |= {f"{name}_high": cell(self.high[m, s, a]) if real else None}
+                        if draw is None:
+                            row |= cells(name, self.measures, m, s, a)
+                        else:
+                            row |= cells(name, alone(self.null), m, draw, s, a)
                     yield row
 
 
 def measured(logits: Logits, plain: Logits, labels: Labels, direction: int) -> Float[np.ndarray, " measures"]:
-    """The MEASURES of one dose; all NaN where the logits are."""
+    """The MEASURES of one coefficient; all NaN where the logits are."""
     if np.isnan(logits).any():
         return np.full(len(MEASURES), np.nan)
-    lens, classes = metrics.lens(logits), logits.shape[1]
+    logit_diff, classes = metrics.logit_diff(logits), logits.shape[1]
     became, left = flips(plain, logits, direction)
     return np.array(
         [
-            metrics.gap(lens, labels),
-            metrics.auc(lens, labels),
+            metrics.gap(logit_diff, labels),
+            metrics.auc(logit_diff, labels),
             metrics.balanced_accuracy(metrics.recalls(metrics.predictions(logits), labels, classes)),
             became / len(labels),
             left / len(labels),
-            metrics.mean_lens(lens)[direction],
+            metrics.mean_logit_diff(logit_diff)[direction],
         ]
     )
 
@@ -152,14 +155,14 @@ def covered(
     """Low and high of the MEASURES: bootstrap, for AUC as in `intervals`, for proportions MOVER and Wilson."""
     if np.isnan(logits).any():
         return np.full((2, len(MEASURES)), np.nan)
-    lens, classes = metrics.lens(logits), logits.shape[1]
+    logit_diff, classes = metrics.logit_diff(logits), logits.shape[1]
     recalls = metrics.recalls(metrics.predictions(logits), labels, classes)
     counts = np.array(flips(plain, logits, direction))
     low, high = intervals.wilson(counts, np.full(2, len(labels)))
-    means = intervals.mean_interval(lens[:, direction], labels, draws, seed)
+    means = intervals.mean_interval(logit_diff[:, direction], labels, draws, seed)
     ends = [
-        intervals.gap_interval(lens, labels, draws, seed),
-        intervals.auc_interval(lens, labels, draws, seed),
+        intervals.gap_interval(logit_diff, labels, draws, seed),
+        intervals.auc_interval(logit_diff, labels, draws, seed),
         intervals.balanced_accuracy_interval(recalls, metrics.class_sizes(labels, classes)),
         (low[0], high[0]),
         (low[1], high[1]),
@@ -185,7 +188,7 @@ def steering(
     draws: int = 1000,
     seed: int = 0,
 ) -> Result:
-    """Measure doses, given label logits: those of the direction first, then of each permuted one.
+    """Measure coefficients, given label logits: those of the direction first, then of each permuted one.
 
     UndefinedError if a class has no review.
     """
@@ -197,9 +200,7 @@ def steering(
         if place[0] == 0:
             ends[:, :, place[1], place[2]] = covered(logits[place], plain, labels, direction, draws, seed)
     return Result(
-        value=values[:, 0],
-        low=ends[0],
-        high=ends[1],
+        measures=Estimate(values[:, 0], ends[0], ends[1]),
         null=values[:, 1:],
         plain=measured(plain, plain, labels, direction),
         norm=norm,
@@ -223,7 +224,7 @@ def recipe(query: Query, lab: Lab) -> Result:
                 if query.kind == "ablate":
                     plan.append(ablation(directions, spot[0] or 0, host.residuals))
                 elif alpha != 0:
-                    plan.append(push(directions, spot, alpha, query.positions, query.scale))
+                    plan.append(scaled(directions, spot, alpha, query.positions, query.scale))
                 else:
                     logits[i, s, a] = host.logits
                     continue
@@ -232,7 +233,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         found = lab.models.steered(query.checkpoint, tuple(plan), query.prompts, _rest(lab))
         for place, one in zip(places, found, strict=True):
             logits[place] = one
-    lab.progress(0.95, f"Resampling {len(query.spots) * len(query.alphas)} doses {query.draws:,} times.")
+    lab.progress(0.95, f"Resampling {len(query.spots) * len(query.alphas)} coefficients {query.draws:,} times.")
     threshold = intervals.chance(source.residuals, labels, classes, query.permutations, query.seed)[at]
     norms = np.sqrt(metrics.squared_norm(d))
     norm, chance = (

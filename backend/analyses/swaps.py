@@ -15,6 +15,7 @@ from backend.derived.swap_logits import MODES, PARTS, LogitsQuery, Mode, Part, l
 from backend.errors import UndefinedError
 from backend.lab.lab import Lab, ReadoutQuery, collect
 from backend.stats import intervals, metrics, paired
+from backend.stats.estimate import Estimate, stacked
 from backend.stats.metrics import Labels
 from backend.stats.rows import interval, of_class, point
 from backend.study.checkpoint import PinnedCheckpoint
@@ -61,36 +62,26 @@ class Query:
 class Result:
     """The host with each swap; what is not of a block has `first` 0 and `last` -1. NaN = undefined.
 
-    Balanced accuracy (MOVER interval), AUC, `gap` and `mean_lens` in logits as in `accuracy`; `recovered` is how much
-    of the way from the host's gap to the donor's a swap goes (0 host, 1 donor; paired bootstrap), undefined where the
-    paired interval of their difference contains 0. `lost` is balanced accuracy of the host minus that of the swap, with
-    a paired interval. `levels` holds host and donor as they are, by MEASURES; a donor without a head has none, and
-    nothing can be recovered of it.
+    Balanced accuracy (MOVER interval), AUC, `gap` and `mean_logit_diff` in logits as in `accuracy`;
+    `fraction_recovered` is how much of the way from the host's gap to the donor's a swap goes (0 host, 1 donor; paired
+    bootstrap), undefined where the paired interval of their difference contains 0. `lost` is balanced accuracy of the
+    host minus that of the swap, with a paired interval. `levels` holds host and donor as they are, by MEASURES; a donor
+    without a head has none, and nothing can be recovered of it.
     """
 
     first: Int[np.ndarray, " swaps"]
     last: Int[np.ndarray, " swaps"]
-    balanced_accuracy: Float[np.ndarray, " swaps"]
-    balanced_accuracy_low: Float[np.ndarray, " swaps"]
-    balanced_accuracy_high: Float[np.ndarray, " swaps"]
-    auc: Float[np.ndarray, " swaps"]
-    auc_low: Float[np.ndarray, " swaps"]
-    auc_high: Float[np.ndarray, " swaps"]
-    gap: Float[np.ndarray, " swaps"]
-    gap_low: Float[np.ndarray, " swaps"]
-    gap_high: Float[np.ndarray, " swaps"]
-    mean_lens: Float[np.ndarray, "swaps directions"]
-    recovered: Float[np.ndarray, " swaps"]
-    recovered_low: Float[np.ndarray, " swaps"]
-    recovered_high: Float[np.ndarray, " swaps"]
-    lost: Float[np.ndarray, " swaps"]
-    lost_low: Float[np.ndarray, " swaps"]
-    lost_high: Float[np.ndarray, " swaps"]
+    balanced_accuracy: Estimate[Float[np.ndarray, " swaps"]]
+    auc: Estimate[Float[np.ndarray, " swaps"]]
+    gap: Estimate[Float[np.ndarray, " swaps"]]
+    mean_logit_diff: Float[np.ndarray, "swaps directions"]
+    fraction_recovered: Estimate[Float[np.ndarray, " swaps"]]
+    lost: Estimate[Float[np.ndarray, " swaps"]]
     levels: Float[np.ndarray, "models measures"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per swap, and per class where there are more than two (only `mean_lens` differs)."""
-        directions = self.mean_lens.shape[1]
+        """One row per swap, and per class where there are more than two (only `mean_logit_diff` differs)."""
+        directions = self.mean_logit_diff.shape[1]
         for i in range(len(self.first)):
             within = self.last[i] >= 0
             for c in range(directions):
@@ -105,8 +96,8 @@ class Result:
                     **interval(self, "balanced_accuracy", i),
                     **interval(self, "auc", i),
                     **interval(self, "gap", i),
-                    **point(self, "mean_lens", i, c),
-                    **interval(self, "recovered", i),
+                    **point(self, "mean_logit_diff", i, c),
+                    **interval(self, "fraction_recovered", i),
                 }
 
     def losses(self, query: Query) -> Iterator[dict[str, Any]]:
@@ -147,24 +138,24 @@ def swaps(
     progress: Progress = silent,
 ) -> Result:
     """Measure swaps of the blocks `between`, given label logits. UndefinedError if a class has no review."""
-    lenses = np.array([metrics.lens(one) for one in logits])
+    logit_diffs = np.array([metrics.logit_diff(one) for one in logits])
     before = metrics.predictions(host)
-    measured: dict[str, list[tuple[float, float, float]]] = {}
-    for i, (lens, one) in enumerate(zip(lenses, logits, strict=True)):
+    measured: dict[str, list[Estimate[float]]] = {}
+    for i, (logit_diff, one) in enumerate(zip(logit_diffs, logits, strict=True)):
         progress(i / len(logits), f"Resampling swap {i + 1} of {len(logits)}, {draws:,} times.")
-        for name, triple in _triples(lens, metrics.predictions(one), before, labels, host.shape[1], draws, seed):
-            measured.setdefault(name, []).append(triple)
-    found = {name: tuple(np.array(rows, dtype=np.float64).T) for name, rows in measured.items()}
-    ends = metrics.lens(host), metrics.lens(donor)
-    recovered, limits = paired.recovered(lenses, *ends, labels, draws, seed)
-    found["recovered"] = (recovered, *limits)
+        for name, estimate in _estimates(
+            logit_diff, metrics.predictions(one), before, labels, host.shape[1], draws, seed
+        ):
+            measured.setdefault(name, []).append(estimate)
+    ends = metrics.logit_diff(host), metrics.logit_diff(donor)
     first, last = np.array(between, dtype=np.int64).T
     return Result(
         first=first,
         last=last,
-        mean_lens=np.array([metrics.mean_lens(lens) for lens in lenses]),
+        mean_logit_diff=np.array([metrics.mean_logit_diff(logit_diff) for logit_diff in logit_diffs]),
         levels=np.array([_levels(one, labels) for one in (host, donor)]),
-        **{f"{name}{end}": of[i] for name, of in found.items() for i, end in enumerate(("", "_low", "_high"))},
+        fraction_recovered=paired.fraction_recovered(logit_diffs, *ends, labels, draws, seed),
+        **{name: stacked(estimates) for name, estimates in measured.items()},
     )
 
 
@@ -177,37 +168,44 @@ def _plain(
 ) -> Result:
     """`swaps` without resampling: all limits are NaN."""
     levels = np.array([_levels(one, labels) for one in (host, donor)])
-    lenses = np.array([metrics.lens(one) for one in logits])
+    logit_diffs = np.array([metrics.logit_diff(one) for one in logits])
     accuracy, auc, gap = np.array([_levels(one, labels) for one in logits]).T
-    recovered, _ = paired.recovered(lenses, metrics.lens(host), metrics.lens(donor), labels, FEW_DRAWS)
+    recovered = paired.fraction_recovered(
+        logit_diffs, metrics.logit_diff(host), metrics.logit_diff(donor), labels, FEW_DRAWS
+    )
     first, last = np.array(between, dtype=np.int64).T
     values = {
         "balanced_accuracy": accuracy,
         "auc": auc,
         "gap": gap,
-        "recovered": recovered,
+        "fraction_recovered": recovered.value,
         "lost": levels[0, MEASURES.index("balanced_accuracy")] - accuracy,
     }
     unknown = np.full(len(first), np.nan)
     return Result(
         first=first,
         last=last,
-        mean_lens=np.array([metrics.mean_lens(lens) for lens in lenses]),
+        mean_logit_diff=np.array([metrics.mean_logit_diff(logit_diff) for logit_diff in logit_diffs]),
         levels=levels,
-        **values,
-        **{f"{name}{end}": unknown for name in values for end in ("_low", "_high")},
+        **{name: Estimate(value, unknown, unknown) for name, value in values.items()},
     )
 
 
-def _triples(
-    lens: metrics.Lens, predicted: Labels, before: Labels, labels: Labels, classes: int, draws: int, seed: int
-) -> Iterator[tuple[str, tuple[float, float, float]]]:
+def _estimates(
+    logit_diff: metrics.LogitDiff,
+    predicted: Labels,
+    before: Labels,
+    labels: Labels,
+    classes: int,
+    draws: int,
+    seed: int,
+) -> Iterator[tuple[str, Estimate[float]]]:
     """Value and interval of all that is measured of one swap by itself."""
     recalls, sizes = metrics.recalls(predicted, labels, classes), metrics.class_sizes(labels, classes)
     limits = intervals.balanced_accuracy_interval(recalls, sizes)
-    yield "balanced_accuracy", (metrics.balanced_accuracy(recalls), *limits)
-    yield "auc", (metrics.auc(lens, labels), *intervals.auc_interval(lens, labels, draws, seed))
-    yield "gap", (metrics.gap(lens, labels), *intervals.gap_interval(lens, labels, draws, seed))
+    yield "balanced_accuracy", Estimate(metrics.balanced_accuracy(recalls), *limits)
+    yield "auc", Estimate(metrics.auc(logit_diff, labels), *intervals.auc_interval(logit_diff, labels, draws, seed))
+    yield "gap", Estimate(metrics.gap(logit_diff, labels), *intervals.gap_interval(logit_diff, labels, draws, seed))
     yield "lost", paired.accuracy_lost(before, predicted, labels, classes)
 
 
@@ -215,9 +213,9 @@ def _levels(logits: Float[np.ndarray, "reviews classes"], labels: Labels) -> tup
     """One model by MEASURES; NaN for one that does not answer."""
     if np.isnan(logits).any():
         return np.nan, np.nan, np.nan
-    lens = metrics.lens(logits)
+    logit_diff = metrics.logit_diff(logits)
     recalls = metrics.recalls(metrics.predictions(logits), labels, logits.shape[1])
-    return metrics.balanced_accuracy(recalls), metrics.auc(lens, labels), metrics.gap(lens, labels)
+    return metrics.balanced_accuracy(recalls), metrics.auc(logit_diff, labels), metrics.gap(logit_diff, labels)
 
 
 @memoized(version=1)
@@ -269,7 +267,7 @@ def frozen_prefix(result: Result, spent: float = SPENT) -> int | None:
 
     For a result of mode `up_to` whose donor is the model that training started from. None if even block 0 loses more.
     """
-    fits = np.flatnonzero(result.lost <= spent + metrics.FLOAT_NOISE)
+    fits = np.flatnonzero(result.lost.value <= spent + metrics.FLOAT_NOISE)
     return int(fits[-1]) if len(fits) else None
 
 

@@ -15,6 +15,7 @@ from backend.derived.embedding_shift import MEASURES, ShiftQuery, Shifts, shifts
 from backend.derived.token_counts import CountQuery, count_query, counts
 from backend.lab.lab import Lab
 from backend.stats import intervals
+from backend.stats.estimate import Estimate, undefined
 from backend.stats.rows import cell, interval
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
@@ -54,16 +55,10 @@ class Result:
     measures: tuple[str, ...]
     listed: Int[np.ndarray, " groups"]
     n: Int[np.ndarray, " groups"]
-    mean: PerGroup
-    mean_low: PerGroup
-    mean_high: PerGroup
-    random: PerGroup
-    random_low: PerGroup
-    random_high: PerGroup
+    mean: Estimate[PerGroup]
+    random: Estimate[PerGroup]
     random_p: PerGroup
-    matched: PerGroup
-    matched_low: PerGroup
-    matched_high: PerGroup
+    matched: Estimate[PerGroup]
     matched_p: PerGroup
     count_note: str
 
@@ -100,18 +95,13 @@ def against(
     values: Float[np.ndarray, "measures tokens"],
     ids: Int[np.ndarray, " group"],
     drawn: Int[np.ndarray, "draws group"],
-) -> dict[str, Float[np.ndarray, " measures"]]:
-    """Mean of the drawn groups' means, the band that holds 95 % of them, and p of the group's own mean."""
+) -> tuple[Estimate[Float[np.ndarray, " measures"]], Float[np.ndarray, " measures"]]:
+    """Mean of the drawn groups' means with the band that holds 95 % of them, and p of the group's own mean."""
     null = values[:, drawn].mean(axis=2)  # [measures, draws]
     own = values[:, ids].mean(axis=1, keepdims=True)
     low, high = intervals.percentiles(null.T)
     tail = np.minimum((null >= own).sum(axis=1), (null <= own).sum(axis=1))
-    return {
-        "": null.mean(axis=1),
-        "_low": low,
-        "_high": high,
-        "_p": np.minimum(1.0, 2 * (tail + 1) / (null.shape[1] + 1)),
-    }
+    return Estimate(null.mean(axis=1), low, high), np.minimum(1.0, 2 * (tail + 1) / (null.shape[1] + 1))
 
 
 def compare(
@@ -121,30 +111,26 @@ def compare(
     draws: int = 1000,
     seed: int = 0,
     progress: Progress = silent,
-) -> dict[str, PerGroup]:
+) -> dict[str, Any]:
     """The fields of `Result` that are of [groups, measures]; no group has a token whose values are undefined."""
-    names = [
-        "mean",
-        "mean_low",
-        "mean_high",
-        *(f"{null}{end}" for null in NULLS for end in ("", "_low", "_high", "_p")),
-    ]
-    found = {name: np.full((len(groups), len(values)), np.nan) for name in names}
-    undefined = np.where(np.isfinite(values).all(axis=0), 0, -1)  # a stratum of their own, from which none is drawn
-    alike = {"random": undefined, "matched": np.where(undefined < 0, -1, strata(count))}
+    shape = (len(groups), len(values))
+    mean, nulls = undefined(*shape), {null: undefined(*shape) for null in NULLS}
+    p = {null: np.full(shape, np.nan) for null in NULLS}
+    drawable = np.where(np.isfinite(values).all(axis=0), 0, -1)  # a stratum of their own, from which none is drawn
+    alike = {"random": drawable, "matched": np.where(drawable < 0, -1, strata(count))}
     for g, ids in enumerate(groups):
         progress(g / len(groups), f"Drawing {draws:,} groups of {len(ids):,} tokens.")
         if not len(ids):
             continue
-        found["mean"][g] = values[:, ids].mean(axis=1)
+        mean.value[g] = values[:, ids].mean(axis=1)
         for null, stratum in alike.items():
-            for end, value in against(values, ids, draw_alike(ids, stratum, draws, seed)).items():
-                found[f"{null}{end}"][g] = value
+            band, p[null][g] = against(values, ids, draw_alike(ids, stratum, draws, seed))
+            nulls[null].put(g, band.value, (band.low, band.high))
         if len(ids) > 1:
             for m, one in enumerate(values[:, ids]):
-                low, high = intervals.mean_interval(one, np.zeros(len(ids), dtype=np.int64), draws, seed)
-                found["mean_low"][g, m], found["mean_high"][g, m] = low, high
-    return found
+                limits = intervals.mean_interval(one, np.zeros(len(ids), dtype=np.int64), draws, seed)
+                mean.put((g, m), mean.value[g, m], limits)
+    return {"mean": mean, **nulls, **{f"{null}_p": values for null, values in p.items()}}
 
 
 def _measured(found: Shifts) -> dict[str, Float[np.ndarray, " tokens"]]:

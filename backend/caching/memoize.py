@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, get_type_hints, runtime_checkable
 
 from backend.caching.cache import Cache
@@ -97,6 +98,10 @@ class Recipe(Generic[Q, L, R]):
             cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data))
             return result
 
+    def request(self, query: Q) -> Request[R]:
+        """The recipe with a query, to be computed or looked up later."""
+        return Request(self, query)
+
     def _found(self, key: str, cache: Cache) -> R | None:
         """From memory, else from disk; an entry that is damaged or of another kind is dropped."""
         recalled = cache.recall(key)
@@ -114,6 +119,27 @@ class Recipe(Generic[Q, L, R]):
             return None
         cache.remember(key, result, len(data), kept=True)
         return result
+
+
+@dataclass(frozen=True)
+class Request(Generic[R]):
+    """A recipe with its query: what a page, a report or the command line asks for, and the type of what comes back."""
+
+    recipe: Recipe[Any, Any, R]
+    query: Any
+
+    @property
+    def key(self) -> str:
+        """The key of the result in the cache."""
+        return self.recipe.key(self.query)
+
+    def peek(self, lab: Bench) -> R | None:
+        """The result if it is in the cache, else None."""
+        return self.recipe.peek(self.query, lab)
+
+    def __call__(self, lab: Bench) -> R:
+        """The result, computed if need be."""
+        return self.recipe(self.query, lab)
 
 
 def memoized(version: int = 1, private: bool = False) -> Callable[[Callable[[Q, L], R]], Recipe[Q, L, R]]:

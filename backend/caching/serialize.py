@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
@@ -65,15 +67,13 @@ def encode(result: Any) -> bytes:
     """A result as safetensors bytes, its scalars in a JSON header; `decode` is the inverse.
 
     A result is a dataclass whose fields are numpy arrays (bool, integer or float), None, bool, int, float, str, or
-    tuples of those. The same result always gives the same bytes. TypeError names a field that holds anything else.
+    tuples and dataclasses of those. The same result always gives the same bytes. TypeError names a field that holds
+    anything else.
     """
     if not is_dataclass(result) or isinstance(result, type):
         raise TypeError(f"A result must be a dataclass, not a {type(result).__name__}.")
     arrays: dict[str, np.ndarray] = {}
-    header = {
-        "result": _name(type(result)),
-        "fields": {one.name: _pack(getattr(result, one.name), one.name, arrays) for one in fields(result)},
-    }
+    header = _pack(result, "", arrays)
     return save(arrays, metadata={"header": json.dumps(header, sort_keys=True)})
 
 
@@ -91,9 +91,18 @@ def _pack(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         return {"array": place}
     if isinstance(value, tuple):
         return [_pack(item, f"{place}.{i}", arrays) for i, item in enumerate(value)]
+    if is_dataclass(value) and not isinstance(value, type):
+        inside = {
+            one.name: _pack(getattr(value, one.name), f"{place}.{one.name}".lstrip("."), arrays)
+            for one in fields(value)
+        }
+        return {"result": _name(type(value)), "fields": inside}
     if type(value) in _SCALARS:
         return value
-    raise TypeError(f"{place} is a {type(value).__name__}, which the cache does not keep; use arrays, scalars, tuples.")
+    raise TypeError(
+        f"{place} is a {type(value).__name__}, which the cache does not keep; "
+        "use arrays, scalars, and tuples or dataclasses of those."
+    )
 
 
 def decode(data: bytes, kind: type[R]) -> R:
@@ -104,14 +113,34 @@ def decode(data: bytes, kind: type[R]) -> R:
     try:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["header"])
-        name, packed = header["result"], header["fields"]
         arrays = {place: _array(view) for place, view in deserialize(data)}
-        if name != _name(kind) or set(packed) != {one.name for one in fields(kind)}:  # type: ignore[arg-type]
-            raise ForeignEntry(f"The entry holds a {name}, not a {_name(kind)}.")
-        values = {field: _unpack(value, arrays) for field, value in packed.items()}
+        return _made(kind, header, arrays)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ForeignEntry(f"The entry is damaged ({error}).") from None
-    return kind(**values)
+
+
+def _made(kind: type[R], packed: dict[str, Any], arrays: dict[str, np.ndarray]) -> R:
+    """The dataclass `kind` of what `_pack` made of it; ForeignEntry where that was another, or has other fields."""
+    if packed["result"] != _name(kind) or packed["fields"].keys() != _hints(kind).keys():
+        raise ForeignEntry(f"The entry holds a {packed['result']}, not a {_name(kind)}.")
+    hints = _hints(kind)
+    return kind(**{field: _unpack(value, arrays, hints[field]) for field, value in packed["fields"].items()})
+
+
+@cache
+def _hints(kind: type) -> dict[str, frozenset[type]]:
+    """Per field of a dataclass the dataclasses that its annotation names, at any depth."""
+    hints = get_type_hints(kind)
+    return {one.name: frozenset(_dataclasses(hints[one.name])) for one in fields(kind)}
+
+
+def _dataclasses(hint: Any) -> Iterator[type]:
+    """Dataclasses inside a type annotation: `Estimate` of `tuple[Estimate[float], ...] | None`."""
+    for part in (hint, get_origin(hint)):
+        if isinstance(part, type) and is_dataclass(part):
+            yield part
+    for inside in get_args(hint):
+        yield from _dataclasses(inside)
 
 
 def _array(view: dict[str, Any]) -> np.ndarray:
@@ -121,12 +150,14 @@ def _array(view: dict[str, Any]) -> np.ndarray:
     return array
 
 
-def _unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """The inverse of `_pack`."""
-    if isinstance(value, dict):
+def _unpack(value: Any, arrays: dict[str, np.ndarray], kinds: frozenset[type]) -> Any:
+    """The inverse of `_pack`; only the dataclasses `kinds` of the field's annotation are made."""
+    if isinstance(value, dict) and "array" in value:
         return arrays[value["array"]]
+    if isinstance(value, dict):
+        return _made({_name(kind): kind for kind in kinds}[value["result"]], value, arrays)
     if isinstance(value, list):
-        return tuple(_unpack(item, arrays) for item in value)
+        return tuple(_unpack(item, arrays, kinds) for item in value)
     return value
 
 

@@ -1,4 +1,4 @@
-"""Class directions as pushes and ablations, and the directions of permuted labels that they are judged against."""
+"""Class directions as steering vectors and ablations, and directions of permuted labels to judge them against."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from backend.lab.outputs import Ablation, Push
+from backend.lab.outputs import Ablation, SteeringVectors
 from backend.stats import metrics
 from backend.stats.metrics import Labels, Residuals
 from backend.stats.resampling import permuted_labels
@@ -18,7 +18,7 @@ Scale = Literal["difference", "unit"]
 Spot = tuple[int | None, int | None]
 """Whose layer's direction goes to which layer; None is each layer's own, and all layers at once."""
 ALPHAS = (-8.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 8.0)
-DOSES: dict[Scale, tuple[float, ...]] = {
+COEFFICIENTS: dict[Scale, tuple[float, ...]] = {
     "difference": ALPHAS,
     "unit": (-64.0, -16.0, -4.0, -1.0, 0.0, 1.0, 4.0, 16.0, 64.0),
 }
@@ -32,14 +32,16 @@ def units(vectors: Float[np.ndarray, "*places width"]) -> Float[np.ndarray, "*pl
     return np.divide(vectors, norms, out=np.zeros_like(vectors, dtype=np.float64), where=norms > 0)
 
 
-def push(
+def scaled(
     d: Directions, spot: Spot, alpha: float, positions: Positions = "readout", scale: Scale = "difference"
-) -> Push:
+) -> SteeringVectors:
     """alpha times the directions d[l], or (scale `unit`) times their unit vectors, added where the spot says."""
     source, target = spot
     layers = tuple(range(len(d))) if target is None else (target,)
     vectors = np.stack([d[layer if source is None else source] for layer in layers]).astype(np.float64)
-    return Push(layers, (alpha * (units(vectors) if scale == "unit" else vectors)).astype(np.float32), positions)
+    return SteeringVectors(
+        layers, (alpha * (units(vectors) if scale == "unit" else vectors)).astype(np.float32), positions
+    )
 
 
 def ablation(d: Directions, layer: int, residuals: Residuals) -> Ablation:
@@ -55,7 +57,7 @@ def exists(d: Directions, spot: Spot) -> bool:
 def permuted_directions(
     residuals: Residuals, labels: Labels, classes: int, direction: int, permutations: int, seed: int
 ) -> Float[np.ndarray, "permutations layers width"]:
-    """Directions of labels in random order, at the length of the real one: pushes as large that mean nothing."""
+    """Directions of permuted labels, rescaled to the length of the real one: the null of a steering vector."""
     length = np.sqrt(metrics.squared_norm(metrics.directions(residuals, labels, classes)[direction]))
     permuted = permuted_labels(labels, permutations, seed)
     found = [units(metrics.directions(residuals, one, classes)[direction]) * length[:, None] for one in permuted]

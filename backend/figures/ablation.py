@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from backend.analyses import ablation, steering
 from backend.figures.style import theme
+from backend.stats.estimate import stacked
 
 _ANSWERS: tuple[tuple[steering.Measure, str, int, int], ...] = (
     ("gap", "gap (logits)", 2, 1),
@@ -26,16 +27,19 @@ def table(
     for answer, cost, name in zip(answers, costs, names, strict=True):
         row = {"model": name}
         for measure, title, digits, scale in _ANSWERS:
-            value, low, high, null = (scale * one for one in answer.of(measure))
+            value, low, high = (scale * end[0, 0] for end in answer.of(measure).ends)
+            null = scale * answer.null_of(measure)
             plain = scale * float(answer.plain[steering.MEASURES.index(measure)])
-            row[title] = _said(plain, float(value[0, 0]), float(low[0, 0]), float(high[0, 0]), digits)
+            row[title] = _said(plain, float(value), float(low), float(high), digits)
             row[f"{title}, permuted"] = _range(null[:, 0, 0], digits)
         for measure, title, digits in _COSTS:
             if cost is None:  # an encoder predicts no tokens
                 break
             m = ablation.MEASURES.index(measure)
             plain = cost.plain if measure == "perplexity" else 0.0
-            row[title] = _said(plain, float(cost.value[m]), float(cost.low[m]), float(cost.high[m]), digits)
+            row[title] = _said(
+                plain, float(cost.measures.value[m]), float(cost.measures.low[m]), float(cost.measures.high[m]), digits
+            )
             row[f"{title}, permuted"] = _range(cost.null[m], digits)
         rows.append(row)
     return rows
@@ -58,7 +62,7 @@ def _range(null: np.ndarray, digits: int) -> str:
 def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -> go.Figure:
     """Nats per token that each model loses on neutral sentences, over the range of permuted directions."""
     m, x = ablation.MEASURES.index("loss_change"), [theme.literal(name) for name in names]
-    value, low, high = (np.array([getattr(one, end)[m] for one in results]) for end in ("value", "low", "high"))
+    value, low, high = stacked([one.measures[m] for one in results]).ends
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
@@ -96,7 +100,7 @@ def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -
 def in_words(answer: steering.Result, cost: ablation.Result | None, name: str) -> str:
     """What is lost of the gap, and at what price elsewhere."""
     at = steering.MEASURES.index("gap")
-    gap, plain = (round(float(one), 2) + 0.0 for one in (answer.value[at, 0, 0], answer.plain[at]))
+    gap, plain = (round(float(one), 2) + 0.0 for one in (answer.measures.value[at, 0, 0], answer.plain[at]))
     if np.isnan(gap):
         return f"All texts have the same residual there in {name}, so there is no direction to take out."
     null = answer.null[at, :, 0, 0]
@@ -104,8 +108,8 @@ def in_words(answer: steering.Result, cost: ablation.Result | None, name: str) -
     said = f"Without its direction {name} keeps a gap of {gap:.2f} of {plain:.2f} logits{as_low}"
     if cost is None:
         return f"{said}."
-    m = ablation.MEASURES.index("loss_change")
+    value, low, high = cost.measures[ablation.MEASURES.index("loss_change")].ends
     return (
-        f"{said}, and loses {cost.value[m] + 0.0:.3f} nats per token ({cost.low[m]:.3f} to {cost.high[m]:.3f}) on "
+        f"{said}, and loses {value + 0.0:.3f} nats per token ({low:.3f} to {high:.3f}) on "
         f"sentences that are about something else."
     )

@@ -19,10 +19,10 @@ NOTHING = "–"
 def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """Balanced accuracy and the recall of each class per checkpoint, each with its 95 % interval, against chance."""
     names, words = theme.literals(names), theme.literals(words)
-    balanced = np.array([(r.balanced_accuracy, r.balanced_accuracy_low, r.balanced_accuracy_high) for r in results])
+    balanced = np.array([r.balanced_accuracy.ends for r in results])
     traces = [_line(balanced, names, "balanced accuracy", "#7a5cd6", "circle", 0.0, width=2.6)]
     for c, word in enumerate(words):
-        recall = np.array([(r.recall[c], r.recall_low[c], r.recall_high[c]) for r in results])
+        recall = np.array([r.recall[c].ends for r in results])
         shift = 0.1 * (c + 1)
         colour, symbol = theme.class_colour(c, len(words)), theme.SYMBOLS[c % len(theme.SYMBOLS)]
         traces.append(_line(recall, names, f"recall of {word}", colour, symbol, shift, width=1.2))
@@ -87,13 +87,12 @@ def table(results: Sequence[Result], names: Sequence[str], words: Sequence[str])
     rows = [
         {
             "checkpoint": name,
-            "balanced accuracy": _percent(r.balanced_accuracy, r.balanced_accuracy_low, r.balanced_accuracy_high),
-            **{
-                f"recall of {word}": _percent(float(r.recall[c]), float(r.recall_low[c]), float(r.recall_high[c]))
-                for c, word in enumerate(words)
-            },
-            "AUC": f"{r.auc:.3f} ({r.auc_low:.3f} to {r.auc_high:.3f})" if np.isfinite(r.auc) else NOTHING,
-            "gap (logits)": f"{r.gap:.2f} ({r.gap_low:.2f} to {r.gap_high:.2f})" if np.isfinite(r.gap) else NOTHING,
+            "balanced accuracy": _percent(*r.balanced_accuracy.ends),
+            **{f"recall of {word}": _percent(*map(float, r.recall[c].ends)) for c, word in enumerate(words)},
+            "AUC": f"{r.auc.value:.3f} ({r.auc.low:.3f} to {r.auc.high:.3f})" if np.isfinite(r.auc.value) else NOTHING,
+            "gap (logits)": f"{r.gap.value:.2f} ({r.gap.low:.2f} to {r.gap.high:.2f})"
+            if np.isfinite(r.gap.value)
+            else NOTHING,
         }
         for name, r in zip(names, results, strict=True)
     ]
@@ -112,21 +111,23 @@ def _percent(value: float, low: float, high: float) -> str:
 
 
 def review(results: Sequence[Result], names: Sequence[str], words: Sequence[str], chosen: int) -> list[dict[str, str]]:
-    """What each checkpoint answers for one review: the answer, its probability among the label words, the lens."""
+    """The answer of each checkpoint to one review, its probability among the label words, the logit difference."""
     rows = []
     for name, r in zip(names, results, strict=True):
         answer = int(r.prediction[chosen])
-        lens = r.lens[chosen]
+        logit_diff = r.logit_diff[chosen]
         if answer < 0:
-            rows.append({"checkpoint": name, "answer": NOTHING, "probability": NOTHING, "lens (logits)": NOTHING})
+            rows.append(
+                {"checkpoint": name, "answer": NOTHING, "probability": NOTHING, "logit difference (logits)": NOTHING}
+            )
             continue
-        sure = lens[answer] if len(lens) > 1 else lens[0] * (1 if answer == 1 else -1)
+        sure = logit_diff[answer] if len(logit_diff) > 1 else logit_diff[0] * (1 if answer == 1 else -1)
         rows.append(
             {
                 "checkpoint": name,
                 "answer": words[answer],
                 "probability": f"{100 * float(expit(sure)):.1f} %",
-                "lens (logits)": ", ".join(f"{value:+.2f}" for value in lens),
+                "logit difference (logits)": ", ".join(f"{value:+.2f}" for value in logit_diff),
             }
         )
     return rows

@@ -1,4 +1,4 @@
-"""Heads and MLPs by what they add to the lens: block x part, each checkpoint and the change."""
+"""Heads and MLPs by what they add to the logit difference: block x part, each checkpoint and the change."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def grid(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.n
     for i, part in enumerate(result.part):
         if result.block[i] != OUTSIDE:
             at = result.head[i] if part == "head" else column[part]
-            for array, end in zip(arrays, ("", "_low", "_high"), strict=True):
-                array[result.block[i], at] = getattr(result, measure + end)[i]
+            for array, end in zip(arrays, getattr(result, measure).ends, strict=True):
+                array[result.block[i], at] = end[i]
     if not np.any(arrays[0][:, heads]):
         arrays, names = [np.delete(array, heads, axis=1) for array in arrays], [*names[:heads], "MLP"]
     return arrays[0], arrays[1], arrays[2], names
@@ -82,8 +82,7 @@ def reach(results: Sequence[Result], measure: Measure) -> float:
 
 def in_words(result: Result, measure: Measure, name: str, count: int = 3) -> str:
     """The parts that add most, and what all of them come to."""
-    values = getattr(result, measure)
-    low, high = getattr(result, f"{measure}_low"), getattr(result, f"{measure}_high")
+    values, low, high = getattr(result, measure).ends
     best = np.argsort(-np.abs(values), kind="stable")[:count]
     parts = [f"{_part(result, int(i))} {values[i]:+z.2f} ({low[i]:+z.2f} to {high[i]:+z.2f})" for i in best]
     what = "gap" if measure == "gap" else "change of the gap"

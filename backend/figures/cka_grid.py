@@ -13,9 +13,9 @@ from backend.figures.style import theme
 
 def elsewhere(result: Result) -> list[tuple[int, int]]:
     """Layers whose most similar layer is another one, by intervals that do not meet, and that layer."""
-    there = np.flatnonzero(np.isfinite(result.cka).any(axis=1) & np.isfinite(np.diagonal(result.cka)))
-    pairs = [(int(layer), int(np.nanargmax(result.cka[layer]))) for layer in there]
-    return [(layer, other) for layer, other in pairs if result.cka_high[layer, layer] < result.cka_low[layer, other]]
+    there = np.flatnonzero(np.isfinite(result.cka.value).any(axis=1) & np.isfinite(np.diagonal(result.cka.value)))
+    pairs = [(int(layer), int(np.nanargmax(result.cka.value[layer]))) for layer in there]
+    return [(layer, other) for layer, other in pairs if result.cka.high[layer, layer] < result.cka.low[layer, other]]
 
 
 def draw(result: Result, name: str, reference: str) -> go.Figure:
@@ -24,10 +24,10 @@ def draw(result: Result, name: str, reference: str) -> go.Figure:
     pairs = elsewhere(result)
     heat: dict[str, Any] = {
         "type": "heatmap",
-        "z": theme.cells(result.cka),
-        "x": np.arange(result.cka.shape[1]),
-        "y": np.arange(result.cka.shape[0]),
-        "customdata": np.stack([result.cka_low, result.cka_high], axis=2).astype(np.float32),
+        "z": theme.cells(result.cka.value),
+        "x": np.arange(result.cka.value.shape[1]),
+        "y": np.arange(result.cka.value.shape[0]),
+        "customdata": np.stack([result.cka.low, result.cka.high], axis=2).astype(np.float32),
         "zmin": 0,
         "zmax": 1,
         "colorscale": theme.SEQUENTIAL,
@@ -47,7 +47,7 @@ def draw(result: Result, name: str, reference: str) -> go.Figure:
         "hoverinfo": "skip",
         "showlegend": bool(pairs),
     }
-    layers, others = result.cka.shape
+    layers, others = result.cka.value.shape
     return theme.figure(
         [heat, marks],
         f"CKA: layers of {name} with layers of {reference}",
@@ -62,7 +62,7 @@ def draw(result: Result, name: str, reference: str) -> go.Figure:
 
 def in_words(result: Result, name: str, reference: str) -> str:
     """How many layers are clearly most like another layer than that of the same number, and how far off that is."""
-    off, there = elsewhere(result), int(np.isfinite(np.diagonal(result.cka)).sum())
+    off, there = elsewhere(result), int(np.isfinite(np.diagonal(result.cka.value)).sum())
     if not there:
         return f"No layer of **{name}** or **{reference}** holds text."
     if not off:

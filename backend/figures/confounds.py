@@ -21,10 +21,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
     ticks = [f"{edges[i]:.0f} to {edges[i + 1]:.0f} tokens<br>n = {result.quartile_n[i]}" for i in there]
     traces = []
     for i, name in enumerate(names):
-        value, low, high = (
-            100 * array[i, there]
-            for array in (result.quartile_accuracy, result.quartile_accuracy_low, result.quartile_accuracy_high)
-        )
+        value, low, high = (100 * end[i, there] for end in result.quartile_accuracy.ends)
         colour = theme.checkpoint_colour(i, len(names))
         traces.append(
             {
@@ -84,11 +81,11 @@ def sameness(result: Result, names: Sequence[str]) -> go.Figure:
 
 def card(result: Result, names: Sequence[str], reviews: int) -> list[str]:
     """The card's sentences."""
-    hides = not result.length_auc_low <= 0.5 <= result.length_auc_high
+    hides = not result.length_auc.low <= 0.5 <= result.length_auc.high
     text_free = ", ".join(str(layer) for layer in np.flatnonzero(result.text_free.all(axis=0)))
     return [
-        f"Length alone tells the classes apart with AUC {result.length_auc:.2f} ({result.length_auc_low:.2f} to "
-        f"{result.length_auc_high:.2f}); 0.5 would be nothing"
+        f"Length alone tells the classes apart with AUC {result.length_auc.value:.2f} ({result.length_auc.low:.2f} to "
+        f"{result.length_auc.high:.2f}); 0.5 would be nothing"
         + (", so **part of any accuracy may be length**." if hides else "."),
         f"{result.truncated_n} of {reviews} texts ({100 * result.truncated_share:.0f} %) were cut to fit the prompt.",
         result.training_note,
@@ -117,15 +114,15 @@ def _best(result: Result, names: Sequence[str]) -> str:
     """The best checkpoint, as chosen on all reviews and on one half of them, where either is possible."""
     if result.naive_best < 0:
         return "No checkpoint has a head to answer with, so none is the best."
-    if np.isfinite(result.quartile_accuracy).any(axis=1).sum() == 1:
+    if np.isfinite(result.quartile_accuracy.value).any(axis=1).sum() == 1:
         only, share = names[result.naive_best], 100 * result.naive_best_accuracy
         return f"Only **{only}** has a head to answer with, so there was no choice; it answers {share:.1f} % right."
     best = f"The best checkpoint on all reviews is **{names[result.naive_best]}** with "
     best += f"{100 * result.naive_best_accuracy:.1f} %, a number that the choice flatters."
     if result.best_on_half < 0:
         return f"{best} The classes are too small to choose on one half and test on the other."
-    low, high = 100 * result.held_half_accuracy_low, 100 * result.held_half_accuracy_high
+    low, high = 100 * result.held_half_accuracy.low, 100 * result.held_half_accuracy.high
     return (
         f"{best} Chosen on one half (**{names[result.best_on_half]}**) and tested on the other: "
-        f"**{100 * result.held_half_accuracy:.1f} %** ({low:.1f} to {high:.1f})."
+        f"**{100 * result.held_half_accuracy.value:.1f} %** ({low:.1f} to {high:.1f})."
     )

@@ -10,14 +10,15 @@ import plotly.graph_objects as go
 
 from backend.analyses.direction import Result
 from backend.figures.style import theme
+from backend.stats.estimate import Estimate
 
 Scale = Literal["raw", "unbiased", "relative", "separation"]
 SCALES: tuple[Scale, ...] = ("raw", "unbiased", "relative", "separation")
 _FIELDS = {
-    "raw": ("norm", "chance"),
-    "unbiased": ("norm_unbiased", "norm_unbiased_chance"),
-    "relative": ("relative", "relative_chance"),
-    "separation": ("separation", "separation_chance"),
+    "raw": "norm",
+    "unbiased": "norm_unbiased",
+    "relative": "relative",
+    "separation": "separation",
 }
 UNITS = {
     "raw": "norm of the direction (residual units)",
@@ -29,10 +30,9 @@ UNITS = {
 
 def values(result: Result, scale: Scale, direction: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The curve on that scale, its interval's low and high, and its chance level; each [layers]."""
-    name, chance = _FIELDS[scale]
-    wanted = (name, f"{name}_low", f"{name}_high", chance)
-    curve, low, high, level = (np.asarray(getattr(result, one))[direction] for one in wanted)
-    return curve, low, high, level
+    curve: Estimate[np.ndarray] = getattr(result, _FIELDS[scale])
+    chance = np.full_like(curve.value, np.nan) if curve.chance is None else curve.chance
+    return *(end[direction] for end in curve.ends), chance[direction]
 
 
 def heatmap(results: Sequence[Result], names: Sequence[str], scale: Scale, direction: int = 0) -> go.Figure:
@@ -117,7 +117,7 @@ def curves(
             },
             *_start(result.leaves_chance[direction], curve, name),
         ]
-    layers = results[0].norm.shape[1]
+    layers = results[0].norm.value.shape[1]
     return theme.figure(
         traces,
         f"By layer: {UNITS[scale]}",
@@ -170,10 +170,9 @@ def to_reference(
     names, reference = theme.literals(names), theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
-        split = result.cosine_to_base_split[direction]
+        split, low, high = (end[direction] for end in result.cosine_to_base_split.ends)
         x = np.arange(len(split))
         colour = theme.checkpoint_colour(position, count)
-        low, high = result.cosine_to_base_split_low[direction], result.cosine_to_base_split_high[direction]
         traces += theme.band(x, low, high, colour)
         for label, y, line in (
             (f"{name}, split halves", split, {"color": colour, "width": 2.2}),
@@ -196,7 +195,7 @@ def to_reference(
         traces,
         f"Cosine with the direction of {reference}",
         height=340,
-        xaxis=theme.layer_axis(results[0].norm.shape[1]),
+        xaxis=theme.layer_axis(results[0].norm.value.shape[1]),
         yaxis=theme.axis("cosine", range=[-1.05, 1.05]),
         legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 80},
@@ -205,7 +204,9 @@ def to_reference(
 
 def without_split(results: Sequence[Result], names: Sequence[str], reference: str, direction: int = 0) -> str | None:
     """In words, which checkpoints have no split-half cosine at any layer; None if all have one somewhere."""
-    empty = [n for n, one in zip(names, results, strict=True) if np.isnan(one.cosine_to_base_split[direction]).all()]
+    empty = [
+        n for n, one in zip(names, results, strict=True) if np.isnan(one.cosine_to_base_split.value[direction]).all()
+    ]
     if not empty:
         return None
     return (
@@ -264,7 +265,7 @@ def review(
         f"This review along the direction: 0 = mean of {rest}, 1 = mean of {target}",
         height=320,
         shapes=levels,
-        xaxis=theme.layer_axis(results[0].norm.shape[1]),
+        xaxis=theme.layer_axis(results[0].norm.value.shape[1]),
         yaxis=theme.axis("place between the class means"),
         legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 70},

@@ -161,9 +161,9 @@ def about(result: Result, feature: int, names: Sequence[str], at: int) -> str:
             f"{chance}), its cosine with the class direction {along}."
         )
     if len(names) > 1:
-        low, high = 100 * result.change_low[feature], 100 * result.change_high[feature]
+        low, high = 100 * result.change.low[feature], 100 * result.change.high[feature]
         said.append(
-            f"Its rate changed by {100 * result.change[feature]:+.3g} points ({low:+.3g} to {high:+.3g}): "
+            f"Its rate changed by {100 * result.change.value[feature]:+.3g} points ({low:+.3g} to {high:+.3g}): "
             f"{STATES[int(result.state[feature])]}."
         )
     return " ".join(said)

@@ -204,7 +204,7 @@ def ranked(result: Result, order: Order, at: int, search: str, models: int) -> l
     m = models - 1
     fires = result.rate[:models].max(axis=0) > 0
     rank = {
-        "change": np.abs(result.change),
+        "change": np.abs(result.change.value),
         "auc": np.abs(result.auc[m, at] - 0.5),
         "rate": result.rate[m],
         "cosine": np.abs(result.cosine[m, at]),

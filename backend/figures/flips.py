@@ -23,17 +23,18 @@ def reviews(
 ) -> go.Figure:
     """Review x layer: what each is read as; by class, then by the layer of the last flip. Dots are the true classes.
 
-    Two classes: the lens over the layer's root mean square, so that a faint cell is undecided; more: the answer.
+    Two classes: the logit difference over the layer's root mean square, so that a faint cell is undecided; more: the
+    answer.
     """
     words, title = theme.literals(words), theme.literal(title)
     place = result.place(*reading)
-    order = np.lexsort((-result.lens[place, -1, :, 0], result.settles(place), labels))
+    order = np.lexsort((-result.logit_diff[place, -1, :, 0], result.settles(place), labels))
     answers = result.prediction[place][:, order].T  # [reviews, layers]
     layers = answers.shape[1]
     if len(words) == 2:
-        lens = result.lens[place, :, order, 0].reshape(len(order), layers)
-        size = np.sqrt(np.square(lens).mean(axis=0))
-        z = np.clip(np.divide(lens, size, out=np.zeros_like(lens), where=size > 0), -1, 1)
+        logit_diff = result.logit_diff[place, :, order, 0].reshape(len(order), layers)
+        size = np.sqrt(np.square(logit_diff).mean(axis=0))
+        z = np.clip(np.divide(logit_diff, size, out=np.zeros_like(logit_diff), where=size > 0), -1, 1)
         scale, low, high = theme.DIVERGING, -1.0, 1.0
     else:
         z, low, high = answers.astype(float), -0.5, len(words) - 0.5
@@ -109,24 +110,24 @@ def review(
     chosen: int,
     c: int = 0,
 ) -> go.Figure:
-    """The lens of one review at every layer, over the layer's root mean square over all reviews."""
+    """The logit difference of one review at every layer, over the layer's root mean square over all reviews."""
     names, words = theme.literals(names), theme.literals(words)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
-        lens = result.lens[result.place(*reading), :, :, min(c, result.lens.shape[3] - 1)]
-        size = np.sqrt(np.square(lens).mean(axis=1))
+        logit_diff = result.logit_diff[result.place(*reading), :, :, min(c, result.logit_diff.shape[3] - 1)]
+        size = np.sqrt(np.square(logit_diff).mean(axis=1))
         traces.append(
             {
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": name,
-                "x": np.arange(len(lens)),
-                "y": np.divide(lens[:, chosen], size, out=np.full(len(size), np.nan), where=size > 0).astype(
+                "x": np.arange(len(logit_diff)),
+                "y": np.divide(logit_diff[:, chosen], size, out=np.full(len(size), np.nan), where=size > 0).astype(
                     np.float32
                 ),
-                "customdata": lens[:, chosen].astype(np.float32),
+                "customdata": logit_diff[:, chosen].astype(np.float32),
                 "line": {"color": theme.checkpoint_colour(position, count), "width": 2.2},
-                "hovertemplate": "layer %{x}: lens %{customdata:+.3g}<extra>" + name + "</extra>",
+                "hovertemplate": "layer %{x}: logit difference %{customdata:+.3g}<extra>" + name + "</extra>",
             }
         )
     zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "line": {"color": theme.QUIET}}
@@ -136,8 +137,8 @@ def review(
         f"This review: above 0 it is read as {towards}",
         height=320,
         shapes=[zero],
-        xaxis=theme.layer_axis(results[0].auc.shape[1]),
-        yaxis=theme.axis("lens ÷ its root mean square"),
+        xaxis=theme.layer_axis(results[0].auc.value.shape[1]),
+        yaxis=theme.axis("logit difference ÷ its root mean square"),
         legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 70},
     )

@@ -20,11 +20,12 @@ def rank_correlations(
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
         x, colour = np.arange(len(result.unmatched)), theme.checkpoint_colour(position, count)
-        traces += theme.band(x, result.rank_correlation_low, result.rank_correlation_high, colour)
-        traces.append(_line(x, result.rank_correlation, name, {"color": colour, "width": 2.2}))
-    chance = results[-1].rank_correlation_chance
-    dotted = {"color": theme.QUIET, "width": 1.6, "dash": "dot"}
-    traces.append(_line(np.arange(len(chance)), chance, f"chance, {names[-1]}", dotted))
+        traces += theme.band(x, result.rank_correlation.low, result.rank_correlation.high, colour)
+        traces.append(_line(x, result.rank_correlation.value, name, {"color": colour, "width": 2.2}))
+    chance = results[-1].rank_correlation.chance
+    if chance is not None:
+        dotted = {"color": theme.QUIET, "width": 1.6, "dash": "dot"}
+        traces.append(_line(np.arange(len(chance)), chance, f"chance, {names[-1]}", dotted))
     return _figure(traces, f"Rank correlation of distances with {reference}'s", "Spearman's correlation", results)
 
 

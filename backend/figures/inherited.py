@@ -22,7 +22,7 @@ def shares(result: Result, title: str, scope: str) -> go.Figure:
     s = SCOPES.index(scope)
     traces: list[dict[str, Any]] = []
     for i, name in enumerate(PARTS):
-        value, low, high = (100 * getattr(result, f"{name}_share{end}")[s] for end in ("", "_low", "_high"))
+        value, low, high = (100 * end[s] for end in getattr(result, f"{name}_share").ends)
         traces.append(
             _line(value, SAID[name], name, "%{y:.0f} % (%{customdata[0]:.0f} to %{customdata[1]:.0f})")
             | {
@@ -94,7 +94,7 @@ def in_words(result: Result, name: str, reference: str, scope: str) -> str:
     """Over all blocks: the parts' projections, summed and set against the whole change."""
     s = SCOPES.index(scope)
     size = np.square(result.total[s])
-    whole = [float((getattr(result, f"{part}_share")[s] * size).sum() / size.sum()) for part in PARTS]
+    whole = [float((getattr(result, f"{part}_share").value[s] * size).sum() / size.sum()) for part in PARTS]
     return (
         f"Of {SCOPE_NAMES[scope]} in what **{name}**'s blocks write, against **{reference}**'s, {100 * whole[0]:.0f} % "
         f"is their own weights', {100 * whole[1]:.0f} % inherited, {100 * whole[2]:.0f} % both together."

@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.figures.style import theme
+from backend.stats.estimate import Estimate
 from backend.stats.layer_roles import KINDS, Reading
 
 COLOURS = (theme.veil(theme.POSITIVE, 0.3), theme.veil(theme.QUIET, 0.14), theme.veil(theme.NEGATIVE, 0.3))
@@ -52,8 +53,9 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
         (f"probe accuracy, {reference}", "reference_accuracy", theme.checkpoint_colour(0, 3), "dash"),
     ):
         y = getattr(reading, field)
-        if field != "reference_accuracy":
-            traces += theme.band(x, getattr(reading, f"{field}_low"), getattr(reading, f"{field}_high"), colour)
+        if isinstance(y, Estimate):
+            traces += theme.band(x, y.low, y.high, colour)
+            y = y.value
         traces.append(
             {
                 "type": "scatter",

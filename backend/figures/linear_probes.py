@@ -49,10 +49,10 @@ def curves(
     """
     names, reference = theme.literals(names), theme.literal(reference)
     traces: list[dict[str, Any]] = []
-    x = np.arange(len(results[0].accuracy))
+    x = np.arange(len(results[0].accuracy.value))
     for result, name, position in zip(results, names, positions, strict=True):
         colour = theme.checkpoint_colour(position, count)
-        triple = 100 * np.stack([getattr(result, shown + end) for end in ("", "_low", "_high")])
+        triple = 100 * np.stack(getattr(result, shown).ends)
         traces += theme.band(x, triple[1], triple[2], colour)
         traces.append(
             _line(x, triple[0], name, {"color": colour, "width": 2.2}, "lines+markers")
@@ -65,11 +65,11 @@ def curves(
         )
         if shown == "accuracy":
             dotted = {"color": colour, "width": 1.6, "dash": "dot"}
-            traces.append(_line(x, 100 * result.shuffled_accuracy, f"shuffled labels, {name}", dotted))
-            bags = np.full(len(x), 100 * result.embedding_accuracy)
+            traces.append(_line(x, 100 * result.shuffled_accuracy.value, f"shuffled labels, {name}", dotted))
+            bags = np.full(len(x), 100 * result.embedding_accuracy.value)
             dashed = {"color": colour, "width": 1.6, "dash": "dash"}
             traces.append(_line(x, bags, f"mean token embedding, {name}", dashed))
-    lengths = np.full(len(x), 100 * results[0].length_accuracy)
+    lengths = np.full(len(x), 100 * results[0].length_accuracy.value)
     traces.append(_line(x, lengths, "prompt length alone", {"color": theme.QUIET, "width": 2, "dash": "dash"}))
     chance = 100 / classes
     level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chance, "y1": chance}
@@ -101,7 +101,7 @@ def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any], mode: s
 def heatmap(results: Sequence[Result], names: Sequence[str], classes: int, shown: Shown, reference: str) -> go.Figure:
     """Checkpoint x layer: held-out accuracy in percent, coloured around chance."""
     names, reference = theme.literals(names), theme.literal(reference)
-    matrix = 100 * np.stack([getattr(one, shown) for one in results])
+    matrix = 100 * np.stack([getattr(one, shown).value for one in results])
     chance = 100 / classes
     reach = max(chance, 100 - chance)
     heat: dict[str, Any] = {

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from backend.analyses.output_space import MEASURES, Result, mean_over_texts, perplexity
 from backend.figures.style import theme
 from backend.figures.style.tokens import group_colour, quoted
+from backend.stats.estimate import stacked
 from backend.vocabulary import neutral
 
 TITLES = {
@@ -39,7 +40,7 @@ def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure:
     m = MEASURES.index(measure)
     traces: list[dict[str, Any]] = []
     for position, (text_set, found) in enumerate(results.items()):
-        value, low, high = (np.array([getattr(one, name)[m] for one in found]) for name in ("value", "low", "high"))
+        value, low, high = stacked([one.measures[m] for one in found]).ends
         there = np.isfinite(value)
         traces.append(
             {
@@ -94,7 +95,7 @@ def masses(result: Result, title: str) -> go.Figure:
     """Change of each group's probability in percentage points, with its 95 % interval; labels say from what to what."""
     title = theme.literal(title)
     there = [g for g, size in enumerate(result.group_size) if size > 0]
-    change, low, high = (100 * getattr(result, f"mass_change{end}")[there] for end in ("", "_low", "_high"))
+    change, low, high = (100 * end[there] for end in result.mass_change.ends)
     places = list(range(len(there)))[::-1]
     names = quoted([result.groups[g] for g in there])
     moves = [f"{_percent(result.mass_before[g])} → {_percent(result.mass_after[g])}" for g in there]
@@ -230,17 +231,17 @@ def outlier(result: Result, text_set: str, name: str, quote: str) -> str:
 
 def where_mass_went(result: Result, text_set: str, name: str, groups: Sequence[str]) -> str:
     """Which group gained and which lost most probability, of those whose interval leaves 0 out."""
-    sure = [g for g in range(len(groups)) if result.mass_change_low[g] > 0 or result.mass_change_high[g] < 0]
+    sure = [g for g in range(len(groups)) if result.mass_change.low[g] > 0 or result.mass_change.high[g] < 0]
     if not sure:
         return f"**{name}** on {SET_NAMES[text_set]}: no group's probability changed by more than its interval."
     parts = []
     for verb, g in (
-        ("gained most", max(sure, key=lambda g: float(result.mass_change[g]))),
-        ("lost most", min(sure, key=lambda g: float(result.mass_change[g]))),
+        ("gained most", max(sure, key=lambda g: float(result.mass_change.value[g]))),
+        ("lost most", min(sure, key=lambda g: float(result.mass_change.value[g]))),
     ):
-        if (result.mass_change[g] > 0) == (verb == "gained most"):
+        if (result.mass_change.value[g] > 0) == (verb == "gained most"):
             moved = f"{_percent(result.mass_before[g])} → {_percent(result.mass_after[g])}"
-            low, high = 100 * result.mass_change_low[g], 100 * result.mass_change_high[g]
+            low, high = 100 * result.mass_change.low[g], 100 * result.mass_change.high[g]
             parts.append(f"{groups[g]} {verb} ({moved}; change {low:+.3g} to {high:+.3g} points)")
     return f"**{name}** on {SET_NAMES[text_set]}: {', '.join(parts)}."
 

@@ -13,8 +13,11 @@ from backend.figures.review import against
 from backend.figures.style import text, theme, token_bands
 from backend.vocabulary.display import visible
 
-Measure = Literal["recovered", "moved"]
-MEASURES: dict[Measure, str] = {"recovered": "Share of the way to the donor", "moved": "Change of the lens"}
+Measure = Literal["fraction_recovered", "moved"]
+MEASURES: dict[Measure, str] = {
+    "fraction_recovered": "Share of the way to the donor",
+    "moved": "Change of the logit difference",
+}
 FARTHEST = 1.5
 """Shares beyond it, of either sign, have the strongest colour: few, and where host and donor are near each other."""
 
@@ -30,41 +33,47 @@ def draw(
     """A band of layers per result under each token; `names` say whose residuals are put into whom."""
     names = theme.literals(names)
     named = [text.shown(piece, 24) for piece in pieces]
-    values = [(one.recovered if measure == "recovered" else one.lens - one.host)[:, :, at].T for one in results]
+    values = [
+        (one.fraction_recovered if measure == "fraction_recovered" else one.logit_diff - one.host)[:, :, at].T
+        for one in results
+    ]
     bands = [
         token_bands.Band(name, value, _said(one, named, at))
         for name, value, one in zip(names, values, results, strict=True)
     ]
-    if measure == "recovered":
+    if measure == "fraction_recovered":
         far = min(max(1.0, token_bands.reach(values)), FARTHEST)
-        bar, unit = "0 host, 1 donor", f"share of the way to the donor's lens, {against(words, at)}"
+        bar, unit = "0 host, 1 donor", f"share of the way to the donor's logit difference, {against(words, at)}"
     else:
         far = token_bands.reach(values)
-        bar, unit = "lens less the host's (nats)", f"change of the host's lens, {against(words, at)} (nats)"
+        bar, unit = (
+            "logit difference less the host's (nats)",
+            f"change of the host's logit difference, {against(words, at)} (nats)",
+        )
     scales: dict[str, Any] = {"coloraxis": token_bands.scale(-far, far, bar, 0.0, theme.DIVERGING)}
     return token_bands.draw(pieces, bands, f"One residual replaced: {unit}", scales)
 
 
 def _said(result: Result, named: Sequence[str], at: int) -> np.ndarray:
     """[tokens, layers] of what hovering says behind the value."""
-    lens, share = result.lens[:, :, at], result.recovered[:, :, at]
+    logit_diff, share = result.logit_diff[:, :, at], result.fraction_recovered[:, :, at]
     ends = f"host {result.host[at]:.3g}, donor {result.donor[at]:.3g}".replace("nan", "no head")
-    said = np.empty(lens.T.shape, dtype=object)
+    said = np.empty(logit_diff.T.shape, dtype=object)
     for t, name in enumerate(named):
-        for layer in range(len(lens)):
+        for layer in range(len(logit_diff)):
             of = "" if np.isnan(share[layer, t]) else f", {100 * share[layer, t]:.0f} % of the way"
-            said[t, layer] = f"{name}, layer {layer}<br>lens {lens[layer, t]:.3g} ({ends}){of}"
+            said[t, layer] = f"{name}, layer {layer}<br>logit difference {logit_diff[layer, t]:.3g} ({ends}){of}"
     return said
 
 
 def in_words(result: Result, pieces: Sequence[str], host: str, donor: str, readout: int, at: int = 0) -> str:
     """Which token carries the difference below, and from which layer on the readout position does."""
-    share = result.recovered[:, :, at]
+    share = result.fraction_recovered[:, :, at]
     if np.isnan(result.donor[at]):
-        return f"{donor} has no head of its own, so there is no way to its answer: only the lens of {host} is there."
+        return f"{donor} has no head, so nothing can be recovered; only the logit difference of {host} is shown."
     if np.isnan(share).all():
         return (
-            f"{host} and {donor} answer alike here (a lens of {result.host[at]:.2f} and {result.donor[at]:.2f} nats, "
+            f"{host} and {donor} answer alike (logit difference {result.host[at]:.2f} and {result.donor[at]:.2f} nats, "
             f"less than {LEAST} apart), so there is no difference to find a place for."
         )
     said = f"{donor} into {host}: "

@@ -11,13 +11,13 @@ import plotly.graph_objects as go
 from backend.analyses.probes import AS_PUBLISHED, Reading, Result
 from backend.figures.style import theme
 
-Measure = Literal["balanced_accuracy", "auc", "gap", "recall", "mean_lens"]
+Measure = Literal["balanced_accuracy", "auc", "gap", "recall", "mean_logit_diff"]
 MEASURES: dict[Measure, str] = {
     "balanced_accuracy": "balanced accuracy (%)",
-    "auc": "AUC of the lens",
+    "auc": "AUC of the logit difference",
     "gap": "gap (logits)",
     "recall": "recall (%)",
-    "mean_lens": "mean lens, the bias (logits)",
+    "mean_logit_diff": "mean logit difference, the bias (logits)",
 }
 WITH_CHANCE = ("balanced_accuracy", "auc", "gap")
 RING = {"symbol": "circle-open", "size": 14, "color": theme.RING, "line": {"width": 2.5}}
@@ -28,8 +28,8 @@ def values(result: Result, reading: Reading, measure: Measure, c: int = 0) -> np
     """The curve with its interval's low and high, [3, layers]; `c` is the class of recalls and biases. In percent."""
     place = result.place(*reading)
     scale = 100 if measure in ("balanced_accuracy", "recall") else 1
-    parts = [getattr(result, measure + end)[place] for end in ("", "_low", "_high")]
-    if measure == "mean_lens":
+    parts = [end[place] for end in getattr(result, measure).ends]
+    if measure == "mean_logit_diff":
         parts = [part[:, min(c, part.shape[1] - 1)] for part in parts]
     elif measure == "recall":
         parts = [part[:, c] for part in parts]
@@ -69,7 +69,7 @@ def curves(
             label = f"{name}, {words[k]}" if measure == "recall" else name
             traces += _line(values(result, reading, measure, k), label, colour, DASHES[k % 5 if len(shown) > 1 else 0])
         traces += _chance(result, reading, measure, name, colour)
-    layers = results[0].auc.shape[1]
+    layers = results[0].auc.value.shape[1]
     bounded = {"balanced_accuracy": [-3, 103], "recall": [-3, 103], "auc": [-0.03, 1.03]}
     scale: dict[str, Any] = {"range": bounded[measure]} if measure in bounded else {}
     middle = {"balanced_accuracy": 100 / len(words), "auc": 0.5}.get(measure, 0.0)
@@ -112,7 +112,7 @@ def _chance(result: Result, reading: Reading, measure: Measure, name: str, colou
         return []
     place = result.place(*reading)
     scale = 100 if measure == "balanced_accuracy" else 1
-    level = scale * getattr(result, f"{measure}_chance")[place]
+    level = scale * getattr(result, measure).chance[place]
     at = getattr(result, f"{measure}_leaves_chance")[place]
     dotted = {
         "type": "scatter",
@@ -129,7 +129,7 @@ def _chance(result: Result, reading: Reading, measure: Measure, name: str, colou
         "type": "scatter",
         "mode": "markers",
         "x": [at],
-        "y": [float(scale * getattr(result, measure)[place, at])],
+        "y": [float(scale * getattr(result, measure).value[place, at])],
         "marker": RING,
         "hovertemplate": f"{name} leaves chance at layer {at}<extra></extra>",
         "showlegend": False,
@@ -154,12 +154,12 @@ def readings(
         trace = _line(values(result, reading, measure, c), said, colour, dash)[-1]
         ends = {"symbol": "star" if published else "circle", "size": 10 if published else 5}
         traces.append(trace | {"name": f"{said} (as published)" if published else said, "marker": ends})
-    of = f" of {words[c]}" if measure == "recall" or (measure == "mean_lens" and len(words) > 2) else ""
+    of = f" of {words[c]}" if measure == "recall" or (measure == "mean_logit_diff" and len(words) > 2) else ""
     return theme.figure(
         traces,
         f"{name}, all readings: {MEASURES[measure]}{of}",
         height=440,
-        xaxis=theme.layer_axis(result.auc.shape[1]),
+        xaxis=theme.layer_axis(result.auc.value.shape[1]),
         yaxis=theme.axis(MEASURES[measure]),
         legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 100},
@@ -228,7 +228,7 @@ def heatmap(
                 "showlegend": True,
             }
         )
-    of = f" of {words[c]}" if measure == "recall" or (measure == "mean_lens" and len(words) > 2) else ""
+    of = f" of {words[c]}" if measure == "recall" or (measure == "mean_logit_diff" and len(words) > 2) else ""
     return theme.figure(
         traces,
         f"Checkpoint × layer: {MEASURES[measure]}{of}",

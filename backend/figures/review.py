@@ -1,4 +1,4 @@
-"""What checkpoints make of a typed text: their answers, the lens and the place along the direction by layer."""
+"""A typed text by layer: answers, the logit difference, and the place along the class direction."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def curves(
     words: Sequence[str],
     at: int = 0,
 ) -> go.Figure:
-    """The lens by layer, read three ways; `names` start with the reference, `places` are those among `count`.
+    """The logit difference by layer, read in three ways.
+
+    `names` start with the reference, `places` are those among `count`.
 
     Readings without a norm are hidden until their legend is clicked where they are so much larger that beside them
     nothing else could be read, as in models whose norm makes the last residuals small. What a missing head or norm
@@ -72,30 +74,34 @@ def curves(
     """
     names = theme.literals(names)
     head = f"{names[0]}'s head"
-    normed = np.concatenate([one[:, at] for result in results for one in (result.lens, result.lens_reference_head)])
-    raw = np.concatenate([result.lens_no_norm[:, at] for result in results])
+    normed = np.concatenate(
+        [one[:, at] for result in results for one in (result.logit_diff, result.logit_diff_reference_head)]
+    )
+    raw = np.concatenate([result.logit_diff_no_norm[:, at] for result in results])
     far = bool(_largest(raw) > APART * _largest(normed) > 0)
     traces = []
     for i, (result, name, place) in enumerate(zip(results, names, places, strict=True)):
         readings = [
-            (f"{name}: own head and norm", result.lens, "solid", 2.4),
-            (f"{name}: {head}, own norm", result.lens_reference_head, "dash", 1.6),
-            (f"{name}: {head}, no norm{' (hidden: far larger)' if far else ''}", result.lens_no_norm, "dot", 1.6),
+            (f"{name}: own head and norm", result.logit_diff, "solid", 2.4),
+            (f"{name}: {head}, own norm", result.logit_diff_reference_head, "dash", 1.6),
+            (f"{name}: {head}, no norm{' (hidden: far larger)' if far else ''}", result.logit_diff_no_norm, "dot", 1.6),
         ]
         if i == 0:
             del readings[1]  # the reference's head is its own
-        for label, lens, dash, width in readings:
-            if np.isnan(lens[:, at]).all() or (dash == "dot" and np.array_equal(lens, result.lens_reference_head)):
+        for label, logit_diff, dash, width in readings:
+            if np.isnan(logit_diff[:, at]).all() or (
+                dash == "dot" and np.array_equal(logit_diff, result.logit_diff_reference_head)
+            ):
                 continue  # nothing to read it with, or an encoder, which has no final norm
-            line = _line(lens[:, at], label, theme.checkpoint_colour(place, count), dash, width)
+            line = _line(logit_diff[:, at], label, theme.checkpoint_colour(place, count), dash, width)
             traces.append(line | ({"visible": "legendonly"} if far and dash == "dot" else {}))
     return theme.figure(
         traces,
-        f"Lens by layer: {against(words, at)} (nats)",
+        f"Logit difference by layer: {against(words, at)} (nats)",
         height=400,
         shapes=[_level(0)],
-        xaxis=theme.layer_axis(len(results[0].lens)),
-        yaxis=theme.axis("lens (nats)"),
+        xaxis=theme.layer_axis(len(results[0].logit_diff)),
+        yaxis=theme.axis("logit difference (nats)"),
         **_BELOW,
     )
 
@@ -164,7 +170,7 @@ def sides(words: Sequence[str], at: int) -> tuple[str, str]:
 
 
 def against(words: Sequence[str], at: int) -> str:
-    """What the lens is of."""
+    """What the logit difference is of."""
     low, high = sides(words, at)
     return f"{text.shown(high)} − {text.shown(low)}"
 

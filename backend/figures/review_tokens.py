@@ -1,4 +1,4 @@
-"""A typed text as one reads it: every token with its layers, and every word with what it adds to the lens."""
+"""A typed text as one reads it: every token with its layers, and every word with its effect on the logit difference."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from backend.figures.review import against, sides
 from backend.figures.style import text, theme, token_bands
 from backend.study.facts import Facts
 
-Heat = Literal["lens", "projection", "next", "norm", "relative"]
+Heat = Literal["logit_diff", "projection", "next", "norm", "relative"]
 HEATS: dict[Heat, str] = {
-    "lens": "Lens",
+    "logit_diff": "Logit difference",
     "projection": "Along the direction",
     "next": "Probability of what came next",
     "norm": "Length",
     "relative": "Length against the layer's median",
 }
 BARS: dict[Heat, str] = {
-    "lens": "lens (nats)",
+    "logit_diff": "logit difference (nats)",
     "projection": "class distances",
     "next": "probability",
     "norm": "l2 norm",
@@ -62,8 +62,8 @@ def tokens(
 
 def _values(result: Tokens, heat: Heat, at: int) -> np.ndarray:
     """[tokens, layers] of what is on show."""
-    if heat in ("lens", "projection"):
-        return (result.lens if heat == "lens" else result.place)[:, :, at]
+    if heat in ("logit_diff", "projection"):
+        return (result.logit_diff if heat == "logit_diff" else result.place)[:, :, at]
     if heat == "next":
         return result.next_probability.astype(np.float64)
     return result.norm if heat == "norm" else result.relative
@@ -73,7 +73,7 @@ def _scale(heat: Heat, values: Sequence[np.ndarray]) -> dict[str, Any]:
     """The colour axis of a heat: from nothing on, or to both sides of what is usual."""
     if heat in ("next", "norm"):
         return token_bands.scale(0.0, token_bands.reach(values), BARS[heat], 0.0, theme.SEQUENTIAL)
-    middle = {"lens": 0.0, "projection": 0.5, "relative": 1.0}[heat]
+    middle = {"logit_diff": 0.0, "projection": 0.5, "relative": 1.0}[heat]
     reach = token_bands.reach(values, middle)
     return token_bands.scale(middle - reach, middle + reach, BARS[heat], 0.0)
 
@@ -82,8 +82,8 @@ def undefined(heat: Heat, models: Sequence[Facts]) -> str:
     """Why a heat has nothing to show for these models; empty where it has."""
     if heat == "next" and not any(one.predicts for one in models):
         return "These models predict no next token, so there is no probability of what came next."
-    if heat == "lens" and not any(one.has_head for one in models):
-        return "A model without a classification head answers nothing, so no token has a lens."
+    if heat == "logit_diff" and not any(one.has_head for one in models):
+        return "A model without a classification head answers nothing, so no token has a logit difference."
     return ""
 
 
@@ -91,7 +91,7 @@ def _unit(heat: Heat, words: Sequence[str], at: int) -> str:
     low, high = sides(words, at)
     along = f"place along the direction (0 = mean of {text.shown(low)}, 1 = {text.shown(high)})"
     units = {
-        "lens": f"lens, {against(words, at)} (nats)",
+        "logit_diff": f"logit difference, {against(words, at)} (nats)",
         "projection": along,
         "next": "probability of what came next",
         "norm": "length of the residual",
@@ -115,7 +115,7 @@ def _hovers(result: Tokens, named: Sequence[str]) -> np.ndarray:
 def parts(
     results: Sequence[Parts], names: Sequence[str], texts: Sequence[str], layer: int, words: Sequence[str], at: int = 0
 ) -> list[go.Figure]:
-    """The text of each checkpoint, every part highlighted by what it adds to the lens at a layer, on one scale."""
+    """The text once per checkpoint, parts coloured by their effect on the logit difference at a layer, on one scale."""
     names = theme.literals(names)
     return [
         _highlighted(one, name, texts, layer, words, at, _reach(results, layer, at))
@@ -163,7 +163,7 @@ def _highlighted(
     scale = token_bands.scale(-reach, reach, towards, 0.0, colours)
     return token_bands.figure(
         traces,
-        f"{name}, layer {layer}: what each word adds to the lens",
+        f"{name}, layer {layer}: what each word adds to the logit difference",
         len(lines) * pitch,
         coloraxis=scale,
         **text.plain_axes(WORD_LINE, len(lines) * pitch),

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.similarity import Measure, Result, first_below
 from backend.figures.style import theme
+from backend.stats.estimate import Estimate
 
 NAMES: dict[Measure, str] = {
     "cka": "CKA",
@@ -36,17 +37,18 @@ def curves(
     names, reference = theme.literals(names), theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for i, (result, name, position) in enumerate(zip(results, names, positions, strict=True)):
-        value, low, high, chance = result.alike(measure)
-        x, colour = np.arange(len(value)), theme.checkpoint_colour(position, count)
+        alike = result.alike(measure)
+        x, colour = np.arange(len(alike.value)), theme.checkpoint_colour(position, count)
         if i == chosen:
-            traces += theme.band(x, low, high, colour)
-            traces.append(_dotted(x, chance, f"chance, {name}", colour))
-        traces.append(_line(x, result.alike(measure), name, {"color": colour, "width": 2.6 if i == chosen else 1.4}))
+            traces += theme.band(x, alike.low, alike.high, colour)
+            if alike.chance is not None:
+                traces.append(_dotted(x, alike.chance, f"chance, {name}", colour))
+        traces.append(_line(x, alike, name, {"color": colour, "width": 2.6 if i == chosen else 1.4}))
     for name, result in floors:
-        value, low, high, _ = result.alike(measure)
-        x, colour = np.arange(len(value)), theme.MANY[3]
-        traces += theme.band(x, low, high, colour)
-        traces.append(_line(x, result.alike(measure), name, {"color": colour, "width": 2.2, "dash": "dash"}))
+        alike = result.alike(measure)
+        x, colour = np.arange(len(alike.value)), theme.MANY[3]
+        traces += theme.band(x, alike.low, alike.high, colour)
+        traces.append(_line(x, alike, name, {"color": colour, "width": 2.2, "dash": "dash"}))
     if measure == "cosine":
         x = np.arange(len(results[0].review_cosine))
         traces.append(_dotted(x, results[0].review_cosine, f"different reviews in {reference}", theme.QUIET))
@@ -54,7 +56,7 @@ def curves(
         traces,
         f"Similarity to {reference}: {NAMES[measure]}",
         height=400,
-        xaxis=theme.layer_axis(len(results[0].cka)),
+        xaxis=theme.layer_axis(len(results[0].cka.value)),
         yaxis=theme.axis(NAMES[measure], range=[min(-0.03, _lowest(results, measure)), 1.03]),
         legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
         margin={"l": 48, "r": 12, "t": 40, "b": 90},
@@ -62,12 +64,13 @@ def curves(
 
 
 def _lowest(results: Sequence[Result], measure: Measure) -> float:
-    there = [low[np.isfinite(low)] for low in (one.alike(measure)[1] for one in results)]
+    there = [low[np.isfinite(low)] for low in (one.alike(measure).low for one in results)]
     return min((float(low.min()) - 0.03 for low in there if len(low)), default=0.0)
 
 
-def _line(x: np.ndarray, alike: tuple[np.ndarray, ...], name: str, line: dict[str, Any]) -> dict[str, Any]:
-    value, low, high, chance = alike
+def _line(x: np.ndarray, alike: Estimate[np.ndarray], name: str, line: dict[str, Any]) -> dict[str, Any]:
+    value, low, high = alike.ends
+    chance = alike.chance if alike.chance is not None else np.full_like(value, np.nan)
     return {
         "type": "scatter",
         "mode": "lines+markers",
@@ -97,7 +100,7 @@ def _dotted(x: np.ndarray, y: np.ndarray, name: str, colour: str) -> dict[str, A
 def moved(results: Sequence[Result], names: Sequence[str], measure: Measure, level: float, reference: str) -> go.Figure:
     """Checkpoint x layer: similarity to the reference, ringed where a layer is first below the level."""
     names, reference = theme.literals(names), theme.literal(reference)
-    matrix = np.stack([one.alike(measure)[0] for one in results])
+    matrix = np.stack([one.alike(measure).value for one in results])
     first = first_below(results, measure, level)
     at = np.flatnonzero(first >= 0)
     traces: list[dict[str, Any]] = [
@@ -138,7 +141,7 @@ def moved(results: Sequence[Result], names: Sequence[str], measure: Measure, lev
 def moved_in_words(results: Sequence[Result], names: Sequence[str], measure: Measure, level: float) -> str:
     """Which layers moved first in which checkpoint, and which never did."""
     first = first_below(results, measure, level)
-    there = np.isfinite(results[0].cka)
+    there = np.isfinite(results[0].cka.value)
     parts = [
         f"{_layers(np.flatnonzero(first == i))} moved in **{name}**"
         for i, name in enumerate(names)
@@ -153,8 +156,7 @@ def moved_in_words(results: Sequence[Result], names: Sequence[str], measure: Mea
 
 def beyond_floor(result: Result, floor: Result, measure: Measure, name: str, twin: str, other: str) -> str:
     """At which layers the checkpoint is further from the reference than two seeds are from each other."""
-    high, low = result.alike(measure)[2], floor.alike(measure)[1]
-    beyond = np.flatnonzero(high < low)
+    beyond = np.flatnonzero(result.alike(measure).high < floor.alike(measure).low)
     said = f"{_layers(beyond).capitalize()} of **{name}**" if len(beyond) else f"No layer of **{name}**"
     return f"{said} went further than a mere change of seed does: that of **{twin}** to **{other}**."
 

@@ -1,4 +1,4 @@
-"""A typed text under a steered model: its lens over the dose, and what the model writes, as cells of a table."""
+"""A typed text under steering: logit difference over the coefficient, and a table of generated continuations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backend.analyses.steered_text import Query, Result, Written, WrittenQuery
 from backend.figures.style import text, theme
 
 
-def doses(
+def coefficients(
     results: Sequence[Result],
     queries: Sequence[Query],
     places: Sequence[int],
@@ -20,7 +20,9 @@ def doses(
     words: Sequence[str],
     alpha: float,
 ) -> go.Figure:
-    """The lens over the dose, one curve per model; rings mark the chosen dose, the dotted line is where it turns.
+    """The logit difference over the coefficient, one curve per model.
+
+    Rings mark the chosen coefficient, the dotted line is where the answer turns.
 
     `places` are the models' places among the study's `count`.
     """
@@ -35,11 +37,11 @@ def doses(
                 "mode": "lines+markers",
                 "name": name,
                 "x": x,
-                "y": result.lens.astype(np.float32),
+                "y": result.logit_diff.astype(np.float32),
                 "customdata": np.stack([query.alphas, 100 * result.probability[:, wanted]], axis=1).astype(np.float32),
                 "line": {"color": colour, "width": 2.4},
                 "marker": {"size": 7},
-                "hovertemplate": "α = %{customdata[0]:.3g}: lens %{y:.3g}, "
+                "hovertemplate": "α = %{customdata[0]:.3g}: logit difference %{y:.3g}, "
                 + text.shown(words[wanted])
                 + " %{customdata[1]:.1f} %<extra>"
                 + name
@@ -52,7 +54,7 @@ def doses(
                 "type": "scatter",
                 "mode": "markers",
                 "x": [x[at]],
-                "y": [float(result.lens[at])],
+                "y": [float(result.logit_diff[at])],
                 "marker": {"symbol": "circle-open", "size": 15, "color": theme.RING, "line": {"width": 2.5}},
                 "hoverinfo": "skip",
                 "showlegend": False,
@@ -64,25 +66,25 @@ def doses(
     zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0}
     return theme.figure(
         traces,
-        f"Lens of {word} over the dose, direction at layer {queries[0].layer} (nats)",
+        f"Logit difference of {word} over the coefficient, direction at layer {queries[0].layer} (nats)",
         height=360,
         shapes=[zero | {"line": {"color": theme.QUIET, "dash": "dot"}}],
-        xaxis=theme.axis("dose α (class differences)", tickmode="array", **ticks),
-        yaxis=theme.axis("lens (nats)"),
+        xaxis=theme.axis("coefficient α (class differences)", tickmode="array", **ticks),
+        yaxis=theme.axis("logit difference (nats)"),
         legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
         margin={"l": 56, "r": 12, "t": 40, "b": 80},
     )
 
 
 def _spread(alphas: Sequence[float]) -> np.ndarray:
-    """Small doses get room: the sign times log2(1 + size)."""
-    doses = np.asarray(alphas, dtype=np.float64)
-    return np.sign(doses) * np.log2(1 + np.abs(doses))
+    """Small coefficients get room: the sign times log2(1 + size)."""
+    coefficients = np.asarray(alphas, dtype=np.float64)
+    return np.sign(coefficients) * np.log2(1 + np.abs(coefficients))
 
 
 def answer(result: Result, query: Query, words: Sequence[str], alpha: float) -> str:
-    """In words, what the model answers as it is and at the dose."""
-    if np.isnan(result.lens).any():
+    """In words, what the model answers as it is and at the coefficient."""
+    if np.isnan(result.logit_diff).any():
         return f"There is no direction at layer {query.layer}: all texts of the sample have the same residual there."
     said: list[str] = []
     for a in (query.alphas.index(0.0), query.alphas.index(alpha)):
@@ -92,12 +94,12 @@ def answer(result: Result, query: Query, words: Sequence[str], alpha: float) -> 
 
 
 def written(found: Sequence[Written], queries: Sequence[WrittenQuery]) -> list[dict[str, str]]:
-    """One row per model and dose, with what it writes greedily and when drawn."""
+    """One row per model and coefficient, with what it writes greedily and when drawn."""
     cells: dict[tuple[str, float], dict[str, str]] = {}
     for one, query in zip(found, queries, strict=True):
         row = cells.setdefault((query.checkpoint.label, query.alpha), {})
         row["model"] = query.checkpoint.label
-        row["dose"] = f"α = {query.alpha:g}" if query.alpha else "as it is"
+        row["coefficient"] = f"α = {query.alpha:g}" if query.alpha else "as it is"
         way = "greedy" if query.temperature is None else f"drawn at {query.temperature:g}, seed {query.seed}"
         row[way] = " ".join(one.text.split()) or "(the text ends here)"
     return list(cells.values())

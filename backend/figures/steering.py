@@ -1,4 +1,4 @@
-"""A steered model: curves over doses beside pushes that mean nothing, doses by layers, directions of another model."""
+"""Steering: curves over coefficients beside their null, coefficients by layers, directions of another model."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from backend.analyses.steering import MEASURES, Measure, Query, Result
 from backend.figures.style import text, theme
 
 UNITS: dict[Measure, str] = {
-    "mean_lens": "mean lens (logits)",
+    "mean_logit_diff": "mean logit difference (logits)",
     "gap": "gap (logits)",
     "auc": "AUC",
     "balanced_accuracy": "balanced accuracy (%)",
     "flipped_to_1": "answers that became it (%)",
     "flipped_to_0": "answers that left it (%)",
 }
-SHOWN: tuple[Measure, ...] = ("mean_lens", "gap", "balanced_accuracy", "auc")
-DOSES = {"difference": "dose α (class differences)", "unit": "dose α (residual units)"}
+SHOWN: tuple[Measure, ...] = ("mean_logit_diff", "gap", "balanced_accuracy", "auc")
+COEFFICIENTS = {"difference": "coefficient α (class differences)", "unit": "coefficient α (residual units)"}
 _PERCENT = ("balanced_accuracy", "flipped_to_1", "flipped_to_0")
 _BELOW: dict[str, Any] = {
     "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
@@ -29,16 +29,16 @@ _BELOW: dict[str, Any] = {
 
 
 def spread(alphas: Sequence[float]) -> np.ndarray:
-    """Doses on an axis that gives small ones room: the sign times log2(1 + size)."""
-    doses = np.asarray(alphas, dtype=np.float64)
-    return np.sign(doses) * np.log2(1 + np.abs(doses))
+    """Coefficients on an axis that gives small ones room: the sign times log2(1 + size)."""
+    coefficients = np.asarray(alphas, dtype=np.float64)
+    return np.sign(coefficients) * np.log2(1 + np.abs(coefficients))
 
 
 def values(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     """Value, low, high, null and the model as it is, shares in percent."""
     scale = 100 if measure in _PERCENT else 1
-    value, low, high, null = (scale * one for one in result.of(measure))
-    return value, low, high, null, scale * float(result.plain[MEASURES.index(measure)])
+    value, low, high = (scale * end for end in result.of(measure).ends)
+    return value, low, high, scale * result.null_of(measure), scale * float(result.plain[MEASURES.index(measure)])
 
 
 def where(query: Query, spot: int = 0) -> str:
@@ -50,15 +50,17 @@ def where(query: Query, spot: int = 0) -> str:
     return f"{of} at {'all layers' if layer is None else f'layer {layer}'}"
 
 
-def doses(result: Result, query: Query, measure: Measure, spot: int = 0) -> go.Figure:
-    """One measure over the dose with its 95 % interval, over the range of the permuted directions."""
+def coefficients(result: Result, query: Query, measure: Measure, spot: int = 0) -> go.Figure:
+    """One measure over the coefficient with its 95 % interval, over the range of the permuted directions."""
     colour = theme.DIRECTION
     traces = [*_null(result, query, measure, spot, theme.QUIET), *_curve(result, query, measure, spot, colour)]
-    return _over_doses(traces, query, f"{query.checkpoint.label}, {where(query, spot)}: {UNITS[measure]}", measure)
+    return _over_coefficients(
+        traces, query, f"{query.checkpoint.label}, {where(query, spot)}: {UNITS[measure]}", measure
+    )
 
 
 def flips(result: Result, query: Query, words: Sequence[str], spot: int = 0) -> go.Figure:
-    """How many answers the dose turns, either way, and dotted the median of the permuted directions."""
+    """How many answers the coefficient turns, either way, and dotted the median of the permuted directions."""
     word = text.shown(words[1 if len(words) == 2 else query.direction])
     traces: list[dict[str, Any]] = []
     for measure, colour, name in (
@@ -68,7 +70,7 @@ def flips(result: Result, query: Query, words: Sequence[str], spot: int = 0) -> 
         traces += _null(result, query, measure, spot, colour, f"permuted: {name}")[1:]  # type: ignore[arg-type]
         traces += _curve(result, query, measure, spot, colour, name)  # type: ignore[arg-type]
     title = f"{query.checkpoint.label}: answers that change (% of all texts)"
-    return _over_doses(traces, query, title, "flipped_to_1")
+    return _over_coefficients(traces, query, title, "flipped_to_1")
 
 
 def _curve(
@@ -116,24 +118,24 @@ def _null(
     return [*theme.band(x, null.min(axis=0), null.max(axis=0), colour), line]
 
 
-def _over_doses(traces: list[dict[str, Any]], query: Query, title: str, measure: Measure) -> go.Figure:
+def _over_coefficients(traces: list[dict[str, Any]], query: Query, title: str, measure: Measure) -> go.Figure:
     return theme.figure(
         traces,
         theme.literal(title),
         height=400,
-        xaxis=_doses_axis(query),
+        xaxis=_coefficients_axis(query),
         yaxis=theme.axis("share (%)" if measure == "flipped_to_1" else UNITS[measure]),
         **_BELOW,
     )
 
 
-def _doses_axis(query: Query) -> dict[str, Any]:
+def _coefficients_axis(query: Query) -> dict[str, Any]:
     ticks = {"tickvals": spread(query.alphas), "ticktext": [f"{alpha:g}" for alpha in query.alphas]}
-    return theme.axis(DOSES[query.scale], tickmode="array", **ticks)
+    return theme.axis(COEFFICIENTS[query.scale], tickmode="array", **ticks)
 
 
 def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
-    """Dose over layer; blue is above and orange below the model as it is."""
+    """Coefficient over layer; blue is above and orange below the model as it is."""
     value, low, high, _, plain = values(result, measure)
     reach = float(np.nanmax(np.abs(value - plain), initial=1e-9)) if np.isfinite(value).any() else 1.0
     layers = [layer for _, layer in query.spots]
@@ -154,10 +156,10 @@ def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
     }
     return theme.figure(
         [trace],
-        theme.literal(f"{query.checkpoint.label}, layer × dose: {UNITS[measure]}"),
+        theme.literal(f"{query.checkpoint.label}, layer × coefficient: {UNITS[measure]}"),
         height=130 + 28 * len(query.alphas),
         xaxis=theme.layer_axis(len(layers), showgrid=False),
-        yaxis={"type": "category", "title": {"text": DOSES[query.scale]}, "automargin": True, "showgrid": False},
+        yaxis={"type": "category", "title": {"text": COEFFICIENTS[query.scale]}, "automargin": True, "showgrid": False},
     )
 
 
@@ -210,23 +212,23 @@ def transfer(single: Result, whole: Result, query: Query, measure: Measure, alph
 
 
 def in_words(result: Result, query: Query, words: Sequence[str], spot: int = 0) -> list[str]:
-    """What the smallest dose does to the mean lens, against permuted directions, and what the strongest ones do."""
-    if np.isnan(result.value[:, spot]).all():
+    """Effect of the smallest coefficient against permuted directions, and of the largest ones, in a sentence."""
+    if np.isnan(result.measures.value[:, spot]).all():
         return ["All texts have the same residual there, so there is no direction to put."]
     said = [_within_chance(result, query, spot)]
-    value, low, high, null, plain = values(result, "mean_lens")
+    value, low, high, null, plain = values(result, "mean_logit_diff")
     positive = [a for a, alpha in enumerate(query.alphas) if alpha > 0]
     at, word = positive[0], words[1 if len(words) == 2 else query.direction]
     moved, drawn = value[spot, at] - plain, np.abs(null[:, spot, at] - plain)
     beyond = "" if not len(drawn) else f"; {int((drawn >= abs(moved)).sum())} of {len(drawn)} permuted ones as far"
     said.append(
-        f"α = {query.alphas[at]:g} moves the mean lens of {word} by {moved:+.2f} logits, from {plain:.2f} to "
+        f"α = {query.alphas[at]:g} moves the mean logit difference of {word} by {moved:+.2f}, from {plain:.2f} to "
         f"{value[spot, at]:.2f} ({low[spot, at]:.2f} to {high[spot, at]:.2f}){beyond}."
     )
     accuracy, _, _, _, before = values(result, "balanced_accuracy")
     ends = [0, len(query.alphas) - 1]
     said.append(
-        f"Of {before:.1f} % balanced accuracy the strongest doses leave "
+        f"Of {before:.1f} % balanced accuracy the strongest coefficients leave "
         + " and ".join(f"{accuracy[spot, end]:.1f} % (α = {query.alphas[end]:g})" for end in ends)
         + ": a model that is steered all the way says one thing to everything."
     )

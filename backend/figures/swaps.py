@@ -12,13 +12,13 @@ from backend.analyses.swaps import MEASURES, SPENT, Result, frozen_prefix
 from backend.derived.swap_logits import Mode, Part
 from backend.figures.style import theme
 
-Measure = Literal["balanced_accuracy", "auc", "gap", "recovered"]
-SHOWN: tuple[Measure, ...] = ("balanced_accuracy", "auc", "gap", "recovered")
+Measure = Literal["balanced_accuracy", "auc", "gap", "fraction_recovered"]
+SHOWN: tuple[Measure, ...] = ("balanced_accuracy", "auc", "gap", "fraction_recovered")
 UNITS: dict[Measure, str] = {
     "balanced_accuracy": "balanced accuracy (%)",
     "auc": "AUC",
     "gap": "gap (logits)",
-    "recovered": "recovered share of the gap",
+    "fraction_recovered": "fraction recovered of the gap",
 }
 PARTS: dict[Part, str] = {
     "block": "whole block",
@@ -39,13 +39,13 @@ _LINES: dict[Mode, tuple[str, str, str]] = {
 def values(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Value, low and high of each swap, balanced accuracy in percent."""
     scale = 100 if measure == "balanced_accuracy" else 1
-    value, low, high = (scale * np.asarray(getattr(result, f"{measure}{end}")) for end in ("", "_low", "_high"))
+    value, low, high = (scale * end for end in getattr(result, measure).ends)
     return value, low, high
 
 
 def levels(result: Result, measure: Measure) -> tuple[float, float]:
     """Host and donor as they are, on the scale of `values`; NaN for a donor without a head."""
-    if measure == "recovered":
+    if measure == "fraction_recovered":
         return 0.0, 1.0
     host, donor = result.levels[:, MEASURES.index(measure)] * (100 if measure == "balanced_accuracy" else 1)
     return float(host), float(donor)
@@ -79,7 +79,7 @@ def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: s
 
 def losses(up_to: Result, host: str, donor: str) -> go.Figure:
     """Balanced accuracy lost, in points, by putting blocks 0 to b back to the donor, against what may be spent."""
-    x, triple = np.asarray(up_to.last), [100 * np.asarray(one) for one in (up_to.lost, up_to.lost_low, up_to.lost_high)]
+    x, triple = np.asarray(up_to.last), [100 * end for end in up_to.lost.ends]
     traces = _curve(x, (triple[0], triple[1], triple[2]), "blocks 0 to b put back", theme.MANY[0], "circle")
     traces.append(_level(f"{100 * SPENT:.0f} point", 100 * SPENT, len(x), "dash"))
     at = frozen_prefix(up_to)
@@ -195,7 +195,7 @@ def table(results: Mapping[Part, Result]) -> list[dict[str, str]]:
             "balanced accuracy": _with_interval(result, "balanced_accuracy", 1) + " %",
             "AUC": _with_interval(result, "auc", 3),
             "gap (logits)": _with_interval(result, "gap", 2),
-            "recovered": _with_interval(result, "recovered", 2),
+            "fraction recovered": _with_interval(result, "fraction_recovered", 2),
         }
         for part, result in results.items()
     ]
@@ -213,17 +213,17 @@ def strongest(result: Result, part: Part, host: str, donor: str) -> str:
     """In words, which single swap moves the gap most, and how surely."""
     if np.isnan(result.levels[1]).all():
         return f"{donor} has no head of its own, so there is no gap to bring back: the share is left out."
-    if np.isnan(result.recovered).all():
+    if np.isnan(result.fraction_recovered.value).all():
         return (
             f"{host} and {donor} do not differ in gap beyond chance, so there is nothing to recover: the share is left "
             f"out."
         )
-    at = int(np.nanargmax(result.recovered))
-    low, high = float(result.recovered_low[at]), float(result.recovered_high[at])
+    at = int(np.nanargmax(result.fraction_recovered.value))
+    low, high = float(result.fraction_recovered.low[at]), float(result.fraction_recovered.high[at])
     sure = "" if low > 0 else "; its interval contains 0, so chance may have chosen it"
     return (
         f"Alone, {_TAKEN[part]} {result.last[at]} of {donor} brings back most of its gap: "
-        f"{100 * result.recovered[at]:.0f} % ({100 * low:.0f} to {100 * high:.0f}){sure}."
+        f"{100 * result.fraction_recovered.value[at]:.0f} % ({100 * low:.0f} to {100 * high:.0f}){sure}."
     )
 
 
@@ -238,7 +238,7 @@ def advice(up_to: Result, host: str, donor: str) -> str:
         )
     which = f"Blocks 0 to {at}" if at else "Block 0"
     rest = f"the upper {blocks - at - 1} of {blocks} blocks carry" if at < blocks - 1 else "embeddings and head carry"
-    caution = "" if up_to.lost_high[at] <= SPENT else " More reviews would tell whether it really is so little."
+    caution = "" if up_to.lost.high[at] <= SPENT else " More reviews would tell whether it really is so little."
     return (
         f"{which} of {host} can be put back to {donor} at a loss of {_points(up_to, at)}: {rest} what training "
         f"changed, and the others might as well have stayed frozen.{caution}"
@@ -246,6 +246,5 @@ def advice(up_to: Result, host: str, donor: str) -> str:
 
 
 def _points(result: Result, at: int) -> str:
-    triple = (result.lost, result.lost_low, result.lost_high)
-    lost, low, high = (round(100 * float(one[at]), 1) + 0.0 for one in triple)
+    lost, low, high = (round(100 * float(end[at]), 1) + 0.0 for end in result.lost.ends)
     return f"{lost:.1f} points of balanced accuracy ({low:.1f} to {high:.1f})"

@@ -30,7 +30,7 @@ def draw(result: Result, matrix: str, measure: str, title: str) -> go.Figure:
     traces = [_band(result, null, m, places) for null in _BANDS]
     for g in there:
         name = result.groups[g]
-        mean, low, high = (getattr(result, field)[g, m] for field in ("mean", "mean_low", "mean_high"))
+        mean, low, high = (end[g, m] for end in result.mean.ends)
         arms = np.nan_to_num([[high - mean], [mean - low]])
         traces.append(
             {
@@ -68,7 +68,8 @@ def draw(result: Result, matrix: str, measure: str, title: str) -> go.Figure:
 def _band(result: Result, null: str, m: int, places: dict[int, int]) -> dict[str, Any]:
     """The middle 95 % of drawn groups as thick lines, a dot at their mean."""
     name, aside = _BANDS[null]
-    middle, low, high, p = (getattr(result, f"{null}{end}")[:, m] for end in ("", "_low", "_high", "_p"))
+    middle, low, high = (end[:, m] for end in getattr(result, null).ends)
+    p = getattr(result, f"{null}_p")[:, m]
     told = [f"{name}: {middle[g]:.4g} ({low[g]:.4g} to {high[g]:.4g}), p = {p[g]:.2g}" for g in places]
     colour = theme.QUIET if null == "random" else theme.DIRECTION
     return {
@@ -103,7 +104,7 @@ def in_words(result: Result, name: str, matrix: str, measure: str, group: int) -
 
 def _side(result: Result, null: str, group: int, m: int) -> str:
     """Where the group stands among the drawn ones."""
-    mean = result.mean[group, m]
-    low, high, p = (getattr(result, f"{null}{end}")[group, m] for end in ("_low", "_high", "_p"))
+    mean, band = result.mean.value[group, m], getattr(result, null)
+    low, high, p = band.low[group, m], band.high[group, m], getattr(result, f"{null}_p")[group, m]
     how = "within the band of" if low <= mean <= high else "further than" if mean > high else "less far than"
     return f"{how} {_BANDS[null][0]} (p = {p:.2g})"

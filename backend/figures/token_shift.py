@@ -186,7 +186,7 @@ def table(result: Result, matrix: str, ids: Sequence[int], near: Neighbours | No
 
 
 WIDTHS = {"nearest before": 250, "nearest after": 250}
-"""Columns of the table that would push all others out of sight, in pixels."""
+"""Columns of the table that would steering vector all others out of sight, in pixels."""
 
 
 def _number(value: float) -> float | None:

@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 from backend.caching.progress import Progress, unwatched
 from backend.lab.outputs import (
     Contributions,
-    Disturbance,
     Embedding,
     Intervention,
     Matrix,
@@ -20,6 +19,7 @@ from backend.lab.outputs import (
     Patched,
     Readout,
     Sampling,
+    SideEffects,
     Swap,
     Swapped,
     TextReadout,
@@ -150,9 +150,9 @@ class Models(Protocol):
         """Label logits of the checkpoint under each intervention of the plan, one at a time."""
         ...
 
-    def disturbed(
+    def side_effects(
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
-    ) -> Disturbance:
+    ) -> SideEffects:
         """What interventions do to next-token predictions along the texts; UndefinedError where there are none."""
         ...
 

@@ -244,7 +244,7 @@ class Losses:
 
 
 @dataclass(frozen=True, eq=False)
-class Push:
+class SteeringVectors:
     """Something added to the residual stream: `vectors[i]` to what enters block `layers[i]`, L after the last block.
 
     `positions` is the readout position alone, or all of the prompt and of what is written behind it.
@@ -268,12 +268,12 @@ class Ablation:
     mean: Float32[np.ndarray, "layers width"]
 
 
-Intervention = Push | Ablation
+Intervention = SteeringVectors | Ablation
 """What is done to a model's residual stream while it runs."""
 
 
 @dataclass(frozen=True, eq=False)
-class Disturbance:
+class SideEffects:
     """What interventions do to next-token predictions: sums over the `predicted` positions of each text, all but one.
 
     `plain_loss` and `loss` are -log-probabilities (nats) of the tokens that came next, of the model as it is and under

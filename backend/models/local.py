@@ -16,7 +16,6 @@ from backend.caching.cache import Cache
 from backend.caching.progress import Progress, unwatched
 from backend.lab.outputs import (
     Contributions,
-    Disturbance,
     Embedding,
     Intervention,
     Matrix,
@@ -24,6 +23,7 @@ from backend.lab.outputs import (
     Patched,
     Readout,
     Sampling,
+    SideEffects,
     Swap,
     Swapped,
     TextReadout,
@@ -79,9 +79,9 @@ class LocalModels(Catalogue):
         def report(fraction: float, sentence: str) -> None:
             progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
 
-        with store.borrow(checkpoint, progress) as opened:
+        with store.borrow(checkpoint, progress) as loaded:
             started = time.perf_counter()
-            found = collect(opened, prompts, report)
+            found = collect(loaded, prompts, report)
             tokens = int(prompts.lengths.sum())
             if tokens >= _TELLING_TOKENS:
                 self._remember(checkpoint, tokens, time.perf_counter() - started)
@@ -101,9 +101,9 @@ class LocalModels(Catalogue):
         from backend.models.measurements import logit_lens
 
         with ExitStack() as lent:
-            opened = lent.enter_context(store.borrow(head, progress))
+            loaded = lent.enter_context(store.borrow(head, progress))
             other = None if norm is None else lent.enter_context(store.borrow(norm, progress))
-            return logit_lens.label_logits(residuals, Columns(label_tokens, normalized), opened, other)
+            return logit_lens.label_logits(residuals, Columns(label_tokens, normalized), loaded, other)
 
     def read_text(self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
         """The first of the prompts at every token and layer. Raises what `readout` raises."""
@@ -111,8 +111,8 @@ class LocalModels(Catalogue):
         store = self.store
         from backend.models.measurements import logit_lens
 
-        with store.borrow(checkpoint, progress) as opened:
-            return logit_lens.read_text(opened, prompts, top, progress)
+        with store.borrow(checkpoint, progress) as loaded:
+            return logit_lens.read_text(loaded, prompts, top, progress)
 
     def _seen(self, prompts: Prompts, checkpoint: PinnedCheckpoint, other: PinnedCheckpoint | None = None) -> Prompts:
         """The prompts as the checkpoint sees them, once it is sure that it can read them.
@@ -133,8 +133,8 @@ class LocalModels(Catalogue):
         store = self.store
         from backend.models.measurements.embeddings import embedding
 
-        with store.borrow(checkpoint, progress) as opened:
-            return embedding(opened, which)
+        with store.borrow(checkpoint, progress) as loaded:
+            return embedding(loaded, which)
 
     def contributions(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Contributions:
         """What every part adds to the label logits. Raises what `readout` raises."""
@@ -142,8 +142,8 @@ class LocalModels(Catalogue):
         store = self.store
         from backend.models.measurements import direct_attribution
 
-        with store.borrow(checkpoint, progress) as opened:
-            return direct_attribution.contributions(opened, prompts, progress)
+        with store.borrow(checkpoint, progress) as loaded:
+            return direct_attribution.contributions(loaded, prompts, progress)
 
     def crossed_updates(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts, progress: Progress
@@ -216,12 +216,12 @@ class LocalModels(Catalogue):
         def report(fraction: float, sentence: str) -> None:
             progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
 
-        with store.borrow(checkpoint, progress) as opened:
-            return steering.steered(opened, plan, prompts, report)
+        with store.borrow(checkpoint, progress) as loaded:
+            return steering.steered(loaded, plan, prompts, report)
 
-    def disturbed(
+    def side_effects(
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
-    ) -> Disturbance:
+    ) -> SideEffects:
         """Predictions along the texts under each intervention. Raises what `output_space` raises."""
         prompts = self._seen(prompts, checkpoint)
         store = self.store
@@ -230,8 +230,8 @@ class LocalModels(Catalogue):
         def report(fraction: float, sentence: str) -> None:
             progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
 
-        with store.borrow(checkpoint, progress) as opened:
-            return side_effects.disturbed(opened, plan, prompts, report)
+        with store.borrow(checkpoint, progress) as loaded:
+            return side_effects.side_effects(loaded, plan, prompts, report)
 
     def continuation(
         self,
@@ -247,8 +247,8 @@ class LocalModels(Catalogue):
         store = self.store
         from backend.models.measurements import generation
 
-        with store.borrow(checkpoint, progress) as opened:
-            return generation.continuation(opened, prompts, intervention, tokens, sampling, progress)
+        with store.borrow(checkpoint, progress) as loaded:
+            return generation.continuation(loaded, prompts, intervention, tokens, sampling, progress)
 
     def patch(self, host: PinnedCheckpoint, donor: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Patched:
         """The host's answers to the first prompt with one residual of the donor's. Raises what `readout` raises."""

@@ -6,21 +6,22 @@ import numpy as np
 from scipy.special import ndtri
 
 from backend.analyses import cka_grid, swaps, weights
-from backend.reports.evidence import Asks, Case, Finding
+from backend.reports.evidence import Asks, Finding, direction_requests
 from backend.stats import intervals
 from backend.stats.cka import FEWEST
+from backend.study.comparison import Comparison
 
 UNEVEN = 1.1
 """How much more than the median block the most changed one has changed before that is worth a sentence."""
 
 
-def changed_weights(case: Case) -> Asks:
+def changed_weights(case: Comparison) -> Asks:
     """Which block's weights changed most, if blocks differ."""
     if case.last == case.against:
         yield []
         return None
     last = case.study.checkpoints[case.last]
-    (found,) = yield [(weights.recipe, weights.Query(last, case.reference))]
+    (found,) = yield [weights.recipe.request(weights.Query(last, case.reference))]
     blocks = found.by_block()
     there = blocks[np.isfinite(blocks)]
     if len(there) < 2 or there.max() <= UNEVEN * np.median(there):
@@ -40,17 +41,17 @@ def changed_weights(case: Case) -> Asks:
     )
 
 
-def turned(case: Case) -> Asks:
+def turned(case: Comparison) -> Asks:
     """Whether the last checkpoint tells the classes apart along another direction than the reference."""
     if case.last == case.against:
         yield []
         return None
-    (found,) = yield [case.directions()[case.last]]
-    high = found.cosine_to_base_split_high[:, -1]
+    (found,) = yield [direction_requests(case)[case.last]]
+    high = found.cosine_to_base_split.high[:, -1]
     if not (high < 1).all():
         return None
     c = int(np.argmax(high))  # of several classes, the one whose direction turned least
-    value, low = float(found.cosine_to_base_split[c, -1]), float(found.cosine_to_base_split_low[c, -1])
+    value, low, _ = (float(end[c, -1]) for end in found.cosine_to_base_split.ends)
     name = case.names[case.last]
     return Finding(
         f"At the last layer {name} tells {_apart(case, c)} along another direction than {case.reference.label}: their "
@@ -63,14 +64,16 @@ def turned(case: Case) -> Asks:
     )
 
 
-def rearranged(case: Case) -> Asks:
+def rearranged(case: Comparison) -> Asks:
     """At which layer the last checkpoint arranges the reviews least as the reference does, if layers differ in that."""
     if case.last == case.against or len(case.study.sample.text) < FEWEST:
         yield []
         return None
     last = case.study.checkpoints[case.last]
-    (found,) = yield [(cka_grid.recipe, cka_grid.Query(last, case.reference, case.study.prompts, case.drop_largest))]
-    value, low, high = (np.diagonal(one) for one in (found.cka, found.cka_low, found.cka_high))
+    (found,) = yield [
+        cka_grid.recipe.request(cka_grid.Query(last, case.reference, case.study.prompts, case.drop_largest))
+    ]
+    value, low, high = (np.diagonal(end) for end in found.cka.ends)
     if not np.isfinite(value).any():
         return None
     least, most = int(np.nanargmin(value)), int(np.nanargmax(value))
@@ -88,22 +91,22 @@ def rearranged(case: Case) -> Asks:
     )
 
 
-def carrying_block(case: Case) -> Asks:
+def carrying_block(case: Comparison) -> Asks:
     """Which block carries most of what training did: put back alone, or put alone into the reference."""
     last = case.study.checkpoints[case.last]
     ways = [(last, case.reference), (case.reference, last)]
     if case.last == case.against or any(swaps.undefined(*way, "block") for way in ways):
         yield []
         return None
-    found = yield [(swaps.recipe, swaps.Query(*way, case.study.prompts)) for way in ways]
+    found = yield [swaps.recipe.request(swaps.Query(*way, case.study.prompts)) for way in ways]
     leading = [_leading_block(one) for one in found]
     back, block = next(((i == 0, at) for i, at in enumerate(leading) if at is not None), (False, None))
     if block is None:
         return None
     host, donor = ways[0 if back else 1]
     one = found[0 if back else 1]
-    value, low, high = (float(x[block]) for x in (one.recovered, one.recovered_low, one.recovered_high))
-    other = float(np.nanmax(np.delete(one.recovered, block)))
+    value, low, high = (float(end[block]) for end in one.fraction_recovered.ends)
+    other = float(np.nanmax(np.delete(one.fraction_recovered.value, block)))
     did = (
         f"Putting block {block} alone of {host.label} back to {donor.label} undoes {100 * value:.0f} %"
         if back
@@ -122,14 +125,15 @@ def carrying_block(case: Case) -> Asks:
 
 def _leading_block(found: swaps.Result) -> int | None:
     """The block that recovers most, if that is surely more than nothing and than any other: it was picked among all."""
-    blocks = len(found.recovered)
-    if blocks < 2 or np.isnan(found.recovered).all():
+    blocks = len(found.fraction_recovered.value)
+    if blocks < 2 or np.isnan(found.fraction_recovered.value).all():
         return None
-    best = int(np.nanargmax(found.recovered))
+    best = int(np.nanargmax(found.fraction_recovered.value))
     wider = ndtri(1 - (1 - intervals.LEVEL) / 2 / blocks) / ndtri((1 + intervals.LEVEL) / 2)
-    low = found.recovered[best] - wider * (found.recovered[best] - found.recovered_low[best])
-    return best if low > max(0.0, float(np.nanmax(np.delete(found.recovered, best)))) else None
+    middle, lowest, _ = (end[best] for end in found.fraction_recovered.ends)
+    low = middle - wider * (middle - lowest)
+    return best if low > max(0.0, float(np.nanmax(np.delete(found.fraction_recovered.value, best)))) else None
 
 
-def _apart(case: Case, c: int) -> str:
+def _apart(case: Comparison, c: int) -> str:
     return "the classes apart" if len(case.words) == 2 else f"{case.words[c]} and the other classes apart"

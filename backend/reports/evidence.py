@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from backend.analyses import accuracy, confounds, direction
-from backend.study.checkpoint import PinnedCheckpoint
-from backend.study.pinned import PinnedStudy
+from backend.caching.memoize import Request
+from backend.study.comparison import Comparison
 
-Wanted = list[tuple[Any, Any]]
-Asks = Generator[Wanted, list[Any], "Finding | None"]
-"""What a finding is: it yields the (recipe, query) pairs that it needs, is sent results, returns its sentence."""
+Asks = Generator[Sequence[Request[Any]], list[Any], "Finding | None"]
+"""A finding: it yields the requests that it needs, is sent their results, and returns its sentence."""
 
 
 @dataclass(frozen=True)
@@ -32,51 +31,20 @@ class Finding:
     warning: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """What is asked about: a study, the checkpoint that the others are compared with, dimensions to leave out."""
+def accuracy_requests(comparison: Comparison) -> list[Request[accuracy.Result]]:
+    """The accuracy of every checkpoint."""
+    study = comparison.study
+    return [accuracy.recipe.request(accuracy.Query(one, study.prompts)) for one in study.checkpoints]
 
-    study: PinnedStudy
-    reference: PinnedCheckpoint
-    drop_largest: int = 0
 
-    @property
-    def names(self) -> list[str]:
-        """Labels of the checkpoints, in order."""
-        return [one.label for one in self.study.checkpoints]
+def direction_requests(comparison: Comparison) -> list[Request[direction.Result]]:
+    """The direction of every checkpoint against the reference."""
+    study, reference, dropped = comparison.study, comparison.reference, comparison.drop_largest
+    queries = [direction.Query(one, reference, study.prompts, dropped) for one in study.checkpoints]
+    return [direction.recipe.request(query) for query in queries]
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The label words, in class order."""
-        return self.study.study.prompt.label_words
 
-    @property
-    def last(self) -> int:
-        """Position of the last epoch that is not the reference, or of the reference if it is alone."""
-        others = [one.label for one in self.study.epochs if one.label != self.reference.label]
-        return self.names.index(others[-1]) if others else self.against
-
-    @property
-    def against(self) -> int:
-        """Position of the reference."""
-        return self.names.index(self.reference.label)
-
-    def of_class(self, c: int) -> dict[str, str]:
-        """The key of an address that chooses class `c`, where there are more than two to choose from."""
-        return {} if len(self.words) == 2 else {"class": self.words[c]}
-
-    def answers(self) -> Wanted:
-        """The accuracy of every checkpoint."""
-        return [(accuracy.recipe, accuracy.Query(one, self.study.prompts)) for one in self.study.checkpoints]
-
-    def directions(self) -> Wanted:
-        """The direction of every checkpoint against the reference."""
-        return [
-            (direction.recipe, direction.Query(one, self.reference, self.study.prompts, self.drop_largest))
-            for one in self.study.checkpoints
-        ]
-
-    def card(self) -> tuple[Any, confounds.Query]:
-        """The sample card."""
-        study = self.study
-        return confounds.recipe, confounds.Query(study.checkpoints, study.prompts, study.sample, study.training)
+def card_request(comparison: Comparison) -> Request[confounds.Result]:
+    """The sample card."""
+    study = comparison.study
+    return confounds.recipe.request(confounds.Query(study.checkpoints, study.prompts, study.sample, study.training))

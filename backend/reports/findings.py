@@ -1,7 +1,7 @@
 """What the numbers of a study say, in at most five sentences; one that they do not support is not said.
 
-A finding is one function: it yields the (recipe, query) pairs that it needs, is sent their results, and returns its
-sentence or None. Add it to `FINDINGS`, where the most important stand first, and to `COSTLY` too if it takes runs that
+A finding is one function: it yields the requests that it needs, is sent their results, and returns its sentence
+or None. Add it to `FINDINGS`, where the most important stand first, and to `COSTLY` too if it takes runs that
 no start page should wait for: it is then said where somebody has asked for their results before.
 """
 
@@ -13,34 +13,36 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtrc
 
+from backend.caching.memoize import Request
 from backend.reports.changes import carrying_block, changed_weights, rearranged, turned
-from backend.reports.evidence import Asks, Case, Finding, Wanted
+from backend.reports.evidence import Asks, Finding, accuracy_requests, card_request, direction_requests
 from backend.stats import intervals, paired
 from backend.stats.splits import half_splits
+from backend.study.comparison import Comparison
 
 MOST = 5
 FAR_APART = 0.2
 """Difference of recalls from which a checkpoint counts as leaning to one side."""
 
 
-Ask = Callable[[Wanted], Sequence[Any] | None]
-"""Gets the results of (recipe, query) pairs, or None if they are not there."""
+Ask = Callable[[Sequence[Request[Any]]], Sequence[Any] | None]
+"""Gets the results of requests, or None if some are missing."""
 
 
-def find(case: Case, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
+def find(case: Comparison, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
     """The findings of a study, None while `ask` has not all results; `known` tells only what is there already."""
     running = {finding: finding(case) for finding in FINDINGS}
     asked = {finding: next(one) for finding, one in running.items()}
     usual = [finding for finding in FINDINGS if finding not in COSTLY]
-    pairs = {recipe.key(query): (recipe, query) for finding in usual for recipe, query in asked[finding]}
-    answered = ask(list(pairs.values()))
+    requests = {request.key: request for finding in usual for request in asked[finding]}
+    answered = ask(list(requests.values()))
     if answered is None:
         return None
-    results = dict(zip(pairs, answered, strict=True))
+    results = dict(zip(requests, answered, strict=True))
     said: list[Finding] = []
     for finding, one in running.items():
         wanted = asked[finding]
-        there = known(wanted) if finding in COSTLY else [results[recipe.key(query)] for recipe, query in wanted]
+        there = known(wanted) if finding in COSTLY else [results[request.key] for request in wanted]
         if there is None:
             continue
         try:
@@ -50,11 +52,11 @@ def find(case: Case, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
     return tuple(said[:MOST])
 
 
-def reversed_classes(case: Case) -> Asks:
+def reversed_classes(case: Comparison) -> Asks:
     """Whether a checkpoint orders the reviews the wrong way round, as it does where classes are swapped."""
-    found = yield case.answers()
-    worst = min(range(len(found)), key=lambda i: found[i].auc_high if np.isfinite(found[i].auc_high) else 1.0)
-    value, low, high = (float(getattr(found[worst], name)) for name in ("auc", "auc_low", "auc_high"))
+    found = yield accuracy_requests(case)
+    worst = min(range(len(found)), key=lambda i: found[i].auc.high if np.isfinite(found[i].auc.high) else 1.0)
+    value, low, high = map(float, found[worst].auc.ends)
     if not high < 0.5:
         return None
     return Finding(
@@ -69,40 +71,39 @@ def reversed_classes(case: Case) -> Asks:
     )
 
 
-def best_checkpoint(case: Case) -> Asks:
+def best_checkpoint(case: Comparison) -> Asks:
     """How much better than the reference the best checkpoint answers: chosen on one half, compared on the other."""
-    card, *answers = yield [case.card(), *case.answers()]
+    card, *answers = yield [card_request(case), *accuracy_requests(case)]
     chosen, labels, classes = card.best_on_half, case.study.prompts.labels, case.study.prompts.classes
     if chosen in (-1, case.against) or not case.reference.facts.has_head:
         return None
-    held = ~half_splits(labels, classes, 1, case.card()[1].seed, case.study.prompts.groups)[0]
+    held = ~half_splits(labels, classes, 1, card_request(case).query.seed, case.study.prompts.groups)[0]
     ours, theirs = (answers[i].prediction[held] for i in (chosen, case.against))
-    gain, low, high = paired.accuracy_lost(ours, theirs, labels[held], classes)
-    if low <= 0:
+    gain = paired.accuracy_lost(ours, theirs, labels[held], classes)
+    if gain.low <= 0:
         return None
     name, reference = case.names[chosen], case.reference.label
     return Finding(
-        f"{name} answers {_percent(card.held_half_accuracy)} of the reviews right "
-        f"({_span(card.held_half_accuracy_low, card.held_half_accuracy_high)}), {100 * gain:.1f} points more "
-        f"than {reference} ({_span(low, high)}). It was chosen on one half of the reviews and tested on the other.",
-        gain,
-        low,
-        high,
+        f"{name} answers {_percent(card.held_half_accuracy.value)} of the reviews right "
+        f"({_span(*card.held_half_accuracy.ends[1:])}), {100 * gain.value:.1f} points more "
+        f"than {reference} ({_span(gain.low, gain.high)}). It was chosen on one half of the reviews and tested on "
+        f"the other.",
+        *gain.ends,
         "layers",
         {"epoch": name, "show": "sample"},
     )
 
 
-def leaves_chance(case: Case) -> Asks:
+def leaves_chance(case: Comparison) -> Asks:
     """From which layer on the classes are further apart than chance, and in which checkpoint that began."""
-    found = yield case.directions()
+    found = yield direction_requests(case)
     last = found[case.last]
-    apart = [c for c, layer in enumerate(last.leaves_chance) if layer >= 0 and last.separation_low[c, -1] > 0]
+    apart = [c for c, layer in enumerate(last.leaves_chance) if layer >= 0 and last.separation.low[c, -1] > 0]
     if not apart:
         return None
     c = min(apart, key=lambda one: last.leaves_chance[one])
     started = next(i for i, one in enumerate(found) if one.leaves_chance[c] >= 0)
-    value, low, high = (float(x[c, -1]) for x in (last.separation, last.separation_low, last.separation_high))
+    value, low, high = (float(end[c, -1]) for end in last.separation.ends)
     name, layer = case.names[case.last], last.leaves_chance[c]
     since = (
         f"the first to do so is {case.names[started]}, from layer {found[started].leaves_chance[c]} on"
@@ -121,16 +122,16 @@ def leaves_chance(case: Case) -> Asks:
     )
 
 
-def length(case: Case) -> Asks:
+def length(case: Comparison) -> Asks:
     """Whether the length of a review alone gives its class away."""
-    (card,) = yield [case.card()]
-    low, high = card.length_auc_low, card.length_auc_high
+    (card,) = yield [card_request(case)]
+    value, low, high = card.length_auc.ends
     if not (high < 0.5 or low > 0.5):
         return None
     return Finding(
-        f"Length alone tells the classes apart, with an AUC of {card.length_auc:.2f} ({low:.2f} to {high:.2f}; 0.5 is "
+        f"Length alone tells the classes apart, with an AUC of {value:.2f} ({low:.2f} to {high:.2f}; 0.5 is "
         f"nothing): part of any accuracy may be length.",
-        card.length_auc,
+        value,
         low,
         high,
         "layers",
@@ -139,9 +140,9 @@ def length(case: Case) -> Asks:
     )
 
 
-def seen_in_training(case: Case) -> Asks:
+def seen_in_training(case: Comparison) -> Asks:
     """Whether reviews of the sample were trained on."""
-    (card,) = yield [case.card()]
+    (card,) = yield [card_request(case)]
     if card.in_training < 1:
         return None
     return Finding(
@@ -156,22 +157,20 @@ def seen_in_training(case: Case) -> Asks:
     )
 
 
-def leaning(case: Case) -> Asks:
+def leaning(case: Comparison) -> Asks:
     """Whether the last checkpoint, or else the reference, recognizes one class much better than another."""
-    answers = yield case.answers()
+    answers = yield accuracy_requests(case)
     for i in dict.fromkeys((case.last, case.against)):
         one = answers[i]
-        best, worst = int(np.argmax(one.recall)), int(np.argmin(one.recall))
-        ends = [best, worst]
-        low, high = intervals.mover(
-            one.recall[ends], one.recall_low[ends], one.recall_high[ends], np.array([1.0, -1.0])
-        )
-        apart = float(one.recall[best] - one.recall[worst])
-        if apart >= FAR_APART and low > 0 and _differ(one.recall, one.n):
+        best, worst = int(np.argmax(one.recall.value)), int(np.argmin(one.recall.value))
+        recall = one.recall[[best, worst]]
+        low, high = intervals.mover(recall.value, recall.low, recall.high, np.array([1.0, -1.0]))
+        apart = float(recall.value[0] - recall.value[1])
+        if apart >= FAR_APART and low > 0 and _differ(one.recall.value, one.n):
             best_word, worst_word = case.words[best], case.words[worst]
             return Finding(
-                f"{case.names[i]} answers {_percent(one.recall[best])} of the {best_word} reviews right and "
-                f"{_percent(one.recall[worst])} of the {worst_word} ones, {100 * apart:.1f} points apart "
+                f"{case.names[i]} answers {_percent(recall.value[0])} of the {best_word} reviews right and "
+                f"{_percent(recall.value[1])} of the {worst_word} ones, {100 * apart:.1f} points apart "
                 f"({_span(float(low), float(high))}): look at both recalls, not at one.",
                 apart,
                 float(low),
@@ -190,7 +189,7 @@ def _differ(recall: np.ndarray, n: np.ndarray) -> bool:
     return bool(spread > 0 and chdtrc(len(n) - 1, n @ np.square(recall - pooled) / spread) < 1 - intervals.LEVEL)
 
 
-FINDINGS: tuple[Callable[[Case], Asks], ...] = (
+FINDINGS: tuple[Callable[[Comparison], Asks], ...] = (
     reversed_classes,
     best_checkpoint,
     leaves_chance,
@@ -213,5 +212,5 @@ def _span(low: float, high: float) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def _classes(case: Case, c: int) -> str:
+def _classes(case: Comparison, c: int) -> str:
     return "the classes are" if len(case.words) == 2 else f"{case.words[c]} and the other classes are"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from backend.analyses import features, output_space, probes, steering, swaps, token_groups, token_shift
+from backend.caching.memoize import Request
 from backend.derived.feature_contexts import ContextQuery, contexts
 from backend.derived.steering_vectors import middle
 from backend.derived.token_counts import count_query
@@ -18,27 +19,37 @@ from backend.figures import steering as steering_figures
 from backend.figures import swaps as swaps_figures
 from backend.figures import token_groups as groups_figures
 from backend.figures import token_shift as shift_figures
-from backend.reports.evidence import Case, Wanted
 from backend.reports.page import Section, picture, sentences, table
+from backend.study.comparison import Comparison
 from backend.vocabulary import lexicon
 
-Ask = Callable[[Wanted], list[Any]]
-"""Gets the results of (recipe, query) pairs."""
+R = TypeVar("R")
 RANKED = 30
 
 
-def rows(wanted: Wanted, found: list[Any]) -> list[dict[str, Any]]:
+@runtime_checkable
+class Ask(Protocol):
+    """Gets the results of requests, in order."""
+
+    def __call__(self, wanted: Sequence[Request[R]], /) -> list[R]:
+        """Compute what the cache does not hold."""
+        ...
+
+
+def rows(wanted: list[Request[Any]], found: list[Any]) -> list[dict[str, Any]]:
     """The rows that `export` writes of these results."""
-    return [row for (_, query), result in zip(wanted, found, strict=True) for row in result.rows(query)]
+    return [row for request, result in zip(wanted, found, strict=True) for row in result.rows(request.query)]
 
 
-def through_heads(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+def through_heads(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     """Every layer of reference and last checkpoint read by its own head and norm."""
     places = [i for i in dict.fromkeys((case.against, case.last)) if case.study.checkpoints[i].facts.has_head]
     if case.reference.facts.kind == "encoder" or not places:
         return
     pair = [case.study.checkpoints[i] for i in places]
-    wanted: Wanted = [(probes.recipe, probes.Query(one, case.reference, case.study.prompts)) for one in pair]
+    wanted: list[Request[Any]] = [
+        probes.recipe.request(probes.Query(one, case.reference, case.study.prompts)) for one in pair
+    ]
     found = ask(wanted)
     names, reading, c = [one.label for one in pair], ("own", "own"), len(case.words) - 1
     drawn = [
@@ -60,16 +71,16 @@ def through_heads(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     )
 
 
-def single_swaps(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+def single_swaps(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     """The reference with one block of the last checkpoint at a time."""
     host, donor = case.reference, case.study.checkpoints[case.last]
     if host == donor or swaps.undefined(host, donor, "block"):
         return
-    wanted: Wanted = [(swaps.recipe, swaps.Query(host, donor, case.study.prompts))]
+    wanted: list[Request[Any]] = [swaps.recipe.request(swaps.Query(host, donor, case.study.prompts))]
     found = ask(wanted)
     drawn = [
         swaps_figures.curves({"single": found[0]}, "block", measure, host.label, donor.label)
-        for measure in ("balanced_accuracy", "recovered")
+        for measure in ("balanced_accuracy", "fraction_recovered")
     ]
     yield Section(
         "swaps",
@@ -87,8 +98,8 @@ def single_swaps(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     )
 
 
-def steered(case: Case, ask: Ask, _: int) -> Iterator[Section]:
-    """The last checkpoint with its own class direction added at every dose, and without it."""
+def steered(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
+    """The last checkpoint with its own class direction added at every coefficient, and without it."""
     model = case.study.checkpoints[case.last]
     if not model.facts.has_head:
         return
@@ -96,7 +107,7 @@ def steered(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     c = 0 if prompts.classes == 2 else prompts.classes - 1
     added = steering.Query(model, model, prompts, ((at, at),), direction=c, null=steering.NULL)
     ablated = steering.ablated(model, model, prompts, at, c)
-    wanted: Wanted = [(steering.recipe, added), (steering.recipe, ablated)]
+    wanted: list[Request[Any]] = [steering.recipe.request(added), steering.recipe.request(ablated)]
     found = ask(wanted)
     yield Section(
         "steering",
@@ -104,12 +115,12 @@ def steered(case: Case, ask: Ask, _: int) -> Iterator[Section]:
         [
             picture(
                 [
-                    steering_figures.doses(found[0], added, "mean_lens"),
+                    steering_figures.coefficients(found[0], added, "mean_logit_diff"),
                     steering_figures.flips(found[0], added, case.words),
                 ],
-                "The effect of a dose with its 95 % interval, and how many answers it turns; grey is the range of "
+                "The effect of a coefficient with its 95 % interval, and the answers it turns. Grey is the range of "
                 f"{added.null} directions of shuffled labels, put in at the same length, and dotted their median: in "
-                "there it is the push that works, not the direction.",
+                "there it is the steering vector that works, not the direction.",
             ),
             sentences(
                 [
@@ -117,23 +128,19 @@ def steered(case: Case, ask: Ask, _: int) -> Iterator[Section]:
                     ablation_figures.in_words(found[1], None, model.label),
                 ]
             ),
-            table(rows(wanted[:1], found[:1]), "Numbers of every dose"),
+            table(rows(wanted[:1], found[:1]), "Numbers of every coefficient"),
         ],
     )
 
 
-def moved_tokens(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+def moved_tokens(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     """Which rows of the input embedding moved, and whether groups of words moved more than others as frequent."""
     if case.last == case.against:
         return
     last, own = case.study.checkpoints[case.last], lexicon.own_words(case.study.study.lexicon)
     counts = count_query(case.study)
-    shifts, groups = ask(
-        [
-            (token_shift.recipe, token_shift.Query(last, case.reference, counts, own)),
-            (token_groups.recipe, token_groups.Query(last, case.reference, counts, own)),
-        ]
-    )
+    (shifts,) = ask([token_shift.recipe.request(token_shift.Query(last, case.reference, counts, own))])
+    (groups,) = ask([token_groups.recipe.request(token_groups.Query(last, case.reference, counts, own))])
     ids = shift_figures.chosen(shifts, "input", "l2_centred", "", RANKED)
     yield Section(
         "tokens",
@@ -157,17 +164,17 @@ def moved_tokens(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     )
 
 
-def layer_features(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+def layer_features(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     """Features of the middle layer, as `export` asks for them, and the texts of the one that tells most."""
     (query,) = features.queries(case.study, case.reference.label)
-    (found,) = ask([(features.recipe, query)])
+    (found,) = ask([features.recipe.request(query)])
     names = [case.reference.label] + ([query.checkpoint.label] if case.last != case.against else [])
     at = found.auc.shape[1] - 1
     ids = features_figures.ranked(found, "auc", at, "", len(names))
     if not ids:
         return
     asked = ContextQuery(query.checkpoint, query.reference, query.prompts, query.source, ids[0])
-    (where,) = ask([(contexts, asked)])
+    (where,) = ask([contexts.request(asked)])
     labels = query.prompts.labels
     index = case.study.sample.index
     drawn = [context_figures.texts(where, m, names, case.words, labels, index) for m in range(len(names))]
@@ -195,13 +202,13 @@ def layer_features(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     )
 
 
-def predictions(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+def predictions(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     """What the last checkpoint predicts behind neutral sentences instead of what the reference does."""
     ends = [case.study.checkpoints[i] for i in dict.fromkeys((case.against, case.last))]
     if not all(one.facts.predicts for one in ends):
         return
-    wanted: Wanted = [
-        (output_space.recipe, output_space.query(case.study, one, case.reference, "neutral")) for one in ends
+    wanted: list[Request[Any]] = [
+        output_space.recipe.request(output_space.query(case.study, one, case.reference, "neutral")) for one in ends
     ]
     found = ask(wanted)
     label = ends[-1].label

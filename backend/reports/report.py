@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from backend.caching.memoize import Request
 from backend.errors import LayershiftError, UndefinedError
 from backend.lab.lab import Lab
 from backend.reports import summary
-from backend.reports.evidence import Case, Wanted
 from backend.reports.export import Viewpoint, Watch, command, replacing
 from backend.reports.page import Section, page, sentences, table
 from backend.reports.sections import SECTIONS
+from backend.study.comparison import Comparison, compared
 from backend.study.pinned import PinnedStudy
+
+R = TypeVar("R")
 
 
 def write_report(pinned: PinnedStudy, lab: Lab, out: Path, watch: Watch, viewpoint: Viewpoint) -> Path:
@@ -35,15 +39,15 @@ def write_report(pinned: PinnedStudy, lab: Lab, out: Path, watch: Watch, viewpoi
 def report(pinned: PinnedStudy, lab: Lab, watch: Watch, viewpoint: Viewpoint) -> str:
     """The report as HTML, its results from the cache or computed now, under a progress bar for each section."""
     viewpoint.check(pinned)
-    case = Case(pinned, pinned.checkpoint(viewpoint.reference), viewpoint.drop_largest)
+    case = compared(pinned, pinned.checkpoint(viewpoint.reference), viewpoint.drop_largest)
     layer = pinned.base.facts.layers if viewpoint.layer is None else viewpoint.layer
     found = [_compared(case, lab, viewpoint)]
     for name, make in SECTIONS.items():
         with watch(name) as progress:
             watched = lab.watched(progress)
 
-            def ask(wanted: Wanted, lab: Lab = watched) -> list[Any]:
-                return [recipe(query, lab.part(i, len(wanted))) for i, (recipe, query) in enumerate(wanted)]
+            def ask(wanted: Sequence[Request[R]], lab: Lab = watched) -> list[R]:
+                return [request(lab.part(i, len(wanted))) for i, request in enumerate(wanted)]
 
             try:
                 for one in make(case, ask, layer):
@@ -55,7 +59,7 @@ def report(pinned: PinnedStudy, lab: Lab, watch: Watch, viewpoint: Viewpoint) ->
     return page(pinned.study.title, f"Layershift report of {written}: {last} beside {case.reference.label}.", found)
 
 
-def _compared(case: Case, lab: Lab, viewpoint: Viewpoint) -> Section:
+def _compared(case: Comparison, lab: Lab, viewpoint: Viewpoint) -> Section:
     now = time.time()
     facts = {"compared with": case.reference.label} | summary.compared(case.study, lab, now)
     if case.drop_largest:

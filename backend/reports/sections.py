@@ -17,14 +17,15 @@ from backend.figures import projection as projection_figures
 from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
 from backend.reports import findings
-from backend.reports.evidence import Case
+from backend.reports.evidence import accuracy_requests, card_request, direction_requests
 from backend.reports.page import Section, picture, sentences, table
 from backend.reports.parts import Ask, layer_features, moved_tokens, predictions, single_swaps, steered, through_heads
 from backend.reports.similar import similar_layers
+from backend.study.comparison import Comparison
 from backend.study.training_log import read_training_log
 
 
-def _findings(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+def _findings(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     said = findings.find(case, ask, ask) or ()
     lines = [("**Mind:** " if one.warning else "") + one.sentence for one in said]
     yield Section(
@@ -34,9 +35,9 @@ def _findings(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     )
 
 
-def _sample(case: Case, ask: Ask, _: int) -> Iterator[Section]:
-    recipe, query = case.card()
-    (card,) = ask([(recipe, query)])
+def _sample(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
+    request = card_request(case)
+    (card,) = ask([request])
     yield Section(
         "sample",
         "What else could explain the numbers?",
@@ -48,15 +49,15 @@ def _sample(case: Case, ask: Ask, _: int) -> Iterator[Section]:
                 "shows directions that are not about the classes, and quartiles hold few reviews each, so mind their "
                 "intervals.",
             ),
-            table(list(card.rows(query)), "Numbers"),
+            table(list(card.rows(request.query)), "Numbers"),
         ],
     )
 
 
-def _answers(case: Case, ask: Ask, _: int) -> Iterator[Section]:
-    wanted = case.answers()
+def _answers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
+    wanted = accuracy_requests(case)
     found = ask(wanted)
-    rows = [row for (_, query), result in zip(wanted, found, strict=True) for row in result.rows(query)]
+    rows = [row for request, result in zip(wanted, found, strict=True) for row in result.rows(request.query)]
     yield Section(
         "answers",
         "How well does each checkpoint answer?",
@@ -73,7 +74,7 @@ def _answers(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     )
 
 
-def _training(case: Case, _: Ask, __: int) -> Iterator[Section]:
+def _training(case: Comparison, _: Ask, __: int) -> Iterator[Section]:
     title = "How did training go?"
     try:
         log = read_training_log(case.study.study)
@@ -87,12 +88,12 @@ def _training(case: Case, _: Ask, __: int) -> Iterator[Section]:
     yield Section("training", title, [picture(list(figures.values()), training_figures.guide(log))])
 
 
-def _weights(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+def _weights(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     if case.last == case.against:
         return
     last = case.study.checkpoints[case.last]
     query = weights.Query(last, case.reference)
-    (found,) = ask([(weights.recipe, query)])
+    (found,) = ask([weights.recipe.request(query)])
     yield Section(
         "weights",
         "Which weights changed, and by how much?",
@@ -111,22 +112,22 @@ def _weights(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     )
 
 
-def _pair(case: Case) -> list[int]:
+def _pair(case: Comparison) -> list[int]:
     """Positions of the reference and the last checkpoint, or of the reference alone."""
     return list(dict.fromkeys((case.against, case.last)))
 
 
-def _of_reviews(case: Case, found: list[Any], figure: Any, more: str = "") -> list[Any]:
+def _of_reviews(case: Comparison, found: list[Any], figure: Any, more: str = "") -> list[Any]:
     labels, texts = case.study.prompts.labels, case.study.sample.text
     names = [case.names[i] + more for i in _pair(case)]
     return [figure(one, labels, texts, case.words, name) for one, name in zip(found, names, strict=True)]
 
 
-def _projections(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+def _projections(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     pair = [case.study.checkpoints[i] for i in _pair(case)]
     prompts = case.study.prompts
     queries = [projection.Query("own", one, case.reference, (), prompts, case.drop_largest) for one in pair]
-    found = ask([(projection.recipe, query) for query in queries])
+    found = ask([projection.recipe.request(query) for query in queries])
     yield Section(
         "pca",
         "What do the reviews look like at each layer?",
@@ -142,8 +143,8 @@ def _projections(case: Case, ask: Ask, _: int) -> Iterator[Section]:
     )
 
 
-def _directions(case: Case, ask: Ask, _: int) -> Iterator[Section]:
-    wanted = case.directions()
+def _directions(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
+    wanted = direction_requests(case)
     found: list[direction.Result] = ask(wanted)
     names, places = [case.names[i] for i in _pair(case)], _pair(case)
     shown = [found[i] for i in places]
@@ -158,7 +159,7 @@ def _directions(case: Case, ask: Ask, _: int) -> Iterator[Section]:
             ]
             parts.append(picture(drawn, _GUIDES[scale]))
         parts.append(sentences([direction_figures.leaves_chance(shown, names, at)]))
-    rows = [row for i in places for row in found[i].rows(wanted[i][1])]
+    rows = [row for i in places for row in found[i].rows(wanted[i].query)]
     parts.append(table(rows, "Numbers"))
     yield Section("direction", "How far apart are the classes, and is it more than chance?", parts)
 
@@ -176,10 +177,10 @@ _GUIDES = {
 }
 
 
-def _cosines(case: Case, ask: Ask, layer: int) -> Iterator[Section]:
+def _cosines(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
     query = cosines.Query(case.study.checkpoints, case.study.prompts, case.drop_largest, case.reference)
-    (found,) = ask([(cosines.recipe, query)])
-    lines = ask(case.directions())
+    (found,) = ask([cosines.recipe.request(query)])
+    lines = ask(direction_requests(case))
     others = [i for i in range(len(case.names)) if i != case.against]
     parts: list[str] = []
     for at in range(len(lines[0].leaves_chance)):
@@ -208,7 +209,7 @@ def _cosines(case: Case, ask: Ask, layer: int) -> Iterator[Section]:
     yield Section("cosines", "Do checkpoints and layers share a direction?", parts)
 
 
-def _maps(case: Case, ask: Ask, layer: int) -> Iterator[Section]:
+def _maps(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
     pair = [case.study.checkpoints[i] for i in _pair(case)]
     parts: list[str] = []
     for method in get_args(maps.Method):
@@ -217,7 +218,7 @@ def _maps(case: Case, ask: Ask, layer: int) -> Iterator[Section]:
             maps.Query(method, one, case.reference, case.study.prompts, layer, drop_largest=case.drop_largest)
             for one in pair
         ]
-        found = ask([(maps.recipe, query) for query in queries])
+        found = ask([maps.recipe.request(query) for query in queries])
         parts.append(
             picture(
                 _of_reviews(case, found, map_figures.draw, f", layer {layer}, {name}"),
@@ -230,7 +231,7 @@ def _maps(case: Case, ask: Ask, layer: int) -> Iterator[Section]:
     yield Section("map", f"Which reviews are neighbours at layer {layer}?", parts)
 
 
-SECTIONS: dict[str, Callable[[Case, Ask, int], Iterator[Section]]] = {
+SECTIONS: dict[str, Callable[[Comparison, Ask, int], Iterator[Section]]] = {
     "findings": _findings,
     "sample": _sample,
     "accuracy": _answers,

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from backend.analyses import cka_grid, linear_probes, similarity
+from backend.caching.memoize import Request
 from backend.errors import UndefinedError
 from backend.figures import cka_grid as grid_figures
-from backend.figures import layer_roles as kinds_figures
+from backend.figures import layer_roles as roles_figures
 from backend.figures import similarity as figures
-from backend.reports.evidence import Case, Wanted
 from backend.reports.page import Section, picture, sentences, table
 from backend.reports.parts import Ask, rows
 from backend.stats import layer_roles
+from backend.study.comparison import Comparison
 
 LEVEL = 0.9
 """CKA below which a layer counts as moved, as the page has it before one chooses another."""
 
 
-def similar_layers(case: Case, ask: Ask, _: int) -> Iterator[Section]:
+def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     """Curves of all epochs, the grid of the last one, and the kinds of its layers."""
     if case.last == case.against:
         return
     study, reference = case.study, case.reference
     others = [one for one in study.epochs if one != reference]
     pairs = [(one, reference) for one in others] + list(study.seeds)
-    wanted: Wanted = [
-        (similarity.recipe, similarity.Query(one, other, study.prompts, case.drop_largest)) for one, other in pairs
+    wanted: list[Request[Any]] = [
+        similarity.recipe.request(similarity.Query(one, other, study.prompts, case.drop_largest))
+        for one, other in pairs
     ]
     try:
         found = ask(wanted)
@@ -42,7 +45,7 @@ def similar_layers(case: Case, ask: Ask, _: int) -> Iterator[Section]:
         for measure in ("cka", "procrustes", "cosine")
     ]
     drawn.append(figures.moved(results, names, "cka", LEVEL, reference.label))
-    (grid,) = ask([(cka_grid.recipe, cka_grid.Query(others[last], reference, study.prompts, case.drop_largest))])
+    (grid,) = ask([cka_grid.recipe.request(cka_grid.Query(others[last], reference, study.prompts, case.drop_largest))])
     drawn.append(grid_figures.draw(grid, names[last], reference.label))
     said = [figures.moved_in_words(results, names, "cka", LEVEL)]
     said += [
@@ -59,7 +62,7 @@ def similar_layers(case: Case, ask: Ask, _: int) -> Iterator[Section]:
             "have more dimensions than there are reviews.",
         ),
         sentences(said),
-        *_kinds(case, ask, results[last]),
+        *_roles(case, ask, results[last]),
         table(rows(wanted, found), "Numbers"),
     ]
     yield Section("similarity", _TITLE.format(reference.label), parts)
@@ -68,29 +71,29 @@ def similar_layers(case: Case, ask: Ask, _: int) -> Iterator[Section]:
 _TITLE = "How like {} is each layer still?"
 
 
-def _kinds(case: Case, ask: Ask, alike: similarity.Result) -> list[str]:
+def _roles(case: Comparison, ask: Ask, alike: similarity.Result) -> list[str]:
     prompts, last = case.study.prompts, case.study.checkpoints[case.last]
     try:
         own, other = ask(
             [
-                (linear_probes.recipe, linear_probes.Query(one, case.reference, prompts))
+                linear_probes.recipe.request(linear_probes.Query(one, case.reference, prompts))
                 for one in (last, case.reference)
             ]
         )
     except UndefinedError as error:
         return [sentences([str(error)])]
     labels, classes = prompts.labels, prompts.classes
-    reading = layer_roles.read(alike.alike("cka")[:3], own.prediction, other.prediction, labels, classes, LEVEL)
+    reading = layer_roles.read(alike.alike("cka"), own.prediction, other.prediction, labels, classes, LEVEL)
     return [
         picture(
-            [kinds_figures.draw(reading, last.label, case.reference.label)],
+            [roles_figures.draw(reading, last.label, case.reference.label)],
             "Each layer's ground says of which kind it is, by its CKA with the reference and by what a linear probe "
             "gained there; the names are a reading by a rule, and few reviews leave most layers transitional.",
         ),
         sentences(
             [
-                kinds_figures.rule(LEVEL, classes),
-                kinds_figures.in_words(reading, last.label, case.reference.label),
+                roles_figures.rule(LEVEL, classes),
+                roles_figures.in_words(reading, last.label, case.reference.label),
             ]
         ),
     ]

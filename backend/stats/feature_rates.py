@@ -28,7 +28,7 @@ SAME = 0.7
 
 
 @dataclass(frozen=True, eq=False)
-class Firing:
+class FeatureRates:
     """One model's features over reviews: how many `tokens` were counted, on how many of them each feature `fired`.
 
     `total` is the sum of its activations, `largest` its maximum over a review's tokens (0 where it did not fire).
@@ -62,14 +62,14 @@ def count(
     kept: Bool[np.ndarray, " tokens"],
     reviews: int,
     features: int,
-) -> Firing:
+) -> FeatureRates:
     """Count the `kept` tokens; `index[t]` are the features that are active at token t, with activations `value[t]`."""
     rows, slots = np.nonzero((value > 0) & kept[:, None])
     at, which, how_much = review[rows], index[rows, slots], value[rows, slots].astype(np.float64)
     place = at * features + which
     largest = np.zeros(reviews * features)
     np.maximum.at(largest, place, how_much)
-    return Firing(
+    return FeatureRates(
         tokens=np.bincount(review[kept], minlength=reviews),
         fired=np.bincount(place, minlength=reviews * features).reshape(reviews, features),
         total=np.bincount(which, weights=how_much, minlength=features).astype(np.float64),
@@ -77,7 +77,7 @@ def count(
     )
 
 
-def rate_change(before: Firing, after: Firing, labels: Labels) -> tuple[PerFeature, PerFeature, PerFeature]:
+def rate_change(before: FeatureRates, after: FeatureRates, labels: Labels) -> tuple[PerFeature, PerFeature, PerFeature]:
     """Rate after less rate before, on the same tokens, with its 95 % interval: delete-one-review jackknife.
 
     The review is the unit that was drawn (Cochran 1977, Sampling Techniques, on ratios of clusters).

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Shaped
 from scipy.special import ndtri, stdtrit
 
 from backend.stats import metrics
-from backend.stats.metrics import Labels, Lens, PerLayer, Residuals
+from backend.stats.metrics import Labels, LogitDiff, PerLayer, Residuals
 from backend.stats.resampling import (
     HALVINGS,
     LEVEL,
@@ -89,7 +89,7 @@ def percentiles(values: Float[np.ndarray, "draws ..."]) -> Interval:
     return np.asarray(low), np.asarray(high)
 
 
-def auc_interval(lens: Lens, labels: Labels, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+def auc_interval(logit_diff: LogitDiff, labels: Labels, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
     """Interval of `metrics.auc`, within 0..1: the AUCs from which the one found is less than 1.96 deviations away.
 
     The variance changes with the AUC as Hanley and McNeil (1982, Radiology 143) say and is scaled by that of the
@@ -97,12 +97,12 @@ def auc_interval(lens: Lens, labels: Labels, draws: int = 1000, seed: int = 0) -
     where few pairs overlap, and has no width at 1. Newcombe 2006, Statistics in Medicine 25, method 5. NaN where
     the AUC is.
     """
-    middle = metrics.auc(lens, labels)
+    middle = metrics.auc(logit_diff, labels)
     if np.isnan(middle):
         return middle, middle
-    columns = range(lens.shape[1]) if lens.shape[1] > 1 else (1,)
+    columns = range(logit_diff.shape[1]) if logit_diff.shape[1] > 1 else (1,)
     pairs = [(int((labels == c).sum()), int((labels != c).sum())) for c in columns]
-    drawn = metrics.aucs(lens, labels, bootstrap_counts(labels, draws, seed)).var()
+    drawn = metrics.aucs(logit_diff, labels, bootstrap_counts(labels, draws, seed)).var()
     expected = float(np.mean([_auc_variance(middle, *sizes) for sizes in pairs]))
     scale = np.clip(drawn / expected, 2 / 3 / len(pairs), 3 / 2) if expected > 0 else 1.0
     limits = []
@@ -123,16 +123,16 @@ def _auc_variance(auc: float, n: int, others: int) -> float:
     return auc * (1 - auc) * (1 + spread) / (n * others)
 
 
-def gap_interval(lens: Lens, labels: Labels, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+def gap_interval(logit_diff: LogitDiff, labels: Labels, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
     """Interval of `metrics.gap`."""
-    low, high = bootstrap(lambda counts: metrics.gaps(lens, labels, counts), labels, draws, seed)
+    low, high = bootstrap(lambda counts: metrics.gaps(logit_diff, labels, counts), labels, draws, seed)
     return float(low), float(high)
 
 
 def mean_interval(
     values: Float[np.ndarray, "reviews ..."], labels: Labels, draws: int = 1000, seed: int = 0
 ) -> Interval:
-    """Interval of the mean over reviews, class sizes held fixed; of `metrics.mean_lens` when given the lens."""
+    """Interval of the mean over reviews, class sizes held fixed: of logit differences, `metrics.mean_logit_diff`."""
     return bootstrap(lambda counts: np.tensordot(counts / len(labels), values, axes=1), labels, draws, seed)
 
 

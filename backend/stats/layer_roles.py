@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend.stats import intervals, metrics, paired
+from backend.stats.estimate import Estimate, undefined
 from backend.stats.rows import interval, point
 
 KINDS = ("general", "transitional", "task-specific")
@@ -32,16 +33,10 @@ class Reading:
 
     level: float
     kind: Int[np.ndarray, " layers"]
-    cka: PerLayer
-    cka_low: PerLayer
-    cka_high: PerLayer
-    accuracy: PerLayer
-    accuracy_low: PerLayer
-    accuracy_high: PerLayer
+    cka: Estimate[PerLayer]
+    accuracy: Estimate[PerLayer]
     reference_accuracy: PerLayer
-    gain: PerLayer
-    gain_low: PerLayer
-    gain_high: PerLayer
+    gain: Estimate[PerLayer]
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -75,30 +70,27 @@ class Reading:
 
 
 def read(
-    cka: tuple[PerLayer, PerLayer, PerLayer],
+    cka: Estimate[PerLayer],
     predicted: Predictions,
     reference: Predictions,
     labels: metrics.Labels,
     classes: int,
     level: float,
 ) -> Reading:
-    """Sort layers into kinds; `cka` is value, low and high, the predictions are those of held-out linear probes."""
-    value, low, high = cka
-    found = {name: np.full(len(value), np.nan) for name in Reading.__annotations__ if name not in ("level", "kind")}
-    found |= {"cka": value, "cka_low": low, "cka_high": high}
+    """Sort layers into kinds; the predictions are those of held-out linear probes."""
+    layers = len(cka.value)
+    accuracy, gain, reference_accuracy = undefined(layers), undefined(layers), np.full(layers, np.nan)
     sizes = metrics.class_sizes(labels, classes)
-    for layer in np.flatnonzero(np.isfinite(value)):
+    for layer in np.flatnonzero(np.isfinite(cka.value)):
         recall = metrics.recalls(predicted[layer], labels, classes)
-        found["accuracy"][layer] = metrics.balanced_accuracy(recall)
-        found["accuracy_low"][layer], found["accuracy_high"][layer] = intervals.balanced_accuracy_interval(
-            recall, sizes
-        )
-        gain = paired.accuracy_lost(predicted[layer], reference[layer], labels, classes)
-        found["gain"][layer], found["gain_low"][layer], found["gain_high"][layer] = gain
-        found["reference_accuracy"][layer] = found["accuracy"][layer] - gain[0]
-    gains = found["gain_low"] > 0
-    kind = np.ones(len(value), dtype=np.int64)
-    kind[(low >= level) & ~gains] = 0
-    kind[(high < level) & gains & (found["accuracy_low"] > 1 / classes)] = 2
-    kind[~np.isfinite(value)] = -1
-    return Reading(level, kind, **found)
+        limits = intervals.balanced_accuracy_interval(recall, sizes)
+        accuracy.put(layer, metrics.balanced_accuracy(recall), limits)
+        lost = paired.accuracy_lost(predicted[layer], reference[layer], labels, classes)
+        gain.put(layer, lost.value, (lost.low, lost.high))
+        reference_accuracy[layer] = accuracy.value[layer] - lost.value
+    gains = gain.low > 0
+    kind = np.ones(layers, dtype=np.int64)
+    kind[(cka.low >= level) & ~gains] = 0
+    kind[(cka.high < level) & gains & (accuracy.low > 1 / classes)] = 2
+    kind[~np.isfinite(cka.value)] = -1
+    return Reading(level, kind, cka, accuracy, reference_accuracy, gain)

@@ -16,7 +16,7 @@ from backend.stats.splits import Groups, half_splits
 
 Residuals = Float[np.ndarray, "reviews layers width"]
 Labels = Int[np.ndarray, " reviews"]
-Lens = Float[np.ndarray, "reviews directions"]
+LogitDiff = Float[np.ndarray, "reviews directions"]
 PerLayer = Float[np.ndarray, "directions layers"]
 Values = Float[np.ndarray, "..."]
 
@@ -42,7 +42,7 @@ def class_sizes(labels: Labels, classes: int) -> Int[np.ndarray, " classes"]:
 # The model's own readout
 
 
-def lens(logits: Float[np.ndarray, "reviews classes"]) -> Lens:
+def logit_diff(logits: Float[np.ndarray, "reviews classes"]) -> LogitDiff:
     """How much each class is preferred, in nats: logit(1) - logit(0), or logit(c) - logsumexp of the other classes."""
     logits = logits.astype(np.float64)
     if logits.shape[1] == 2:
@@ -52,7 +52,7 @@ def lens(logits: Float[np.ndarray, "reviews classes"]) -> Lens:
 
 
 def predictions(logits: Float[np.ndarray, "reviews classes"]) -> Labels:
-    """The class with the largest logit; the lower class where two are equal, so that two classes mean lens > 0."""
+    """The class with the largest logit; of equal ones the lower (two classes: class 1 if the logit difference > 0)."""
     return logits.argmax(axis=1)
 
 
@@ -66,59 +66,59 @@ def balanced_accuracy(recall: Float[np.ndarray, " classes"]) -> float:
     return float(recall.mean())
 
 
-def auc(lens: Lens, labels: Labels) -> float:
-    """The chance that a review of a class has a higher lens than one of another class, ties half (macro one-vs-rest).
+def auc(logit_diff: LogitDiff, labels: Labels) -> float:
+    """Area under the ROC curve of the logit difference, ties counted half; more classes: macro one-vs-rest.
 
     A single column is scored for class 1. NaN where only one side is there. Mann and Whitney 1947.
     """
-    return float(aucs(lens, labels, np.ones((1, len(labels))))[0])
+    return float(aucs(logit_diff, labels, np.ones((1, len(labels))))[0])
 
 
 def aucs(
-    lens: Lens,
+    logit_diff: LogitDiff,
     labels: Labels,
     counts: Shaped[np.ndarray, "draws reviews"],
 ) -> Float[np.ndarray, " draws"]:
     """`auc` of many resamples at once, each told by how often every review is in it."""
     total = np.zeros(len(counts))
-    for column, values in enumerate(lens.T):
+    for column, values in enumerate(logit_diff.T):
         order = np.argsort(values, kind="stable")
         starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)  # one group per tied value
-        of_class = labels[order] == (1 if lens.shape[1] == 1 else column)
+        of_class = labels[order] == (1 if logit_diff.shape[1] == 1 else column)
         positive = np.add.reduceat(np.where(of_class, counts[:, order], 0.0), starts, axis=1)
         negative = np.add.reduceat(np.where(of_class, 0.0, counts[:, order]), starts, axis=1)
         won = (positive * (negative.cumsum(axis=1) - negative / 2)).sum(axis=1)
         total += ratio(won, positive.sum(axis=1) * negative.sum(axis=1))
-    return total / lens.shape[1]
+    return total / logit_diff.shape[1]
 
 
-def gap(lens: Lens, labels: Labels) -> float:
-    """Mean lens of class 1 over reviews of class 1 minus over those of class 0; more classes: averaged over classes."""
-    return float(gaps(lens, labels, np.ones((1, len(labels))))[0])
+def gap(logit_diff: LogitDiff, labels: Labels) -> float:
+    """Mean logit difference of class 1 over its own reviews minus over those of class 0; more classes: averaged."""
+    return float(gaps(logit_diff, labels, np.ones((1, len(labels))))[0])
 
 
 def gaps(
-    lens: Lens,
+    logit_diff: LogitDiff,
     labels: Labels,
     counts: Shaped[np.ndarray, "draws reviews"],
 ) -> Float[np.ndarray, " draws"]:
     """`gap` of many resamples at once, each told by how often every review is in it."""
-    classes = max(2, lens.shape[1])
+    classes = max(2, logit_diff.shape[1])
     class_sizes(labels, classes)
     total = np.zeros(len(counts))
     for c in range(classes):
         of_class = counts[:, labels == c].astype(np.float64)
-        mean = of_class @ lens[labels == c] / of_class.sum(axis=1, keepdims=True)  # [draws, directions]
+        mean = of_class @ logit_diff[labels == c] / of_class.sum(axis=1, keepdims=True)  # [draws, directions]
         total += (mean * contrasts(classes)[:, c]).sum(axis=1)
-    return total / lens.shape[1]
+    return total / logit_diff.shape[1]
 
 
-def mean_lens(lens: Lens) -> Float[np.ndarray, " directions"]:
+def mean_logit_diff(logit_diff: LogitDiff) -> Float[np.ndarray, " directions"]:
     """Mean over all reviews: the bias of the readout, 0 for a model that prefers no class of a balanced sample."""
-    return lens.mean(axis=0, dtype=np.float64)
+    return logit_diff.mean(axis=0, dtype=np.float64)
 
 
-def recovered(gap: Values, host: Values, donor: Values) -> Values:
+def fraction_recovered(gap: Values, host: Values, donor: Values) -> Values:
     """Where a gap lies between that of the host (0) and that of the donor (1); NaN where these are equal."""
     way = np.asarray(donor) - host
     return ratio((np.asarray(gap) - host) * np.sign(way), np.abs(way))

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from backend.stats import metrics
-from backend.stats.intervals import Interval, Values, mover, percentiles, wilson
-from backend.stats.metrics import Labels, Lens
+from backend.stats.estimate import Estimate
+from backend.stats.intervals import Values, mover, percentiles, wilson
+from backend.stats.metrics import Labels, LogitDiff
 from backend.stats.resampling import bootstrap_counts
 
 
@@ -34,8 +35,8 @@ def difference_of_proportions(first: Bool[np.ndarray, " n"], second: Bool[np.nda
     return float(lower), float(upper)
 
 
-def accuracy_lost(before: Labels, after: Labels, labels: Labels, classes: int) -> tuple[float, float, float]:
-    """Balanced accuracy of the predictions `before` minus that of `after`, with its interval.
+def accuracy_lost(before: Labels, after: Labels, labels: Labels, classes: int) -> Estimate[float]:
+    """Balanced accuracy of the predictions `before` minus that of `after`.
 
     Each class has its paired difference, and their mean is put together like that of independent parts (MOVER).
     """
@@ -44,33 +45,34 @@ def accuracy_lost(before: Labels, after: Labels, labels: Labels, classes: int) -
     low, high = np.array(limits).T
     lower, upper = mover(recalls[0] - recalls[1], low, high, np.full(classes, 1 / classes))
     lost = metrics.balanced_accuracy(recalls[0]) - metrics.balanced_accuracy(recalls[1])
-    return lost, float(lower), float(upper)
+    return Estimate(lost, float(lower), float(upper))
 
 
-def recovered(
+def fraction_recovered(
     swapped: Float[np.ndarray, "swaps reviews directions"],
-    host: Lens,
-    donor: Lens,
+    host: LogitDiff,
+    donor: LogitDiff,
     labels: Labels,
     draws: int = 1000,
     seed: int = 0,
-) -> tuple[Float[np.ndarray, " swaps"], Interval]:
-    """`metrics.recovered` of each swap, and its interval: a stratified bootstrap of the three gaps together.
+) -> Estimate[Float[np.ndarray, " swaps"]]:
+    """`metrics.fraction_recovered` of each swap, with a stratified bootstrap of the three gaps together.
 
-    All NaN where the interval of gap_donor - gap_host contains 0, or the donor has no lens: nothing to recover then.
+    All NaN where the interval of gap_donor - gap_host contains 0, or the donor has no logit difference: nothing to
+    recover then.
     """
     everyone = np.ones((1, len(labels)))
     counts: Int[np.ndarray, "draws reviews"] = bootstrap_counts(labels, draws, seed)
 
     def of(drawn: np.ndarray) -> tuple[Values, Values, Values]:
-        gaps = [metrics.gaps(lens, labels, drawn) for lens in (host, donor, *swapped)]
+        gaps = [metrics.gaps(logit_diff, labels, drawn) for logit_diff in (host, donor, *swapped)]
         return gaps[0], gaps[1], np.array(gaps[2:]).reshape(len(swapped), len(drawn))
 
     at_host, at_donor, at_swaps = of(counts)
     low, high = percentiles(at_donor - at_host)
     nothing = np.full(len(swapped), np.nan)
     if not (low > 0 or high < 0):
-        return nothing, (nothing, nothing)
-    limits = percentiles(metrics.recovered(at_swaps, at_host, at_donor).T)
+        return Estimate(nothing, nothing, nothing)
+    limits = percentiles(metrics.fraction_recovered(at_swaps, at_host, at_donor).T)
     at_host, at_donor, at_swaps = of(everyone)
-    return metrics.recovered(at_swaps, at_host, at_donor)[:, 0], limits
+    return Estimate(metrics.fraction_recovered(at_swaps, at_host, at_donor)[:, 0], *limits)

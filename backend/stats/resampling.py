@@ -50,25 +50,26 @@ def null_curves(
 ) -> dict[str, Float[np.ndarray, "permutations layers"]]:
     """`balanced_accuracy`, `auc` and `gap` under permuted labels, the same permutations at all layers.
 
-    All three are sums over reviews of a number of their own (is class c predicted, its rank, its lens), so that one
-    matrix product gives every permutation; `metrics` holds the definitions, and a test holds this against them.
+    All three are sums over reviews of a number of their own (is class c predicted, its rank, its logit difference), so
+    that one matrix product gives every permutation; `metrics` holds the definitions, and a test holds this against
+    them.
     """
     layers, reviews, classes = logits.shape
     sizes = metrics.class_sizes(labels, classes)
     permuted = permuted_labels(labels, permutations, seed)
     flat = logits.reshape(-1, classes)
     predicted = metrics.predictions(flat).reshape(layers, reviews).T
-    lens = metrics.lens(flat).reshape(layers, reviews, -1)
-    ranks = rankdata(lens, axis=1)
+    logit_diff = metrics.logit_diff(flat).reshape(layers, reviews, -1)
+    ranks = rankdata(logit_diff, axis=1)
     null = {name: np.zeros((permutations, layers)) for name in ("balanced_accuracy", "auc", "gap")}
     for c in range(classes):
         share = (permuted == c) / sizes[c]  # [permutations, reviews]
         null["balanced_accuracy"] += share @ (predicted == c) / classes
-        toward = lens @ metrics.contrasts(classes)[:, c] / lens.shape[2]
+        toward = logit_diff @ metrics.contrasts(classes)[:, c] / logit_diff.shape[2]
         null["gap"] += share @ toward.T
         if classes > 2 or c == 1:
             won = share @ ranks[:, :, c if classes > 2 else 0].T - (sizes[c] + 1) / 2
-            null["auc"] += won / (reviews - sizes[c]) / lens.shape[2]
+            null["auc"] += won / (reviews - sizes[c]) / logit_diff.shape[2]
     return null
 
 

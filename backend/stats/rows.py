@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from backend.stats.estimate import Estimate
+
 
 def cell(value: float | int | np.generic) -> float | int | None:
     """A number as Python knows it; None for NaN and infinity."""
@@ -21,8 +23,20 @@ def point(result: Any, name: str, *place: int) -> dict[str, float | int | None]:
 
 
 def interval(result: Any, name: str, *place: int) -> dict[str, float | int | None]:
-    """`point`, and behind it the cells `name_low` and `name_high`."""
-    return {k: v for field in (name, f"{name}_low", f"{name}_high") for k, v in point(result, field, *place).items()}
+    """The cells `name`, `name_low` and `name_high` of the estimate `name` of a result, at `place` of its arrays."""
+    return cells(name, getattr(result, name), *place)
+
+
+def cells(name: str, estimate: Estimate[Any], *place: int) -> dict[str, float | int | None]:
+    """The cells `name`, `name_low` and `name_high` of an estimate, at `place` of its arrays."""
+    ends = {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return {column: cell(end[place] if place else end) for column, end in ends.items()}
+
+
+def chance(result: Any, name: str, *place: int) -> dict[str, float | int | None]:
+    """The cell `name_chance` of the estimate `name` of a result."""
+    level = getattr(result, name).chance
+    return {f"{name}_chance": cell(level[place] if place else level)}
 
 
 def of_class(c: int, directions: int) -> dict[str, int]:

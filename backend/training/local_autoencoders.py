@@ -59,8 +59,8 @@ class LocalAutoencoders:
             chosen = some(prompts, parts[number])
             for i, checkpoint in enumerate(checkpoints):
                 told = _part(report, i, len(checkpoints))
-                with store.borrow(checkpoint, told) as opened:
-                    found.append(read_tokens(opened, chosen, spec.layer, told, f"Reading {checkpoint.label}"))
+                with store.borrow(checkpoint, told) as loaded:
+                    found.append(read_tokens(loaded, chosen, spec.layer, told, f"Reading {checkpoint.label}"))
             return found
 
         times: list[float] = []
@@ -101,8 +101,8 @@ class LocalAutoencoders:
         store = self._models.store
         from backend.models.measurements.sae_activations import activations
 
-        with store.borrow(checkpoint, progress) as opened:
-            return activations(autoencoder, opened, prompts, layer, _named(progress, checkpoint))
+        with store.borrow(checkpoint, progress) as loaded:
+            return activations(autoencoder, loaded, prompts, layer, _named(progress, checkpoint))
 
     def loss_recovered(
         self, autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, layer: int, progress: Progress
@@ -113,8 +113,8 @@ class LocalAutoencoders:
         store = self._models.store
         from backend.models.measurements.sae_activations import losses
 
-        with store.borrow(checkpoint, progress) as opened:
-            return losses(autoencoder, opened, prompts, layer, _named(progress, checkpoint))
+        with store.borrow(checkpoint, progress) as loaded:
+            return losses(autoencoder, loaded, prompts, layer, _named(progress, checkpoint))
 
     def read(self, folder: Path) -> Autoencoder:
         """An autoencoder in SAELens' format; see `saelens.read`."""

@@ -76,10 +76,10 @@ class TopK:
         value, index, slope, error = self._fire(centred, tick)
         per_error = 2 / spread  # of the loss, per unit of reconstruction error
         slope *= per_error
-        firing = Firing(index, len(self.decoder))
-        self.encoder.grad = firing.sums(slope, centred)
-        self.encoder_bias.grad = firing.totals(slope)
-        self.decoder.grad = firing.sums(value * per_error, error)
+        rates = FeatureRates(index, len(self.decoder))
+        self.encoder.grad = rates.sums(slope, centred)
+        self.encoder_bias.grad = rates.totals(slope)
+        self.decoder.grad = rates.sums(value * per_error, error)
         self.decoder_bias.grad = error.sum(0) * per_error - self.encoder_bias.grad @ self.encoder
         self.seen += len(x)
         self.last_fired.index_fill_(0, index[value > 0], self.seen)
@@ -141,7 +141,7 @@ class TopK:
         return weight * off.square().sum()
 
 
-class Firing:
+class FeatureRates:
     """Which tokens fire each feature: the transpose of an index [tokens, k], sorted once for several sums."""
 
     def __init__(self, index: Int64[Tensor, "tokens k"], features: int) -> None:

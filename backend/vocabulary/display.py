@@ -29,7 +29,7 @@ def name(tokenizer: Tokenizer, ids: Iterable[int]) -> tuple[str, ...]:
     sees their code points (<U+200B>); a byte that is no character by itself is <0xE2>. What WordPiece and special
     tokens are called stays. An id without a token, as padded embeddings have them, is `(no token 50260)`.
     """
-    kinds = _kinds(tokenizer)
+    kinds = _roles(tokenizer)
     added = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
     return tuple(_name(tokenizer.id_to_token(i), i in added, kinds, i) for i in ids)
 
@@ -73,7 +73,7 @@ def _byte_signs() -> dict[str, int]:
 _BYTES = _byte_signs()
 
 
-def _kinds(tokenizer: Tokenizer) -> frozenset[str]:
+def _roles(tokenizer: Tokenizer) -> frozenset[str]:
     """The kinds of step by which the tokenizer turns tokens back into text."""
     if tokenizer.decoder is None:
         return frozenset()
@@ -83,7 +83,7 @@ def _kinds(tokenizer: Tokenizer) -> frozenset[str]:
 
 def pieces(tokenizer: Tokenizer, ids: Iterable[int]) -> tuple[str, ...]:
     """Tokens as stretches of a text: in a row they read like it, each with the space before it where there is one."""
-    kinds = _kinds(tokenizer)
+    kinds = _roles(tokenizer)
     named = name(tokenizer, ids)
     if "WordPiece" in kinds:
         return tuple(one.removeprefix("##") if one.startswith("##") else f" {one}" for one in named)

@@ -19,6 +19,15 @@ from backend.study.typed_texts import mended
 from backend.vocabulary.markdown import plain
 
 MOST_TEXTS = 16
+FORMER_KEYS = {"coefficient": "dose"}
+FORMER_VALUES = {
+    "mean_lens": "mean_logit_diff",
+    "lens": "logit_diff",
+    "recovered": "fraction_recovered",
+    "dose": "coefficient",
+    "kinds": "roles",
+}
+"""Names in permalinks of earlier versions, which still open."""
 _STAND_IN = re.compile("long-[0-9a-f]{16}")
 
 
@@ -57,6 +66,7 @@ def check(key: str, choice: Choice, why: str | None = None) -> str:
     The sentence outlives the reruns that landing results cause: it goes when the key is chosen anew.
     """
     notes: dict[str, str] = st.session_state.setdefault("_notes", {})
+    _rename_former(key, choice)
     said = st.query_params.get(key)
     if isinstance(choice, Text):
         return _check_text(key, choice, notes)
@@ -72,6 +82,17 @@ def check(key: str, choice: Choice, why: str | None = None) -> str:
     if key in notes:
         st.warning(plain(notes[key]))
     return choice.default
+
+
+def _rename_former(key: str, choice: Choice) -> None:
+    """Give a key, or a value, of an earlier version its present name in the address."""
+    former = FORMER_KEYS.get(key, "")
+    if former in st.query_params and key not in st.query_params:
+        st.query_params[key] = st.query_params[former]
+        del st.query_params[former]
+    renamed = FORMER_VALUES.get(st.query_params.get(key, ""), "")
+    if renamed and renamed in choice.options and st.query_params[key] not in choice.options:
+        st.query_params[key] = renamed
 
 
 def _check_text(key: str, choice: Text, notes: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from backend.caching.memoize import Request
 from backend.figures.style import theme
 from backend.reports import export
 from backend.study.checkpoint import PinnedCheckpoint
@@ -29,10 +30,10 @@ def without_head(checkpoints: Iterable[PinnedCheckpoint]) -> None:
         st.caption(f"Models without a classification head answer nothing, so they are left out: {', '.join(names)}.")
 
 
-def rows(wanted: Sequence[tuple[Any, Any]], found: Sequence[Any]) -> Rows:
-    """The rows that `export` writes of these results, of the (recipe, query) pairs that they came from."""
+def rows(requests: Sequence[Request[Any]], results: Sequence[Any]) -> Rows:
+    """The rows that `export` writes of the results of these requests."""
     return lambda: [
-        row for (_, query), result in zip(wanted, found, strict=True) for row in result.rows(query)
+        row for request, result in zip(requests, results, strict=True) for row in result.rows(request.query)
     ]  # made late: a picture of all layers has thousands
 
 

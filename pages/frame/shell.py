@@ -10,16 +10,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import streamlit as st
 
 from backend import wiring
+from backend.caching.memoize import Request
 from backend.errors import LayershiftError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.reports import summary
-from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.comparison import Comparison
 from backend.study.config import Study
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
@@ -44,6 +45,9 @@ STYLE = """<style>
 </style>"""
 
 
+R = TypeVar("R")
+
+
 class Page(Protocol):
     """A module in pages/: its title, and the keys of its own in the address (None: it needs no study)."""
 
@@ -58,35 +62,12 @@ class Page(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """What the address says, resolved: the study as pinned, the chosen checkpoint and the one it is compared with."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class View(Comparison):
+    """The comparison that the address asks for, with what a page needs to draw it."""
 
-    study: PinnedStudy
     lab: Lab
-    checkpoint: PinnedCheckpoint
-    reference: PinnedCheckpoint
-    drop_largest: int
     choices: Mapping[str, Choice] = field(repr=False)
-
-    @property
-    def names(self) -> list[str]:
-        """Labels of the checkpoints that are there, the base first."""
-        return [one.label for one in self.study.checkpoints]
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The label words, in class order."""
-        return self.study.study.prompt.label_words
-
-    @property
-    def pair(self) -> tuple[PinnedCheckpoint, ...]:
-        """Reference and chosen checkpoint, or the reference alone if they are the same."""
-        return (self.reference,) if self.reference == self.checkpoint else (self.reference, self.checkpoint)
-
-    def place(self, checkpoint: PinnedCheckpoint) -> int:
-        """Position of the checkpoint among those that are there."""
-        return self.names.index(checkpoint.label)
 
     def value(self, key: str) -> str:
         """What the address says about the key, or its default."""
@@ -97,9 +78,9 @@ class View:
         address.widget(make, label, key, self.choices[key], **more)
         return self.value(key)
 
-    def results(self, wanted: Sequence[tuple[Any, Any]], what: str, beside: work.Beside = None) -> list[Any] | None:
-        """Results of (recipe, query) pairs, or None while they are on their way with progress shown in their place."""
-        return work.results(wanted, self.lab, what, beside)
+    def results(self, requests: Sequence[Request[R]], what: str, beside: work.Beside = None) -> list[R] | None:
+        """The results of requests, or None while they are computed with progress shown in their place."""
+        return work.results(requests, self.lab, what, beside)
 
 
 _inside: ContextVar[tuple[View | None] | None] = ContextVar("inside", default=None)
@@ -223,8 +204,8 @@ def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
         for key, choice in choices.items()
     }
     return View(
-        pinned,
-        lab,
+        study=pinned,
+        lab=lab,
         checkpoint=pinned.checkpoint(said["epoch"]),
         reference=pinned.checkpoint(said["reference"]),
         drop_largest=MASSIVE[said["massive"]],

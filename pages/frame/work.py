@@ -6,12 +6,13 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 
 from backend import wiring
 from backend.caching.jobs import Job
+from backend.caching.memoize import Request
 from backend.errors import Cancelled, LayershiftError
 from backend.lab.lab import Lab
 from backend.vocabulary.markdown import plain
@@ -26,6 +27,8 @@ PACE_SECONDS, PACE_FRACTION = 15.0, 0.03
 MOST_HELD = 64
 Beside = Callable[[], None] | None
 """What draws what can be seen of work while it goes on."""
+R = TypeVar("R")
+S = TypeVar("S")
 _modules = 0
 
 
@@ -41,29 +44,29 @@ def spare_the_collector() -> None:
         gc.freeze()
 
 
-def known(wanted: Sequence[tuple[Any, Any]], lab: Lab) -> list[Any] | None:
-    """Results of (recipe, query) pairs if the cache has all of them, else None; nothing is asked for."""
-    found = [recipe.peek(query, lab) for recipe, query in wanted]
-    return None if any(one is None for one in found) else found
+def known(requests: Sequence[Request[R]], lab: Lab) -> list[R] | None:
+    """The results of all requests if the cache has them, else None; nothing is computed."""
+    results = [result for request in requests if (result := request.peek(lab)) is not None]
+    return results if len(results) == len(requests) else None
 
 
 def on_demand(
-    wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, offer: str, beside: Beside = None, beyond: float = 0.0
-) -> list[Any] | None:
+    requests: Sequence[Request[R]], lab: Lab, what: str, offer: str, beside: Beside = None, beyond: float = 0.0
+) -> list[R] | None:
     """`results`, of work that takes long: it starts when somebody presses the button `offer`, which says the cost.
 
     What is in the cache is there without asking, and so are the progress of what anybody has asked for, and work of
     which no more than `beyond` seconds are expected.
     """
     under_way = {job.key for job in wiring.jobs().active()} | st.session_state.setdefault("_jobs", {}).keys()
-    missing = [(recipe, query) for recipe, query in wanted if recipe.peek(query, lab) is None]
-    seconds = sum(lab.seconds(query) for _, query in missing)
-    if seconds > beyond and any(recipe.key(query) not in under_way for recipe, query in missing):
+    missing = [request for request in requests if request.peek(lab) is None]
+    seconds = sum(lab.seconds(request.query) for request in missing)
+    if seconds > beyond and any(request.key not in under_way for request in missing):
         place = st.empty()
         if not place.button(f"{offer} (about {said_seconds(seconds)})", key=f"offer-{what}"):
             return None
         place.empty()
-    return results(wanted, lab, what, beside)
+    return results(requests, lab, what, beside)
 
 
 def said_seconds(seconds: float) -> str:
@@ -71,18 +74,18 @@ def said_seconds(seconds: float) -> str:
     return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
-def results(wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, beside: Beside = None) -> list[Any] | None:
-    """The results of (recipe, query) pairs, or None while they are on their way: then progress stands in their place.
+def results(requests: Sequence[Request[R]], lab: Lab, what: str, beside: Beside = None) -> list[R] | None:
+    """The results of requests, or None while they are computed: then progress is shown in their place.
 
     Nothing is computed here: what is not in the cache is submitted, once for all browsers, and the page redraws itself
     when it has landed. `what` names the work for the progress bar; parts of a page that wait at once name it unlike.
     `beside` draws what else can be seen of the work while it goes on.
     """
-    found = [recipe.peek(query, lab) for recipe, query in wanted]
+    found = [request.peek(lab) for request in requests]
     held: dict[str, Job[Any]] = st.session_state.setdefault("_jobs", {})
     jobs = {
-        place: _job(recipe, query, lab, held)
-        for place, ((recipe, query), result) in enumerate(zip(wanted, found, strict=True))
+        place: _job(request, lab, held)
+        for place, (request, result) in enumerate(zip(requests, found, strict=True))
         if result is None
     }
     _linger(list(jobs.values()))
@@ -90,18 +93,28 @@ def results(wanted: Sequence[tuple[Any, Any]], lab: Lab, what: str, beside: Besi
         if job.done and job.failed is None:
             found[place] = job.result()
     failed = next((job for job in jobs.values() if job.failed is not None), None)
-    waiting = any(result is None for result in found)
+    there = [result for result in found if result is not None]
+    waiting = len(there) < len(found)
     if failed:
         _failure(failed, held, what)
     elif waiting:
         _progress([job for job in jobs.values() if not job.done], what, beside)
-    return None if waiting else found
+    return None if waiting else there
 
 
-def _job(recipe: Any, query: Any, lab: Lab, held: dict[str, Job[Any]]) -> Job[Any]:
+def both(
+    first: Sequence[Request[R]], second: Sequence[Request[S]], lab: Lab, what: str
+) -> tuple[list[R], list[S]] | None:
+    """`results` of two kinds of requests that a page waits for together."""
+    requests: list[Request[Any]] = [*first, *second]
+    found = results(requests, lab, what)
+    return None if found is None else (found[: len(first)], found[len(first) :])
+
+
+def _job(request: Request[R], lab: Lab, held: dict[str, Job[Any]]) -> Job[R]:
     """The job that this browser has asked for already, or a new one; the newest are held, the others forgotten."""
-    key = recipe.key(query)
-    held[key] = held.pop(key, None) or wiring.jobs().submit(recipe, query, lab)
+    key = request.key
+    held[key] = held.pop(key, None) or wiring.jobs().submit(request.recipe, request.query, lab)
     while len(held) > MOST_HELD:
         del held[next(iter(held))]
     return held[key]

@@ -74,7 +74,7 @@ def result(view: shell.View, query: features.Query) -> features.Result | None:
             picture.unfinished(figures.so_far(points), "features-live", f"Step {points[-1].step:,} so far.")
 
     found = work.on_demand(
-        [(features.recipe, query)],
+        [features.recipe.request(query)],
         view.lab,
         "Training an autoencoder, then reading its features",
         "Read its features" if query.opened else "Train the autoencoder",

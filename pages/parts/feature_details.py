@@ -22,7 +22,9 @@ LAYERS = {"few": "three layers", "some": "five layers", "all": "every layer"}
 def one(view: shell.View, query: features.Query, result: features.Result, feature: int, at: int) -> None:
     """One feature: numbers, activations, what it promotes, and the texts in which it fires most."""
     st.subheader(f"Feature {feature}")
-    wanted = [(contexts, ContextQuery(view.checkpoint, view.reference, view.study.prompts, query.source, feature))]
+    wanted = [
+        contexts.request(ContextQuery(view.checkpoint, view.reference, view.study.prompts, query.source, feature))
+    ]
     found = view.results(wanted, "Looking the feature up")
     if found is None:
         return
@@ -34,7 +36,7 @@ def one(view: shell.View, query: features.Query, result: features.Result, featur
     index = view.study.sample.index
 
     def rows() -> list[dict[str, Any]]:
-        return list(found[0].rows(wanted[0][1], index))
+        return list(found[0].rows(wanted[0].query, index))
 
     labels = view.study.prompts.labels
     picture.writing(
@@ -73,7 +75,7 @@ def typed(view: shell.View, text: Typed) -> None:
         return
     feature = feature_choice.chosen(view, result, ids)
     queries = [TextQuery(one, query.source, text.prompts, feature) for one in view.pair]
-    found = view.results([(in_text, one) for one in queries], "Reading every token at every layer")
+    found = view.results([in_text.request(one) for one in queries], "Reading every token at every layer")
     if found is None:
         return
     names = [one.label for one in view.pair]
@@ -116,7 +118,7 @@ def turnover(view: shell.View) -> None:
         int(view.value("fires")),
         seed=int(view.value("seed")),
     )
-    wanted = [(feature_turnover.recipe, query)]
+    wanted = [feature_turnover.recipe.request(query)]
     count = len(layers) * (2 + len(others))
     found = work.on_demand(wanted, view.lab, "Training autoencoders, layer by layer", f"Train {count} autoencoders")
     if found is None:

@@ -9,6 +9,7 @@ import streamlit as st
 
 from backend.analyses import confounds, cosines, direction
 from backend.analyses import map as maps
+from backend.caching.memoize import Request
 from backend.figures import confounds as confounds_figures
 from backend.figures import cosines as cosines_figures
 from backend.figures import direction as direction_figures
@@ -72,10 +73,10 @@ def direction_shown(view: shell.View) -> int:
     return 0 if len(view.words) == 2 else view.words.index(view.value("class"))
 
 
-def directions(view: shell.View, checkpoints: Sequence[PinnedCheckpoint]) -> list[tuple[Any, Any]]:
+def directions(view: shell.View, checkpoints: Sequence[PinnedCheckpoint]) -> list[Request[direction.Result]]:
     """What to ask for the class directions of the checkpoints against the reference."""
     return [
-        (direction.recipe, direction.Query(one, view.reference, view.study.prompts, view.drop_largest))
+        direction.recipe.request(direction.Query(one, view.reference, view.study.prompts, view.drop_largest))
         for one in checkpoints
     ]
 
@@ -116,7 +117,7 @@ def _direction(view: shell.View) -> None:
 def _cosines(view: shell.View) -> None:
     st.subheader("Do checkpoints and layers tell the classes apart along the same direction?")
     query = cosines.Query(view.study.checkpoints, view.study.prompts, view.drop_largest, view.reference)
-    found = view.results([(cosines.recipe, query)], "Comparing the directions")
+    found = view.results([cosines.recipe.request(query)], "Comparing the directions")
     others = [place for place, name in enumerate(view.names) if name != view.reference.label]
     wanted = directions(view, [view.study.checkpoints[place] for place in others])
     lines = view.results(wanted, "Measuring the directions")
@@ -141,7 +142,7 @@ def _cosines(view: shell.View) -> None:
         missing = direction_figures.without_split(lines, names, view.reference.label, at)
         if missing:
             st.info(plain(missing))
-    rows = picture.rows([(cosines.recipe, query)], found)
+    rows = picture.rows([cosines.recipe.request(query)], found)
     drawn = {
         f"cosine-layers-{view.place(one)}": cosines_figures.between_layers(found[0], view.place(one), one.label, at)
         for one in view.pair
@@ -174,9 +175,8 @@ def _map(view: shell.View) -> None:
         layer = int(view.control(st.select_slider, "Layer", "layer"))
     prompts, sample = view.study.prompts, view.study.sample
     wanted = [
-        (
-            maps.recipe,
-            maps.Query(method, one, view.reference, prompts, layer, drop_largest=view.drop_largest, sample=sample),
+        maps.recipe.request(
+            maps.Query(method, one, view.reference, prompts, layer, drop_largest=view.drop_largest, sample=sample)
         )
         for one in view.pair
     ]
@@ -202,7 +202,7 @@ def _map(view: shell.View) -> None:
 def _sample(view: shell.View) -> None:
     st.subheader("What else could explain the numbers?")
     query = confounds.Query(view.study.checkpoints, view.study.prompts, view.study.sample, view.study.training)
-    found = view.results([(confounds.recipe, query)], "Checking the sample")
+    found = view.results([confounds.recipe.request(query)], "Checking the sample")
     if found is None:
         return
     card = found[0]
@@ -216,6 +216,6 @@ def _sample(view: shell.View) -> None:
         },
         "Read this before any other picture: a sample whose classes differ in length, or that was trained on, shows "
         "directions that are not about the classes, and quartiles hold few reviews each, so mind their intervals.",
-        picture.rows([(confounds.recipe, query)], found),
+        picture.rows([confounds.recipe.request(query)], found),
         "confounds",
     )

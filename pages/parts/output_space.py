@@ -59,7 +59,7 @@ def _instead(view: shell.View) -> None:
         st.segmented_control, "Behind", "texts", format_func=figures.SET_NAMES.__getitem__, required=True
     )
     query = output_space.query(view.study, view.checkpoint, view.reference, text_set)
-    found = view.results([(output_space.recipe, query)], "Comparing predictions")
+    found = view.results([output_space.recipe.request(query)], "Comparing predictions")
     if found is None:
         return
     result, label = found[0], view.checkpoint.label
@@ -92,7 +92,7 @@ def _measures(view: shell.View) -> None:
     """Every measure by checkpoint, on both sets of texts."""
     st.subheader("All checkpoints")
     wanted = [
-        (output_space.recipe, output_space.query(view.study, one, view.reference, text_set))
+        output_space.recipe.request(output_space.query(view.study, one, view.reference, text_set))
         for text_set in output_space.TEXT_SETS
         for one in view.study.predicting
     ]
@@ -100,7 +100,7 @@ def _measures(view: shell.View) -> None:
     if found is None:
         return
     by_set = {
-        text_set: [one for (_, query), one in zip(wanted, found, strict=True) if query.text_set == text_set]
+        text_set: [one for request, one in zip(wanted, found, strict=True) if request.query.text_set == text_set]
         for text_set in output_space.TEXT_SETS
     }
     names = [one.label for one in view.study.predicting]

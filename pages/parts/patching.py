@@ -40,7 +40,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 def measure() -> address.Choice:
     """What is coloured."""
-    return address.Choice(list(figures.MEASURES), "recovered")
+    return address.Choice(list(figures.MEASURES), "fraction_recovered")
 
 
 @shell.section
@@ -73,12 +73,12 @@ def show(view: shell.View, recipe: Any, read: Typed, ends: Pair, at: int) -> Non
     if not queries or ends[0] == ends[1]:
         st.info("It takes two models that differ, one of them with a head to answer with; choose another epoch.")
         return
-    wanted = [(recipe, query) for query in queries]
+    wanted = [recipe.request(query) for query in queries]
     what, offer = "Replacing one residual at a time", "Replace every residual"
     found = work.on_demand(wanted, view.lab, what, offer, beyond=work.LONG_SECONDS)
     if found is None:
         return
-    if chosen == "recovered" and not all(one.donor.facts.has_head for one in queries):
+    if chosen == "fraction_recovered" and not all(one.donor.facts.has_head for one in queries):
         chosen = "moved"  # of the only direction that is left
     names = [f"{one.donor.label} into {one.host.label}" for one in queries]
     picture.show(

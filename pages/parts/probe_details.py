@@ -23,7 +23,7 @@ def inherited_share(view: shell.View) -> None:
     scope = view.control(
         st.segmented_control, "Scope", "scope", format_func=inherited_figures.SCOPE_NAMES.__getitem__, required=True
     )
-    wanted = [(inherited.recipe, inherited.Query(view.checkpoint, view.reference, view.study.prompts))]
+    wanted = [inherited.recipe.request(inherited.Query(view.checkpoint, view.reference, view.study.prompts))]
     found = view.results(wanted, "Running each block on both models' residuals")
     if found is None:
         return
@@ -46,7 +46,7 @@ def inherited_share(view: shell.View) -> None:
 
 @shell.section
 def parts(view: shell.View) -> None:
-    """Direct attribution: the lens at the end, by head and MLP."""
+    """Direct attribution: the logit difference at the end, by head and MLP."""
     st.subheader("Which heads and MLPs write the answer?")
     if view.study.base.facts.kind == "encoder":
         st.info(
@@ -76,8 +76,8 @@ def parts(view: shell.View) -> None:
         )
         return
     picture.without_head(view.pair)
-    wanted = [(attribution.recipe, attribution.Query(one, view.reference, view.study.prompts)) for one in shown]
-    found = view.results(wanted, "Taking the lens apart")
+    wanted = [attribution.recipe.request(attribution.Query(one, view.reference, view.study.prompts)) for one in shown]
+    found = view.results(wanted, "Taking the logit difference apart")
     if found is None:
         return
     largest = attribution_figures.reach(found, measure)
@@ -93,7 +93,7 @@ def parts(view: shell.View) -> None:
             )
             for one, result in zip(shown, found, strict=True)
         },
-        "The lens at the end is the sum of what all parts wrote, and a cell is how far a part tells the "
+        "The logit difference at the end is the sum of what all parts wrote, and a cell is how far a part tells the "
         "classes apart in it, blue the right way and orange the wrong one; it leaves out what later parts make of a "
         "part's writing, so it does not say what would happen without it.",
         picture.rows(wanted, found),

@@ -8,20 +8,21 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import cka_grid, geometry, linear_probes, similarity, unembedding
+from backend.caching.memoize import Request
 from backend.figures import cka_grid as grid_figures
 from backend.figures import geometry as geometry_figures
-from backend.figures import layer_roles as kinds_figures
+from backend.figures import layer_roles as roles_figures
 from backend.figures import similarity as figures
 from backend.figures import unembedding as unembedding_figures
 from backend.stats import layer_roles
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, picture, shell, work
 
 PARTS = {
     "curves": "Each layer",
     "grid": "Layer × layer",
-    "kinds": "General or task-specific",
+    "roles": "General or task-specific",
     "distances": "Distances",
     "unembedding": "Unembedding",
 }
@@ -52,7 +53,7 @@ def draw(view: shell.View) -> None:
     elif not _others(view):
         st.info("There is no other checkpoint to compare with; add one to study.toml.")
     else:
-        {"curves": _curves, "kinds": _kinds, "distances": _distances, "unembedding": _unembedding}[part](view)
+        {"curves": _curves, "roles": _roles, "distances": _distances, "unembedding": _unembedding}[part](view)
 
 
 def _others(view: shell.View) -> list[PinnedCheckpoint]:
@@ -61,8 +62,8 @@ def _others(view: shell.View) -> list[PinnedCheckpoint]:
     return others + ([view.checkpoint] if view.checkpoint not in (*others, view.reference) else [])
 
 
-def _asked(view: shell.View, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint) -> tuple[Any, Any]:
-    return similarity.recipe, similarity.Query(checkpoint, reference, view.study.prompts, view.drop_largest)
+def _asked(view: shell.View, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint) -> Request[similarity.Result]:
+    return similarity.recipe.request(similarity.Query(checkpoint, reference, view.study.prompts, view.drop_largest))
 
 
 def _level(view: shell.View) -> float:
@@ -147,7 +148,7 @@ def _floors(
 
 def _grid(view: shell.View) -> None:
     asked = [cka_grid.Query(one, view.reference, view.study.prompts, view.drop_largest) for one in reversed(view.pair)]
-    wanted = [(cka_grid.recipe, query) for query in asked]
+    wanted = [cka_grid.recipe.request(query) for query in asked]
     found = view.results(wanted, "Comparing every layer with every layer")
     if found is None:
         return
@@ -168,37 +169,38 @@ def _grid(view: shell.View) -> None:
     st.markdown(grid_figures.in_words(found[0], _plain(view.checkpoint), _plain(view.reference)))
 
 
-def _kinds(view: shell.View) -> None:
+def _roles(view: shell.View) -> None:
     level = _level(view)
     if view.checkpoint == view.reference:
         st.info("Reference and chosen checkpoint are the same, so no layer changed; choose another epoch.")
         return
     prompts, pair = view.study.prompts, (view.checkpoint, view.reference)
-    probes = [(linear_probes.recipe, linear_probes.Query(one, view.reference, prompts)) for one in pair]
-    found = view.results([_asked(view, *pair), *probes], "Comparing layers and fitting linear probes")
+    probes = [linear_probes.recipe.request(linear_probes.Query(one, view.reference, prompts)) for one in pair]
+    found = work.both([_asked(view, *pair)], probes, view.lab, "Comparing layers and fitting linear probes")
     if found is None:
         return
-    alike, own, other = found
+    (alike,), (own, other) = found
     reading = layer_roles.read(
-        alike.alike("cka")[:3], own.prediction, other.prediction, prompts.labels, prompts.classes, level
+        alike.alike("cka"), own.prediction, other.prediction, prompts.labels, prompts.classes, level
     )
     picture.show(
         view,
-        {"kinds": kinds_figures.draw(reading, view.checkpoint.label, view.reference.label)},
+        {"roles": roles_figures.draw(reading, view.checkpoint.label, view.reference.label)},
         "Each layer's ground says of which kind it is: by its CKA with the reference and by what a linear probe gained "
         "there; the names are a reading by a rule and a level that you choose, and few reviews leave most layers "
         "transitional.",
         lambda: reading.rows(view.checkpoint.label, view.reference.label),
         None,
     )
-    st.markdown(kinds_figures.rule(level, prompts.classes))
-    st.markdown(kinds_figures.in_words(reading, _plain(view.checkpoint), _plain(view.reference)))
+    st.markdown(roles_figures.rule(level, prompts.classes))
+    st.markdown(roles_figures.in_words(reading, _plain(view.checkpoint), _plain(view.reference)))
 
 
 def _distances(view: shell.View) -> None:
     others = _others(view)
     wanted = [
-        (geometry.recipe, geometry.Query(one, view.reference, view.study.prompts, view.drop_largest)) for one in others
+        geometry.recipe.request(geometry.Query(one, view.reference, view.study.prompts, view.drop_largest))
+        for one in others
     ]
     found = view.results(wanted, "Comparing distances")
     if found is None:
@@ -224,7 +226,7 @@ def _unembedding(view: shell.View) -> None:
         one = view.checkpoint if view.reference.facts.predicts else view.reference
         st.info(f"{_plain(one)} predicts no tokens here, so it has no unembedding to compare.")
         return
-    wanted = [(unembedding.recipe, unembedding.Query(one, view.reference)) for one in others]
+    wanted = [unembedding.recipe.request(unembedding.Query(one, view.reference)) for one in others]
     found = view.results(wanted, "Comparing the unembeddings")
     if found is None:
         return

@@ -1,4 +1,4 @@
-"""A slider that steers a typed text, on the Review page: the answer at every dose, and what the models then write."""
+"""A slider that steers a typed text, on the Review page: answers and generated continuations."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def show(view: shell.View, typed: Typed, direction: int) -> None:
-    """Controls, the answer over the dose, and the continuations."""
+    """Controls, the answer over the coefficient, and the continuations."""
     st.subheader("What if the direction is added?")
     with st.container(horizontal=True):
-        view.control(st.select_slider, "Dose α (class differences)", "alpha", width=320)
+        view.control(st.select_slider, "Coefficient α (class differences)", "alpha", width=320)
         view.control(st.select_slider, "Layer", "at", width=320)
     with st.container(horizontal=True):
         own = "each its own"
@@ -44,16 +44,16 @@ def show(view: shell.View, typed: Typed, direction: int) -> None:
         view.control(st.segmented_control, "Put at", "positions", format_func=POSITIONS.__getitem__, required=True)
     models = [one for one in view.pair if one.facts.has_head]
     queries = [_query(view, typed, one, direction) for one in models]
-    wanted = [(steered_text.recipe, query) for query in queries]
-    found = view.results(wanted, "Reading the text at every dose") if wanted else None
+    wanted = [steered_text.recipe.request(query) for query in queries]
+    found = view.results(wanted, "Reading the text at every coefficient") if wanted else None
     alpha = float(view.value("alpha"))
     if found is not None:
         places = [view.place(one) for one in models]
         picture.show(
             view,
-            {"steered-text": figures.doses(found, queries, places, len(view.names), view.words, alpha)},
-            "The lens of this one text over the dose, ringed at the chosen one; above the dotted line the class wins. "
-            "Any push this large may do the same: whether the direction matters is on the Swaps page, *Steering*.",
+            {"steered-text": figures.coefficients(found, queries, places, len(view.names), view.words, alpha)},
+            "The logit difference of this text over the coefficient; above the dotted line the class wins. "
+            "Any vector of this length may do the same; the Swaps page, *Steering*, compares with shuffled labels.",
             picture.rows(wanted, found),
             None,
         )
@@ -90,22 +90,22 @@ def _continuations(view: shell.View, typed: Typed, direction: int, alpha: float)
     queries = [
         steered_text.WrittenQuery(
             one,
-            _source(view, one) if dose else one,
+            _source(view, one) if coefficient else one,
             typed.prompts,
             view.study.prompts,
-            layer if dose else 0,
-            positions if dose else "all",
+            layer if coefficient else 0,
+            positions if coefficient else "all",
             direction,
-            dose,
+            coefficient,
             temperature,
             0 if temperature is None else seed,
         )
         for one in view.pair
         if one.facts.predicts
-        for dose in dict.fromkeys((0.0, alpha))
+        for coefficient in dict.fromkeys((0.0, alpha))
         for temperature in (None, drawn)
     ]
-    wanted = [(steered_text.written, query) for query in queries]
+    wanted = [steered_text.written.request(query) for query in queries]
     found = view.results(wanted, "Writing")
     if found is None:
         return
@@ -114,8 +114,8 @@ def _continuations(view: shell.View, typed: Typed, direction: int, alpha: float)
         view,
         "steered-written",
         rows,
-        f"{steered_text.TOKENS} tokens at most, greedily and drawn; without a dose every layer and direction write the "
-        "same. At the readout position only the first new word is pushed itself, and a large dose ends in repetition.",
+        f"At most {steered_text.TOKENS} tokens, greedy and sampled; at coefficient 0 everything writes the "
+        "same. At the readout position only the first new token is steered; a large coefficient ends in repetition.",
         picture.rows(wanted, found),
         None,
     )

@@ -1,4 +1,4 @@
-"""Steering on the Swaps page: the class direction added at every dose and layer, taken from another, or taken out."""
+"""Steering on the Swaps page: the class direction added at every coefficient and layer, or ablated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell
 
-SHOWN = {"dose": "Dose by dose", "layers": "Every layer", "transfer": "From another model", "ablation": "Taken out"}
+SHOWN = {
+    "coefficient": "Coefficient by coefficient",
+    "layers": "Every layer",
+    "transfer": "From another model",
+    "ablation": "Taken out",
+}
 POSITIONS = {"readout": "readout position", "all": "all positions"}
 SCALES = {"difference": "class differences", "unit": "unit length"}
 
@@ -25,16 +30,16 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     labels = ["", *(one.label for one in study.checkpoints)]
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
     words = list(study.study.prompt.label_words)
-    doses = [f"{alpha:g}" for one in steering_vectors.DOSES.values() for alpha in one if alpha]
+    coefficients = [f"{alpha:g}" for one in steering_vectors.COEFFICIENTS.values() for alpha in one if alpha]
     return {
-        "steer": address.Choice(list(SHOWN), "dose"),
+        "steer": address.Choice(list(SHOWN), "coefficient"),
         "runs": address.Choice(labels, ""),
         "source": address.Choice(labels, ""),
         "at": address.Choice([*layers, "all"], str(steering_vectors.middle(study.base.facts.layers))),
         "positions": address.Choice(list(POSITIONS), "readout"),
         "scale": address.Choice(list(SCALES), "difference"),
-        "effect": address.Choice(list(figures.SHOWN), "mean_lens"),
-        "dose": address.Choice(list(dict.fromkeys(doses)), "4"),
+        "effect": address.Choice(list(figures.SHOWN), "mean_logit_diff"),
+        "coefficient": address.Choice(list(dict.fromkeys(coefficients)), "4"),
         "toward": address.Choice(words, words[-1]),
     }
 
@@ -46,14 +51,14 @@ def draw(view: shell.View) -> None:
         if len(view.words) > 2:
             view.control(st.selectbox, "Class against the rest", "toward", width=200)
     shown = view.value("steer")
-    if shown in ("dose", "layers"):
+    if shown in ("coefficient", "layers"):
         _who(view)
     host = pair(view)[0]
     if shown != "ablation" and not host.facts.has_head:
         better = "compare with another" if shown == "transfer" else "let another run"
         st.info(f"{host.label} has no head to answer with, so steering it cannot be read; {better}.")
         return
-    {"dose": _doses, "layers": _layers, "transfer": _transfer, "ablation": _ablation}[shown](view)
+    {"coefficient": _coefficients, "layers": _layers, "transfer": _transfer, "ablation": _ablation}[shown](view)
 
 
 def pair(view: shell.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
@@ -72,7 +77,7 @@ def _who(view: shell.View) -> None:
         view.control(st.selectbox, "Direction of", "source", format_func=lambda one: one or "the same", width=160)
         view.control(st.selectbox, "Effect", "effect", format_func=figures.UNITS.__getitem__, width=200)
         view.control(st.segmented_control, "Put at the", "positions", format_func=POSITIONS.__getitem__, required=True)
-        view.control(st.segmented_control, "Doses in", "scale", format_func=SCALES.__getitem__, required=True)
+        view.control(st.segmented_control, "Coefficients in", "scale", format_func=SCALES.__getitem__, required=True)
 
 
 def class_of(view: shell.View) -> int:
@@ -84,31 +89,31 @@ def query(view: shell.View, spots: tuple[steering_vectors.Spot, ...], null: int 
     """What the address says, at some spots."""
     positions: Any = view.value("positions")
     scale: Any = view.value("scale")
-    alphas = steering_vectors.DOSES[scale]
+    alphas = steering_vectors.COEFFICIENTS[scale]
     given = {"positions": positions, "scale": scale, "alphas": alphas, "direction": class_of(view), "null": null}
     return steering.Query(*pair(view), view.study.prompts, spots, **given)
 
 
 @shell.section
-def _doses(view: shell.View) -> None:
-    """Curves over the dose at one layer."""
+def _coefficients(view: shell.View) -> None:
+    """Curves over the coefficient at one layer."""
     said = view.control(st.select_slider, "Layer", "at")
     spot = (None, None) if said == "all" else (int(said), int(said))
     asked = query(view, (spot,), steering.NULL)
-    wanted = [(steering.recipe, asked)]
-    found = view.results(wanted, "Steering at every dose, and with permuted directions")
+    wanted = [steering.recipe.request(asked)]
+    found = view.results(wanted, "Steering at every coefficient, and with permuted directions")
     if found is None:
         return
     effect: Any = view.value("effect")
     picture.show(
         view,
         {
-            f"doses-{effect}": figures.doses(found[0], asked, effect),
-            "doses-flips": figures.flips(found[0], asked, view.words),
+            f"coefficients-{effect}": figures.coefficients(found[0], asked, effect),
+            "coefficients-flips": figures.flips(found[0], asked, view.words),
         },
-        "Left the effect of a dose with its 95 % interval, right how many answers it turns; grey is the range of "
+        "Left the effect of a coefficient with its 95 % interval, right the answers it turns; grey is the range of "
         f"{steering.NULL} directions of shuffled labels, put in at the same length, and dotted their median: in there "
-        "it is the push that works, not the direction, and far from 0 the model is somewhere that no training took it.",
+        "any vector of this length does the same. Far from 0 the model is outside what it was trained on.",
         picture.rows(wanted, found),
         "steering",
     )
@@ -117,10 +122,10 @@ def _doses(view: shell.View) -> None:
 
 @shell.section
 def _layers(view: shell.View) -> None:
-    """Dose by layer."""
+    """Coefficient by layer."""
     asked = query(view, steering_vectors.every_layer(view.study.base.facts.layers))
-    wanted = [(steering.recipe, asked)]
-    found = view.results(wanted, "Steering at every layer and dose")
+    wanted = [steering.recipe.request(asked)]
+    found = view.results(wanted, "Steering at every layer and coefficient")
     if found is None:
         return
     effect: Any = view.value("effect")
@@ -128,8 +133,8 @@ def _layers(view: shell.View) -> None:
         view,
         {f"layers-{effect}": figures.heatmap(found[0], asked, effect)},
         "Each layer's own direction put to that layer; blue is above and orange below the model as it is, and empty "
-        "layers hold no text. A layer that answers to small doses evenly is one at which the class can be changed; "
-        "whether any other push would do the same is under *Dose by dose*.",
+        "layers hold no text. At a layer that answers evenly to small coefficients the class can be changed; "
+        "whether any other steering vector would do the same is under *Coefficient by coefficient*.",
         picture.rows(wanted, found),
         "steering",
     )
@@ -145,13 +150,13 @@ def _transfer(view: shell.View) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view.control(st.selectbox, "Effect", "effect", format_func=figures.UNITS.__getitem__, width=200)
         view.control(st.segmented_control, "Put at the", "positions", format_func=POSITIONS.__getitem__, required=True)
-        view.control(st.segmented_control, "Doses in", "scale", format_func=SCALES.__getitem__, required=True)
+        view.control(st.segmented_control, "Coefficients in", "scale", format_func=SCALES.__getitem__, required=True)
     layers = view.study.base.facts.layers
     single, whole = query(view, steering_vectors.every_layer(layers)), query(view, steering_vectors.to_all(layers))
-    doses = {f"{alpha:g}": alpha for alpha in single.alphas if alpha}
-    said = view.control(st.select_slider, "Dose", "dose")
-    alpha = doses.get(said, max(doses.values()))
-    wanted = [(steering.recipe, single), (steering.recipe, whole)]
+    coefficients = {f"{alpha:g}": alpha for alpha in single.alphas if alpha}
+    said = view.control(st.select_slider, "Coefficient", "coefficient")
+    alpha = coefficients.get(said, max(coefficients.values()))
+    wanted = [steering.recipe.request(single), steering.recipe.request(whole)]
     found = view.results(wanted, f"Putting directions of {source.label} into {host.label}")
     if found is None:
         return
@@ -161,7 +166,7 @@ def _transfer(view: shell.View) -> None:
         view,
         {f"transfer-{one}": figures.transfer(found[0], found[1], single, one, alpha, source.label) for one in measures},
         f"{plain(host.label)} with the direction that {plain(source.label)} has at a layer, put to "
-        "that layer alone and to all at once, with 95 % intervals; at all layers the pushes add up to a far larger "
+        "that layer alone and to all at once, with 95 % intervals; at all layers the vectors add up to a far larger "
         "one, and a higher accuracy on one class alone is bias, which the balanced one does not reward.",
         picture.rows(wanted, found),
         "steering",
@@ -180,10 +185,10 @@ def _ablation(view: shell.View) -> None:
     picture.without_head(view.pair)
     if not models:
         return
-    answers = [(steering.recipe, steering.ablated(one, one, view.study.prompts, layer, c)) for one in models]
+    answers = [steering.recipe.request(steering.ablated(one, one, view.study.prompts, layer, c)) for one in models]
     found = view.results(answers, "Taking the direction out")
     costs: Any = [None] * len(models)
-    asked = [(ablation.recipe, ablation.query(view.study, one, one, layer, c)) for one in models]
+    asked = [ablation.recipe.request(ablation.query(view.study, one, one, layer, c)) for one in models]
     predicts = all(one.facts.predicts for one in models)
     there = view.results(asked, "Reading neutral sentences without it") if predicts else costs
     if found is None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from backend.analyses import ablation
-from backend.lab.outputs import Disturbance
+from backend.lab.outputs import SideEffects
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 COLUMNS = [
@@ -15,16 +15,16 @@ COLUMNS = [
 ]
 
 
-def disturbance(runs: int = 4, texts: int = 30, seed: int = 0) -> Disturbance:
+def disturbance(runs: int = 4, texts: int = 30, seed: int = 0) -> SideEffects:
     rng = np.random.default_rng(seed)
     predicted = rng.integers(0, 12, texts)
     plain = (predicted * rng.uniform(1, 3, texts)).astype(np.float32)
     extra = predicted * rng.uniform(0, 0.5, (runs, texts))
-    return Disturbance(plain, (plain + extra).astype(np.float32), extra.astype(np.float32), predicted)
+    return SideEffects(plain, (plain + extra).astype(np.float32), extra.astype(np.float32), predicted)
 
 
 def test_two_sentences_by_hand():
-    found = Disturbance(
+    found = SideEffects(
         plain_loss=np.array([2.0, 4.0], np.float32),
         loss=np.array([[3.0, 6.0]], np.float32),
         kl=np.array([[1.0, 0.5]], np.float32),
@@ -32,7 +32,7 @@ def test_two_sentences_by_hand():
     )
     result = ablation.ablated(found, draws=20)
     assert result.plain == pytest.approx(np.exp(2))
-    np.testing.assert_allclose(result.value, [np.exp(3), 1.0, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(result.measures.value, [np.exp(3), 1.0, 0.5], rtol=1e-6)
     assert result.null.shape == (3, 0)
 
 
@@ -44,16 +44,20 @@ def test_agrees_with_a_plain_loop_and_lies_in_its_interval():
         loss = sum(float(one) for one in found.loss[run]) / tokens
         change = loss - sum(float(one) for one in found.plain_loss) / tokens
         expected = [np.exp(loss), change, sum(float(one) for one in found.kl[run]) / tokens]
-        np.testing.assert_allclose(result.value if run == 0 else result.null[:, run - 1], expected, rtol=1e-5)
-    assert (result.low < result.value).all() and (result.value < result.high).all()
+        np.testing.assert_allclose(result.measures.value if run == 0 else result.null[:, run - 1], expected, rtol=1e-5)
+    assert (result.measures.low < result.measures.value).all() and (result.measures.value < result.measures.high).all()
 
 
 def test_nothing_disturbed_costs_nothing():
     found = disturbance(runs=1)
-    same = Disturbance(found.plain_loss, found.plain_loss[None], 0 * found.kl, found.predicted)
+    same = SideEffects(found.plain_loss, found.plain_loss[None], 0 * found.kl, found.predicted)
     result = ablation.ablated(same, draws=50)
-    assert result.value[0] == pytest.approx(result.plain)
-    np.testing.assert_allclose([result.value[1], result.low[1], result.high[1], result.value[2]], 0, atol=1e-12)
+    assert result.measures.value[0] == pytest.approx(result.plain)
+    np.testing.assert_allclose(
+        [result.measures.value[1], result.measures.low[1], result.measures.high[1], result.measures.value[2]],
+        0,
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 3])

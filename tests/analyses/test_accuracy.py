@@ -19,14 +19,14 @@ LABELS = np.array([0, 0, 0, 1, 1, 1])
 
 def test_six_reviews_by_hand() -> None:
     result = accuracy.accuracy(LOGITS, LABELS, draws=200)
-    np.testing.assert_allclose(result.recall, [2 / 3, 2 / 3])
+    np.testing.assert_allclose(result.recall.value, [2 / 3, 2 / 3])
     np.testing.assert_array_equal(result.prediction, [0, 0, 1, 1, 1, 0])
     np.testing.assert_array_equal(result.n, [3, 3])
-    np.testing.assert_allclose(result.lens[:, 0], [-1, -2, 1, 3, 2, -4])
-    assert result.balanced_accuracy == pytest.approx(2 / 3)
-    assert result.gap == pytest.approx(1 / 3 - (-2 / 3))
-    assert result.mean_lens[0] == pytest.approx(-1 / 6)
-    assert result.auc == pytest.approx(6 / 9)  # 3 and 2 beat all three, -4 none
+    np.testing.assert_allclose(result.logit_diff[:, 0], [-1, -2, 1, 3, 2, -4])
+    assert result.balanced_accuracy.value == pytest.approx(2 / 3)
+    assert result.gap.value == pytest.approx(1 / 3 - (-2 / 3))
+    assert result.mean_logit_diff.value[0] == pytest.approx(-1 / 6)
+    assert result.auc.value == pytest.approx(6 / 9)  # 3 and 2 beat all three, -4 none
 
 
 @settings(max_examples=20)
@@ -37,20 +37,20 @@ def test_agrees_with_scikit_learn_and_ignores_a_common_shift(seed: int, classes:
     logits = rng.normal(size=(len(labels), classes)) + np.eye(classes)[labels]
     result = accuracy.accuracy(logits, labels, draws=20)
     shifted = accuracy.accuracy(logits + rng.normal(size=(len(labels), 1)), labels, draws=20)
-    assert result.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, logits.argmax(axis=1)))
+    assert result.balanced_accuracy.value == pytest.approx(balanced_accuracy_score(labels, logits.argmax(axis=1)))
     columns = range(1, 2) if classes == 2 else range(classes)
-    areas = [roc_auc_score(labels == c, result.lens[:, i]) for i, c in enumerate(columns)]
-    assert result.auc == pytest.approx(np.mean(areas))
-    assert shifted.gap == pytest.approx(result.gap)
-    assert shifted.balanced_accuracy == result.balanced_accuracy
+    areas = [roc_auc_score(labels == c, result.logit_diff[:, i]) for i, c in enumerate(columns)]
+    assert result.auc.value == pytest.approx(np.mean(areas))
+    assert shifted.gap.value == pytest.approx(result.gap.value)
+    assert shifted.balanced_accuracy.value == result.balanced_accuracy.value
 
 
 def test_intervals_hold_their_values_and_shrink() -> None:
     few, many = (accuracy.accuracy(np.tile(LOGITS, (k, 1)), np.tile(LABELS, k)) for k in (2, 40))
     for name in ("balanced_accuracy", "auc", "gap"):
-        low, value, high = (getattr(few, f"{name}{end}") for end in ("_low", "", "_high"))
+        value, low, high = getattr(few, name).ends
         assert low <= value <= high
-        assert getattr(many, f"{name}_high") - getattr(many, f"{name}_low") < high - low
+        assert getattr(many, name).high - getattr(many, name).low < high - low
 
 
 def test_a_class_without_reviews_has_no_accuracy() -> None:
@@ -70,18 +70,18 @@ def test_recipe_runs_once_and_is_deterministic(tmp_path) -> None:
     elsewhere = [accuracy.recipe(query, fake_lab(tmp_path / "other")) for query in queries]
     assert len(models.ran) == 4
     for one, two, three in zip(first, again, elsewhere, strict=True):
-        np.testing.assert_array_equal(one.lens, two.lens)
-        assert one.auc_low == two.auc_low == three.auc_low
+        np.testing.assert_array_equal(one.logit_diff, two.logit_diff)
+        assert one.auc.low == two.auc.low == three.auc.low
     assert heard[-1][0] == 1.0
     assert all(sentence.endswith(".") and 0 <= fraction <= 1 for fraction, sentence in heard)
-    assert first[0].balanced_accuracy < 0.7 < 0.8 < first[-1].balanced_accuracy
+    assert first[0].balanced_accuracy.value < 0.7 < 0.8 < first[-1].balanced_accuracy.value
 
 
 def test_rows_are_those_of_the_contract(tmp_path) -> None:
     study = fake_study()
     query = accuracy.queries(study)[1]
     rows = list(accuracy.recipe(query, fake_lab(tmp_path)).rows(query))
-    values = ("recall", "balanced_accuracy", "auc", "gap", "mean_lens")
+    values = ("recall", "balanced_accuracy", "auc", "gap", "mean_logit_diff")
     columns = [column for name in values for column in (name, f"{name}_low", f"{name}_high")]
     assert [list(row) for row in rows] == [["checkpoint", "label", *columns, "n"]] * 2
     assert [row["checkpoint"] for row in rows] == ["epoch 1"] * 2
@@ -96,7 +96,7 @@ def test_three_classes_name_theirs(tmp_path) -> None:
     rows = list(result.rows(query))
     assert list(rows[0])[:3] == ["checkpoint", "label", "class"]
     assert [row["class"] for row in rows] == [0, 1, 2]
-    assert [row["mean_lens"] for row in rows] == result.mean_lens.tolist()
+    assert [row["mean_logit_diff"] for row in rows] == result.mean_logit_diff.value.tolist()
 
 
 def test_a_checkpoint_without_a_head_answers_nothing_and_exports_nothing(tmp_path: Path) -> None:
@@ -105,6 +105,14 @@ def test_a_checkpoint_without_a_head_answers_nothing_and_exports_nothing(tmp_pat
     query = accuracy.Query(headless, study.prompts)
     result = accuracy.recipe(query, lab)
     assert list(result.rows(query)) == []
-    assert np.isnan([result.auc, result.gap, result.balanced_accuracy, *result.recall, *result.mean_lens]).all()
+    assert np.isnan(
+        [
+            result.auc.value,
+            result.gap.value,
+            result.balanced_accuracy.value,
+            *result.recall.value,
+            *result.mean_logit_diff.value,
+        ]
+    ).all()
     asked = accuracy.queries(replace(study, checkpoints=(headless, *study.checkpoints[1:])))
     assert [one.checkpoint.label for one in asked] == ["epoch 1", "epoch 2", "epoch 3"]

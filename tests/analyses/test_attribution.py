@@ -26,18 +26,18 @@ def test_gaps_and_means_of_parts_are_those_of_the_metrics(classes: int) -> None:
     counts = resampling.bootstrap_counts(labels, 200, 0)
     for part in range(4):
         share, old = own[:, part] @ contrast.T, before[:, part] @ contrast.T
-        assert found.gap[part] == pytest.approx(metrics.gap(share, labels))
+        assert found.gap.value[part] == pytest.approx(metrics.gap(share, labels))
         low, high = intervals.gap_interval(share, labels, 200, 0)
-        assert (found.gap_low[part], found.gap_high[part]) == pytest.approx((low, high))
-        assert found.change[part] == pytest.approx(metrics.gap(share, labels) - metrics.gap(old, labels))
+        assert (found.gap.low[part], found.gap.high[part]) == pytest.approx((low, high))
+        assert found.change.value[part] == pytest.approx(metrics.gap(share, labels) - metrics.gap(old, labels))
         drawn = metrics.gaps(share, labels, counts) - metrics.gaps(old, labels, counts)
         limits = np.quantile(drawn, (0.025, 0.975))
-        np.testing.assert_allclose((found.change_low[part], found.change_high[part]), limits)
+        np.testing.assert_allclose((found.change.low[part], found.change.high[part]), limits)
         for c in range(classes):
             column = 0 if classes == 2 else c
-            assert found.mean[part, c] == pytest.approx(share[labels == c, column].mean())
-    assert (found.mean_low < found.mean).all() and (found.mean < found.mean_high).all()
-    assert found.lens_gap == pytest.approx(metrics.gap(own.sum(axis=1) @ contrast.T, labels))
+            assert found.mean.value[part, c] == pytest.approx(share[labels == c, column].mean())
+    assert (found.mean.low < found.mean.value).all() and (found.mean.value < found.mean.high).all()
+    assert found.total_gap == pytest.approx(metrics.gap(own.sum(axis=1) @ contrast.T, labels))
 
 
 def test_the_parts_sum_to_the_gap_of_the_models_own_lens(tmp_path) -> None:
@@ -45,19 +45,19 @@ def test_the_parts_sum_to_the_gap_of_the_models_own_lens(tmp_path) -> None:
     lab = fake_lab(tmp_path, models)
     for query in attribution.queries(study)[:2]:
         found = attribution.recipe(query, lab)
-        lens = metrics.lens(lab.readout(query.checkpoint, study.prompts).logits)
-        assert found.lens_gap == pytest.approx(metrics.gap(lens, study.prompts.labels), abs=1e-4)
-        assert found.change.sum() == pytest.approx(found.lens_gap - _gap_of_base(study, lab), abs=1e-4)
+        logit_diff = metrics.logit_diff(lab.readout(query.checkpoint, study.prompts).logits)
+        assert found.total_gap == pytest.approx(metrics.gap(logit_diff, study.prompts.labels), abs=1e-4)
+        assert found.change.value.sum() == pytest.approx(found.total_gap - _gap_of_base(study, lab), abs=1e-4)
 
 
 def _gap_of_base(study, lab) -> float:
-    return metrics.gap(metrics.lens(lab.readout(study.base, study.prompts).logits), study.prompts.labels)
+    return metrics.gap(metrics.logit_diff(lab.readout(study.base, study.prompts).logits), study.prompts.labels)
 
 
 def test_the_reference_does_not_change_from_itself(tmp_path) -> None:
     study, models = small()
     found = attribution.recipe(attribution.queries(study, "epoch 1")[1], fake_lab(tmp_path, models))
-    assert not found.change.any() and not found.change_low.any() and not found.change_high.any()
+    assert not found.change.value.any() and not found.change.low.any() and not found.change.high.any()
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -97,6 +97,6 @@ def test_beside_a_reference_without_a_head_nothing_changed_from_it(tmp_path) -> 
     assert [query.checkpoint.label for query in queries] == ["epoch 1", "epoch 2"]
     found = attribution.recipe(queries[0], fake_lab(tmp_path / "headless", models))
     whole = attribution.recipe(attribution.queries(study)[1], fake_lab(tmp_path / "whole", models))
-    np.testing.assert_array_equal(found.gap, whole.gap)
-    assert np.isnan([found.change, found.change_low, found.change_high]).all()
+    np.testing.assert_array_equal(found.gap.value, whole.gap.value)
+    assert np.isnan([found.change.value, found.change.low, found.change.high]).all()
     assert all(row["change"] is row["change_low"] is None for row in found.rows(queries[0]))

@@ -18,27 +18,27 @@ def test_every_cell_is_the_cka_of_its_two_layers():
     own, base = residuals()
     heard: list[float] = []
     found = cka_grid.grid(own, base, LABELS, heard.append)
-    assert found.cka.shape == (4, 4)
-    assert np.isnan(found.cka[:, 0]).all() and np.isfinite(found.cka[:, 1:]).all()
+    assert found.cka.value.shape == (4, 4)
+    assert np.isnan(found.cka.value[:, 0]).all() and np.isfinite(found.cka.value[:, 1:]).all()
     for layer, other in ((0, 1), (2, 3), (3, 2)):
         x, y = own[:, layer].astype(float), base[:, other].astype(float)
-        assert found.cka[layer, other] == pytest.approx(cka_of(x, y).estimate)
+        assert found.cka.value[layer, other] == pytest.approx(cka_of(x, y).estimate)
         low, high = intervals.jackknife(lambda kept, x=x, y=y: np.array(cka_of(x[kept], y[kept]).estimate), LABELS)
-        assert (found.cka_low[layer, other], found.cka_high[layer, other]) == pytest.approx(
+        assert (found.cka.low[layer, other], found.cka.high[layer, other]) == pytest.approx(
             (low.item(), min(1, high.item()))
         )
     curve = similarity.similarity(own, base, LABELS, draws=2, permutations=2)
-    np.testing.assert_allclose(np.diagonal(found.cka), curve.cka)
+    np.testing.assert_allclose(np.diagonal(found.cka.value), curve.cka.value)
     assert heard == [0, 0.25, 0.5, 0.75]
 
 
 def test_a_checkpoint_against_itself_is_symmetric_with_ones_on_the_diagonal():
     own, base = residuals()
     found = cka_grid.grid(own, own, LABELS)
-    np.testing.assert_allclose(found.cka, found.cka.T)
-    np.testing.assert_allclose(np.diagonal(found.cka), 1)
+    np.testing.assert_allclose(found.cka.value, found.cka.value.T)
+    np.testing.assert_allclose(np.diagonal(found.cka.value), 1)
     swapped = cka_grid.grid(base, own, LABELS)
-    np.testing.assert_allclose(swapped.cka, cka_grid.grid(own, base, LABELS).cka.T)
+    np.testing.assert_allclose(swapped.cka.value, cka_grid.grid(own, base, LABELS).cka.value.T)
 
 
 def test_recipe_rows_and_queries(tmp_path):
@@ -58,7 +58,9 @@ def test_recipe_rows_and_queries(tmp_path):
         *("cka", "cka_low", "cka_high"),
     ]
     assert len(rows) == 16
-    assert rows[4 * 2 + 3]["cka"] == found.cka[2, 3]
+    assert rows[4 * 2 + 3]["cka"] == found.cka.value[2, 3]
     assert rows[3]["cka"] is None
     assert heard == sorted(heard) and heard[-1] == 1.0
-    assert not np.allclose(cka_grid.recipe(replace(asked[3], drop_largest=2), lab).cka, found.cka, equal_nan=True)
+    assert not np.allclose(
+        cka_grid.recipe(replace(asked[3], drop_largest=2), lab).cka.value, found.cka.value, equal_nan=True
+    )

@@ -63,10 +63,10 @@ def test_quartiles_by_hand() -> None:
     correct = np.array([[1, 0, 1, 1, 0, 0, 1, 1], [1] * 8], dtype=bool)
     result = confounds.by_length(lengths, correct)
     np.testing.assert_array_equal(result.n, [2, 2, 2, 2])
-    np.testing.assert_allclose(result.accuracy, [[0.5, 1, 0, 1], [1, 1, 1, 1]])
+    np.testing.assert_allclose(result.accuracy.value, [[0.5, 1, 0, 1], [1, 1, 1, 1]])
     np.testing.assert_allclose(result.edges, [1, 2.75, 4.5, 6.25, 8])
-    assert (result.low <= result.accuracy).all()
-    assert (result.high >= result.accuracy).all()
+    assert (result.accuracy.low <= result.accuracy.value).all()
+    assert (result.accuracy.high >= result.accuracy.value).all()
 
 
 @settings(max_examples=50)
@@ -75,7 +75,7 @@ def test_every_prompt_is_in_one_quartile_and_ties_stay_together(lengths: list[in
     sizes = np.array(lengths)
     result = confounds.by_length(sizes, np.ones((1, len(sizes)), dtype=bool))
     assert result.n.sum() == len(sizes)
-    np.testing.assert_array_equal(np.isnan(result.accuracy[0]), result.n == 0)
+    np.testing.assert_array_equal(np.isnan(result.accuracy.value[0]), result.n == 0)
     edges = [*result.edges[1:-1], np.inf]
     below = [int((sizes <= edge).sum()) for edge in edges]
     np.testing.assert_array_equal(np.cumsum(result.n), below)
@@ -88,8 +88,8 @@ def test_a_choice_among_equals_is_flattered_only_without_the_other_half() -> Non
         guesses = np.random.default_rng(seed).integers(0, 2, size=(8, 200))
         choice = confounds.choose(guesses, labels, 2, seed)
         naive.append(choice.naive_accuracy)
-        gains.append(choice.held_accuracy)
-        assert choice.held_low <= choice.held_accuracy <= choice.held_high
+        gains.append(choice.held.value)
+        assert choice.held.low <= choice.held.value <= choice.held.high
         assert choice.chosen_accuracy >= 0.45
     assert np.mean(naive) > 0.53
     assert abs(np.mean(gains) - 0.5) < 0.015
@@ -98,12 +98,12 @@ def test_a_choice_among_equals_is_flattered_only_without_the_other_half() -> Non
 def test_the_best_checkpoint_is_chosen_and_the_first_of_equals() -> None:
     labels = np.arange(20) % 2
     choice = confounds.choose(np.stack([1 - labels, labels, labels]), labels, 2)
-    assert (choice.naive, choice.chosen, choice.held_accuracy) == (1, 1, 1.0)
+    assert (choice.naive, choice.chosen, choice.held.value) == (1, 1, 1.0)
     single = confounds.choose(np.array([[0, 1, 2]]), np.array([0, 1, 2]), 3)
     assert single.chosen == -1
-    assert np.isnan(single.held_accuracy)
+    assert np.isnan(single.held.value)
     headless = confounds.choose(np.stack([labels, 1 - labels]), labels, 2, answering=np.array([False, True]))
-    assert (headless.naive, headless.chosen, headless.held_accuracy) == (1, 1, 0.0)
+    assert (headless.naive, headless.chosen, headless.held.value) == (1, 1, 0.0)
     assert confounds.choose(labels[None], labels, 2, answering=np.array([False])).naive == -1
 
 
@@ -143,13 +143,13 @@ def test_recipe_fills_in_the_card(tmp_path: Path) -> None:
     assert confounds.recipe(query, lab) is confounds.recipe(query, lab)
     assert len(models.ran) == 4
     assert heard[-1][0] == 1.0
-    assert 0.2 < card.length_auc_low < card.length_auc < card.length_auc_high < 0.8
+    assert 0.2 < card.length_auc.low < card.length_auc.value < card.length_auc.high < 0.8
     assert card.truncated_n == study.prompts.truncated.sum() == round(card.truncated_share * 60) > 0
     assert card.states_rating == len(card.rating_indices) == 6
     assert card.rating_indices.tolist() == list(range(3, 60, 10))
     assert card.in_training == -1
     assert card.quartile_n.sum() == 60
-    assert card.quartile_accuracy.shape == (4, 4)
+    assert card.quartile_accuracy.value.shape == (4, 4)
     assert card.naive_best > 0
     np.testing.assert_array_equal(card.text_free, [[True] + [False] * 12] * 4)
     assert (card.review_cosine[:, 1:] < 1).all()
@@ -163,7 +163,7 @@ def test_a_length_that_tells_the_class_is_seen(tmp_path: Path) -> None:
     )
     prompts = replace(study.prompts, token_ids=longer, digest="longer")
     card = confounds.recipe(confounds.Query(study.checkpoints, prompts, study.sample, None), fake_lab(tmp_path))
-    assert card.length_auc > 0.7
+    assert card.length_auc.value > 0.7
 
 
 def test_a_position_is_no_text(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_rows_are_tidy(tmp_path: Path) -> None:
     assert {tuple(row) for row in rows} == {("quantity", "checkpoint", "part", "value", "value_low", "value_high")}
     by_place = {(row["quantity"], row["checkpoint"], row["part"]): row for row in rows}
     assert len(by_place) == len(rows)
-    assert by_place["length_auc", None, None]["value_low"] == card.length_auc_low
+    assert by_place["length_auc", None, None]["value_low"] == card.length_auc.low
     assert by_place["in_training", None, None]["value"] is None
-    assert by_place["quartile_accuracy", "epoch 2", 3]["value"] == card.quartile_accuracy[2, 2]
+    assert by_place["quartile_accuracy", "epoch 2", 3]["value"] == card.quartile_accuracy.value[2, 2]
     assert by_place["review_cosine", "base", 12]["value"] == card.review_cosine[0, 12]

@@ -52,11 +52,11 @@ def test_agrees_with_a_plain_loop() -> None:
         traces = [sum(np.var(part[:, w], ddof=1) for w in range(6)) for part in (one, zero)]
         t = d @ d - traces[0] / len(one) - traces[1] / len(zero)
         spread = np.sqrt(((len(one) - 1) * traces[0] + (len(zero) - 1) * traces[1]) / (len(x) - 2))
-        assert result.norm[0, layer] == pytest.approx(np.linalg.norm(d))
-        assert result.norm_unbiased[0, layer] == pytest.approx(np.sqrt(max(0, t)))
+        assert result.norm.value[0, layer] == pytest.approx(np.linalg.norm(d))
+        assert result.norm_unbiased.value[0, layer] == pytest.approx(np.sqrt(max(0, t)))
         mean_norm = np.mean([np.linalg.norm(row) for row in x])
-        assert result.relative[0, layer] == pytest.approx(np.linalg.norm(d) / mean_norm)
-        assert result.separation[0, layer] == pytest.approx(np.sqrt(max(0, t)) / spread)
+        assert result.relative.value[0, layer] == pytest.approx(np.linalg.norm(d) / mean_norm)
+        assert result.separation.value[0, layer] == pytest.approx(np.sqrt(max(0, t)) / spread)
         np.testing.assert_allclose(result.projections[:, 0, layer], x @ d / np.linalg.norm(d), rtol=1e-6)
         pairs = [x[i] @ x[j] / np.linalg.norm(x[i]) / np.linalg.norm(x[j]) for i in range(40) for j in range(i)]
         assert result.review_cosine[layer] == pytest.approx(np.mean(pairs))
@@ -66,16 +66,16 @@ def test_distance_between_projected_class_means_is_the_norm() -> None:
     residuals, labels = made(seed=3)
     result = measured(residuals, labels)
     apart = result.class_projections[1, 0] - result.class_projections[0, 0]
-    np.testing.assert_allclose(apart[1:], result.norm[0, 1:])
+    np.testing.assert_allclose(apart[1:], result.norm.value[0, 1:])
 
 
 def test_a_constant_layer_is_zero_or_undefined() -> None:
     residuals, labels = made()
     result = measured(residuals, labels)
-    for name in ("norm", "norm_low", "norm_high", "norm_unbiased", "chance", "relative"):
-        assert getattr(result, name)[0, 0] == 0
-    for name in ("separation", "cosine_to_base", "cosine_to_base_split"):
-        assert np.isnan(getattr(result, name)[0, 0])
+    at_0 = result.norm[0, 0]
+    assert (*at_0.ends, at_0.chance, result.norm_unbiased.value[0, 0], result.relative.value[0, 0]) == (0,) * 6
+    assert np.isnan([one.value[0, 0] for one in (result.separation, result.cosine_to_base_split)]).all()
+    assert np.isnan(result.cosine_to_base[0, 0])
     assert np.isnan(result.projections[:, 0, 0]).all()
     assert result.leaves_chance[0] > 0
 
@@ -86,10 +86,12 @@ def test_scale_cancels_where_it_should(seed: int, scale: float) -> None:
     residuals, labels = made(seed)
     residuals = residuals.astype(np.float64)
     one, other = measured(residuals, labels), measured(residuals * scale, labels)
-    for name in ("norm", "norm_high", "norm_unbiased", "chance", "norm_unbiased_chance"):
-        np.testing.assert_allclose(getattr(other, name), getattr(one, name) * scale, rtol=1e-6, atol=1e-9)
-    for name in ("relative", "relative_chance", "separation", "separation_chance", "cosine_to_base"):
-        np.testing.assert_allclose(getattr(other, name), getattr(one, name), rtol=1e-6, atol=1e-9)
+    for name, grows in (("norm", scale), ("norm_unbiased", scale), ("relative", 1.0), ("separation", 1.0)):
+        of_other, of_one = getattr(other, name), getattr(one, name)
+        for end in ("value", "high", "chance"):
+            expected = getattr(of_one, end) * grows
+            np.testing.assert_allclose(getattr(of_other, end), expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(other.cosine_to_base, one.cosine_to_base, rtol=1e-6, atol=1e-9)
     assert one.leaves_chance == other.leaves_chance
 
 
@@ -100,7 +102,7 @@ def test_swapping_two_classes_turns_the_direction_round(seed: int) -> None:
     other, _ = made(seed + 1)
     one, swapped = measured(residuals, labels, other), measured(residuals, 1 - labels, other)
     np.testing.assert_allclose(swapped.projections, -one.projections)
-    np.testing.assert_allclose(swapped.norm, one.norm)
+    np.testing.assert_allclose(swapped.norm.value, one.norm.value)
     np.testing.assert_allclose(swapped.cosine_to_base, one.cosine_to_base)
 
 
@@ -108,29 +110,28 @@ def test_swapping_two_classes_turns_the_direction_round(seed: int) -> None:
 @given(st.integers(0, 2**31), st.floats(0, 0.6))
 def test_every_scale_makes_the_same_decision(seed: int, signal: float) -> None:
     result = measured(*made(seed, signal=signal))
-    above = result.norm > result.chance
-    np.testing.assert_array_equal(result.norm_unbiased > result.norm_unbiased_chance, above)
-    np.testing.assert_array_equal(result.relative > result.relative_chance, above)
-    np.testing.assert_array_equal(result.separation > result.separation_chance, above)
+    above = result.norm.value > result.norm.chance
+    np.testing.assert_array_equal(result.norm_unbiased.value > result.norm_unbiased.chance, above)
+    np.testing.assert_array_equal(result.relative.value > result.relative.chance, above)
+    np.testing.assert_array_equal(result.separation.value > result.separation.chance, above)
 
 
 def test_cosine_to_itself_is_one_where_there_is_signal_and_empty_below_chance() -> None:
     residuals, labels = made(signal=2.0)
     clear = measured(residuals, labels)
     np.testing.assert_allclose(clear.cosine_to_base[0, 1:], 1)
-    np.testing.assert_allclose(clear.cosine_to_base_split[0, 1:], 1)
+    np.testing.assert_allclose(clear.cosine_to_base_split.value[0, 1:], 1)
     near, _ = made(seed=7, signal=0.0)
     near[:, 1:] += residuals[:, 1:]
     other = measured(near, labels, reference=residuals)
-    low, high = other.cosine_to_base_split_low[0, 1:], other.cosine_to_base_split_high[0, 1:]
-    assert (low <= other.cosine_to_base_split[0, 1:]).all()
-    assert (high >= other.cosine_to_base_split[0, 1:]).all()
+    low, high = other.cosine_to_base_split.low[0, 1:], other.cosine_to_base_split.high[0, 1:]
+    assert (low <= other.cosine_to_base_split.value[0, 1:]).all()
+    assert (high >= other.cosine_to_base_split.value[0, 1:]).all()
     assert (low > 0).all()
     noise, _ = made(seed=5, signal=0.0)
     below = measured(residuals, labels, reference=noise)
-    assert (below.norm[0, 1:] > below.chance[0, 1:]).all()
-    for end in ("", "_low", "_high"):
-        assert np.isnan(getattr(below, f"cosine_to_base_split{end}")).all()
+    assert (below.norm.value > below.norm.chance)[0, 1:].all()
+    assert np.isnan(below.cosine_to_base_split.ends).all()
     assert np.isfinite(below.cosine_to_base[0, 1:]).all()
 
 
@@ -138,8 +139,8 @@ def test_three_classes_have_three_directions_that_sum_to_zero() -> None:
     residuals, labels = made(reviews=60, classes=3)
     result = measured(residuals, labels, classes=3)
     means = np.stack([residuals[labels == c, 2].astype(np.float64).mean(axis=0) for c in range(3)])
-    assert result.norm[1, 2] == pytest.approx(np.linalg.norm(means[1] - (means[0] + means[2]) / 2))
-    assert result.norm.shape == (3, 4)
+    assert result.norm.value[1, 2] == pytest.approx(np.linalg.norm(means[1] - (means[0] + means[2]) / 2))
+    assert result.norm.value.shape == (3, 4)
     assert len(result.leaves_chance) == 3
 
 
@@ -152,10 +153,10 @@ def test_recipe_shares_readouts_and_chance_levels(tmp_path) -> None:
     assert len(models.ran) == 4
     assert direction.recipe(queries[2], lab) is direction.recipe(queries[2], lab)
     again = direction.recipe(queries[2], fake_lab(tmp_path / "other"))
-    np.testing.assert_array_equal(again.norm_low, results[2].norm_low)
-    np.testing.assert_array_equal(again.chance, results[2].chance)
+    np.testing.assert_array_equal(again.norm.low, results[2].norm.low)
+    np.testing.assert_array_equal(again.norm.chance, results[2].norm.chance)
     assert heard[-1] == 1.0
-    assert results[0].norm[0, -1] < results[1].norm[0, -1] < results[3].norm[0, -1]
+    assert results[0].norm.value[0, -1] < results[1].norm.value[0, -1] < results[3].norm.value[0, -1]
     assert results[3].leaves_chance[0] > 0
     assert direction.chance_level.peek(direction._chance_query(queries[1], study.base), lab) is not None
 
@@ -169,7 +170,7 @@ def test_largest_dimensions_are_those_of_the_reference(tmp_path) -> None:
     kept = np.delete(lab.readout(last, study.prompts).residuals, [3, 7], axis=2).astype(np.float64)
     labels = study.prompts.labels
     d = kept[labels == 1].mean(axis=0) - kept[labels == 0].mean(axis=0)
-    np.testing.assert_allclose(result.norm[0, 4:], np.linalg.norm(d, axis=-1)[4:], rtol=1e-6)
+    np.testing.assert_allclose(result.norm.value[0, 4:], np.linalg.norm(d, axis=-1)[4:], rtol=1e-6)
     assert (result.review_cosine[4:] < direction.recipe(direction.queries(study)[-1], lab).review_cosine[4:]).all()
 
 
@@ -183,7 +184,7 @@ def test_rows_are_those_of_the_contract(tmp_path) -> None:
     assert {row["checkpoint"] for row in rows} == {"epoch 3"}
     assert rows[0]["norm"] == 0.0
     assert rows[0]["separation"] is rows[0]["cosine_to_base"] is None
-    assert rows[12]["norm"] == result.norm[0, 12]
+    assert rows[12]["norm"] == result.norm.value[0, 12]
     assert all(not isinstance(value, float) or np.isfinite(value) for row in rows for value in row.values())
 
 
@@ -219,8 +220,8 @@ def test_copies_are_in_one_half(tmp_path) -> None:
         query = direction.Query(study.checkpoints[1], study.base, prompts, draws=20, permutations=20)
         found.append(direction.recipe(query, fake_lab(tmp_path, models)))
     together, torn = found
-    widths = [one.cosine_to_base_split_high - one.cosine_to_base_split_low for one in found]
+    widths = [one.cosine_to_base_split.high - one.cosine_to_base_split.low for one in found]
     there = np.isfinite(widths[0]) & np.isfinite(widths[1])
     assert there.any()
     assert (widths[0][there] > 1.3 * widths[1][there]).all()
-    assert (together.cosine_to_base_split[there] != torn.cosine_to_base_split[there]).all()
+    assert (together.cosine_to_base_split.value[there] != torn.cosine_to_base_split.value[there]).all()

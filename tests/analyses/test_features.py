@@ -42,8 +42,8 @@ def test_what_was_planted_comes_and_goes(found: Found):
     appeared, vanished = (int(np.flatnonzero(result.state == i)[0]) for i in (1, 2))
     assert result.rate[0, appeared] < 0.01 < result.rate[1, appeared]
     assert result.rate[1, vanished] < 0.01 < result.rate[0, vanished]
-    assert result.change[appeared] == pytest.approx(result.rate[1, appeared] - result.rate[0, appeared])
-    assert result.change_low[appeared] > 0 > result.change_high[vanished]
+    assert result.change.value[appeared] == pytest.approx(result.rate[1, appeared] - result.rate[0, appeared])
+    assert result.change.low[appeared] > 0 > result.change.high[vanished]
     assert result.dead.tolist() == [52 / 64, 52 / 64]
 
 
@@ -101,7 +101,7 @@ def test_losses_recover_four_fifths_of_what_ablation_loses(found: Found):
     _, result, _, _ = found
     assert result.loss_recovered == pytest.approx([0.8, 0.8], abs=1e-3)
     assert result.losses[0, 1] - result.losses[0, 0] == pytest.approx(2, abs=0.1)
-    by_hand = features.recovered(np.array([[3.0, 5.0, 3.5], [3.0, 3.0, 3.0]]))
+    by_hand = features.fraction_recovered(np.array([[3.0, 5.0, 3.5], [3.0, 3.0, 3.0]]))
     assert by_hand[0] == 0.75 and np.isnan(by_hand[1])
 
 
@@ -132,7 +132,7 @@ def test_one_model_alone_and_the_same_one_twice(tmp_path: Path):
     assert replace(query, trained_on="checkpoint").source.checkpoints == (study.checkpoints[-1],)  # type: ignore[union-attr]
     same = replace(query, checkpoint=study.base)
     result = features.recipe(same, lab)
-    assert not result.change.any() and len(list(result.rows(same))) == 64
+    assert not result.change.value.any() and len(list(result.rows(same))) == 64
     assert not set(result.state.tolist()) & {
         feature_rates.STATES.index("appeared"),
         feature_rates.STATES.index("vanished"),

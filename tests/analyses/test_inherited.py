@@ -35,15 +35,15 @@ def test_agrees_with_a_plain_loop() -> None:
             assert found.total[scope, block] == pytest.approx(np.sqrt(squares / 24))
             for key, v in parts.items():
                 share = sum(a @ b for a, b in zip(v, total, strict=True)) / squares
-                assert getattr(found, f"{key}_share")[scope, block] == pytest.approx(share)
+                assert getattr(found, f"{key}_share").value[scope, block] == pytest.approx(share)
                 assert getattr(found, key)[scope, block] == pytest.approx(np.sqrt(np.square(v).sum() / 24))
 
 
 def test_shares_sum_to_one_and_lie_in_their_intervals() -> None:
     found = inherited.inherited(crossed(1), LABELS, draws=300)
-    np.testing.assert_allclose(found.own_share + found.inherited_share + found.interaction_share, 1)
+    np.testing.assert_allclose(found.own_share.value + found.inherited_share.value + found.interaction_share.value, 1)
     for name in inherited.PARTS:
-        value, low, high = (getattr(found, f"{name}_share{end}") for end in ("", "_low", "_high"))
+        value, low, high = getattr(found, f"{name}_share").ends
         assert (low < value).all() and (value < high).all()
 
 
@@ -53,10 +53,10 @@ def test_a_block_that_alone_changed_is_its_own_and_one_that_did_not_inherits() -
     updates[:, 1, 1] = updates[:, 1, 0]  # the same weights
     updates[:, 2] = updates[:, 2, :1, :1]  # the same both
     found = inherited.inherited(updates, LABELS, draws=50)
-    np.testing.assert_allclose(found.own_share[:, 0], 1)
-    np.testing.assert_allclose(found.inherited_share[:, 1], 1)
+    np.testing.assert_allclose(found.own_share.value[:, 0], 1)
+    np.testing.assert_allclose(found.inherited_share.value[:, 1], 1)
     np.testing.assert_allclose(found.interaction[:, :2], 0, atol=1e-6)
-    assert (found.total[:, 2] == 0).all() and np.isnan(found.own_share[:, 2]).all()
+    assert (found.total[:, 2] == 0).all() and np.isnan(found.own_share.value[:, 2]).all()
 
 
 def test_a_common_shift_is_in_the_change_and_not_in_the_differences() -> None:
@@ -64,8 +64,8 @@ def test_a_common_shift_is_in_the_change_and_not_in_the_differences() -> None:
     updates[:, :, 1] += 3.0  # the checkpoint's weights add the same to every review
     found = inherited.inherited(updates, LABELS, draws=20)
     assert found.total[0, 0] == pytest.approx(3 * np.sqrt(5))
-    assert found.own_share[0, 0] == pytest.approx(1)
-    assert found.total[1, 0] == 0 and np.isnan(found.own_share[1, 0])
+    assert found.own_share.value[0, 0] == pytest.approx(1)
+    assert found.total[1, 0] == 0 and np.isnan(found.own_share.value[1, 0])
 
 
 def test_recipe_rows_and_queries(tmp_path) -> None:

@@ -81,9 +81,9 @@ def test_a_transferred_probe_never_tests_a_review_that_it_was_fitted_on(world):
             fitted = pipeline().fit(source[train, layer], labels[train])
             predicted[test] = fitted.predict(target[test, layer])
         recalls = np.array([(predicted[labels == c] == c).mean() for c in (0, 1)])
-        assert getattr(found, name)[layer] == pytest.approx(recalls.mean()), name
+        assert getattr(found, name).value[layer] == pytest.approx(recalls.mean()), name
         low, high = intervals.balanced_accuracy_interval(recalls, np.array([24, 24]))
-        assert (getattr(found, f"{name}_low")[layer], getattr(found, f"{name}_high")[layer]) == (low, high)
+        assert getattr(found, name)[layer].ends[1:] == (low, high)
 
 
 def test_baselines_see_length_and_words_only(world):
@@ -94,15 +94,15 @@ def test_baselines_see_length_and_words_only(world):
     bags = np.stack([np.mean([rows[i] for i in ids], axis=0) for ids in prompts.token_ids])
     for name, x in (("length", prompts.lengths[:, None].astype(float)), ("embedding", bags)):
         predicted = cross_val_predict(pipeline(), x, labels, cv=StratifiedKFold(5, shuffle=True, random_state=0))
-        assert getattr(found, f"{name}_accuracy") == pytest.approx((predicted == labels).mean()), name
+        assert getattr(found, f"{name}_accuracy").value == pytest.approx((predicted == labels).mean()), name
 
 
 def test_shuffled_labels_are_not_found_and_real_ones_are(world):
     study, _, lab = world
     found = linear_probes.recipe(linear_probes.queries(study)[3], lab)
-    assert found.accuracy[-1] > 0.8
-    assert (found.shuffled_accuracy_low[1:] < 0.5).all()
-    assert found.accuracy_low[-1] > found.shuffled_accuracy[-1]
+    assert found.accuracy.value[-1] > 0.8
+    assert (found.shuffled_accuracy.low[1:] < 0.5).all()
+    assert found.accuracy.low[-1] > found.shuffled_accuracy.value[-1]
 
 
 def test_random_features_are_at_chance_however_many():
@@ -123,8 +123,8 @@ def test_a_constant_layer_is_undefined_and_its_cells_are_empty(world):
     rows = list(found.rows(query))
     assert [list(row) for row in rows] == [COLUMNS] * 4
     for name in NAMES[:4]:
+        assert np.isnan(getattr(found, name)[0].ends).all()
         for end in ("", "_low", "_high"):
-            assert np.isnan(getattr(found, name + end)[0])
             assert rows[0][name + end] is None
             assert rows[1][name + end] is not None
     assert rows[0]["length_accuracy"] == rows[3]["length_accuracy"]
@@ -133,8 +133,8 @@ def test_a_constant_layer_is_undefined_and_its_cells_are_empty(world):
 def test_the_base_transfers_to_itself_as_it_is(world):
     study, _, lab = world
     found = linear_probes.recipe(linear_probes.queries(study)[0], lab)
-    np.testing.assert_array_equal(found.from_base, found.accuracy)
-    np.testing.assert_array_equal(found.to_base, found.accuracy)
+    np.testing.assert_array_equal(found.from_base.value, found.accuracy.value)
+    np.testing.assert_array_equal(found.to_base.value, found.accuracy.value)
 
 
 def test_each_checkpoint_is_fitted_once_and_a_cancel_arrives(tmp_path, monkeypatch):
@@ -212,8 +212,8 @@ def test_a_study_of_copies_is_near_chance(tmp_path):
     wrong = linear_probes.recipe(
         linear_probes.Query(study.checkpoints[1], study.base, torn), fake_lab(tmp_path, models)
     )
-    assert wrong.accuracy.mean() > 0.95
-    assert found.accuracy.mean() < 0.75
+    assert wrong.accuracy.value.mean() > 0.95
+    assert found.accuracy.value.mean() < 0.75
 
 
 def test_a_study_of_too_few_texts_asks_nothing():
@@ -225,7 +225,7 @@ def test_a_study_of_too_few_texts_asks_nothing():
 def test_three_classes(tmp_path):
     study, models = small(classes=3)
     found = linear_probes.recipe(linear_probes.queries(study)[3], fake_lab(tmp_path, models))
-    assert found.accuracy[-1] > 0.5
+    assert found.accuracy.value[-1] > 0.5
     assert set(np.unique(found.prediction[1:])) == {0, 1, 2}
 
 

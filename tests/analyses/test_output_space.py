@@ -97,10 +97,10 @@ def test_groups_do_not_overlap_and_their_masses_add_up_to_one():
     for name in ("mass_before", "mass_after"):
         assert found[name].shape == (3,)
         assert found[name].sum() == pytest.approx(1)
-    np.testing.assert_allclose(found["mass_change"], found["mass_after"] - found["mass_before"])
-    assert found["mass_change"].sum() == pytest.approx(0, abs=1e-12)
-    assert (found["mass_change_low"] <= found["mass_change"]).all()
-    assert (found["mass_change"] <= found["mass_change_high"]).all()
+    value, low, high = found["mass_change"].ends
+    np.testing.assert_allclose(value, found["mass_after"] - found["mass_before"])
+    assert value.sum() == pytest.approx(0, abs=1e-12)
+    assert (low <= value).all() and (value <= high).all()
 
 
 def test_listed_tokens_rose_and_then_fell():
@@ -161,8 +161,8 @@ def test_the_words_are_measured_at_the_end_of_each_text(tmp_path: Path, monkeypa
     vocabulary = fake_tokenizer().get_vocab()
     ids = tuple(sorted(vocabulary[f" {word}"] for word in ("script", "camera")))
     found = FakeModels().output_space(query.checkpoint, query.reference, study.prompts, (ids,))
-    assert result.value[1] == pytest.approx(found.set_logprob[1].mean())
-    assert result.value[2] == pytest.approx(found.set_mass[1].mean())
+    assert result.measures.value[1] == pytest.approx(found.set_logprob[1].mean())
+    assert result.measures.value[2] == pytest.approx(found.set_mass[1].mean())
 
 
 def test_the_reference_beside_itself_and_another_reference(tmp_path: Path):

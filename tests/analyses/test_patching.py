@@ -31,8 +31,8 @@ def test_the_share_of_the_way_by_hand():
     host, donor = np.array([0, -1], np.float32), np.array([0, 3], np.float32)
     logits = np.array([[[0, -1], [0, 1]], [[2, 7], [1, -2]]], np.float32)
     found = patching.patching(logits, host, donor)
-    np.testing.assert_allclose(found.lens[:, :, 0], [[-1, 1], [5, -3]])
-    np.testing.assert_allclose(found.recovered[:, :, 0], [[0, 0.5], [1.5, -0.5]])
+    np.testing.assert_allclose(found.logit_diff[:, :, 0], [[-1, 1], [5, -3]])
+    np.testing.assert_allclose(found.fraction_recovered[:, :, 0], [[0, 0.5], [1.5, -0.5]])
     assert (found.host[0], found.donor[0]) == (-1, 3)
 
 
@@ -41,15 +41,17 @@ def test_no_share_where_host_and_donor_agree(apart: float, moved: float):
     host, donor = np.zeros(2, np.float32), np.array([0, apart], np.float32)
     found = patching.patching(np.array([[[0, moved]]], np.float32), host, donor)
     if abs(apart) < LEAST - 1e-6:
-        assert np.isnan(found.recovered).all()
+        assert np.isnan(found.fraction_recovered).all()
     elif abs(apart) > LEAST + 1e-6:
         back = patching.patching(np.array([[[0, apart - moved]]], np.float32), host, donor)
-        np.testing.assert_allclose(found.recovered + back.recovered, 1, atol=1e-3)  # as far from the other end
+        np.testing.assert_allclose(
+            found.fraction_recovered + back.fraction_recovered, 1, atol=1e-3
+        )  # as far from the other end
 
 
 def test_a_donor_without_a_head_has_no_share():
     found = patching.patching(np.ones((2, 3, 2), np.float32), np.zeros(2, np.float32), np.full(2, np.nan, np.float32))
-    assert np.isnan(found.recovered).all() and np.isfinite(found.lens).all()
+    assert np.isnan(found.fraction_recovered).all() and np.isfinite(found.logit_diff).all()
 
 
 def test_rows_name_the_token_and_both_ends(study: PinnedStudy, lab: Lab):
@@ -61,21 +63,23 @@ def test_rows_name_the_token_and_both_ends(study: PinnedStudy, lab: Lab):
     assert list(rows[0]) == [
         *("host", "donor", "position", "token", "layer"),
         *of_class,
-        *("lens", "lens_host", "lens_donor", "recovered"),
+        *("logit_diff", "logit_diff_host", "logit_diff_donor", "fraction_recovered"),
     ]
     per = 1 if classes == 2 else classes
     assert len(rows) == len(pieces) * 5 * per
     one = rows[(2 * 5 + 3) * per]
     assert (one["host"], one["donor"], one["token"], one["layer"]) == ("base", "epoch 2", pieces[2], 3)
-    assert one["lens"] == result.lens[3, 2, 0]
-    assert one["recovered"] == result.recovered[3, 2, 0]
-    assert one["recovered"] == pytest.approx((one["lens"] - one["lens_host"]) / (one["lens_donor"] - one["lens_host"]))
+    assert one["logit_diff"] == result.logit_diff[3, 2, 0]
+    assert one["fraction_recovered"] == result.fraction_recovered[3, 2, 0]
+    assert one["fraction_recovered"] == pytest.approx(
+        (one["logit_diff"] - one["logit_diff_host"]) / (one["logit_diff_donor"] - one["logit_diff_host"])
+    )
 
 
 def test_at_the_end_only_the_readout_counts(study: PinnedStudy, lab: Lab):
     result = patching.recipe(query(study, lab), lab)
-    np.testing.assert_allclose(result.recovered[-1, :-1], 0, atol=1e-5)
-    np.testing.assert_allclose(result.recovered[-1, -1], 1, rtol=1e-5)
+    np.testing.assert_allclose(result.fraction_recovered[-1, :-1], 0, atol=1e-5)
+    np.testing.assert_allclose(result.fraction_recovered[-1, -1], 1, rtol=1e-5)
 
 
 def test_typed_texts_are_not_kept_and_reviews_are(study: PinnedStudy, lab: Lab):

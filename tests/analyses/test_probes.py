@@ -18,7 +18,7 @@ COLUMNS = [
     *("balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"),
     *("auc", "auc_low", "auc_high", "auc_chance"),
     *("gap", "gap_low", "gap_high"),
-    *("mean_lens", "mean_lens_low", "mean_lens_high"),
+    *("mean_logit_diff", "mean_logit_diff_low", "mean_logit_diff_high"),
     *("recall_0", "recall_0_low", "recall_0_high", "recall_1", "recall_1_low", "recall_1_high"),
 ]
 
@@ -36,13 +36,13 @@ def measured(logits, labels, tmp_path, **more) -> probes.Result:
 
 def test_a_biased_reading_is_told_from_an_ignorant_one(tmp_path) -> None:
     labels = np.arange(60) % 2
-    lens = np.stack([np.random.default_rng(0).normal(size=60), labels + 10.0, labels * 4.0 - 2])
-    logits = np.stack([np.zeros_like(lens), lens], axis=-1)
+    logit_diff = np.stack([np.random.default_rng(0).normal(size=60), labels + 10.0, labels * 4.0 - 2])
+    logits = np.stack([np.zeros_like(logit_diff), logit_diff], axis=-1)
     found = measured(logits, labels, tmp_path)
-    np.testing.assert_allclose(found.recall[0, 1:], [[0, 1], [1, 1]])
-    np.testing.assert_allclose(found.balanced_accuracy[0, 1:], [0.5, 1])
-    np.testing.assert_allclose(found.auc[0, 1:], [1, 1])
-    np.testing.assert_allclose(found.mean_lens[0, 1:, 0], [10.5, 0])
+    np.testing.assert_allclose(found.recall.value[0, 1:], [[0, 1], [1, 1]])
+    np.testing.assert_allclose(found.balanced_accuracy.value[0, 1:], [0.5, 1])
+    np.testing.assert_allclose(found.auc.value[0, 1:], [1, 1])
+    np.testing.assert_allclose(found.mean_logit_diff.value[0, 1:, 0], [10.5, 0])
     assert found.auc_leaves_chance == (1,)
     assert found.balanced_accuracy_leaves_chance == (2,)
 
@@ -56,11 +56,11 @@ def test_null_curves_are_the_metrics_of_permuted_labels(seed: int, classes: int)
     null = resampling.null_curves(logits, labels, 6, seed)
     for row, permuted in enumerate(resampling.permuted_labels(labels, 6, seed)):
         for layer in range(3):
-            lens, predicted = metrics.lens(logits[layer]), metrics.predictions(logits[layer])
+            logit_diff, predicted = metrics.logit_diff(logits[layer]), metrics.predictions(logits[layer])
             recall = metrics.recalls(predicted, permuted, classes)
             assert null["balanced_accuracy"][row, layer] == pytest.approx(metrics.balanced_accuracy(recall))
-            assert null["auc"][row, layer] == pytest.approx(metrics.auc(lens, permuted))
-            assert null["gap"][row, layer] == pytest.approx(metrics.gap(lens, permuted))
+            assert null["auc"][row, layer] == pytest.approx(metrics.auc(logit_diff, permuted))
+            assert null["gap"][row, layer] == pytest.approx(metrics.gap(logit_diff, permuted))
 
 
 def test_the_threshold_of_a_curve_by_hand() -> None:
@@ -95,21 +95,22 @@ def test_as_published_is_no_norm_and_then_the_own_one(tmp_path) -> None:
     study, lab = fake_study(), fake_lab(tmp_path)
     found = probes.recipe(asked(study), lab)
     published, plain, own = (found.place(*one) for one in (probes.AS_PUBLISHED, ("base", "none"), ("base", "own")))
-    np.testing.assert_array_equal(found.lens[published, :-1], found.lens[plain, :-1])
-    np.testing.assert_array_equal(found.lens[published, -1], found.lens[own, -1])
-    assert (found.lens[plain, -1] != found.lens[own, -1]).any()
+    np.testing.assert_array_equal(found.logit_diff[published, :-1], found.logit_diff[plain, :-1])
+    np.testing.assert_array_equal(found.logit_diff[published, -1], found.logit_diff[own, -1])
+    assert (found.logit_diff[plain, -1] != found.logit_diff[own, -1]).any()
 
 
 def test_a_layer_without_text_is_read_alike(tmp_path) -> None:
     found = probes.recipe(asked(fake_study()), fake_lab(tmp_path))
-    assert (found.auc[:, 0] == 0.5).all()
-    assert (found.gap[:, 0] == 0).all()
-    assert np.isnan(found.auc_chance[:, 0]).all()
+    assert (found.auc.value[:, 0] == 0.5).all()
+    assert (found.gap.value[:, 0] == 0).all()
+    level = found.auc.chance
+    assert level is not None and np.isnan(level[:, 0]).all()
 
 
 def test_settles_is_the_layer_of_the_last_flip(tmp_path) -> None:
-    lens = np.array([[1, -1, 1, 1.0], [1, 1, -1, 1], [1, 1, 1, -1], [1, 1, 1, 1]]).T  # [layers, reviews]
-    logits = np.stack([np.zeros_like(lens), lens], axis=-1)
+    logit_diff = np.array([[1, -1, 1, 1.0], [1, 1, -1, 1], [1, 1, 1, -1], [1, 1, 1, 1]]).T  # [layers, reviews]
+    logits = np.stack([np.zeros_like(logit_diff), logit_diff], axis=-1)
     found = measured(logits, np.array([0, 1, 0, 1]), tmp_path)
     assert found.settles(0).tolist() == [2, 3, 3, 0]
 
@@ -124,7 +125,7 @@ def test_rows_are_those_of_the_contract(tmp_path) -> None:
     assert len(keys) == len(rows)
     assert {key[:2] for key in keys} == set(probes.READINGS)
     one = next(row for row in rows if (row["head"], row["norm"], row["layer"]) == ("own", "base", 7))
-    assert one["auc"] == found.auc[found.place("own", "base"), 7]
+    assert one["auc"] == found.auc.value[found.place("own", "base"), 7]
     published = list(found.rows_of(asked(study), probes.AS_PUBLISHED))
     assert len(published) == 13
     reviews = list(found.review_rows(asked(study), ("own", "own"), study.sample.index))
@@ -138,7 +139,7 @@ def test_three_classes_have_a_bias_each(tmp_path) -> None:
     assert list(rows[0])[:5] == ["checkpoint", "head", "norm", "layer", "class"]
     assert list(rows[0])[-3:] == ["recall_2", "recall_2_low", "recall_2_high"]
     assert len(rows) == 6 * 13 * 3
-    assert rows[3]["mean_lens"] != rows[4]["mean_lens"]
+    assert rows[3]["mean_logit_diff"] != rows[4]["mean_logit_diff"]
     assert rows[3]["auc"] == rows[4]["auc"]
 
 
@@ -182,5 +183,5 @@ def test_a_reference_without_a_head_lends_its_norm_only(tmp_path) -> None:
     whole = probes.recipe(query, fake_lab(tmp_path / "whole"))
     assert found.readings == tuple(("own", norm) for norm in ("none", "base", "own"))
     for reading in found.readings:
-        np.testing.assert_array_equal(found.lens[found.place(*reading)], whole.lens[whole.place(*reading)])
+        np.testing.assert_array_equal(found.logit_diff[found.place(*reading)], whole.logit_diff[whole.place(*reading)])
     assert {row["head"] for row in found.rows(headless)} == {"own"}

@@ -61,7 +61,7 @@ class Plain:
             normed = self.norm(torch.from_numpy(states.copy())).numpy()
         return normed.astype(np.float64) @ (self.head if head is None else head).T
 
-    def lens(self, states: np.ndarray) -> np.ndarray:
+    def logit_diff(self, states: np.ndarray) -> np.ndarray:
         logits = self.logits(states)
         return logits[..., self.words[1]] - logits[..., self.words[0]]
 
@@ -109,19 +109,19 @@ def test_the_curve_agrees_with_plain_transformers(real: Real) -> None:
     for label, plain in real.plain.items():
         result = review.recipe(asked(real.study, real.lab, label), real.lab)
         states = plain.states(plain.ids(TEXT))
-        expected = plain.lens(states[-1])
-        assert np.ptp(expected) > 0.5, "the lens must spread, or anything passes"
-        np.testing.assert_allclose(result.lens[:, 0], expected, **CLOSE)
+        expected = plain.logit_diff(states[-1])
+        assert np.ptp(expected) > 0.5, "the logit difference must spread, or anything passes"
+        np.testing.assert_allclose(result.logit_diff[:, 0], expected, **CLOSE)
         own = plain.model(torch.tensor([plain.ids(TEXT)])).logits[0, -1].detach().numpy().astype(np.float64)
-        assert result.lens[-1, 0] == pytest.approx(own[plain.words[1]] - own[plain.words[0]], rel=1e-3)
+        assert result.logit_diff[-1, 0] == pytest.approx(own[plain.words[1]] - own[plain.words[0]], rel=1e-3)
         odds = np.exp(own[plain.words] - own[plain.words].max())
         np.testing.assert_allclose(result.probability, odds / odds.sum(), **CLOSE)
         base = real.plain["base"].head
         logits = plain.logits(states[-1], base)
         by_base = logits[:, plain.words[1]] - logits[:, plain.words[0]]
-        np.testing.assert_allclose(result.lens_reference_head[:, 0], by_base, **CLOSE)
+        np.testing.assert_allclose(result.logit_diff_reference_head[:, 0], by_base, **CLOSE)
         bare = states[-1].astype(np.float64) @ (base[plain.words[1]] - base[plain.words[0]])
-        np.testing.assert_allclose(result.lens_no_norm[:, 0], bare, **CLOSE)
+        np.testing.assert_allclose(result.logit_diff_no_norm[:, 0], bare, **CLOSE)
 
 
 def test_the_projection_agrees_with_plain_transformers(real: Real) -> None:
@@ -144,7 +144,9 @@ def test_every_token_agrees_with_plain_transformers(real: Real) -> None:
     ids = plain.ids(TEXT)
     logits = plain.logits(plain.states(ids))
     chances = np.exp(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
-    np.testing.assert_allclose(found.lens[..., 0], logits[..., plain.words[1]] - logits[..., plain.words[0]], **CLOSE)
+    np.testing.assert_allclose(
+        found.logit_diff[..., 0], logits[..., plain.words[1]] - logits[..., plain.words[0]], **CLOSE
+    )
     np.testing.assert_allclose(found.norm, np.linalg.norm(plain.states(ids).astype(np.float64), axis=-1), rtol=1e-3)
     np.testing.assert_allclose(found.relative, found.norm / np.median(found.norm, axis=0), rtol=1e-6)
     np.testing.assert_allclose(
@@ -163,9 +165,9 @@ def test_leaving_words_out_agrees_with_plain_transformers(real: Real) -> None:
     assert list(parts) == words
     for label, plain in real.plain.items():
         effect = review.parts(review.PartsQuery(study.checkpoint(label), texts), lab).effect
-        whole = plain.lens(plain.states(plain.ids(TEXT))[-1])
+        whole = plain.logit_diff(plain.states(plain.ids(TEXT))[-1])
         expected = [
-            whole - plain.lens(plain.states(plain.ids(" ".join(words[:i] + words[i + 1 :])))[-1])
+            whole - plain.logit_diff(plain.states(plain.ids(" ".join(words[:i] + words[i + 1 :])))[-1])
             for i in range(len(words))
         ]
         assert np.ptp(expected) > 0.5
@@ -196,8 +198,8 @@ def test_more_than_two_classes_have_a_lens_each(tmp_path: Path) -> None:
     study, lab = fake_study(classes=3), fake_lab(tmp_path)
     query = asked(study, lab, "epoch 1")
     result, found = review.recipe(query, lab), review.tokens(query, lab)
-    assert result.lens.shape == (13, 3)
-    assert found.lens.shape == (len(query.text.token_ids[0]), 13, 3)
+    assert result.logit_diff.shape == (13, 3)
+    assert found.logit_diff.shape == (len(query.text.token_ids[0]), 13, 3)
     logits = lab.models.label_logits(
         lab.models.readout(query.checkpoint, query.text, lambda *_: None).residuals[0],
         query.text.label_tokens,
@@ -207,17 +209,19 @@ def test_more_than_two_classes_have_a_lens_each(tmp_path: Path) -> None:
     ).astype(np.float64)
     for c in range(3):
         others = np.delete(logits, c, axis=1)
-        np.testing.assert_allclose(result.lens[:, c], logits[:, c] - np.log(np.exp(others).sum(axis=1)), rtol=1e-6)
+        np.testing.assert_allclose(
+            result.logit_diff[:, c], logits[:, c] - np.log(np.exp(others).sum(axis=1)), rtol=1e-6
+        )
     rows = list(result.rows(query))
     assert [row["class"] for row in rows[:4]] == [0, 1, 2, 0]
-    assert len(list(found.rows(query, typed(study, lab).pieces))) == found.lens.size
+    assert len(list(found.rows(query, typed(study, lab).pieces))) == found.logit_diff.size
 
 
 def test_the_largest_dimensions_can_be_left_out(tmp_path: Path) -> None:
     study, lab = fake_study(), fake_lab(tmp_path)
     query = asked(study, lab, "epoch 3", reference="epoch 1")
     plain, without = review.recipe(query, lab), review.recipe(replace(query, drop_largest=2), lab)
-    np.testing.assert_array_equal(plain.lens, without.lens)
+    np.testing.assert_array_equal(plain.logit_diff, without.logit_diff)
     sample = np.delete(lab.readout(query.checkpoint, study.prompts).residuals, [3, 7], axis=2).astype(np.float64)
     x = np.delete(lab.models.readout(query.checkpoint, query.text, lambda *_: None).residuals[0], [3, 7], axis=1)
     zero, one = (sample[study.prompts.labels == c].mean(axis=0) for c in (0, 1))
@@ -229,7 +233,7 @@ def test_the_largest_dimensions_can_be_left_out(tmp_path: Path) -> None:
 def test_the_reference_reads_itself_with_its_own_head(tmp_path: Path) -> None:
     study, lab = fake_study(), fake_lab(tmp_path)
     result = review.recipe(asked(study, lab, "base"), lab)
-    np.testing.assert_array_equal(result.lens, result.lens_reference_head)
+    np.testing.assert_array_equal(result.logit_diff, result.logit_diff_reference_head)
 
 
 def test_rows_have_no_undefined_number_in_them(tmp_path: Path) -> None:
@@ -285,27 +289,27 @@ def test_examples_by_hand() -> None:
 
 
 def test_reviews_that_never_change_are_not_flipped() -> None:
-    labels, lens = np.array([0, 1]), np.array([[-1.0], [1.0]])
-    alone = review.examples([lens], [labels], labels)
-    assert [one.kind for one in review.examples([lens, lens], [labels, labels], labels)] == ["typical"] * 2 + [
-        "hardest"
-    ] * 2
+    labels, logit_diff = np.array([0, 1]), np.array([[-1.0], [1.0]])
+    alone = review.examples([logit_diff], [labels], labels)
+    assert [one.kind for one in review.examples([logit_diff, logit_diff], [labels, labels], labels)] == [
+        "typical"
+    ] * 2 + ["hardest"] * 2
     assert [one.review for one in alone] == [0, 1, 0, 1]
 
 
 def test_checkpoints_that_do_not_answer_have_no_part_in_the_examples() -> None:
     labels, silent = np.array([0, 0, 1, 1]), (np.full((4, 1), np.nan), np.full(4, -1))
-    lens = np.array([[-1.0], [2.0], [3.0], [4.0]])
-    answered = (lens, (lens[:, 0] > 0).astype(int))
-    alone = review.examples([lens], [answered[1]], labels)
-    assert alone == review.examples([silent[0], lens], [silent[1], answered[1]], labels)
+    logit_diff = np.array([[-1.0], [2.0], [3.0], [4.0]])
+    answered = (logit_diff, (logit_diff[:, 0] > 0).astype(int))
+    alone = review.examples([logit_diff], [answered[1]], labels)
+    assert alone == review.examples([silent[0], logit_diff], [silent[1], answered[1]], labels)
     assert "flipped" not in [one.kind for one in alone]
 
 
 def test_examples_of_three_classes(tmp_path: Path) -> None:
     labels = np.array([0, 1, 2])
-    lens = np.array([[2.0, -3.0, -4.0], [0.0, -1.0, 1.0], [-2.0, -2.0, 5.0]])
-    found = review.examples([lens], [lens.argmax(axis=1)], labels)
+    logit_diff = np.array([[2.0, -3.0, -4.0], [0.0, -1.0, 1.0], [-2.0, -2.0, 5.0]])
+    found = review.examples([logit_diff], [logit_diff.argmax(axis=1)], labels)
     assert [(one.kind, one.review) for one in found] == [(k, c) for k in ("typical", "hardest") for c in range(3)]
 
 

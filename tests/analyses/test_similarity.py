@@ -31,53 +31,55 @@ def residuals(seed: int = 0, layers: int = 4, width: int = 8) -> tuple[np.ndarra
 def test_every_layer_has_the_measures_of_its_reviews():
     own, base = residuals()
     found = similarity.similarity(own, base, LABELS, draws=300, permutations=20)
-    for name in MEASURED:
-        assert np.isnan(getattr(found, name)[0]), f"layer 0 holds no text: {name}"
+    for name in similarity.MEASURES:
+        at_0 = getattr(found, name)[0]
+        assert np.isnan([*at_0.ends, at_0.chance]).all(), f"layer 0 holds no text: {name}"
     for layer in (1, 2, 3):
         x, y = own[:, layer].astype(float), base[:, layer].astype(float)
-        assert found.cka[layer] == pytest.approx(cka_of(x, y).estimate)
-        assert found.procrustes[layer] == pytest.approx(procrustes(x, y).estimate)
+        assert found.cka.value[layer] == pytest.approx(cka_of(x, y).estimate)
+        assert found.procrustes.value[layer] == pytest.approx(procrustes(x, y).estimate)
         cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(x, y, strict=True)]
-        assert found.cosine[layer] == pytest.approx(np.mean(cosines), rel=1e-6)
+        assert found.cosine.value[layer] == pytest.approx(np.mean(cosines), rel=1e-6)
         low, high = intervals.jackknife(
             lambda kept, x=x, y=y: np.array([cka_of(x[kept], y[kept]).estimate, procrustes(x[kept], y[kept]).estimate]),
             LABELS,
         )
-        assert (found.cka_low[layer], found.cka_high[layer]) == pytest.approx((low[0], min(1, high[0])))
-        assert (found.procrustes_low[layer], found.procrustes_high[layer]) == pytest.approx((low[1], high[1]))
+        assert (found.cka.low[layer], found.cka.high[layer]) == pytest.approx((low[0], min(1, high[0])))
+        assert (found.procrustes.low[layer], found.procrustes.high[layer]) == pytest.approx((low[1], high[1]))
     np.testing.assert_allclose(found.review_cosine, metrics.review_cosine(base))
-    assert found.cka[1] > found.cka[2] > found.cka[3]
+    assert found.cka.value[1] > found.cka.value[2] > found.cka.value[3]
 
 
 def test_the_same_model_is_the_same_and_unrelated_ones_are_within_chance():
     _, base = residuals()
     same = similarity.similarity(base, base, LABELS, draws=20, permutations=10)
-    np.testing.assert_allclose(same.cka[1:], 1)
-    np.testing.assert_allclose(same.cosine[1:], 1)
-    np.testing.assert_allclose(same.procrustes[1:], 0, atol=1e-9)
-    np.testing.assert_allclose(same.cka_high - same.cka_low, [np.nan, 0, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(same.cka.value[1:], 1)
+    np.testing.assert_allclose(same.cosine.value[1:], 1)
+    np.testing.assert_allclose(same.procrustes.value[1:], 0, atol=1e-9)
+    np.testing.assert_allclose(same.cka.high - same.cka.low, [np.nan, 0, 0, 0], atol=1e-9)
     beyond = 0
     for seed in range(40):
         rng = np.random.default_rng(seed)
         x, y = rng.normal(size=(2, 24, 3, 8)).astype(np.float32)
         found = similarity.similarity(x, y, LABELS, draws=2, permutations=50)
-        beyond += sum((found.alike(name)[0] > found.alike(name)[3]).any() for name in similarity.MEASURES)
+        beyond += sum((found.alike(name).value > found.alike(name).chance).any() for name in similarity.MEASURES)
     assert beyond <= 15, "5 % of 120 curves, with room for luck"
 
 
 def test_a_larger_similarity_is_a_smaller_disparity():
     found = similarity.similarity(*residuals(), LABELS, draws=20, permutations=10)
-    value, low, high, chance = found.alike("procrustes")
-    np.testing.assert_allclose(value, 1 - found.procrustes)
+    alike = found.alike("procrustes")
+    (value, low, high), chance = alike.ends, alike.chance
+    np.testing.assert_allclose(value, 1 - found.procrustes.value)
     assert (low[1:] <= value[1:]).all() and (value[1:] <= high[1:]).all()
-    assert value[1] > chance[1]
-    assert found.alike("cka")[0] is found.cka
+    assert chance is not None and value[1] > chance[1]
+    assert found.alike("cka") is found.cka
 
 
 def test_the_first_that_moved():
     one = similarity.similarity(*residuals(), LABELS, draws=2, permutations=2)
     high = [[np.nan, 0.99, 0.95, 0.95], [np.nan, 0.95, 0.89, 0.99], [np.nan, 0.92, 0.5, 0.89]]
-    results = [replace(one, cka_high=np.array(values)) for values in high]
+    results = [replace(one, cka=replace(one.cka, high=np.array(values))) for values in high]
     np.testing.assert_array_equal(similarity.first_below(results, "cka", 0.9), [-1, -1, 1, 2])
     np.testing.assert_array_equal(similarity.first_below(results, "cka", 0.96), [-1, 1, 0, 0])
 
@@ -101,12 +103,12 @@ def test_recipe_rows_and_queries(tmp_path):
     rows = list(found.rows(query))
     assert {tuple(row) for row in rows} == {tuple(COLUMNS)} and len(rows) == 4
     assert rows[0]["cka"] is None
-    assert rows[2]["cka"] == found.cka[2]
+    assert rows[2]["cka"] == found.cka.value[2]
     without = similarity.recipe(replace(query, drop_largest=2), lab)
     kept = [lab.readout(one, study.prompts).residuals.astype(float)[:, 2] for one in (query.checkpoint, study.base)]
     largest = np.abs(kept[1]).mean(axis=0).argsort()[-2:]
     x, y = (np.delete(one, largest, axis=1) for one in kept)
-    assert without.cka[2] == pytest.approx(cka_of(x, y).estimate, rel=1e-5)
+    assert without.cka.value[2] == pytest.approx(cka_of(x, y).estimate, rel=1e-5)
 
 
 def with_seed(study: PinnedStudy) -> PinnedStudy:

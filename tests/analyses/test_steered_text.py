@@ -1,4 +1,4 @@
-"""A typed text under a steered model: answers at every dose, what is written, and nothing of it on disk."""
+"""A typed text under a steered model: answers at every coefficient, what is written, and nothing of it on disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backend.analyses import steered_text
 from backend.analyses.steered_text import Query, WrittenQuery
 from backend.derived.steering_vectors import ALPHAS
 from backend.lab.lab import Lab
-from backend.lab.outputs import Push, Sampling
+from backend.lab.outputs import Sampling, SteeringVectors
 from backend.stats import metrics
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import read_typed
@@ -27,15 +27,15 @@ def query(study: PinnedStudy, **more: object) -> Query:
     return replace(asked, direction=0 if study.prompts.classes == 2 else 1, **more)
 
 
-def test_every_dose_is_the_steered_model(study: PinnedStudy, lab: Lab):
+def test_every_coefficient_is_the_steered_model(study: PinnedStudy, lab: Lab):
     asked = query(study)
     found = steered_text.recipe(asked, lab)
     source = lab.readout(study.checkpoints[2], study.prompts).residuals
     d = metrics.directions(source, study.prompts.labels, study.prompts.classes)[asked.direction, 3]
     for a, alpha in enumerate(ALPHAS):
-        plan = (Push((3,), (alpha * d)[None].astype(np.float32), "all"),)
+        plan = (SteeringVectors((3,), (alpha * d)[None].astype(np.float32), "all"),)
         logits = lab.models.steered(asked.checkpoint, plan, asked.text, lab.progress)[0]
-        assert found.lens[a] == pytest.approx(metrics.lens(logits)[0, asked.direction], abs=1e-4)
+        assert found.logit_diff[a] == pytest.approx(metrics.logit_diff(logits)[0, asked.direction], abs=1e-4)
         chances = np.exp(logits[0] - logits[0].max())
         np.testing.assert_allclose(found.probability[a], chances / chances.sum(), atol=1e-5)
     np.testing.assert_allclose(found.probability.sum(axis=1), 1)
@@ -44,7 +44,7 @@ def test_every_dose_is_the_steered_model(study: PinnedStudy, lab: Lab):
 def test_without_a_direction_all_is_empty(study: PinnedStudy, lab: Lab):
     asked = query(study, layer=0)
     found = steered_text.recipe(asked, lab)
-    assert np.isnan(found.lens).all()
+    assert np.isnan(found.logit_diff).all()
     assert {row["probability"] for row in found.rows(asked)} == {None}
 
 
@@ -55,7 +55,7 @@ def test_what_is_written_comes_from_the_model_under_the_push(study: PinnedStudy,
     )
     source = lab.readout(study.checkpoints[2], study.prompts).residuals
     d = metrics.directions(source, study.prompts.labels, study.prompts.classes)[asked.direction, 3]
-    pushed = Push((3,), (2 * d)[None].astype(np.float32), "all")
+    pushed = SteeringVectors((3,), (2 * d)[None].astype(np.float32), "all")
     ids = models.continuation(asked.checkpoint, asked.text, pushed, 40, Sampling(0.7, 5))
     assert steered_text.written(asked, lab).text == fake_tokenizer().decode(list(ids))
     (row,) = steered_text.written(asked, lab).rows(asked)
@@ -81,6 +81,16 @@ def test_rows(study: PinnedStudy, lab: Lab):
     asked = query(study)
     rows = list(steered_text.recipe(asked, lab).rows(asked))
     of_class = [] if study.prompts.classes == 2 else ["class"]
-    columns = ["checkpoint", "direction_from", "layer", "positions", *of_class, "alpha", "lens", "word", "probability"]
+    columns = [
+        "checkpoint",
+        "direction_from",
+        "layer",
+        "positions",
+        *of_class,
+        "alpha",
+        "logit_diff",
+        "word",
+        "probability",
+    ]
     assert {tuple(row) for row in rows} == {tuple(columns)}
     assert len(rows) == len(ALPHAS) * study.prompts.classes

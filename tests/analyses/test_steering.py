@@ -1,4 +1,4 @@
-"""Steering: which pushes are made, what is measured, and what pushes of permuted labels say beside it."""
+"""Steering: which vectors are made, what is measured, and the null of permuted labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backend.derived import steering_vectors
 from backend.derived.steering_vectors import ALPHAS
 from backend.errors import UndefinedError
 from backend.lab.lab import Lab
-from backend.lab.outputs import Ablation, Push
+from backend.lab.outputs import Ablation, SteeringVectors
 from backend.stats import metrics
 from backend.study.pinned import PinnedStudy
 from tests.analyses.conftest import LAYERS
@@ -30,13 +30,13 @@ def query(study: PinnedStudy, **more: object) -> Query:
 
 def test_pushes_by_hand():
     d = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]])
-    one = steering_vectors.push(d, (1, 2), -0.5)
+    one = steering_vectors.scaled(d, (1, 2), -0.5)
     assert one.layers == (2,) and one.vectors.tolist() == [[-1.5, -2.0]]
-    np.testing.assert_allclose(steering_vectors.push(d, (1, 2), 10.0, scale="unit").vectors, [[6, 8]], rtol=1e-6)
-    each = steering_vectors.push(d, (None, None), 2.0, "all")
+    np.testing.assert_allclose(steering_vectors.scaled(d, (1, 2), 10.0, scale="unit").vectors, [[6, 8]], rtol=1e-6)
+    each = steering_vectors.scaled(d, (None, None), 2.0, "all")
     assert (each.layers, each.positions) == ((0, 1, 2), "all")
     assert each.vectors.tolist() == (2 * d).tolist()
-    assert steering_vectors.push(d, (1, None), 1.0).vectors.tolist() == [[3, 4]] * 3
+    assert steering_vectors.scaled(d, (1, None), 1.0).vectors.tolist() == [[3, 4]] * 3
     taken = steering_vectors.ablation(d, 1, np.ones((5, 3, 2), np.float32))
     np.testing.assert_allclose(taken.unit, [0.6, 0.8], rtol=1e-6)
     assert taken.mean.tolist() == [[1, 1]] * 3
@@ -71,43 +71,43 @@ def test_every_number_is_that_of_the_steered_models_logits(study: PinnedStudy, l
     wanted = 1 if classes == 2 else c
     for s, (source, layer) in enumerate(asked.spots):
         for a, alpha in enumerate(ALPHAS):
-            plan = (Push((int(layer or 0),), (alpha * d[source])[None].astype(np.float32)),)
+            plan = (SteeringVectors((int(layer or 0),), (alpha * d[source])[None].astype(np.float32)),)
             logits = lab.models.steered(asked.checkpoint, plan, study.prompts, lab.progress)[0]
             before, after = read.logits.argmax(axis=1) == wanted, logits.argmax(axis=1) == wanted
-            lens = metrics.lens(logits)
+            logit_diff = metrics.logit_diff(logits)
             expected = {
-                "gap": metrics.gap(lens, labels),
-                "auc": metrics.auc(lens, labels),
+                "gap": metrics.gap(logit_diff, labels),
+                "auc": metrics.auc(logit_diff, labels),
                 "balanced_accuracy": np.mean(
                     [(logits.argmax(axis=1) == k)[labels == k].mean() for k in range(classes)]
                 ),
                 "flipped_to_1": np.mean(after & ~before),
                 "flipped_to_0": np.mean(before & ~after),
-                "mean_lens": lens[:, c].mean(),
+                "mean_logit_diff": logit_diff[:, c].mean(),
             }
             for name in MEASURES:
-                value, low, high, _ = result.of(name)
+                value, low, high = result.of(name).ends
                 assert value[s, a] == pytest.approx(expected[name], abs=1e-5), name
                 assert low[s, a] - 1e-9 <= value[s, a] <= high[s, a] + 1e-9, name
     np.testing.assert_allclose(result.norm, np.linalg.norm(d[[2, 3]], axis=1))
-    np.testing.assert_allclose(result.value[:, :, ALPHAS.index(0.0)], np.tile(result.plain, (2, 1)).T)
+    np.testing.assert_allclose(result.measures.value[:, :, ALPHAS.index(0.0)], np.tile(result.plain, (2, 1)).T)
     assert (result.chance > 0).all()
 
 
 def test_the_direction_pushes_further_than_permuted_ones(study: PinnedStudy, lab: Lab):
     result = steering.recipe(query(study, spots=((4, 4),), null=20), lab)
-    value, _, _, null = result.of("mean_lens")
+    value, null = result.of("mean_logit_diff").value, result.null_of("mean_logit_diff")
     assert (np.diff(value, axis=1) > 0).all()
     assert value[0, -1] > null[:, 0, -1].max() and value[0, 0] < null[:, 0, 0].min()
     assert null.shape == (20, 1, len(ALPHAS))
 
 
-def test_a_strong_dose_of_either_sign_says_one_thing(lab: Lab, models: FakeModels):
+def test_a_strong_coefficient_of_either_sign_says_one_thing(lab: Lab, models: FakeModels):
     study = fake_study(epochs=2, models=models)
     result = steering.recipe(query(study, alphas=(-1000.0, 0.0, 1000.0), null=0), lab)
-    accuracy, _, _, _ = result.of("balanced_accuracy")
+    accuracy = result.of("balanced_accuracy").value
     np.testing.assert_allclose(accuracy[:, [0, 2]], 0.5)
-    became, left = (result.of(name)[0] for name in ("flipped_to_1", "flipped_to_0"))
+    became, left = (result.of(name).value for name in ("flipped_to_1", "flipped_to_0"))
     np.testing.assert_allclose(became[:, 2] + left[:, 0], 1)  # whoever was not there came, whoever was left
 
 
@@ -122,7 +122,7 @@ def test_plans_are_what_the_query_says(study: PinnedStudy, lab: Lab, models: Fak
     monkeypatch.setattr(models, "steered", watched)
     steering.recipe(query(study, positions="all", alphas=(-1.0, 0.0, 2.0), null=2), lab)
     assert len(plans[-1]) == 3 * 2 * 2
-    assert all(isinstance(one, Push) and one.positions == "all" for one in plans[-1])
+    assert all(isinstance(one, SteeringVectors) and one.positions == "all" for one in plans[-1])
     steering.recipe(query(study, spots=((None, None),), null=0), lab)
     assert {one.layers for one in plans[-1]} == {tuple(range(LAYERS + 1))}
     last = study.checkpoints[-1]
@@ -135,7 +135,7 @@ def test_plans_are_what_the_query_says(study: PinnedStudy, lab: Lab, models: Fak
 def test_without_a_direction_every_value_is_empty(study: PinnedStudy, lab: Lab):
     asked = query(study, spots=((0, 0),), null=1)  # layer 0 of the fake holds no text
     result = steering.recipe(asked, lab)
-    assert np.isnan(result.value).all() and np.isnan(result.null).all() and np.isfinite(result.plain).all()
+    assert np.isnan(result.measures.value).all() and np.isnan(result.null).all() and np.isfinite(result.plain).all()
     row = next(iter(result.rows(asked)))
     assert {row[f"{name}{end}"] for name in MEASURES for end in ("", "_low", "_high")} == {None}
 

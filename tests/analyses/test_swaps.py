@@ -14,6 +14,7 @@ from backend.errors import Cancelled, UndefinedError
 from backend.lab.lab import Lab
 from backend.lab.outputs import Swap
 from backend.stats import metrics
+from backend.stats.estimate import alone
 from backend.study.pinned import PinnedStudy
 from tests.analyses.conftest import LAYERS
 from tests.fakes import FakeModels
@@ -41,12 +42,12 @@ def test_every_number_is_that_of_the_swapped_models_logits(study: PinnedStudy, l
     host, donor = (lab.readout(one, study.prompts).logits for one in (study.base, study.checkpoints[-1]))
     gaps = []
     for logits in (host, donor, *swapped):
-        lens = metrics.lens(logits)
+        logit_diff = metrics.logit_diff(logits)
         parts = []
         for c in range(classes) if classes > 2 else [1]:
             own, rest = (
-                lens[labels == c, c if classes > 2 else 0],
-                [lens[labels == k, c if classes > 2 else 0].mean() for k in range(classes) if k != c],
+                logit_diff[labels == c, c if classes > 2 else 0],
+                [logit_diff[labels == k, c if classes > 2 else 0].mean() for k in range(classes) if k != c],
             )
             parts.append(own.mean() - np.mean(rest))
         gaps.append(np.mean(parts))
@@ -54,13 +55,13 @@ def test_every_number_is_that_of_the_swapped_models_logits(study: PinnedStudy, l
         predicted = logits.argmax(axis=1)
         accuracy = np.mean([np.mean(predicted[labels == c] == c) for c in range(classes)])
         before = np.mean([np.mean(host.argmax(axis=1)[labels == c] == c) for c in range(classes)])
-        assert result.balanced_accuracy[j] == pytest.approx(accuracy)
-        assert result.lost[j] == pytest.approx(before - accuracy)
-        assert result.gap[j] == pytest.approx(gaps[2 + j])
-        assert result.recovered[j] == pytest.approx((gaps[2 + j] - gaps[0]) / (gaps[1] - gaps[0]))
-        np.testing.assert_allclose(result.mean_lens[j], metrics.lens(logits).mean(axis=0))
-    for name in ("balanced_accuracy", "auc", "gap", "recovered", "lost"):
-        value, low, high = (getattr(result, f"{name}{end}") for end in ("", "_low", "_high"))
+        assert result.balanced_accuracy.value[j] == pytest.approx(accuracy)
+        assert result.lost.value[j] == pytest.approx(before - accuracy)
+        assert result.gap.value[j] == pytest.approx(gaps[2 + j])
+        assert result.fraction_recovered.value[j] == pytest.approx((gaps[2 + j] - gaps[0]) / (gaps[1] - gaps[0]))
+        np.testing.assert_allclose(result.mean_logit_diff[j], metrics.logit_diff(logits).mean(axis=0))
+    for name in ("balanced_accuracy", "auc", "gap", "fraction_recovered", "lost"):
+        value, low, high = getattr(result, name).ends
         assert (low <= value + 1e-12).all() and (value <= high + 1e-12).all(), name
     np.testing.assert_allclose(result.levels[:, 2], gaps[:2])
     assert list(result.first) == list(result.last) == [0, 1, 2, 3]
@@ -69,9 +70,9 @@ def test_every_number_is_that_of_the_swapped_models_logits(study: PinnedStudy, l
 def test_the_way_back_recovers_too(study: PinnedStudy, lab: Lab):
     there = swaps.recipe(query(study, mode="up_to"), lab)
     back = swaps.recipe(replace(query(study, mode="up_to"), host=study.checkpoints[-1], donor=study.base), lab)
-    assert there.recovered[-1] == pytest.approx(1)  # the fake's blocks hold everything
-    assert back.recovered[-1] == pytest.approx(1)
-    assert (np.diff(back.recovered) > 0).all()
+    assert there.fraction_recovered.value[-1] == pytest.approx(1)  # the fake's blocks hold everything
+    assert back.fraction_recovered.value[-1] == pytest.approx(1)
+    assert (np.diff(back.fraction_recovered.value) > 0).all()
     np.testing.assert_allclose(back.levels, there.levels[::-1])
 
 
@@ -95,9 +96,11 @@ def test_ranges_take_what_other_modes_have_found(study: PinnedStudy, lab: Lab, m
         study.prompts,
         lab.progress,
     )
-    np.testing.assert_allclose(ranges.gap, [metrics.gap(metrics.lens(one), study.prompts.labels) for one in every])
+    np.testing.assert_allclose(
+        ranges.gap.value, [metrics.gap(metrics.logit_diff(one), study.prompts.labels) for one in every]
+    )
     at = [spans("block", "range", LAYERS).index((j, j)) for j in range(LAYERS)]
-    np.testing.assert_array_equal(ranges.balanced_accuracy_low[at], singles.balanced_accuracy_low)
+    np.testing.assert_array_equal(ranges.balanced_accuracy.low[at], singles.balanced_accuracy.low)
 
 
 @pytest.mark.parametrize(("part", "head", "norm"), [("head", 1, 0), ("final_norm", 0, 1)])
@@ -106,7 +109,7 @@ def test_head_and_final_norm_only_read_the_hosts_last_residual(study, lab, model
     last = lab.readout(study.base, study.prompts).residuals[:, -1]
     expected = models.label_logits(last, study.prompts.label_tokens, pair[head], pair[norm])
     result = swaps.recipe(query(study, part), lab)
-    assert result.gap[0] == pytest.approx(metrics.gap(metrics.lens(expected), study.prompts.labels))
+    assert result.gap.value[0] == pytest.approx(metrics.gap(metrics.logit_diff(expected), study.prompts.labels))
     assert models.ran.count(study.base.fingerprint) == 1  # the readout, and no other run
 
 
@@ -115,7 +118,7 @@ def test_rows_have_the_contracts_columns(study: PinnedStudy, lab: Lab):
     columns = ["host", "donor", "part", "mode", "first", "last", *of_class]
     for name in ("balanced_accuracy", "auc", "gap"):
         columns += [name, f"{name}_low", f"{name}_high"]
-    columns += ["mean_lens", "recovered", "recovered_low", "recovered_high"]
+    columns += ["mean_logit_diff", "fraction_recovered", "fraction_recovered_low", "fraction_recovered_high"]
     counts: dict[swaps.Part, int] = {"block": LAYERS, "embed": 1}
     for part, count in counts.items():
         asked = query(study, part)
@@ -134,17 +137,17 @@ def test_rows_have_the_contracts_columns(study: PinnedStudy, lab: Lab):
 def test_nothing_to_recover_is_an_empty_cell(study: PinnedStudy, lab: Lab):
     asked = replace(query(study), donor=study.base)
     result = swaps.recipe(asked, lab)
-    assert np.isnan(result.recovered).all()
-    assert next(iter(result.rows(asked)))["recovered"] is None
-    np.testing.assert_array_equal(result.lost, 0)
+    assert np.isnan(result.fraction_recovered.value).all()
+    assert next(iter(result.rows(asked)))["fraction_recovered"] is None
+    np.testing.assert_array_equal(result.lost.value, 0)
 
 
 def test_the_deepest_prefix_that_costs_at_most_a_point(study: PinnedStudy, lab: Lab):
     result = swaps.recipe(query(study, mode="up_to"), lab)
-    assert frozen_prefix(replace(result, lost=np.array([0.0, 0.03, 0.01, 0.2]))) == 2
-    assert frozen_prefix(replace(result, lost=np.array([0.02, 0.03, 0.05, 0.2]))) is None
-    assert frozen_prefix(replace(result, lost=np.array([-0.1, 0.0, 0.0, 0.0]))) == 3
-    assert frozen_prefix(replace(result, lost=np.array([0.0, 0.005, 0.2, 0.3])), spent=0.0) == 0
+    assert frozen_prefix(replace(result, lost=alone(np.array([0.0, 0.03, 0.01, 0.2])))) == 2
+    assert frozen_prefix(replace(result, lost=alone(np.array([0.02, 0.03, 0.05, 0.2])))) is None
+    assert frozen_prefix(replace(result, lost=alone(np.array([-0.1, 0.0, 0.0, 0.0])))) == 3
+    assert frozen_prefix(replace(result, lost=alone(np.array([0.0, 0.005, 0.2, 0.3]))), spent=0.0) == 0
 
 
 def test_resampling_says_where_it_is_and_a_cancel_is_heard(study: PinnedStudy, lab: Lab):
@@ -180,13 +183,13 @@ def test_curves_of_the_reviews_that_are_done_are_there_before_the_last(study, la
     part, whole = seen[0][0], seen[-1][0]
     np.testing.assert_array_equal(part.last, result.last)
     labels, spans_there = study.prompts.labels[::2], result.first
-    assert len(part.gap) == len(spans_there)
+    assert len(part.gap.value) == len(spans_there)
     readout = lab.readout(study.base, study.prompts)
-    assert part.levels[0, 2] == pytest.approx(metrics.gap(metrics.lens(readout.logits[::2]), labels))
-    for name in ("balanced_accuracy", "auc", "gap", "recovered", "lost"):
-        np.testing.assert_allclose(getattr(whole, name), getattr(result, name), atol=1e-6)
-        assert np.isnan(getattr(whole, f"{name}_low")).all()
-    assert not np.allclose(part.gap, whole.gap)
+    assert part.levels[0, 2] == pytest.approx(metrics.gap(metrics.logit_diff(readout.logits[::2]), labels))
+    for name in ("balanced_accuracy", "auc", "gap", "fraction_recovered", "lost"):
+        np.testing.assert_allclose(getattr(whole, name).value, getattr(result, name).value, atol=1e-6)
+        assert np.isnan(getattr(whole, name).low).all()
+    assert not np.allclose(part.gap.value, whole.gap.value)
 
 
 def test_losses_have_rows_of_their_own(study: PinnedStudy, lab: Lab):
@@ -194,7 +197,7 @@ def test_losses_have_rows_of_their_own(study: PinnedStudy, lab: Lab):
     result = swaps.recipe(asked, lab)
     rows = list(result.losses(asked))
     assert [(row["first"], row["last"]) for row in rows] == [(0, block) for block in range(LAYERS)]
-    np.testing.assert_array_equal([row["lost_high"] for row in rows], result.lost_high)
+    np.testing.assert_array_equal([row["lost_high"] for row in rows], result.lost.high)
 
 
 def test_queries_are_base_and_last_both_ways(study: PinnedStudy):
@@ -229,7 +232,7 @@ def test_an_encoder_is_asked_for_what_it_has(study: PinnedStudy, lab: Lab):
     last = lab.readout(pair[0], study.prompts).residuals[:, -1]
     expected = lab.models.label_logits(last, study.prompts.label_tokens, pair[1], None, lab.progress)
     found = swaps.recipe(query(encoders, "head"), lab)
-    assert found.gap[0] == pytest.approx(metrics.gap(metrics.lens(expected), study.prompts.labels))
+    assert found.gap.value[0] == pytest.approx(metrics.gap(metrics.logit_diff(expected), study.prompts.labels))
 
 
 def test_a_host_without_a_head_says_so_and_such_a_donor_has_nothing_to_recover(study: PinnedStudy, lab: Lab):
@@ -244,8 +247,8 @@ def test_a_host_without_a_head_says_so_and_such_a_donor_has_nothing_to_recover(s
         swaps.recipe(back, lab)
     host = lab.readout(encoders.checkpoints[-1], study.prompts).logits
     result = swaps.swaps(0.5 * host[None], host, np.full_like(host, np.nan), study.prompts.labels, ((0, 0),), 20)
-    assert np.isnan(result.levels[1]).all() and np.isnan(result.recovered).all()
-    assert result.gap[0] == pytest.approx(metrics.gap(metrics.lens(0.5 * host), study.prompts.labels))
+    assert np.isnan(result.levels[1]).all() and np.isnan(result.fraction_recovered.value).all()
+    assert result.gap.value[0] == pytest.approx(metrics.gap(metrics.logit_diff(0.5 * host), study.prompts.labels))
 
 
 def test_it_is_told_what_swaps_cost(study: PinnedStudy, lab: Lab):

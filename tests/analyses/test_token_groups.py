@@ -40,12 +40,12 @@ def test_chance_is_that_of_drawing_without_replacement() -> None:
     values[0, :100] = 1
     ids = np.arange(90, 130)
     found = compare(values, np.zeros(400, dtype=np.int64), [ids], draws=4000)
-    assert found["mean"][0, 0] == 0.25
+    assert found["mean"].value[0, 0] == 0.25
     theory = hypergeom(400, 100, 40)
-    assert found["random"][0, 0] == pytest.approx(theory.mean() / 40, abs=0.005)
+    assert found["random"].value[0, 0] == pytest.approx(theory.mean() / 40, abs=0.005)
     low, high = theory.ppf([0.025, 0.975]) / 40
-    assert found["random_low"][0, 0] == pytest.approx(low, abs=0.026)
-    assert found["random_high"][0, 0] == pytest.approx(high, abs=0.026)
+    assert found["random"].low[0, 0] == pytest.approx(low, abs=0.026)
+    assert found["random"].high[0, 0] == pytest.approx(high, abs=0.026)
     assert found["random_p"][0, 0] > 0.9
     far = compare(values, np.zeros(400, dtype=np.int64), [np.arange(80, 120)], draws=4000)
     tail = 2 * theory.sf(19)
@@ -65,19 +65,25 @@ def test_words_that_moved_because_they_are_frequent_are_told_apart() -> None:
     assert found["random_p"][0, 0] < 0.01, "against all tokens even plain words seem to have moved"
     assert found["matched_p"][0, 0] > 0.05
     assert found["matched_p"][1, 0] < 0.01
-    assert found["matched_low"][1, 0] < found["matched"][1, 0] < found["matched_high"][1, 0] < found["mean"][1, 0]
+    assert (
+        found["matched"].low[1, 0]
+        < found["matched"].value[1, 0]
+        < found["matched"].high[1, 0]
+        < found["mean"].value[1, 0]
+    )
     half = 1.96 * shift[plain].std() / np.sqrt(60)
-    assert found["mean_high"][0, 0] - found["mean"][0, 0] == pytest.approx(half, rel=0.2)
+    assert found["mean"].high[0, 0] - found["mean"].value[0, 0] == pytest.approx(half, rel=0.2)
 
 
 def test_small_groups_and_rows_of_zeros() -> None:
     values = np.array([[1.0, 2.0, np.nan, 4.0, 5.0, 6.0]])
     empty, one, two = np.array([], dtype=np.int64), np.array([4]), np.array([1, 3])
     found = compare(values, np.zeros(6, dtype=np.int64), [empty, one, two], draws=100)
-    assert all(np.isnan(one[0]).all() for one in found.values())
-    assert found["mean"][1, 0] == 5
-    assert np.isnan(found["mean_low"][1, 0])
-    assert found["mean"][2, 0] == 3
+    assert all(np.isnan(found[name][0].ends).all() for name in ("mean", "random", "matched"))
+    assert np.isnan([found["random_p"][0], found["matched_p"][0]]).all()
+    assert found["mean"].value[1, 0] == 5
+    assert np.isnan(found["mean"].low[1, 0])
+    assert found["mean"].value[2, 0] == 3
     assert np.isfinite(found["random_p"][2, 0])
 
 
@@ -95,7 +101,7 @@ def test_the_recipe_on_fakes(tmp_path: Path) -> None:
     found = shifts(ShiftQuery(query.checkpoint, query.reference), lab)
     ids = [fake_tokenizer().token_to_id(f" {word}") for word in ("script", "camera")]
     for m, measure in enumerate(result.measures):
-        assert result.mean[2, m] == pytest.approx(getattr(found, measure)[ids].mean())
+        assert result.mean.value[2, m] == pytest.approx(getattr(found, measure)[ids].mean())
     rows = list(result.rows(query))
     assert len(rows) == 4 * 6
     assert list(rows[0]) == [

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save
 
 from backend.caching.serialize import NOT_IN_KEY, ForeignEntry, canonical, decode, encode
+from backend.stats.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def test_equal_results_give_equal_bytes():
 
 
 @pytest.mark.parametrize(
-    "value", [[1], {"a": 1}, b"raw", np.array(["text"]), np.array([object()]), np.array([1j]), Inner("a"), (1, [2])]
+    "value", [[1], {"a": 1}, b"raw", np.array(["text"]), np.array([object()]), np.array([1j]), Colour.RED, (1, [2])]
 )
 def test_what_cannot_be_kept_is_named(value: Any):
     with pytest.raises(TypeError, match=r"^value(\.1)? is an? .* the cache does not keep"):
@@ -165,3 +166,30 @@ def test_overwritten_bytes_give_a_result_or_a_foreign_entry(start: int, patch: b
     damaged = whole[:start] + patch + whole[start + len(patch) :]
     with suppress(ForeignEntry):
         assert isinstance(decode(damaged, Result), Result)
+
+
+@dataclass(frozen=True, eq=False)
+class Nested:
+    estimate: Estimate[np.ndarray]
+    several: tuple[Estimate[float], ...] = ()
+    maybe: Estimate[float] | None = None
+
+
+def test_dataclasses_inside_results_survive():
+    values = Estimate(np.arange(3.0), np.zeros(3), np.ones(3), np.full(3, 0.5))
+    back = decode(encode(Nested(values, (Estimate(1.0, 0.0, float("nan")),), Estimate(2.0, 1.0, 3.0))), Nested)
+    assert back.estimate.value.tolist() == [0, 1, 2] and back.estimate.chance is not None
+    assert not back.estimate.low.flags.writeable
+    assert back.several[0].value == 1 and np.isnan(back.several[0].high) and back.several[0].chance is None
+    assert back.maybe is not None and back.maybe.ends == (2.0, 1.0, 3.0)
+    assert decode(encode(Nested(values)), Nested).maybe is None
+
+
+def test_only_dataclasses_of_the_annotation_are_made():
+    data = encode(Nested(Estimate(np.zeros(1), np.zeros(1), np.zeros(1)))).replace(
+        b"stats.estimate.Estimate", b"stats.estimate.Astimete"
+    )
+    with pytest.raises(ForeignEntry):
+        decode(data, Nested)
+    with pytest.raises(ForeignEntry):
+        decode(encode(Result(Estimate(1.0, 0.0, 2.0))), Result)

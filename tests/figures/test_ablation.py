@@ -4,6 +4,8 @@
 # (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,25 +27,25 @@ def test_a_row_says_before_after_interval_and_what_permuted_directions_do(both: 
     rows = figures.table(*both, ["base", "epoch 1"])
     answer, cost = both[0][1], both[1][1]
     assert rows[1]["model"] == "epoch 1"
-    assert rows[1]["gap (logits)"].startswith(f"{answer.plain[0]:.2f} → {answer.value[0, 0, 0]:.2f} (")
+    assert rows[1]["gap (logits)"].startswith(f"{answer.plain[0]:.2f} → {answer.measures.value[0, 0, 0]:.2f} (")
     null = answer.null[steering.MEASURES.index("balanced_accuracy"), :, 0, 0]
     assert rows[1]["balanced accuracy (%), permuted"] == f"{100 * null.min():.1f} to {100 * null.max():.1f}"
-    assert rows[1]["neutral perplexity"].startswith(f"{cost.plain:.1f} → {cost.value[0]:.1f} (")
+    assert rows[1]["neutral perplexity"].startswith(f"{cost.plain:.1f} → {cost.measures.value[0]:.1f} (")
     assert "neutral perplexity" not in figures.table(both[0], [None, None], ["base", "epoch 1"])[0]
 
 
 def test_costs_are_drawn_over_those_of_permuted_directions(both: Both):
     null, real = figures.draw(both[1], ["<b>", "epoch 1"], 8).data
-    np.testing.assert_allclose(real.y, [one.value[1] for one in both[1]], rtol=1e-6)
-    np.testing.assert_allclose(real.y + real.error_y.array, [one.high[1] for one in both[1]], rtol=1e-6)
+    np.testing.assert_allclose(real.y, [one.measures.value[1] for one in both[1]], rtol=1e-6)
+    np.testing.assert_allclose(real.y + real.error_y.array, [one.measures.high[1] for one in both[1]], rtol=1e-6)
     assert len(null.y) == 40 and real.x[0] == "&lt;b&gt;"
 
 
 def test_words(both: Both):
     said = figures.in_words(both[0][0], both[1][0], "base")
-    assert said.startswith(f"Without its direction base keeps a gap of {both[0][0].value[0, 0, 0]:.2f} of ")
+    assert said.startswith(f"Without its direction base keeps a gap of {both[0][0].measures.value[0, 0, 0]:.2f} of ")
     assert "nats per token" in said and "nats" not in figures.in_words(both[0][0], None, "base")
-    both[0][0].value.flags.writeable = False
-    nothing = steering.Result(**{**vars(both[0][0]), "value": np.full_like(both[0][0].value, np.nan)})
+    both[0][0].measures.value.flags.writeable = False
+    nothing = replace(both[0][0], measures=both[0][0].measures.map(lambda end: end * np.nan))
     assert "there is no direction to take out" in figures.in_words(nothing, None, "base")
     assert figures.table([nothing], [None], ["base"])[0]["gap (logits)"] == "no direction there"

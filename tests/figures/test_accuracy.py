@@ -25,9 +25,9 @@ def test_balanced_accuracy_and_every_recall_with_their_intervals(shown: Shown, r
     picture = figures.draw(results, shown.names, shown.words)
     assert len(picture.data) == 1 + len(shown.words)
     balanced = picture.data[0]
-    np.testing.assert_allclose(balanced.y, [100 * one.balanced_accuracy for one in results], rtol=1e-6)
+    np.testing.assert_allclose(balanced.y, [100 * one.balanced_accuracy.value for one in results], rtol=1e-6)
     np.testing.assert_allclose(
-        balanced.y + balanced.error_y.array, [100 * one.balanced_accuracy_high for one in results], rtol=1e-6
+        balanced.y + balanced.error_y.array, [100 * one.balanced_accuracy.high for one in results], rtol=1e-6
     )
     assert picture.layout.annotations[0].text == f"chance {100 / len(shown.words):.0f} %"
 
@@ -37,7 +37,7 @@ def test_the_table_has_a_row_per_checkpoint(shown: Shown, results: list[accuracy
     assert [row["checkpoint"] for row in rows] == [*shown.names, "always the same word"]
     assert rows[-1]["balanced accuracy"] == f"{100 / len(shown.words):.1f} %"
     assert {tuple(row) for row in rows} == {tuple(rows[0])}
-    assert rows[0]["balanced accuracy"].startswith(f"{100 * results[0].balanced_accuracy:.1f} %")
+    assert rows[0]["balanced accuracy"].startswith(f"{100 * results[0].balanced_accuracy.value:.1f} %")
 
 
 def test_a_reviews_probability_is_the_softmax_over_the_label_words(shown: Shown, results: list[accuracy.Result]):

@@ -11,6 +11,7 @@ import pytest
 
 from backend.analyses import attribution
 from backend.figures import attribution as figures
+from backend.stats.estimate import Estimate
 from tests.figures.conftest import Shown
 
 
@@ -30,29 +31,33 @@ def test_every_head_and_mlp_is_in_its_cell(results: list[attribution.Result], me
     for i, part in enumerate(result.part):
         if part in ("head", "mlp"):
             column = result.head[i] if part == "head" else 3
-            assert cells[result.block[i], column] == pytest.approx(getattr(result, measure)[i], abs=1e-4)
+            assert cells[result.block[i], column] == pytest.approx(getattr(result, measure).value[i], abs=1e-4)
     assert heat.zmax == -heat.zmin >= np.abs(cells).max() - 1e-4
 
 
 def test_a_bias_that_no_block_has_is_no_column(results: list[attribution.Result]):
     none = np.array([part != "attn_bias" for part in results[1].part])
-    assert figures.grid(replace(results[1], gap=results[1].gap * none), "gap")[3] == ["head 0", "head 1", "MLP"]
+    assert figures.grid(replace(results[1], gap=results[1].gap.map(lambda end: end * none)), "gap")[3] == [
+        "head 0",
+        "head 1",
+        "MLP",
+    ]
 
 
 def test_the_largest_parts_are_named_with_their_interval(results: list[attribution.Result]):
     result = results[1]
     said = figures.in_words(result, "gap", "epoch 1")
-    largest = int(np.abs(result.gap).argmax())
-    assert f"{result.gap[largest]:+.2f} ({result.gap_low[largest]:+.2f}" in said
+    largest = int(np.abs(result.gap.value).argmax())
+    assert f"{result.gap.value[largest]:+.2f} ({result.gap.low[largest]:+.2f}" in said
     assert f"of block {result.block[largest]}" in said
     embed = result.part.index("embed")
-    added = f"{result.gap[embed]:+.2f} ({result.gap_low[embed]:+.2f} to {result.gap_high[embed]:+.2f})"
+    added = f"{result.gap.value[embed]:+.2f} ({result.gap.low[embed]:+.2f} to {result.gap.high[embed]:+.2f})"
     assert ("the embedding" in said) and (added in said)
 
 
 def test_nothing_is_written_without_a_sign_of_its_own(results: list[attribution.Result]):
     tiny = np.where(np.array(results[1].part) == "embed", -1e-4, 1.0)
-    said = figures.in_words(replace(results[1], gap=tiny, gap_low=tiny, gap_high=tiny), "gap", "epoch 1")
+    said = figures.in_words(replace(results[1], gap=Estimate(tiny, tiny, tiny)), "gap", "epoch 1")
     assert "-0.00" not in said and "the embedding adds +0.00" in said
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from backend.analyses import cka_grid
 from backend.figures import cka_grid as figures
+from backend.stats.estimate import Estimate
 from tests.figures.conftest import Shown
 
 NAN = np.nan
@@ -15,7 +16,7 @@ GRID = np.array([[NAN, NAN, NAN, NAN], [NAN, 0.9, 0.4, 0.3], [NAN, 0.4, 0.8, 0.2
 
 
 def test_every_cell_and_a_ring_where_another_layer_is_clearly_more_alike():
-    made = cka_grid.Result(GRID, GRID - 0.04, GRID + 0.04)
+    made = cka_grid.Result(Estimate(GRID, GRID - 0.04, GRID + 0.04))
     heat, marks = figures.draw(made, "epoch 1", "base").data
     np.testing.assert_allclose(np.array(heat.z, dtype=float), GRID)
     assert list(zip(marks.x, marks.y, strict=True)) == [(1, 3)]
@@ -26,14 +27,14 @@ def test_every_cell_and_a_ring_where_another_layer_is_clearly_more_alike():
 
 
 def test_intervals_that_meet_say_nothing():
-    made = cka_grid.Result(GRID, GRID - 0.1, GRID + 0.1)
+    made = cka_grid.Result(Estimate(GRID, GRID - 0.1, GRID + 0.1))
     assert figures.elsewhere(made) == []
     assert figures.in_words(made, "epoch 1", "base").startswith("No layer of **epoch 1** is clearly more like another")
 
 
 def test_a_study_without_text_at_any_layer_says_so():
     nothing = np.full((2, 2), NAN)
-    made = cka_grid.Result(nothing, nothing, nothing)
+    made = cka_grid.Result(Estimate(nothing, nothing, nothing))
     assert figures.in_words(made, "a", "b") == "No layer of **a** or **b** holds text."
 
 

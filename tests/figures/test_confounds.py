@@ -11,6 +11,7 @@ import pytest
 
 from backend.analyses import confounds
 from backend.figures import confounds as figures
+from backend.stats.estimate import Estimate, undefined
 from tests.figures.conftest import Shown
 
 
@@ -25,12 +26,13 @@ def test_quartiles_name_their_lengths_and_sizes(shown: Shown, result: confounds.
     picture = figures.quartiles(result, shown.names)
     assert len(picture.data) == len(shown.names)
     assert picture.layout.xaxis.ticktext[0].endswith(f"n = {result.quartile_n[0]}")
-    np.testing.assert_allclose(picture.data[1].y, 100 * result.quartile_accuracy[1], rtol=1e-6)
+    np.testing.assert_allclose(picture.data[1].y, 100 * result.quartile_accuracy.value[1], rtol=1e-6)
 
 
 def test_quartiles_that_ties_leave_empty_are_left_out(shown: Shown, result: confounds.Result):
     n = np.array([60, 0, 0, 0])
-    tied = replace(result, quartile_n=n, quartile_accuracy=np.where(n > 0, result.quartile_accuracy, np.nan))
+    accuracy = result.quartile_accuracy.map(lambda end: np.where(n > 0, end, np.nan))
+    tied = replace(result, quartile_n=n, quartile_accuracy=accuracy)
     picture = figures.quartiles(tied, shown.names)
     assert len(picture.layout.xaxis.ticktext) == 1 and [len(one.y) for one in picture.data] == [1] * len(shown.names)
 
@@ -40,8 +42,8 @@ def test_cosines_between_reviews_have_a_curve_per_checkpoint(shown: Shown, resul
 
 
 def test_the_card_warns_when_length_tells_the_classes_apart(shown: Shown, result: confounds.Result):
-    honest = replace(result, length_auc=0.5, length_auc_low=0.4, length_auc_high=0.6)
-    telling = replace(result, length_auc=0.7, length_auc_low=0.6, length_auc_high=0.8)
+    honest = replace(result, length_auc=Estimate(0.5, 0.4, 0.6))
+    telling = replace(result, length_auc=Estimate(0.7, 0.6, 0.8))
     assert "may be length" not in figures.card(honest, shown.names, 60)[0]
     assert "may be length" in figures.card(telling, shown.names, 60)[0]
 
@@ -52,15 +54,15 @@ def test_the_card_says_which_layers_hold_no_text(shown: Shown, result: confounds
 
 def test_the_card_names_no_best_checkpoint_that_there_is_not(shown: Shown, result: confounds.Result):
     assert "Chosen on one half" in figures.card(result, shown.names, 60)[5]
-    small = replace(result, best_on_half=-1, held_half_accuracy=float("nan"))
+    small = replace(result, best_on_half=-1, held_half_accuracy=undefined())
     assert "too small to choose on one half" in figures.card(small, shown.names, 6)[5]
     assert "none is the best" in figures.card(replace(small, naive_best=-1), shown.names, 6)[5]
 
 
 def test_the_card_chooses_none_where_one_alone_can_answer(shown: Shown, result: confounds.Result):
-    alone = np.full_like(result.quartile_accuracy, np.nan)
-    alone[1] = 0.5
-    said = figures.card(replace(result, quartile_accuracy=alone, naive_best=1), shown.names, 60)[5]
+    only = undefined(*result.quartile_accuracy.value.shape)
+    only.put(1, 0.5, (0.4, 0.6))
+    said = figures.card(replace(result, quartile_accuracy=only, naive_best=1), shown.names, 60)[5]
     assert said.startswith(f"Only **{shown.names[1]}** has a head") and "Chosen" not in said
 
 

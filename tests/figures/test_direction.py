@@ -11,6 +11,7 @@ import pytest
 
 from backend.analyses import direction
 from backend.figures import direction as figures
+from backend.stats.estimate import Estimate
 from tests.figures.conftest import Shown
 
 
@@ -72,15 +73,13 @@ def test_cosines_with_the_reference_are_shown_plain_and_split(shown: Shown, resu
 
 
 def test_split_half_cosines_have_a_band_or_a_sentence(shown: Shown, results: list[direction.Result]):
-    there = np.full_like(results[1].norm, 0.4)
+    there = np.full_like(results[1].norm.value, 0.4)
     measured = replace(
         results[1],
-        cosine_to_base_split=there,
-        cosine_to_base_split_low=there - 0.2,
-        cosine_to_base_split_high=there + 0.2,
+        cosine_to_base_split=Estimate(there, there - 0.2, there + 0.2),
     )
     none = np.full_like(there, np.nan)
-    empty = replace(measured, cosine_to_base_split=none, cosine_to_base_split_low=none, cosine_to_base_split_high=none)
+    empty = replace(measured, cosine_to_base_split=Estimate(none, none, none))
     picture = figures.to_reference([measured, empty], ["epoch 1", "epoch 2"], [1, 2], 3, "base")
     bands = [trace for trace in picture.data if trace.fill == "toself"]
     assert len(bands) == 1

@@ -22,15 +22,15 @@ def result() -> inherited.Result:
 def test_the_numbers_are_drawn(result: inherited.Result, scope: str, row: int):
     lines = figures.shares(result, "epoch 1", scope).data
     assert [line.name for line in lines] == list(figures.SAID.values())
-    np.testing.assert_allclose(lines[0].y, 100 * result.own_share[row], rtol=1e-5)
+    np.testing.assert_allclose(lines[0].y, 100 * result.own_share.value[row], rtol=1e-5)
     np.testing.assert_allclose(sum(np.array(line.y) for line in lines), 100, rtol=1e-4)
-    np.testing.assert_allclose(lines[1].y + lines[1].error_y.array, 100 * result.inherited_share_high[row], rtol=1e-4)
+    np.testing.assert_allclose(lines[1].y + lines[1].error_y.array, 100 * result.inherited_share.high[row], rtol=1e-4)
     sizes = figures.norms(result, "epoch 1", scope).data
     np.testing.assert_allclose(sizes[0].y, result.total[row], rtol=1e-5)
 
 
 def test_the_sentence_weighs_blocks_by_their_change(result: inherited.Result):
     size = result.total[0] ** 2
-    own = 100 * (result.own_share[0] * size).sum() / size.sum()
+    own = 100 * (result.own_share.value[0] * size).sum() / size.sum()
     said = figures.in_words(result, "epoch 1", "base", "change")
     assert f"{own:.0f} % is their own weights'" in said

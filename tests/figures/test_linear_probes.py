@@ -28,8 +28,8 @@ def test_curves_stand_beside_what_they_must_beat(results, shown: figures.Shown):
     classes, found = results
     picture = figures.curves(found[1:], ["epoch 1"], [1], 2, classes, shown, "base")
     lines = {trace.name: trace for trace in picture.data if trace.name}
-    np.testing.assert_allclose(lines["epoch 1"].y, 100 * getattr(found[1], shown), rtol=1e-5)
-    np.testing.assert_allclose(lines["prompt length alone"].y, 100 * found[1].length_accuracy, rtol=1e-5)
+    np.testing.assert_allclose(lines["epoch 1"].y, 100 * getattr(found[1], shown).value, rtol=1e-5)
+    np.testing.assert_allclose(lines["prompt length alone"].y, 100 * found[1].length_accuracy.value, rtol=1e-5)
     beside = {"shuffled labels, epoch 1", "mean token embedding, epoch 1"}
     assert (beside <= lines.keys()) == (shown == "accuracy")
     assert picture.layout.shapes[0].y0 == pytest.approx(100 / classes)
@@ -40,5 +40,5 @@ def test_the_heat_map_holds_each_checkpoints_curve_and_leaves_constant_layers_em
     classes, found = results
     heat = figures.heatmap(found, ["base", "epoch 1"], classes, shown, "base").data[0]
     assert [row[0] for row in heat.z] == [None, None]
-    np.testing.assert_allclose(np.array(heat.z[1][1:], float), 100 * getattr(found[1], shown)[1:], atol=1e-3)
+    np.testing.assert_allclose(np.array(heat.z[1][1:], float), 100 * getattr(found[1], shown).value[1:], atol=1e-3)
     assert heat.zmid == pytest.approx(100 / classes)

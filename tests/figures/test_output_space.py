@@ -11,15 +11,14 @@ import pytest
 
 from backend.analyses.output_space import MEASURES, Result
 from backend.figures import output_space as figures
+from backend.stats.estimate import Estimate, alone, undefined
 from backend.vocabulary import neutral
 
 
 def result() -> Result:
     value = np.arange(1, len(MEASURES) + 1, dtype=float)
     return Result(
-        value=value,
-        low=value - 0.5,
-        high=value + 0.25,
+        measures=Estimate(value, value - 0.5, value + 0.25),
         loss=np.array([2.0, 3.0, 4.0]),
         predicted=np.array([2, 3, 4]),
         left_out=("kitchen", "thousand"),
@@ -27,9 +26,11 @@ def result() -> Result:
         group_size=np.array([2, 50, 0, 900]),
         mass_before=np.array([0.01, 0.04, 0.0, 0.95]),
         mass_after=np.array([0.61, 0.05, 0.0, 0.34]),
-        mass_change=np.array([0.60, 0.01, 0.0, -0.61]),
-        mass_change_low=np.array([0.50, -0.01, 0.0, -0.70]),
-        mass_change_high=np.array([0.65, 0.02, 0.0, -0.55]),
+        mass_change=Estimate(
+            np.array([0.60, 0.01, 0.0, -0.61]),
+            np.array([0.50, -0.01, 0.0, -0.70]),
+            np.array([0.65, 0.02, 0.0, -0.55]),
+        ),
         token_id=np.array([7, 8, 9, 5]),
         token=("␣up", "<b>", "␣down", "␣furthest"),
         group=np.array([0, 3, 3, 1]),
@@ -41,7 +42,7 @@ def result() -> Result:
 
 
 def test_a_measure_has_a_line_for_each_set_of_texts():
-    second = replace(result(), value=result().value * 2)
+    second = replace(result(), measures=result().measures.map(lambda end: end * 2))
     picture = figures.draw({"neutral": [result(), second], "sample": [second, result()]}, ["base", "<1>"], "entropy")
     neutral_line, sample_line = picture.data
     assert list(neutral_line.y) == [1, 2]
@@ -63,7 +64,7 @@ def test_every_measure_has_a_title_and_its_own_value(measure: str):
 
 
 def test_an_undefined_value_is_not_drawn():
-    blank = replace(result(), value=np.full(len(MEASURES), np.nan))
+    blank = replace(result(), measures=undefined(len(MEASURES)))
     picture = figures.draw({"neutral": [result(), blank]}, ["base", "epoch 1"], "non_sentiment_mass")
     assert len(picture.data[0].y) == 1
 
@@ -112,7 +113,7 @@ def test_the_sentence_says_where_probability_went():
     said = figures.where_mass_went(result(), "sample", "epoch 1", result().groups)
     assert "label words gained most (1 % → 61 %; change +50 to +65 points)" in said
     assert "all other tokens lost most (95 % → 34 %" in said
-    unsure = replace(result(), mass_change_low=np.full(4, -1.0), mass_change_high=np.ones(4))
+    unsure = replace(result(), mass_change=replace(result().mass_change, low=np.full(4, -1.0), high=np.ones(4)))
     assert "no group's probability changed" in figures.where_mass_went(unsure, "sample", "epoch 1", result().groups)
 
 
@@ -126,7 +127,9 @@ def test_words_that_are_not_one_token_are_counted_and_named():
 @pytest.mark.parametrize("decades", [0.1, 1, 1.5, 3, 9, 15])
 def test_a_logarithmic_axis_has_at_most_six_ticks_or_so(decades: float):
     at = MEASURES.index("non_sentiment_mass")
-    measured = [replace(result(), value=np.eye(len(MEASURES))[at] * 10.0**-power) for power in (2, 2 + decades)]
+    measured = [
+        replace(result(), measures=alone(np.eye(len(MEASURES))[at] * 10.0**-power)) for power in (2, 2 + decades)
+    ]
     axis = figures.draw({"neutral": measured}, ["base", "epoch 1"], "non_sentiment_mass").layout.yaxis
     ticks = axis.nticks or (3 * decades if axis.dtick == "D2" else decades / axis.dtick)
     assert 1.0 / 3 <= ticks <= 6

@@ -36,7 +36,10 @@ def test_every_token_has_its_layers_in_both_directions(shown: Shown, typed: Type
     at = len(shown.words) - 2
     names = ["epoch 2 into base", "base into epoch 2"]
     picture = figures.draw(both, names, typed.pieces, measure, shown.words, at)
-    there, back = ((one.recovered if measure == "recovered" else one.lens - one.host)[:, :, at] for one in both)
+    there, back = (
+        (one.fraction_recovered if measure == "fraction_recovered" else one.logit_diff - one.host)[:, :, at]
+        for one in both
+    )
     rows = matrix(heats(picture, "coloraxis"))
     layers = len(there)
     np.testing.assert_allclose(rows[:layers], there[::-1], atol=6e-5)
@@ -44,7 +47,7 @@ def test_every_token_has_its_layers_in_both_directions(shown: Shown, typed: Type
     np.testing.assert_allclose(rows[layers + 1 :], back[::-1], atol=6e-5)
     axis = picture.layout.coloraxis
     assert axis.cmin == -axis.cmax
-    assert axis.cmax >= 1 if measure == "recovered" else axis.cmax > 0
+    assert axis.cmax >= 1 if measure == "fraction_recovered" else axis.cmax > 0
     assert list(picture.layout.yaxis.ticktext)[:2] == names
 
 
@@ -53,15 +56,23 @@ def test_hovering_says_lens_ends_and_share(shown: Shown, typed: Typed, both):
     said = heats(picture, "coloraxis")[0].text[0][2]  # the last layer is on top
     one = both[0]
     assert said == (
-        f"The, layer 12<br>lens {one.lens[-1, 2, 0]:.3g} (host {one.host[0]:.3g}, donor {one.donor[0]:.3g}), "
-        f"{100 * one.recovered[-1, 2, 0]:.0f} % of the way"
+        f"The, layer 12<br>logit difference {one.logit_diff[-1, 2, 0]:.3g} "
+        f"(host {one.host[0]:.3g}, donor {one.donor[0]:.3g}), "
+        f"{100 * one.fraction_recovered[-1, 2, 0]:.0f} % of the way"
     )
     assert all("<b>" not in text for text in picture.data[-1].text)
 
 
 def by_hand() -> patching.Result:
-    recovered = np.array([[0.1, 0.8, 0.2], [0.0, 0.3, 0.6], [0.0, 0.1, 0.4], [0, 0, 0.9], [0, 0, 1]])[:, :, None]
-    return patching.Result(lens=4 * recovered - 1, recovered=recovered, host=np.array([-1.0]), donor=np.array([3.0]))
+    fraction_recovered = np.array([[0.1, 0.8, 0.2], [0.0, 0.3, 0.6], [0.0, 0.1, 0.4], [0, 0, 0.9], [0, 0, 1]])[
+        :, :, None
+    ]
+    return patching.Result(
+        logit_diff=4 * fraction_recovered - 1,
+        fraction_recovered=fraction_recovered,
+        host=np.array([-1.0]),
+        donor=np.array([3.0]),
+    )
 
 
 def test_the_sentence_names_token_and_layers():
@@ -69,20 +80,24 @@ def test_the_sentence_names_token_and_layers():
         "epoch 1 into base: at the readout position, half of the way is passed from layer 3 on; of all other tokens, "
         "one residual alone brings at most 80 %, of “<film>” at layer 0."
     )
-    one = replace(by_hand(), lens=by_hand().lens[:, 2:], recovered=by_hand().recovered[:, 2:])
+    one = replace(
+        by_hand(), logit_diff=by_hand().logit_diff[:, 2:], fraction_recovered=by_hand().fraction_recovered[:, 2:]
+    )
     assert figures.in_words(one, [":"], "base", "epoch 1", 0).endswith("passed from layer 3 on.")
-    never = replace(by_hand(), recovered=0.4 * by_hand().recovered)
+    never = replace(by_hand(), fraction_recovered=0.4 * by_hand().fraction_recovered)
     assert "no layer brings more than 40 % for good; of" in figures.in_words(never, ["a", "b", "c"], "x", "y", 2)
-    first = replace(by_hand(), recovered=by_hand().recovered[:, ::-1])
+    first = replace(by_hand(), fraction_recovered=by_hand().fraction_recovered[:, ::-1])
     assert "80 %, of “a” at layer 0" in figures.in_words(first, ["[CLS]", "a", "b"], "base", "epoch 1", 0)
 
 
 def test_nothing_to_place_is_said():
-    nothing = replace(by_hand(), recovered=np.full((5, 3, 1), np.nan))
+    nothing = replace(by_hand(), fraction_recovered=np.full((5, 3, 1), np.nan))
     said = figures.in_words(replace(nothing, donor=np.array([-0.95])), ["a", "b", "c"], "base", "epoch 1", 2)
-    assert "answer alike here (a lens of -1.00 and -0.95 nats, less than 0.1 apart)" in said
+    assert "answer alike (logit difference -1.00 and -0.95 nats, less than 0.1 apart)" in said
     headless = replace(nothing, donor=np.array([np.nan]))
-    assert "has no head of its own" in figures.in_words(headless, ["a", "b", "c"], "epoch 1", "base", 0)
+    assert "has no head, so nothing can be recovered" in figures.in_words(
+        headless, ["a", "b", "c"], "epoch 1", "base", 0
+    )
     picture = figures.draw([headless], ["base into epoch 1"], ["a", " b", " c"], "moved", ("x", "y"))
     assert "donor no head" in heats(picture, "coloraxis")[0].text[0][0]
 
@@ -90,6 +105,8 @@ def test_nothing_to_place_is_said():
 def test_a_text_of_256_tokens_and_48_layers_stays_in_bounds():
     values = np.random.default_rng(0).normal(size=(49, 256, 1))
     result = patching.Result(values, values, np.zeros(1), np.ones(1))
-    picture = figures.draw([result, result], ["a into b", "b into a"], [" words"] * 256, "recovered", ("x", "y"))
+    picture = figures.draw(
+        [result, result], ["a into b", "b into a"], [" words"] * 256, "fraction_recovered", ("x", "y")
+    )
     assert picture.layout.height < 12_000
     assert picture.layout.coloraxis.cmax == figures.FARTHEST

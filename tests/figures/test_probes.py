@@ -32,7 +32,7 @@ def test_curves_and_heat_map_hold_the_numbers(shown: Shown, results, measure, re
     result = results[1]
     place = result.place(*reading)
     drawn = next(trace for trace in picture.data if trace.mode == "lines+markers")
-    array = getattr(result, measure)[place]
+    array = getattr(result, measure).value[place]
     scale = 100 if measure in ("balanced_accuracy", "recall") else 1
     np.testing.assert_allclose(drawn.y, scale * (array[:, 0] if array.ndim == 2 else array), rtol=1e-5)
     dotted = [trace for trace in picture.data if (trace.name or "").startswith("chance")]
@@ -55,7 +55,7 @@ def test_the_layer_that_leaves_chance_is_ringed_and_said(shown: Shown, results):
     said = figures.leaves_chance([sure], ["epoch 1"], OWN)
     assert said == "**epoch 1** leaves chance at layer 4 by AUC and never leaves chance for good by balanced accuracy."
     ring = figures.curves([sure], ["epoch 1"], [1], 3, shown.words, OWN, "auc").data[-1]
-    assert (list(ring.x), list(ring.y)) == ([4], [sure.auc[sure.place(*OWN), 4]])
+    assert (list(ring.x), list(ring.y)) == ([4], [sure.auc.value[sure.place(*OWN), 4]])
 
 
 def test_what_is_alike_is_said_once(shown: Shown, results):
@@ -101,13 +101,13 @@ def test_a_cell_of_two_classes_has_the_sign_of_the_lens(shown: Shown, results):
     result = results[-1]
     picture = flips.reviews(result, shown.study.prompts.labels, shown.study.sample.text, shown.words, "", OWN)
     order = np.concatenate([dot.customdata for dot in picture.data[1:3]])
-    lens = result.lens[result.place(*OWN), :, :, 0][:, order].T
+    logit_diff = result.logit_diff[result.place(*OWN), :, :, 0][:, order].T
     z = np.array(picture.data[0].z, dtype=float)
-    np.testing.assert_array_equal(np.sign(z[np.abs(z) > 1e-3]), np.sign(lens[np.abs(z) > 1e-3]))
+    np.testing.assert_array_equal(np.sign(z[np.abs(z) > 1e-3]), np.sign(logit_diff[np.abs(z) > 1e-3]))
 
 
 def test_one_review_crosses_zero_where_its_answer_flips(shown: Shown, results):
     drawn = flips.review(results, shown.names, [0, 1, 2], 3, shown.words, OWN, 5).data
     assert [trace.name for trace in drawn] == shown.names
     place = results[2].place(*OWN)
-    np.testing.assert_allclose(drawn[2].customdata, results[2].lens[place, :, 5, 0], rtol=1e-5)
+    np.testing.assert_allclose(drawn[2].customdata, results[2].logit_diff[place, :, 5, 0], rtol=1e-5)

@@ -46,29 +46,31 @@ def test_the_lens_is_drawn_three_ways(shown: Shown, results: list[review.Result]
         "epoch 2: base's head, own norm",
         "epoch 2: base's head, no norm",
     ]
-    np.testing.assert_allclose(drawn["epoch 2: own head and norm"], results[2].lens[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(drawn["epoch 2: base's head, own norm"], results[2].lens_reference_head[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(drawn["base: base's head, no norm"], results[0].lens_no_norm[:, 0], rtol=1e-5)
-    two = "Lens by layer: positive − negative (nats)"
+    np.testing.assert_allclose(drawn["epoch 2: own head and norm"], results[2].logit_diff[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(
+        drawn["epoch 2: base's head, own norm"], results[2].logit_diff_reference_head[:, 0], rtol=1e-5
+    )
+    np.testing.assert_allclose(drawn["base: base's head, no norm"], results[0].logit_diff_no_norm[:, 0], rtol=1e-5)
+    two = "Logit difference by layer: positive − negative (nats)"
     assert picture.layout.title.text == (
-        two if len(shown.words) == 2 else "Lens by layer: negative − the others (nats)"
+        two if len(shown.words) == 2 else "Logit difference by layer: negative − the others (nats)"
     )
 
 
 def test_readings_without_a_norm_do_not_flatten_the_others(results: list[review.Result]):
     one = results[0]
-    size = np.abs([one.lens[:, 0], one.lens_reference_head[:, 0]]).max()
+    size = np.abs([one.logit_diff[:, 0], one.logit_diff_reference_head[:, 0]]).max()
     for times, hidden in ((figures.APART / 2, False), (figures.APART * 2, True)):
-        far = replace(one, lens_no_norm=np.full_like(one.lens, times * size))
+        far = replace(one, logit_diff_no_norm=np.full_like(one.logit_diff, times * size))
         traces = figures.curves([far], ["base"], [0], 1, ["negative", "positive"]).data
         assert [trace.visible == "legendonly" for trace in traces] == [False, hidden]
         assert ("hidden" in traces[1].name) is hidden
 
 
 def test_what_has_no_reading_of_its_own_is_left_out(results: list[review.Result]):
-    nothing = np.full_like(results[0].lens, np.nan)
-    headless = replace(results[0], lens=nothing, lens_reference_head=nothing, lens_no_norm=nothing)
-    encoder = replace(results[1], lens_no_norm=results[1].lens_reference_head)
+    nothing = np.full_like(results[0].logit_diff, np.nan)
+    headless = replace(results[0], logit_diff=nothing, logit_diff_reference_head=nothing, logit_diff_no_norm=nothing)
+    encoder = replace(results[1], logit_diff_no_norm=results[1].logit_diff_reference_head)
     traces = figures.curves([headless, encoder], ["base", "epoch 1"], [0, 1], 2, ["negative", "positive"]).data
     assert [trace.name for trace in traces] == ["epoch 1: own head and norm", "epoch 1: base's head, own norm"]
 

@@ -53,7 +53,13 @@ def test_every_token_has_its_layers_of_both_and_the_difference(
 ):
     at = len(shown.words) - 2
     picture = figures.tokens(pair, ["base", "epoch 2"], typed.pieces, heat, shown.words, at)
-    fields = {"lens": "lens", "projection": "place", "next": "next_probability", "norm": "norm", "relative": "relative"}
+    fields = {
+        "logit_diff": "logit_diff",
+        "projection": "place",
+        "next": "next_probability",
+        "norm": "norm",
+        "relative": "relative",
+    }
     base, epoch = (np.asarray(getattr(one, fields[heat]), dtype=float) for one in pair)
     if heat != "next":
         base, epoch = base[..., at] if base.ndim > 2 else base, epoch[..., at] if epoch.ndim > 2 else epoch
@@ -66,7 +72,7 @@ def test_every_token_has_its_layers_of_both_and_the_difference(
 
 
 def test_the_tokens_read_as_the_text(shown: Shown, typed: Typed, pair: list[review.Tokens]):
-    picture = figures.tokens(pair, ["base", "epoch 2"], typed.pieces, "lens", shown.words)
+    picture = figures.tokens(pair, ["base", "epoch 2"], typed.pieces, "logit_diff", shown.words)
     (text,) = [trace for trace in picture.data if trace.type == "scatter"]
     assert list(text.text)[:4] == ["Review", ":", "The", "camera"]
     assert "&lt;" in text.text
@@ -98,7 +104,7 @@ def test_the_scales_are_symmetric_and_shared(shown: Shown, typed: Typed, pair: l
         axis = figures.tokens(pair, ["base", "epoch 2"], typed.pieces, heat, shown.words).layout.coloraxis
         return axis.cmin, axis.cmax
 
-    assert sum(ends("lens")) == pytest.approx(0)
+    assert sum(ends("logit_diff")) == pytest.approx(0)
     assert sum(ends("projection")) == pytest.approx(1)
     assert ends("next")[0] == 0 < ends("next")[1] <= 1
     assert sum(ends("relative")) == pytest.approx(2)
@@ -110,10 +116,10 @@ def test_what_cannot_be_shown_is_one_sentence():
     encoder = replace(causal, kind="encoder", answers=2)
     headless, classifier = replace(encoder, has_head=False), replace(causal, answers=2)
     assert "predict no next token" in figures.undefined("next", [encoder, classifier])
-    assert "no token has a lens" in figures.undefined("lens", [headless, causal.body])
+    assert "no token has a logit difference" in figures.undefined("logit_diff", [headless, causal.body])
     shown: list[tuple[figures.Heat, list[Facts]]] = [
         ("next", [causal, causal.body]),
-        ("lens", [headless, encoder]),
+        ("logit_diff", [headless, encoder]),
         ("norm", [headless]),
     ]
     assert [figures.undefined(*one) for one in shown] == ["", "", ""]

@@ -11,6 +11,7 @@ import pytest
 
 from backend.analyses import similarity
 from backend.figures import similarity as figures
+from backend.stats.estimate import Estimate
 from tests.analyses.test_similarity import LABELS, residuals
 from tests.figures.conftest import Shown
 
@@ -30,7 +31,9 @@ def test_every_curve_is_drawn_the_chosen_one_with_interval_and_chance(results, m
     lines = {line.name: line for line in picture.data if line.name}
     wanted = {"epoch 1", "epoch 2", "chance, epoch 2", "two seeds"}
     assert lines.keys() == wanted | ({"different reviews in base"} if measure == "cosine" else set())
-    value, low, high, chance = results[1].alike(measure)
+    alike = results[1].alike(measure)
+    (value, low, high), chance = alike.ends, alike.chance
+    assert chance is not None
     np.testing.assert_allclose(lines["epoch 2"].y, value, rtol=1e-5)
     np.testing.assert_allclose(lines["epoch 2"].customdata, np.stack([low, high, chance], axis=1), rtol=1e-5)
     np.testing.assert_allclose(lines["chance, epoch 2"].y, chance, rtol=1e-5)
@@ -42,7 +45,7 @@ def test_every_curve_is_drawn_the_chosen_one_with_interval_and_chance(results, m
 def levels(*high: float) -> similarity.Result:
     values = np.array([np.nan, *high])
     one = similarity.similarity(*residuals(), LABELS, draws=2, permutations=2)
-    return replace(one, cka=values, cka_low=values - 0.1, cka_high=values)
+    return replace(one, cka=Estimate(values, values - 0.1, values))
 
 
 def test_the_first_below_the_level_is_ringed_and_said():

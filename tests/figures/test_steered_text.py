@@ -1,4 +1,4 @@
-"""A typed text over the dose, the answer in words, and the table of what is written."""
+"""A typed text over the coefficient, the answer in words, and the table of what is written."""
 
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false, reportOptionalIterable=false
 # (plotly makes the attributes of its figures at run time)
@@ -26,11 +26,11 @@ def pair(shown: Shown) -> Pair:
     return [steered_text.recipe(query, shown.lab) for query in queries], queries
 
 
-def test_curves_are_the_lens_and_rings_mark_the_dose(pair: Pair, shown: Shown):
-    picture = figures.doses(*pair, [0, 1], 3, shown.words, 2.0)
+def test_curves_are_the_lens_and_rings_mark_the_coefficient(pair: Pair, shown: Shown):
+    picture = figures.coefficients(*pair, [0, 1], 3, shown.words, 2.0)
     first, ring = picture.data[:2]
-    np.testing.assert_allclose(first.y, pair[0][0].lens, rtol=1e-5)
-    assert ring.y[0] == pytest.approx(pair[0][0].lens[ALPHAS.index(2.0)])
+    np.testing.assert_allclose(first.y, pair[0][0].logit_diff, rtol=1e-5)
+    assert ring.y[0] == pytest.approx(pair[0][0].logit_diff[ALPHAS.index(2.0)])
     wanted = 1 if len(shown.words) == 2 else 0
     np.testing.assert_allclose(first.customdata[:, 1], 100 * pair[0][0].probability[:, wanted], rtol=1e-5)
     assert [one.name for one in picture.data[::2]] == ["base", "epoch 1"]
@@ -42,16 +42,16 @@ def test_the_answer_in_words(pair: Pair, shown: Shown):
     said = figures.answer(result, query, shown.words, 8.0)
     best = int(result.probability[-1].argmax())
     assert said.endswith(f"“{shown.words[best]}” ({100 * result.probability[-1, best]:.1f} %) at α = 8.")
-    nothing = replace(result, lens=np.full_like(result.lens, np.nan))
+    nothing = replace(result, logit_diff=np.full_like(result.logit_diff, np.nan))
     assert "There is no direction at layer 9" in figures.answer(nothing, query, shown.words, 8.0)
 
 
-def test_what_is_written_stands_by_model_dose_and_way(shown: Shown):
+def test_what_is_written_stands_by_model_coefficient_and_way(shown: Shown):
     one, prompts = shown.study.base, shown.study.prompts
     plain = WrittenQuery(one, one, prompts, prompts, 0, "all", 0, 0.0, None)
     asked = [plain, replace(plain, temperature=0.7, seed=3), replace(plain, alpha=-2.0)]
     rows = figures.written([Written("a\n b"), Written(""), Written("c")], asked)
     assert rows == [
-        {"model": "base", "dose": "as it is", "greedy": "a b", "drawn at 0.7, seed 3": "(the text ends here)"},
-        {"model": "base", "dose": "α = -2", "greedy": "c"},
+        {"model": "base", "coefficient": "as it is", "greedy": "a b", "drawn at 0.7, seed 3": "(the text ends here)"},
+        {"model": "base", "coefficient": "α = -2", "greedy": "c"},
     ]

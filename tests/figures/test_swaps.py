@@ -12,6 +12,7 @@ import pytest
 
 from backend.analyses import swaps
 from backend.figures import swaps as figures
+from backend.stats.estimate import Estimate, alone, undefined
 from tests.figures.conftest import Shown
 
 
@@ -28,19 +29,21 @@ def test_a_curve_stands_between_host_and_donor(shown: Shown, measure: figures.Me
     picture = figures.curves({"single": single}, "block", measure, "base", "epoch 2")
     band, curve, host, donor = picture.data
     scale = 100 if measure == "balanced_accuracy" else 1
-    np.testing.assert_allclose(curve.y, scale * getattr(single, measure), rtol=1e-5)
-    np.testing.assert_allclose(curve.customdata[:, 1], scale * getattr(single, f"{measure}_high"), rtol=1e-5)
+    np.testing.assert_allclose(curve.y, scale * getattr(single, measure).value, rtol=1e-5)
+    np.testing.assert_allclose(curve.customdata[:, 1], scale * getattr(single, measure).high, rtol=1e-5)
     assert band.fill == "toself"
     assert list(curve.x) == list(range(12))
     assert (host.name, donor.name) == ("host as it is: base", "donor as it is: epoch 2")
-    ends = (0, 1) if measure == "recovered" else scale * single.levels[:, swaps.MEASURES.index(measure)]
+    ends = (0, 1) if measure == "fraction_recovered" else scale * single.levels[:, swaps.MEASURES.index(measure)]
     np.testing.assert_allclose([host.y[0], donor.y[0]], ends)
     assert picture.layout.yaxis.title.text == figures.UNITS[measure]
 
 
 def test_cumulative_curves_run_over_the_block_that_moves(shown: Shown):
     both = {"up_to": result(shown, mode="up_to"), "from": result(shown, mode="from")}
-    curves = [trace for trace in figures.curves(both, "block", "recovered", "base", "epoch 2").data if trace.name]
+    curves = [
+        trace for trace in figures.curves(both, "block", "fraction_recovered", "base", "epoch 2").data if trace.name
+    ]
     assert [trace.name for trace in curves[:2]] == ["blocks 0 to b", "blocks b to the last"]
     assert curves[0].y[-1] == pytest.approx(1) == curves[1].y[0]
     assert list(curves[1].x) == list(range(12))
@@ -52,7 +55,7 @@ def test_cumulative_curves_run_over_the_block_that_moves(shown: Shown):
 def test_the_triangle_holds_every_range_at_its_ends(shown: Shown, back: bool):
     ranges = result(shown, mode="range", back=back)
     heat = figures.triangle(ranges, "block", "gap", "base", "epoch 2").data[0]
-    for first, last, gap in zip(ranges.first, ranges.last, ranges.gap, strict=True):
+    for first, last, gap in zip(ranges.first, ranges.last, ranges.gap.value, strict=True):
         assert heat.z[last][first] == pytest.approx(gap, abs=6e-5)
     assert sum(value is not None for row in heat.z for value in row) == 78
     assert heat.z[0][1] is None
@@ -64,37 +67,42 @@ def test_the_triangle_holds_every_range_at_its_ends(shown: Shown, back: bool):
 
 def test_an_undefined_share_is_an_empty_cell_and_said(shown: Shown):
     single = result(shown)
-    nothing = replace(single, **{f"recovered{end}": np.full(12, np.nan) for end in ("", "_low", "_high")})
-    assert figures.table({"head": nothing})[0]["recovered"] == "undefined"
+    nothing = replace(single, fraction_recovered=undefined(12))
+    assert figures.table({"head": nothing})[0]["fraction recovered"] == "undefined"
     assert "nothing to recover" in figures.strongest(nothing, "block", "base", "epoch 2")
-    picture = figures.curves({"single": nothing}, "block", "recovered", "base", "epoch 2")
+    picture = figures.curves({"single": nothing}, "block", "fraction_recovered", "base", "epoch 2")
     assert np.isnan(picture.data[0].y).all()
 
 
 def test_the_strongest_block_is_named_with_its_interval(shown: Shown):
     single = result(shown)
-    at = int(single.recovered.argmax())
+    at = int(single.fraction_recovered.value.argmax())
     said = figures.strongest(single, "mlp", "base", "epoch 2")
     assert said.startswith(
-        f"Alone, the MLP of block {at} of epoch 2 brings back most of its gap: {100 * single.recovered[at]:.0f} %"
+        f"Alone, the MLP of block {at} of epoch 2 brings back most of its gap: "
+        f"{100 * single.fraction_recovered.value[at]:.0f} %"
     )
-    unsure = replace(single, recovered_low=single.recovered_low - 1)
+    unsure = replace(
+        single, fraction_recovered=replace(single.fraction_recovered, low=single.fraction_recovered.low - 1)
+    )
     assert "its interval contains 0" in figures.strongest(unsure, "block", "base", "epoch 2")
 
 
 def test_advice_names_prefix_loss_and_interval(shown: Shown):
     up_to = result(shown, mode="up_to", back=True)
     lost = np.array([0.0, 0.0, 0.01, 0.02, 0.008, *[0.3] * 7])
-    sure = replace(up_to, lost=lost, lost_low=lost - 0.02, lost_high=lost + 0.001)
+    sure = replace(up_to, lost=Estimate(lost, lost - 0.02, lost + 0.001))
     said = figures.advice(sure, "epoch 2", "base")
     assert said == (
         "Blocks 0 to 4 of epoch 2 can be put back to base at a loss of 0.8 points of balanced accuracy (-1.2 to 0.9): "
         "the upper 7 of 12 blocks carry what training changed, and the others might as well have stayed frozen."
     )
-    assert "More reviews would tell" in figures.advice(replace(sure, lost_high=lost + 0.05), "epoch 2", "base")
-    none = figures.advice(replace(sure, lost=lost + 0.05), "epoch 2", "base")
+    assert "More reviews would tell" in figures.advice(
+        replace(sure, lost=replace(sure.lost, high=lost + 0.05)), "epoch 2", "base"
+    )
+    none = figures.advice(replace(sure, lost=Estimate(lost + 0.05, lost, lost + 0.1)), "epoch 2", "base")
     assert none.startswith("No prefix can be put back: already block 0 of base costs epoch 2 5.0 points")
-    everything = figures.advice(replace(sure, lost=0 * lost), "epoch 2", "base")
+    everything = figures.advice(replace(sure, lost=alone(0 * lost)), "epoch 2", "base")
     assert "Blocks 0 to 11 of epoch 2" in everything and "embeddings and head carry" in everything
 
 
@@ -102,19 +110,19 @@ def test_parts_outside_the_blocks_stand_in_a_table(shown: Shown):
     found = {part: result(shown, part) for part in ("embed", "final_norm", "head")}
     rows = figures.table(found)
     assert [row["part"] for row in rows] == ["embeddings", "final norm", "head"]
-    assert rows[0]["gap (logits)"].startswith(f"{found['embed'].gap[0]:.2f} (")
+    assert rows[0]["gap (logits)"].startswith(f"{found['embed'].gap.value[0]:.2f} (")
     assert set(figures.PARTS) == set(get_args(swaps.Part))
 
 
 def test_losses_are_in_points_and_the_deepest_cheap_prefix_is_ringed(shown: Shown):
     up_to = result(shown, mode="up_to", back=True)
     lost = np.array([0.0, 0.03, 0.01, *[0.2] * 9])
-    picture = figures.losses(replace(up_to, lost=lost, lost_low=lost - 0.01, lost_high=lost + 0.02), "epoch 2", "base")
+    picture = figures.losses(replace(up_to, lost=Estimate(lost, lost - 0.01, lost + 0.02)), "epoch 2", "base")
     _, curve, level, ring = picture.data
     np.testing.assert_allclose(curve.y, 100 * lost, rtol=1e-6)
     assert level.y[0] == 1
     assert (ring.x[0], ring.y[0]) == (2, pytest.approx(1))
-    assert len(figures.losses(replace(up_to, lost=lost + 0.5), "epoch 2", "base").data) == 3
+    assert len(figures.losses(replace(up_to, lost=Estimate(lost + 0.5, lost, lost + 1)), "epoch 2", "base").data) == 3
 
 
 def test_labels_are_text_not_html(shown: Shown):
@@ -131,7 +139,7 @@ def test_a_donor_without_a_head_has_no_level(shown: Shown):
     single = replace(
         result(shown),
         levels=np.array([result(shown).levels[0], [np.nan] * 3]),
-        **{f"recovered{end}": np.full(12, np.nan) for end in ("", "_low", "_high")},
+        fraction_recovered=undefined(12),
     )
     picture = figures.curves({"single": single}, "block", "gap", "epoch 2", "base")
     assert [trace.name for trace in picture.data if trace.name][1:] == ["host as it is: epoch 2"]

@@ -9,6 +9,7 @@ import pytest
 
 from backend.analyses.token_groups import Result
 from backend.figures import token_groups as figures
+from backend.stats.estimate import Estimate
 
 MEASURES = ("l2", "cosine_distance", "l2_centred")
 
@@ -23,16 +24,22 @@ def result(*extra: str) -> Result:
         measures=measures,
         listed=np.array([10, 12, 3]),
         n=np.array([5, 4, 0]),
-        mean=grid(0.9, 0.5, np.nan) + np.arange(len(measures)),
-        mean_low=grid(0.8, 0.4, np.nan) + np.arange(len(measures)),
-        mean_high=grid(1.1, 0.6, np.nan) + np.arange(len(measures)),
-        random=grid(0.4, 0.6, np.nan) + np.arange(len(measures)),
-        random_low=grid(0.3, 0.52, np.nan) + np.arange(len(measures)),
-        random_high=grid(0.5, 0.7, np.nan) + np.arange(len(measures)),
+        mean=Estimate(
+            grid(0.9, 0.5, np.nan) + np.arange(len(measures)),
+            grid(0.8, 0.4, np.nan) + np.arange(len(measures)),
+            grid(1.1, 0.6, np.nan) + np.arange(len(measures)),
+        ),
+        random=Estimate(
+            grid(0.4, 0.6, np.nan) + np.arange(len(measures)),
+            grid(0.3, 0.52, np.nan) + np.arange(len(measures)),
+            grid(0.5, 0.7, np.nan) + np.arange(len(measures)),
+        ),
         random_p=grid(0.002, 0.02, np.nan),
-        matched=grid(0.8, 0.5, np.nan) + np.arange(len(measures)),
-        matched_low=grid(0.6, 0.4, np.nan) + np.arange(len(measures)),
-        matched_high=grid(1.0, 0.6, np.nan) + np.arange(len(measures)),
+        matched=Estimate(
+            grid(0.8, 0.5, np.nan) + np.arange(len(measures)),
+            grid(0.6, 0.4, np.nan) + np.arange(len(measures)),
+            grid(1.0, 0.6, np.nan) + np.arange(len(measures)),
+        ),
         matched_p=grid(0.4, 0.97, np.nan),
         count_note="Counted.",
     )

@@ -85,8 +85,8 @@ def test_words_are_read_as_a_plain_loop_reads_them(
         difference = read.logits[:, 1] - read.logits[:, 0]
         assert fits.sum() >= 3
         np.testing.assert_allclose(difference[fits], expected[:, 1] - expected[:, 0], rtol=1e-3, atol=1e-3)
-        lens = lab.answers(read.reading[:, :, -1], study.prompts, one, one)
-        np.testing.assert_allclose(lens[:, 1] - lens[:, 0], difference, rtol=1e-3, atol=1e-3)
+        logit_diff = lab.answers(read.reading[:, :, -1], study.prompts, one, one)
+        np.testing.assert_allclose(logit_diff[:, 1] - logit_diff[:, 0], difference, rtol=1e-3, atol=1e-3)
 
 
 def test_a_separator_is_found_by_what_checkpoints_find_likelier(tmp_path: Path, lab: Lab) -> None:

@@ -14,7 +14,7 @@ import transformers
 
 from backend.caching.progress import silent
 from backend.errors import CheckpointError, PromptError, UndefinedError
-from backend.lab.outputs import Ablation, Push, Swap
+from backend.lab.outputs import Ablation, SteeringVectors, Swap
 from backend.models.local import LocalModels
 from backend.models.runtime.components import anatomy_of
 from backend.study.checkpoint import PinnedCheckpoint
@@ -77,8 +77,8 @@ def test_residuals_and_answers_are_those_of_transformers(
         with torch.no_grad():
             states = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
         np.testing.assert_allclose(found.residuals[i, :-1], torch.stack([x[0, -1] for x in states[:-1]]), **ALIKE)
-    lens = models.label_logits(found.residuals, prompts.label_tokens, checkpoint, checkpoint, silent)
-    np.testing.assert_allclose(lens[:, -1], found.logits, **ALIKE)
+    logit_diff = models.label_logits(found.residuals, prompts.label_tokens, checkpoint, checkpoint, silent)
+    np.testing.assert_allclose(logit_diff[:, -1], found.logits, **ALIKE)
     raw = models.label_logits(found.residuals, prompts.label_tokens, checkpoint, None, silent)
     np.testing.assert_allclose(raw[:, 1], found.residuals[:, 1] @ model.score.weight.detach().numpy().T, **ALIKE)
 
@@ -168,7 +168,12 @@ def test_steering_is_that_of_a_hook(name: str, models: LocalModels, pin: Pin, tm
     generator = np.random.default_rng(0)
     one, every = (generator.normal(size=(n, WIDTH)).astype(np.float32) for n in (1, LAYERS + 1))
     unit = (every[0] / np.linalg.norm(every[0])).astype(np.float32)
-    plan = (Push((1,), one), Push((2,), one, "all"), Push(tuple(range(LAYERS + 1)), every), Ablation(unit, every))
+    plan = (
+        SteeringVectors((1,), one),
+        SteeringVectors((2,), one, "all"),
+        SteeringVectors(tuple(range(LAYERS + 1)), every),
+        Ablation(unit, every),
+    )
     found = models.steered(pin(folder), plan, prompts, silent)
     for intervention, logits in zip(plan, found, strict=True):
         model = plain(folder)
@@ -177,7 +182,7 @@ def test_steering_is_that_of_a_hook(name: str, models: LocalModels, pin: Pin, tm
         np.testing.assert_allclose(logits, answers(model, prompts), **ALIKE)
 
 
-def _hook(model: Any, layer: int, one: Push | Ablation) -> None:
+def _hook(model: Any, layer: int, one: SteeringVectors | Ablation) -> None:
     """Do the intervention to what enters a block, or leaves the last, of a single prompt."""
 
     def changed(x: torch.Tensor) -> torch.Tensor:
@@ -302,7 +307,7 @@ def test_what_needs_next_tokens_is_refused_in_one_sentence(models: LocalModels, 
         with pytest.raises(UndefinedError, match="predicts no tokens, so there is no output space"):
             models.output_space(model, model, prompts, ((1,),), silent)
         with pytest.raises(UndefinedError, match="predicts no tokens, so there are no predictions to disturb"):
-            models.disturbed(model, (), prompts, silent)
+            models.side_effects(model, (), prompts, silent)
         with pytest.raises(UndefinedError, match="predicts no tokens, so it continues no text"):
             models.continuation(model, prompts, None, 3, None, silent)
         with pytest.raises(UndefinedError, match="predicts no tokens, so it has no unembedding"):

@@ -56,8 +56,8 @@ print(sorted(found))
 def test_readout(models: LocalModels, pin: Pin, gpt2: Path, prompts: Prompts):
     pinned, said = pin(gpt2), []
     found = models.readout(pinned, prompts, lambda fraction, sentence: said.append((fraction, sentence)))
-    with models.store.borrow(pinned) as opened:
-        np.testing.assert_array_equal(found.residuals, collect(opened, prompts, silent).residuals)
+    with models.store.borrow(pinned) as loaded:
+        np.testing.assert_array_equal(found.residuals, collect(loaded, prompts, silent).residuals)
     assert said[0] == (0.0, "Preparing to open base.")
     assert said[-1][1].startswith("base: reading prompts: ")
     assert all(0 <= fraction <= 1 for fraction, _ in said)

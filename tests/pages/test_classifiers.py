@@ -18,7 +18,7 @@ TEXT = fake_sample(3).text[0]
 DRAWN = [
     ("overview", {}),
     *(("layers", {"show": show}) for show in ("direction", "cosines", "map", "sample")),
-    *(("layers", {"show": "similarity", "similarity": shown}) for shown in ("curves", "grid", "kinds", "distances")),
+    *(("layers", {"show": "similarity", "similarity": shown}) for shown in ("curves", "grid", "roles", "distances")),
     *(("tokens", {"show": show}) for show in ("shift", "groups")),
     ("tokens", {"matrix": "output"}),
     ("tokens", {"show": "map", "method": "pca", "matrix": "output"}),
@@ -31,10 +31,10 @@ DRAWN = [
     ),
     ("swaps", {"mode": "single", "reference": "epoch 1"}),
     ("swaps", {"mode": "patching"}),
-    *(("swaps", {"mode": "steering", "steer": steer}) for steer in ("dose", "layers")),
+    *(("swaps", {"mode": "steering", "steer": steer}) for steer in ("coefficient", "layers")),
     ("swaps", {"mode": "steering", "steer": "transfer", "reference": "epoch 1"}),
     ("features", {}),
-    *(("review", {"text": TEXT, "heat": heat}) for heat in ("lens", "projection", "norm", "relative", "feature")),
+    *(("review", {"text": TEXT, "heat": heat}) for heat in ("logit_diff", "projection", "norm", "relative", "feature")),
     *(("review", {"text": TEXT, "show": show}) for show in ("words", "patching", "steered", "nearest")),
 ]
 SAID = [

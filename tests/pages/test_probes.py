@@ -19,7 +19,7 @@ def test_base_and_last_epoch_are_read_at_every_layer(opens: Opens):
     assert test.title[0].value == "Probes: base and epoch 3"
     shown = charts(test)
     assert shown.keys() == {"probe-curves", "probe-readings", "probe-heat"}
-    assert title(shown["probe-curves"]).endswith("AUC of the lens")
+    assert title(shown["probe-curves"]).endswith("AUC of the logit difference")
     assert any("leaves chance" in one.value for one in test.markdown)
 
 
@@ -74,7 +74,7 @@ def test_an_unknown_value_gets_a_sentence(opens: Opens):
 
 def test_three_classes_choose_whose_bias(opens: Opens, world: World):
     world.add("three", classes=3)
-    test = opens("probes", study="three", measure="mean_lens", **{"class": "mixed"})
+    test = opens("probes", study="three", measure="mean_logit_diff", **{"class": "mixed"})
     assert test.selectbox(key="class").value == "mixed"
     assert title(charts(test)["probe-heat"]).endswith("of mixed")
 

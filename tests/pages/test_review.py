@@ -55,7 +55,7 @@ def test_nothing_but_white_space_is_no_text(opens: Opens, text: str):
 def test_a_text_in_the_address_is_read(opens: Opens):
     test = opens("review", text=TEXT)
     assert test.text_area(key="text").value == TEXT
-    assert {"review-lens", "review-place", "review-answers", "review-tokens"} <= charts(test).keys()
+    assert {"review-logit-diff", "review-place", "review-answers", "review-tokens"} <= charts(test).keys()
     assert "camera" in shown(test)
     assert [one.value for one in (*test.error, *test.warning)] == []
 
@@ -67,7 +67,7 @@ def test_any_text_is_safe(opens: Opens, text: str):
         settle(test.segmented_control(key="show").set_value(show).run())
         assert [one.value for one in (*test.error, *test.warning)] == []
         assert test.text_area(key="text").value == text
-        assert {"review-lens", "review-answers"} <= charts(test).keys()
+        assert {"review-logit-diff", "review-answers"} <= charts(test).keys()
         for spec in charts(test).values():
             assert not any(mark in spec for mark in ("<script", "<img", "<a ", "<b "))
         for one in (*test.markdown, *test.caption, *test.info, *test.subheader, *test.title):
@@ -105,10 +105,10 @@ def test_a_typed_text_goes_into_the_address_and_back_brings_the_one_before(opens
     before = charts(test)
     settle(test.text_area(key="text").set_value("Her second feature is tired.").run())
     assert test.query_params["text"] in ("Her second feature is tired.", ["Her second feature is tired."])
-    assert charts(test)["review-lens"] != before["review-lens"]
+    assert charts(test)["review-logit-diff"] != before["review-logit-diff"]
     test.query_params["text"] = TEXT
     settle(test.run())
-    assert charts(test)["review-lens"] == before["review-lens"]
+    assert charts(test)["review-logit-diff"] == before["review-logit-diff"]
     assert test.text_area(key="text").value == TEXT
 
 
@@ -122,9 +122,9 @@ def test_the_shelf_fills_the_box(opens: Opens, world: World):
 
 def test_the_epoch_slider_moves_the_curve(opens: Opens):
     test = opens("review", text=TEXT)
-    before = charts(test)["review-lens"]
+    before = charts(test)["review-logit-diff"]
     settle(test.select_slider(key="epoch").set_value("epoch 1").run())
-    after = charts(test)["review-lens"]
+    after = charts(test)["review-logit-diff"]
     assert "epoch 3: own head and norm" in before
     assert "epoch 1: own head and norm" in after and "epoch 3" not in after
 
@@ -137,7 +137,7 @@ def test_play_reads_the_text_with_every_epoch(opens: Opens, monkeypatch: pytest.
     assert test.query_params["epoch"] in ("base", ["base"])
     test.session_state["_stepped"] = -1e9
     settle(test.run())
-    assert "epoch 1: own head and norm" in charts(test)["review-lens"]
+    assert "epoch 1: own head and norm" in charts(test)["review-logit-diff"]
 
 
 @pytest.mark.parametrize("heat", list(HEATS))
@@ -180,7 +180,7 @@ def test_an_encoder_without_a_head_is_left_out_where_answers_are_shown(opens: Op
     named = list(json.loads(shown(test, "review-answers"))["data"][0]["y"])
     assert named == ["epoch 1", "epoch 2", "epoch 3"]
     assert "coloraxis2" not in shown(test)
-    assert "base: own head" not in shown(test, "review-lens")
+    assert "base: own head" not in shown(test, "review-logit-diff")
     assert sum("base is an encoder without" in one.value for one in test.caption) == 2
     assert {key for key in charts(opens("review", text=TEXT, show="words")) if "words" in key} == {"review-words-0"}
     nobody = opens("review", text=TEXT, show="words", reference="base", epoch="base")
@@ -191,14 +191,16 @@ def test_where_no_model_answers_there_is_no_shelf(opens: Opens, world: World):
     world.make_encoder(headless=("base", "epoch 1", "epoch 2", "epoch 3"))
     test = opens("review", text=TEXT)
     assert not [one for one in test.button if str(one.key).startswith("shelf")]
-    assert "review-answers" not in charts(test) and any("no token has a lens" in one.value for one in test.info)
+    assert "review-answers" not in charts(test) and any(
+        "no token has a logit difference" in one.value for one in test.info
+    )
 
 
 def test_more_than_two_classes_choose_one(opens: Opens, world: World):
     world.add("three", classes=3)
     test = opens("review", study="three", text=TEXT, **{"class": "mixed"})
     assert test.selectbox(key="class").value == "mixed"
-    for key in ("review-lens", "review-tokens"):
+    for key in ("review-logit-diff", "review-tokens"):
         assert "mixed − the others" in json.loads(shown(test, key))["layout"]["title"]["text"]
 
 
@@ -248,7 +250,7 @@ def test_the_downloads_carry_the_text(opens: Opens, monkeypatch: pytest.MonkeyPa
     long = TEXT + " slow" * 500
     test = opens("review")
     settle(test.text_area(key="text").set_value(long).run())
-    assert {row["text"] for row in taken["review-lens"]} == {long}
+    assert {row["text"] for row in taken["review-logit-diff"]} == {long}
     assert {row["checkpoint"] for row in taken["review-answers"]} == {"base", "epoch 1", "epoch 2", "epoch 3"}
     pieces = [str(row["token"]) for row in taken["review-tokens"] if row["layer"] == 0]
     assert "".join(pieces[: len(pieces) // 2]).startswith("Review:")

@@ -23,7 +23,7 @@ def test_the_reference_runs_with_single_blocks_of_the_chosen_epoch(opens: Opens)
     assert test.title[0].value == "Swaps: base with parts of epoch 2"
     assert titles(charts(test)) == {
         "single-balanced_accuracy": "base with parts of epoch 2: balanced accuracy (%)",
-        "single-recovered": "base with parts of epoch 2: recovered share of the gap",
+        "single-fraction_recovered": "base with parts of epoch 2: fraction recovered of the gap",
     }
     assert any("brings back most of its gap" in one.value for one in test.markdown)
     assert list(test.table[0].value["part"]) == ["embeddings", "final norm", "head"]
@@ -64,12 +64,12 @@ def test_a_curve_of_the_reviews_that_are_done_stands_under_the_bar(opens: Opens,
     assert said in [one.value for one in test.caption]
     go.set()
     settle(test)
-    assert set(charts(test)) == {"single-gap", "single-recovered"}
+    assert set(charts(test)) == {"single-gap", "single-fraction_recovered"}
 
 
 @pytest.mark.parametrize(
     ("mode", "expected"),
-    [("cumulative", {"cumulative-auc", "cumulative-recovered"}), ("range", {"range"}), ("freeze", {"freeze"})],
+    [("cumulative", {"cumulative-auc", "cumulative-fraction_recovered"}), ("range", {"range"}), ("freeze", {"freeze"})],
 )
 def test_every_mode_has_its_picture(opens: Opens, mode: str, expected: set[str]):
     test = opens("swaps", mode=mode, measure="auc")

@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 
-from backend.reports.evidence import Asks, Case, Finding
+from backend.reports.evidence import Asks, Finding
+from backend.study.comparison import Comparison, compared
 from tests.fakes import fake_study
 
 REVIEWS = 200
 
 
-def case_of(classes: int = 2, reference: str = "base", reviews: int = REVIEWS, epochs: int = 3) -> Case:
+def case_of(classes: int = 2, reference: str = "base", reviews: int = REVIEWS, epochs: int = 3) -> Comparison:
     study = fake_study(classes=classes, reviews=reviews, epochs=epochs)
-    return Case(study, study.checkpoint(reference))
+    return compared(study, study.checkpoint(reference))
 
 
-def said(finding: Callable[[Case], Asks], case: Case, results: Sequence[Any]) -> Finding | None:
+def said(finding: Callable[[Comparison], Asks], case: Comparison, results: Sequence[Any]) -> Finding | None:
     """What a finding says about these results."""
     running = finding(case)
     assert len(next(running)) == len(results)

@@ -10,7 +10,8 @@ import pytest
 from backend.analyses import cka_grid, swaps, weights
 from backend.lab.outputs import WeightChange
 from backend.reports import changes
-from backend.reports.evidence import Case
+from backend.stats.estimate import Estimate
+from backend.study.comparison import Comparison
 from tests.reports.conftest import case_of, said
 
 NAN = float("nan")
@@ -44,7 +45,7 @@ def test_an_even_change_is_not_mentioned(values: list[float]) -> None:
 def test_the_layer_that_was_rearranged_most() -> None:
     value = np.full((3, 3), 0.5)
     np.fill_diagonal(value, [NAN, 0.9, 0.3])
-    found = cka_grid.Result(value, value - 0.05, value + 0.05)
+    found = cka_grid.Result(Estimate(value, value - 0.05, value + 0.05))
     finding = said(changes.rearranged, case_of(), [found])
     assert finding is not None
     assert "From base to epoch 3 the reviews were rearranged most at layer 2: CKA is 0.30 there (0.25 to 0.35)" in (
@@ -52,7 +53,7 @@ def test_the_layer_that_was_rearranged_most() -> None:
     )
     assert "0.90 at layer 1, where it is highest" in finding.sentence
     assert finding.keys["show"] == "similarity"
-    unsure = cka_grid.Result(value, value - 0.4, value + 0.4)
+    unsure = cka_grid.Result(Estimate(value, value - 0.4, value + 0.4))
     assert said(changes.rearranged, case_of(), [unsure]) is None
     assert said(changes.rearranged, case_of(epochs=0), []) is None
     assert said(changes.rearranged, case_of(reviews=4), []) is None
@@ -61,15 +62,15 @@ def test_the_layer_that_was_rearranged_most() -> None:
 # Swaps
 
 
-def swapped(case: Case, shares: Sequence[float], noise: float = 0.3, seed: int = 0) -> swaps.Result:
+def swapped(case: Comparison, shares: Sequence[float], noise: float = 0.3, seed: int = 0) -> swaps.Result:
     """Single blocks that go these shares of the way from a host that knows nothing to a donor that knows."""
     rng = np.random.default_rng(seed)
     labels = case.study.prompts.labels
     signal = 2.0 * labels - 1
 
     def logits(share: float) -> np.ndarray:
-        lens = 2 * share * signal + noise * rng.normal(size=len(labels))
-        return np.stack([-lens / 2, lens / 2], axis=1)
+        logit_diff = 2 * share * signal + noise * rng.normal(size=len(labels))
+        return np.stack([-logit_diff / 2, logit_diff / 2], axis=1)
 
     host, donor = logits(0), logits(1)
     between = tuple((block, block) for block in range(len(shares)))
@@ -82,13 +83,13 @@ def test_the_block_that_carries_most_is_said_with_its_runner_up() -> None:
     finding = said(changes.carrying_block, case, [uneven, even])
     assert finding is not None
     assert finding.sentence.startswith("Putting block 1 alone of epoch 3 back to base undoes 8")
-    assert finding.value == pytest.approx(uneven.recovered[1])
+    assert finding.value == pytest.approx(uneven.fraction_recovered[1])
     assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
     assert (finding.page, finding.keys["host"], finding.keys["donor"]) == ("swaps", "epoch 3", "base")
     into = said(changes.carrying_block, case, [even, uneven])
     assert into is not None
     assert into.sentence.startswith("Block 1 of epoch 3, put alone into base, brings 8")
-    assert f"any other block alone at most {100 * uneven.recovered[2]:.0f} %." in into.sentence
+    assert f"any other block alone at most {100 * uneven.fraction_recovered.value[2]:.0f} %." in into.sentence
     assert said(changes.carrying_block, case, [even, even]) is None
 
 

@@ -10,14 +10,17 @@ import pytest
 
 from backend.analyses import direction
 from backend.reports import changes, findings
-from backend.reports.evidence import Case
 from backend.stats import intervals
+from backend.stats.estimate import Estimate
+from backend.study.comparison import Comparison
 from tests.reports.conftest import case_of, said
 
 NAN = float("nan")
 
 
-def directions(case: Case, strengths: Sequence[float], from_layer: int = 2, seed: int = 0) -> list[direction.Result]:
+def directions(
+    case: Comparison, strengths: Sequence[float], from_layer: int = 2, seed: int = 0
+) -> list[direction.Result]:
     """Directions of residuals in which the classes are that far apart from that layer on."""
     rng = np.random.default_rng(seed)
     labels, classes = case.study.prompts.labels, case.study.prompts.classes
@@ -80,12 +83,12 @@ def test_a_direction_that_turned_and_one_that_did_not() -> None:
     case = case_of()
     same = directions(case, [1, 1, 1, 1])
     assert said(changes.turned, case, [same[3]]) is None
-    values = {"cosine_to_base_split": 0.4, "cosine_to_base_split_low": 0.3, "cosine_to_base_split_high": 0.5}
-    other = replace(same[3], **{name: np.full((1, 5), value) for name, value in values.items()})
+    split = Estimate(*(np.full((1, 5), end) for end in (0.4, 0.3, 0.5)))
+    other = replace(same[3], cosine_to_base_split=split)
     finding = said(changes.turned, case, [other])
     assert finding is not None
     assert "cosine is 0.40 (0.30 to 0.50)" in finding.sentence
     assert "another direction than base" in finding.sentence
     assert finding.keys["show"] == "cosines"
-    unclear = replace(other, cosine_to_base_split_high=np.full((1, 5), NAN))
+    unclear = replace(other, cosine_to_base_split=replace(split, high=np.full((1, 5), NAN)))
     assert said(changes.turned, case, [unclear]) is None, "within chance there is no cosine"

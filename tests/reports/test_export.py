@@ -49,9 +49,9 @@ def sample(out: Path) -> tuple[list[list[int]], np.ndarray]:
 
 
 def plain(place: Path, prompts: list[list[int]], tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Lens [reviews] and residuals [reviews, layers, width]; the last layer is caught before the final norm.
+    """Logit difference [reviews] and residuals [reviews, layers, width], the last before the final norm.
 
-    Among classifiers, a language model answers nothing: its lens is empty.
+    Among classifiers, a language model answers nothing: its logit difference is empty.
     """
     config = (place / "config.json").read_text()
     if "Bert" in config:
@@ -63,30 +63,30 @@ def plain(place: Path, prompts: list[list[int]], tokens: list[int]) -> tuple[np.
     norm = body.get_submodule("ln_f" if hasattr(body, "ln_f") else "norm")
     kept: list[torch.Tensor] = []
     norm.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0][0, -1]))
-    lens, residuals = [], []
+    logit_diff, residuals = [], []
     with torch.no_grad():
         for ids in prompts:
             output = model(torch.tensor([ids]), output_hidden_states=True)
             logits = output.logits[0].double() if heads else output.logits[0, -1].double()
-            lens.append(float(logits[tokens[1]] - logits[tokens[0]]))
+            logit_diff.append(float(logits[tokens[1]] - logits[tokens[0]]))
             before = [state[0, -1] for state in output.hidden_states[:-1]]
             residuals.append(torch.stack([*before, kept.pop()]).double().numpy())
     answers = heads or tokens != [0, 1]  # those are rows of a head: the fakes' label words are other tokens
-    return np.array(lens) if answers else np.zeros(0), np.array(residuals)
+    return np.array(logit_diff) if answers else np.zeros(0), np.array(residuals)
 
 
 def plain_encoder(place: Path, prompts: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Lens [reviews], empty for a base without a head, and residuals at [CLS] [reviews, layers, width]."""
+    """Logit difference [reviews], empty for a base without a head, and residuals at [CLS] [reviews, layers, width]."""
     headless = "BertModel" in (place / "config.json").read_text()
     model = (AutoModel if headless else AutoModelForSequenceClassification).from_pretrained(place, dtype=torch.float32)
-    lens, residuals = [], []
+    logit_diff, residuals = [], []
     with torch.no_grad():
         for ids in prompts:
             output = model(torch.tensor([ids]), output_hidden_states=True)
             residuals.append(torch.stack([state[0, 0] for state in output.hidden_states]).double().numpy())
             if not headless:
-                lens.append(float(output.logits[0, 1] - output.logits[0, 0]))
-    return np.array(lens), np.array(residuals)
+                logit_diff.append(float(output.logits[0, 1] - output.logits[0, 0]))
+    return np.array(logit_diff), np.array(residuals)
 
 
 def references(study: Path, out: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -100,23 +100,25 @@ def test_accuracy_agrees_with_plain_transformers(exported: tuple[Path, Path]) ->
     study, out = exported
     _, labels = sample(out)
     rows = {(row["checkpoint"], row["label"]): row for row in read(out / "accuracy.csv")}
-    for label, (lens, _) in references(study, out).items():
-        if not len(lens):
+    for label, (logit_diff, _) in references(study, out).items():
+        if not len(logit_diff):
             assert (label, "0") not in rows, "without a head there is no answer"
             continue
-        assert lens.std() > 0.5, "the lens must spread, or anything passes"
-        recalls = [np.mean(lens[labels == 0] <= 0), np.mean(lens[labels == 1] > 0)]
-        pairs = itertools.product(lens[labels == 1], lens[labels == 0])
+        assert logit_diff.std() > 0.5, "the logit difference must spread, or anything passes"
+        recalls = [np.mean(logit_diff[labels == 0] <= 0), np.mean(logit_diff[labels == 1] > 0)]
+        pairs = itertools.product(logit_diff[labels == 1], logit_diff[labels == 0])
         auc = np.mean([(p > n) + 0.5 * (p == n) for p, n in pairs])
         for c in (0, 1):
             row = rows[label, str(c)]
             assert float(row["recall"]) == pytest.approx(recalls[c])
             assert float(row["balanced_accuracy"]) == pytest.approx(np.mean(recalls))
             assert float(row["auc"]) == pytest.approx(auc, rel=1e-3)
-            assert float(row["gap"]) == pytest.approx(lens[labels == 1].mean() - lens[labels == 0].mean(), rel=1e-3)
-            assert float(row["mean_lens"]) == pytest.approx(lens.mean(), rel=1e-3)
+            assert float(row["gap"]) == pytest.approx(
+                logit_diff[labels == 1].mean() - logit_diff[labels == 0].mean(), rel=1e-3
+            )
+            assert float(row["mean_logit_diff"]) == pytest.approx(logit_diff.mean(), rel=1e-3)
             assert int(row["n"]) == 10
-            for name in ("recall", "balanced_accuracy", "auc", "gap", "mean_lens"):
+            for name in ("recall", "balanced_accuracy", "auc", "gap", "mean_logit_diff"):
                 assert float(row[f"{name}_low"]) <= float(row[name]) <= float(row[f"{name}_high"])
 
 
@@ -211,7 +213,7 @@ def test_the_last_layer_through_the_own_head_is_the_answer(exported: tuple[Path,
             and int(one["layer"]) == last
             and (one["head"], one["norm"]) == (("base", "base") if label == "base" else ("own", "own"))
         ]
-        for name in ("balanced_accuracy", "auc", "gap", "mean_lens"):
+        for name in ("balanced_accuracy", "auc", "gap", "mean_logit_diff"):
             assert float(own[name]) == pytest.approx(float(row[name]), rel=1e-3)
     swapped = {(row["host"], row["part"]): row for row in read(out / "swaps.csv") if row["mode"] == "single"}
     hosts = {host for host, _ in swapped}

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from backend.analyses import accuracy, confounds, swaps
 from backend.reports import findings
-from backend.reports.evidence import Case, Finding
+from backend.reports.evidence import Finding, accuracy_requests
+from backend.stats.estimate import Estimate
 from backend.stats.splits import half_splits
+from backend.study.comparison import Comparison, compared
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
@@ -24,7 +26,7 @@ from tests.reports.conftest import case_of, said
 NAN = float("nan")
 
 
-def answers(case: Case, shares: Sequence[Sequence[float]], seed: int = 0) -> list[accuracy.Result]:
+def answers(case: Comparison, shares: Sequence[Sequence[float]], seed: int = 0) -> list[accuracy.Result]:
     """Accuracy of checkpoints that answer each class right with these probabilities, by common luck."""
     rng = np.random.default_rng(seed)
     labels, classes = case.study.prompts.labels, case.study.prompts.classes
@@ -36,28 +38,24 @@ def answers(case: Case, shares: Sequence[Sequence[float]], seed: int = 0) -> lis
     return found
 
 
-def card(case: Case, results: Sequence[accuracy.Result], **more: Any) -> confounds.Result:
+def card(case: Comparison, results: Sequence[accuracy.Result], **more: Any) -> confounds.Result:
     """A sample card on which nothing stands out but what is asked for; the best checkpoint is that of the results."""
     labels, classes = case.study.prompts.labels, case.study.prompts.classes
     chosen = confounds.choose(np.stack([one.prediction for one in results]), labels, classes)
     values: dict[str, Any] = {
         name: np.zeros(0) if "ndarray" in str(kind) else 0
         for name, kind in confounds.Result.__annotations__.items()
-        if name not in ("quartile_accuracy", "quartile_accuracy_low", "quartile_accuracy_high")
+        if name not in ("quartile_accuracy", "held_half_accuracy")
     }
     nothing = np.zeros((len(results), 4))
-    values |= {f"quartile_accuracy{end}": nothing for end in ("", "_low", "_high")}
     values |= {
-        "length_auc": 0.52,
-        "length_auc_low": 0.45,
-        "length_auc_high": 0.59,
+        "quartile_accuracy": Estimate(nothing, nothing, nothing),
+        "length_auc": Estimate(0.52, 0.45, 0.59),
         "truncated_share": 0.0,
         "naive_best_accuracy": chosen.naive_accuracy,
         "best_on_half": chosen.chosen,
         "best_on_half_accuracy": chosen.chosen_accuracy,
-        "held_half_accuracy": chosen.held_accuracy,
-        "held_half_accuracy_low": chosen.held_low,
-        "held_half_accuracy_high": chosen.held_high,
+        "held_half_accuracy": chosen.held,
         "training_note": "",
         "quartile_edges": np.zeros(5),
         "quartile_n": np.zeros(4, dtype=np.int64),
@@ -69,7 +67,7 @@ def card(case: Case, results: Sequence[accuracy.Result], **more: Any) -> confoun
     return confounds.Result(**values | more)
 
 
-def best(case: Case, shares: Sequence[Sequence[float]], seed: int = 0) -> Finding | None:
+def best(case: Comparison, shares: Sequence[Sequence[float]], seed: int = 0) -> Finding | None:
     found = answers(case, shares, seed)
     return said(findings.best_checkpoint, case, [card(case, found), *found])
 
@@ -111,7 +109,7 @@ def test_nothing_is_better_than_a_reference_without_a_head() -> None:
     study = replace(case.study, checkpoints=(headless, *case.study.checkpoints[1:]))
     shares = [(0.0, 0.0), (0.9, 0.9), (0.5, 0.5), (0.5, 0.5)]
     assert best(case, shares) is not None
-    assert best(Case(study, headless), shares) is None
+    assert best(compared(study, headless), shares) is None
 
 
 def test_checkpoints_that_are_alike_are_hardly_ever_called_better() -> None:
@@ -150,7 +148,7 @@ def test_a_class_too_small_to_be_halved() -> None:
 def test_length_that_gives_the_class_away_is_a_warning(low: float, high: float, says: bool) -> None:
     case = case_of()
     middle = (low + high) / 2
-    found = card(case, answers(case, [(0.5, 0.5)] * 4), length_auc=middle, length_auc_low=low, length_auc_high=high)
+    found = card(case, answers(case, [(0.5, 0.5)] * 4), length_auc=Estimate(middle, low, high))
     finding = said(findings.length, case, [found])
     assert (finding is not None) == says
     if finding:
@@ -195,9 +193,9 @@ def test_what_takes_runs_of_its_own_is_said_only_where_it_is_known(tmp_path: Pat
 
     def ask(wanted: Sequence[Any]) -> list[Any]:
         asked.extend(recipe for recipe, _ in wanted)
-        return [recipe(query, lab) for recipe, query in wanted]
+        return [request(lab) for request in wanted]
 
-    found = findings.find(Case(study, study.base), ask, lambda _: None)
+    found = findings.find(compared(study, study.base), ask, lambda _: None)
     assert found is not None
     assert swaps.recipe not in asked
     assert not any(one.page == "swaps" for one in found)
@@ -208,10 +206,10 @@ def test_what_takes_runs_of_its_own_is_said_only_where_it_is_known(tmp_path: Pat
 
 def everything(study: PinnedStudy, folder: Path, models: FakeModels, reference: str = "base") -> tuple[Finding, ...]:
     lab = fake_lab(folder, models)
-    case = Case(study, study.checkpoint(reference))
+    case = compared(study, study.checkpoint(reference))
 
     def ask(wanted: Sequence[Any]) -> list[Any]:
-        return [recipe(query, lab) for recipe, query in wanted]
+        return [request(lab) for request in wanted]
 
     found = findings.find(case, ask, ask)
     assert found is not None
@@ -247,7 +245,7 @@ def test_each_result_is_asked_for_once_and_none_means_wait() -> None:
         asked.extend(wanted)
 
     assert findings.find(case_of(), not_yet, not_yet) is None
-    assert len({recipe.key(query) for recipe, query in asked}) == len(asked) == 1 + 4 + 4 + 1 + 1
+    assert len({request.key for request in asked}) == len(asked) == 1 + 4 + 4 + 1 + 1
 
 
 def test_answers_the_wrong_way_round_are_a_warning() -> None:
@@ -256,7 +254,7 @@ def test_answers_the_wrong_way_round_are_a_warning() -> None:
     wrong = answers(case, [(0.5, 0.5), (0.8, 0.8), (0.9, 0.9), (0.05, 0.05)])
     for results, expected in ((right, None), (wrong, "epoch 3")):
         asked = findings.reversed_classes(case)
-        assert next(asked) == case.answers()
+        assert next(asked) == accuracy_requests(case)
         with pytest.raises(StopIteration) as end:
             asked.send(results)
         found = end.value.value

@@ -64,7 +64,7 @@ def test_the_interval_of_a_rate_counts_reviews():
         own = rng.uniform(0.4, 0.6, size=40)  # reviews differ in how often it fires before, and so do the changes
         change = rng.uniform(-0.25, 0.05, size=40)
         before, after = (
-            feature_rates.Firing(tokens, rng.binomial(50, rates)[:, None], np.zeros(1), np.zeros((40, 1)))
+            feature_rates.FeatureRates(tokens, rng.binomial(50, rates)[:, None], np.zeros(1), np.zeros((40, 1)))
             for rates in (own, own + change)
         )
         _, low, high = feature_rates.rate_change(before, after, labels)

@@ -88,40 +88,44 @@ def test_resamples_keep_the_class_sizes():
 def test_the_mean_and_the_gap_have_about_their_textbook_intervals():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 200)
-    lens = rng.normal(size=(400, 1)) + labels[:, None]
-    of_class = [lens[labels == c, 0].std() / np.sqrt(200) for c in (0, 1)]
+    logit_diff = rng.normal(size=(400, 1)) + labels[:, None]
+    of_class = [logit_diff[labels == c, 0].std() / np.sqrt(200) for c in (0, 1)]
     half = 1.96 * np.hypot(*of_class)
-    low, high = intervals.gap_interval(lens, labels, draws=4000)
-    assert (low, high) == pytest.approx((metrics.gap(lens, labels) - half, metrics.gap(lens, labels) + half), abs=0.02)
-    low, high = intervals.mean_interval(lens, labels, draws=4000)
-    np.testing.assert_allclose((low[0], high[0]), (lens.mean() - half / 2, lens.mean() + half / 2), atol=0.01)
+    low, high = intervals.gap_interval(logit_diff, labels, draws=4000)
+    assert (low, high) == pytest.approx(
+        (metrics.gap(logit_diff, labels) - half, metrics.gap(logit_diff, labels) + half), abs=0.02
+    )
+    low, high = intervals.mean_interval(logit_diff, labels, draws=4000)
+    np.testing.assert_allclose(
+        (low[0], high[0]), (logit_diff.mean() - half / 2, logit_diff.mean() + half / 2), atol=0.01
+    )
 
 
 def test_auc_by_newcombe():
     """Newcombe 2006, Statistics in Medicine 25, method 5, solved here by its equation."""
     rng = np.random.default_rng(2)
     labels = np.repeat([0, 1], [30, 40])
-    lens = rng.exponential(size=(70, 1)) * (1 + 2.0 * labels[:, None])
-    auc = metrics.auc(lens, labels)
-    drawn = metrics.aucs(lens, labels, intervals.bootstrap_counts(labels, 1000, 0)).var()
+    logit_diff = rng.exponential(size=(70, 1)) * (1 + 2.0 * labels[:, None])
+    auc = metrics.auc(logit_diff, labels)
+    drawn = metrics.aucs(logit_diff, labels, intervals.bootstrap_counts(labels, 1000, 0)).var()
 
     def variance(a: float) -> float:
         return a * (1 - a) / (30 * 40) * (1 + 34 * (1 - a) / (2 - a) + 34 * a / (1 + a))
 
     ratio = drawn / variance(auc)
     assert 2 / 3 < ratio < 3 / 2
-    for end in intervals.auc_interval(lens, labels):
+    for end in intervals.auc_interval(logit_diff, labels):
         assert (end - auc) ** 2 == pytest.approx(1.959964**2 * ratio * variance(end), rel=1e-4)
 
 
 @pytest.mark.parametrize("columns", [1, 3])
 def test_a_perfect_auc_still_has_an_interval(columns):
     labels = np.repeat(np.arange(max(2, columns)), 20)
-    lens = (labels[:, None] == np.arange(columns)).astype(float) if columns > 1 else labels[:, None].astype(float)
-    low, high = intervals.auc_interval(lens, labels)
+    logit_diff = (labels[:, None] == np.arange(columns)).astype(float) if columns > 1 else labels[:, None].astype(float)
+    low, high = intervals.auc_interval(logit_diff, labels)
     assert 0.7 < low < 0.99
     assert high == 1.0
-    assert np.isnan(intervals.auc_interval(lens, np.zeros_like(labels))).all()
+    assert np.isnan(intervals.auc_interval(logit_diff, np.zeros_like(labels))).all()
 
 
 # pairs
@@ -328,7 +332,7 @@ def test_norms_cover_where_there_is_none():
 
 def test_split_cosines_proportions_and_lenses_cover():
     assert 0.89 <= simulated.split_cosine(60, 0.5, SIMULATIONS)["split-half cosine"] <= 0.99
-    for rate in simulated.lens(60, 0.97, SIMULATIONS, draws=200).values():
+    for rate in simulated.logit_diff(60, 0.97, SIMULATIONS, draws=200).values():
         assert 0.89 <= rate <= 0.99
     for rate in simulated.proportions(200, (0.9, 0.7), 2000).values():
         assert 0.92 <= rate <= 0.98

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from backend.stats import layer_roles, paired
+from backend.stats.estimate import Estimate
 
 LABELS = np.arange(80) % 2
 NAN = float("nan")
@@ -20,7 +21,7 @@ def predictions(*right: float) -> np.ndarray:
 def read(low: list[float], high: list[float], own: list[float], other: list[float], level: float = 0.9):
     limits = np.array(low), np.array(high)
     middle = (limits[0] + limits[1]) / 2
-    return layer_roles.read((middle, limits[0], limits[1]), predictions(*own), predictions(*other), LABELS, 2, level)
+    return layer_roles.read(Estimate(middle, *limits), predictions(*own), predictions(*other), LABELS, 2, level)
 
 
 def test_the_rule_at_its_edges():
@@ -45,11 +46,11 @@ def test_the_rule_at_its_edges():
 
 def test_the_numbers_are_those_of_the_paired_comparison():
     own, other = predictions(0.9), predictions(0.7)
-    found = layer_roles.read((np.ones(1), np.ones(1), np.ones(1)), own, other, LABELS, 2, 0.9)
+    found = layer_roles.read(Estimate(np.ones(1), np.ones(1), np.ones(1)), own, other, LABELS, 2, 0.9)
     expected = paired.accuracy_lost(own[0], other[0], LABELS, 2)
-    assert (found.gain[0], found.gain_low[0], found.gain_high[0]) == pytest.approx(expected)
-    assert (found.accuracy[0], found.reference_accuracy[0]) == pytest.approx((0.9, 0.7))
-    assert found.accuracy_low[0] < 0.9 < found.accuracy_high[0]
+    assert found.gain[0].ends == pytest.approx(expected.ends)
+    assert (found.accuracy.value[0], found.reference_accuracy[0]) == pytest.approx((0.9, 0.7))
+    assert found.accuracy.low[0] < 0.9 < found.accuracy.high[0]
 
 
 @pytest.mark.parametrize(

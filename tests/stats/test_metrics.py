@@ -36,8 +36,8 @@ def rotate(residuals, seed: int):
 
 
 def test_lens_by_hand():
-    assert metrics.lens(np.array([[1.0, 3.0], [2.0, -1.0]])).tolist() == [[2.0], [-3.0]]
-    three = metrics.lens(np.log(np.array([[1.0, 2.0, 5.0]])))
+    assert metrics.logit_diff(np.array([[1.0, 3.0], [2.0, -1.0]])).tolist() == [[2.0], [-3.0]]
+    three = metrics.logit_diff(np.log(np.array([[1.0, 2.0, 5.0]])))
     np.testing.assert_allclose(three, np.log([[1 / 7, 2 / 6, 5 / 3]]))
 
 
@@ -46,7 +46,7 @@ def test_lens_ignores_a_common_shift_and_is_the_log_odds_of_softmax(seed, classe
     logits = np.random.default_rng(seed).normal(scale=3, size=(7, classes))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     odds = np.log(probabilities / (1 - probabilities))
-    np.testing.assert_allclose(metrics.lens(logits + shift), odds[:, 1:] if classes == 2 else odds, atol=1e-9)
+    np.testing.assert_allclose(metrics.logit_diff(logits + shift), odds[:, 1:] if classes == 2 else odds, atol=1e-9)
 
 
 def test_predictions_take_the_largest_logit_and_the_lower_class_when_tied():
@@ -77,33 +77,35 @@ def test_a_class_without_reviews_is_an_error():
 
 
 def test_auc_by_hand():
-    lens = np.array([[0.0], [2.0], [1.0], [2.0]])  # pairs won: (1 > 0), (2 > 0), (2 = 2) half, of four
-    assert metrics.auc(lens, LABELS) == 2.5 / 4
-    assert np.isnan(metrics.auc(lens, np.zeros(4, dtype=int)))
+    logit_diff = np.array([[0.0], [2.0], [1.0], [2.0]])  # pairs won: (1 > 0), (2 > 0), (2 = 2) half, of four
+    assert metrics.auc(logit_diff, LABELS) == 2.5 / 4
+    assert np.isnan(metrics.auc(logit_diff, np.zeros(4, dtype=int)))
 
 
 @given(seeds, st.integers(2, 4), st.booleans())
 def test_auc_agrees_with_scikit_learn(seed, classes, tied):
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.concatenate([np.arange(classes), rng.integers(0, classes, 15)]))
-    lens = rng.normal(size=(len(labels), 1 if classes == 2 else classes))
-    lens = lens.round() if tied else lens
-    expected = [roc_auc_score(labels == c, column) for c, column in enumerate(lens.T, start=1 if classes == 2 else 0)]
-    assert metrics.auc(lens, labels) == pytest.approx(np.mean(expected))
+    logit_diff = rng.normal(size=(len(labels), 1 if classes == 2 else classes))
+    logit_diff = logit_diff.round() if tied else logit_diff
+    expected = [
+        roc_auc_score(labels == c, column) for c, column in enumerate(logit_diff.T, start=1 if classes == 2 else 0)
+    ]
+    assert metrics.auc(logit_diff, labels) == pytest.approx(np.mean(expected))
 
 
 @given(seeds)
 def test_auc_sees_order_only_and_turns_round_with_the_sign(seed):
     rng = np.random.default_rng(seed)
-    lens, labels = rng.normal(size=(12, 1)), np.repeat([0, 1], 6)
-    assert metrics.auc(np.exp(lens), labels) == pytest.approx(metrics.auc(lens, labels))
-    assert metrics.auc(-lens, labels) == pytest.approx(1 - metrics.auc(lens, labels))
+    logit_diff, labels = rng.normal(size=(12, 1)), np.repeat([0, 1], 6)
+    assert metrics.auc(np.exp(logit_diff), labels) == pytest.approx(metrics.auc(logit_diff, labels))
+    assert metrics.auc(-logit_diff, labels) == pytest.approx(1 - metrics.auc(logit_diff, labels))
 
 
 def test_gap_and_mean_lens_by_hand():
-    lens = np.array([[1.0], [3.0], [4.0], [8.0]])
-    assert metrics.gap(lens, LABELS) == 4.0
-    assert metrics.mean_lens(lens).tolist() == [4.0]
+    logit_diff = np.array([[1.0], [3.0], [4.0], [8.0]])
+    assert metrics.gap(logit_diff, LABELS) == 4.0
+    assert metrics.mean_logit_diff(logit_diff).tolist() == [4.0]
     three = np.array([[3.0, 0.0, 0.0], [0.0, 5.0, 0.0], [1.0, 1.0, 1.0]])  # own minus mean of the others: 2.5, 4.5, 1
     assert metrics.gap(three, np.arange(3)) == pytest.approx((2.5 + 4.5 + 1) / 3)
 
@@ -112,15 +114,15 @@ def test_gap_and_mean_lens_by_hand():
 def test_resampled_auc_and_gap_are_those_of_the_repeated_reviews(seed, classes):
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(classes), 5)
-    lens = rng.normal(size=(len(labels), 1 if classes == 2 else classes)).round(1)
+    logit_diff = rng.normal(size=(len(labels), 1 if classes == 2 else classes)).round(1)
     counts = rng.integers(0, 3, size=(3, len(labels)))
     counts[:, ::5] += 1
     for draw, auc, gap in zip(
-        counts, metrics.aucs(lens, labels, counts), metrics.gaps(lens, labels, counts), strict=True
+        counts, metrics.aucs(logit_diff, labels, counts), metrics.gaps(logit_diff, labels, counts), strict=True
     ):
         rows = np.repeat(np.arange(len(labels)), draw)
-        assert auc == pytest.approx(metrics.auc(lens[rows], labels[rows]))
-        assert gap == pytest.approx(metrics.gap(lens[rows], labels[rows]))
+        assert auc == pytest.approx(metrics.auc(logit_diff[rows], labels[rows]))
+        assert gap == pytest.approx(metrics.gap(logit_diff[rows], labels[rows]))
 
 
 # direction

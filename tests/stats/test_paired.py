@@ -61,7 +61,7 @@ def test_accuracy_lost_is_the_mean_over_classes(classes: int):
     rng = np.random.default_rng(1)
     labels = np.arange(90) % classes
     before, after = (np.where(rng.random(90) < share, labels, (labels + 1) % classes) for share in (0.9, 0.7))
-    lost, low, high = paired.accuracy_lost(before, after, labels, classes)
+    lost, low, high = paired.accuracy_lost(before, after, labels, classes).ends
     by_class = [np.mean(before[labels == c] == c) - np.mean(after[labels == c] == c) for c in range(classes)]
     assert lost == pytest.approx(np.mean(by_class))
     assert low < lost < high
@@ -71,7 +71,7 @@ def test_accuracy_lost_is_the_mean_over_classes(classes: int):
     )
 
 
-def lenses(rng: np.random.Generator, n: int, directions: int = 1) -> tuple[np.ndarray, ...]:
+def logit_diffs(rng: np.random.Generator, n: int, directions: int = 1) -> tuple[np.ndarray, ...]:
     """Host, donor and half of the way between them, over shared reviews; gaps 1, 3 and 2 for two classes."""
     labels = np.arange(n) % 2
     side = np.where(labels == 1, 1.0, -1.0)[:, None]
@@ -82,29 +82,29 @@ def lenses(rng: np.random.Generator, n: int, directions: int = 1) -> tuple[np.nd
 
 
 def test_recovered_is_between_host_and_donor_in_both_directions():
-    labels, host, donor, middle = lenses(np.random.default_rng(2), 80)
+    labels, host, donor, middle = logit_diffs(np.random.default_rng(2), 80)
     swapped = np.stack([host, donor, middle])
     for one, other, expected in ((host, donor, [0, 1]), (donor, host, [1, 0])):
-        value, (low, high) = paired.recovered(swapped, one, other, labels)
+        value, low, high = paired.fraction_recovered(swapped, one, other, labels).ends
         np.testing.assert_allclose(value[:2], expected, atol=1e-12)
         np.testing.assert_allclose(low[:2], expected, atol=1e-12)  # paired: host and donor are sure
-        gaps = [metrics.gap(lens, labels) for lens in (one, other, middle)]
+        gaps = [metrics.gap(logit_diff, labels) for logit_diff in (one, other, middle)]
         assert value[2] == pytest.approx((gaps[2] - gaps[0]) / (gaps[1] - gaps[0]))
         assert low[2] < value[2] < high[2]
         assert high[2] - low[2] < 0.2  # paired; the gaps alone are known to about 0.4 of 2
 
 
 def test_nothing_is_recovered_where_host_and_donor_do_not_differ():
-    labels, host, _, middle = lenses(np.random.default_rng(3), 40)
+    labels, host, _, middle = logit_diffs(np.random.default_rng(3), 40)
     donor = host + 0.5 * np.random.default_rng(4).normal(size=host.shape)
-    value, (low, high) = paired.recovered(np.stack([middle, host]), host, donor, labels)
+    value, low, high = paired.fraction_recovered(np.stack([middle, host]), host, donor, labels).ends
     assert np.isnan([*value, *low, *high]).all()
     assert len(value) == 2
 
 
 def test_recovered_agrees_with_a_plain_loop():
-    labels, host, donor, middle = lenses(np.random.default_rng(5), 50)
-    _, (low, high) = paired.recovered(middle[None], host, donor, labels, draws=4000)
+    labels, host, donor, middle = logit_diffs(np.random.default_rng(5), 50)
+    _, low, high = paired.fraction_recovered(middle[None], host, donor, labels, draws=4000).ends
     rng, drawn = np.random.default_rng(6), []
     for _ in range(4000):
         rows = np.concatenate([rng.choice(np.flatnonzero(labels == c), 25) for c in (0, 1)])
@@ -116,7 +116,7 @@ def test_recovered_agrees_with_a_plain_loop():
 def test_recovered_covers():
     rng, hits, times = np.random.default_rng(7), 0, 300
     for _ in range(times):
-        labels, host, donor, middle = lenses(rng, 60)
-        _, (low, high) = paired.recovered(middle[None], host, donor, labels, draws=300)
+        labels, host, donor, middle = logit_diffs(rng, 60)
+        _, low, high = paired.fraction_recovered(middle[None], host, donor, labels, draws=300).ends
         hits += low[0] <= 0.5 <= high[0]
     assert 0.9 < hits / times < 0.985

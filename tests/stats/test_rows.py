@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from backend.stats import rows
+from backend.stats.estimate import Estimate
 
 
 @dataclass(frozen=True)
 class Measured:
-    size: np.ndarray
-    size_low: np.ndarray
-    size_high: np.ndarray
+    size: Estimate
     n: int
 
 
@@ -24,9 +23,11 @@ def test_cells_are_plain_numbers_or_nothing() -> None:
 
 
 def test_an_interval_stands_right_behind_its_value() -> None:
-    result = Measured(np.array([1.0, 2.0]), np.array([np.nan, 1.5]), np.array([1.5, np.nan]), 4)
+    ends = np.array([1.0, 2.0]), np.array([np.nan, 1.5]), np.array([1.5, np.nan])
+    result = Measured(Estimate(*ends, np.array([0.5, np.nan])), 4)
     assert rows.point(result, "n") == {"n": 4}
-    assert rows.point(result, "size_low", 0) == {"size_low": None}
+    assert rows.interval(result, "size", 0)["size_low"] is None
+    assert [rows.chance(result, "size", i)["size_chance"] for i in (0, 1)] == [0.5, None]
     assert list(rows.interval(result, "size", 1).items()) == [("size", 2.0), ("size_low", 1.5), ("size_high", None)]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from backend.training import topk
-from backend.training.topk import AUX_WEIGHT, Firing, TopK
+from backend.training.topk import AUX_WEIGHT, FeatureRates, TopK
 
 WIDTH, FEATURES, K, TOKENS = 10, 60, 5, 300
 NEVER = 10**9
@@ -122,7 +122,7 @@ def test_sums_over_the_tokens_of_a_feature_equal_a_plain_loop(tokens: int, k: in
         for j in range(k):
             sums[index[t, j]] += weight[t, j] * x[t]
             totals[index[t, j]] += weight[t, j]
-    firing = Firing(torch.from_numpy(index), features)
+    rates = FeatureRates(torch.from_numpy(index), features)
     weights, rows = (torch.from_numpy(a.astype(np.float32)) for a in (weight, x))
-    np.testing.assert_allclose(firing.sums(weights, rows).numpy(), sums, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(firing.totals(weights).numpy(), totals, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(rates.sums(weights, rows).numpy(), sums, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(rates.totals(weights).numpy(), totals, rtol=1e-4, atol=1e-5)

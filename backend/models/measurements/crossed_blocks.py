@@ -13,13 +13,13 @@ from backend.models.runtime.batching import in_batches
 from backend.models.runtime.blocks import Residuals, attend, embed, proceed, surroundings
 from backend.models.runtime.forward import hand_over, pad
 from backend.models.runtime.hooks import Repeating
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 
 Updates = Float32[np.ndarray, "reviews blocks 2 2 width"]
 
 
-def crossed_updates(checkpoint: Opened, reference: Opened, prompts: Prompts, progress: Progress) -> Updates:
+def crossed_updates(checkpoint: LoadedModel, reference: LoadedModel, prompts: Prompts, progress: Progress) -> Updates:
     """What each block adds to the stream: [review, block, whose block, whose residuals]; 0 is the reference.
 
     That is what leaves it less what enters it, in an encoder too, whose blocks normalize what they pass on.
@@ -27,7 +27,7 @@ def crossed_updates(checkpoint: Opened, reference: Opened, prompts: Prompts, pro
     Both models run as they are, block by block side by side; the other's block only passes by. Raises CheckpointError
     for models of another layout, DeviceError.
     """
-    sizes = [(len(one.anatomy.blocks), one.model.config.hidden_size) for one in (reference, checkpoint)]
+    sizes = [(len(one.components.blocks), one.model.config.hidden_size) for one in (reference, checkpoint)]
     if sizes[0] != sizes[1]:
         raise CheckpointError(
             f"{checkpoint.model.config.name_or_path} and {reference.model.config.name_or_path} differ in layout; "
@@ -49,7 +49,7 @@ def crossed_updates(checkpoint: Opened, reference: Opened, prompts: Prompts, pro
 
 @torch.inference_mode()
 def _read(
-    models: tuple[Opened, Opened], token_ids: list[tuple[int, ...]], readout: str, repeating: Repeating
+    models: tuple[LoadedModel, LoadedModel], token_ids: list[tuple[int, ...]], readout: str, repeating: Repeating
 ) -> Float32[Tensor, "batch blocks 2 2 width"]:
     """One batch, on the CPU."""
     ids, positions, inputs = pad(token_ids, readout, models[0])
@@ -57,7 +57,7 @@ def _read(
     real = inputs.get("attention_mask")
     around = [surroundings(model, x, real) for model, x in zip(models, streams, strict=True)]
     found: list[Tensor] = []
-    for block in range(len(models[0].anatomy.blocks)):
+    for block in range(len(models[0].components.blocks)):
         before = [_at(x, positions) for x in streams]
         written: list[Tensor] = []
         following: list[Residuals] = []

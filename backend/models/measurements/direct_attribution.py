@@ -22,16 +22,16 @@ from backend.caching.progress import Progress
 from backend.errors import CheckpointError, UndefinedError
 from backend.lab.outputs import Contributions
 from backend.models.runtime.batching import in_batches
-from backend.models.runtime.components import Anatomy
+from backend.models.runtime.components import ModelComponents
 from backend.models.runtime.forward import hand_over, pad, run
 from backend.models.runtime.hooks import taps
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 
 Readers = Float64[np.ndarray, "classes width"]
 
 
-def contributions(opened: Opened, prompts: Prompts, progress: Progress) -> Contributions:
+def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> Contributions:
     """Every part's share of the label logits at the readout position.
 
     In half precision the model rounds between its parts, so that they add up to its logits up to that only. Raises
@@ -42,20 +42,20 @@ def contributions(opened: Opened, prompts: Prompts, progress: Progress) -> Contr
             "Direct logit attribution splits the logit of one token, and this study's label words have several; choose "
             "label words of one token each."
         )
-    readers, constant = _readers(opened, prompts.label_tokens)
-    projected = [_through_output(block.o, readers) for block in opened.anatomy.blocks]
+    readers, constant = _readers(loaded, prompts.label_tokens)
+    projected = [_through_output(block.o, readers) for block in loaded.components.blocks]
     count, blocks, classes = len(prompts.token_ids), len(projected), prompts.classes
-    heads = int(opened.model.config.num_attention_heads)
+    heads = int(loaded.model.config.num_attention_heads)
     embed = np.empty((count, classes), np.float32)
     by_head = np.empty((count, blocks, heads, classes), np.float32)
     bias = np.empty((count, blocks, classes), np.float32)
     mlps = np.empty((count, blocks, classes), np.float32)
 
     def read(token_ids: list[tuple[int, ...]]) -> tuple[np.ndarray, ...]:
-        return _read(opened, token_ids, prompts.readout)
+        return _read(loaded, token_ids, prompts.readout)
 
-    for batch, (first, last, mixed, written) in in_batches(read, opened, prompts, progress, "Taking logits apart"):
-        scale = _scale(opened.anatomy.ln_final, last)[:, None]  # [batch, 1]
+    for batch, (first, last, mixed, written) in in_batches(read, loaded, prompts, progress, "Taking logits apart"):
+        scale = _scale(loaded.components.ln_final, last)[:, None]  # [batch, 1]
         embed[batch] = first @ readers.T / scale
         for block, (by_input, from_bias) in enumerate(projected):
             of_heads = mixed[block].reshape(len(batch), heads, -1)
@@ -64,23 +64,25 @@ def contributions(opened: Opened, prompts: Prompts, progress: Progress) -> Contr
             bias[batch, block] = from_bias / scale
             mlps[batch, block] = written[block] @ readers.T / scale
     norm_bias = constant.astype(np.float32)
-    hand_over(opened, embed, by_head, bias, mlps, norm_bias)
+    hand_over(loaded, embed, by_head, bias, mlps, norm_bias)
     return Contributions(embed=embed, heads=by_head, attn_bias=bias, mlps=mlps, norm_bias=norm_bias)
 
 
 @torch.inference_mode()
-def _read(opened: Opened, token_ids: list[tuple[int, ...]], readout: str) -> tuple[np.ndarray, ...]:
+def _read(loaded: LoadedModel, token_ids: list[tuple[int, ...]], readout: str) -> tuple[np.ndarray, ...]:
     """At the readout: what enters block 0 and leaves the last; what heads hand on, what MLPs write, by block."""
-    ids, positions, inputs = pad(token_ids, readout, opened)
-    with taps(opened.anatomy, positions) as residuals, _parts(opened.anatomy, positions) as (mixed, written):
-        run(opened, ids, inputs)
+    ids, positions, inputs = pad(token_ids, readout, loaded)
+    with taps(loaded.components, positions) as residuals, _parts(loaded.components, positions) as (mixed, written):
+        run(loaded, ids, inputs)
     first, last = (one.to("cpu", torch.float64).numpy() for one in (residuals[0], residuals[-1]))
     stacked = (torch.stack([one.to("cpu", torch.float64) for one in parts]).numpy() for parts in (mixed, written))
     return first, last, *stacked
 
 
 @contextmanager
-def _parts(anatomy: Anatomy, positions: Int64[Tensor, " batch"]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+def _parts(
+    components: ModelComponents, positions: Int64[Tensor, " batch"]
+) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     """While open: what enters each attention's output matrix, and what each MLP writes, at `positions`."""
     mixed: list[Tensor] = []
     written: list[Tensor] = []
@@ -95,15 +97,15 @@ def _parts(anatomy: Anatomy, positions: Int64[Tensor, " batch"]) -> Iterator[tup
         written.append(at_readout(output))
 
     with ExitStack() as hooks:
-        for block in anatomy.blocks:
+        for block in components.blocks:
             hooks.callback(block.o.register_forward_pre_hook(entering).remove)
             hooks.callback(block.mlp.register_forward_hook(leaving).remove)
         yield mixed, written
 
 
-def _readers(opened: Opened, label_tokens: tuple[int, ...]) -> tuple[Readers, Float64[np.ndarray, " classes"]]:
+def _readers(loaded: LoadedModel, label_tokens: tuple[int, ...]) -> tuple[Readers, Float64[np.ndarray, " classes"]]:
     """What reads each class's logit off a residual that is divided by its scale, and what is added to every prompt."""
-    norm, unembed = opened.anatomy.ln_final, opened.anatomy.unembed
+    norm, unembed = loaded.components.ln_final, loaded.components.unembed
     rows, head_bias = _weights(unembed)
     rows = rows[list(label_tokens)]
     constant = np.zeros(len(rows)) if head_bias is None else head_bias[list(label_tokens)]

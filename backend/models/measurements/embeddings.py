@@ -10,38 +10,38 @@ from torch import nn
 from backend.errors import UndefinedError
 from backend.lab.outputs import Embedding, Matrix
 from backend.models.runtime.forward import hand_over
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 
 
 @torch.inference_mode()
-def embedding(opened: Opened, which: Matrix) -> Embedding:
+def embedding(loaded: LoadedModel, which: Matrix) -> Embedding:
     """One row per token id, copied out of the model.
 
     Raises UndefinedError where a model has no unembedding, because it classifies texts and predicts no tokens, and
     CheckpointError when a value is not finite.
     """
-    module = opened.anatomy.embed if which == "input" else opened.model.get_output_embeddings()
+    module = loaded.components.embed if which == "input" else loaded.model.get_output_embeddings()
     if not isinstance(module, nn.Module):
         raise UndefinedError(
-            f"{opened.model.config.name_or_path} predicts no tokens, so it has no unembedding; look at its input "
+            f"{loaded.model.config.name_or_path} predicts no tokens, so it has no unembedding; look at its input "
             f"embedding."
         )
     with align_module_device(module):  # fetched from where device_map moved it
         rows = np.array(_weight(module).detach().to("cpu", torch.float32).numpy())
-    hand_over(opened, rows)
-    return Embedding(rows, _tied(opened))
+    hand_over(loaded, rows)
+    return Embedding(rows, _tied(loaded))
 
 
 def _weight(module: nn.Module) -> torch.Tensor:
     return module.weight  # pyright: ignore[reportReturnType] (both are a Linear or an Embedding)
 
 
-def _tied(opened: Opened) -> bool:
+def _tied(loaded: LoadedModel) -> bool:
     """Whether both are one tensor, by its address or as the config says where device_map moved them out, or none is."""
-    output = opened.model.get_output_embeddings()
+    output = loaded.model.get_output_embeddings()
     if not isinstance(output, nn.Module):
         return True
-    ours, theirs = _weight(opened.anatomy.embed), _weight(output)
+    ours, theirs = _weight(loaded.components.embed), _weight(output)
     if ours.is_meta or theirs.is_meta:
-        return bool(opened.model.config.tie_word_embeddings)
+        return bool(loaded.model.config.tie_word_embeddings)
     return ours.data_ptr() == theirs.data_ptr()

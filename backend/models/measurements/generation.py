@@ -16,12 +16,12 @@ from backend.models.runtime.batching import too_large
 from backend.models.runtime.devices import give_back, is_out_of_memory
 from backend.models.runtime.forward import pad
 from backend.models.runtime.interventions import check, intervening
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 
 
 def continuation(
-    opened: Opened,
+    loaded: LoadedModel,
     prompts: Prompts,
     intervention: Intervention | None,
     tokens: int,
@@ -34,41 +34,41 @@ def continuation(
     the new ones too; the readout position stays the prompt's last. Raises UndefinedError where no tokens are predicted,
     DeviceError.
     """
-    if not opened.anatomy.family.predicts:
+    if not loaded.components.family.predicts:
         raise UndefinedError(
-            f"{opened.model.config.name_or_path} predicts no tokens, so it continues no text; use a causal language "
+            f"{loaded.model.config.name_or_path} predicts no tokens, so it continues no text; use a causal language "
             f"model."
         )
-    check(opened, [] if intervention is None else [intervention])
+    check(loaded, [] if intervention is None else [intervention])
     try:
-        return _written(opened, prompts.token_ids[0], intervention, tokens, sampling, progress)
+        return _written(loaded, prompts.token_ids[0], intervention, tokens, sampling, progress)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-    give_back(opened.device)
-    raise too_large(opened.device)
+    give_back(loaded.device)
+    raise too_large(loaded.device)
 
 
 @torch.inference_mode()
 def _written(
-    opened: Opened,
+    loaded: LoadedModel,
     prompt: tuple[int, ...],
     intervention: Intervention | None,
     tokens: int,
     sampling: Sampling | None,
     progress: Progress,
 ) -> tuple[int, ...]:
-    model: Any = opened.model
+    model: Any = loaded.model
     kept = DynamicCache(config=model.config)
     generator = None if sampling is None else torch.Generator().manual_seed(sampling.seed)
     ends = _ends(model)
     room = getattr(model.config, "max_position_embeddings", None) or len(prompt) + tokens
-    ids, readout, _ = pad([prompt], "last", opened)
+    ids, readout, _ = pad([prompt], "last", loaded)
     found: list[int] = []
     start = 0
     for step in range(min(tokens, room - len(prompt) + 1)):
         progress(step / tokens, f"Writing: {step} of {tokens} tokens.")
-        with intervening(opened, intervention, readout, start):
+        with intervening(loaded, intervention, readout, start):
             out = model(input_ids=ids, past_key_values=kept, use_cache=True, logits_to_keep=1)
         token = _choose(out.logits[0, -1], sampling, generator)
         if token in ends:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from backend.caching.progress import Progress
 from backend.errors import CheckpointError
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.facts import body_of
 
 
-def check_pair(host: Opened, donor: Opened) -> None:
+def check_pair(host: LoadedModel, donor: LoadedModel) -> None:
     """Raise CheckpointError unless the host answers and the donor is built like it, whatever head stands on it."""
     name, other = (one.model.config.name_or_path for one in (host, donor))
-    if not host.anatomy.family.has_head:
+    if not host.components.family.has_head:
         raise CheckpointError(f"{name} has no head to answer with, so no swap can be read; choose another host.")
     built = [
-        (body_of(type(one.model).__name__), len(one.anatomy.blocks), one.model.config.hidden_size)
+        (body_of(type(one.model).__name__), len(one.components.blocks), one.model.config.hidden_size)
         for one in (host, donor)
     ]
     if built[0] != built[1]:

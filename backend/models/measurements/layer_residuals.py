@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from backend.caching.progress import Progress
 from backend.errors import AutoencoderError, CheckpointError
 from backend.models.runtime.batching import in_batches
-from backend.models.runtime.components import Anatomy
+from backend.models.runtime.components import ModelComponents
 from backend.models.runtime.forward import hand_over, pad
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 
 PIECE_BYTES = 2**30
@@ -70,25 +70,25 @@ def some(prompts: Prompts, chosen: Sequence[int]) -> Prompts:
     )
 
 
-def read_tokens(opened: Opened, prompts: Prompts, layer: int, progress: Progress, doing: str) -> Tokens:
+def read_tokens(loaded: LoadedModel, prompts: Prompts, layer: int, progress: Progress, doing: str) -> Tokens:
     """Residuals entering block `layer` (L: leaving the last) at all tokens; the blocks behind do not run.
 
     Raises AutoencoderError for a layer that there is not, DeviceError, CheckpointError for values not finite.
     """
-    blocks = len(opened.anatomy.blocks)
+    blocks = len(loaded.components.blocks)
     if not 0 <= layer <= blocks:
-        raise AutoencoderError(f"{opened.model.config.name_or_path} has the layers 0 to {blocks}, and no {layer}.")
+        raise AutoencoderError(f"{loaded.model.config.name_or_path} has the layers 0 to {blocks}, and no {layer}.")
     lengths = prompts.lengths
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    residuals = np.empty((int(starts[-1]), opened.model.config.hidden_size), np.float32)
+    residuals = np.empty((int(starts[-1]), loaded.model.config.hidden_size), np.float32)
 
     def read(token_ids: list[tuple[int, ...]]) -> np.ndarray:
-        return _read(opened, token_ids, prompts.readout, layer)
+        return _read(loaded, token_ids, prompts.readout, layer)
 
-    for batch, found in in_batches(read, opened, prompts, progress, doing):
+    for batch, found in in_batches(read, loaded, prompts, progress, doing):
         for i, rows in zip(batch, found, strict=True):
             residuals[starts[i] : starts[i + 1]] = rows[: lengths[i]]
-    hand_over(opened, residuals)
+    hand_over(loaded, residuals)
     position = np.concatenate([np.arange(length, dtype=np.int32) for length in lengths])
     norm = np.linalg.norm(residuals, axis=1)
     return Tokens(
@@ -110,19 +110,19 @@ def left_out(norm: Float32[np.ndarray, " tokens"], position: Int32[np.ndarray, "
 
 @torch.inference_mode()
 def _read(
-    opened: Opened, token_ids: list[tuple[int, ...]], readout: str, layer: int
+    loaded: LoadedModel, token_ids: list[tuple[int, ...]], readout: str, layer: int
 ) -> Float32[np.ndarray, "batch tokens width"]:
     """One padded batch; here tensors become float32 arrays on the CPU."""
-    ids, _, inputs = pad(token_ids, readout, opened)
-    with _until(opened, layer) as taken, suppress(_Enough):
-        run_body(opened, ids, inputs)
+    ids, _, inputs = pad(token_ids, readout, loaded)
+    with _until(loaded, layer) as taken, suppress(_Enough):
+        run_body(loaded, ids, inputs)
     return taken[0].to("cpu", torch.float32).numpy()
 
 
-def run_body(opened: Opened, ids: Tensor, inputs: dict[str, Tensor]) -> Float[Tensor, "batch tokens width"]:
+def run_body(loaded: LoadedModel, ids: Tensor, inputs: dict[str, Tensor]) -> Float[Tensor, "batch tokens width"]:
     """What the final norm gives (in an encoder: the last block) at every position; the head does not run."""
-    told: dict[str, Any] = inputs if opened.anatomy.family.kind == "encoder" else {"use_cache": False, **inputs}
-    return opened.model.base_model(input_ids=ids, **told).last_hidden_state
+    told: dict[str, Any] = inputs if loaded.components.family.kind == "encoder" else {"use_cache": False, **inputs}
+    return loaded.model.base_model(input_ids=ids, **told).last_hidden_state
 
 
 class _Enough(Exception):
@@ -130,13 +130,13 @@ class _Enough(Exception):
 
 
 @contextmanager
-def _until(opened: Opened, layer: int) -> Iterator[list[Tensor]]:
+def _until(loaded: LoadedModel, layer: int) -> Iterator[list[Tensor]]:
     """While open, a forward pass leaves its residuals of the layer in the list, and ends there.
 
     A model whose parts are brought to the device one by one is let run to its end, which takes them away again.
     """
     taken: list[Tensor] = []
-    offloaded = any(hasattr(module, "_hf_hook") for module in opened.model.modules())
+    offloaded = any(hasattr(module, "_hf_hook") for module in loaded.model.modules())
 
     def take(x: Tensor) -> Tensor:
         taken.append(x)
@@ -144,12 +144,12 @@ def _until(opened: Opened, layer: int) -> Iterator[list[Tensor]]:
             raise _Enough
         return x
 
-    with passing(opened.anatomy, layer, take):
+    with passing(loaded.components, layer, take):
         yield taken
 
 
 @contextmanager
-def passing(anatomy: Anatomy, layer: int, through: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def passing(components: ModelComponents, layer: int, through: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """While open, every forward pass goes on from `through` of the layer's residuals [batch, tokens, width]."""
 
     def entering(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -160,10 +160,10 @@ def passing(anatomy: Anatomy, layer: int, through: Callable[[Tensor], Tensor]) -
     def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
         return (through(output[0]), *output[1:]) if isinstance(output, tuple) else through(output)
 
-    if layer < len(anatomy.blocks):
-        hook = anatomy.blocks[layer].whole.register_forward_pre_hook(entering, with_kwargs=True)
+    if layer < len(components.blocks):
+        hook = components.blocks[layer].whole.register_forward_pre_hook(entering, with_kwargs=True)
     else:
-        hook = anatomy.blocks[-1].whole.register_forward_hook(leaving)
+        hook = components.blocks[-1].whole.register_forward_hook(leaving)
     try:
         yield
     finally:

@@ -19,7 +19,7 @@ from backend.lab.outputs import OutputSpace
 from backend.models.measurements.logit_lens import CHUNK_VALUES
 from backend.models.runtime.batching import in_batches
 from backend.models.runtime.forward import hand_over, pad
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 
 Hidden = Float[Tensor, "batch tokens width"]
@@ -28,14 +28,14 @@ PER_VOCABULARY = ("probability", "logprob_change", "rose")
 
 
 def output_space(
-    checkpoint: Opened, reference: Opened, prompts: Prompts, sets: Sets, progress: Progress
+    checkpoint: LoadedModel, reference: LoadedModel, prompts: Prompts, sets: Sets, progress: Progress
 ) -> OutputSpace:
     """Both models over all texts; distributions are renormalized over the token ids that both have.
 
     Raises UndefinedError where either predicts no tokens, DeviceError, CheckpointError for values not finite.
     """
     for one in (checkpoint, reference):
-        if not one.anatomy.family.predicts:
+        if not one.components.family.predicts:
             raise UndefinedError(
                 f"{one.model.config.name_or_path} predicts no tokens, so there is no output space to compare; use "
                 f"causal language models."
@@ -65,7 +65,7 @@ def output_space(
 
 
 @torch.inference_mode()
-def _read(models: tuple[Opened, Opened], token_ids: list[tuple[int, ...]], sets: Sets) -> dict[str, Tensor]:
+def _read(models: tuple[LoadedModel, LoadedModel], token_ids: list[tuple[int, ...]], sets: Sets) -> dict[str, Tensor]:
     """One batch, on the CPU: an entry per text, or (PER_VOCABULARY) a sum over the batch's texts."""
     ids, last, inputs = pad(token_ids, "last", models[0])
     hidden = [final_hidden(models[0], ids, inputs)]
@@ -78,14 +78,14 @@ def _read(models: tuple[Opened, Opened], token_ids: list[tuple[int, ...]], sets:
 
 
 def final_hidden(
-    opened: Opened, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]
+    loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]
 ) -> tuple[Hidden, Hidden]:
     """The last residual before and after the final norm, at every position; the unembedding does not run."""
     before: list[Tensor] = []
-    norm = opened.anatomy.ln_final
+    norm = loaded.components.ln_final
     hook = norm.register_forward_pre_hook(lambda _module, args: before.append(args[0]))
     try:
-        after = opened.model.base_model(input_ids=ids, use_cache=False, **inputs).last_hidden_state
+        after = loaded.model.base_model(input_ids=ids, use_cache=False, **inputs).last_hidden_state
     finally:
         hook.remove()
     return before[0].to(ids.device), after.to(ids.device)
@@ -103,7 +103,7 @@ def _geometry(hidden: list[tuple[Hidden, Hidden]], real: Bool[Tensor, "batch tok
     return {name: torch.stack(values, dim=1).cpu() for name, values in mean.items()}
 
 
-def _at_the_end(models: tuple[Opened, Opened], rows: list[Tensor], sets: Sets) -> dict[str, Tensor]:
+def _at_the_end(models: tuple[LoadedModel, LoadedModel], rows: list[Tensor], sets: Sets) -> dict[str, Tensor]:
     """What is predicted to follow each text."""
     found: defaultdict[str, list[Tensor]] = defaultdict(list)
     for _, pair in _logprobs(models, rows):
@@ -129,7 +129,10 @@ def _mass(chosen: Float[Tensor, "rows set"]) -> Float[Tensor, " rows"]:
 
 
 def along(
-    models: tuple[Opened, Opened], rows: list[Tensor], ids: Int64[Tensor, "batch tokens"], real: Bool[Tensor, "..."]
+    models: tuple[LoadedModel, LoadedModel],
+    rows: list[Tensor],
+    ids: Int64[Tensor, "batch tokens"],
+    real: Bool[Tensor, "..."],
 ) -> dict[str, Tensor]:
     """Sums over the positions of each text that predict a token of it; `rows` are those of all texts, in order."""
     following = ids[:, 1:][real[:, 1:]]
@@ -144,7 +147,7 @@ def along(
 
 
 def _logprobs(
-    models: tuple[Opened, Opened], rows: list[Float[Tensor, "rows width"]]
+    models: tuple[LoadedModel, LoadedModel], rows: list[Float[Tensor, "rows width"]]
 ) -> Iterator[tuple[slice, tuple[Float[Tensor, "chunk tokens"], Float[Tensor, "chunk tokens"]]]]:
     """Log-probabilities of reference and checkpoint for some rows at a time, over the tokens that both have."""
     sizes = [model.model.config.vocab_size for model in models]
@@ -156,5 +159,5 @@ def _logprobs(
         yield at, (there, here)
 
 
-def _predicted(opened: Opened, rows: Float[Tensor, "rows width"], shared: int) -> Float[Tensor, "rows tokens"]:
-    return opened.anatomy.unembed(rows)[:, :shared].float().log_softmax(-1)
+def _predicted(loaded: LoadedModel, rows: Float[Tensor, "rows width"], shared: int) -> Float[Tensor, "rows tokens"]:
+    return loaded.components.unembed(rows)[:, :shared].float().log_softmax(-1)

@@ -24,7 +24,7 @@ from backend.models.runtime.batching import BATCH_TOKENS, too_large
 from backend.models.runtime.blocks import Surroundings, attend, embed, proceed, surroundings
 from backend.models.runtime.devices import give_back, is_out_of_memory
 from backend.models.runtime.forward import hand_over, pad
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Columns, Prompts
 from backend.study.whole_words import expand
 
@@ -33,8 +33,8 @@ AT_ONCE = BATCH_TOKENS | {"cpu": 1024}
 
 
 def patch(
-    host: Opened,
-    donor: Opened,
+    host: LoadedModel,
+    donor: LoadedModel,
     prompts: Prompts,
     progress: Progress,
     tokens: int | None = None,
@@ -57,13 +57,13 @@ def patch(
         words.combine(np.stack([one.donor for one in rows])),
     )
     hand_over(host, found.logits, found.host)
-    if donor.anatomy.family.has_head:
+    if donor.components.family.has_head:
         hand_over(donor, found.donor)
     return found
 
 
 def _patch(
-    pair: tuple[Opened, Opened],
+    pair: tuple[LoadedModel, LoadedModel],
     prompts: Prompts,
     row: int,
     columns: tuple[Columns, Columns],
@@ -123,7 +123,7 @@ class _Runs:
 
     def __init__(
         self,
-        pair: tuple[Opened, Opened],
+        pair: tuple[LoadedModel, LoadedModel],
         prompts: Prompts,
         row: int,
         columns: tuple[Columns, Columns],
@@ -131,10 +131,10 @@ class _Runs:
     ) -> None:
         host, _ = self.host, self.donor = pair
         self.columns = columns
-        self.causal = host.anatomy.family.kind == "causal"
+        self.causal = host.components.family.kind == "causal"
         self.ids, readout, _ = pad(prompts.token_ids[row : row + 1], prompts.readout, host)
         self.length, self.readout = self.ids.shape[1], int(readout)
-        self.blocks = len(host.anatomy.blocks)
+        self.blocks = len(host.components.blocks)
         branches = self.length * self.blocks * (self.blocks + 1) // 2
         self.meter = BlockMeter(2 * self.blocks + branches, "Patching", progress)
         self.kept = _Kept()
@@ -155,15 +155,15 @@ class _Runs:
                 logits[layer, run.start : run.stop] = self._branches(layer, run, own[layer], given[layer], around)
         return Patched(logits=logits, host=host, donor=donor)
 
-    def _around(self, opened: Opened) -> Surroundings:
-        return surroundings(opened, embed(opened, self.ids))
+    def _around(self, loaded: LoadedModel) -> Surroundings:
+        return surroundings(loaded, embed(loaded, self.ids))
 
-    def _whole(self, opened: Opened, around: Surroundings) -> list[Tensor]:
+    def _whole(self, loaded: LoadedModel, around: Surroundings) -> list[Tensor]:
         """The residuals [1, tokens, width] of every layer, the model run as it is."""
-        states = [embed(opened, self.ids)]
+        states = [embed(loaded, self.ids)]
         for block in range(self.blocks):
             self.meter.step(1)
-            states.append(proceed(opened, block, attend(opened, block, states[-1], around)))
+            states.append(proceed(loaded, block, attend(loaded, block, states[-1], around)))
         return states
 
     def _branches(
@@ -184,13 +184,13 @@ class _Runs:
             x = proceed(self.host, block, x)
         return self._answers(self.host, x, 0)
 
-    def _answers(self, opened: Opened, x: Tensor, place: int | None = None) -> Float32[np.ndarray, "rows classes"]:
+    def _answers(self, loaded: LoadedModel, x: Tensor, place: int | None = None) -> Float32[np.ndarray, "rows classes"]:
         """Label logits at the readout position; NaN without a head."""
         last = x[:, self.readout if place is None else place].to("cpu", torch.float32).numpy()
-        columns = self.columns[0 if opened is self.host else 1]
-        if not opened.anatomy.family.has_head:
+        columns = self.columns[0 if loaded is self.host else 1]
+        if not loaded.components.family.has_head:
             return np.full((len(last), len(columns.tokens)), np.nan, np.float32)
-        return label_logits(last, columns, opened, opened)
+        return label_logits(last, columns, loaded, loaded)
 
 
 def _from(around: dict[str, Any], start: int, length: int) -> dict[str, Any]:

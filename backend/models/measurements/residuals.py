@@ -13,13 +13,13 @@ from backend.lab.outputs import Readout
 from backend.models.runtime.batching import in_batches
 from backend.models.runtime.forward import hand_over, pad, pick, run
 from backend.models.runtime.hooks import taps
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Columns, Prompts
 from backend.study.whole_words import expand
 
 
 def collect(
-    opened: Opened, prompts: Prompts, progress: Progress, tokens: int | None = None, rows: int | None = None
+    loaded: LoadedModel, prompts: Prompts, progress: Progress, tokens: int | None = None, rows: int | None = None
 ) -> Readout:
     """Residuals entering every block and leaving the last, and the label logits, at the readout position.
 
@@ -30,30 +30,30 @@ def collect(
     """
     words = expand(prompts)
     prompts = words.prompts
-    count, layers = len(prompts.token_ids), len(opened.anatomy.blocks) + 1
+    count, layers = len(prompts.token_ids), len(loaded.components.blocks) + 1
     residuals = np.empty((0, layers, 0), np.float32)
     logits = np.empty((count, prompts.classes), np.float32)
 
     def read(token_ids: Sequence[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
-        return read_batch(opened, token_ids, prompts.columns, prompts.readout)
+        return read_batch(loaded, token_ids, prompts.columns, prompts.readout)
 
-    for batch, (at_batch, answers) in in_batches(read, opened, prompts, progress, "Reading prompts", tokens, rows):
+    for batch, (at_batch, answers) in in_batches(read, loaded, prompts, progress, "Reading prompts", tokens, rows):
         if not len(residuals):
             residuals = np.empty((count, layers, at_batch.shape[2]), np.float32)
         residuals[batch], logits[batch] = at_batch, answers
     residuals, logits = words.apart(residuals), words.combine_rows(logits)
-    hand_over(opened, residuals, *([logits] if opened.anatomy.family.has_head else []))
+    hand_over(loaded, residuals, *([logits] if loaded.components.family.has_head else []))
     return Readout(residuals=residuals[0], logits=logits, after=residuals[1:])
 
 
 @torch.inference_mode()
 def read_batch(
-    opened: Opened, token_ids: Sequence[tuple[int, ...]], columns: Columns, readout: str
+    loaded: LoadedModel, token_ids: Sequence[tuple[int, ...]], columns: Columns, readout: str
 ) -> tuple[Float32[np.ndarray, "batch layers width"], Float32[np.ndarray, "batch columns"]]:
     """One right-padded batch through the model; this is where tensors become detached float32 arrays on the CPU."""
-    ids, positions, inputs = pad(token_ids, readout, opened)
-    with taps(opened.anatomy, positions) as taken:
-        logits = run(opened, ids, inputs)
+    ids, positions, inputs = pad(token_ids, readout, loaded)
+    with taps(loaded.components, positions) as taken:
+        logits = run(loaded, ids, inputs)
     stacked = torch.stack([one.to(taken[0].device) for one in taken], dim=1)
     logits = torch.full((len(ids), len(columns.tokens)), torch.nan) if logits is None else pick(logits, columns)
     return stacked.to("cpu", torch.float32).numpy(), logits.to("cpu", torch.float32).numpy()

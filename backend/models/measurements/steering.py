@@ -17,7 +17,7 @@ from torch import Tensor
 
 from backend.caching.progress import Progress
 from backend.errors import CheckpointError
-from backend.lab.outputs import Intervention, Push
+from backend.lab.outputs import Intervention, SteeringVectors
 from backend.models.measurements.logit_lens import label_logits
 from backend.models.runtime.batching import BATCH_TOKENS, halved, make_batches
 from backend.models.runtime.blocks import Residuals, attend, embed, proceed, surroundings
@@ -25,7 +25,7 @@ from backend.models.runtime.branches import Kept, around_branches, run_branches
 from backend.models.runtime.devices import free_bytes, give_back, is_out_of_memory
 from backend.models.runtime.forward import hand_over, pad
 from backend.models.runtime.interventions import act, check, layers_of, sent
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 from backend.study.whole_words import expand
 
@@ -36,7 +36,7 @@ HELD_SHARE = 0.25
 
 
 def steered(
-    opened: Opened,
+    loaded: LoadedModel,
     plan: Sequence[Intervention],
     prompts: Prompts,
     progress: Progress,
@@ -49,27 +49,27 @@ def steered(
     Raises CheckpointError for a model without a head, an intervention that does not fit it, or values that are not
     finite, DeviceError when one prompt alone does not fit. `progress` is told before every step of a block.
     """
-    check(opened, plan)
-    if not opened.anatomy.family.has_head:
+    check(loaded, plan)
+    if not loaded.components.family.has_head:
         raise CheckpointError(
-            f"{opened.model.config.name_or_path} has no head to answer with, so steering it cannot be read; choose "
+            f"{loaded.model.config.name_or_path} has no head to answer with, so steering it cannot be read; choose "
             f"another checkpoint."
         )
     words = expand(prompts)
     prompts = words.prompts
-    at_once = tokens or AT_ONCE[opened.device.type]
+    at_once = tokens or AT_ONCE[loaded.device.type]
     lengths = [len(ids) for ids in prompts.token_ids]
-    layers, config = len(opened.anatomy.blocks), opened.model.config
-    per_token = 2 * layers * config.hidden_size * opened.model.dtype.itemsize
-    room = (held_bytes or int(free_bytes(opened.device) * HELD_SHARE)) // per_token
+    layers, config = len(loaded.components.blocks), loaded.model.config
+    per_token = 2 * layers * config.hidden_size * loaded.model.dtype.itemsize
+    room = (held_bytes or int(free_bytes(loaded.device) * HELD_SHARE)) // per_token
     waiting = deque(make_batches(lengths, max(1, min(at_once, room))))
-    light = [i for i, one in enumerate(plan) if prompts.beginnings == () and _is_light(opened, one)]
-    meter = _Meter(_work(opened, plan, light, lengths), progress)
+    light = [i for i, one in enumerate(plan) if prompts.beginnings == () and _is_light(loaded, one)]
+    meter = _Meter(_work(loaded, plan, light, lengths), progress)
     logits = np.empty((len(plan), len(lengths), prompts.classes), np.float32)
     while waiting and plan:
         batch, before = waiting.popleft(), meter.done
         try:
-            running = _Batch(opened, prompts, batch, at_once, meter)
+            running = _Batch(loaded, prompts, batch, at_once, meter)
             found = running.read(plan, light)
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -79,26 +79,26 @@ def steered(
             meter.done = before
             if at_once > lengths[batch[0]]:
                 at_once //= 2  # fewer branches at a time
-                give_back(opened.device)
+                give_back(loaded.device)
                 waiting.appendleft(batch)
             else:
-                waiting.extendleft(reversed(halved(batch, opened.device)))
+                waiting.extendleft(reversed(halved(batch, loaded.device)))
             continue
         for i, last in found.items():
-            logits[i, batch] = label_logits(last, prompts.columns, opened, opened)
+            logits[i, batch] = label_logits(last, prompts.columns, loaded, loaded)
     logits = words.combine_rows(logits)
-    hand_over(opened, logits)
+    hand_over(loaded, logits)
     return logits
 
 
-def _is_light(opened: Opened, one: Intervention) -> bool:
+def _is_light(loaded: LoadedModel, one: Intervention) -> bool:
     """Whether all positions but the readout stay as they are."""
-    return isinstance(one, Push) and one.positions == "readout" and opened.anatomy.family.kind == "causal"
+    return isinstance(one, SteeringVectors) and one.positions == "readout" and loaded.components.family.kind == "causal"
 
 
-def _work(opened: Opened, plan: Sequence[Intervention], light: Sequence[int], lengths: Sequence[int]) -> int:
+def _work(loaded: LoadedModel, plan: Sequence[Intervention], light: Sequence[int], lengths: Sequence[int]) -> int:
     """Tokens that pass a block in all."""
-    layers, tokens = len(opened.anatomy.blocks), sum(lengths)
+    layers, tokens = len(loaded.components.blocks), sum(lengths)
     passes = [layers - min(layers_of(one)) for one in plan]
     return layers * tokens + sum(n * (len(lengths) if i in set(light) else tokens) for i, n in enumerate(passes))
 
@@ -119,22 +119,22 @@ class _Meter:
 class _Batch:
     """A plan over one padded batch of prompts; `acting` is the readout position, before any beginning of a word."""
 
-    def __init__(self, opened: Opened, prompts: Prompts, batch: Sequence[int], tokens: int, meter: _Meter) -> None:
-        self.opened, self.meter, self.tokens = opened, meter, tokens
+    def __init__(self, loaded: LoadedModel, prompts: Prompts, batch: Sequence[int], tokens: int, meter: _Meter) -> None:
+        self.loaded, self.meter, self.tokens = loaded, meter, tokens
         token_ids = [prompts.token_ids[i] for i in batch]
-        self.ids, self.readout, self.inputs = pad(token_ids, prompts.readout, opened)
+        self.ids, self.readout, self.inputs = pad(token_ids, prompts.readout, loaded)
         begun = torch.tensor([prompts.beginnings[i] if prompts.beginnings else 0 for i in batch])
         self.acting = self.readout - begun.to(self.readout.device)
         self.real = sum(map(len, token_ids))
-        self.last = len(opened.anatomy.blocks)
+        self.last = len(loaded.components.blocks)
 
     @torch.inference_mode()
     def read(self, plan: Sequence[Intervention], light: Sequence[int]) -> dict[int, Float32[np.ndarray, "batch width"]]:
         """The last residual at the readout position under each intervention, as float32 arrays on the CPU."""
         heavy = [i for i in range(len(plan)) if i not in set(light)]
         kept, found = Kept(), {}
-        trunk = embed(self.opened, self.ids)
-        self.around = surroundings(self.opened, trunk, self.inputs.get("attention_mask"))
+        trunk = embed(self.loaded, self.ids)
+        self.around = surroundings(self.loaded, trunk, self.inputs.get("attention_mask"))
         keeping = kept.beside(self.around) if light else self.around
         ends: list[Tensor] = []
         for layer in range(self.last + 1):
@@ -147,7 +147,7 @@ class _Batch:
                 found |= zip(chunk, last, strict=True)
             if layer < self.last and (light or any(min(layers_of(plan[i])) > layer for i in heavy)):
                 self.meter.tell(self.real)
-                trunk = proceed(self.opened, layer, attend(self.opened, layer, trunk, keeping))
+                trunk = proceed(self.loaded, layer, attend(self.loaded, layer, trunk, keeping))
         kept.filling = False
         ordered = sorted(light, key=lambda i: min(layers_of(plan[i])))
         together = max(1, self.tokens // len(self.ids))
@@ -160,16 +160,16 @@ class _Batch:
         self, plan: Sequence[Intervention], trunk: Residuals, ends: Sequence[Tensor], kept: Kept
     ) -> list[np.ndarray]:
         """Each intervention as one token behind the prompts."""
-        around = around_branches(self.opened, trunk, self.readout, len(plan), kept)
+        around = around_branches(self.loaded, trunk, self.readout, len(plan), kept)
         added: list[Tensor] = []
         for layer in range(self.last + 1):
             rows = np.zeros((len(plan), trunk.shape[-1]), np.float32)
             for row, one in zip(rows, plan, strict=True):
-                if isinstance(one, Push) and layer in one.layers:
+                if isinstance(one, SteeringVectors) and layer in one.layers:
                     row += one.vectors[one.layers.index(layer)]
             added.append(sent(rows, trunk))
         starts = [min(layers_of(one)) for one in plan]
-        x = run_branches(self.opened, starts, added, ends, around, self.meter.tell)
+        x = run_branches(self.loaded, starts, added, ends, around, self.meter.tell)
         return list(x.to("cpu", torch.float32).transpose(0, 1).numpy())
 
     def _copies(self, plan: Sequence[Intervention], start: int, trunk: Residuals) -> list[np.ndarray]:
@@ -178,14 +178,14 @@ class _Batch:
         x, places = trunk.repeat(len(plan), 1, 1), whole
         for layer in range(start, self.last + 1):
             parts = zip(plan, x.split(rows), strict=True)
-            x = torch.cat([act(self.opened, one, layer, part, places, self.acting) for one, part in parts])
+            x = torch.cat([act(self.loaded, one, layer, part, places, self.acting) for one, part in parts])
             if layer == self.last:
                 break
             self.meter.tell(len(plan) * self.real)
-            x = attend(self.opened, layer, x, self.around)
+            x = attend(self.loaded, layer, x, self.around)
             if layer == self.last - 1:  # the second half of a block looks at no other position
                 x, places = self._at_readout(x), self.readout[:, None]
-            x = proceed(self.opened, layer, x)
+            x = proceed(self.loaded, layer, x)
         if start == self.last:
             x = self._at_readout(x)
         return [one[:, 0].numpy() for one in x.to("cpu", torch.float32).split(rows)]

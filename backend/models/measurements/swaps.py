@@ -25,7 +25,7 @@ from backend.models.runtime.batching import BATCH_TOKENS, halved, make_batches
 from backend.models.runtime.blocks import attend, embed, proceed, surroundings
 from backend.models.runtime.devices import free_bytes, is_out_of_memory
 from backend.models.runtime.forward import pad
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Columns, Prompts
 from backend.study.whole_words import Words, expand
 
@@ -108,8 +108,8 @@ def block_runs(plan: Sequence[Swap], layers: int, held: int) -> int:
 
 
 def run_swaps(
-    host: Opened,
-    donor: Opened,
+    host: LoadedModel,
+    donor: LoadedModel,
     plan: Sequence[Swap],
     prompts: Prompts,
     progress: Progress,
@@ -131,7 +131,7 @@ def run_swaps(
     size = max(at_once // BRANCHES, *lengths) * host.model.config.hidden_size * host.model.dtype.itemsize
     room = limits.held_bytes or int(free_bytes(host.device) * HELD_SHARE)
     held = max(1, room // size)
-    meter = BlockMeter(block_runs(plan, len(host.anatomy.blocks), held) * len(lengths), "Swapping", progress)
+    meter = BlockMeter(block_runs(plan, len(host.components.blocks), held) * len(lengths), "Swapping", progress)
     logits = np.empty((len(plan), len(lengths), prompts.classes), np.float32)
     while waiting and plan:
         batch, before = waiting.popleft(), meter.done
@@ -185,8 +185,8 @@ class _Batch:
 
     def __init__(
         self,
-        host: Opened,
-        donor: Opened,
+        host: LoadedModel,
+        donor: LoadedModel,
         token_ids: Sequence[tuple[int, ...]],
         readout: str,
         tokens: int,
@@ -196,7 +196,7 @@ class _Batch:
         self.ids, self.readout, inputs = pad(token_ids, readout, host)
         self.real = inputs.get("attention_mask")
         self.together = max(1, tokens // self.ids.numel())
-        self.last_block = len(host.anatomy.blocks) - 1
+        self.last_block = len(host.components.blocks) - 1
 
     @torch.inference_mode()
     def read(
@@ -232,7 +232,7 @@ class _Batch:
             live |= {one: stems[one.part, one.first] for one in stage.leaving}
         return trunk, [live[one] for one in wave]
 
-    def _pass(self, block: int, runs: Sequence[Tensor], attends: Opened, proceeds: Opened) -> list[Tensor]:
+    def _pass(self, block: int, runs: Sequence[Tensor], attends: LoadedModel, proceeds: LoadedModel) -> list[Tensor]:
         """Each run after the block; after the last block only the readout position, the one that is read."""
         found: list[Tensor] = []
         rows = len(self.ids)
@@ -247,10 +247,10 @@ class _Batch:
         return found
 
 
-def _check(host: Opened, donor: Opened, plan: Sequence[Swap]) -> None:
+def _check(host: LoadedModel, donor: LoadedModel, plan: Sequence[Swap]) -> None:
     """Raise CheckpointError for what cannot be swapped."""
     check_pair(host, donor)
-    name, layers = host.model.config.name_or_path, len(host.anatomy.blocks)
+    name, layers = host.model.config.name_or_path, len(host.components.blocks)
     wrong = [one for one in plan if one.part != "embed" and not 0 <= one.first <= one.last < layers]
     if wrong:
         raise CheckpointError(f"{wrong[0]} cannot be swapped: the blocks of {name} are 0 to {layers - 1}.")

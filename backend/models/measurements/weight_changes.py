@@ -11,22 +11,22 @@ from torch import Tensor
 from backend.caching.progress import Progress
 from backend.errors import CheckpointError
 from backend.lab.outputs import WeightChange
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 
 
 @torch.inference_mode()
-def weight_changes(opened: Opened, reference: Opened, progress: Progress) -> tuple[WeightChange, ...]:
+def weight_changes(loaded: LoadedModel, reference: LoadedModel, progress: Progress) -> tuple[WeightChange, ...]:
     """Change of every two-dimensional entry of the state dict that both have, fused as stored, tied ones once.
 
     A vocabulary that was extended is compared on the rows that both have. Raises CheckpointError where matrices
     differ in shape otherwise, or hold values that are no numbers.
     """
-    within = re.compile(re.escape(opened.anatomy.family.blocks) + r"\.(\d+)\.(.+)")
-    ours, theirs = _identities(opened), _identities(reference)
+    within = re.compile(re.escape(loaded.components.family.blocks) + r"\.(\d+)\.(.+)")
+    ours, theirs = _identities(loaded), _identities(reference)
     in_body = {_in_body(reference, name): name for name in theirs}
     names: dict[tuple[int | str, int | str], tuple[str, str]] = {}
     for name in ours:
-        other = in_body.get(_in_body(opened, name))
+        other = in_body.get(_in_body(loaded, name))
         if other is not None:
             names.setdefault((ours[name], theirs[other]), (name, other))
     found: list[WeightChange] = []
@@ -34,30 +34,30 @@ def weight_changes(opened: Opened, reference: Opened, progress: Progress) -> tup
         progress(i / len(names), f"Comparing {name}.")
         place = within.fullmatch(name)
         layer, matrix = (int(place[1]), place[2]) if place else (None, name)
-        change = _change(name, _matrix(opened, name), _matrix(reference, other), resized=layer is None)
+        change = _change(name, _matrix(loaded, name), _matrix(reference, other), resized=layer is None)
         found.append(WeightChange(name, layer, matrix, *change))
     return tuple(found)
 
 
-def _in_body(opened: Opened, name: str) -> str:
+def _in_body(loaded: LoadedModel, name: str) -> str:
     """The name inside the body, which an encoder keeps when it gets a head, though its own name grows."""
-    return name.removeprefix(f"{opened.anatomy.family.body}.")
+    return name.removeprefix(f"{loaded.components.family.body}.")
 
 
-def _identities(opened: Opened) -> dict[str, int | str]:
+def _identities(loaded: LoadedModel) -> dict[str, int | str]:
     """Two-dimensional weights by name, with what is the same for names of one tensor.
 
     That is its address, and what transformers tied by name where the tensor was moved out to memory or disk.
     """
-    tied = opened.model.all_tied_weights_keys
-    matrices = {name: tensor for name, tensor in opened.model.state_dict().items() if tensor.ndim == 2}
+    tied = loaded.model.all_tied_weights_keys
+    matrices = {name: tensor for name, tensor in loaded.model.state_dict().items() if tensor.ndim == 2}
     return {name: tensor.data_ptr() or tied.get(name, name) for name, tensor in matrices.items()}
 
 
-def _matrix(opened: Opened, name: str) -> Tensor:
+def _matrix(loaded: LoadedModel, name: str) -> Tensor:
     """One weight, fetched from where `device_map` moved it."""
     path, _, last = name.rpartition(".")
-    module = opened.model.get_submodule(path)
+    module = loaded.model.get_submodule(path)
     with align_module_device(module):
         return getattr(module, last).detach()
 

@@ -12,7 +12,7 @@ from backend.caching.progress import Progress
 from backend.errors import CheckpointError, DeviceError
 from backend.models.runtime.devices import give_back, is_out_of_memory
 from backend.models.runtime.hooks import Repeating
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def make_batches(lengths: Sequence[int], tokens: int, rows: int | None = None) -
 
 def in_batches(
     read: Callable[[list[tuple[int, ...]]], T],
-    opened: Opened,
+    loaded: LoadedModel,
     prompts: Prompts,
     progress: Progress,
     doing: str,
@@ -56,15 +56,15 @@ def in_batches(
     lengths = [len(ids) for ids in prompts.token_ids]
     if not lengths:
         raise CheckpointError("There are no prompts to read; raise dataset.sample.")
-    waiting = deque(make_batches(lengths, tokens or BATCH_TOKENS[opened.device.type], rows))
+    waiting = deque(make_batches(lengths, tokens or BATCH_TOKENS[loaded.device.type], rows))
     tokens_done, prompts_done, repeating = 0, 0, Repeating(progress)
     while waiting:
         repeating(tokens_done / sum(lengths), f"{doing}: {prompts_done} of {len(lengths)} prompts.")
         batch = waiting.popleft()
-        with repeating.before_blocks(opened.anatomy):
+        with repeating.before_blocks(loaded.components):
             result = _or_none(read, [prompts.token_ids[i] for i in batch])
         if result is None:
-            waiting.extendleft(reversed(halved(batch, opened.device)))
+            waiting.extendleft(reversed(halved(batch, loaded.device)))
             continue
         yield batch, result
         tokens_done += sum(lengths[i] for i in batch)

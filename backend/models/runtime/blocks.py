@@ -21,36 +21,36 @@ from transformers.masking_utils import (
 )
 
 from backend.errors import CheckpointError
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 
 Residuals = Float[Tensor, "batch tokens width"]
 Surroundings = tuple[dict[str, Any], ...]
 """What the attention of each block is told beside the residuals; an encoder's masks belong to one padded batch."""
 
 
-def embed(opened: Opened, ids: Int64[Tensor, "batch tokens"]) -> Residuals:
+def embed(loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"]) -> Residuals:
     """The residuals entering block 0: token embeddings, and position embeddings where the family has them.
 
     An encoder's have token types in them too, and are normalized.
     """
-    anatomy = opened.anatomy
-    if anatomy.embeddings is not None:
-        return anatomy.embeddings(ids.to(_device(anatomy.embeddings, opened)))
-    x = anatomy.embed(ids.to(_device(anatomy.embed, opened)))
-    if anatomy.pos_embed is None:
+    components = loaded.components
+    if components.embeddings is not None:
+        return components.embeddings(ids.to(_device(components.embeddings, loaded)))
+    x = components.embed(ids.to(_device(components.embed, loaded)))
+    if components.pos_embed is None:
         return x
-    positions = torch.arange(ids.shape[1], device=_device(anatomy.pos_embed, opened))[None]
-    return x + anatomy.pos_embed(positions).to(x.device)
+    positions = torch.arange(ids.shape[1], device=_device(components.pos_embed, loaded))[None]
+    return x + components.pos_embed(positions).to(x.device)
 
 
-def surroundings(opened: Opened, x: Residuals, real: Int64[Tensor, "batch tokens"] | None = None) -> Surroundings:
+def surroundings(loaded: LoadedModel, x: Residuals, real: Int64[Tensor, "batch tokens"] | None = None) -> Surroundings:
     """Mask, positions and rotary angles of each block for residuals of this length, on their device.
 
     `real` is 1 where a row has a token and 0 where it is padded; a causal model does without. Raises CheckpointError.
     """
-    config, one = opened.model.config, x[:1]
-    blocks = len(opened.anatomy.blocks)
-    if opened.anatomy.family.kind == "encoder":
+    config, one = loaded.model.config, x[:1]
+    blocks = len(loaded.components.blocks)
+    if loaded.components.family.kind == "encoder":
         made = (create_causal_mask if getattr(config, "is_decoder", False) else create_bidirectional_mask)(
             config=config, inputs_embeds=x, attention_mask=real, past_key_values=None
         )
@@ -62,8 +62,8 @@ def surroundings(opened: Opened, x: Residuals, real: Int64[Tensor, "batch tokens
         )
     positions = torch.arange(x.shape[1], device=x.device)[None]
     shared: dict[str, Any] = {"position_ids": positions}
-    if opened.anatomy.rotary is not None:
-        shared["position_embeddings"] = opened.anatomy.rotary(one, position_ids=positions)
+    if loaded.components.rotary is not None:
+        shared["position_embeddings"] = loaded.components.rotary(one, position_ids=positions)
     everywhere = "sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"
     kinds = getattr(config, "layer_types", None) or [everywhere] * blocks
     make = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
@@ -76,13 +76,13 @@ def surroundings(opened: Opened, x: Residuals, real: Int64[Tensor, "batch tokens
     return tuple({"attention_mask": masks[kind], **shared} for kind in kinds)
 
 
-def attend(opened: Opened, block: int, x: Residuals, around: Surroundings) -> Residuals:
+def attend(loaded: LoadedModel, block: int, x: Residuals, around: Surroundings) -> Residuals:
     """The first half of a block; `x` may hold the batch that `around` is for several times, one below the other."""
-    parts = opened.anatomy.blocks[block]
-    device = _device(parts.attn, opened)
-    x = x.to(device, opened.model.dtype)
+    parts = loaded.components.blocks[block]
+    device = _device(parts.attn, loaded)
+    x = x.to(device, loaded.model.dtype)
     told = {name: _move(value, device) for name, value in around[block].items()}
-    if opened.anatomy.family.kind == "causal":
+    if loaded.components.family.kind == "causal":
         return x + parts.attn(hidden_states=parts.ln1(x), **told)[0].to(device)
     mask = told["attention_mask"]
     told["attention_mask"] = None if mask is None else mask.repeat(len(x) // len(mask), 1, 1, 1)
@@ -90,11 +90,11 @@ def attend(opened: Opened, block: int, x: Residuals, around: Surroundings) -> Re
     return attended if parts.mlp_out is not None else parts.ln1(x + attended)  # BERT's attention ends with the norm
 
 
-def proceed(opened: Opened, block: int, x: Residuals) -> Residuals:
+def proceed(loaded: LoadedModel, block: int, x: Residuals) -> Residuals:
     """The second half of a block."""
-    parts = opened.anatomy.blocks[block]
-    x = x.to(_device(parts.mlp, opened), opened.model.dtype)
-    if opened.anatomy.family.kind == "causal":
+    parts = loaded.components.blocks[block]
+    x = x.to(_device(parts.mlp, loaded), loaded.model.dtype)
+    if loaded.components.family.kind == "causal":
         return x + _mlp(parts.mlp, parts.ln2(x)).to(x.device)
     if parts.mlp_out is not None:  # the other half of BERT's MLP, with residual and norm in it
         return parts.mlp_out(parts.mlp(x), x)
@@ -108,9 +108,9 @@ def _mlp(mlp: nn.Module, x: Residuals) -> Residuals:
     return mlp.get_submodule("c_proj")(nn.functional.gelu(grown, approximate="tanh"))
 
 
-def _device(module: nn.Module, opened: Opened) -> torch.device:
+def _device(module: nn.Module, loaded: LoadedModel) -> torch.device:
     """Where the module's weights are; those of an offloaded one come to the model's device when it is called."""
-    return next((one.device for one in module.parameters() if not one.is_meta), opened.device)
+    return next((one.device for one in module.parameters() if not one.is_meta), loaded.device)
 
 
 def _move(value: Any, device: torch.device) -> Any:

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from backend.models.runtime.blocks import Residuals, Surroundings, attend, proceed
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 
 
 class Kept:
@@ -43,18 +43,18 @@ class Kept:
 
 
 def around_branches(
-    opened: Opened, x: Residuals, readout: Int64[Tensor, " batch"], count: int, kept: Kept
+    loaded: LoadedModel, x: Residuals, readout: Int64[Tensor, " batch"], count: int, kept: Kept
 ) -> Surroundings:
     """What the blocks are told about `count` branches of each prompt behind the prompts' residuals `x`."""
     rows = len(x)
-    readout, config = readout.to(x.device), opened.model.config
+    readout, config = readout.to(x.device), loaded.model.config
     places = readout[:, None].expand(rows, count)
     shared: dict[str, Any] = {"position_ids": places}
-    if opened.anatomy.rotary is not None:
-        shared["position_embeddings"] = opened.anatomy.rotary(x, position_ids=places)
+    if loaded.components.rotary is not None:
+        shared["position_embeddings"] = loaded.components.rotary(x, position_ids=places)
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None) or [
-        "sliding_attention" if window else "full_attention" for _ in opened.anatomy.blocks
+        "sliding_attention" if window else "full_attention" for _ in loaded.components.blocks
     ]
     masks = {kind: _mask(x, readout, count, window if kind == "sliding_attention" else None) for kind in set(kinds)}
     return kept.beside(tuple({"attention_mask": masks[kind], **shared} for kind in kinds))
@@ -76,7 +76,7 @@ def _mask(
 
 
 def run_branches(
-    opened: Opened,
+    loaded: LoadedModel,
     starts: Sequence[int],
     added: Sequence[Float[Tensor, "branches width"]],
     trunk: Sequence[Float[Tensor, "batch width"]],
@@ -88,7 +88,7 @@ def run_branches(
     `trunk[l]` is the readout position's residual at layer l, and `added[l][i]` what branch i has added there. `tell` is
     told how many tokens are about to pass a block.
     """
-    last = len(opened.anatomy.blocks)
+    last = len(loaded.components.blocks)
     x = trunk[starts[0]][:, None, :].expand(-1, 0, -1)
     for layer in range(starts[0], last + 1):
         new = sum(start == layer for start in starts)
@@ -96,7 +96,7 @@ def run_branches(
         x = (x + added[layer][: x.shape[1]].to(x.device)).to(x.dtype)
         if layer < last:
             tell(x.shape[0] * x.shape[1])
-            x = proceed(opened, layer, attend(opened, layer, x, _first(around, layer, x.shape[1])))
+            x = proceed(loaded, layer, attend(loaded, layer, x, _first(around, layer, x.shape[1])))
     return x
 
 

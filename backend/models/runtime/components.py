@@ -31,7 +31,7 @@ class Block:
 
 
 @dataclass(frozen=True, eq=False)
-class Anatomy:
+class ModelComponents:
     """The parts of one model. `pos_embed` is None where positions rotate keys and queries instead, by `rotary`.
 
     `unembed` takes residuals behind the final norm [rows, width] and returns logits [rows, tokens], or with a
@@ -86,7 +86,7 @@ class ClassificationHead(nn.Module):
         return self.head(model.get_submodule("bert.pooler")(x[:, None]))
 
 
-def anatomy_of(model: PreTrainedModel) -> Anatomy:
+def anatomy_of(model: PreTrainedModel) -> ModelComponents:
     """The parts of a model; CheckpointError for an architecture that Layershift does not know."""
     family = family_of(type(model).__name__, str(model.config.name_or_path))
     try:
@@ -102,7 +102,7 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
             )
             for block in model.get_submodule(family.blocks).children()
         )
-        return Anatomy(
+        return ModelComponents(
             embed=model.get_submodule(family.embed),
             pos_embed=model.get_submodule(family.pos_embed) if family.pos_embed else None,
             blocks=blocks,

@@ -11,16 +11,16 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from backend.errors import CheckpointError
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Columns
 
 
-def hand_over(opened: Opened, *arrays: np.ndarray) -> None:
+def hand_over(loaded: LoadedModel, *arrays: np.ndarray) -> None:
     """Make what a model gave read-only; CheckpointError if a value is not finite."""
     if not all(np.isfinite(array).all() for array in arrays):
-        dtype = str(opened.model.dtype).removeprefix("torch.")
+        dtype = str(loaded.model.dtype).removeprefix("torch.")
         raise CheckpointError(
-            f"{opened.model.config.name_or_path} gives values that are not finite in {dtype}; "
+            f"{loaded.model.config.name_or_path} gives values that are not finite in {dtype}; "
             + ("its weights are damaged, save them again." if dtype == "float32" else 'set dtype = "float32".')
         )
     for array in arrays:
@@ -35,22 +35,22 @@ def pick(logits: Float[Tensor, "rows outputs"], columns: Columns) -> Float[Tenso
 
 
 def run(
-    opened: Opened, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]
+    loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]
 ) -> Float[Tensor, "batch answers"] | None:
     """One forward pass inside `taps`: logits over the vocabulary, or of the classes; None without a head."""
-    family = opened.anatomy.family
+    family = loaded.components.family
     told: dict[str, Any] = {"use_cache": False, **inputs} if family.kind == "causal" else inputs
     if family.predicts:
-        return opened.model(input_ids=ids, **told).logits[:, 0]
+        return loaded.model(input_ids=ids, **told).logits[:, 0]
     if family.kind == "encoder" and family.has_head:
-        return opened.model(input_ids=ids, **told).logits
-    hidden = opened.model.base_model(input_ids=ids, **told).last_hidden_state
+        return loaded.model(input_ids=ids, **told).logits
+    hidden = loaded.model.base_model(input_ids=ids, **told).last_hidden_state
     # transformers' own pooling of a causal classifier looks for padding, of which the prompts have none
-    return opened.anatomy.unembed(hidden)[:, 0] if family.has_head else None
+    return loaded.components.unembed(hidden)[:, 0] if family.has_head else None
 
 
 def pad(
-    token_ids: Sequence[tuple[int, ...]], readout: str, opened: Opened
+    token_ids: Sequence[tuple[int, ...]], readout: str, loaded: LoadedModel
 ) -> tuple[Int64[Tensor, "batch tokens"], Int64[Tensor, " batch"], dict[str, Tensor]]:
     """Token ids padded on the right, each row's readout position, and the mask if the model needs one.
 
@@ -62,9 +62,9 @@ def pad(
     lengths = torch.tensor([len(ids) for ids in token_ids])
     positions = lengths - 1 if readout == "last" else torch.zeros_like(lengths)
     inputs: dict[str, Tensor] = {}
-    if readout != "last" or not getattr(opened.model.config, "is_causal", True):
-        inputs["attention_mask"] = _send((torch.arange(longest) < lengths[:, None]).long(), opened.device)
-    return _send(torch.tensor(padded), opened.device), _send(positions, opened.device), inputs
+    if readout != "last" or not getattr(loaded.model.config, "is_causal", True):
+        inputs["attention_mask"] = _send((torch.arange(longest) < lengths[:, None]).long(), loaded.device)
+    return _send(torch.tensor(padded), loaded.device), _send(positions, loaded.device), inputs
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -11,11 +11,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from backend.caching.progress import Progress
-from backend.models.runtime.components import Anatomy
+from backend.models.runtime.components import ModelComponents
 
 
 @contextmanager
-def taps(anatomy: Anatomy, positions: Int64[Tensor, " batch"] | None) -> Iterator[list[Tensor]]:
+def taps(components: ModelComponents, positions: Int64[Tensor, " batch"] | None) -> Iterator[list[Tensor]]:
     """While open, every forward pass leaves the residuals at `positions` in the list, and the head sees only those.
 
     The list holds L+1 tensors `[batch, width]` after one pass: what enters each block, then what leaves the last.
@@ -39,10 +39,10 @@ def taps(anatomy: Anatomy, positions: Int64[Tensor, " batch"] | None) -> Iterato
         return (args[0][:, -1:] if positions is None else gather(args[0])[:, None],)
 
     with ExitStack() as hooks:
-        for block in anatomy.blocks:
+        for block in components.blocks:
             hooks.callback(block.whole.register_forward_pre_hook(entering, with_kwargs=True).remove)
-        hooks.callback(anatomy.blocks[-1].whole.register_forward_hook(leaving).remove)
-        hooks.callback(anatomy.unembed.register_forward_pre_hook(only_readout).remove)
+        hooks.callback(components.blocks[-1].whole.register_forward_hook(leaving).remove)
+        hooks.callback(components.unembed.register_forward_pre_hook(only_readout).remove)
         yield taken
 
 
@@ -63,9 +63,9 @@ class Repeating:
         self._progress(*self._last)
 
     @contextmanager
-    def before_blocks(self, anatomy: Anatomy) -> Iterator[None]:
+    def before_blocks(self, components: ModelComponents) -> Iterator[None]:
         """While open, every block of the model repeats the report before it runs."""
         with ExitStack() as hooks:
-            for block in anatomy.blocks:
+            for block in components.blocks:
                 hooks.callback(block.whole.register_forward_pre_hook(lambda *_: self.again()).remove)
             yield

@@ -1,4 +1,4 @@
-"""What a push or an ablation does to residuals, by hand or by hooks on a model that runs as it is."""
+"""What a steering vector or an ablation does to residuals, by hand or by hooks on a model that runs as it is."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from backend.errors import CheckpointError
-from backend.lab.outputs import Intervention, Push
+from backend.lab.outputs import Intervention, SteeringVectors
 from backend.models.runtime.blocks import Residuals
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 
 
 def layers_of(one: Intervention) -> Sequence[int]:
     """The layers at which something is done."""
-    return one.layers if isinstance(one, Push) else range(len(one.mean))
+    return one.layers if isinstance(one, SteeringVectors) else range(len(one.mean))
 
 
-def check(opened: Opened, plan: Sequence[Intervention]) -> None:
+def check(loaded: LoadedModel, plan: Sequence[Intervention]) -> None:
     """Raise CheckpointError for interventions at layers, or of a width, that the model has not."""
-    last, width = len(opened.anatomy.blocks), opened.model.config.hidden_size
+    last, width = len(loaded.components.blocks), loaded.model.config.hidden_size
     for one in plan:
-        vectors = one.vectors if isinstance(one, Push) else one.mean
+        vectors = one.vectors if isinstance(one, SteeringVectors) else one.mean
         outside = [layer for layer in layers_of(one) if not 0 <= layer <= last]
         if outside or vectors.shape[-1] != width:
             raise CheckpointError(
-                f"{opened.model.config.name_or_path} has layers 0 to {last} of width {width}, and an intervention is "
+                f"{loaded.model.config.name_or_path} has layers 0 to {last} of width {width}, and an intervention is "
                 f"for {f'layer {outside[0]}' if outside else f'width {vectors.shape[-1]}'}; take directions from a "
                 f"checkpoint of the same base."
             )
 
 
 def act(
-    opened: Opened,
+    loaded: LoadedModel,
     one: Intervention,
     layer: int,
     x: Residuals,
@@ -48,14 +48,14 @@ def act(
     if layer not in layers_of(one):
         return x
     places = places.to(x.device)
-    if isinstance(one, Push):
+    if isinstance(one, SteeringVectors):
         added = sent(one.vectors[one.layers.index(layer)], x)
         if one.positions == "readout":
             added = added * (places == readout.to(x.device)[:, None])[..., None]
         return (x + added).to(x.dtype)
     unit, h = sent(one.unit, x), x.float()
     taken = ((h - sent(one.mean[layer], x)) @ unit)[..., None] * unit
-    if opened.anatomy.family.kind == "causal":
+    if loaded.components.family.kind == "causal":
         taken = taken * (places > 0)[..., None]
     return (h - taken).to(x.dtype)
 
@@ -67,7 +67,7 @@ def sent(values: np.ndarray, x: Tensor) -> Float[Tensor, "..."]:
 
 @contextmanager
 def intervening(
-    opened: Opened, one: Intervention | None, readout: Int64[Tensor, " batch"], start: int = 0
+    loaded: LoadedModel, one: Intervention | None, readout: Int64[Tensor, " batch"], start: int = 0
 ) -> Iterator[None]:
     """While open, every forward pass of the model has the intervention (None: none) done to its residual stream.
 
@@ -76,7 +76,7 @@ def intervening(
 
     def after(layer: int, x: Residuals) -> Residuals:
         places = torch.arange(start, start + x.shape[1], device=x.device)[None]
-        return x if one is None else act(opened, one, layer, x, places, readout)
+        return x if one is None else act(loaded, one, layer, x, places, readout)
 
     def entering(layer: int) -> Any:
         def change(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
@@ -91,11 +91,11 @@ def intervening(
             return (after(last, output[0]), *output[1:])
         return after(last, output)
 
-    last, acts = len(opened.anatomy.blocks), () if one is None else layers_of(one)
+    last, acts = len(loaded.components.blocks), () if one is None else layers_of(one)
     with ExitStack() as hooks:
-        for layer, block in enumerate(opened.anatomy.blocks):
+        for layer, block in enumerate(loaded.components.blocks):
             if layer in acts:
                 hooks.callback(block.whole.register_forward_pre_hook(entering(layer), with_kwargs=True).remove)
         if last in acts:
-            hooks.callback(opened.anatomy.blocks[-1].whole.register_forward_hook(leaving).remove)
+            hooks.callback(loaded.components.blocks[-1].whole.register_forward_hook(leaving).remove)
         yield

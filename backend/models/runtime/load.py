@@ -19,7 +19,7 @@ from transformers.utils import logging as chatter
 from backend.errors import CheckpointError, DeviceError
 from backend.models.files.adapters import Adapter, read_adapter
 from backend.models.files.locate import Located
-from backend.models.runtime.components import Anatomy, anatomy_of
+from backend.models.runtime.components import ModelComponents, anatomy_of
 from backend.models.runtime.devices import give_back, is_out_of_memory
 from backend.models.runtime.from_pretrained import load
 from backend.models.runtime.merge_adapter import merge
@@ -32,11 +32,11 @@ _CHATTER = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class LoadedModel:
     """A model ready to run: evaluation mode, no gradients. `device` is where token ids go, `bytes` what it occupies."""
 
     model: PreTrainedModel
-    anatomy: Anatomy
+    components: ModelComponents
     device: torch.device
     bytes: int
 
@@ -49,7 +49,7 @@ def open_model(
     dtype: str,
     device_map: str | None,
     without_head: bool = False,
-) -> Opened:
+) -> LoadedModel:
     """The full checkpoint at `located`, with `adapter` merged onto it if there is one; `without_head`, its body alone.
 
     Computes in `dtype` whatever the files store, with scaled-dot-product attention. Raises CheckpointError when a
@@ -66,9 +66,9 @@ def open_model(
             model.to(device)  # pyright: ignore[reportArgumentType]
     model.eval().requires_grad_(False)
     tensors = {tensor.data_ptr() or id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    return Opened(
+    return LoadedModel(
         model=model,
-        anatomy=anatomy_of(model),
+        components=anatomy_of(model),
         device=next((one.device for one in model.parameters() if one.device.type != "meta"), device),
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
     )

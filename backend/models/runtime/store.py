@@ -16,7 +16,7 @@ from backend.models.files.facts import read_facts
 from backend.models.files.fingerprint import fingerprint
 from backend.models.files.locate import locate
 from backend.models.runtime.devices import choose_device, give_back, model_bytes
-from backend.models.runtime.load import Opened, open_model
+from backend.models.runtime.load import LoadedModel, open_model
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.facts import BODY
 
@@ -32,11 +32,11 @@ class Store:
         self._cache = cache
         self._limit = limit_bytes
         self._lock = threading.RLock()
-        self._open: OrderedDict[Key, Opened] = OrderedDict()
+        self._open: OrderedDict[Key, LoadedModel] = OrderedDict()
         self._lent: list[Key] = []
 
     @contextmanager
-    def borrow(self, checkpoint: PinnedCheckpoint, progress: Progress = silent) -> Iterator[Opened]:
+    def borrow(self, checkpoint: PinnedCheckpoint, progress: Progress = silent) -> Iterator[LoadedModel]:
         """The checkpoint's model, opened if it is not, until the end of the `with` block.
 
         One thread borrows at a time, and may borrow several (a host and a donor). Waiting for others reports to
@@ -65,7 +65,7 @@ class Store:
                 del self._open[key]
             give_back(self.device)
 
-    def _get(self, key: Key, checkpoint: PinnedCheckpoint, progress: Progress) -> Opened:
+    def _get(self, key: Key, checkpoint: PinnedCheckpoint, progress: Progress) -> LoadedModel:
         if key not in self._open:
             progress(0.0, f"Opening {checkpoint.label}.")
             size = getattr(torch, checkpoint.dtype).itemsize
@@ -75,7 +75,7 @@ class Store:
         self._open.move_to_end(key)
         return self._open[key]
 
-    def _opened(self, checkpoint: PinnedCheckpoint) -> Opened:
+    def _opened(self, checkpoint: PinnedCheckpoint) -> LoadedModel:
         """The files as a model; the fingerprint is taken before and after, because a training run may replace them."""
         located = locate(checkpoint.ref)
         adapter = located if located.adapter else None
@@ -83,11 +83,11 @@ class Store:
         self._still(checkpoint)
         architecture = read_facts(body, str(body.folder)).architecture
         without_head = checkpoint.facts.kind == "causal" and not checkpoint.facts.has_head
-        opened = open_model(
+        loaded = open_model(
             body, adapter, architecture, self.device, checkpoint.dtype, checkpoint.device_map, without_head
         )
         self._still(checkpoint)
-        return opened
+        return loaded
 
     def _still(self, checkpoint: PinnedCheckpoint) -> None:
         located = locate(checkpoint.ref)

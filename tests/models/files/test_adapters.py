@@ -21,7 +21,7 @@ from backend.models.runtime.merge_adapter import verdict_on
 from tests.fakes import fake_tokenizer
 from tests.models.conftest import random_model, ref, save
 from tests.models.runtime.test_encoders import encoder
-from tests.models.runtime.test_merge_adapter import TARGETS, based, opened, same, trained
+from tests.models.runtime.test_merge_adapter import TARGETS, based, loaded, same, trained
 
 FILE = "adapter_model.safetensors"
 SIZE = fake_tokenizer().get_vocab_size()
@@ -44,7 +44,7 @@ def verdict(adapter: Path, base: Path) -> str:
 def fails_alike(models: LocalModels, adapter: Path, base: Path, message: str) -> None:
     """What opening refuses is what `check` refuses, with the same sentence, and again from the cache."""
     with pytest.raises(CheckpointError, match=message) as opening:
-        opened(base, adapter)
+        loaded(base, adapter)
     for _ in range(2):
         with pytest.raises(CheckpointError) as checking:
             models.check(ref(adapter, "epoch 1"), ref(base))
@@ -78,9 +78,9 @@ def test_a_resized_vocabulary(models: LocalModels, tmp_path: Path, name: str, ro
     model = trained(
         base, tmp_path / "a", rows=rows, target_modules=TARGETS[name], fan_in_fan_out=name == "gpt2", **more
     )
-    same(opened(base, tmp_path / "a").model, model)
+    same(loaded(base, tmp_path / "a").model, model)
     assert models.facts(ref(tmp_path / "a"), ref(base)).vocabulary == rows
-    assert opened(base, tmp_path / "a").model.config.vocab_size == rows
+    assert loaded(base, tmp_path / "a").model.config.vocab_size == rows
     models.check(ref(tmp_path / "a"), ref(base))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=fake_tokenizer())
     tokenizer.add_tokens(["<one>", "<two>"])
@@ -106,7 +106,7 @@ def test_a_head_on_a_base_without_one(models: LocalModels, tmp_path: Path, name:
     options = {"auto": f"{name}ForSequenceClassification", "num_labels": 3, "target_modules": ["query", "q_lin"]}
     saved = [*HEADS[name], "classifier"] + (["pooler"] if name == "Bert" else [])
     model = trained(base, tmp_path / "a", modules_to_save=saved, **options)
-    same(opened(base, tmp_path / "a").model, model)
+    same(loaded(base, tmp_path / "a").model, model)
     facts = models.facts(ref(tmp_path / "a"), ref(base))
     assert (facts.architecture, facts.answers, facts.has_head) == (f"{name}ForSequenceClassification", 3, True)
     assert facts.head_names == ()
@@ -139,7 +139,7 @@ def test_an_adapter_trained_on_another_class_of_the_same_body(models: LocalModel
     whole = save(encoder("Bert", "ForPreTraining"), tmp_path / "whole")
     model = trained(whole, tmp_path / "a", auto=other, task_type=None, target_modules=["query"])
     model = model.merge_and_unload()
-    merged = opened(base, tmp_path / "a").model
+    merged = loaded(base, tmp_path / "a").model
     ids = torch.tensor([[3, 1, 4]])
     theirs = model.bert if other == "BertForMaskedLM" else model
     fresh: Any = encoder("Bert", below)
@@ -169,7 +169,7 @@ def test_an_adapter_trained_on_another_class_of_the_same_body(models: LocalModel
 def test_names_of_wrappers_are_stripped(models: LocalModels, llama: Path, tmp_path: Path, name: Callable[[str], str]):
     model = trained(llama, tmp_path / "a", target_modules=TARGETS["llama"])
     rename(tmp_path / "a", lambda held: {name(key): one for key, one in held.items()})
-    same(opened(llama, tmp_path / "a").model, model, random_model("llama"))
+    same(loaded(llama, tmp_path / "a").model, model, random_model("llama"))
     models.check(ref(tmp_path / "a"), ref(llama))
 
 
@@ -184,7 +184,7 @@ def test_an_adapter_in_shards(models: LocalModels, llama: Path, tmp_path: Path):
         save_file(part, tmp_path / "a" / file, {"format": "pt"})
         placed |= dict.fromkeys(part, file)
     (tmp_path / "a" / f"{FILE}.index.json").write_text(json.dumps({"weight_map": placed}))
-    same(opened(llama, tmp_path / "a").model, model, random_model("llama"))
+    same(loaded(llama, tmp_path / "a").model, model, random_model("llama"))
     models.check(ref(tmp_path / "a"), ref(llama))
 
 
@@ -312,7 +312,7 @@ def test_a_folder_with_one_adapter_inside(models: LocalModels, llama: Path, tmp_
     (tmp_path / "out" / "README.md").write_text("An adapter.")
     shutil.move(tmp_path / "inner", tmp_path / "out" / "my_adapter")
     outer, inner = ref(tmp_path / "out"), ref(tmp_path / "out" / "my_adapter")
-    same(opened(llama, tmp_path / "out").model, model, random_model("llama"))
+    same(loaded(llama, tmp_path / "out").model, model, random_model("llama"))
     assert models.fingerprint(outer, ref(llama)) == models.fingerprint(inner, ref(llama))
     models.check(outer, ref(llama))
     shutil.copytree(tmp_path / "out" / "my_adapter", tmp_path / "out" / "other")
@@ -333,7 +333,7 @@ def test_a_head_on_a_causal_base(models: LocalModels, tmp_path: Path, name: str)
     stem = {"gpt2": "GPT2", "llama": "Llama", "qwen2": "Qwen2"}[name]
     options = {"target_modules": TARGETS.get(name, ["q_proj"]), "fan_in_fan_out": name == "gpt2"}
     model = trained(base, tmp_path / "a", auto=f"{stem}ForSequenceClassification", num_labels=3, **options)
-    found = opened(base, tmp_path / "a").model
+    found = loaded(base, tmp_path / "a").model
     found.config.pad_token_id = model.config.pad_token_id = None
     same(found, model)
     facts = models.facts(ref(tmp_path / "a"), ref(base))

@@ -83,9 +83,9 @@ def test_a_cancel_arrives_before_any_block_and_leaves_no_hook(models: LocalModel
             raise Cancelled("no longer wanted")
 
     one = pin(gpt2)
-    with models.store.borrow(one) as opened:
-        before = hooks(opened.model)
+    with models.store.borrow(one) as loaded:
+        before = hooks(loaded.model)
     with pytest.raises(Cancelled):
         models.crossed_updates(one, one, make_prompts([4]), cancel)
-    with models.store.borrow(one) as opened:
-        assert hooks(opened.model) == before
+    with models.store.borrow(one) as loaded:
+        assert hooks(loaded.model) == before

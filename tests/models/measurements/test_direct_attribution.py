@@ -112,11 +112,11 @@ def test_biases_are_there_where_the_family_has_them(models: LocalModels, pin: Pi
 def test_a_head_with_a_bias_and_more_than_two_classes(models: LocalModels, pin: Pin, folder: Path):
     plain = make_prompts([5, 9])
     prompts = Prompts("", plain.token_ids, plain.labels, (7, 11, 13), plain.truncated)
-    with models.store.borrow(pin(folder)) as opened:
-        without = direct_attribution.contributions(opened, prompts, silent)
-        linear = opened.anatomy.unembed
+    with models.store.borrow(pin(folder)) as loaded:
+        without = direct_attribution.contributions(loaded, prompts, silent)
+        linear = loaded.components.unembed
         linear.bias = torch.nn.Parameter(torch.arange(linear.out_features, dtype=torch.float32), requires_grad=False)
-        found = direct_attribution.contributions(opened, prompts, silent)
+        found = direct_attribution.contributions(loaded, prompts, silent)
         linear.bias = None
     np.testing.assert_allclose(found.norm_bias - without.norm_bias, (7, 11, 13), rtol=1e-5)
     np.testing.assert_array_equal(found.mlps, without.mlps)
@@ -128,12 +128,12 @@ def test_arrays_are_read_only_and_no_hook_is_left_behind(models: LocalModels, pi
     def cancel(_fraction: float, _sentence: str) -> None:
         raise Cancelled("no longer wanted")
 
-    with models.store.borrow(pin(gpt2)) as opened:
-        before = hooks(opened.model)
-        found = direct_attribution.contributions(opened, make_prompts([5, 9]), silent)
+    with models.store.borrow(pin(gpt2)) as loaded:
+        before = hooks(loaded.model)
+        found = direct_attribution.contributions(loaded, make_prompts([5, 9]), silent)
         with pytest.raises(Cancelled):
-            direct_attribution.contributions(opened, make_prompts([5]), cancel)
-        assert hooks(opened.model) == before
+            direct_attribution.contributions(loaded, make_prompts([5]), cancel)
+        assert hooks(loaded.model) == before
     assert not any(array.flags.writeable for array in vars(found).values())
 
 

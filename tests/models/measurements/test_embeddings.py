@@ -17,7 +17,7 @@ from backend.models.local import LocalModels
 from backend.models.measurements.embeddings import embedding
 from tests.models.conftest import Pin, random_model, save
 from tests.models.measurements.test_weight_changes import spread
-from tests.models.runtime.test_load import opened, rewrite
+from tests.models.runtime.test_load import loaded, rewrite
 
 INPUT = {"gpt2": "transformer.wte.weight"}
 
@@ -75,7 +75,7 @@ def test_rows_that_device_map_moved_out_are_fetched(name: str, tied: bool, tmp_p
     folder = save(random_model(name, tied=tied), tmp_path / "one")
     moved = spread(folder, name, tmp_path / "scratch")
     for which in ("input", "output"):
-        near = embedding(opened(folder), which)  # pyright: ignore[reportArgumentType]
+        near = embedding(loaded(folder), which)  # pyright: ignore[reportArgumentType]
         far = embedding(moved, which)  # pyright: ignore[reportArgumentType]
         np.testing.assert_array_equal(far.rows, near.rows)
         assert far.tied == near.tied == tied
@@ -84,11 +84,11 @@ def test_rows_that_device_map_moved_out_are_fetched(name: str, tied: bool, tmp_p
 def test_values_that_are_no_numbers_are_an_error(gpt2: Path):
     rewrite(gpt2, lambda weights: weights[INPUT["gpt2"]].view(-1)[:1].fill_(float("nan")))
     with pytest.raises(CheckpointError, match="not finite"):
-        embedding(opened(gpt2), "input")
+        embedding(loaded(gpt2), "input")
 
 
 def test_a_model_that_predicts_no_tokens_has_no_unembedding(gpt2: Path):
-    found = opened(gpt2)
+    found = loaded(gpt2)
     found.model.get_output_embeddings = lambda: None  # type: ignore[method-assign]
     with pytest.raises(UndefinedError, match="predicts no tokens"):
         embedding(found, "output")

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from backend.caching.progress import silent
 from backend.errors import Cancelled, UndefinedError
-from backend.lab.outputs import Intervention, Push, Sampling
+from backend.lab.outputs import Intervention, Sampling, SteeringVectors
 from backend.models.local import LocalModels
 from backend.models.measurements.generation import continuation
 from backend.models.runtime.interventions import intervening
@@ -94,15 +94,15 @@ def test_the_port_writes_and_a_cancel_leaves_no_hook(models: LocalModels, pin: P
     one = pin(gpt2)
     written = models.continuation(one, PROMPT, PLAN[6], 5, None, silent)
     assert 0 < len(written) <= 5 and all(isinstance(token, int) for token in written)
-    with models.store.borrow(one) as opened:
-        before = hooks(opened.model)
+    with models.store.borrow(one) as loaded:
+        before = hooks(loaded.model)
 
     def cancel(fraction: float, sentence: str) -> None:
         if "Writing: 2" in sentence:
             raise Cancelled("no longer wanted")
 
-    pushed = Push((1,), np.ones((1, 32), np.float32), "all")
+    pushed = SteeringVectors((1,), np.ones((1, 32), np.float32), "all")
     with pytest.raises(Cancelled):
         models.continuation(one, PROMPT, pushed, 5, Sampling(5.0, 1), cancel)
-    with models.store.borrow(one) as opened:
-        assert hooks(opened.model) == before
+    with models.store.borrow(one) as loaded:
+        assert hooks(loaded.model) == before

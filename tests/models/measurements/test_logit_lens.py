@@ -91,11 +91,11 @@ def test_other_heads_other_norms_and_none(models: LocalModels, pin: Pin, family:
 
 def test_a_head_with_a_bias(models: LocalModels, pin: Pin, folder: Path):
     x = np.random.default_rng(0).normal(size=(4, WIDTH)).astype(np.float32)
-    with models.store.borrow(pin(folder)) as opened:
-        linear = opened.anatomy.unembed
+    with models.store.borrow(pin(folder)) as loaded:
+        linear = loaded.components.unembed
         bias = torch.nn.Parameter(torch.arange(linear.out_features, dtype=torch.float32), requires_grad=False)
         linear.bias = bias
-        found = logit_lens.label_logits(x, Columns(LABEL_TOKENS), opened, None)
+        found = logit_lens.label_logits(x, Columns(LABEL_TOKENS), loaded, None)
         linear.bias = None
     np.testing.assert_allclose(found, x @ head(folder)[list(LABEL_TOKENS)].T + LABEL_TOKENS, rtol=1e-4, atol=1e-4)
 
@@ -125,12 +125,12 @@ def test_arrays_are_read_only_and_no_hook_is_left_behind(models: LocalModels, pi
     def cancel(_fraction: float, _sentence: str) -> None:
         raise Cancelled("no longer wanted")
 
-    with models.store.borrow(pin(gpt2)) as opened:
-        before = hooks(opened.model)
-        found = logit_lens.read_text(opened, TEXT, 2, silent)
+    with models.store.borrow(pin(gpt2)) as loaded:
+        before = hooks(loaded.model)
+        found = logit_lens.read_text(loaded, TEXT, 2, silent)
         with pytest.raises(Cancelled):
-            logit_lens.read_text(opened, TEXT, 2, cancel)
-        assert hooks(opened.model) == before
+            logit_lens.read_text(loaded, TEXT, 2, cancel)
+        assert hooks(loaded.model) == before
     assert not any(array.flags.writeable for array in vars(found).values())
 
 

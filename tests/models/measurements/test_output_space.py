@@ -144,10 +144,10 @@ def test_a_cancel_arrives_and_leaves_no_hook(models: LocalModels, pin: Pin, gpt2
             raise Cancelled("no longer wanted")
 
     one = pin(gpt2)
-    with models.store.borrow(one) as opened:
-        before = hooks(opened.model)
+    with models.store.borrow(one) as loaded:
+        before = hooks(loaded.model)
     with pytest.raises(Cancelled):
         models.output_space(one, one, make_prompts([4]), SETS, cancel)
     models.output_space(one, one, make_prompts([4]), SETS, silent)
-    with models.store.borrow(one) as opened:
-        assert hooks(opened.model) == before
+    with models.store.borrow(one) as loaded:
+        assert hooks(loaded.model) == before

@@ -20,7 +20,7 @@ from backend.models.local import LocalModels
 from backend.models.measurements import patching
 from backend.models.measurements.patching import chunks, patch
 from backend.models.runtime.components import anatomy_of
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 from tests.models.conftest import LAYERS, Pin, make_prompts, random_model, save
 from tests.models.measurements.test_residuals import hooks
@@ -30,8 +30,8 @@ PROMPTS = make_prompts([11, 3], seed=4)
 READ_BY_ENCODERS = Prompts(**{**vars(some_prompts()), "token_ids": (some_prompts().token_ids[4],)})
 
 
-def as_opened(model: PreTrainedModel) -> Opened:
-    return Opened(model, anatomy_of(model), torch.device("cpu"), 0)
+def as_opened(model: PreTrainedModel) -> LoadedModel:
+    return LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
 
 
 def blocks_of(model: Any) -> Any:
@@ -187,8 +187,8 @@ def test_progress_counts_blocks_and_a_cancel_leaves_no_trace(models: LocalModels
         with pytest.raises(Cancelled):
             models.patch(host, donor, PROMPTS, cancel)
     np.testing.assert_array_equal(models.patch(host, donor, PROMPTS, silent).logits, expected.logits)
-    with models.store.borrow(host) as opened:
-        assert hooks(opened.model) == 0
+    with models.store.borrow(host) as loaded:
+        assert hooks(loaded.model) == 0
 
 
 def test_what_does_not_fit_runs_in_smaller_chunks(monkeypatch: pytest.MonkeyPatch):
@@ -196,10 +196,10 @@ def test_what_does_not_fit_runs_in_smaller_chunks(monkeypatch: pytest.MonkeyPatc
     expected = patch(host, donor, PROMPTS, silent)
     attend = patching.attend
 
-    def small(opened, block, x, around):
+    def small(loaded, block, x, around):
         if x.shape[0] > 2:
             raise torch.OutOfMemoryError("full")
-        return attend(opened, block, x, around)
+        return attend(loaded, block, x, around)
 
     monkeypatch.setattr(patching, "attend", small)
     np.testing.assert_allclose(patch(host, donor, PROMPTS, silent).logits, expected.logits, rtol=1e-4, atol=1e-5)

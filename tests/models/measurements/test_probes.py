@@ -56,18 +56,20 @@ def test_all_readings_equal_plain_transformers_and_scikit_learn(
         for layer in range(LAYERS + 1):
             used = norm if norm in norms else ("own" if layer == LAYERS else "none")
             logits = norms[used](residuals[:, layer].astype(np.float32)) @ heads[head].T
-            lens = logits[:, 1] - logits[:, 0]
+            logit_diff = logits[:, 1] - logits[:, 0]
             if np.ptp(residuals[:, layer], axis=0).max() < 1e-6:
-                assert found.auc[place, layer] == 0.5
+                assert found.auc.value[place, layer] == 0.5
                 continue
             scale = float(np.abs(logits).max())
-            np.testing.assert_allclose(found.lens[place, layer, :, 0], lens, rtol=1e-3, atol=1e-5 * scale)
-            assert found.auc[place, layer] == pytest.approx(roc_auc_score(prompts.labels, lens), abs=1e-6)
-            expected = balanced_accuracy_score(prompts.labels, lens > 0)
-            assert found.balanced_accuracy[place, layer] == pytest.approx(expected)
-            gap = lens[prompts.labels == 1].mean() - lens[prompts.labels == 0].mean()
-            assert found.gap[place, layer] == pytest.approx(gap, rel=1e-3, abs=1e-5 * scale)
-            assert found.mean_lens[place, layer, 0] == pytest.approx(lens.mean(), rel=1e-3, abs=1e-5 * scale)
+            np.testing.assert_allclose(found.logit_diff[place, layer, :, 0], logit_diff, rtol=1e-3, atol=1e-5 * scale)
+            assert found.auc.value[place, layer] == pytest.approx(roc_auc_score(prompts.labels, logit_diff), abs=1e-6)
+            expected = balanced_accuracy_score(prompts.labels, logit_diff > 0)
+            assert found.balanced_accuracy.value[place, layer] == pytest.approx(expected)
+            gap = logit_diff[prompts.labels == 1].mean() - logit_diff[prompts.labels == 0].mean()
+            assert found.gap.value[place, layer] == pytest.approx(gap, rel=1e-3, abs=1e-5 * scale)
+            assert found.mean_logit_diff.value[place, layer, 0] == pytest.approx(
+                logit_diff.mean(), rel=1e-3, abs=1e-5 * scale
+            )
 
 
 def test_own_head_and_norm_at_the_end_are_the_models_own_accuracy(
@@ -78,13 +80,12 @@ def test_own_head_and_norm_at_the_end_are_the_models_own_accuracy(
         found = probes.recipe(probes.Query(checkpoint, pin(folder), prompts, draws=50, permutations=20), lab)
         own = accuracy.recipe(accuracy.Query(checkpoint, prompts, draws=50), lab)
         place = found.place("own", "own")
-        np.testing.assert_allclose(found.lens[place, -1], own.lens, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(found.logit_diff[place, -1], own.logit_diff, rtol=1e-4, atol=1e-4)
         np.testing.assert_array_equal(found.prediction[place, -1], own.prediction)
         for name in ("balanced_accuracy", "auc", "gap"):
-            for end in ("", "_low", "_high"):
-                ours, theirs = getattr(found, name + end)[place, -1], getattr(own, name + end)
-                assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4), name + end
-        np.testing.assert_array_equal(found.recall[place, -1], own.recall)
+            ours, theirs = getattr(found, name)[place, -1].ends, getattr(own, name).ends
+            assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-4), name
+        np.testing.assert_array_equal(found.recall.value[place, -1], own.recall.value)
 
 
 def test_a_cancel_arrives(models: LocalModels, pin: Pin, cache: Cache, gpt2: Path):

@@ -48,8 +48,8 @@ def final_norm(folder: Path, last: np.ndarray) -> np.ndarray:
 
 
 def readout(models: LocalModels, pin: Pin, folder: Path, prompts: Prompts, **options: int) -> Readout:
-    with models.store.borrow(pin(folder)) as opened:
-        return collect(opened, prompts, silent, **options)
+    with models.store.borrow(pin(folder)) as loaded:
+        return collect(loaded, prompts, silent, **options)
 
 
 def test_equals_plain_transformers_one_prompt_at_a_time(models: LocalModels, pin: Pin, folder: Path, prompts: Prompts):
@@ -94,14 +94,14 @@ def test_no_hook_is_left_behind(models: LocalModels, pin: Pin, gpt2: Path):
     def cancel(_fraction: float, _sentence: str) -> None:
         raise Cancelled("no longer wanted")
 
-    with models.store.borrow(pin(gpt2)) as opened:
-        before = hooks(opened.model)
-        collect(opened, make_prompts([3, 4]), silent)
+    with models.store.borrow(pin(gpt2)) as loaded:
+        before = hooks(loaded.model)
+        collect(loaded, make_prompts([3, 4]), silent)
         with pytest.raises(Cancelled):
-            collect(opened, make_prompts([3, 4]), cancel)
+            collect(loaded, make_prompts([3, 4]), cancel)
         with pytest.raises(IndexError):
-            residuals.read_batch(opened, [(10**6,)], Columns(LABEL_TOKENS), "last")
-        assert hooks(opened.model) == before
+            residuals.read_batch(loaded, [(10**6,)], Columns(LABEL_TOKENS), "last")
+        assert hooks(loaded.model) == before
 
 
 def hooks(model: torch.nn.Module) -> int:
@@ -116,8 +116,8 @@ def test_progress_is_told_and_cancel_heard_between_batches(models: LocalModels, 
         if fraction == 0.5:
             raise Cancelled("no longer wanted")
 
-    with models.store.borrow(pin(gpt2)) as opened, pytest.raises(Cancelled):
-        collect(opened, make_prompts([10, 10, 10, 10]), listen, rows=1)
+    with models.store.borrow(pin(gpt2)) as loaded, pytest.raises(Cancelled):
+        collect(loaded, make_prompts([10, 10, 10, 10]), listen, rows=1)
     once = 1 + LAYERS  # before the batch, and again before each of its blocks
     assert [fraction for fraction, _ in heard] == [*[0.0] * once, *[0.25] * once, 0.5]
     assert heard[once][1] == "Reading prompts: 1 of 4 prompts."
@@ -133,21 +133,21 @@ def test_a_cancel_is_heard_in_the_middle_of_a_batch(models: LocalModels, pin: Pi
             if calls == at:  # noqa: B023 - called before the next turn of the loop
                 raise Cancelled("no longer wanted")
 
-        with models.store.borrow(pin(gpt2)) as opened:
+        with models.store.borrow(pin(gpt2)) as loaded:
             with pytest.raises(Cancelled):
-                collect(opened, make_prompts([10]), listen)
-            assert hooks(opened.model) == 0
+                collect(loaded, make_prompts([10]), listen)
+            assert hooks(loaded.model) == 0
 
 
 def test_a_batch_that_does_not_fit_is_halved(models: LocalModels, pin: Pin, gpt2: Path, monkeypatch):
     whole = readout(models, pin, gpt2, make_prompts([5, 6, 7, 8, 9]))
     read, sizes = residuals.read_batch, []
 
-    def small(opened, token_ids, *rest):
+    def small(loaded, token_ids, *rest):
         sizes.append(len(token_ids))
         if len(token_ids) > 2:
             raise torch.OutOfMemoryError("full")
-        return read(opened, token_ids, *rest)
+        return read(loaded, token_ids, *rest)
 
     monkeypatch.setattr(residuals, "read_batch", small)
     halved = readout(models, pin, gpt2, make_prompts([5, 6, 7, 8, 9]))

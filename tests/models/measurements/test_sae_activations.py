@@ -253,5 +253,5 @@ def test_an_interrupted_reading_leaves_the_model_as_it_was(models: LocalModels, 
             ask(random_autoencoder(1), checkpoint, prompts, 1, cancel)
     after = models.readout(checkpoint, prompts, silent)
     np.testing.assert_array_equal(before.residuals, after.residuals)
-    with models.store.borrow(checkpoint) as opened:
-        assert not any(one._forward_hooks or one._forward_pre_hooks for one in opened.model.modules())
+    with models.store.borrow(checkpoint) as loaded:
+        assert not any(one._forward_hooks or one._forward_pre_hooks for one in loaded.model.modules())

@@ -9,7 +9,7 @@ import torch
 from backend.caching.progress import silent
 from backend.errors import Cancelled, UndefinedError
 from backend.models.local import LocalModels
-from backend.models.measurements.side_effects import disturbed
+from backend.models.measurements.side_effects import side_effects
 from tests.models.conftest import Pin, make_prompts, random_model
 from tests.models.measurements.test_residuals import hooks
 from tests.models.measurements.test_steering import PLAN, as_opened, hooked
@@ -27,7 +27,7 @@ def logprobs(model, ids: tuple[int, ...]) -> np.ndarray:
 
 def test_losses_and_kl_are_those_of_hooked_models(family: str):
     model = random_model(family, seed=2)
-    found = disturbed(as_opened(model), CHOSEN, TEXTS, silent)
+    found = side_effects(as_opened(model), CHOSEN, TEXTS, silent)
     np.testing.assert_array_equal(found.predicted, [6, 0, 29, 11, 2])
     for text, ids in enumerate(TEXTS.token_ids):
         plain, following = logprobs(model, ids)[:-1], list(ids[1:])
@@ -42,17 +42,17 @@ def test_losses_and_kl_are_those_of_hooked_models(family: str):
 
 def test_an_encoder_predicts_nothing():
     with pytest.raises(UndefinedError, match="predicts no tokens"):
-        disturbed(as_opened(encoder("Bert")), PLAN[:1], some_prompts(), silent)
+        side_effects(as_opened(encoder("Bert")), PLAN[:1], some_prompts(), silent)
 
 
 def test_the_port_tells_every_run_and_a_cancel_leaves_no_hook(models: LocalModels, pin: Pin, gpt2):
     one, heard = pin(gpt2), []
-    found = models.disturbed(one, CHOSEN, TEXTS, lambda *told: heard.append(told))
+    found = models.side_effects(one, CHOSEN, TEXTS, lambda *told: heard.append(told))
     assert not found.loss.flags.writeable and found.loss.shape == (4, 5)
     fractions = [fraction for fraction, sentence in heard if "predicting" in sentence]
     assert fractions == sorted(fractions) and len(fractions) >= 1 + len(CHOSEN)
-    with models.store.borrow(one) as opened:
-        before = hooks(opened.model)
+    with models.store.borrow(one) as loaded:
+        before = hooks(loaded.model)
     told = 0
 
     def cancel(_fraction: float, sentence: str) -> None:
@@ -62,6 +62,6 @@ def test_the_port_tells_every_run_and_a_cancel_leaves_no_hook(models: LocalModel
             raise Cancelled("no longer wanted")
 
     with pytest.raises(Cancelled):
-        models.disturbed(one, CHOSEN, TEXTS, cancel)
-    with models.store.borrow(one) as opened:
-        assert hooks(opened.model) == before
+        models.side_effects(one, CHOSEN, TEXTS, cancel)
+    with models.store.borrow(one) as loaded:
+        assert hooks(loaded.model) == before

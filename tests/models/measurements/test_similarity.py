@@ -55,12 +55,12 @@ def holds(found: similarity.Result, own: np.ndarray, base: np.ndarray, layers: r
     for layer in layers:
         x, y = own[:, layer], base[:, layer]
         if np.ptp(y, axis=0).max() < 1e-5:
-            assert np.isnan([found.cka[layer], found.procrustes[layer], found.cosine[layer]]).all()
+            assert np.isnan([found.cka.value[layer], found.procrustes.value[layer], found.cosine.value[layer]]).all()
             continue
-        assert found.cka[layer] == pytest.approx(plain_cka(x, y), rel=1e-3)
-        assert found.procrustes[layer] == pytest.approx(scipy.spatial.procrustes(y, x)[2], rel=1e-3)
+        assert found.cka.value[layer] == pytest.approx(plain_cka(x, y), rel=1e-3)
+        assert found.procrustes.value[layer] == pytest.approx(scipy.spatial.procrustes(y, x)[2], rel=1e-3)
         cosines = (x * y).sum(axis=1) / np.linalg.norm(x, axis=1) / np.linalg.norm(y, axis=1)
-        assert found.cosine[layer] == pytest.approx(cosines.mean(), rel=1e-3)
+        assert found.cosine.value[layer] == pytest.approx(cosines.mean(), rel=1e-3)
 
 
 def lab(cache: Cache, models: LocalModels) -> Lab:
@@ -84,10 +84,10 @@ def test_causal_models(models: LocalModels, cache: Cache, pin: Pin, folder: Path
     found = measure(models, cache, pair, prompts)
     own, base = one_at_a_time(other, prompts)[0], one_at_a_time(folder, prompts)[0]
     holds(found, own, base, range(LAYERS))
-    assert 0.05 < np.nanmin(found.cka) < 0.98, "else anything would pass"
+    assert 0.05 < np.nanmin(found.cka.value) < 0.98, "else anything would pass"
     grid = cka_grid.recipe(cka_grid.Query(*pair, prompts), lab(cache, models))
-    assert grid.cka[1, 2] == pytest.approx(plain_cka(own[:, 1], base[:, 2]), rel=1e-3, abs=1e-4)
-    np.testing.assert_allclose(np.diagonal(grid.cka), found.cka)
+    assert grid.cka.value[1, 2] == pytest.approx(plain_cka(own[:, 1], base[:, 2]), rel=1e-3, abs=1e-4)
+    np.testing.assert_allclose(np.diagonal(grid.cka.value), found.cka.value)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,7 +108,7 @@ def test_encoders_whose_layer_0_holds_no_text(name: str, models: LocalModels, ca
     pair = pin(other, label="epoch 1"), pin(folder)
     found = measure(models, cache, pair, prompts)
     holds(found, states[0], states[1], range(LAYERS + 1))
-    assert np.isnan(found.cka[0]) and np.isfinite(found.cka[1:]).all()
+    assert np.isnan(found.cka.value[0]) and np.isfinite(found.cka.value[1:]).all()
     with pytest.raises(UndefinedError, match="predicts no tokens"):
         unembedding.recipe(unembedding.Query(*pair), lab(cache, models))
 

@@ -17,14 +17,14 @@ from transformers import MistralConfig, MistralForCausalLM, PreTrainedModel, Qwe
 
 from backend.caching.progress import silent
 from backend.errors import Cancelled, CheckpointError, DeviceError
-from backend.lab.outputs import Ablation, Intervention, Push
+from backend.lab.outputs import Ablation, Intervention, SteeringVectors
 from backend.models.local import LocalModels
 from backend.models.measurements import steering
 from backend.models.measurements.steering import steered
 from backend.models.runtime import branches
 from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.interventions import intervening
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 from tests.models.conftest import ARCHITECTURES, LABEL_TOKENS, LAYERS, WIDTH, Pin, make_prompts, random_model
 from tests.models.measurements.test_residuals import hooks
@@ -46,18 +46,18 @@ def unit() -> np.ndarray:
 
 
 PLAN: tuple[Intervention, ...] = (
-    *(Push((layer,), vectors(1)) for layer in EVERY),
-    Push(EVERY, vectors(LAYERS + 1)),
-    Push((2, 1), vectors(2)),
-    *(Push((layer,), vectors(1), "all") for layer in EVERY),
-    Push(EVERY, vectors(LAYERS + 1), "all"),
+    *(SteeringVectors((layer,), vectors(1)) for layer in EVERY),
+    SteeringVectors(EVERY, vectors(LAYERS + 1)),
+    SteeringVectors((2, 1), vectors(2)),
+    *(SteeringVectors((layer,), vectors(1), "all") for layer in EVERY),
+    SteeringVectors(EVERY, vectors(LAYERS + 1), "all"),
     Ablation(unit(), vectors(LAYERS + 1)),
     Ablation(unit(), vectors(LAYERS + 1)),
 )
 
 
-def as_opened(model: PreTrainedModel) -> Opened:
-    return Opened(model, anatomy_of(model), torch.device("cpu"), 0)
+def as_opened(model: PreTrainedModel) -> LoadedModel:
+    return LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
 
 
 def blocks_of(model: Any) -> Any:
@@ -67,7 +67,7 @@ def blocks_of(model: Any) -> Any:
 def changed(x: torch.Tensor, one: Intervention, layer: int) -> torch.Tensor:
     """The whole prompt's residuals [1, tokens, width] by the formulas."""
     x = x.clone()
-    if isinstance(one, Push):
+    if isinstance(one, SteeringVectors):
         for at, vector in zip(one.layers, one.vectors, strict=True):
             if at == layer and one.positions == "all":
                 x += torch.from_numpy(vector)
@@ -128,7 +128,9 @@ def test_every_intervention_is_the_model_with_hooks_by_hand(hosts, family: str):
 
 
 def test_nothing_added_is_the_model_as_it_is(hosts, family: str):
-    none = [Push((layer,), np.zeros((1, WIDTH), np.float32), at) for layer in EVERY for at in ("readout", "all")]
+    none = [
+        SteeringVectors((layer,), np.zeros((1, WIDTH), np.float32), at) for layer in EVERY for at in ("readout", "all")
+    ]
     found = steered(as_opened(hosts[family]), none, PROMPTS, silent)
     with torch.no_grad():
         own = [hosts[family](torch.tensor([ids])).logits[0, -1, list(LABEL_TOKENS)] for ids in PROMPTS.token_ids]
@@ -140,7 +142,7 @@ def test_what_was_ablated_is_the_same_for_all_reviews(hosts):
     model, one = as_opened(hosts["llama"]), PLAN[-1]
     assert isinstance(one, Ablation)
     seen: list[torch.Tensor] = []
-    hook = model.anatomy.ln_final.register_forward_pre_hook(lambda _module, args: seen.append(args[0][0]))
+    hook = model.components.ln_final.register_forward_pre_hook(lambda _module, args: seen.append(args[0][0]))
     with torch.no_grad(), intervening(model, one, torch.tensor([8])):
         model.model(torch.tensor([PROMPTS.token_ids[0][:9]]), use_cache=False)
     hook.remove()
@@ -172,7 +174,7 @@ def test_hooks_do_the_same_and_leave(hosts, one: Intervention):
 def test_branches_look_through_the_models_window(model: PreTrainedModel):
     model.eval()
     prompts = make_prompts([30, 4, 17], vocabulary=90)
-    plan = [Push((layer,), vectors(1)) for layer in range(4)]
+    plan = [SteeringVectors((layer,), vectors(1)) for layer in range(4)]
     for one, logits in zip(plan, steered(as_opened(model), plan, prompts, silent), strict=True):
         np.testing.assert_allclose(logits, by_hand(model, one, prompts), rtol=1e-4, atol=2e-4)
 
@@ -198,12 +200,12 @@ def test_a_push_at_the_readout_costs_one_token_per_review(hosts, monkeypatch):
     passed: list[int] = []
     attend = branches.attend
 
-    def watched(opened, block, x, around):
+    def watched(loaded, block, x, around):
         passed.append(x.shape[0] * x.shape[1])
-        return attend(opened, block, x, around)
+        return attend(loaded, block, x, around)
 
     monkeypatch.setattr(branches, "attend", watched)
-    plan = [Push((0,), vectors(1)) for _ in range(10)]
+    plan = [SteeringVectors((0,), vectors(1)) for _ in range(10)]
     steered(as_opened(hosts["gpt2"]), plan, PROMPTS, silent)
     assert sum(passed) == LAYERS * len(plan) * len(PROMPTS.token_ids)
 
@@ -213,9 +215,9 @@ def test_chunks_keep_to_their_size(hosts, monkeypatch):
     for module in (branches, steering):
         attend = module.attend
 
-        def watched(opened, block, x, around, attend=attend):
+        def watched(loaded, block, x, around, attend=attend):
             seen.append(x.shape[0] * x.shape[1])
-            return attend(opened, block, x, around)
+            return attend(loaded, block, x, around)
 
         monkeypatch.setattr(module, "attend", watched)
     steered(as_opened(hosts["gpt2"]), PLAN * 5, make_prompts([8, 8]), silent, tokens=50)
@@ -232,8 +234,8 @@ def test_progress_counts_tokens_and_ends_where_it_should(hosts):
 
 def test_a_cancel_or_an_error_in_the_middle_leaves_no_trace(models: LocalModels, pin: Pin, folder: Path, monkeypatch):
     one, prompts = pin(folder), make_prompts([20, 10])
-    with models.store.borrow(one) as opened:
-        before = hooks(opened.model)
+    with models.store.borrow(one) as loaded:
+        before = hooks(loaded.model)
     plain = models.readout(one, prompts, silent)
     for last in range(1, 12):
         told = 0
@@ -246,13 +248,13 @@ def test_a_cancel_or_an_error_in_the_middle_leaves_no_trace(models: LocalModels,
 
         with pytest.raises(Cancelled):
             models.steered(one, PLAN, prompts, cancel)
-    with models.store.borrow(one) as opened:
-        broken = opened.anatomy.ln_final.register_forward_pre_hook(lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError), intervening(opened, PLAN[-1], torch.tensor([3])):
-            opened.model(torch.tensor([[1, 2, 3, 4]]))
+    with models.store.borrow(one) as loaded:
+        broken = loaded.components.ln_final.register_forward_pre_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError), intervening(loaded, PLAN[-1], torch.tensor([3])):
+            loaded.model(torch.tensor([[1, 2, 3, 4]]))
         broken.remove()
-    with models.store.borrow(one) as opened:
-        assert hooks(opened.model) == before
+    with models.store.borrow(one) as loaded:
+        assert hooks(loaded.model) == before
     np.testing.assert_array_equal(models.readout(one, prompts, silent).logits, plain.logits)
 
 
@@ -273,14 +275,14 @@ def test_half_precision_is_close(hosts):
 def test_layers_and_widths_that_there_are_not_are_an_error(hosts):
     model = as_opened(hosts["gpt2"])
     with pytest.raises(CheckpointError, match=rf"layers 0 to {LAYERS} of width {WIDTH}, .* for layer {LAYERS + 1}"):
-        steered(model, [Push((LAYERS + 1,), vectors(1))], FEW, silent)
+        steered(model, [SteeringVectors((LAYERS + 1,), vectors(1))], FEW, silent)
     with pytest.raises(CheckpointError, match="for width 5"):
-        steered(model, [Push((0,), vectors(1)[:, :5])], FEW, silent)
+        steered(model, [SteeringVectors((0,), vectors(1)[:, :5])], FEW, silent)
 
 
 def test_values_that_are_not_finite_are_an_error(hosts):
     with pytest.raises(CheckpointError, match="not finite"):
-        steered(as_opened(hosts["gpt2"]), [Push((0,), np.full((1, WIDTH), np.inf, np.float32))], FEW, silent)
+        steered(as_opened(hosts["gpt2"]), [SteeringVectors((0,), np.full((1, WIDTH), np.inf, np.float32))], FEW, silent)
 
 
 def test_a_batch_that_does_not_fit_is_halved(hosts, monkeypatch):
@@ -288,10 +290,10 @@ def test_a_batch_that_does_not_fit_is_halved(hosts, monkeypatch):
     expected = steered(model, plan, prompts, silent, tokens=60)
     attend = steering.attend
 
-    def small(opened, block, x, around):
+    def small(loaded, block, x, around):
         if block == 1 and len(x) > 4:
             raise torch.OutOfMemoryError("full")
-        return attend(opened, block, x, around)
+        return attend(loaded, block, x, around)
 
     monkeypatch.setattr(steering, "attend", small)
     np.testing.assert_allclose(steered(model, plan, prompts, silent, tokens=60), expected, rtol=1e-4, atol=2e-4)

@@ -20,7 +20,7 @@ from backend.models.local import LocalModels
 from backend.models.measurements import swaps
 from backend.models.measurements.swaps import Limits, block_runs, run_swaps, stages, waves
 from backend.models.runtime.components import anatomy_of
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 from tests.models.conftest import ARCHITECTURES, LABEL_TOKENS, LAYERS, Pin, make_prompts, random_model, save
@@ -30,8 +30,8 @@ PLAN = (*(Swap(part, *span) for part in ("block", "attn", "mlp") for span in SPA
 PROMPTS = make_prompts([int(n) for n in np.random.default_rng(1).integers(1, 40, 15)] + [1, 40])
 
 
-def as_opened(model: PreTrainedModel) -> Opened:
-    return Opened(model, anatomy_of(model), torch.device("cpu"), 0)
+def as_opened(model: PreTrainedModel) -> LoadedModel:
+    return LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
 
 
 def by_hand(host: PreTrainedModel, donor: PreTrainedModel, swap: Swap, prompts: Prompts) -> np.ndarray:
@@ -154,9 +154,9 @@ def test_branches_at_one_block_run_in_chunks(pairs, monkeypatch):
     seen: list[int] = []
     attend = swaps.attend
 
-    def watched(opened, block, x, around):
+    def watched(loaded, block, x, around):
         seen.append(x.shape[0] * x.shape[1])
-        return attend(opened, block, x, around)
+        return attend(loaded, block, x, around)
 
     monkeypatch.setattr(swaps, "attend", watched)
     host, donor = (as_opened(model) for model in pairs["gpt2"])
@@ -206,8 +206,8 @@ def test_a_cancel_in_the_middle_leaves_no_trace(models: LocalModels, pin: Pin, t
         np.testing.assert_array_equal(one.residuals, other.residuals)
         np.testing.assert_array_equal(one.logits, other.logits)
     for checkpoint in (host, donor):
-        with models.store.borrow(checkpoint) as opened:
-            assert not any(one._forward_hooks or one._forward_pre_hooks for one in opened.model.modules())
+        with models.store.borrow(checkpoint) as loaded:
+            assert not any(one._forward_hooks or one._forward_pre_hooks for one in loaded.model.modules())
 
 
 def pinned(pin: Pin, folder: Path, layers: int = LAYERS) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
@@ -266,10 +266,10 @@ def test_a_batch_that_does_not_fit_is_halved(pairs, monkeypatch):
     expected = run_swaps(host, donor, PLAN, PROMPTS, silent)
     attend, fractions = swaps.attend, []
 
-    def small(opened, block, x, around):
+    def small(loaded, block, x, around):
         if block == 1 and len(x) > 4:
             raise torch.OutOfMemoryError("full")
-        return attend(opened, block, x, around)
+        return attend(loaded, block, x, around)
 
     monkeypatch.setattr(swaps, "attend", small)
     found = run_swaps(host, donor, PLAN, PROMPTS, lambda done, _: fractions.append(done), limits=Limits(tokens=300))

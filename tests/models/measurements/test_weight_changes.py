@@ -20,9 +20,9 @@ from backend.models.local import LocalModels
 from backend.models.measurements import weight_changes
 from backend.models.runtime import load
 from backend.models.runtime.devices import choose_device
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from tests.models.conftest import LAYERS, Pin, random_model, save
-from tests.models.runtime.test_load import adapter_on, opened
+from tests.models.runtime.test_load import adapter_on, loaded
 
 Stored = dict[str, np.ndarray]
 BLOCKS = {"gpt2": "transformer.h.", "llama": "model.layers."}
@@ -66,7 +66,7 @@ def pair(name: str, folder: Path, tied: bool | None = None) -> tuple[Path, Path]
 
 
 def changes(after: Path, before: Path) -> tuple[WeightChange, ...]:
-    return weight_changes.weight_changes(opened(after), opened(before), silent)
+    return weight_changes.weight_changes(loaded(after), loaded(before), silent)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -86,7 +86,7 @@ def test_names_are_those_of_the_state_dict_with_the_block_taken_out(name: str, t
     fused = {"attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"}
     assert inside == fused if name == "gpt2" else {"self_attn.q_proj.weight", "mlp.down_proj.weight"} < inside
     assert sorted({one.layer for one in found if one.layer is not None}) == list(range(LAYERS))
-    assert [one.name for one in found] == [key for key in opened(before).model.state_dict() if key in by_name(found)]
+    assert [one.name for one in found] == [key for key in loaded(before).model.state_dict() if key in by_name(found)]
 
 
 def test_a_head_that_was_untied_is_compared_with_the_tied_one(tmp_path: Path):
@@ -178,12 +178,12 @@ def test_half_precision_is_compared_in_single(stored_in: torch.dtype, dtype: str
         save(one.to(stored_in), tmp_path / str(i))  # pyright: ignore[reportArgumentType]
         for i, one in enumerate(models)
     )
-    found = weight_changes.weight_changes(opened(after, dtype=dtype), opened(before, dtype=dtype), silent)
+    found = weight_changes.weight_changes(loaded(after, dtype=dtype), loaded(before, dtype=dtype), silent)
     exact = dtype == "float32" or stored_in == torch.bfloat16
     agree(found, stored(after), stored(before), rtol=1e-4 if exact else 1e-2)
 
 
-def spread(folder: Path, name: str, scratch: Path) -> Opened:
+def spread(folder: Path, name: str, scratch: Path) -> LoadedModel:
     """A checkpoint of which the first block, the embeddings and the head wait on disk."""
     first = BLOCKS[name]
     ends = ["transformer.wte", "transformer.wpe", "transformer.ln_f"] if name == "gpt2" else ["model.embed_tokens"]
@@ -192,13 +192,13 @@ def spread(folder: Path, name: str, scratch: Path) -> Opened:
     blocks = {f"{first}{layer}": "disk" if layer == 0 else "cpu" for layer in range(LAYERS)}
     model = AutoModelForCausalLM.from_pretrained(folder, device_map=near | blocks, offload_folder=str(scratch))
     assert any(parameter.device.type == "meta" for parameter in model.parameters())
-    return Opened(model, load.anatomy_of(model), choose_device(), 0)
+    return LoadedModel(model, load.anatomy_of(model), choose_device(), 0)
 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_weights_that_device_map_moved_out(name: str, tied: bool, tmp_path: Path):
     before, after = pair(name, tmp_path, tied=tied)
-    found = weight_changes.weight_changes(spread(after, name, tmp_path / "a"), opened(before), silent)
+    found = weight_changes.weight_changes(spread(after, name, tmp_path / "a"), loaded(before), silent)
     agree(found, stored(after), stored(before))
     both = weight_changes.weight_changes(
         spread(after, name, tmp_path / "b"), spread(before, name, tmp_path / "c"), silent
@@ -208,18 +208,18 @@ def test_weights_that_device_map_moved_out(name: str, tied: bool, tmp_path: Path
 
 def test_progress_names_the_matrix_at_hand(gpt2: Path):
     said: list[tuple[float, str]] = []
-    weight_changes.weight_changes(opened(gpt2), opened(gpt2), lambda *one: said.append(one))
+    weight_changes.weight_changes(loaded(gpt2), loaded(gpt2), lambda *one: said.append(one))
     assert said[0] == (0.0, "Comparing transformer.wte.weight.")
     assert [fraction for fraction, _ in said] == sorted(fraction for fraction, _ in said)
     assert said[-1][0] < 1
 
 
 def test_matrices_of_other_shapes_are_one_sentence(tmp_path: Path):
-    before = opened(save(random_model("llama"), tmp_path / "before"))
+    before = loaded(save(random_model("llama"), tmp_path / "before"))
     model = random_model("llama")
     layer = model.get_submodule("model.layers.1.mlp.up_proj")
     layer.weight = torch.nn.Parameter(torch.zeros(50, 32))  # pyright: ignore[reportAttributeAccessIssue]
-    after = Opened(model, load.anatomy_of(model), choose_device(), 0)
+    after = LoadedModel(model, load.anatomy_of(model), choose_device(), 0)
     with pytest.raises(CheckpointError, match=r"model.layers.1.mlp.up_proj.weight is 50 x 32 in one .* 48 x 32 in the"):
         weight_changes.weight_changes(after, before, silent)
 

@@ -23,7 +23,7 @@ from backend.models.local import LocalModels
 from backend.models.runtime.blocks import attend, embed, proceed, surroundings
 from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.forward import pad
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from tests.models.conftest import POSITIONS, Pin, random_model
 from tests.models.runtime.test_encoders import HEADS, NAMES, encoder, some_prompts
 
@@ -41,18 +41,18 @@ SIZES = {
 IDS = torch.tensor([[int(i) for i in range(5, 33)], [int(i) for i in range(60, 32, -1)]])
 
 
-def opened(model: PreTrainedModel) -> Opened:
-    return Opened(model.eval(), anatomy_of(model), torch.device("cpu"), 0)
+def loaded(model: PreTrainedModel) -> LoadedModel:
+    return LoadedModel(model.eval(), anatomy_of(model), torch.device("cpu"), 0)
 
 
 @torch.inference_mode()
-def by_hand(model: Opened, ids: torch.Tensor, real: torch.Tensor | None = None) -> list[torch.Tensor]:
+def by_hand(model: LoadedModel, ids: torch.Tensor, real: torch.Tensor | None = None) -> list[torch.Tensor]:
     """Hidden states as transformers counts them, the last one behind the final norm."""
     states = [embed(model, ids)]
     around = surroundings(model, states[0], real)
-    for block in range(len(model.anatomy.blocks)):
+    for block in range(len(model.components.blocks)):
         states.append(proceed(model, block, attend(model, block, states[-1], around)))
-    return [*states[:-1], model.anatomy.ln_final(states[-1])]
+    return [*states[:-1], model.components.ln_final(states[-1])]
 
 
 @torch.inference_mode()
@@ -85,19 +85,19 @@ def test_halves_are_the_models_own_forward(models: LocalModels, pin: Pin, folder
     ids=["mistral", "qwen2", "qwen3", "scaled rotary"],
 )
 def test_sliding_windows_and_scaled_positions_are_the_models_own(model: PreTrainedModel):
-    agree(by_hand(opened(model), IDS), own(model.eval(), IDS))
+    agree(by_hand(loaded(model), IDS), own(model.eval(), IDS))
 
 
 def test_a_window_makes_a_difference():
     plain = MistralForCausalLM(MistralConfig(**SIZES, sliding_window=None))
     narrow = MistralForCausalLM(MistralConfig(**SIZES, sliding_window=5))
     narrow.load_state_dict(plain.state_dict())
-    assert (by_hand(opened(plain), IDS)[2] - by_hand(opened(narrow), IDS)[2]).abs().max() > 0.1
+    assert (by_hand(loaded(plain), IDS)[2] - by_hand(loaded(narrow), IDS)[2]).abs().max() > 0.1
 
 
 def test_half_precision_stays_the_models_own():
     model = random_model("llama").bfloat16()
-    found = by_hand(opened(model), IDS)
+    found = by_hand(loaded(model), IDS)
     assert {one.dtype for one in found} == {torch.bfloat16}
     for one, other in zip(found, own(model, IDS), strict=True):
         torch.testing.assert_close(one, other)
@@ -108,12 +108,12 @@ def test_half_precision_stays_the_models_own():
 def test_an_encoders_halves_are_its_own_forward_whatever_the_batch(name: str, head: str):
     model = encoder(name, head)
     prompts = some_prompts()
-    ids, _, inputs = pad(prompts.token_ids, "first", opened(model))
-    together = by_hand(opened(model), ids, inputs["attention_mask"])
+    ids, _, inputs = pad(prompts.token_ids, "first", loaded(model))
+    together = by_hand(loaded(model), ids, inputs["attention_mask"])
     for row, tokens in enumerate(prompts.token_ids):
         alone = torch.tensor([tokens])
         padded = [state[row : row + 1, : len(tokens)] for state in together]
-        for ours in (padded, by_hand(opened(model), alone)):
+        for ours in (padded, by_hand(loaded(model), alone)):
             theirs = own(model, alone)
             assert len(ours) == len(theirs)
             for one, other in zip(ours, theirs, strict=True):
@@ -122,7 +122,7 @@ def test_an_encoders_halves_are_its_own_forward_whatever_the_batch(name: str, he
 
 
 def test_padding_would_be_read_without_the_mask():
-    model = opened(encoder("Bert"))
+    model = loaded(encoder("Bert"))
     ids, _, inputs = pad(some_prompts().token_ids, "first", model)
     masked, unmasked = by_hand(model, ids, inputs["attention_mask"]), by_hand(model, ids)
     assert (masked[-1] - unmasked[-1])[2, 0].abs().max() > 0.05
@@ -131,7 +131,7 @@ def test_padding_would_be_read_without_the_mask():
 @pytest.mark.parametrize("name", NAMES)
 @torch.inference_mode()
 def test_several_copies_of_a_batch_are_read_at_once(name: str):
-    model = opened(encoder(name))
+    model = loaded(encoder(name))
     ids, _, inputs = pad(some_prompts().token_ids, "first", model)
     x = embed(model, ids)
     around = surroundings(model, x, inputs["attention_mask"])
@@ -145,4 +145,4 @@ def test_a_causal_family_that_reads_both_ways_is_an_error():
     model = random_model("llama")
     model.config.is_causal = False
     with pytest.raises(CheckpointError, match="reads in both directions, so its blocks cannot be run one by one"):
-        by_hand(opened(model), IDS)
+        by_hand(loaded(model), IDS)

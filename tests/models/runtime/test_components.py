@@ -27,19 +27,24 @@ def test_the_paths_are_those_of_transformer_lens(family: str, folder: Path):
 
 def test_the_parts_are_those_of_the_model(family: str):
     model = random_model(family)
-    anatomy = anatomy_of(model)
-    assert anatomy.embed is model.get_input_embeddings()
-    assert anatomy.unembed is model.get_output_embeddings()
-    assert len(anatomy.blocks) == LAYERS
-    in_blocks = {id(p) for block in anatomy.blocks for p in block.whole.parameters()}
+    components = anatomy_of(model)
+    assert components.embed is model.get_input_embeddings()
+    assert components.unembed is model.get_output_embeddings()
+    assert len(components.blocks) == LAYERS
+    in_blocks = {id(p) for block in components.blocks for p in block.whole.parameters()}
     named = {
         id(p)
-        for block in anatomy.blocks
+        for block in components.blocks
         for part in (block.ln1, block.attn, block.ln2, block.mlp)
         for p in part.parameters()
     }
     assert in_blocks == named
-    rest = [anatomy.embed, anatomy.ln_final, anatomy.unembed, *([anatomy.pos_embed] if anatomy.pos_embed else [])]
+    rest = [
+        components.embed,
+        components.ln_final,
+        components.unembed,
+        *([components.pos_embed] if components.pos_embed else []),
+    ]
     assert {id(p) for p in model.parameters()} == named | {id(p) for part in rest for p in part.parameters()}
 
 

@@ -17,7 +17,7 @@ from backend.lab.outputs import Swap
 from backend.models.local import LocalModels
 from backend.models.measurements.swaps import Limits, run_swaps
 from backend.models.runtime.components import anatomy_of
-from backend.models.runtime.load import Opened
+from backend.models.runtime.load import LoadedModel
 from tests.models.conftest import LAYERS, WIDTH, Pin, save
 from tests.models.runtime.test_encoders import HEADS, NAMES, encoder, some_prompts
 
@@ -27,8 +27,8 @@ ATTENTION = ("attention.", "sa_layer_norm.")
 PROMPTS = some_prompts()
 
 
-def as_opened(model: PreTrainedModel) -> Opened:
-    return Opened(model, anatomy_of(model), torch.device("cpu"), 0)
+def as_opened(model: PreTrainedModel) -> LoadedModel:
+    return LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
 
 
 def exchanged(host: PreTrainedModel, donor: PreTrainedModel, swap: Swap) -> PreTrainedModel:

@@ -91,9 +91,9 @@ def test_the_head_reads_any_residual(name: str, models: LocalModels, pin: Pin, t
 @pytest.mark.parametrize("name", NAMES)
 def test_every_part_of_a_block_is_named(name: str):
     for head in HEADS:
-        anatomy = anatomy_of(encoder(name, head))
-        assert len(anatomy.blocks) == LAYERS
-        for block in anatomy.blocks:
+        components = anatomy_of(encoder(name, head))
+        assert len(components.blocks) == LAYERS
+        for block in components.blocks:
             parts = [block.ln1, block.attn, block.ln2, block.mlp, *([block.mlp_out] if block.mlp_out else [])]
             assert {id(p) for p in block.whole.parameters()} == {id(p) for part in parts for p in part.parameters()}
 

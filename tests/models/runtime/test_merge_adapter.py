@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from backend.models.files.adapters import MERGED, read_adapter
 from backend.models.files.locate import locate
 from backend.models.runtime.devices import choose_device
-from backend.models.runtime.load import Opened, open_model
+from backend.models.runtime.load import LoadedModel, open_model
 from backend.models.runtime.merge_adapter import verdict_on
 from tests.models.conftest import random_model, ref, save
 from tests.models.runtime.test_encoders import encoder
@@ -55,7 +55,7 @@ def trained(base: Path, folder: Path, kind: str = "LORA", auto: str = "", rows: 
     return model
 
 
-def opened(base: Path, adapter: Path) -> Opened:
+def loaded(base: Path, adapter: Path) -> LoadedModel:
     located = locate(ref(base))
     return open_model(located, locate(ref(adapter)), "of the base", choose_device(), "float32", None)
 
@@ -104,7 +104,7 @@ def test_every_kind_of_adapter_computes_merged_what_was_trained(name: str, kind:
     base = based(name, tmp_path / "base")
     model = trained(base, tmp_path / "adapter", kind, **options)
     plain = encoder(name) if name == "Bert" else random_model(name)
-    same(opened(base, tmp_path / "adapter").model, model, plain)
+    same(loaded(base, tmp_path / "adapter").model, model, plain)
     assert verdict_on(read_adapter(locate(ref(tmp_path / "adapter")), locate(ref(base))), locate(ref(base))) == ""
 
 
@@ -153,5 +153,5 @@ def test_every_variant_of_lora_computes_merged_what_was_trained(variant: str, tm
     base = based(name, tmp_path / "base")
     defaults = {"target_modules": TARGETS[name], "fan_in_fan_out": name == "gpt2"}
     model = trained(base, tmp_path / "adapter", **(defaults | options))
-    same(opened(base, tmp_path / "adapter").model, model, random_model(name))
+    same(loaded(base, tmp_path / "adapter").model, model, random_model(name))
     assert verdict_on(read_adapter(locate(ref(tmp_path / "adapter")), locate(ref(base))), locate(ref(base))) == ""

@@ -23,8 +23,8 @@ def three(tmp_path: Path, pin: Pin) -> list[PinnedCheckpoint]:
 
 
 def size(cache: Cache, checkpoint: PinnedCheckpoint) -> int:
-    with Store(cache).borrow(checkpoint) as opened:
-        return opened.bytes
+    with Store(cache).borrow(checkpoint) as loaded:
+        return loaded.bytes
 
 
 def test_a_model_is_opened_once(cache: Cache, three: list[PinnedCheckpoint]):
@@ -43,9 +43,9 @@ def test_the_least_recently_used_is_closed(cache: Cache, three: list[PinnedCheck
     store = Store(cache, limit_bytes=int(2.5 * size(cache, a)))
     models = []
     for one in (a, b, a, c):
-        with store.borrow(one) as opened:
-            models.append(weakref.ref(opened.model))
-    del opened
+        with store.borrow(one) as loaded:
+            models.append(weakref.ref(loaded.model))
+    del loaded
     gc.collect()
     assert [store.holds(one) for one in three] == [True, False, True]
     assert [model() is None for model in models] == [False, True, False, False]
@@ -99,9 +99,9 @@ def test_ten_threads_share_one_store(cache: Cache, three: list[PinnedCheckpoint]
     store, inside, most = Store(cache, limit_bytes=1), [], []
 
     def work(i: int) -> None:
-        with store.borrow(three[i % 3], silent) as opened:
+        with store.borrow(three[i % 3], silent) as loaded:
             inside.append(i)
-            most.append((len(inside), opened.model.config.n_layer))
+            most.append((len(inside), loaded.model.config.n_layer))
             inside.remove(i)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(10)]

@@ -93,11 +93,11 @@ def test_a_body_without_a_pooler_opens_without_one(make: Make, models: LocalMode
     both(drop("pooler", "classifier"), config(architectures=["BertModel"]))(folder)
     models.check(ref(folder), ref(folder))
     located = locate(ref(folder))
-    opened = open_model(located, None, "BertModel", choose_device(), "float32", None)
+    loaded = open_model(located, None, "BertModel", choose_device(), "float32", None)
     theirs = transformers.BertModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32).eval()
     with torch.no_grad():
-        assert torch.equal(opened.model(IDS)[0], theirs(IDS)[0])
-    assert not any("pooler" in name for name, _ in opened.model.named_parameters())
+        assert torch.equal(loaded.model(IDS)[0], theirs(IDS)[0])
+    assert not any("pooler" in name for name, _ in loaded.model.named_parameters())
 
 
 def test_the_answer_is_remembered_with_the_content(make: Make, cache: Cache, monkeypatch: pytest.MonkeyPatch):

@@ -114,8 +114,8 @@ def test_a_review_can_be_taken_along(opens: Opens, world: World, csvs: dict[str,
     opened(test, "review-curve")
     answers, along = (read(csvs[f"csv-{key}"][1]()) for key in ("review-answers", "review-curve"))
     assert [(row["checkpoint"], row["index"]) for row in answers] == [("base", str(index)), ("epoch 3", str(index))]
-    shown = test.table[0].value["lens (logits)"].tolist()
-    assert [f"{float(row['lens']):+.2f}" for row in answers] == shown
+    shown = test.table[0].value["logit difference (logits)"].tolist()
+    assert [f"{float(row['logit_diff']):+.2f}" for row in answers] == shown
     assert len(along) == 2 * 5
     drawn = charts(test)["review-curve"]
     assert f'"{float(along[-1]["along"]):.2f}"'[1:4] in drawn

@@ -48,11 +48,11 @@ def test_the_grid_of_any_two_checkpoints(opens: Opens):
 
 
 def test_kinds_of_layers_with_their_rule(opens: Opens):
-    test = opens("layers", show="similarity", similarity="kinds", level="0.5")
-    assert drawn(test) == {"kinds"}
+    test = opens("layers", show="similarity", similarity="roles", level="0.5")
+    assert drawn(test) == {"roles"}
     assert "The rule: **general** if the whole interval of CKA is at least 0.5" in words(test)
     assert "The reading “early general, late task-specific”" in words(test)
-    same = opens("layers", show="similarity", similarity="kinds", epoch="base")
+    same = opens("layers", show="similarity", similarity="roles", epoch="base")
     assert drawn(same) == set()
     assert any("choose another epoch" in one.value for one in same.info)
 

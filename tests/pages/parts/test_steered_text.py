@@ -15,11 +15,11 @@ TEXT = "The camera work drags, and the script is funny and humane."
 def test_the_slider_steers_the_text_and_the_models_write(opens: Opens):
     test = opens("review", text=TEXT, show="steered")
     title = json.loads(charts(test)["steered-text"])["layout"]["title"]["text"]
-    assert title == "Lens of positive over the dose, direction at layer 3 (nats)"
+    assert title == "Logit difference of positive over the coefficient, direction at layer 3 (nats)"
     assert sum("as it is," in one.value and "at α = 2" in one.value for one in test.markdown) == 2
     written = test.table[-1].value
     assert list(written["model"]) == ["base", "base", "epoch 3", "epoch 3"]
-    assert list(written["dose"]) == ["as it is", "α = 2"] * 2
+    assert list(written["coefficient"]) == ["as it is", "α = 2"] * 2
     assert {"greedy", "drawn at 0.7, seed 0"} <= set(written.columns)
     before = written["greedy"].tolist()
     settle(test.select_slider(key="alpha").set_value("-4").run())
@@ -33,7 +33,7 @@ def test_seed_temperature_source_and_layer_follow_the_address(opens: Opens):
     assert "drawn at 1.5, seed 3" in test.table[-1].value.columns
     assert "layer 4" in charts(test)["steered-text"]
     test = opens("review", text=TEXT, show="steered", alpha="0", positions="readout")
-    assert list(test.table[-1].value["dose"]) == ["as it is", "as it is"]
+    assert list(test.table[-1].value["coefficient"]) == ["as it is", "as it is"]
 
 
 def test_more_than_two_classes(opens: Opens, world: World):

@@ -17,33 +17,33 @@ def test_the_chosen_epoch_is_steered_by_its_own_direction(opens: Opens):
     test = opens("swaps", mode="steering", epoch="epoch 2")
     assert test.title[0].value == "Swaps: epoch 2 with its own direction"
     assert titles(charts(test)) == {
-        "doses-mean_lens": "epoch 2, its own direction at layer 3: mean lens (logits)",
-        "doses-flips": "epoch 2: answers that change (% of all texts)",
+        "coefficients-mean_logit_diff": "epoch 2, its own direction at layer 3: mean logit difference (logits)",
+        "coefficients-flips": "epoch 2: answers that change (% of all texts)",
     }
     assert any("permuted ones as far" in one.value for one in test.markdown)
 
 
-def test_layer_dose_scale_and_model_follow_the_address(opens: Opens):
+def test_layer_coefficient_scale_and_model_follow_the_address(opens: Opens):
     test = opens("swaps", mode="steering", at="all", scale="unit", positions="all", effect="gap", runs="base")
-    assert charts(test).keys() == {"doses-gap", "doses-flips"}
-    assert "64" in charts(test)["doses-gap"] and "residual units" in charts(test)["doses-gap"]
+    assert charts(test).keys() == {"coefficients-gap", "coefficients-flips"}
+    assert "64" in charts(test)["coefficients-gap"] and "residual units" in charts(test)["coefficients-gap"]
     settle(test.select_slider(key="at").set_value("4").run())
-    assert titles(charts(test))["doses-gap"] == "base, its own direction at layer 4: gap (logits)"
+    assert titles(charts(test))["coefficients-gap"] == "base, its own direction at layer 4: gap (logits)"
     settle(test.selectbox(key="source").set_value("epoch 3").run())
-    assert titles(charts(test))["doses-gap"] == "base, epoch 3's direction of layer 4 at layer 4: gap (logits)"
+    assert titles(charts(test))["coefficients-gap"] == "base, epoch 3's direction of layer 4 at layer 4: gap (logits)"
     assert test.title[0].value == "Swaps: base with direction of epoch 3"
 
 
-def test_every_layer_and_dose_in_one_picture(opens: Opens):
+def test_every_layer_and_coefficient_in_one_picture(opens: Opens):
     test = opens("swaps", mode="steering", steer="layers", effect="balanced_accuracy")
     assert charts(test).keys() == {"layers-balanced_accuracy"}
 
 
 def test_transfer_puts_the_epochs_directions_into_the_reference(opens: Opens):
-    test = opens("swaps", mode="steering", steer="transfer", epoch="epoch 3", dose="2")
+    test = opens("swaps", mode="steering", steer="transfer", epoch="epoch 3", coefficient="2")
     assert test.title[0].value == "Swaps: base with direction of epoch 3"
     assert titles(charts(test)) == {
-        "transfer-mean_lens": "base with directions of epoch 3, α = 2: mean lens (logits)",
+        "transfer-mean_logit_diff": "base with directions of epoch 3, α = 2: mean logit difference (logits)",
         "transfer-balanced_accuracy": "base with directions of epoch 3, α = 2: balanced accuracy (%)",
     }
     test = opens("swaps", mode="steering", steer="transfer", epoch="base")
@@ -62,7 +62,7 @@ def test_models_without_their_direction_stand_in_a_table(opens: Opens):
     assert "no direction there" in test.table[0].value["gap (logits)"].iloc[0]
 
 
-@pytest.mark.parametrize("steer", ["dose", "layers", "transfer", "ablation"])
+@pytest.mark.parametrize("steer", ["coefficient", "layers", "transfer", "ablation"])
 def test_three_classes(opens: Opens, world: World, steer: str):
     world.add("three", classes=3)
     test = opens("swaps", study="three", mode="steering", steer=steer, toward="negative")
@@ -73,4 +73,4 @@ def test_an_unknown_layer_or_model_is_one_sentence(opens: Opens):
     test = opens("swaps", mode="steering", at="9", runs="epoch 9")
     said = " ".join(one.value for one in test.warning)
     assert "“9”" in said and "“epoch 9”" in said
-    assert "doses-mean_lens" in charts(test)
+    assert "coefficients-mean_logit_diff" in charts(test)
