@@ -28,11 +28,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options)
     except LayershiftError as error:
-        print(error, file=sys.stderr)
+        print(_line(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted; what was finished is kept.", file=sys.stderr)
         return 130
+
+
+def _line(text: object) -> str:
+    """The text on one line: a label word or a file's name may hold line ends."""
+    return " ".join(str(text).splitlines())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,7 +145,7 @@ def _check(options: argparse.Namespace) -> int:
             f"{facts.parameters / 1e6:.2f} M parameters, {one.fingerprint[:12]}  {one.ref.place}"
         )
     for one in pinned.missing:
-        print(f"  {one.label:<12} {one.reason}")
+        print(f"  {one.label:<12} {_line(one.reason)}")
     for sentence in pinned.warnings:
         print(f"  warning      {sentence}")
     prompts = pinned.prompts
@@ -216,7 +221,7 @@ def _note(sentence: str) -> None:
 
 def _note_missing(pinned: exporting.PinnedStudy) -> None:
     for one in pinned.missing:
-        print(f"left out {one.label}: {one.reason}", file=sys.stderr)
+        print(f"left out {one.label}: {_line(one.reason)}", file=sys.stderr)
 
 
 def _new(options: argparse.Namespace) -> int:

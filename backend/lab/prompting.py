@@ -77,6 +77,7 @@ def ask(
             reader = _reader(study, one, tokenizers[one.fingerprint], classes, separator)
             if reader not in seen:
                 seen[reader] = make_prompts(reader, sample.inputs, sample.label)
+                _check_copies(seen[reader])
             lab.models.check_prompts(one, seen[reader])
             if study.prompt.tokenizer is None and one != base:
                 _check_ids(one, reader, readers[base.fingerprint], seen)
@@ -100,6 +101,14 @@ def _reader(
     if one.facts.answers == len(classes):
         rows = order_rows(classes, one.facts.head_names, one.ref.place)
     return Reader(tokenizer, study.prompt, rows=rows, readout="first" if study.family == "encoder" else "last")
+
+
+def _check_copies(prompts: Prompts) -> None:
+    """Raise PromptError where every text of the sample is a copy of one, as read or once it is cut."""
+    if prompts.groups is None or len(np.unique(prompts.groups)) > 1:
+        return
+    cut = "raise prompt.max_tokens" if prompts.truncated.any() else "name the column of texts in dataset.text"
+    raise PromptError(f"All {len(prompts.token_ids)} prompts of the sample are the same; {cut}.")
 
 
 def _check_ids(one: PinnedCheckpoint, reader: Reader, base: Reader, seen: Mapping[Reader, Prompts]) -> None:

@@ -90,13 +90,15 @@ class Catalogue:
 
     def _check_structure(self, located: Located, architecture: str) -> None:
         content = [version("transformers"), architecture, str(located.folder), fingerprint(located, None, self._cache)]
-        key = "structure/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        key = "opens/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
         refused = self._cache.get_json(key)
         if refused is None:
-            from backend.models.runtime.structure import check_structure  # torch, only where the answer is not known
+            from backend.models.runtime.finite import check_finite  # torch, only where the answer is not known
+            from backend.models.runtime.structure import check_structure
 
             try:
                 check_structure(located, architecture)
+                check_finite(located)
                 refused = ""
             except CheckpointError as error:
                 refused = str(error)

@@ -22,7 +22,7 @@ from backend.study.facts import Facts
 from backend.study.keys import sentences, try_keys
 from backend.study.paths import is_hub, new_folder, relative, source, stored_name
 from backend.study.prompts import make_prompts, plain_reader, shown
-from backend.study.tables.columns import find_labels, find_texts, label_values
+from backend.study.tables.columns import find_labels, find_texts, label_values, listed
 from backend.study.tables.data_files import read_file
 from backend.study.token_ids import Prompts
 from backend.study.trainers.order import Found, named
@@ -230,7 +230,7 @@ def values(wanted: NewStudy, agreeing: bool = True) -> list[Any]:
         return [next(value for value in found if str(value) == word) for word in words]
     if words and len(words) != len(found):
         raise DatasetError(
-            f"{wanted.data} has {len(found)} label values ({', '.join(map(str, found[:8]))}) for {len(words)} label "
+            f"{wanted.data} has {len(found)} label values ({listed(found)}) for {len(words)} label "
             f"words; give one word per value."
         )
     return found

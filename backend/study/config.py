@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError
+from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, StringConstraints, ValidationError
 
 from backend.errors import StudyError
 from backend.study import template
@@ -18,6 +18,7 @@ BASE = "base"
 STUDY_FILE = "study.toml"
 
 Text = Annotated[str, StringConstraints(min_length=1)]
+Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\r\n]+$")]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Family = Literal["causal", "encoder"]
 
@@ -32,7 +33,7 @@ class CheckpointRef(Part, frozen=True):
     `seed_of` is the label of the checkpoint that this one repeats with another seed.
     """
 
-    label: Text = BASE
+    label: Line = BASE
     repo: Text | None = None
     revision: Text | None = None
     subfolder: Text | None = None
@@ -57,7 +58,7 @@ class DatasetSpec(Part, frozen=True):
     label: Text = "label"
     labels: tuple[int | str | bool, ...] | None = Field(default=None, min_length=2)
     sample: PositiveInt = 200
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
 
 class PromptSpec(Part, frozen=True):
@@ -94,7 +95,7 @@ class TrainingSpec(Part, frozen=True):
     learning_rate: PositiveFloat = 5e-5
     sample: PositiveInt | None = None
     held_out: PositiveInt = 500
-    seed: int = 0
+    seed: NonNegativeInt = 0
 
 
 class Study(Part, frozen=True):
@@ -136,6 +137,8 @@ class Study(Part, frozen=True):
 _EXPECTED = {
     "extra_forbidden": "is not a key that Layershift knows; remove it or correct its spelling",
     "missing": "is missing; add it",
+    "too_short": "lists a single value; list at least two",
+    "string_pattern_mismatch": "must be on one line",
     "dataset.text": "must be a column, or a list of at least two columns",
 }
 

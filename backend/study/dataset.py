@@ -20,7 +20,7 @@ from backend.study.classes import ClassNames, order_values, value_key
 from backend.study.config import DatasetSpec, TrainingSpec
 from backend.study.pairs import Input, shown
 from backend.study.tables.arrow_datasets import read_hub
-from backend.study.tables.columns import find_labels, find_texts, is_missing, label_values
+from backend.study.tables.columns import find_labels, find_texts, is_missing, label_values, listed
 from backend.study.tables.data_files import read_file
 from backend.study.template import columns
 
@@ -129,7 +129,7 @@ def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tu
     if len(present) < len(words):
         empty = [one.value for c, one in enumerate(classes) if c not in present]
         raise DatasetError(
-            f"{source} has no usable row with label {', '.join(empty)} (its labels: {_listed(label_values(raw))}); a "
+            f"{source} has no usable row with label {listed(empty)} (its labels: {listed(label_values(raw))}); a "
             f"study needs texts of every class (dataset.labels lists the label values in class order)."
         )
     index, label, texts = zip(*rows, strict=True)
@@ -145,14 +145,10 @@ def _class_values(raw: list[Any], classes: int, source: str) -> tuple[Any, ...]:
         raise DatasetError(f"{source} has one class only (label {found[0]}); a study needs texts of every class.")
     if len(found) != classes:
         raise DatasetError(
-            f"{source} has {len(found)} label values ({_listed(found)}) for {classes} label words; "
+            f"{source} has {len(found)} label values ({listed(found)}) for {classes} label words; "
             f"list the values to use in dataset.labels, in class order."
         )
     return tuple(found)
-
-
-def _listed(values: Sequence[Any]) -> str:
-    return ", ".join(map(str, values[:8])) + (", ..." if len(values) > 8 else "")
 
 
 def balanced(rows: Rows, size: int, classes: int, seed: int, source: str) -> Sample:

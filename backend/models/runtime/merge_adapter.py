@@ -20,6 +20,7 @@ from backend.models.architectures import FAMILIES
 from backend.models.files.adapters import PREFIX, Adapter, some
 from backend.models.files.locate import Located, tensors
 from backend.models.runtime.devices import is_out_of_memory
+from backend.models.runtime.finite import check_finite
 
 _FAILURES = (ValueError, RuntimeError, KeyError, TypeError, AttributeError, AssertionError, IndexError, ImportError)
 _NEEDS_VALUES = ("meta tensor", "meta device", "register_meta", "on the meta")
@@ -28,7 +29,7 @@ _FILE = "adapter_model.safetensors"
 
 def merge(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
     """The base with the adapter's change added to its weights. Raises CheckpointError."""
-    _check_values(adapter)
+    check_finite(adapter.located)
     with _quietly(), _explained(adapter):
         wrapped = _wrapped(model, adapter)
         with _as_peft_names_it(adapter) as folder:
@@ -43,7 +44,7 @@ def verdict_on(adapter: Adapter, base: Located) -> str:
     A method that must see the base's values, which a few do, is merged for real.
     """
     try:
-        _check_values(adapter)
+        check_finite(adapter.located)
         model = _unfilled(adapter, base)
         with _quietly(), _explained(adapter):
             wrapped = _wrapped(model, adapter, unfilled=True)
@@ -165,19 +166,6 @@ def _untie(model: PreTrainedModel) -> None:
     embed, head = (one.get_base_layer() if isinstance(one, BaseTunerLayer) else one for one in ends)
     if any(changed) and head is not None and getattr(head, "weight", None) is getattr(embed, "weight", None):
         head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)  # pyright: ignore
-
-
-def _check_values(adapter: Adapter) -> None:
-    """CheckpointError for values that are not finite."""
-    for file in adapter.located.weights:
-        with safe_open(file, framework="pt") as stored:
-            for name in stored.keys():  # noqa: SIM118 (no mapping)
-                value: Tensor = stored.get_tensor(name)
-                if value.is_floating_point() and not torch.isfinite(value).all():
-                    raise CheckpointError(
-                        f"{file} holds values that are not finite ({name}); its training diverged or the save is "
-                        f"damaged, so name another checkpoint."
-                    )
 
 
 @contextmanager

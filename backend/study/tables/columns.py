@@ -15,6 +15,7 @@ from backend.study.classes import is_number, value_key
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _LONGEST_NAME = 40
 _SHOWN = 20
+_FEW = 8
 
 
 def find_texts(table: pd.DataFrame, name: str, source: str) -> list[Any]:
@@ -71,8 +72,7 @@ def _cells(table: pd.DataFrame, name: str, key: str, source: str) -> list[Any]:
 
 def _names(table: pd.DataFrame) -> str:
     names = [str(column) for column in table.columns]
-    short = [name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..." for name in names[:_SHOWN]]
-    return " ".join((", ".join(short) + (", ..." if len(names) > _SHOWN else "")).split()) or "none"
+    return (", ".join(map(_short, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")).strip() or "none"
 
 
 def is_missing(value: Any) -> bool:
@@ -112,6 +112,16 @@ def label_values(raw: Sequence[Any]) -> list[Any]:
     }
     numeric = all(isinstance(value, bool) or is_number(str(value)) for value in found.values())
     return [found[key] for key in sorted(found, key=float if numeric else lambda key: str(found[key]))]
+
+
+def listed(values: Sequence[Any]) -> str:
+    """The first label values for a sentence, each on one line and short."""
+    return ", ".join(_short(str(value)) for value in values[:_FEW]) + (", ..." if len(values) > _FEW else "")
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_NAME else f"{line[:_LONGEST_NAME]}..."
 
 
 def _listable(value: Any) -> int | str | bool:

@@ -1,0 +1,269 @@
+"""Studies that contradict themselves, their data or their checkpoints: what is changed, and words of the sentence.
+
+A study whose base, data or prompts cannot be used is `REFUSED`; one of which a checkpoint cannot be used loses that
+checkpoint (`PARTLY`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.tiny import rewrite
+
+Change = Callable[[Path], object]
+WORDS = 'label_words = ["negative", "positive"]\nseparator = " "'
+SAMPLE = "sample = 20"
+
+
+@dataclass(frozen=True)
+class Odd:
+    """`change` turns a sound study of a `family` into an odd one; `says` is in the sentence that the `labels` get."""
+
+    change: Change
+    says: str
+    family: str = "gpt2"
+    labels: tuple[str, ...] = ("epoch 2",)
+
+
+def key(old: str, new: str) -> Change:
+    """Another text in study.toml."""
+    return lambda folder: rewrite(folder, old, new)
+
+
+def dataset(line: str) -> Change:
+    """A line more in [dataset]."""
+    return key(SAMPLE, f"{SAMPLE}\n{line}")
+
+
+def words(*named: str, separator: str | None = " ", more: str = "") -> Change:
+    """Other label words, behind another separator or behind none that is given."""
+    line = "" if separator is None else f"\nseparator = {json.dumps(separator)}"
+    return key(WORDS, f"label_words = {json.dumps(named)}{line}\n{more}")
+
+
+def table(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Change:
+    """The reviews changed."""
+
+    def changed(folder: Path) -> None:
+        change(pd.read_csv(folder / "reviews.csv")).to_csv(folder / "reviews.csv", index=False)
+
+    return changed
+
+
+def labelled(*names: str) -> Change:
+    """The labels 0 and 1 under these names; more names are given to every third and further review."""
+    return table(lambda found: found.assign(label=[names[i % len(names)] for i in range(len(found))]))
+
+
+def called(*names: str) -> Change:
+    """The reviews as a Parquet file whose label column is a ClassLabel of these names."""
+
+    def change(folder: Path) -> None:
+        features: dict[str, Any] = {"label": {"names": names, "_type": "ClassLabel"}}
+        info = json.dumps({"info": {"features": features}}).encode()
+        arrow = pa.Table.from_pandas(pd.read_csv(folder / "reviews.csv"))
+        pq.write_table(arrow.replace_schema_metadata({b"huggingface": info}), folder / "reviews.parquet")
+        rewrite(folder, 'path = "reviews.csv"\nsample', 'path = "reviews.parquet"\nsample')
+
+    return change
+
+
+def config(place: str, **changes: object) -> Change:
+    """Keys of a checkpoint's config.json."""
+
+    def change(folder: Path) -> None:
+        file = folder / place / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+    return change
+
+
+def rows(place: str, *names: str) -> Change:
+    """Names for the rows of a checkpoint's head."""
+    label2id = {name: row for row, name in enumerate(names)}
+    return config(place, id2label={str(row): name for name, row in label2id.items()}, label2id=label2id)
+
+
+def filled(place: str, part: str, value: float) -> Change:
+    """One weight of a checkpoint filled with a value."""
+
+    def change(folder: Path) -> None:
+        file = folder / place / "model.safetensors"
+        held = load_file(file)
+        name = next(name for name in held if part in name)
+        save_file(held | {name: torch.full_like(held[name], value)}, file, {"format": "pt"})
+
+    return change
+
+
+def tokenizer(place: str, change: Callable[[dict[str, Any]], object]) -> Change:
+    """A checkpoint's tokenizer.json changed in place."""
+
+    def changed(folder: Path) -> None:
+        file = folder / place / "tokenizer.json"
+        raw = json.loads(file.read_text())
+        change(raw)
+        file.write_text(json.dumps(raw))
+
+    return changed
+
+
+def both(*changes: Change) -> Change:
+    """One change after the other."""
+    return lambda folder: [change(folder) for change in changes]
+
+
+def _beginning(raw: dict[str, Any]) -> None:
+    """A token before every text."""
+    raw["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<unk>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {"<unk>": {"id": "<unk>", "ids": [0], "tokens": ["<unk>"]}},
+    }
+
+
+def _exchanged(raw: dict[str, Any]) -> None:
+    """Two tokens with each other's number."""
+    known = raw["model"]["vocab"]
+    known[" film"], known[" script"] = known.get(" script"), known.get(" film")
+    raw["model"]["vocab"] = {token: number for token, number in known.items() if number is not None}
+
+
+LAST, ENCODER = "checkpoints/epoch-2", "bert"
+FIRST = ("epoch 1",)
+PATH = 'path = "checkpoints/epoch-1"'
+DATA = 'path = "reviews.csv"\nsample'
+MATCH = "have not all names in common; list the label values in dataset.labels"
+ALIKE = "cannot be told apart: the tokens of one are the first of the other, or the same"
+
+REFUSED = {
+    # labels against label words
+    "labels without a common name": Odd(labelled("fake", "real"), MATCH),
+    "labels with one common name": Odd(labelled("good", "negative"), MATCH),
+    "labels in the other order": Odd(
+        both(labelled("negative", "positive"), dataset('labels = ["positive", "negative"]')),
+        "name the classes in different orders",
+    ),
+    "labels of three classes": Odd(labelled("0", "1", "2"), "has 3 label values (0, 1, 2) for 2 label words"),
+    "labels of one class": Odd(labelled("1"), "has one class only (label 1)"),
+    "labels that are texts": Odd(dataset('label = "text"'), "..., ...) for 2 label words; list the values to use"),
+    "no labels": Odd(labelled(""), 'column "label" is empty; name the column of labels in dataset.label'),
+    "listed labels that are nowhere": Odd(dataset("labels = [0, 2]"), "has no usable row with label 2"),
+    "a label listed twice": Odd(dataset('labels = [1, "1"]'), "dataset.labels lists one value twice (1, '1'); 1, 1.0"),
+    "three labels listed": Odd(dataset("labels = [0, 1, 2]"), "dataset.labels must list 2 different values"),
+    "one label listed": Odd(dataset("labels = [0]"), "dataset.labels lists a single value; list at least two"),
+    "class names in the other order": Odd(
+        both(called("positive", "negative"), dataset("labels = [0, 1]")), '"0" named \'positive\', "1" named \'negat'
+    ),
+    "class names with one in common": Odd(called("negative", "fair"), MATCH),
+    # columns and texts
+    "no column of labels": Odd(dataset('label = "stars"'), 'has no column "stars" (dataset.label); its columns are'),
+    "no column of texts": Odd(dataset('text = "body"'), 'has no column "body" (dataset.text); its columns are: text'),
+    "numbers for texts": Odd(dataset('text = "label"'), 'column "label" holds no texts but values such as'),
+    "empty texts": Odd(table(lambda found: found.assign(text="")), "has no usable row with label 0, 1 (its labels"),
+    "a class without texts": Odd(
+        table(lambda found: found.assign(text=found.text.where(found.label == 0, " "))), "no usable row with label 1"
+    ),
+    "one text only": Odd(
+        table(lambda found: found.assign(text="A cast this size.")), "All 20 prompts of the sample are the same; name"
+    ),
+    "texts cut to nothing": Odd(
+        key("max_tokens = 48", "max_tokens = 5"), "All 20 prompts of the sample are the same; raise prompt.max_tokens"
+    ),
+    "too few texts": Odd(key(SAMPLE, "sample = 4000"), "fewer than the 2000 that sample = 4000 asks for"),
+    "a sample that does not divide": Odd(key(SAMPLE, "sample = 21"), "2 classes cannot share equally"),
+    "a negative seed": Odd(dataset("seed = -1"), "dataset.seed is wrong: input should be greater than or equal to 0"),
+    "data that is nowhere": Odd(key(DATA, 'path = "gone.csv"\nsample'), "does not exist; correct the data path"),
+    "a folder for data": Odd(key(DATA, 'path = "checkpoints"\nsample'), "is a folder that save_to_disk did not write"),
+    "a pair of one": Odd(dataset('text = ["text"]'), "dataset.text must be a column, or a list of at least two"),
+    "a pair without a place": Odd(dataset('text = ["text", "label"]'), "prompt.template has no {label}; put {label}"),
+    "a pair twice": Odd(dataset('text = ["text", "text"]'), "dataset.text lists a column twice"),
+    # the prompt
+    "no place for the text": Odd(key("{text}", "text"), "prompt.template has no {text}; put {text} where the text"),
+    "a place in capitals": Odd(key("{text}", "{Text}"), "prompt.template has no {text}"),
+    "two places for the text": Odd(key("{text}", "{text} {text}"), "prompt.template has {text} more than once"),
+    "a template that fills the prompt": Odd(
+        key("max_tokens = 48", "max_tokens = 3"), "The template alone takes 5 tokens, more than prompt.max_tokens = 3"
+    ),
+    "more tokens than positions": Odd(
+        both(key("max_tokens = 48", "max_tokens = 100"), key(SAMPLE, "sample = 120")), "has 64 positions; lower"
+    ),
+    "one label word": Odd(words("negative"), "prompt.label_words lists a single value; list at least two"),
+    "equal label words": Odd(words("positive", "positive"), "prompt.label_words repeats a word"),
+    "a label word that begins another": Odd(words("negative", "negative spam"), ALIKE),
+    "label words behind the wrong separator": Odd(words("negative", "positive", separator="\n"), ALIKE),
+    "an unknown label word": Odd(words("positive", "qwertz"), 'The tokenizer does not know the label word "qwertz"'),
+    "a label word on two lines": Odd(words("bad\nword", "positive"), 'not know the label word "bad word"; choose'),
+    "separators that disagree": Odd(
+        words("The", "What", separator=None), "find the label words likelier behind different separators (base: "
+    ),
+    "nobody's tokenizer": Odd(words("negative", "positive", more='tokenizer = "theirs"'), "prompt.tokenizer is wrong"),
+    # models
+    "another family": Odd(key('"causal"', '"encoder"'), 'and the study says family = "encoder"; set it to "causal"'),
+    "a pair for BERT": Odd(
+        both(
+            table(lambda found: found.assign(other=found.text)),
+            dataset('text = ["text", "other"]'),
+            key("{text}", "{text} {other}"),
+        ),
+        "tells the texts of a pair apart by token types",
+        ENCODER,
+    ),
+    "a base with values that are not finite": Odd(
+        filled("base", "ln_1", float("nan")), "holds values that are not fin"
+    ),
+    "a label twice": Odd(key('"epoch 1"', '"epoch 2"'), 'checkpoints[2].label "epoch 2" is used twice'),
+    "a checkpoint called base": Odd(key('"epoch 1"', '"base"'), "is reserved for the base"),
+    "a label on two lines": Odd(key('"epoch 1"', '"epoch\\n1"'), "checkpoints[1].label must be on one line"),
+    "two places of a checkpoint": Odd(key(PATH, f'{PATH}\nrepo = "a/b"'), "needs either repo (on the hub) or path"),
+    "a seed of nothing": Odd(key(PATH, f'{PATH}\nseed_of = "epoch 9"'), 'seed_of "epoch 9" must be the label of a'),
+    "an unknown key": Odd(key('family = "causal"', 'family = "causal"\ncolour = 1'), "colour is not a key that"),
+    "a file that is not TOML": Odd(key('title = "Tiny"', "title = Tiny"), "study.toml cannot be read as TOML"),
+}
+
+PARTLY = {
+    "a tokenizer that begins every text": Odd(
+        tokenizer(LAST, _beginning), "epoch 2 reads other token ids than the base: its own tokenizer reads <unk>"
+    ),
+    "a tokenizer of other numbers": Odd(tokenizer(LAST, _exchanged), "cannot be compared with the base: token"),
+    "values that are not finite": Odd(filled(LAST, "ln_1", float("nan")), "holds values that are not finite (transf"),
+    "infinite values": Odd(filled(LAST, "c_fc", float("-inf")), "its training diverged or the save is damaged"),
+    "rows of other names": Odd(rows(LAST, "cats", "positive"), "have not all names in common with the study", ENCODER),
+    "rows that contradict the labels": Odd(
+        both(
+            labelled("bad", "good"),
+            dataset('labels = ["bad", "good"]'),
+            rows("checkpoints/epoch-1", "bad", "good"),
+            rows(LAST, "bad", "negative"),
+        ),
+        "(0 'bad', 1 'negative') contradict the study's classes",
+        ENCODER,
+    ),
+    "rows of one name": Odd(config(LAST, id2label={"0": "good", "1": "good"}), "gives two rows one name", ENCODER),
+    "a head on other label words": Odd(
+        both(key(SAMPLE, "sample = 21"), labelled("0", "1", "2"), words("bad", "good", "fair")),
+        "has a head of 2 classes and the study has 3 label words",
+        ENCODER,
+        ("epoch 1", "epoch 2"),
+    ),
+    "a place that is nowhere": Odd(
+        key(PATH, 'path = "gone"'), "does not exist; train it with `python -m backend", labels=FIRST
+    ),
+    "a name that is none": Odd(
+        key(PATH, 'repo = "not a name"'), '"not a name" is not the name of a hub repository', labels=FIRST
+    ),
+    "a repository out of reach": Odd(
+        key(PATH, 'repo = "some/model"'), "some/model is not on this machine and the hub", labels=FIRST
+    ),
+}
