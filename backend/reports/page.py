@@ -6,10 +6,14 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape, unescape
 from typing import Any
 
 from backend.figures.style import html
+from backend.vocabulary.markdown import APART
+
+_MARKS = re.compile(r"\\([\\`*_\[\]~$|#&:.)+-])|[*]{2}((?:\\.|[^\\])+?)[*]{2}")
+"""A sign after a backslash, or what stands between two pairs of stars."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b2330; --soft: #566072; --ground: #fff; --panel: #f3f4f7; --line: #d5d9e0;
@@ -113,7 +117,7 @@ def _folding(section: Section) -> str:
 def picture(figures: Sequence[Any], guide: str) -> str:
     """Figures side by side with their reading guide; what they say without eyes is the guide and their titles."""
     plots = "".join(
-        f'<div class="plot" role="img" aria-label="{escape(str(one.layout.title.text))}" '
+        f'<div class="plot" role="img" aria-label="{_spoken(str(one.layout.title.text))}" '
         f'style="min-height:{one.layout.height or 300}px"><script type="application/json">{html.embedded(one)}'
         f"</script></div>"
         for one in figures
@@ -121,10 +125,20 @@ def picture(figures: Sequence[Any], guide: str) -> str:
     return f'<div class="pair">{plots}</div>\n<p class="guide">{escape(guide)}</p>'
 
 
+def _spoken(title: str) -> str:
+    """The title of a figure, which is plotly's HTML, as the value of an attribute."""
+    return escape(" ".join(unescape(re.sub("<[^>]*>", " ", title)).split()))
+
+
 def sentences(lines: Iterable[str], kind: str = "") -> str:
-    """A list of sentences in which `**` makes bold, and nothing else means anything."""
-    bold = [re.sub(r"[*]{2}(.+?)[*]{2}", r"<strong>\1</strong>", escape(line)) for line in lines]
-    return f'<ul class="{kind}">' + "".join(f"<li>{line}</li>" for line in bold) + "</ul>"
+    """A list of sentences in which `**` makes bold; a user's words in them have gone through `markdown.plain`."""
+    return f'<ul class="{kind}">' + "".join(f"<li>{_marked(escape(line))}</li>" for line in lines) + "</ul>"
+
+
+def _marked(line: str) -> str:
+    """The line with bold parts as tags, and signs after a backslash as themselves."""
+    bold = _MARKS.sub(lambda found: found[1] or f"<strong>{_marked(found[2])}</strong>", line)
+    return bold.replace(APART, "")
 
 
 def table(rows: Sequence[Mapping[str, Any]], folded: str | None = None) -> str:

@@ -22,6 +22,7 @@ from backend.figures import token_shift as shift_figures
 from backend.reports.page import Section, picture, sentences, table
 from backend.study.comparison import Comparison
 from backend.vocabulary import lexicon
+from backend.vocabulary.markdown import plain
 
 R = TypeVar("R")
 RANKED = 30
@@ -92,7 +93,7 @@ def single_swaps(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
                 "alone may still be needed together with others, so a low curve does not say that nothing changed "
                 "there.",
             ),
-            sentences([swaps_figures.strongest(found[0], "block", host.label, donor.label)]),
+            sentences([swaps_figures.strongest(found[0], "block", plain(host.label), plain(donor.label))]),
             table(rows(wanted, found), "Numbers"),
         ],
     )
@@ -124,8 +125,8 @@ def steered(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
             ),
             sentences(
                 [
-                    *steering_figures.in_words(found[0], added, case.words),
-                    ablation_figures.in_words(found[1], None, model.label),
+                    *map(plain, steering_figures.in_words(found[0], added, case.words)),
+                    plain(ablation_figures.in_words(found[1], None, model.label)),
                 ]
             ),
             table(rows(wanted[:1], found[:1]), "Numbers of every coefficient"),
@@ -156,7 +157,7 @@ def moved_tokens(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
             ),
             sentences(
                 [
-                    groups_figures.in_words(groups, name, "input", "l2_centred", g)
+                    groups_figures.in_words(groups, plain(name), "input", "l2_centred", g)
                     for g, name in enumerate(groups.groups)
                 ]
             ),
@@ -189,7 +190,7 @@ def layer_features(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
                 "apart with one false discovery in twenty; another seed finds other features, so none is the model's "
                 "own.",
             ),
-            sentences(features_figures.in_words(found, names, at, f"“{case.words[-1]}”")),
+            sentences(features_figures.in_words(found, list(map(plain, names)), at, f"“{plain(case.words[-1])}”")),
             sentences(
                 [
                     f"Feature {ids[0]}, whose AUC is furthest from one half: the reviews in which it fires most; the "

@@ -17,6 +17,7 @@ from backend.reports.page import Section, page, sentences, table
 from backend.reports.sections import SECTIONS
 from backend.study.comparison import Comparison, compared
 from backend.study.pinned import PinnedStudy
+from backend.vocabulary.markdown import plain
 
 R = TypeVar("R")
 
@@ -53,7 +54,7 @@ def report(pinned: PinnedStudy, lab: Lab, watch: Watch, viewpoint: Viewpoint) ->
                 for one in make(case, ask, layer):
                     found += [] if one is None else [one]
             except UndefinedError as error:
-                found.append(Section(f"{name}-undefined", name.capitalize(), [sentences([str(error)])]))
+                found.append(Section(f"{name}-undefined", name.capitalize(), [sentences([plain(str(error))])]))
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     last = case.names[case.last]
     return page(pinned.study.title, f"Layershift report of {written}: {last} beside {case.reference.label}.", found)
@@ -71,6 +72,10 @@ def _compared(case: Comparison, lab: Lab, viewpoint: Viewpoint) -> Section:
         [
             table([{"what": what, "is": text} for what, text in facts.items()]),
             table(summary.checkpoints(case.study, now)),
-            *([sentences(f"**{one.label}** {one.reason}" for one in case.study.missing)] if case.study.missing else []),
+            *(
+                [sentences(f"**{plain(one.label)}** {plain(one.reason)}" for one in case.study.missing)]
+                if case.study.missing
+                else []
+            ),
         ],
     )

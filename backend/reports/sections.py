@@ -23,11 +23,12 @@ from backend.reports.parts import Ask, layer_features, moved_tokens, predictions
 from backend.reports.similar import similar_layers
 from backend.study.comparison import Comparison
 from backend.study.training_log import read_training_log
+from backend.vocabulary.markdown import plain
 
 
 def _findings(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     said = findings.find(case, ask, ask) or ()
-    lines = [("**Mind:** " if one.warning else "") + one.sentence for one in said]
+    lines = [("**Mind:** " if one.warning else "") + plain(one.sentence) for one in said]
     yield Section(
         "findings",
         "What the numbers say",
@@ -42,7 +43,7 @@ def _sample(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         "sample",
         "What else could explain the numbers?",
         [
-            sentences(confounds_figures.card(card, case.names, len(case.study.sample.text))),
+            sentences(confounds_figures.card(card, [plain(name) for name in case.names], len(case.study.sample.text))),
             picture(
                 [confounds_figures.quartiles(card, case.names), confounds_figures.sameness(card, case.names)],
                 "Read this before any other picture: a sample whose classes differ in length, or that was trained on, "
@@ -79,7 +80,7 @@ def _training(case: Comparison, _: Ask, __: int) -> Iterator[Section]:
     try:
         log = read_training_log(case.study.study)
     except LayershiftError as error:  # the log is no reason to lose the report
-        yield Section("training", title, [sentences([str(error)])])
+        yield Section("training", title, [sentences([plain(str(error))])])
         return
     if log is None:
         return
@@ -151,14 +152,14 @@ def _directions(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     parts: list[str] = []
     for at in range(len(found[0].leaves_chance)):
         if len(case.words) > 2:
-            parts.append(sentences([f"**{case.words[at]}** against the other classes"]))
+            parts.append(sentences([f"**{plain(case.words[at])}** against the other classes"]))
         for scale in reversed(direction_figures.SCALES):
             drawn = [
                 direction_figures.heatmap(found, case.names, scale, at),
                 direction_figures.curves(shown, names, places, len(case.names), scale, at),
             ]
             parts.append(picture(drawn, _GUIDES[scale]))
-        parts.append(sentences([direction_figures.leaves_chance(shown, names, at)]))
+        parts.append(sentences([direction_figures.leaves_chance(shown, [plain(name) for name in names], at)]))
     rows = [row for i in places for row in found[i].rows(wanted[i].query)]
     parts.append(table(rows, "Numbers"))
     yield Section("direction", "How far apart are the classes, and is it more than chance?", parts)
@@ -226,8 +227,8 @@ def _maps(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
                 "their sizes and their shapes mean nothing; both maps start from the reference's positions.",
             )
         )
-        words = [map_figures.in_words(r, one.label, case.reference.label) for r, one in zip(found, pair, strict=True)]
-        parts.append(sentences(words))
+        against, labels = plain(case.reference.label), [plain(one.label) for one in pair]
+        parts.append(sentences(map_figures.in_words(r, name, against) for r, name in zip(found, labels, strict=True)))
     yield Section("map", f"Which reviews are neighbours at layer {layer}?", parts)
 
 

@@ -15,6 +15,7 @@ from backend.reports.page import Section, picture, sentences, table
 from backend.reports.parts import Ask, rows
 from backend.stats import layer_roles
 from backend.study.comparison import Comparison
+from backend.vocabulary.markdown import plain
 
 LEVEL = 0.9
 """CKA below which a layer counts as moved, as the page has it before one chooses another."""
@@ -34,7 +35,7 @@ def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     try:
         found = ask(wanted)
     except UndefinedError as error:
-        yield Section("similarity", _TITLE.format(reference.label), [sentences([str(error)])])
+        yield Section("similarity", _TITLE.format(reference.label), [sentences([plain(str(error))])])
         return
     results, floors = found[: len(others)], found[len(others) :]
     names, places = [one.label for one in others], [case.names.index(one.label) for one in others]
@@ -47,12 +48,13 @@ def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     drawn.append(figures.moved(results, names, "cka", LEVEL, reference.label))
     (grid,) = ask([cka_grid.recipe.request(cka_grid.Query(others[last], reference, study.prompts, case.drop_largest))])
     drawn.append(grid_figures.draw(grid, names[last], reference.label))
-    said = [figures.moved_in_words(results, names, "cka", LEVEL)]
+    called = [plain(name) for name in names]
+    said = [figures.moved_in_words(results, called, "cka", LEVEL)]
     said += [
-        figures.beyond_floor(results[last], floor, "cka", names[last], twin.label, one.label)
+        figures.beyond_floor(results[last], floor, "cka", called[last], plain(twin.label), plain(one.label))
         for (one, twin), floor in zip(study.seeds, floors, strict=True)
     ]
-    said.append(grid_figures.in_words(grid, names[last], reference.label))
+    said.append(grid_figures.in_words(grid, called[last], plain(reference.label)))
     parts = [
         picture(
             drawn,
@@ -81,7 +83,7 @@ def _roles(case: Comparison, ask: Ask, alike: similarity.Result) -> list[str]:
             ]
         )
     except UndefinedError as error:
-        return [sentences([str(error)])]
+        return [sentences([plain(str(error))])]
     labels, classes = prompts.labels, prompts.classes
     reading = layer_roles.read(alike.alike("cka"), own.prediction, other.prediction, labels, classes, LEVEL)
     return [
@@ -93,7 +95,7 @@ def _roles(case: Comparison, ask: Ask, alike: similarity.Result) -> list[str]:
         sentences(
             [
                 roles_figures.rule(LEVEL, classes),
-                roles_figures.in_words(reading, last.label, case.reference.label),
+                roles_figures.in_words(reading, plain(last.label), plain(case.reference.label)),
             ]
         ),
     ]

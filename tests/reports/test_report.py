@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from backend.reports.page import Section, page, sentences, table
 from backend.reports.report import report, write_report
 from backend.reports.sections import SECTIONS
 from backend.study.pinned import Missing, PinnedStudy
+from backend.vocabulary.markdown import plain
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&**"
@@ -259,6 +261,12 @@ def test_tables_put_intervals_in_brackets_and_leave_undefined_cells_empty():
 
 def test_stars_make_bold_and_markup_is_escaped():
     assert sentences(["**a** <b>"]) == '<ul class=""><li><strong>a</strong> &lt;b&gt;</li></ul>'
+
+
+@pytest.mark.parametrize("typed", ["**a** <b> _c_ :cat: $x$ [d](e) `f`", "\\*&lt;# 1. - \\\\", "1. a", "- **"])
+def test_words_of_a_user_stand_as_they_are(typed: str):
+    assert sentences([plain(typed)]) == f'<ul class=""><li>{escape(typed)}</li></ul>'
+    assert sentences([f"**{plain(typed)}** b"]) == f'<ul class=""><li><strong>{escape(typed)}</strong> b</li></ul>'
 
 
 def test_two_pages_have_different_nonces():
