@@ -13,9 +13,11 @@ from backend import wiring
 from backend.errors import LayershiftError
 from backend.new_study import fields
 from backend.new_study.fields import NewStudy
+from backend.new_study.from_trainer import Inside
 from backend.study.paths import DATA_SUFFIXES
 from backend.vocabulary.markdown import plain
-from pages.frame import shell
+from pages.frame import filled, shell
+from pages.parts import trainer_folder
 
 TITLE = "Add a study"
 choices = None
@@ -34,10 +36,11 @@ def draw(_: None) -> None:
             f"until you say so; then it is a folder with a `study.toml` in `{wiring.studies_folder()}`."
         )
         slots: Slots = {}
-        typed = _models(slots) | _data(slots)
+        inside, typed = _models(slots)
+        typed |= _data(slots)
         fetch = _may_fetch(NewStudy(**typed))
         typed |= _columns(NewStudy(**typed), slots, fetch)
-        wanted = NewStudy(**typed, **_prompt(NewStudy(**typed), slots, fetch))
+        wanted = NewStudy(**typed, **_prompt(NewStudy(**typed), slots, fetch, inside))
         with st.spinner("Checking …", show_time=True):
             said = fields.problems(wanted, wiring.studies_folder(), wiring.open_lab(), fetch)
             _answers(wanted, slots, said, fetch)
@@ -51,15 +54,18 @@ def _field(slots: Slots, name: str, value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
 
-def _models(slots: Slots) -> dict[str, Any]:
+def _models(slots: Slots) -> tuple[Inside | None, dict[str, Any]]:
+    """What the trainer's folder says, and the models as they stand in the fields."""
     st.subheader("Models")
     name = _field(slots, "name", st.text_input("Name", key="new-name", placeholder="my-study", help="Of the folder."))
     title = st.text_input("Title", key="new-title", placeholder="What the pages call it; the name if left empty")
+    inside = trainer_folder.ask()
     about = "A folder with config.json and safetensors on this machine, or a repository on the hub."
     base = _field(slots, "base", st.text_input("Base model", key="new-base", placeholder="path/to/base", help=about))
     families = {"causal": "Causal (GPT-2, Llama, …)", "encoder": "Encoder (BERT, …)"}
+    filled.begin("new-family", trainer_folder.FIRST_FAMILY)
     family = st.segmented_control(
-        "Family", list(families), key="new-family", default="causal", format_func=families.__getitem__, required=True
+        "Family", list(families), key="new-family", format_func=families.__getitem__, required=True
     )
     patterns = _field(
         slots,
@@ -73,7 +79,9 @@ def _models(slots: Slots) -> dict[str, Any]:
         ),
     )
     lines = tuple(line.strip() for line in patterns.splitlines() if line.strip())
-    return {"name": name, "title": title.strip() or None, "base": base, "family": family, "checkpoints": lines}
+    found = trainer_folder.named(inside, lines)
+    typed = {"name": name, "title": title.strip() or None, "base": base, "family": family, "checkpoints": lines}
+    return inside, typed | {"found": found}
 
 
 def _data(slots: Slots) -> dict[str, Any]:
@@ -124,12 +132,13 @@ def _columns(wanted: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
     return chosen
 
 
-def _prompt(wanted: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
+def _prompt(wanted: NewStudy, slots: Slots, fetch: bool, inside: Inside | None) -> dict[str, Any]:
     st.subheader("Prompt")
     classes: list[Any] = []
     with suppress(LayershiftError):  # `problems` says it
         classes = fields.values(wanted, agreeing=False) if wanted.data and fields.columns(wanted, fetch) else []
     order = ", ".join(map(str, classes))
+    trainer_folder.fill_words(inside, classes)
     words = _field(
         slots,
         "label_words",
@@ -140,7 +149,8 @@ def _prompt(wanted: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
             help="One word per class, separated by commas: what the model would say next for a text of that class.",
         ),
     )
-    template = st.text_input("Template", value=fields.TEMPLATE, key="new-template", help="{text} once.")
+    filled.begin("new-template", fields.TEMPLATE)
+    template = st.text_input("Template", key="new-template", help="{text} once.")
     _field(slots, "template", None)
     left, right = st.columns(2)
     with left:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from backend.errors import DatasetError, StudyError
+from backend.errors import CheckpointError, DatasetError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.new_study.label_choice import choose
 from backend.study.config import STUDY_FILE, CheckpointRef, DatasetSpec, Family, PromptSpec, Study, parse_study, to_toml
 from backend.study.dataset import Sample, balanced, classify, read_table, source_stamp
-from backend.study.facts import Facts
+from backend.study.facts import Facts, Reading, reading
 from backend.study.keys import sentences, try_keys
 from backend.study.paths import is_hub, new_folder, relative, source, stored_name
 from backend.study.prompts import make_prompts, plain_reader, shown
@@ -177,7 +179,18 @@ def _tokens(wanted: NewStudy, root: Path, lab: Lab) -> None:
     base = base_ref(wanted, root)
     words = wanted.label_words or tuple(suggest_words(values(wanted)))
     spec = PromptSpec(template=wanted.template, label_words=words, separator=wanted.separator)
-    make_prompts(plain_reader(lab.models.tokenizer(base, base), spec, wanted.family), [""], np.zeros(1, dtype=np.int64))
+    refs = [CheckpointRef(label=one.label, path=str(one.path)) for one in checkpoints(wanted)]
+    reader = plain_reader(lab.models.tokenizer(base, base), spec, _reading(wanted.family, base, refs, lab))
+    make_prompts(reader, [""], np.zeros(1, dtype=np.int64))
+
+
+def _reading(family: Family, base: CheckpointRef, refs: Sequence[CheckpointRef], lab: Lab) -> Reading:
+    """What answers in the study, as far as its checkpoints can be read."""
+    known = []
+    for ref in (base, *refs):
+        with suppress(CheckpointError):
+            known.append(lab.models.facts(ref, base))
+    return reading(family, known)
 
 
 def on_hub(wanted: NewStudy) -> list[str]:
@@ -276,7 +289,7 @@ def preview(study: Study, sample: Sample, lab: Lab) -> Preview:
     tokenizer = lab.models.tokenizer(study.base, study.base)
     longest = max(range(len(sample.text)), key=lambda i: len(sample.text[i]))
     chosen = [*[i for i in range(len(sample.text)) if i != longest][:2], longest]
-    reader = plain_reader(tokenizer, study.prompt, study.family)
+    reader = plain_reader(tokenizer, study.prompt, _reading(study.family, study.base, study.checkpoints, lab))
     seen: Prompts = make_prompts(reader, [sample.text[i] for i in chosen], sample.label[chosen])
     return Preview(
         prompts=tuple(tokenizer.decode(list(ids), skip_special_tokens=False) for ids in seen.token_ids),

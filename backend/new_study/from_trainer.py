@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from os.path import commonpath
 from pathlib import Path
+from typing import Any
 
 from backend.errors import CheckpointError, StudyError
 from backend.lab.lab import Lab
 from backend.new_study.fields import NewStudy, base_ref, values
-from backend.study.config import CheckpointRef
+from backend.study.config import CheckpointRef, Family
 from backend.study.facts import Facts
 from backend.study.paths import folder_named, new_folder
 from backend.study.trainers.base_model import find_base
@@ -19,6 +20,23 @@ from backend.study.trainers.order import Found, Training, named
 
 PLAIN = "{text}"
 """What a model with a classification head reads, unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What a trainer's folder says: `base_file` names the base, `notes` say which checkpoints were left out.
+
+    `family` and `template` are None where the base is on the hub and was not looked at, `template` also where next
+    tokens answer. `words` are the names of a head's rows, if it has names.
+    """
+
+    base: str
+    base_file: Path | None
+    checkpoints: tuple[Found, ...]
+    notes: tuple[str, ...]
+    family: Family | None = None
+    template: str | None = None
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,29 +55,53 @@ def complete(wanted: NewStudy, root: Path, lab: Lab, unsaid: Collection[str] = (
     cannot be found.
     """
     new_folder(wanted.name, root)
+    inside = look(wanted, root, lab)
+    wanted = replace(wanted, base=inside.base, found=inside.checkpoints)
+    if "family" in unsaid and inside.family is not None:
+        wanted = replace(wanted, family=inside.family)
+    if "template" in unsaid and inside.template is not None:
+        wanted = replace(wanted, template=inside.template)
+    if wanted.label_words is None and inside.words and are_rows(values(wanted), inside.words):
+        wanted = replace(wanted, label_words=inside.words)
+    return Completed(wanted, inside.base_file, inside.notes)
+
+
+def look(wanted: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Inside:
+    """Search the trainer's folder, or the folders of the named checkpoints; without `fetch`, nothing on the hub.
+
+    Opens no model. Raises StudyError or CheckpointError, one sentence, where base or checkpoints cannot be found.
+    """
     folder, training = _training(wanted)
     if not training.checkpoints:
         raise _none(folder, training, lab)
     file: Path | None = None
     if not wanted.base.strip():
-        found = find_base(folder, [one.path for one in training.checkpoints])
-        wanted, file = replace(wanted, base=found.base), found.file
+        named_base = find_base(folder, [one.path for one in training.checkpoints])
+        wanted, file = replace(wanted, base=named_base.base), named_base.file
     base = base_ref(wanted, root)
+    if base.repo is not None and not fetch:
+        return Inside(wanted.base, file, training.checkpoints, training.notes)
     facts = _base_facts(base, file, lab)
     if wanted.checkpoints:
         usable, notes = training.checkpoints, training.notes
     else:
         usable, notes = _usable(training, base, lab)
-    wanted = replace(wanted, found=usable)
     heads = [head for one in usable if (head := _facts(one, base, lab)) is not None]
     classifies = facts.kind == "encoder" or any(head.answers is not None for head in heads)
-    if "family" in unsaid:
-        wanted = replace(wanted, family=facts.kind)
-    if "template" in unsaid and classifies:
-        wanted = replace(wanted, template=PLAIN)
-    if wanted.label_words is None and (names := next((one.head_names for one in heads if one.head_names), ())):
-        wanted = _with_words(wanted, names)
-    return Completed(wanted, file, notes)
+    return Inside(
+        base=wanted.base,
+        base_file=file,
+        checkpoints=usable,
+        notes=notes,
+        family="encoder" if facts.kind == "encoder" else "causal",
+        template=PLAIN if classifies else None,
+        words=next((one.head_names for one in heads if one.head_names), ()),
+    )
+
+
+def are_rows(labels: Sequence[Any], names: Sequence[str]) -> bool:
+    """Whether the label values are the numbers of the rows of a head with these names."""
+    return list(map(str, labels)) == list(map(str, range(len(names))))
 
 
 def _training(wanted: NewStudy) -> tuple[Path, Training]:
@@ -128,9 +170,3 @@ def _reason(found: Found, base: CheckpointRef, lab: Lab) -> str | None:
     except CheckpointError as error:
         return str(error)
     return None
-
-
-def _with_words(wanted: NewStudy, names: tuple[str, ...]) -> NewStudy:
-    """The names of a head's rows as label words, where the labels are the numbers of these rows."""
-    found = values(wanted)
-    return replace(wanted, label_words=names) if list(map(str, found)) == list(map(str, range(len(names)))) else wanted

@@ -207,7 +207,7 @@ def test_names_on_the_hub_wait_until_they_may_be_fetched(folder: Path, world: Wo
     assert asked == []
     assert not ready(test)
     test.toggle(key="new-fetch").set_value(True).run()
-    assert set(asked) == {"openai-community/gpt2"}
+    assert "openai-community/gpt2" in asked
     assert ready(test)
 
 
