@@ -83,7 +83,7 @@ def test_the_block_that_carries_most_is_said_with_its_runner_up() -> None:
     finding = said(changes.carrying_block, case, [uneven, even])
     assert finding is not None
     assert finding.sentence.startswith("Putting block 1 alone of epoch 3 back to base undoes 8")
-    assert finding.value == pytest.approx(uneven.fraction_recovered[1])
+    assert finding.value == pytest.approx(uneven.fraction_recovered.value[1])
     assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
     assert (finding.page, finding.keys["host"], finding.keys["donor"]) == ("swaps", "epoch 3", "base")
     into = said(changes.carrying_block, case, [even, uneven])

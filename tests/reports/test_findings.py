@@ -192,7 +192,7 @@ def test_what_takes_runs_of_its_own_is_said_only_where_it_is_known(tmp_path: Pat
     asked: list[Any] = []
 
     def ask(wanted: Sequence[Any]) -> list[Any]:
-        asked.extend(recipe for recipe, _ in wanted)
+        asked.extend(request.recipe for request in wanted)
         return [request(lab) for request in wanted]
 
     found = findings.find(compared(study, study.base), ask, lambda _: None)

@@ -180,7 +180,7 @@ def test_the_numbers_in_the_tables_are_those_of_the_results(world: World, made: 
         said = f"{row['separation']:.4g} ({row['separation_low']:.4g} to {row['separation_high']:.4g})"
         assert said in words
     result = accuracy.recipe(accuracy.Query(study.base, study.prompts), lab)
-    assert f"{result.auc:.3f} ({result.auc.low:.3f} to {result.auc.high:.3f})" in words
+    assert f"{result.auc.value:.3f} ({result.auc.low:.3f} to {result.auc.high:.3f})" in words
 
 
 def test_more_than_two_classes_and_a_base_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -98,3 +98,23 @@ def test_only_the_newest_long_texts_are_held(page: AppTest):
     page.query_params["text"] = first
     page.run()
     assert "paste it again" in page.warning[0].value
+
+
+FORMER = """
+import streamlit as st
+from pages.frame import address
+
+EFFECT = address.Choice(["mean_logit_diff", "gap"], "gap")
+COEFFICIENT = address.Choice(["1", "4"], "1")
+address.check("effect", EFFECT)
+address.check("coefficient", COEFFICIENT)
+st.text(address.value("effect", EFFECT) + " " + address.value("coefficient", COEFFICIENT))
+"""
+
+
+def test_permalinks_of_earlier_versions_still_open():
+    page = AppTest.from_string(FORMER)
+    page.query_params["effect"], page.query_params["dose"] = "mean_lens", "4"
+    page.run()
+    assert page.text[0].value == "mean_logit_diff 4" and not page.warning
+    assert page.query_params["effect"] == "mean_logit_diff" and "dose" not in page.query_params
