@@ -7,6 +7,7 @@
 #
 # All that is needed is Python 3.11 or newer; the rest goes into .venv. Settings:
 #   PYTHON=python3.11   PORT=8501   ADDRESS=127.0.0.1   ARGS='more arguments for test, bench and demo'
+#   WORKERS=2 (processes of make test)
 #   TORCH_INDEX=https://download.pytorch.org/whl/cpu (another package index to look for torch in)
 
 .DEFAULT_GOAL := help
@@ -19,6 +20,7 @@ PORT ?= 8501
 ADDRESS ?= 127.0.0.1
 TORCH_INDEX ?=
 DATA ?=
+WORKERS ?= 2
 ARGS ?=
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '$(IS_NEW_ENOUGH)' 2>/dev/null && { echo $$p; break; }; done)
@@ -33,7 +35,7 @@ run: $(VENV)/.runtime
 		--server.headless $(if $(HAS_DISPLAY),false,true)
 
 test: $(VENV)/.development
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: $(VENV)/.development
 	$(BIN)/python -m ruff check

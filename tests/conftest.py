@@ -22,6 +22,7 @@ atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 BROWSER_IS_REQUIRED = os.environ.get("LAYERSHIFT_REQUIRE_BROWSER") == "1"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the cores
 for name in [name for name in os.environ if name.startswith("LAYERSHIFT_") and name != "LAYERSHIFT_REQUIRE_BROWSER"]:
     del os.environ[name]
 os.environ |= {
@@ -38,12 +39,15 @@ settings.register_profile("layershift", deadline=None, derandomize=bool(os.envir
 settings.load_profile("layershift")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever lies in tests/browser needs a browser."""
+    """Mark the tests that need a browser; tests of one file share a worker and its fixtures, browser tests share one."""
     folder = Path(__file__).parent / "browser"
     for item in items:
-        if folder in item.path.parents:
+        in_browser = folder in item.path.parents
+        if in_browser:
             item.add_marker(pytest.mark.browser)
+        item.add_marker(pytest.mark.xdist_group("browser" if in_browser else str(item.path)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

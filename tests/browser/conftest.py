@@ -47,8 +47,9 @@ FLAGS = [
 
 @pytest.fixture(scope="session")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A studies folder with the demo; where its weights are not built yet, a tiny study stands in under its name."""
+    """A studies folder with a tiny study and the demo (another tiny study until its weights are built)."""
     folder = tmp_path_factory.mktemp("studies")
+    tiny_study(folder / "tiny", epochs=(1, 2))
     demo = load_study(ROOT / "studies" / "demo")
     if all(ref.path and (Path(ref.path) / "model.safetensors").exists() for ref in demo.refs):
         shutil.copytree(demo.folder, folder / "demo")
