@@ -3,6 +3,7 @@
 # make check  ruff, pyright, import-linter
 # make bench  the benchmarks
 # make screenshots   the pictures in docs/
+# make index  the table of analyses in docs/README.md
 # make demo   rebuild the demo study's weights; DATA=folder with IMDB's train.parquet, else from the hub
 #
 # All that is needed is Python 3.11 or newer; the rest goes into .venv. Settings:
@@ -12,7 +13,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench screenshots demo environment clean
+.PHONY: help run test check bench index screenshots demo environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,6 +46,9 @@ check: $(VENV)/.development
 
 bench: $(VENV)/.development
 	$(BIN)/python -m benchmarks $(ARGS)
+
+index:
+	$(PYTHON) -m docs.index
 
 screenshots: $(VENV)/.development
 	$(BIN)/python -m docs.screenshots $(ARGS)

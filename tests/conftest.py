@@ -41,7 +41,7 @@ settings.load_profile("layershift")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a browser; tests of one file share a worker and its fixtures, browser tests share one."""
+    """Mark tests that need a browser; tests of a file share a worker and its fixtures, browser tests share one."""
     folder = Path(__file__).parent / "browser"
     for item in items:
         in_browser = folder in item.path.parents

@@ -23,6 +23,7 @@ from backend.lab.lab import Lab
 from backend.study.config import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import leave_out, read_typed
+from docs import index
 from tests.fakes import FakeModels, fake_lab, fake_study
 
 ROOT = Path(__file__).parents[1]
@@ -117,7 +118,11 @@ def test_an_analysis_is_documented(name: str):
     assert re.match(r"# .+\n\n\*\*Question\.\*\* ", text), "a page begins with the question"
     assert [one for one in SECTIONS if one not in sections(file)] == []
     assert "Source" in sections(file)["Formula"]
-    assert f"[{name}](analyses/{name}.md)" in (DOCS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_index_is_that_of_the_pages():
+    page = (DOCS / "README.md").read_text(encoding="utf-8")
+    assert page.endswith(index.HEAD + index.rows()), "make index writes the table of analyses"
 
 
 def rows_of(name: str, study: PinnedStudy, lab: Lab) -> Iterable[dict[str, Any]]:
