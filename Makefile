@@ -3,6 +3,7 @@
 # make check  ruff, pyright, import-linter
 # make bench  the benchmarks
 # make screenshots   the pictures in docs/
+# make calibrate   how often intervals and chance levels are right, into docs/intervals.md (long)
 # make index  the table of analyses in docs/README.md
 # make demo   rebuild the demo study's weights; DATA=folder with IMDB's train.parquet, else from the hub
 #
@@ -13,7 +14,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench index screenshots demo environment clean
+.PHONY: help run test check bench calibrate index screenshots demo environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,6 +47,9 @@ check: $(VENV)/.development
 
 bench: $(VENV)/.development
 	$(BIN)/python -m benchmarks $(ARGS)
+
+calibrate: $(VENV)/.development
+	$(BIN)/python -m benchmarks.intervals --into docs/intervals.md $(ARGS)
 
 index:
 	$(PYTHON) -m docs.index
