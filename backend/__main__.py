@@ -85,7 +85,7 @@ def _add_new(sub: argparse.ArgumentParser) -> None:
         "--data", required=True, help="a data file (.parquet, .csv, .jsonl, ...), a saved dataset, or a hub dataset"
     )
     sub.add_argument("--labels", help="the label values to use, in class order, separated by commas (default: all)")
-    sub.add_argument("--split", default="test", help="split of a hub dataset (default: test)")
+    sub.add_argument("--split", help="split of a hub dataset or of a saved one (default: test, or the only one)")
     sub.add_argument("--text", default="text", help="column of the texts (default: text)")
     sub.add_argument("--label", default="label", help="column of the labels (default: label)")
     sub.add_argument("--template", help=f'the prompt (default: "{template}"; with a classification head: the text)')
@@ -151,7 +151,12 @@ def _check(options: argparse.Namespace) -> int:
     prompts = pinned.prompts
     print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} of them cut")
     _print_classes(pinned)
-    tokenizer = pinned.readers.first.tokenizer
+    reader = pinned.readers.first
+    if len(study.prompt.fields) > 1 and study.family == "encoder":
+        types = "token types 0 and 1" if prompts.token_types else "no token types"
+        how = f"tokenizer(first, second), {types}" if reader.pairs(study.prompt.fields) else "the template as one text"
+        print(f"  pair         {how}")
+    tokenizer = reader.tokenizer
     for ids in prompts.token_ids[:3]:
         print(f"  prompt       {tokenizer.decode(list(ids), skip_special_tokens=False)!r}")
     if pinned.missing:

@@ -14,6 +14,7 @@ from backend.errors import LayershiftError
 from backend.new_study import fields
 from backend.new_study.fields import NewStudy
 from backend.new_study.from_trainer import Inside
+from backend.new_study.preview import preview
 from backend.study.paths import DATA_SUFFIXES
 from backend.vocabulary.markdown import plain
 from pages.frame import filled, shell
@@ -101,10 +102,16 @@ def _data(slots: Slots) -> dict[str, Any]:
     _field(slots, "data", None)
     if file is not None:
         return {"data": file.name, "content": file.getvalue()}
-    split = "test"
+    split: str | None = fields.USUAL_SPLIT
+    there: tuple[str, ...] = ()
+    with suppress(LayershiftError):  # `problems` says it
+        there = fields.splits(given)
     if given in fields.on_hub(NewStudy("", "", (), given)):
-        split = st.text_input("Split of the dataset", value="test", key="new-split").strip()
-    return {"data": given, "split": split or "test"}
+        split = st.text_input("Split of the dataset", value=split, key="new-split").strip()
+    elif there:
+        start = there.index(split) if split in there else 0
+        split = st.selectbox("Split of the dataset", there, index=start, key="new-split")
+    return {"data": given, "split": split or None}
 
 
 def _may_fetch(wanted: NewStudy) -> bool:
@@ -202,7 +209,7 @@ def _seen(wanted: NewStudy, said: Mapping[str, str], fetch: bool) -> None:
         return
     with st.spinner("Reading the tokenizer …", show_time=True):
         study = fields.draft(wanted, wiring.studies_folder())
-        shown = fields.preview(study, fields.draw_sample(wanted), wiring.open_lab())
+        shown = preview(study, fields.draw_sample(wanted), wiring.open_lab())
     for prompt, cut, length in zip(shown.prompts, shown.cut, shown.lengths, strict=True):
         st.code(prompt, language=None, wrap_lines=True)
         st.caption(f"{length} tokens" + (", after the text was cut to fit" if cut else ""))

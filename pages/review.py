@@ -223,7 +223,7 @@ def _tokens(view: shell.View, typed: Typed) -> None:
 
 def _words(view: shell.View, typed: Typed) -> None:
     st.subheader("What does each word add?")
-    texts, parts = leave_out(view.study.readers, typed.left, MOST_PARTS)
+    texts, parts = leave_out(view.study.readers, typed.parts, MOST_PARTS)
     if not parts:
         st.info("Nothing of the text is left beside the template, so there is no word to leave out.")
         return

@@ -206,6 +206,10 @@ class FakeModels:
         """One tokenizer for all."""
         return fake_tokenizer()
 
+    def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
+        """Fakes are causal models, which know no token types."""
+        return False
+
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
         """Every fake checkpoint fits its base."""
 

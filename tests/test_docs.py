@@ -160,7 +160,7 @@ def review_rows(study: PinnedStudy, lab: Lab) -> Iterator[dict[str, Any]]:
     yield from review.recipe(query, lab).rows(query)
     yield from review.recipe(query, lab).answers(query)
     yield from review.tokens(query, lab).rows(query, text.pieces)
-    texts, parts = leave_out(study.readers, text.left, 4)
+    texts, parts = leave_out(study.readers, text.parts, 4)
     left_out = review.PartsQuery(study.checkpoints[-1], texts)
     yield from review.parts(left_out, lab).rows(left_out, parts)
 

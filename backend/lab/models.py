@@ -52,6 +52,10 @@ class Models(Protocol):
         """The checkpoint's tokenizer (an adapter without one has its base's)."""
         ...
 
+    def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
+        """Whether transformers hands the token types of the checkpoint's tokenizer on to the model."""
+        ...
+
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
         """CheckpointError unless the checkpoint can be opened and fits the base (which may be itself).
 

@@ -86,11 +86,6 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
             f"{ref.place} has a head of {facts.answers} classes and the study has {study.classes} label words; give "
             f"one word per class of the head, or name a checkpoint with {study.classes} classes."
         )
-    if facts.token_types > 1 and not isinstance(study.dataset.text, str):
-        raise CheckpointError(
-            f"{ref.place} is a {facts.architecture}, which tells the texts of a pair apart by token types that "
-            f"Layershift does not set; use a model without them (RoBERTa, DistilBERT, a causal one)."
-        )
     lab.models.check(ref, study.base)
     return PinnedCheckpoint(
         fingerprint=fingerprint,

@@ -7,7 +7,7 @@ is an error that names the key.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -25,6 +25,7 @@ from backend.study.prompts import (
     USUAL_SEPARATORS,
     Reader,
     Readers,
+    check_template,
     fill,
     first_difference,
     make_prompts,
@@ -75,6 +76,10 @@ def ask(
     for one in checkpoints:
         try:
             reader = _reader(study, one, tokenizers[one.fingerprint], classes, separator)
+            if not isinstance(study.dataset.text, str) and one.facts.token_types > 1:
+                whose = base if study.prompt.tokenizer == "base" else one
+                reader = replace(reader, token_types=lab.models.sets_token_types(whose.ref, whose.base))
+                check_template(reader, one.ref.place)
             if reader not in seen:
                 seen[reader] = make_prompts(reader, sample.inputs, sample.label)
                 _check_copies(seen[reader])
@@ -114,7 +119,8 @@ def _check_copies(prompts: Prompts) -> None:
 def _check_ids(one: PinnedCheckpoint, reader: Reader, base: Reader, seen: Mapping[Reader, Prompts]) -> None:
     """Raise PromptError where the checkpoint's tokenizer makes other ids of the prompts than the base's."""
     own, its = seen[reader], seen[base]
-    if own.token_ids == its.token_ids and (not reader.endings or own.continuations == its.continuations):
+    same = own.token_ids == its.token_ids and own.token_types == its.token_types
+    if same and (not reader.endings or own.continuations == its.continuations):
         return
     where = first_difference(own, its, (reader.tokenizer, base.tokenizer))
     raise PromptError(

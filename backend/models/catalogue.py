@@ -18,7 +18,7 @@ from backend.models.files.configs import leftover_quantization
 from backend.models.files.facts import most_positions, padding, read_facts, steady_positions
 from backend.models.files.fingerprint import fingerprint, weights_digest
 from backend.models.files.locate import CONFIG, Located, locate
-from backend.models.files.tokenizer import has_tokenizer, read_tokenizer, tokenizer_digest
+from backend.models.files.tokenizer import has_tokenizer, read_tokenizer, sets_token_types, tokenizer_digest
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
 from backend.study.facts import Facts
@@ -58,9 +58,7 @@ class Catalogue:
 
         The newest are held: reading that of a large vocabulary takes most of a second. Raises CheckpointError.
         """
-        located, below = locate(ref), _full(base)
-        if not has_tokenizer(located):
-            located = below
+        located, below = _tokenizing(ref, base)
         content = tokenizer_digest(located, self._cache)
         with self._tokenizing:
             if content not in self._tokenizers:
@@ -69,6 +67,11 @@ class Catalogue:
                     del self._tokenizers[next(iter(self._tokenizers))]
                 self._tokenizers[content] = found
             return self._tokenizers[content]
+
+    def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
+        """Whether the token types of the tokenizer are given to the model. Raises CheckpointError."""
+        located, below = _tokenizing(ref, base)
+        return sets_token_types(located, self._cache, below)
 
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
         """Raises CheckpointError unless the checkpoint can be opened and read beside the base.
@@ -170,6 +173,12 @@ def _check_ends(pad: int | None, prompts: Prompts, place: str) -> None:
             f"answer at an earlier token; end prompt.template with another token, or take pad_token_id out of its "
             f"config.json."
         )
+
+
+def _tokenizing(ref: CheckpointRef, base: CheckpointRef) -> tuple[Located, Located]:
+    """The files of the checkpoint's tokenizer, and its base's files."""
+    located, below = locate(ref), _full(base)
+    return (located if has_tokenizer(located) else below), below
 
 
 def _full(base: CheckpointRef) -> Located:

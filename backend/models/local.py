@@ -124,7 +124,7 @@ class LocalModels(Catalogue):
         if other is not None:
             beside = prompts.seen_by(other)
             self.check_prompts(other, beside)
-            if beside.token_ids != seen.token_ids:
+            if (beside.token_ids, beside.token_types) != (seen.token_ids, seen.token_types):
                 raise other_ids(checkpoint, other)
         return seen
 

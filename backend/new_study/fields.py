@@ -23,10 +23,11 @@ from backend.study.dataset import Sample, balanced, classify, read_table, source
 from backend.study.facts import Facts, Reading, reading
 from backend.study.keys import sentences, try_keys
 from backend.study.paths import is_hub, new_folder, relative, source, stored_name
-from backend.study.prompts import make_prompts, plain_reader, shown
+from backend.study.prompts import make_prompts, plain_reader
+from backend.study.tables import arrow_datasets
+from backend.study.tables.arrow_datasets import USUAL_SPLIT
 from backend.study.tables.columns import find_labels, find_texts, label_values, listed
 from backend.study.tables.data_files import read_file
-from backend.study.token_ids import Prompts
 from backend.study.trainers.order import Found, named
 
 TEMPLATE = "Review: {text} Sentiment:"
@@ -42,7 +43,7 @@ class NewStudy:
     output `folder` may stand for base and checkpoints; `found` are the checkpoints that it led to. `content` is a data
     file that was handed over; it is then stored in the study's folder under the name `data`. `labels` are the label
     values to use, in class order (None: all), `label_words` has one word per class (None: a suggestion), `sample`
-    counts texts (None: up to 200).
+    counts texts (None: up to 200). `split` is one of a dataset of several (None: "test", or the only one).
     """
 
     name: str
@@ -51,7 +52,7 @@ class NewStudy:
     data: str
     folder: str = ""
     found: tuple[Found, ...] | None = None
-    split: str = "test"
+    split: str | None = None
     text: str = "text"
     label: str = "label"
     labels: tuple[str, ...] | None = None
@@ -101,7 +102,7 @@ def draft(wanted: NewStudy, root: Path) -> Study:
 def describe(wanted: NewStudy, folder: Path) -> dict[str, Any]:
     """The mapping that study.toml will hold, with the data read and the checkpoints found."""
     found, sample = values(wanted), draw_sample(wanted)
-    data = _data_source(wanted, folder)
+    data, split = _data_source(wanted, folder), _split(wanted)
     return {
         "title": wanted.title or wanted.name,
         "family": wanted.family,
@@ -109,7 +110,7 @@ def describe(wanted: NewStudy, folder: Path) -> dict[str, Any]:
         "checkpoints": [{"label": one.label, "path": relative(one.path, folder)} for one in checkpoints(wanted)],
         "dataset": {
             **data,
-            **({"split": wanted.split} if "repo" in data else {}),
+            **({} if split is None else {"split": split}),
             "text": wanted.text,
             "label": wanted.label,
             "labels": found,
@@ -180,11 +181,11 @@ def _tokens(wanted: NewStudy, root: Path, lab: Lab) -> None:
     words = wanted.label_words or tuple(suggest_words(values(wanted)))
     spec = PromptSpec(template=wanted.template, label_words=words, separator=wanted.separator)
     refs = [CheckpointRef(label=one.label, path=str(one.path)) for one in checkpoints(wanted)]
-    reader = plain_reader(lab.models.tokenizer(base, base), spec, _reading(wanted.family, base, refs, lab))
+    reader = plain_reader(lab.models.tokenizer(base, base), spec, reading_of(wanted.family, base, refs, lab))
     make_prompts(reader, [""], np.zeros(1, dtype=np.int64))
 
 
-def _reading(family: Family, base: CheckpointRef, refs: Sequence[CheckpointRef], lab: Lab) -> Reading:
+def reading_of(family: Family, base: CheckpointRef, refs: Sequence[CheckpointRef], lab: Lab) -> Reading:
     """What answers in the study, as far as its checkpoints can be read."""
     known = []
     for ref in (base, *refs):
@@ -215,14 +216,28 @@ def columns(wanted: NewStudy, fetch: bool = True) -> list[str]:
 def _table(wanted: NewStudy) -> pd.DataFrame:
     place = _data_source(wanted, Path("/"))
     path = str(Path("/") / place["path"]) if "path" in place else None
-    return _read(path, place.get("repo"), wanted.split, wanted.content, source_stamp(path))
+    return _read(path, place.get("repo"), _split(wanted), wanted.content, source_stamp(path))
+
+
+def splits(data: str) -> tuple[str, ...]:
+    """The splits of a saved dataset on this machine, none for all other data. Raises DatasetError."""
+    path = source(data, Path("/"), data=True).get("path")
+    return () if path is None else arrow_datasets.splits(Path("/") / path)
+
+
+def _split(wanted: NewStudy) -> str | None:
+    """The split that is read, None where the data has none. Raises DatasetError where one must be named."""
+    place = _data_source(wanted, Path("/"))
+    if "repo" in place:
+        return wanted.split or USUAL_SPLIT
+    return None if wanted.content else arrow_datasets.choose_split(Path("/") / place["path"], wanted.split)
 
 
 @lru_cache(maxsize=2)  # a form asks for its data whenever one of its fields changes
-def _read(path: str | None, repo: str | None, split: str, content: bytes | None, _stamp: object) -> pd.DataFrame:
+def _read(path: str | None, repo: str | None, split: str | None, content: bytes | None, _stamp: object) -> pd.DataFrame:
     if path is not None and content is not None:
         return read_file(Path(path), content)
-    return read_table(DatasetSpec(repo=repo, path=path, split=split or "test"))
+    return read_table(DatasetSpec(repo=repo, path=path, split=split or USUAL_SPLIT))
 
 
 def values(wanted: NewStudy, agreeing: bool = True) -> list[Any]:
@@ -269,31 +284,3 @@ def draw_sample(wanted: NewStudy) -> Sample:
     smallest = min(Counter(rows.label.tolist()).values())
     size = wanted.sample or min(USUAL_SAMPLE // len(found), smallest) * len(found)
     return balanced(rows, size, len(found), 0, wanted.data)
-
-
-@dataclass(frozen=True, eq=False)
-class Preview:
-    """Prompts as the model will see them: special tokens visible, `cut` where the text was too long.
-
-    `lengths` counts tokens; `words` are the label words as the tokens that stand for them.
-    """
-
-    prompts: tuple[str, ...]
-    cut: tuple[bool, ...]
-    lengths: tuple[int, ...]
-    words: tuple[str, ...]
-
-
-def preview(study: Study, sample: Sample, lab: Lab) -> Preview:
-    """The first two texts of the sample and its longest. Raises CheckpointError or PromptError."""
-    tokenizer = lab.models.tokenizer(study.base, study.base)
-    longest = max(range(len(sample.text)), key=lambda i: len(sample.text[i]))
-    chosen = [*[i for i in range(len(sample.text)) if i != longest][:2], longest]
-    reader = plain_reader(tokenizer, study.prompt, _reading(study.family, study.base, study.checkpoints, lab))
-    seen: Prompts = make_prompts(reader, [sample.text[i] for i in chosen], sample.label[chosen])
-    return Preview(
-        prompts=tuple(tokenizer.decode(list(ids), skip_special_tokens=False) for ids in seen.token_ids),
-        cut=tuple(seen.truncated.tolist()),
-        lengths=tuple(seen.lengths.tolist()),
-        words=tuple(shown(tokenizer, tokens) for tokens in seen.continuations) if reader.endings else (),
-    )

@@ -37,6 +37,17 @@ class Rows:
     text: tuple[str, ...]
     parts: tuple[tuple[str, ...], ...] = ()
 
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """What fills the template, row by row: the text, or the texts of the pair."""
+        return self.parts or self.text
+
+    def some(self, chosen: Sequence[int]) -> Rows:
+        """These rows alone, in this order."""
+        at = list(chosen)
+        parts = tuple(self.parts[i] for i in at) if self.parts else ()
+        return Rows(self.index[at], self.label[at], tuple(self.text[i] for i in at), parts)
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -168,8 +179,8 @@ def balanced(rows: Rows, size: int, classes: int, seed: int, source: str) -> Sam
             )
         chosen.append(generator.choice(pool, share, replace=False))
     order = np.sort(np.concatenate(chosen))
-    parts = [rows.parts[i] for i in order] if rows.parts else ()
-    return make_sample(rows.index[order], rows.label[order], [rows.text[i] for i in order], parts)
+    drawn = rows.some(order.tolist())
+    return make_sample(drawn.index, drawn.label, drawn.text, drawn.parts)
 
 
 def read_sample(spec: DatasetSpec, words: Sequence[str]) -> tuple[Sample, tuple[ClassNames, ...]]:

@@ -37,6 +37,19 @@ def in_order(spec: PromptSpec, given: Input) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given[i] for i in order(spec.template, spec.fields))
 
 
+def given(spec: PromptSpec, parts: Sequence[str]) -> Input:
+    """Texts in the template's order as what fills it; the inverse of `in_order`."""
+    if len(parts) == 1:
+        return parts[0]
+    placed = dict(zip(order(spec.template, spec.fields), parts, strict=True))
+    return tuple(placed[i] for i in range(len(parts)))
+
+
+def alone(spec: PromptSpec) -> bool:
+    """Whether the template holds two texts and white space only, which an encoder's tokenizer then reads as a pair."""
+    return len(spec.fields) == 2 and not "".join(spec.pieces).strip()
+
+
 def joined(spec: PromptSpec, parts: Sequence[str]) -> str:
     """The texts, in the template's order, with the template's words between them; one text is itself."""
     between = spec.pieces[1:-1] if len(parts) > 1 else ()

@@ -82,7 +82,8 @@ class PinnedStudy:
 
     def same_ids(self, one: PinnedCheckpoint, other: PinnedCheckpoint) -> bool:
         """Whether both see the same token ids, so that they can be compared token by token."""
-        return self.prompts.seen_by(one).token_ids == self.prompts.seen_by(other).token_ids
+        seen = [self.prompts.seen_by(checkpoint) for checkpoint in (one, other)]
+        return seen[0].token_ids == seen[1].token_ids and seen[0].token_types == seen[1].token_types
 
     def tokenizing(self, checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:
         """The checkpoint whose tokenizer it reads with: the base, unless their token ids differ."""

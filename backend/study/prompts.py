@@ -18,6 +18,7 @@ from backend.study.config import PromptSpec
 from backend.study.dataset import text_digest
 from backend.study.facts import Reading
 from backend.study.pairs import Input, in_order, joined, shorter
+from backend.study.template import order
 from backend.study.token_ids import Prompts
 from backend.vocabulary.display import name
 
@@ -34,6 +35,7 @@ class Reader:
 
     `endings` are what follows the prompt for each class, separator and label word. `rows` are the rows of a
     classification head in class order, which then answers instead. `readout` is "last" token or "first".
+    `token_types` says whether the model is given the token types that the tokenizer sets.
     """
 
     tokenizer: Tokenizer
@@ -41,6 +43,11 @@ class Reader:
     endings: tuple[str, ...] = ()
     rows: tuple[int, ...] = ()
     readout: str = "last"
+    token_types: bool = False
+
+    def pairs(self, parts: Sequence[str]) -> bool:
+        """Whether the tokenizer reads the texts as a pair: those of an encoder in a template without words."""
+        return self.readout == "first" and len(parts) == 2 and pairs.alone(self.spec)
 
 
 def word_reader(tokenizer: Tokenizer, spec: PromptSpec, separators: Sequence[str]) -> Reader:
@@ -48,11 +55,12 @@ def word_reader(tokenizer: Tokenizer, spec: PromptSpec, separators: Sequence[str
     return Reader(tokenizer, spec, tuple(separator + word for separator in separators for word in spec.label_words))
 
 
-def plain_reader(tokenizer: Tokenizer, spec: PromptSpec, reading: Reading) -> Reader:
+def plain_reader(tokenizer: Tokenizer, spec: PromptSpec, reading: Reading, token_types: bool = False) -> Reader:
     """The reader of a study of which no model has been seen: a separator that is not given is a space."""
     if reading != "causal":
         readout = "first" if reading == "encoder" else "last"
-        return Reader(tokenizer, spec, rows=tuple(range(len(spec.label_words))), readout=readout)
+        rows = tuple(range(len(spec.label_words)))
+        return Reader(tokenizer, spec, rows=rows, readout=readout, token_types=token_types)
     return word_reader(tokenizer, spec, (USUAL_SEPARATORS[0] if spec.separator is None else spec.separator,))
 
 
@@ -62,7 +70,7 @@ class Filled:
 
     `words` is empty where a head answers. `ends` are where each token's characters end in the prompt with the first
     ending behind it. `parts` are the texts that are left, in the template's order; of a pair `left` is both, with the
-    template's words between them.
+    template's words between them. `types` are the token types, empty where the model is given none.
     """
 
     ids: tuple[int, ...]
@@ -71,6 +79,7 @@ class Filled:
     cut: bool
     ends: tuple[int, ...]
     parts: tuple[str, ...]
+    types: tuple[int, ...] = ()
 
 
 def fill(reader: Reader, given: Input) -> Filled:
@@ -84,34 +93,42 @@ def fill(reader: Reader, given: Input) -> Filled:
     """
     spec = reader.spec
     parts = in_order(spec, given)
-    text = joined(spec, parts)
-    ids, words, ends = _read(reader, text)
-    if len(ids) <= spec.max_tokens:
-        return Filled(ids, words, text, False, ends, parts)
-    room = spec.max_tokens - len(_read(reader, joined(spec, [""] * len(parts)))[0])
+    found = _read(reader, parts, False)
+    if len(found.ids) <= spec.max_tokens:
+        return found
+    room = spec.max_tokens - len(_read(reader, ("",) * len(parts), True).ids)
     for fewer in shorter(reader.tokenizer, parts, room, spec.keep):
-        rest = joined(spec, fewer)
-        ids, words, ends = _read(reader, rest)
-        if len(ids) <= spec.max_tokens:
-            return Filled(ids, words, rest, True, ends, fewer)
+        found = _read(reader, fewer, True)
+        if len(found.ids) <= spec.max_tokens:
+            return found
     raise PromptError(
-        f"The template alone takes {len(ids)} tokens, more than prompt.max_tokens = {spec.max_tokens}; "
+        f"The template alone takes {len(found.ids)} tokens, more than prompt.max_tokens = {spec.max_tokens}; "
         f"raise max_tokens or shorten the template."
     )
 
 
-def _read(reader: Reader, text: str) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[int, ...]]:
-    """Token ids of the prompt, of each word behind it, and where the prompt's tokens end."""
-    prompt = reader.spec.pieces[0] + text + reader.spec.pieces[-1]
-    if not reader.endings:
-        encoding = reader.tokenizer.encode(prompt)
-        count = len(encoding.ids) if reader.rows else _without_ending(encoding)
-        return tuple(encoding.ids[:count]), (), tuple(end for _, end in encoding.offsets[:count])
-    encodings = reader.tokenizer.encode_batch([prompt + ending for ending in reader.endings])
-    whole = [one.ids[: _without_ending(one)] for one in encodings]
-    shared = next((n for n, ids in enumerate(zip(*whole, strict=False)) if len(set(ids)) > 1), min(map(len, whole)))
-    words = tuple(tuple(ids[shared:]) for ids in whole)
-    return tuple(whole[0][:shared]), words, tuple(end for _, end in encodings[0].offsets[:shared])
+def _read(reader: Reader, parts: tuple[str, ...], cut: bool) -> Filled:
+    """The prompt of these texts, in the template's order, as it is."""
+    text = joined(reader.spec, parts)
+    before, after = reader.spec.pieces[0], reader.spec.pieces[-1]
+    if reader.endings:
+        encodings = reader.tokenizer.encode_batch([before + text + after + ending for ending in reader.endings])
+        whole = [one.ids[: _without_ending(one)] for one in encodings]
+        shared = next((n for n, ids in enumerate(zip(*whole, strict=False)) if len(set(ids)) > 1), min(map(len, whole)))
+        words = tuple(tuple(ids[shared:]) for ids in whole)
+        ends = tuple(end for _, end in encodings[0].offsets[:shared])
+        return Filled(tuple(whole[0][:shared]), words, text, cut, ends, parts)
+    if reader.pairs(parts):
+        encoding = reader.tokenizer.encode(before + parts[0], parts[1] + after)
+        second = len(before + text) - len(parts[1])  # where the second text starts in the whole prompt
+    else:
+        encoding, second = reader.tokenizer.encode(before + text + after), 0
+    count = len(encoding.ids) if reader.rows else _without_ending(encoding)
+    ends = (
+        end + second if of == 1 else end for (_, end), of in zip(encoding.offsets, encoding.sequence_ids, strict=True)
+    )
+    types = tuple(encoding.type_ids[:count]) if reader.token_types else ()
+    return Filled(tuple(encoding.ids[:count]), (), text, cut, tuple(ends)[:count], parts, types)
 
 
 def _without_ending(encoding: Encoding) -> int:
@@ -120,6 +137,19 @@ def _without_ending(encoding: Encoding) -> int:
     while count and encoding.special_tokens_mask[count - 1]:
         count -= 1
     return count
+
+
+def check_template(reader: Reader, place: str) -> None:
+    """Raise PromptError where the template itself sets two texts apart, which says nothing of their token types."""
+    spec = reader.spec
+    special = [token.content for token in reader.tokenizer.get_added_tokens_decoder().values() if token.special]
+    found = next((token for token in special if any(token in words for words in spec.pieces)), None)
+    if reader.token_types and found is not None and len(spec.fields) == 2:
+        wanted = " ".join(f"{{{spec.fields[i]}}}" for i in order(spec.template, spec.fields))
+        raise PromptError(
+            f"prompt.template holds {found}, and {place} tells the texts of a pair apart by token types, which "
+            f'a template does not set; write template = "{wanted}", which is read as tokenizer(first, second).'
+        )
 
 
 def check_words(reader: Reader, words: Sequence[tuple[int, ...]]) -> None:
@@ -178,7 +208,8 @@ def first_difference(own: Prompts, base: Prompts, tokenizers: tuple[Tokenizer, T
     ids, others = (one.token_ids + one.continuations for one in (own, base))
     place = next((i for i, (a, b) in enumerate(zip(ids, others, strict=True)) if a != b), None)
     if place is None:
-        return None
+        same = own.token_types == base.token_types
+        return None if same else "its own tokenizer sets other token types of the same ids"
     pair = ids[place], others[place]
     at = next((n for n, (a, b) in enumerate(zip(*pair, strict=False)) if a != b), min(map(len, pair)))
     here, there = (
@@ -235,9 +266,11 @@ def pinned(
     following = tuple(tokens[1:] for tokens in words)
     kind = "words" if reader.endings else "rows"
     copies = None if groups is None else groups.tolist()
-    content = json.dumps([token_ids, labels.tolist(), kind, words, reader.readout, copies])
+    types = tuple(one.types for one in filled)
+    types = types if any(map(any, types)) else ()
+    content = [token_ids, labels.tolist(), kind, words, reader.readout, copies, *([types] if types else [])]
     return Prompts(
-        digest=hashlib.sha256(content.encode()).hexdigest(),
+        digest=hashlib.sha256(json.dumps(content).encode()).hexdigest(),
         token_ids=token_ids,
         labels=labels.astype(np.int64),
         label_tokens=tuple(tokens[0] for tokens in words),
@@ -245,4 +278,5 @@ def pinned(
         readout=reader.readout,
         following=following if any(following) else (),
         groups=groups,
+        token_types=types,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -35,7 +35,8 @@ class Prompts:
     `truncated` says which texts were cut, `lengths` counts tokens. `own` has the prompts of checkpoints, by
     fingerprint, whose token ids or head rows differ from these. `beginnings` counts, where the last tokens of a row
     begin a label word, those tokens; `normalized` says that log-probabilities are read (see `study.whole_words`).
-    `groups` tells copies of a text, which splits keep together; None where all texts and prompts differ.
+    `groups` tells copies of a text, which splits keep together; None where all texts and prompts differ. `token_types`
+    are an encoder's, for each token of a pair of texts; empty where all are 0.
     """
 
     digest: str
@@ -49,6 +50,7 @@ class Prompts:
     beginnings: tuple[int, ...] = field(default=(), metadata=NOT_IN_KEY)
     normalized: bool = field(default=False, metadata=NOT_IN_KEY)
     groups: Int64[np.ndarray, " reviews"] | None = field(default=None, metadata=NOT_IN_KEY)
+    token_types: tuple[tuple[int, ...], ...] = field(default=(), metadata=NOT_IN_KEY)
 
     @property
     def lengths(self) -> Int64[np.ndarray, " reviews"]:
@@ -78,8 +80,13 @@ class Prompts:
 
     def first(self) -> Prompts:
         """The first of the prompts alone."""
-        one = {"token_ids": self.token_ids[:1], "labels": self.labels[:1], "truncated": self.truncated[:1]}
-        return replace(self, **one)
+        return self.some([0][: len(self.token_ids)])
+
+    def some(self, chosen: Sequence[int]) -> Prompts:
+        """These prompts alone, in this order, under the same digest."""
+        at, rows = list(chosen), ("token_ids", "token_types", "beginnings")
+        kept = {name: tuple(every[i] for i in at) if (every := getattr(self, name)) else () for name in rows}
+        return replace(self, labels=self.labels[at], truncated=self.truncated[at], **kept)
 
     def seen_by(self, checkpoint: PinnedCheckpoint) -> Prompts:
         """The prompts as this checkpoint sees them."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.study.pairs import in_order, typed
+from backend.study.pairs import Input, given, in_order, joined, typed
 from backend.study.prompts import Readers, fill
 from backend.study.token_ids import Prompts
 
@@ -19,33 +19,36 @@ class Typed:
 
     `prompts` holds its prompt alone, `left` the part of the text that is left and `cut` the part that is not. `pieces`
     are the stretches of the prompt that its tokens stand for: together they are the prompt. A token of which nothing
-    is seen (the second byte of a character, a token that only starts a prompt) has an empty piece.
+    is seen (the second byte of a character, a token that only starts a prompt) has an empty piece. `parts` are the
+    texts that are left, in the template's order.
     """
 
     prompts: Prompts
     left: str
     cut: str
     pieces: tuple[str, ...]
+    parts: tuple[str, ...]
 
 
 @functools.lru_cache(maxsize=16)
 def read_typed(readers: Readers, text: str) -> Typed:
     """The typed text; kept in the process, the sixteen newest only, because pages ask at every rerun. PromptError."""
     reader = readers.first
-    given = typed(reader.spec, mended(text))
-    filled = fill(reader, given)
+    texts = typed(reader.spec, mended(text))
+    filled = fill(reader, texts)
     whole = reader.spec.pieces[0] + filled.left + reader.spec.pieces[-1] + (reader.endings[0] if reader.endings else "")
     pieces, start = [], 0
     for end in filled.ends:
         pieces.append(whole[start:end])
         start = max(start, end)
-    texts = zip(in_order(reader.spec, given), filled.parts, strict=True)
-    lost = [one[len(kept) :] if reader.spec.keep == "start" else one[: len(one) - len(kept)] for one, kept in texts]
+    pairs = zip(in_order(reader.spec, texts), filled.parts, strict=True)
+    lost = [one[len(kept) :] if reader.spec.keep == "start" else one[: len(one) - len(kept)] for one, kept in pairs]
     return Typed(
-        readers.prompts([given], np.zeros(1, dtype=np.int64)),
+        readers.prompts([texts], np.zeros(1, dtype=np.int64)),
         filled.left,
         "\n".join(filter(None, lost)),
         tuple(pieces),
+        filled.parts,
     )
 
 
@@ -55,14 +58,30 @@ def mended(text: str) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def leave_out(readers: Readers, left: str, most: int) -> tuple[Prompts, tuple[str, ...]]:
+def leave_out(readers: Readers, left: tuple[str, ...], most: int) -> tuple[Prompts, tuple[str, ...]]:
     """Prompts of the text as it is and then without each of its parts, and the parts.
 
+    `left` is the text, or the texts of a pair in the template's order, with the template's words between them.
     A part is a word (what stands between white space) and, where there are more than `most`, so many words in a row
     that at most `most` parts are left.
     """
-    words = list(re.finditer(r"\S+", left))
+    spec = readers.first.spec
+    whole = joined(spec, left)
+    words = list(re.finditer(r"\S+", whole))
     size = max(1, -(-len(words) // most))
     groups = [(words[i].start(), words[min(i + size, len(words)) - 1].end()) for i in range(0, len(words), size)]
-    texts = [left, *((left[:start] + left[end:].lstrip()).rstrip() for start, end in groups)]
-    return readers.prompts(texts, np.zeros(len(texts), dtype=np.int64)), tuple(left[start:end] for start, end in groups)
+    if readers.first.pairs(left):
+        second = len(whole) - len(left[1])
+        spans = ((start, end, start - second, end - second) for start, end in groups)
+        fewer = ((_without(left[0], start, end), _without(left[1], *other)) for start, end, *other in spans)
+        texts: list[Input] = [given(spec, one) for one in (left, *fewer)]
+    else:
+        texts = [whole, *(_without(whole, start, end) for start, end in groups)]
+    labels = np.zeros(len(texts), dtype=np.int64)
+    return readers.prompts(texts, labels), tuple(whole[start:end] for start, end in groups)
+
+
+def _without(text: str, start: int, end: int) -> str:
+    """The text without the characters from `start` to `end` that are in it, and without the white space after them."""
+    start, end = max(0, start), max(0, end)
+    return text if start >= min(end, len(text)) else (text[:start] + text[end:].lstrip()).rstrip()

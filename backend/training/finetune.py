@@ -29,7 +29,7 @@ from backend.stats.intervals import balanced_accuracy_interval
 from backend.stats.metrics import balanced_accuracy, predictions, recalls
 from backend.study.config import DatasetSpec, Study, TrainingSpec
 from backend.study.dataset import Rows, balanced, classify, read_table, source_stamp
-from backend.study.prompts import make_prompts, plain_reader
+from backend.study.prompts import Reader, check_template, make_prompts, plain_reader
 from backend.study.token_ids import Prompts
 from backend.study.training_log import COLUMNS, LOG
 from backend.study.whole_words import expand
@@ -58,16 +58,17 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
     tokenizer = AutoTokenizer.from_pretrained(base)
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     model, stored = open_base(study, base, spec.seed)
+    reader = _reader(study, backend, "token_type_ids" in tokenizer.model_input_names, model.config)
     train, held_out = _rows(study, spec)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     recipe = RECIPES[spec.recipe]
     if study.family == "encoder":
-        rows = classified_rows(study, backend, train.text, train.label)
+        rows = classified_rows(reader, train.inputs, train.label)
     elif spec.recipe == "sound":
         context = int(getattr(model.config, "max_position_embeddings", 1 << 30))
-        rows = sound_rows(study, backend, train.text, train.label, context)
+        rows = sound_rows(study, backend, train.inputs, train.label, context)
     else:
-        rows = published_rows(study, backend, train.text, train.label, pad)
+        rows = published_rows(study, backend, train.inputs, train.label, pad)
     effective = spec.batch_size * recipe.accumulate
     steps = -(-len(rows) // effective)
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
@@ -93,7 +94,7 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
         seed=spec.seed,
         data_seed=spec.seed,
     )
-    recorder = Recorder(study, backend, tokenizer, held_out, places, stored, max(1, steps // TESTS_PER_EPOCH))
+    recorder = Recorder(study, reader, tokenizer, held_out, places, stored, max(1, steps // TESTS_PER_EPOCH))
     trainer_class = SoundTrainer if spec.recipe == "sound" and study.family == "causal" else Trainer
     trainer = trainer_class(
         model=model, args=arguments, train_dataset=rows, data_collator=Collate(pad), callbacks=[recorder]
@@ -111,14 +112,17 @@ def _training_spec(study: Study, data: Path | None) -> TrainingSpec:
             f'{study.name}: training.recipe "{study.training.recipe}" is one for causal models; set it to "sound", '
             f"which trains a classification head on the encoder."
         )
-    if not isinstance(study.dataset.text, str):
-        raise StudyError(
-            f"{study.name}: finetune trains on one text per row, and dataset.text lists {len(study.dataset.text)}; "
-            f"train the pairs elsewhere and name the checkpoints."
-        )
     if data is None:
         return study.training
     return study.training.model_copy(update={"path": str(data.expanduser().resolve()), "repo": None})
+
+
+def _reader(study: Study, tokenizer: Tokenizer, sets_types: bool, config: Any) -> Reader:
+    """How the analyses will ask the checkpoints: with token types where pairs of texts have them. PromptError."""
+    types = sets_types and not isinstance(study.dataset.text, str) and getattr(config, "type_vocab_size", 1) > 1
+    reader = plain_reader(tokenizer, study.prompt, study.family, types and study.family == "encoder")
+    check_template(reader, study.base.place)
+    return reader
 
 
 def _places(study: Study, spec: TrainingSpec) -> list[Path]:
@@ -183,8 +187,7 @@ def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:
                 f"lower it."
             )
         rest = np.sort(np.random.default_rng(spec.seed).choice(rest, spec.sample, replace=False))
-    train = Rows(rows.index[rest], rows.label[rest], tuple(rows.text[i] for i in rest))
-    return train, Rows(kept.index, kept.label, kept.text)
+    return rows.some(rest.tolist()), Rows(kept.index, kept.label, kept.text, kept.parts)
 
 
 class Recorder(TrainerCallback):
@@ -193,7 +196,7 @@ class Recorder(TrainerCallback):
     def __init__(
         self,
         study: Study,
-        backend: Tokenizer,
+        reader: Reader,
         tokenizer: Any,
         held_out: Rows,
         places: list[Path],
@@ -202,8 +205,7 @@ class Recorder(TrainerCallback):
     ) -> None:
         self.log = study.folder / LOG
         self.tokenizer, self.places, self.stored, self.every = tokenizer, places, stored, every
-        reader = plain_reader(backend, study.prompt, study.family)
-        self.words = expand(make_prompts(reader, held_out.text, held_out.label))
+        self.words = expand(make_prompts(reader, held_out.inputs, held_out.label))
         self.labels = held_out.label
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -278,13 +280,15 @@ def held_out_logits(model: Any, prompts: Prompts) -> np.ndarray:
     found = np.empty((len(token_ids), prompts.classes), dtype=np.float32)
     for start in range(0, len(order), 16):
         part = order[start : start + 16]
-        batch = Collate(0)([{"input_ids": list(token_ids[i]), "answer": [0] * len(token_ids[i])} for i in part])
+        rows = [{"input_ids": list(token_ids[i]), "class": [0]} for i in part]
+        if prompts.token_types:
+            rows = [row | {"token_type_ids": list(prompts.token_types[i])} for row, i in zip(rows, part, strict=True)]
+        batch = {name: one.to(model.device) for name, one in Collate(0)(rows).items() if name != "labels"}
         last = batch["attention_mask"].sum(1) - 1
-        ids, mask = batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device)
         if prompts.readout == "last":
-            logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[torch.arange(len(part)), last]
+            logits = model(**batch, use_cache=False).logits[torch.arange(len(part)), last]
         else:
-            logits = model(input_ids=ids, attention_mask=mask).logits
+            logits = model(**batch).logits
         found[part] = pick(logits, prompts.columns).float().cpu().numpy()
     model.train(training)
     return found

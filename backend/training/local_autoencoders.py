@@ -76,7 +76,8 @@ class LocalAutoencoders:
 
     def _check(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
         """Raise what `check_prompts` raises, and UndefinedError where the checkpoint sees other token ids."""
-        if prompts.seen_by(checkpoint).token_ids != prompts.token_ids:
+        seen = prompts.seen_by(checkpoint)
+        if (seen.token_ids, seen.token_types) != (prompts.token_ids, prompts.token_types):
             raise UndefinedError(
                 f"{checkpoint.label} makes other token ids of the texts than the base, so their features cannot be "
                 f'compared token by token; set prompt.tokenizer = "base" to do so.'

@@ -16,7 +16,8 @@ from transformers import Trainer
 
 from backend.errors import PromptError
 from backend.study.config import Study
-from backend.study.prompts import fill, plain_reader
+from backend.study.pairs import Input, in_order, joined
+from backend.study.prompts import Reader, fill, plain_reader
 
 IGNORED = -100
 
@@ -51,7 +52,7 @@ class LabelledPrompts(Dataset):
 
 
 def sound_rows(
-    study: Study, tokenizer: Tokenizer, texts: Sequence[str], labels: Int64[np.ndarray, " texts"], context: int
+    study: Study, tokenizer: Tokenizer, texts: Sequence[Input], labels: Int64[np.ndarray, " texts"], context: int
 ) -> LabelledPrompts:
     """The prompt exactly as the analyses see it, then the label word, which is therefore always in the window."""
     reader = plain_reader(tokenizer, study.prompt, study.family)
@@ -70,28 +71,28 @@ def sound_rows(
 
 
 def published_rows(
-    study: Study, tokenizer: Tokenizer, texts: Sequence[str], labels: Int64[np.ndarray, " texts"], pad: int
+    study: Study, tokenizer: Tokenizer, texts: Sequence[Input], labels: Int64[np.ndarray, " texts"], pad: int
 ) -> LabelledPrompts:
     """The origin's rows: prompt and label word padded or cut at the end to `max_tokens`, padding trained on."""
     length, reader = study.prompt.max_tokens, plain_reader(tokenizer, study.prompt, study.family)
     rows: list[dict[str, list[int]]] = []
     for text, label in zip(texts, labels.tolist(), strict=True):
-        before, after = study.prompt.template.split("{text}")
-        ids = tokenizer.encode(before + text + after + reader.endings[label]).ids[:length]
+        pieces, parts = study.prompt.pieces, in_order(study.prompt, text)
+        prompt = pieces[0] + joined(study.prompt, parts) + pieces[-1]
+        ids = tokenizer.encode(prompt + reader.endings[label]).ids[:length]
         padding = length - len(ids)
         rows.append({"input_ids": ids + [pad] * padding, "attention_mask": [1] * len(ids) + [0] * padding})
     return LabelledPrompts(rows)
 
 
-def classified_rows(
-    study: Study, tokenizer: Tokenizer, texts: Sequence[str], labels: Int64[np.ndarray, " texts"]
-) -> LabelledPrompts:
-    """An encoder's rows: the prompt exactly as the analyses see it, and its class."""
-    reader = plain_reader(tokenizer, study.prompt, study.family)
-    ids = (fill(reader, text).ids for text in texts)
-    return LabelledPrompts(
-        [{"input_ids": list(one), "class": [c]} for one, c in zip(ids, labels.tolist(), strict=True)]
-    )
+def classified_rows(reader: Reader, texts: Sequence[Input], labels: Int64[np.ndarray, " texts"]) -> LabelledPrompts:
+    """An encoder's rows: the prompt exactly as the analyses see it, token types included, and its class."""
+    rows: list[dict[str, list[int]]] = []
+    for text, label in zip(texts, labels.tolist(), strict=True):
+        filled = fill(reader, text)
+        types = {"token_type_ids": list(filled.types)} if reader.token_types else {}
+        rows.append({"input_ids": list(filled.ids), "class": [label], **types})
+    return LabelledPrompts(rows)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Collate:
     pad: int
 
     def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        """Tensors [batch, tokens]: input_ids, attention_mask, labels, and answer where the recipe marks answers."""
+        """Tensors [batch, tokens]: input_ids, attention_mask, labels; answer, token_type_ids where rows have them."""
         longest = max(len(row["input_ids"]) for row in rows)
 
         def padded(key: str, value: int) -> torch.Tensor:
@@ -115,7 +116,9 @@ class Collate:
             return {"input_ids": ids, "attention_mask": padded("attention_mask", 0), "labels": ids.clone()}
         mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows])
         if "class" in rows[0]:
-            return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([row["class"][0] for row in rows])}
+            types = {"token_type_ids": padded("token_type_ids", 0)} if "token_type_ids" in rows[0] else {}
+            classes = torch.tensor([row["class"][0] for row in rows])
+            return {"input_ids": ids, "attention_mask": mask, "labels": classes, **types}
         labels = ids.masked_fill(mask == 0, IGNORED)
         return {"input_ids": ids, "attention_mask": mask, "labels": labels, "answer": padded("answer", 0)}
 

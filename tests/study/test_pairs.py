@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from backend.__main__ import main
 from backend.caching.cache import Cache
-from backend.errors import CheckpointError, PromptError, StudyError
+from backend.errors import PromptError, StudyError
 from backend.lab import pinning
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
@@ -24,11 +24,10 @@ from backend.study.dataset import classify, make_sample
 from backend.study.pairs import in_order, joined, shorter, shown, typed
 from backend.study.prompts import fill, plain_reader
 from backend.study.typed_texts import leave_out, read_typed
-from backend.training.finetune import finetune
 from tests.fakes import fake_sample
 from tests.models.conftest import real_lab
 from tests.study.test_prompts import alone, bytes_tokenizer
-from tests.tiny import tiny_study
+from tests.tiny import rewrite, tiny_study
 
 SPEC = PromptSpec(template="One: {b} Two: {a} Same:", label_words=("no", "yes"), max_tokens=40).model_copy(
     update={"fields": ("a", "b")}
@@ -106,7 +105,7 @@ def test_a_typed_pair_is_a_line_each() -> None:
     assert "".join(read.pieces) == "One: second Two: first Same: "
     long = read_typed(readers, "\n".join(LONG))
     assert long.cut and LONG[0].strip().startswith(long.cut.strip())
-    prompts, words = leave_out(readers, read.left, 10)
+    prompts, words = leave_out(readers, read.parts, 10)
     assert words == ("second", "Two:", "first") and prompts.token_ids[0] == read.prompts.token_ids[0]
 
 
@@ -151,22 +150,21 @@ def test_a_study_of_pairs_reads_as_a_plain_loop(tmp_path: Path, lab: Lab, monkey
         np.testing.assert_allclose(logits[i], model(ids).logits[0, -1, words].detach(), atol=1e-3)
 
 
-def test_what_tells_texts_apart_by_token_types_is_refused(tmp_path: Path, lab: Lab) -> None:
-    study = load_study(pair_study(tmp_path / "tiny", (1,), "bert"))
-    with pytest.raises(CheckpointError, match="tells the texts of a pair apart by token types"):
-        pin(study, lab)
-
-
-def test_finetune_and_the_command_line_refuse_in_a_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{premise} {hypothesis}", "tokenizer(first, second), no token types"),
+        ("{premise} or {hypothesis}", "the template as one text"),
+    ],
+)
+def test_check_says_how_an_encoder_reads_a_pair(
+    template: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = pair_study(tmp_path / "tiny", (1, 2), "bert")
-    with pytest.raises(StudyError, match=r"finetune trains on one text per row, and dataset\.text lists 2"):
-        finetune(load_study(folder))
+    rewrite(pair_study(tmp_path / "tiny", (1, 2), "bert"), "Review: {premise} And {hypothesis} Sentiment:", template)
     monkeypatch.setenv("LAYERSHIFT_STUDIES", str(tmp_path))
     monkeypatch.setenv("LAYERSHIFT_CACHE", str(tmp_path / "cache"))
-    assert main(["check", "tiny"]) == 2
-    assert "token types" in capsys.readouterr().err
+    assert main(["check", "tiny"]) == 0
+    assert f"  pair         {said}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_any_text_can_be_typed(text: str, special: bool) -> None:
     assert len(typed.pieces) == len(ids)
     assert "".join(typed.pieces) == SPEC.template.replace("{text}", "\0").replace("\0", typed.left)
     assert typed.cut + typed.left == text
-    prompts, parts = leave_out(readers, typed.left, 4)
+    prompts, parts = leave_out(readers, typed.parts, 4)
     assert len(prompts.token_ids) == len(parts) + 1 <= 5
     assert prompts.token_ids[0] == ids
     assert "".join("".join(parts).split()) == "".join(typed.left.split())
@@ -221,9 +221,9 @@ def test_a_token_of_half_a_character_has_no_piece() -> None:
 
 def test_an_encoders_answers_are_the_rows_of_its_head() -> None:
     readers = alone(fake_tokenizer(), SPEC, "encoder")
-    texts, _ = leave_out(readers, "The script drags.", 9)
+    texts, _ = leave_out(readers, ("The script drags.",), 9)
     assert (texts.label_tokens, texts.readout) == ((0, 1), "first")
-    words, _ = leave_out(alone(fake_tokenizer(), SPEC), "The script drags.", 9)
+    words, _ = leave_out(alone(fake_tokenizer(), SPEC), ("The script drags.",), 9)
     assert words.token_ids == texts.token_ids and words.digest != texts.digest
 
 

@@ -10,15 +10,20 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from backend.errors import LayershiftError, StudyError
+from backend.errors import LayershiftError, PromptError, StudyError
 from backend.study.config import load_study
+from backend.study.prompts import make_prompts, plain_reader
 from backend.study.training_log import COLUMNS
+from backend.training import finetune as finetuning
 from backend.training.finetune import finetune
 from tests.fakes import fake_tokenizer
+from tests.models.measurements.test_token_types import pair_study as encoder_pairs
+from tests.study.test_pairs import pair_study
 from tests.tiny import rewrite, tiny_study
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +116,35 @@ def test_an_encoder_gets_a_classification_head(tmp_path: Path) -> None:
     assert [row["held_out_n"] for row in rows if row["held_out_accuracy"]] == ["20"] * 10
     losses = [float(row["loss"]) for row in rows if row["loss"]]
     assert sum(losses[25:]) < 0.9 * sum(losses[:25])
+
+
+def test_a_causal_model_trains_on_pairs(tmp_path: Path) -> None:
+    folder = pair_study(tmp_path / "tiny")
+    finetune(load_study(folder))
+    losses = [float(row["loss"]) for row in log(folder) if row["loss"]]
+    assert sum(losses[25:]) < 0.9 * sum(losses[:25])
+
+
+def test_an_encoder_trains_on_pairs_as_transformers_reads_them(tmp_path: Path) -> None:
+    folder = encoder_pairs(tmp_path / "pairs", "Bert")
+    training = 'path = "pairs.csv"\nepochs = 1\nbatch_size = 4\nlearning_rate = 1e-3\nheld_out = 12\n'
+    (folder / "study.toml").write_text((folder / "study.toml").read_text() + f"[training]\n{training}")
+    finetune(load_study(folder), overwrite=True)
+    tokens = AutoTokenizer.from_pretrained(folder / "tuned")
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "tuned").eval()
+    study = load_study(folder)
+    _, held_out = finetuning._rows(study, finetuning._training_spec(study, None))
+    with torch.inference_mode():
+        theirs = np.stack([model(**tokens(*pair, return_tensors="pt")).logits[0] for pair in held_out.parts])
+    right = float((theirs.argmax(1) == held_out.label).mean())
+    tests = [row["held_out_accuracy"] for row in log(folder) if row["held_out_accuracy"]]
+    assert float(tests[-1]) == pytest.approx(right)
+    reader = plain_reader(tokens.backend_tokenizer, study.prompt, "encoder", token_types=True)
+    ours = finetuning.held_out_logits(model, make_prompts(reader, held_out.inputs, held_out.label))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    rewrite(folder, "{premise} {hypothesis}", "{premise} [SEP] {hypothesis}")
+    with pytest.raises(PromptError, match="tells the texts of a pair apart by token types"):
+        finetune(load_study(folder), overwrite=True)
 
 
 def test_the_origins_recipe_is_not_for_encoders(tmp_path: Path) -> None:

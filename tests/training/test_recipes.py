@@ -10,8 +10,9 @@ import torch
 
 from backend.errors import PromptError
 from backend.study.prompts import fill, plain_reader
-from backend.training.recipes import IGNORED, Collate, published_rows, sound_loss, sound_rows
+from backend.training.recipes import IGNORED, Collate, classified_rows, published_rows, sound_loss, sound_rows
 from tests.fakes import fake_definition, fake_tokenizer
+from tests.models.measurements.test_token_types import tokenizer as letters
 
 TEXTS = ("The script wastes every good idea it borrows.", "The script stayed with me for days. " * 20)
 LABELS = np.array([0, 1])
@@ -25,6 +26,31 @@ def test_sound_rows_are_the_analysed_prompt_and_the_label_word(tmp_path: Path) -
         answer = tokenizer.encode(f" {study.prompt.label_words[label]}").ids
         assert row["input_ids"] == prompt + answer
         assert row["answer"] == [0] * len(prompt) + [1] * len(answer)
+
+
+def test_pairs_fill_the_template_of_either_recipe(tmp_path: Path) -> None:
+    study, tokenizer = fake_definition(tmp_path), fake_tokenizer()
+    changed = {"template": "One: {b} Two: {a} Same:", "fields": ("a", "b")}
+    study = study.model_copy(update={"prompt": study.prompt.model_copy(update=changed)})
+    pair, word = ("The script", "a film"), study.prompt.label_words[1]
+    whole = tokenizer.encode(f"One: a film Two: The script Same: {word}").ids
+    (sound,) = sound_rows(study, tokenizer, [pair], LABELS[1:], context=512).rows
+    (published,) = published_rows(study, tokenizer, [pair], LABELS[1:], pad=0).rows
+    assert sound["input_ids"] == whole
+    assert published["input_ids"][: len(whole)] == whole and sum(published["attention_mask"]) == len(whole)
+
+
+def test_an_encoders_rows_have_the_token_types_of_transformers(tmp_path: Path) -> None:
+    tokens = letters("Bert")
+    spec = fake_definition(tmp_path).prompt.model_copy(update={"template": "{a} {b}", "fields": ("a", "b")})
+    reader = plain_reader(tokens.backend_tokenizer, spec, "encoder", token_types=True)
+    rows = classified_rows(reader, [("ab", "c"), ("a", "b")], LABELS).rows
+    expected = [tokens("ab", "c"), tokens("a", "b")]
+    assert [row["input_ids"] for row in rows] == [one["input_ids"] for one in expected]
+    assert [row["token_type_ids"] for row in rows] == [one["token_type_ids"] for one in expected]
+    batch, wanted = Collate(0)(list(rows)), tokens.pad(expected, return_tensors="pt")
+    assert all(torch.equal(batch[name], wanted[name]) for name in ("input_ids", "attention_mask", "token_type_ids"))
+    assert batch["labels"].tolist() == [0, 1]
 
 
 def test_a_prompt_longer_than_the_model_is_refused(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backend.errors import CheckpointError
-from backend.models.files.misplaced import no_weights, not_a_folder
+from backend.models.files.misplaced import is_pickled, no_weights, not_a_folder, only_pickled
 from backend.models.files.safetensors_headers import Entry, read_header
 from backend.study.config import CheckpointRef
 
@@ -28,6 +29,7 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+_NAMED = "transformers_weights"
 _STEP = re.compile(r"checkpoint-\d+")
 _WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt", "*.model", "README.md")
 
@@ -56,18 +58,33 @@ def locate(ref: CheckpointRef) -> Located:
         if not folder.is_dir():
             raise not_a_folder(folder)
         return _located(folder, None)
-    snapshot = _snapshot(ref)
+    folder, commit = _fetched(ref, ())
+    for _ in range(2):  # the file that the config names, then those that this one lists
+        if not (missing := [name for name in _named_files(folder) if not (folder / name).is_file()]):
+            break
+        folder, commit = _fetched(ref, missing)
+    try:
+        return _located(folder, commit)
+    except CheckpointError:
+        if any(folder.glob("*.safetensors")) or not (pickled := _pickled(ref)):
+            raise
+        raise only_pickled(ref.place, str(ref.repo), folder, pickled) from None
+
+
+def _fetched(ref: CheckpointRef, more: Sequence[str]) -> tuple[Path, str]:
+    """The folder of a checkpoint on the hub, on this machine, and its commit."""
+    snapshot = _snapshot(ref, more)
     folder = snapshot / ref.subfolder if ref.subfolder else snapshot
     if not folder.is_dir():
         raise CheckpointError(f"{ref.place} has no folder {ref.subfolder}; correct subfolder in study.toml.")
-    return _located(folder, snapshot.name)
+    return folder, snapshot.name
 
 
 def _located(folder: Path, commit: str | None) -> Located:
     folder = _named_adapter(folder) or folder
     if (folder / ADAPTER_CONFIG).is_file():
         return Located(folder, _weights(folder, "adapter_model"), True, commit)
-    weights = _weights(folder, "model")
+    weights = _named_weights(folder) or _weights(folder, "model")
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
             f"{folder} has weights but no {CONFIG}; copy the one of its base, or save the model with save_pretrained."
@@ -85,6 +102,41 @@ def _named_adapter(folder: Path) -> Path | None:
             f"{folder} holds {len(inner)} adapters ({', '.join(one.name for one in inner)}); name the folder of one."
         )
     return inner[0] if inner else None
+
+
+def _named(folder: Path) -> Any:
+    """What config.json names as the weights, which transformers then opens in place of the usual file."""
+    file = folder / CONFIG
+    return read_json(file).get(_NAMED) if file.is_file() else None
+
+
+def _named_files(folder: Path) -> tuple[str, ...]:
+    """The file that config.json names, and the files that it lists."""
+    named = _named(folder)
+    if not isinstance(named, str):
+        return ()
+    listed = read_json(folder / named).get("weight_map") if (folder / named).is_file() and _lists(named) else None
+    return (named, *sorted(map(str, listed.values()))) if isinstance(listed, dict) else (named,)
+
+
+def _lists(name: str) -> bool:
+    return name.endswith(".safetensors.index.json")
+
+
+def _named_weights(folder: Path) -> tuple[Path, ...]:
+    """The weights that config.json names, none where it names none. Raises CheckpointError."""
+    named = _named(folder)
+    if named is None:
+        return ()
+    how = f"which {CONFIG} names as the weights ({_NAMED})"
+    if not isinstance(named, str) or Path(named).name != named or not (_lists(named) or named.endswith(".safetensors")):
+        raise CheckpointError(
+            f"{folder} cannot be read from {named}, {how}, for that is no safetensors file in the folder; take the key "
+            f"out, or save the model again with save_pretrained."
+        )
+    if not (folder / named).is_file():
+        raise CheckpointError(f"{folder} lacks {named}, {how}; copy that file there, or take the key out.")
+    return _shards(folder / named) if _lists(named) else (folder / named,)
 
 
 def _weights(folder: Path, stem: str) -> tuple[Path, ...]:
@@ -137,14 +189,27 @@ def read_json(file: Path) -> dict[str, Any]:
     return value
 
 
-def _snapshot(ref: CheckpointRef) -> Path:
+def _pickled(ref: CheckpointRef) -> str | None:
+    """The first pickled weights among the files of a hub repository; None for none, or without a network."""
+    from huggingface_hub import snapshot_download
+
+    prefix = f"{ref.subfolder}/" if ref.subfolder else ""
+    try:
+        every = snapshot_download(str(ref.repo), revision=ref.revision, dry_run=True)
+    except OSError:
+        return None
+    names = sorted(one.filename.removeprefix(prefix) for one in every if one.filename.startswith(prefix))
+    return next((name for name in names if is_pickled(name)), None)
+
+
+def _snapshot(ref: CheckpointRef, more: Sequence[str]) -> Path:
     """The repository's snapshot: the one on this machine if it is complete, so that no network is needed."""
     from huggingface_hub import snapshot_download  # slow to import, and only for the hub
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     repo = str(ref.repo)
     prefix = f"{ref.subfolder}/" if ref.subfolder else ""
-    allowed = [prefix + pattern for pattern in _WANTED]
+    allowed = [prefix + pattern for pattern in (*_WANTED, *more)]
     deeper = [f"{prefix}*/*"]  # patterns match across folders, and other epochs may lie beside this one
 
     def fetch(local: bool) -> Path:

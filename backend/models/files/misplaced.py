@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from backend.errors import CheckpointError
@@ -30,6 +32,36 @@ def not_a_folder(path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path} does not exist; train it with `python -m backend finetune`, copy the checkpoint there, or correct its "
         f"path in study.toml."
+    )
+
+
+def is_pickled(name: str) -> bool:
+    """Whether a file of that name holds pickled weights."""
+    return any(fnmatchcase(name, pattern) for pattern in _PICKLED) and not _STATE.fullmatch(name)
+
+
+def only_pickled(place: str, source: str, folder: Path, name: str) -> CheckpointError:
+    """Why a checkpoint with the pickled weights `name` alone is refused; `source` is what transformers loads it by."""
+    return CheckpointError(f"{place} {_pickles(source, folder, name)}.")
+
+
+def _pickles(source: str, folder: Path, name: str) -> str:
+    return f"has pickled weights only ({name}), which can run code when opened; {_convert(source, folder, name)}"
+
+
+def _convert(source: str, folder: Path, name: str) -> str:
+    """How pickled weights become safetensors, in words."""
+    if name.startswith("adapter_model"):
+        return "load the adapter with PEFT, save_pretrained it to a folder, and name that with path"
+    if not name.startswith("pytorch_model"):
+        return _AGAIN
+    try:
+        named = json.loads((folder / "config.json").read_text("utf-8-sig"))["architectures"][0]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        named = "AutoModelForCausalLM"
+    return (
+        f'convert them where you trust them, transformers.{named}.from_pretrained("{source}").save_pretrained("OUT"), '
+        f"copy the tokenizer to OUT, and name OUT with path"
     )
 
 
@@ -122,9 +154,9 @@ def _other_name(folder: Path, wanted: str) -> str | None:
 
 def _other_format(folder: Path) -> str | None:
     pickles = (one.name for pattern in _PICKLED for one in sorted(folder.glob(pattern)))
-    pickled = next((name for name in pickles if not _STATE.fullmatch(name)), None)
+    pickled = next(filter(is_pickled, pickles), None)
     if pickled is not None:
-        return f"has pickled weights only ({pickled}), which can run code when opened; {_AGAIN}"
+        return _pickles(str(folder), folder, pickled)
     kind = next((name for pattern, name in _OTHERS.items() if any(folder.glob(pattern))), None)
     return f"has {kind} only; {_AGAIN}" if kind else None
 

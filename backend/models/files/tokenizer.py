@@ -27,6 +27,7 @@ from backend.models.files.locate import CONFIG, TOKENIZER_FILES, Located, read_j
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _OF_CONFIG = ("model_type", "tokenizer_class")
 """What transformers reads of config.json to choose the class of a tokenizer."""
+_TOKEN_TYPES = "token_type_ids"
 
 
 def has_tokenizer(located: Located) -> bool:
@@ -52,15 +53,25 @@ def read_tokenizer(located: Located, cache: Cache, base: Located | None = None) 
     An adapter's folder need not have a config.json; then that of its `base` names the kind of tokenizer. Raises
     CheckpointError when there is none or it cannot be read.
     """
-    key = "tokenizer/" + tokenizer_digest(located, cache)
-    text = cache.get_json(key)
-    if not isinstance(text, str):
-        text = _loaded(located, base)
-        cache.put_json(key, text)
-    tokenizer = Tokenizer.from_str(text)
+    tokenizer = Tokenizer.from_str(_remembered(located, cache, base)["tokenizer"])
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def sets_token_types(located: Located, cache: Cache, base: Located | None = None) -> bool:
+    """Whether transformers hands the token types that the tokenizer sets on to the model. Raises CheckpointError."""
+    return _TOKEN_TYPES in _remembered(located, cache, base)["inputs"]
+
+
+def _remembered(located: Located, cache: Cache, base: Located | None) -> dict[str, Any]:
+    """The text of the tokenizer, and the names of the inputs that transformers makes with it."""
+    key = "tokenizer/2/" + tokenizer_digest(located, cache)
+    found = cache.get_json(key)
+    if not isinstance(found, dict):
+        found = _loaded(located, base)
+        cache.put_json(key, found)
+    return found
 
 
 def _named_by_config(located: Located) -> list[object]:
@@ -69,8 +80,8 @@ def _named_by_config(located: Located) -> list[object]:
     return [config.get(key) for key in _OF_CONFIG]
 
 
-def _loaded(located: Located, base: Located | None) -> str:
-    """The text of the tokenizer that transformers makes of the files."""
+def _loaded(located: Located, base: Located | None) -> dict[str, Any]:
+    """What transformers makes of the files."""
     from transformers import AutoConfig, AutoTokenizer  # slow to import, and only for files not seen before
 
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -78,7 +89,8 @@ def _loaded(located: Located, base: Located | None) -> str:
         if base is not None and not (located.folder / CONFIG).is_file():
             options["config"] = AutoConfig.from_pretrained(base.folder, **options)
         with _unmarked(located) as folder:
-            return AutoTokenizer.from_pretrained(folder, **options).backend_tokenizer.to_str()
+            made = AutoTokenizer.from_pretrained(folder, **options)
+            return {"tokenizer": made.backend_tokenizer.to_str(), "inputs": list(made.model_input_names)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         raise _unusable(located, error) from None
 

@@ -38,8 +38,8 @@ def crossed_updates(checkpoint: LoadedModel, reference: LoadedModel, prompts: Pr
 
     repeating = Repeating(progress)
 
-    def read(token_ids: list[tuple[int, ...]]) -> Tensor:
-        return _read((reference, checkpoint), token_ids, prompts.readout, repeating)
+    def read(batch: Prompts) -> Tensor:
+        return _read((reference, checkpoint), batch, repeating)
 
     for batch, found in in_batches(read, reference, prompts, repeating, "Crossing blocks and residuals"):
         updates[batch] = found.numpy()
@@ -49,11 +49,11 @@ def crossed_updates(checkpoint: LoadedModel, reference: LoadedModel, prompts: Pr
 
 @torch.inference_mode()
 def _read(
-    models: tuple[LoadedModel, LoadedModel], token_ids: list[tuple[int, ...]], readout: str, repeating: Repeating
+    models: tuple[LoadedModel, LoadedModel], batch: Prompts, repeating: Repeating
 ) -> Float32[Tensor, "batch blocks 2 2 width"]:
     """One batch, on the CPU."""
-    ids, positions, inputs = pad(token_ids, readout, models[0])
-    streams = [embed(model, ids) for model in models]
+    ids, positions, inputs = pad(batch.token_ids, batch.readout, models[0], batch.token_types)
+    streams = [embed(model, ids, inputs.get("token_type_ids")) for model in models]
     real = inputs.get("attention_mask")
     around = [surroundings(model, x, real) for model, x in zip(models, streams, strict=True)]
     found: list[Tensor] = []

@@ -51,8 +51,8 @@ def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> 
     bias = np.empty((count, blocks, classes), np.float32)
     mlps = np.empty((count, blocks, classes), np.float32)
 
-    def read(token_ids: list[tuple[int, ...]]) -> tuple[np.ndarray, ...]:
-        return _read(loaded, token_ids, prompts.readout)
+    def read(batch: Prompts) -> tuple[np.ndarray, ...]:
+        return _read(loaded, batch)
 
     for batch, (first, last, mixed, written) in in_batches(read, loaded, prompts, progress, "Taking logits apart"):
         scale = _scale(loaded.components.ln_final, last)[:, None]  # [batch, 1]
@@ -69,9 +69,9 @@ def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> 
 
 
 @torch.inference_mode()
-def _read(loaded: LoadedModel, token_ids: list[tuple[int, ...]], readout: str) -> tuple[np.ndarray, ...]:
+def _read(loaded: LoadedModel, batch: Prompts) -> tuple[np.ndarray, ...]:
     """At the readout: what enters block 0 and leaves the last; what heads hand on, what MLPs write, by block."""
-    ids, positions, inputs = pad(token_ids, readout, loaded)
+    ids, positions, inputs = pad(batch.token_ids, batch.readout, loaded, batch.token_types)
     with taps(loaded.components, positions) as residuals, _parts(loaded.components, positions) as (mixed, written):
         run(loaded, ids, inputs)
     first, last = (one.to("cpu", torch.float64).numpy() for one in (residuals[0], residuals[-1]))

@@ -61,13 +61,7 @@ def pieces(order: Sequence[int], prompts: Prompts, width: int, most_bytes: int =
 
 def some(prompts: Prompts, chosen: Sequence[int]) -> Prompts:
     """These prompts alone, in this order."""
-    return replace(
-        prompts,
-        digest="",
-        token_ids=tuple(prompts.token_ids[i] for i in chosen),
-        labels=prompts.labels[list(chosen)],
-        truncated=prompts.truncated[list(chosen)],
-    )
+    return replace(prompts.some(chosen), digest="")
 
 
 def read_tokens(loaded: LoadedModel, prompts: Prompts, layer: int, progress: Progress, doing: str) -> Tokens:
@@ -82,8 +76,8 @@ def read_tokens(loaded: LoadedModel, prompts: Prompts, layer: int, progress: Pro
     starts = np.concatenate([[0], np.cumsum(lengths)])
     residuals = np.empty((int(starts[-1]), loaded.model.config.hidden_size), np.float32)
 
-    def read(token_ids: list[tuple[int, ...]]) -> np.ndarray:
-        return _read(loaded, token_ids, prompts.readout, layer)
+    def read(batch: Prompts) -> np.ndarray:
+        return _read(loaded, batch, layer)
 
     for batch, found in in_batches(read, loaded, prompts, progress, doing):
         for i, rows in zip(batch, found, strict=True):
@@ -109,11 +103,9 @@ def left_out(norm: Float32[np.ndarray, " tokens"], position: Int32[np.ndarray, "
 
 
 @torch.inference_mode()
-def _read(
-    loaded: LoadedModel, token_ids: list[tuple[int, ...]], readout: str, layer: int
-) -> Float32[np.ndarray, "batch tokens width"]:
+def _read(loaded: LoadedModel, batch: Prompts, layer: int) -> Float32[np.ndarray, "batch tokens width"]:
     """One padded batch; here tensors become float32 arrays on the CPU."""
-    ids, _, inputs = pad(token_ids, readout, loaded)
+    ids, _, inputs = pad(batch.token_ids, batch.readout, loaded, batch.token_types)
     with _until(loaded, layer) as taken, suppress(_Enough):
         run_body(loaded, ids, inputs)
     return taken[0].to("cpu", torch.float32).numpy()

@@ -95,7 +95,7 @@ def _whole_words(
 def _read_text(loaded: LoadedModel, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
     ids = prompts.token_ids[0]
     progress(0.0, f"Reading {len(ids)} tokens.")
-    padded, _, inputs = pad([ids], prompts.readout, loaded)
+    padded, _, inputs = pad([ids], prompts.readout, loaded, prompts.token_types[:1])
     with taps(loaded.components, None) as taken:
         run(loaded, padded, inputs)
     residuals = torch.stack([one[0].to("cpu", torch.float32) for one in taken], dim=1)  # [tokens, layers, width]

@@ -44,8 +44,8 @@ def output_space(
     texts: dict[str, np.ndarray] = {}
     sums: dict[str, np.ndarray] = {}
 
-    def read(token_ids: list[tuple[int, ...]]) -> dict[str, Tensor]:
-        return _read(models, token_ids, sets)
+    def read(batch: Prompts) -> dict[str, Tensor]:
+        return _read(models, batch, sets)
 
     for batch, found in in_batches(read, reference, prompts, progress, "Comparing predictions"):
         for name, values in found.items():
@@ -65,9 +65,9 @@ def output_space(
 
 
 @torch.inference_mode()
-def _read(models: tuple[LoadedModel, LoadedModel], token_ids: list[tuple[int, ...]], sets: Sets) -> dict[str, Tensor]:
+def _read(models: tuple[LoadedModel, LoadedModel], batch: Prompts, sets: Sets) -> dict[str, Tensor]:
     """One batch, on the CPU: an entry per text, or (PER_VOCABULARY) a sum over the batch's texts."""
-    ids, last, inputs = pad(token_ids, "last", models[0])
+    ids, last, inputs = pad(batch.token_ids, "last", models[0])
     hidden = [final_hidden(models[0], ids, inputs)]
     hidden.append(hidden[0] if models[1] is models[0] else final_hidden(models[1], ids, inputs))
     real = torch.arange(ids.shape[1], device=last.device) <= last[:, None]

@@ -132,7 +132,9 @@ class _Runs:
         host, _ = self.host, self.donor = pair
         self.columns = columns
         self.causal = host.components.family.kind == "causal"
-        self.ids, readout, _ = pad(prompts.token_ids[row : row + 1], prompts.readout, host)
+        one = prompts.some([row])
+        self.ids, readout, inputs = pad(one.token_ids, one.readout, host, one.token_types)
+        self.types = inputs.get("token_type_ids")
         self.length, self.readout = self.ids.shape[1], int(readout)
         self.blocks = len(host.components.blocks)
         branches = self.length * self.blocks * (self.blocks + 1) // 2
@@ -156,11 +158,11 @@ class _Runs:
         return Patched(logits=logits, host=host, donor=donor)
 
     def _around(self, loaded: LoadedModel) -> Surroundings:
-        return surroundings(loaded, embed(loaded, self.ids))
+        return surroundings(loaded, embed(loaded, self.ids, self.types))
 
     def _whole(self, loaded: LoadedModel, around: Surroundings) -> list[Tensor]:
         """The residuals [1, tokens, width] of every layer, the model run as it is."""
-        states = [embed(loaded, self.ids)]
+        states = [embed(loaded, self.ids, self.types)]
         for block in range(self.blocks):
             self.meter.step(1)
             states.append(proceed(loaded, block, attend(loaded, block, states[-1], around)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from jaxtyping import Float32
@@ -14,7 +12,7 @@ from backend.models.runtime.batching import in_batches
 from backend.models.runtime.forward import hand_over, pad, pick, run
 from backend.models.runtime.hooks import taps
 from backend.models.runtime.load import LoadedModel
-from backend.study.token_ids import Columns, Prompts
+from backend.study.token_ids import Prompts
 from backend.study.whole_words import expand
 
 
@@ -34,8 +32,8 @@ def collect(
     residuals = np.empty((0, layers, 0), np.float32)
     logits = np.empty((count, prompts.classes), np.float32)
 
-    def read(token_ids: Sequence[tuple[int, ...]]) -> tuple[np.ndarray, np.ndarray]:
-        return read_batch(loaded, token_ids, prompts.columns, prompts.readout)
+    def read(batch: Prompts) -> tuple[np.ndarray, np.ndarray]:
+        return read_batch(loaded, batch)
 
     for batch, (at_batch, answers) in in_batches(read, loaded, prompts, progress, "Reading prompts", tokens, rows):
         if not len(residuals):
@@ -48,10 +46,11 @@ def collect(
 
 @torch.inference_mode()
 def read_batch(
-    loaded: LoadedModel, token_ids: Sequence[tuple[int, ...]], columns: Columns, readout: str
+    loaded: LoadedModel, batch: Prompts
 ) -> tuple[Float32[np.ndarray, "batch layers width"], Float32[np.ndarray, "batch columns"]]:
     """One right-padded batch through the model; this is where tensors become detached float32 arrays on the CPU."""
-    ids, positions, inputs = pad(token_ids, readout, loaded)
+    ids, positions, inputs = pad(batch.token_ids, batch.readout, loaded, batch.token_types)
+    columns = batch.columns
     with taps(loaded.components, positions) as taken:
         logits = run(loaded, ids, inputs)
     stacked = torch.stack([one.to(taken[0].device) for one in taken], dim=1)

@@ -144,8 +144,8 @@ def losses(autoencoder: Autoencoder, loaded: LoadedModel, prompts: Prompts, laye
     mean, longest = _mean_and_bound(loaded, prompts, layer, part(progress, 0, 4))
     sums = np.zeros((len(prompts.token_ids), 3), np.float32)
 
-    def read(token_ids: list[tuple[int, ...]]) -> np.ndarray:
-        return _losses(loaded, sae, token_ids, layer, mean, longest)
+    def read(batch: Prompts) -> np.ndarray:
+        return _losses(loaded, sae, batch, layer, mean, longest)
 
     rest = in_batches(
         read, loaded, prompts, lambda done, said: progress(0.25 + 0.75 * done, said), "Replacing residuals"
@@ -177,13 +177,13 @@ def _mean_and_bound(
 def _losses(
     loaded: LoadedModel,
     sae: DeviceAutoencoder,
-    token_ids: list[tuple[int, ...]],
+    batch: Prompts,
     layer: int,
     mean: Float32[Tensor, " width"],
     longest: float,
 ) -> Float32[np.ndarray, "batch 3"]:
     """Summed cross entropy of each prompt: clean, ablated, reconstructed; here tensors become arrays on the CPU."""
-    ids, last, inputs = pad(token_ids, "last", loaded)
+    ids, last, inputs = pad(batch.token_ids, "last", loaded)
     real = torch.arange(ids.shape[1], device=last.device) <= last[:, None]
 
     def exchange(x: Float[Tensor, "batch tokens width"], into: Replacement) -> Float[Tensor, "batch tokens width"]:

@@ -43,8 +43,8 @@ def side_effects(
         done = max(done, fraction)
         progress(done, sentence)
 
-    def read(token_ids: list[tuple[int, ...]]) -> Float64[Tensor, "2 runs batch"]:
-        return _read(loaded, plan, token_ids, lambda: progress(done, "Predicting under interventions."))
+    def read(batch: Prompts) -> Float64[Tensor, "2 runs batch"]:
+        return _read(loaded, plan, batch, lambda: progress(done, "Predicting under interventions."))
 
     for batch, found in in_batches(read, loaded, prompts, told, "Predicting under interventions"):
         loss[:, batch], kl[:, batch] = found.numpy()
@@ -56,10 +56,10 @@ def side_effects(
 
 @torch.inference_mode()
 def _read(
-    loaded: LoadedModel, plan: Sequence[Intervention], token_ids: list[tuple[int, ...]], tell: Callable[[], None]
+    loaded: LoadedModel, plan: Sequence[Intervention], batch: Prompts, tell: Callable[[], None]
 ) -> Float64[Tensor, "2 runs batch"]:
     """One batch, on the CPU: loss and KL summed over the predicted positions of each text; run 0 is the model alone."""
-    ids, last, inputs = pad(token_ids, "last", loaded)
+    ids, last, inputs = pad(batch.token_ids, "last", loaded)
     real = torch.arange(ids.shape[1], device=last.device) <= last[:, None]
     other = replace(loaded)  # another name for the same weights: `along` runs one model for one name
     _, plain = final_hidden(loaded, ids, inputs)

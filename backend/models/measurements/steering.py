@@ -121,11 +121,11 @@ class _Batch:
 
     def __init__(self, loaded: LoadedModel, prompts: Prompts, batch: Sequence[int], tokens: int, meter: _Meter) -> None:
         self.loaded, self.meter, self.tokens = loaded, meter, tokens
-        token_ids = [prompts.token_ids[i] for i in batch]
-        self.ids, self.readout, self.inputs = pad(token_ids, prompts.readout, loaded)
-        begun = torch.tensor([prompts.beginnings[i] if prompts.beginnings else 0 for i in batch])
+        chosen = prompts.some(batch)
+        self.ids, self.readout, self.inputs = pad(chosen.token_ids, chosen.readout, loaded, chosen.token_types)
+        begun = torch.tensor(chosen.beginnings or [0] * len(batch))
         self.acting = self.readout - begun.to(self.readout.device)
-        self.real = sum(map(len, token_ids))
+        self.real = sum(map(len, chosen.token_ids))
         self.last = len(loaded.components.blocks)
 
     @torch.inference_mode()
@@ -133,7 +133,7 @@ class _Batch:
         """The last residual at the readout position under each intervention, as float32 arrays on the CPU."""
         heavy = [i for i in range(len(plan)) if i not in set(light)]
         kept, found = Kept(), {}
-        trunk = embed(self.loaded, self.ids)
+        trunk = embed(self.loaded, self.ids, self.inputs.get("token_type_ids"))
         self.around = surroundings(self.loaded, trunk, self.inputs.get("attention_mask"))
         keeping = kept.beside(self.around) if light else self.around
         ends: list[Tensor] = []

@@ -136,8 +136,8 @@ def run_swaps(
     while waiting and plan:
         batch, before = waiting.popleft(), meter.done
         try:
-            token_ids = [prompts.token_ids[i] for i in batch]
-            found = _Batch(host, donor, token_ids, prompts.readout, at_once, meter).read(plan, held, prompts.columns)
+            running = _Batch(host, donor, prompts.some(batch), at_once, meter)
+            found = running.read(plan, held, prompts.columns)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -183,18 +183,10 @@ def _by_prompt(words: Words, watch: Callable[[Swapped], None]) -> Callable[[Swap
 class _Batch:
     """The swaps of a plan over one padded batch of prompts."""
 
-    def __init__(
-        self,
-        host: LoadedModel,
-        donor: LoadedModel,
-        token_ids: Sequence[tuple[int, ...]],
-        readout: str,
-        tokens: int,
-        meter: BlockMeter,
-    ) -> None:
+    def __init__(self, host: LoadedModel, donor: LoadedModel, batch: Prompts, tokens: int, meter: BlockMeter) -> None:
         self.host, self.donor, self.meter = host, donor, meter
-        self.ids, self.readout, inputs = pad(token_ids, readout, host)
-        self.real = inputs.get("attention_mask")
+        self.ids, self.readout, inputs = pad(batch.token_ids, batch.readout, host, batch.token_types)
+        self.real, self.types = inputs.get("attention_mask"), inputs.get("token_type_ids")
         self.together = max(1, tokens // self.ids.numel())
         self.last_block = len(host.components.blocks) - 1
 
@@ -203,7 +195,7 @@ class _Batch:
         self, plan: Sequence[Swap], held: int, columns: Columns
     ) -> dict[Swap, Float32[np.ndarray, "batch columns"]]:
         """Label logits of each swap; here tensors become float32 arrays on the CPU."""
-        trunk = embed(self.host, self.ids)
+        trunk = embed(self.host, self.ids, self.types)
         self.around = surroundings(self.host, trunk, self.real)
         found: dict[Swap, np.ndarray] = {}
         for start, wave in waves(plan, held):
@@ -215,7 +207,7 @@ class _Batch:
     def _wave(self, wave: Sequence[Swap], start: int, trunk: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The trunk where it stands in the end, and what each swap of the wave gives the final norm."""
         stems: dict[Stem, Tensor] = {}
-        live = {one: embed(self.donor, self.ids).to(trunk.device) for one in wave if one.part == "embed"}
+        live = {one: embed(self.donor, self.ids, self.types).to(trunk.device) for one in wave if one.part == "embed"}
         for stage in stages(wave, start, self.last_block + 1):
             stems |= dict.fromkeys(stage.begins, trunk)
             stems = {stem: stems[stem] for stem in stage.stems}

@@ -39,7 +39,7 @@ def make_batches(lengths: Sequence[int], tokens: int, rows: int | None = None) -
 
 
 def in_batches(
-    read: Callable[[list[tuple[int, ...]]], T],
+    read: Callable[[Prompts], T],
     loaded: LoadedModel,
     prompts: Prompts,
     progress: Progress,
@@ -47,7 +47,7 @@ def in_batches(
     tokens: int | None = None,
     rows: int | None = None,
 ) -> Iterator[tuple[list[int], T]]:
-    """Yield each batch: the indices of its prompts, and what `read` made of their token ids.
+    """Yield each batch: the indices of its prompts, and what `read` made of them.
 
     Batches hold prompts of similar length, at most `tokens` tokens with padding and `rows` prompts; one that does not
     fit into memory is halved. Progress is reported before every batch and before every block that runs in it.
@@ -62,7 +62,7 @@ def in_batches(
         repeating(tokens_done / sum(lengths), f"{doing}: {prompts_done} of {len(lengths)} prompts.")
         batch = waiting.popleft()
         with repeating.before_blocks(loaded.components):
-            result = _or_none(read, [prompts.token_ids[i] for i in batch])
+            result = _or_none(read, prompts.some(batch))
         if result is None:
             waiting.extendleft(reversed(halved(batch, loaded.device)))
             continue
@@ -88,10 +88,10 @@ def too_large(device: torch.device) -> DeviceError:
     )
 
 
-def _or_none(read: Callable[[list[tuple[int, ...]]], T], token_ids: list[tuple[int, ...]]) -> T | None:
-    """None when the device ran out of memory; whatever the attempt held is released."""
+def _or_none(read: Callable[[Prompts], T], batch: Prompts) -> T | None:
+    """None when the device ran out of memory, with everything of the attempt released."""
     try:
-        return read(token_ids)
+        return read(batch)
     except RuntimeError as error:
         if is_out_of_memory(error):
             return None

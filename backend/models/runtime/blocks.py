@@ -28,14 +28,18 @@ Surroundings = tuple[dict[str, Any], ...]
 """What the attention of each block is told beside the residuals; an encoder's masks belong to one padded batch."""
 
 
-def embed(loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"]) -> Residuals:
+def embed(
+    loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"], types: Int64[Tensor, "batch tokens"] | None = None
+) -> Residuals:
     """The residuals entering block 0: token embeddings, and position embeddings where the family has them.
 
-    An encoder's have token types in them too, and are normalized.
+    An encoder's have token types in them too (0 without `types`), and are normalized.
     """
     components = loaded.components
     if components.embeddings is not None:
-        return components.embeddings(ids.to(_device(components.embeddings, loaded)))
+        device = _device(components.embeddings, loaded)
+        told = {} if types is None else {"token_type_ids": types.to(device)}
+        return components.embeddings(ids.to(device), **told)
     x = components.embed(ids.to(_device(components.embed, loaded)))
     if components.pos_embed is None:
         return x

@@ -50,20 +50,22 @@ def run(
 
 
 def pad(
-    token_ids: Sequence[tuple[int, ...]], readout: str, loaded: LoadedModel
+    token_ids: Sequence[tuple[int, ...]], readout: str, loaded: LoadedModel, token_types: Sequence[tuple[int, ...]] = ()
 ) -> tuple[Int64[Tensor, "batch tokens"], Int64[Tensor, " batch"], dict[str, Tensor]]:
-    """Token ids padded on the right, each row's readout position, and the mask if the model needs one.
+    """Token ids padded on the right, each row's readout position, and mask and token types if the model needs them.
 
     A causal model never looks right of the readout position, so padding there changes nothing and without a mask the
     fastest attention runs; a model that looks both ways gets a mask.
     """
     longest = max(map(len, token_ids))
-    padded = [ids + ids[-1:] * (longest - len(ids)) for ids in token_ids]
+    padded, types = ([row + row[-1:] * (longest - len(row)) for row in rows] for rows in (token_ids, token_types))
     lengths = torch.tensor([len(ids) for ids in token_ids])
     positions = lengths - 1 if readout == "last" else torch.zeros_like(lengths)
     inputs: dict[str, Tensor] = {}
     if readout != "last" or not getattr(loaded.model.config, "is_causal", True):
         inputs["attention_mask"] = _send((torch.arange(longest) < lengths[:, None]).long(), loaded.device)
+    if types:
+        inputs["token_type_ids"] = _send(torch.tensor(types), loaded.device)
     return _send(torch.tensor(padded), loaded.device), _send(positions, loaded.device), inputs
 
 

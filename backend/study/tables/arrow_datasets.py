@@ -15,6 +15,7 @@ CLASS_NAMES = "class_names"
 """Key of a table's `attrs` under which class names stand, {column: names}; the column holds positions in the names."""
 _DICTIONARY, _STATE = "dataset_dict.json", "state.json"
 _SHOWN = 8
+USUAL_SPLIT = "test"
 
 
 def read_hub(repo: str, split: str) -> pd.DataFrame:
@@ -31,14 +32,36 @@ def read_hub(repo: str, split: str) -> pd.DataFrame:
         ) from None
 
 
+def splits(folder: Path) -> tuple[str, ...]:
+    """The names of the splits that a saved dataset has; none where it is a single table. Raises DatasetError."""
+    file = folder / _DICTIONARY
+    if not file.is_file():
+        return ()
+    try:
+        return tuple(str(name) for name in json.loads(file.read_text("utf-8"))["splits"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DatasetError(f"{file} names no splits; save or copy the dataset again.") from None
+
+
+def choose_split(folder: Path, named: str | None) -> str | None:
+    """The split to read: the one named, else "test" or the only one; None where the dataset has none.
+
+    Raises DatasetError where one of several must be named.
+    """
+    there = splits(folder)
+    if not there or named is not None:
+        return named if there else None
+    if len(there) > 1 and USUAL_SPLIT not in there:
+        raise DatasetError(f"{folder} holds the splits {', '.join(there)}; name one of them with --split.")
+    return USUAL_SPLIT if USUAL_SPLIT in there else next(iter(there))
+
+
 def read_saved(folder: Path, split: str) -> pd.DataFrame:
     """A folder that save_to_disk wrote; of several splits, the one asked for. Raises DatasetError."""
-    if (folder / _DICTIONARY).is_file():
-        splits = _splits(folder)
-        if split not in splits:
-            raise DatasetError(
-                f'{folder} has no split "{split}"; set split in study.toml to one of: {", ".join(splits) or "none"}.'
-            )
+    there = splits(folder)
+    if there and split not in there:
+        raise DatasetError(f'{folder} has no split "{split}"; set split in study.toml to one of: {", ".join(there)}.')
+    if there:
         folder = folder / split
     if not (folder / _STATE).is_file():
         raise DatasetError(f"{folder} is a folder that save_to_disk did not write; {_inside(folder)}.")
@@ -49,13 +72,6 @@ def read_saved(folder: Path, split: str) -> pd.DataFrame:
     except (ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(f"{folder} cannot be loaded as a dataset ({reason}); save or copy it again.") from None
-
-
-def _splits(folder: Path) -> list[str]:
-    try:
-        return [str(name) for name in json.loads((folder / _DICTIONARY).read_text("utf-8"))["splits"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DatasetError(f"{folder / _DICTIONARY} names no splits; save or copy the dataset again.") from None
 
 
 def _inside(folder: Path) -> str:

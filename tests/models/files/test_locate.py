@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
+import numpy as np
 import pytest
+import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from transformers import GPT2LMHeadModel
 
+from backend.caching.progress import silent
 from backend.errors import CheckpointError
 from backend.models.files.locate import locate, tensors
+from backend.models.local import LocalModels
 from backend.study.config import CheckpointRef
-from tests.models.conftest import random_model, ref, save
+from tests.models.conftest import LABEL_TOKENS, Pin, make_prompts, random_model, ref, save
 
 
 def test_a_single_file_and_shards(gpt2: Path, tmp_path: Path):
@@ -118,6 +124,96 @@ def test_what_is_not_here_is_downloaded(snapshot: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert locate(CheckpointRef(repo="a/b", subfolder="epoch-1")).folder == snapshot / "epoch-1"
     assert asked == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("files", "subfolder", "says"),
+    [
+        (("pytorch_model.bin",), None, "a/b has pickled weights only (pytorch_model.bin), which can run code when"),
+        (
+            ("pytorch_model-00001-of-00002.bin", "README.md"),
+            None,
+            'transformers.GPT2LMHeadModel.from_pretrained("a/b")',
+        ),
+        (("sub/adapter_model.bin", "pytorch_model.bin"), "sub", "load the adapter with PEFT"),
+        (("model.gguf",), None, "holds no weights"),
+        (None, None, "holds no weights"),
+    ],
+)
+def test_a_repository_of_pickles_says_so(
+    files: tuple[str, ...] | None, subfolder: str | None, says: str, gpt2: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (gpt2 / "model.safetensors").unlink()
+    (gpt2 / "sub").mkdir()
+    (gpt2 / "sub" / "config.json").write_bytes((gpt2 / "config.json").read_bytes())
+
+    def download(_repo: str, dry_run: bool = False, **_options: object) -> object:
+        if dry_run and files is None:
+            raise LocalEntryNotFoundError("no network")
+        return [SimpleNamespace(filename=name) for name in files or ()] if dry_run else str(gpt2)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(CheckpointError) as caught:
+        locate(CheckpointRef(repo="a/b", subfolder=subfolder))
+    assert says in str(caught.value) and str(caught.value).endswith(".")
+
+
+def name_weights(folder: Path, name: object) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"transformers_weights": name}))
+
+
+def test_the_weights_that_the_config_names_are_opened(gpt2: Path, tmp_path: Path, models: LocalModels, pin: Pin):
+    other = save(random_model("gpt2", seed=3), tmp_path / "other")
+    (other / "model.safetensors").rename(gpt2 / "second.safetensors")
+    before = models.fingerprint(ref(gpt2), ref(gpt2))
+    name_weights(gpt2, "second.safetensors")
+    assert locate(ref(gpt2)).weights == (gpt2 / "second.safetensors",)
+    assert models.fingerprint(ref(gpt2), ref(gpt2)) != before
+    prompts, model = make_prompts([9, 4]), GPT2LMHeadModel.from_pretrained(gpt2).eval()
+    found = models.readout(pin(gpt2), prompts, silent).logits
+    with torch.no_grad():
+        plain = [model(torch.tensor([ids])).logits[0, -1, list(LABEL_TOKENS)].numpy() for ids in prompts.token_ids]
+    np.testing.assert_allclose(found, np.stack(plain), atol=1e-4)
+
+
+def test_an_index_that_the_config_names(tmp_path: Path):
+    folder = save(random_model("gpt2"), tmp_path / "shards", max_shard_size="20KB")
+    (folder / "model.safetensors.index.json").rename(folder / "other.safetensors.index.json")
+    name_weights(folder, "other.safetensors.index.json")
+    assert len(locate(ref(folder)).weights) > 2
+
+
+def test_named_weights_are_fetched_from_the_hub(gpt2: Path, monkeypatch: pytest.MonkeyPatch):
+    (gpt2 / "model.safetensors").rename(gpt2 / "hidden")
+    name_weights(gpt2, "second.safetensors")
+
+    def download(_repo: str, allow_patterns: list[str], **_options: object) -> str:
+        if "second.safetensors" in allow_patterns:
+            (gpt2 / "hidden").rename(gpt2 / "second.safetensors")
+        return str(gpt2)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert locate(CheckpointRef(repo="a/b")).weights == (gpt2 / "second.safetensors",)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "gone.safetensors",
+            "lacks gone.safetensors, which config.json names as the weights (transformers_weights)",
+        ),
+        ("pytorch_model.bin", "for that is no safetensors file in the folder; take the key out"),
+        ("../model.safetensors", "for that is no safetensors file in the folder"),
+        (3, "cannot be read from 3, which config.json names"),
+    ],
+)
+def test_named_weights_that_cannot_be_opened(name: object, says: str, gpt2: Path):
+    name_weights(gpt2, name)
+    with pytest.raises(CheckpointError) as caught:
+        locate(ref(gpt2))
+    assert says in str(caught.value)
 
 
 def test_without_a_network_a_sentence_says_so():

@@ -120,10 +120,10 @@ def test_a_batch_that_does_not_fit_is_halved(
     whole = models.output_space(one, one, prompts, SETS, silent)
     read = output_space._read
 
-    def small(models, token_ids, sets):
-        if len(token_ids) > 1:
+    def small(models, batch, sets):
+        if len(batch.token_ids) > 1:
             raise torch.OutOfMemoryError("out of memory")
-        return read(models, token_ids, sets)
+        return read(models, batch, sets)
 
     monkeypatch.setattr(output_space, "_read", small)
     halved = models.output_space(one, one, prompts, SETS, silent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from backend.lab.outputs import Readout
 from backend.models.local import LocalModels
 from backend.models.measurements import residuals
 from backend.models.measurements.residuals import collect
-from backend.study.token_ids import Columns, Prompts
+from backend.study.token_ids import Prompts
 from tests.models.conftest import LABEL_TOKENS, LAYERS, WIDTH, Pin, make_prompts, random_model, save
 
 
@@ -100,7 +101,7 @@ def test_no_hook_is_left_behind(models: LocalModels, pin: Pin, gpt2: Path):
         with pytest.raises(Cancelled):
             collect(loaded, make_prompts([3, 4]), cancel)
         with pytest.raises(IndexError):
-            residuals.read_batch(loaded, [(10**6,)], Columns(LABEL_TOKENS), "last")
+            residuals.read_batch(loaded, replace(make_prompts([1]), token_ids=((10**6,),)))
         assert hooks(loaded.model) == before
 
 
@@ -143,11 +144,11 @@ def test_a_batch_that_does_not_fit_is_halved(models: LocalModels, pin: Pin, gpt2
     whole = readout(models, pin, gpt2, make_prompts([5, 6, 7, 8, 9]))
     read, sizes = residuals.read_batch, []
 
-    def small(loaded, token_ids, *rest):
-        sizes.append(len(token_ids))
-        if len(token_ids) > 2:
+    def small(loaded, batch):
+        sizes.append(len(batch.token_ids))
+        if len(batch.token_ids) > 2:
             raise torch.OutOfMemoryError("full")
-        return read(loaded, token_ids, *rest)
+        return read(loaded, batch)
 
     monkeypatch.setattr(residuals, "read_batch", small)
     halved = readout(models, pin, gpt2, make_prompts([5, 6, 7, 8, 9]))

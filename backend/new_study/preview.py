@@ -1,0 +1,40 @@
+"""The prompts of a new study, as its models will see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backend.lab.lab import Lab
+from backend.new_study.fields import reading_of
+from backend.study.config import Study
+from backend.study.dataset import Sample
+from backend.study.prompts import make_prompts, plain_reader, shown
+from backend.study.token_ids import Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """Prompts as the model will see them: special tokens visible, `cut` where the text was too long.
+
+    `lengths` counts tokens; `words` are the label words as the tokens that stand for them.
+    """
+
+    prompts: tuple[str, ...]
+    cut: tuple[bool, ...]
+    lengths: tuple[int, ...]
+    words: tuple[str, ...]
+
+
+def preview(study: Study, sample: Sample, lab: Lab) -> Preview:
+    """The first two texts of the sample and its longest. Raises CheckpointError or PromptError."""
+    tokenizer = lab.models.tokenizer(study.base, study.base)
+    longest = max(range(len(sample.text)), key=lambda i: len(sample.text[i]))
+    chosen = [*[i for i in range(len(sample.text)) if i != longest][:2], longest]
+    reader = plain_reader(tokenizer, study.prompt, reading_of(study.family, study.base, study.checkpoints, lab))
+    seen: Prompts = make_prompts(reader, [sample.text[i] for i in chosen], sample.label[chosen])
+    return Preview(
+        prompts=tuple(tokenizer.decode(list(ids), skip_special_tokens=False) for ids in seen.token_ids),
+        cut=tuple(seen.truncated.tolist()),
+        lengths=tuple(seen.lengths.tolist()),
+        words=tuple(shown(tokenizer, tokens) for tokens in seen.continuations) if reader.endings else (),
+    )
