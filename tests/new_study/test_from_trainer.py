@@ -173,8 +173,8 @@ def test_values_to_use_a_separator_and_a_tokenizer(
     ("labels", "words", "said"),
     [
         ("0,7", "a,b", "has no value 7; choose labels from 0, 1"),
-        ("0,0", "a,b", "name a value twice"),
-        ("0", "a,b", "has 1 different value"),
+        ("0,0", "a,b", "list a value twice"),
+        ("0", "a,b", "has 1 distinct value"),
         ("1,0", "0,1", "in different orders"),
     ],
 )
@@ -268,13 +268,13 @@ def mixed_units(parts: Parts, out: Path) -> None:
     ("build", "said"),
     [
         (two_runs, "holds several trainings (first, second); point to one of them."),
-        (two_models, "holds several models (dpo, sft) and nothing says their order"),
+        (two_models, "holds several models (dpo, sft) in unknown order"),
         (two_adapters, "checkpoint-10 holds several models (one, two); choose"),
-        (no_base, "says which base was trained; name the base with --base."),
+        (no_base, "names the base model; name the base with --base."),
         (base_elsewhere, "names the base /data/models/tiny, which is not on this machine; name the base with --base."),
         (two_bases, "names several bases"),
-        (quantized_base, "give its plain weights, as in --base unsloth/tiny."),
-        (base_on_the_hub, "names a base that cannot be used, so name one with --base: somebody/tiny is not on this"),
+        (quantized_base, "give its plain weights, for example --base unsloth/tiny."),
+        (base_on_the_hub, "names a base that cannot be used; name another with --base: somebody/tiny is not on this"),
         (pickled, "pickled"),
         (shards_only, "checkpoint-10"),
         (no_config, "config.json"),

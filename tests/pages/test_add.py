@@ -175,7 +175,7 @@ def test_a_wrong_field_gets_one_sentence_and_nothing_typed_is_lost(
 
 def test_one_class_or_too_few_texts_get_one_sentence(folder: Path):
     (folder / "one.csv").write_text("text,label\nfine,1\ngood,1\n")
-    assert "has 1 different value; use 2 to 20 classes" in errors(filled(folder, data=str(folder / "one.csv")))
+    assert "has 1 distinct value; use 2 to 20 classes" in errors(filled(folder, data=str(folder / "one.csv")))
     test = filled(folder)
     test.number_input(key="new-sample").set_value(41).run()
     assert "cannot share equally" in errors(test)

@@ -55,7 +55,7 @@ def test_a_path_is_looked_for_from_the_working_directory(out: Path, monkeypatch:
 
 def test_a_resumed_training_names_its_own_checkpoint(out: Path) -> None:
     (out / "checkpoint-5" / "config.json").write_text(json.dumps({"_name_or_path": "out/checkpoint-5"}))
-    with pytest.raises(StudyError, match="says which base was trained; name the base with --base"):
+    with pytest.raises(StudyError, match="names the base model; name the base with --base"):
         found(out)
     card(out, "base_model: gpt2")
     assert found(out) == "gpt2"
@@ -64,13 +64,13 @@ def test_a_resumed_training_names_its_own_checkpoint(out: Path) -> None:
 @pytest.mark.parametrize(
     ("head", "said"),
     [
-        ("license: mit", "says which base"),
-        ("base_model: 3", "says which base"),
+        ("license: mit", "names the base model"),
+        ("base_model: 3", "names the base model"),
         ("base_model: [a/b, c/d]", r"names several bases \(a/b, c/d\)"),
         ("base_model: /nowhere/base", "/nowhere/base, which is not on this machine"),
         ("base_model: C:\\models\\base", "which is not on this machine"),
-        ("base_model: unsloth/x-bnb-4bit", "plain weights, as in --base unsloth/x"),
-        ("base_model: !!python/object:os.system x", "says which base"),
+        ("base_model: unsloth/x-bnb-4bit", "plain weights, for example --base unsloth/x"),
+        ("base_model: !!python/object:os.system x", "names the base model"),
     ],
 )
 def test_no_base_or_several_are_one_sentence(out: Path, head: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""Named checkpoints in the order of training: numbers, the best where its step puts it, the last behind, no repeats."""
+"""Named checkpoints in the order of training: numbers, the best by its step, the last at the end, no duplicates."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_best_of_unknown_step_is_left_out_and_a_copy_too(tmp_path: Path) -> No
     assert [one.label for one in found.checkpoints] == ["checkpoint-500", "checkpoint-1000"]
     assert found.notes == (
         "left out best: it has the weights of checkpoint-1000.",
-        "left out checkpoint-best: nothing says at which step it was saved; name the checkpoints with --checkpoints.",
+        "left out checkpoint-best: the step of its save is unknown; name the checkpoints with --checkpoints.",
     )
 
 
