@@ -151,7 +151,7 @@ def test_new_writes_a_study_that_can_be_checked(root: Path, capsys: pytest.Captu
     assert code == 0, capsys.readouterr().err
     text = (root / "studies" / "mine" / "study.toml").read_text()
     assert 'label = "epoch-1"' in text and 'label_words = ["negative", "positive"]' in text
-    assert "exists already" in fails(capsys, "new", "mine", "--base", "b", "--checkpoints", "x", "--data", "d.csv")
+    assert "already exists" in fails(capsys, "new", "mine", "--base", "b", "--checkpoints", "x", "--data", "d.csv")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_new_writes_a_study_that_can_be_checked(root: Path, capsys: pytest.Captu
         (["--label", "stars"], 'has no column "stars"'),
         (["--text", "body"], 'has no column "body"'),
         (["--label-words", "a,b,c"], "give one word per value"),
-        (["--sample", "4000"], "fewer than the 2000 that sample = 4000 asks for"),
+        (["--sample", "4000"], "fewer than the 2000 needed for sample = 4000"),
         (["--template", "no place"], "has no {text}"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Texts that somebody typed, as the models see them, whole and without each of their words. No torch."""
+"""Tokenize a typed text, whole and without each of its words. No torch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from backend.study.token_ids import Prompts
 
 @dataclass(frozen=True, eq=False)
 class Typed:
-    """A text that somebody typed, as the models see it: cut and tokenized as those of the sample are.
+    """A typed text as the models see it, truncated and tokenized like the sample.
 
-    `prompts` holds its prompt alone, `left` the part of the text that is left and `cut` the part that is not. `pieces`
-    are the stretches of the prompt that its tokens stand for: together they are the prompt. A token of which nothing
-    is seen (the second byte of a character, a token that only starts a prompt) has an empty piece.
+    `prompts` holds its prompt alone, `left` the text that remains after truncation, `cut` the text that was removed.
+    `pieces` are the characters of each token; joined, they are the prompt. A token without characters of its own (the
+    second byte of a character, a token that only starts a prompt) has an empty piece.
     """
 
     prompts: Prompts
@@ -30,36 +30,38 @@ class Typed:
 
 @functools.lru_cache(maxsize=16)
 def read_typed(readers: Readers, text: str) -> Typed:
-    """The typed text; kept in the process, the sixteen newest only, because pages ask at every rerun. PromptError."""
+    """Return the tokenized text. The last 16 are kept, because pages call this at every rerun. PromptError."""
     reader = readers.first
-    given = typed(reader.spec, mended(text))
-    filled = fill(reader, given)
+    content = typed(reader.spec, without_surrogates(text))
+    filled = fill(reader, content)
     whole = reader.spec.pieces[0] + filled.left + reader.spec.pieces[-1] + (reader.endings[0] if reader.endings else "")
     pieces, start = [], 0
     for end in filled.ends:
         pieces.append(whole[start:end])
         start = max(start, end)
-    texts = zip(in_order(reader.spec, given), filled.parts, strict=True)
-    lost = [one[len(kept) :] if reader.spec.keep == "start" else one[: len(one) - len(kept)] for one, kept in texts]
+    texts = zip(in_order(reader.spec, content), filled.parts, strict=True)
+    removed = [
+        full[len(kept) :] if reader.spec.keep == "start" else full[: len(full) - len(kept)] for full, kept in texts
+    ]
     return Typed(
-        readers.prompts([given], np.zeros(1, dtype=np.int64)),
+        readers.prompts([content], np.zeros(1, dtype=np.int64)),
         filled.left,
-        "\n".join(filter(None, lost)),
+        "\n".join(filter(None, removed)),
         tuple(pieces),
     )
 
 
-def mended(text: str) -> str:
-    """The text with halves of characters, which no tokenizer takes and no page can show, replaced by U+FFFD."""
+def without_surrogates(text: str) -> str:
+    """Replace lone surrogates, which tokenizers and pages cannot handle, by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @functools.lru_cache(maxsize=16)
 def leave_out(readers: Readers, left: str, most: int) -> tuple[Prompts, tuple[str, ...]]:
-    """Prompts of the text as it is and then without each of its parts, and the parts.
+    """Return prompts of the whole text and then of the text without each of its parts, and the parts.
 
-    A part is a word (what stands between white space) and, where there are more than `most`, so many words in a row
-    that at most `most` parts are left.
+    A part is a word between white space. A text of more than `most` words is split into at most `most` parts of several
+    words.
     """
     words = list(re.finditer(r"\S+", left))
     size = max(1, -(-len(words) // most))

@@ -98,7 +98,7 @@ def test_special_tokens_in_the_template_make_the_ids_of_an_encoded_pair() -> Non
 
 def test_a_typed_pair_is_a_line_each() -> None:
     assert typed(SPEC, "one\n\n two \n") == ("one", "two")
-    with pytest.raises(PromptError, match=r"reads 2 texts at once \(a, b\); write each on its own line"):
+    with pytest.raises(PromptError, match=r"reads 2 texts together \(a, b\); write each on its own line"):
         typed(SPEC, "one")
     readers = alone(bytes_tokenizer(), SPEC)
     read = read_typed(readers, "first\nsecond")
@@ -172,7 +172,7 @@ def test_finetune_and_the_command_line_refuse_in_a_sentence(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"text": ["a", "b"]}, "prompt.template has {text} and dataset.text lists several columns; put {a} and {b}"),
+        ({"text": ["a", "b"]}, "prompt.template has {text}, but dataset.text lists several columns; use {a} and {b}"),
         ({"text": ["a"]}, "dataset.text must be a column, or a list of at least two columns"),
         ({"text": 3}, "dataset.text must be a column"),
         ({"text": ["a", ""]}, "dataset.text must be a column"),
@@ -184,5 +184,5 @@ def test_a_study_says_what_is_wrong_with_its_pair(change: dict[str, Any], said: 
     with pytest.raises(StudyError) as caught:
         parse_study({**raw, "dataset": {"repo": "d", **change}, "prompt": prompt}, Path("/s"))
     assert said in str(caught.value)
-    with pytest.raises(StudyError, match=r"prompt\.fields is not a key"):
+    with pytest.raises(StudyError, match=r"prompt\.fields is an unknown key"):
         parse_study({**raw, "dataset": {"repo": "d"}, "prompt": {**prompt, "fields": ["text"]}}, Path("/s"))

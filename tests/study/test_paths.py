@@ -71,7 +71,7 @@ def test_folders_that_are_listed(tmp_path: Path, given: list[str], ordered: list
 
 @pytest.mark.parametrize("patterns", [(), ("",), ("nowhere-*",), ("***",), ("~nobody-there/*",)])
 def test_a_pattern_that_matches_nothing_is_one_sentence(patterns: tuple[str, ...]) -> None:
-    with pytest.raises(StudyError, match=r"No directory matches|is no p"):
+    with pytest.raises(StudyError, match=r"No directory matches|is not a valid p"):
         directories(patterns)
 
 
@@ -107,5 +107,5 @@ def test_an_upload_of_another_kind_is_refused(upload: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "é", "a/b"])
 def test_a_study_has_a_plain_name(name: str, tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="cannot name a study"):
+    with pytest.raises(StudyError, match="is not a valid study name"):
         new_folder(name, tmp_path)

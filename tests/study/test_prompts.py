@@ -16,7 +16,7 @@ from backend.study.config import PromptSpec
 from backend.study.facts import Reading
 from backend.study.prompts import Readers, fill, first_difference, make_prompts, plain_reader, shown
 from backend.study.token_ids import Prompts
-from backend.study.typed_texts import leave_out, mended, read_typed
+from backend.study.typed_texts import leave_out, read_typed, without_surrogates
 from tests.fakes import fake_definition, fake_sample, fake_tokenizer
 
 SPEC = PromptSpec(template="Review: {text} Sentiment:", label_words=("negative", "positive"), max_tokens=24)
@@ -208,8 +208,8 @@ def test_twenty_thousand_words_are_cut() -> None:
 
 
 def test_half_characters_are_replaced_and_whole_ones_stay() -> None:
-    assert mended("a\ud800b 👩‍👧 \udc00") == "a�b 👩‍👧 �"
-    assert mended("\ud83d\udc69") == "👩"
+    assert without_surrogates("a\ud800b 👩‍👧 \udc00") == "a�b 👩‍👧 �"
+    assert without_surrogates("\ud83d\udc69") == "👩"
     assert read_typed(alone(bytes_tokenizer(), SPEC), "\ud800").left == "�"
 
 

@@ -23,7 +23,7 @@ def test_a_template_is_what_stands_around_its_fields() -> None:
         ("{text} {context}", ("context", "text"), None),
         ('{"text": "{a}", "pair": "{b}"}', ("a", "b"), None),
         (NLI, ("premise", "premise"), "lists a column twice"),
-        ("{text}", ("premise", "hypothesis"), "put {premise} and {hypothesis} where their texts go"),
+        ("{text}", ("premise", "hypothesis"), "use {premise} and {hypothesis} instead"),
         ("{premise}", ("premise", "hypothesis"), "has no {hypothesis}; put {hypothesis} where the text of column"),
         (NLI + "{premise}", ("premise", "hypothesis"), "has {premise} more than once"),
         (NLI, ("text",), "has no {text}; put {text} where the text goes"),
