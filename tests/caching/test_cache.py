@@ -241,7 +241,7 @@ def test_damage_while_running_is_mended(tmp_path: Path):
     assert cache.put("a", b"b")
     assert cache.get("a") == b"b"
     assert cache.note is not None
-    assert "set aside" in cache.note
+    assert "renamed to cache.db.damaged" in cache.note
 
 
 def test_memory_forgets_the_least_recently_used():
