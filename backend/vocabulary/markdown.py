@@ -1,4 +1,4 @@
-"""Somebody's words inside the project's own markdown."""
+"""Escape the user's text for markdown."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 _SIGNS = re.compile(r"([\\`*_\[\]~$<>|#&]|:(?=\w))")
 _NAMED = re.compile(r":(?=[\w+/-]+:)")
-"""Emoji and icons are put in after backslashes are read, so a sign of no width keeps `:cat:` apart."""
+"""Streamlit inserts emoji and icons after it reads backslashes, so a zero-width character breaks up `:cat:`."""
 _LISTED = re.compile(r"^(\s*)(?:([-+])|(\d+)([.)]))(?=\s)")
 
 
 def plain(text: str) -> str:
-    """Make markdown in which none of the text's signs is a command; it stays on its line."""
-    said = _NAMED.sub(":\u2060", " ".join(text.splitlines()))
-    said = _SIGNS.sub(r"\\\1", said)
-    return _LISTED.sub(lambda found: found[1] + (f"\\{found[2]}" if found[2] else f"{found[3]}\\{found[4]}"), said)
+    """Escape all markdown commands in a text, and join its lines."""
+    escaped = _NAMED.sub(":\u2060", " ".join(text.splitlines()))
+    escaped = _SIGNS.sub(r"\\\1", escaped)
+    return _LISTED.sub(lambda match: match[1] + (f"\\{match[2]}" if match[2] else f"{match[3]}\\{match[4]}"), escaped)

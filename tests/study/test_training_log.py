@@ -77,8 +77,8 @@ def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path, cut: int
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("step,loss\n1,2\n", "does not begin with the columns step, epoch"),
-        (HEADER + "1,0.1,x,,,,,\n", r'line 2: loss is "x", which is no such number'),
+        ("step,loss\n1,2\n", "does not start with the columns step, epoch"),
+        (HEADER + "1,0.1,x,,,,,\n", r'line 2: loss is "x", which is not a valid value'),
         (HEADER + LINES + ",3.0,1.0,,,,,\n", r'line 6: step is "", which'),
         (HEADER + "1.5,0.1,1,,,,,\n", r'line 2: step is "1.5"'),
         (HEADER + "1,nan,1,,,,,\n", r'line 2: epoch is "nan"'),

@@ -55,8 +55,8 @@ def test_label_values_can_be_listed_in_a_study() -> None:
         ([[{"from": "human", "value": "x"}]], "a list of 1 chat messages"),
         ([{"en": "x", "de": "y"}], "holds an object (with the keys en, de) in row 0"),
         ([np.array([1, 2])], "holds a list of 2 values"),
-        ([3, 4, "a"], "holds no texts but values such as 3; name the column of texts"),
-        ([b"a", b"b"], "holds no texts but values such as b'a'"),
+        ([3, 4, "a"], "holds values such as 3 instead of texts; name the text column"),
+        ([b"a", b"b"], "holds values such as b'a' instead of texts"),
     ],
 )
 def test_texts_that_are_none_are_one_sentence(cells: list[Any], said: str) -> None:
@@ -74,10 +74,10 @@ def test_gaps_and_a_stray_number_among_texts_stay() -> None:
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        ([1, [0, 2]], "holds a list of 2 values in row 1 (the first is 0), as multi-label or one-hot data"),
+        ([1, [0, 2]], "holds a list of 2 values in row 1 (counted from 0), as in multi-label or one-hot data"),
         ([np.array([0, 1, 0])], "a list of 3 values"),
         ([["joy"]], "a list of 1 texts"),
-        ([None, float("nan")], "is empty; name the column of labels"),
+        ([None, float("nan")], "is empty; name the label column"),
         (["", " "], "is empty"),
     ],
 )
@@ -95,6 +95,6 @@ def test_a_missing_column_names_those_that_are_there() -> None:
 
 def test_a_first_line_of_data_is_said() -> None:
     table = pd.DataFrame({"This film was\ngood, and I would see it again": ["bad"], "1": [0]})
-    with pytest.raises(DatasetError, match="its first line seems to be data, so put a line with the names") as caught:
+    with pytest.raises(DatasetError, match="its first line looks like data, so add a first line") as caught:
         find_labels(table, "label", "a.csv")
     assert "\n" not in str(caught.value)

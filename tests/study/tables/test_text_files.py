@@ -25,7 +25,7 @@ def test_either_order_of_bytes_is_read(order: str) -> None:
         ("one\ntwo\ncafé".encode("latin-1"), "a.txt, line 3, holds the byte 0xe9, which is not UTF-8"),
         (TEXT.encode("utf-16-le"), "a.txt, line 1, holds"),
         (b"one\ntwo\0", "a.txt, line 2, holds a zero byte"),
-        (b"\xef\xbb\xbfone\n\xff", "a.txt, line 2, is not UTF-8 although the file's byte order mark says so"),
+        (b"\xef\xbb\xbfone\n\xff", "a.txt, line 2, is not UTF-8, unlike the byte order mark of the file"),
     ],
 )
 def test_other_bytes_are_not_guessed_at(content: bytes, said: str) -> None:
