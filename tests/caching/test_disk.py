@@ -1,4 +1,4 @@
-"""Bytes on disk: no pickle, no way out of the folder, least recently used first out, and damage mended."""
+"""Bytes on disk: no pickle, no access outside the folder, LRU eviction, repair of damage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGE = 100_000
 
 
 class Bomb:
-    """Unpickling it makes a file."""
+    """An object that creates a file when unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""study.toml: what is read, and the one sentence for everything that is wrong with it."""
+"""study.toml: valid files, and one error message for each mistake."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_loaded_study_is_frozen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('title = "Reviews"', 'title = "Reviews"\ncolour = 1', "colour is an unknown key"),
         ('title = "Reviews"', "", "title is missing; add it"),
@@ -106,13 +106,13 @@ def test_a_loaded_study_is_frozen(tmp_path: Path) -> None:
         ('title = "', 'title = "\0', "line 2, holds a zero byte"),
     ],
 )
-def test_whatever_is_wrong_is_one_sentence_with_file_and_key(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_whatever_is_wrong_is_one_sentence_with_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in GOOD
     folder = write(tmp_path, GOOD.replace(old, new, 1))
     with pytest.raises(StudyError) as caught:
         load_study(folder)
     message = str(caught.value)
-    assert said in message
+    assert message in message
     assert str(folder / STUDY_FILE) in message
     assert "\n" not in message and message.endswith(".")
 
@@ -125,9 +125,9 @@ def test_a_missing_folder_says_what_to_name(tmp_path: Path) -> None:
 def test_one_broken_study_does_not_hide_the_others(tmp_path: Path) -> None:
     write(tmp_path / "good", GOOD)
     write(tmp_path / "broken", "title =")
-    found = find_studies(tmp_path)
-    assert isinstance(found["good"], Study)
-    assert isinstance(found["broken"], StudyError)
+    studies = find_studies(tmp_path)
+    assert isinstance(studies["good"], Study)
+    assert isinstance(studies["broken"], StudyError)
 
 
 @pytest.mark.parametrize("name", ["demo", "gpt2-imdb"])

@@ -1,4 +1,4 @@
-"""Odd data files: each gives exactly its rows, or one sentence that names the cause."""
+"""Unusual data files: each gives exactly its rows, or an error that names the cause."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backend.errors import DatasetError
 from backend.study.tables.data_files import read_file
 
 ROWS = [("good film", 1), ("bad, film", 0)]
-"""What every readable file below holds."""
+"""The content of every readable file below."""
 COMMA = 'text,label\ngood film,1\n"bad, film",0\n'
 LINES = '{"text": "good film", "label": 1}\n{"text": "bad, film", "label": 0}\n'
 OBJECTS = [{"text": text, "label": label} for text, label in ROWS]
@@ -89,8 +89,8 @@ def test_a_file_of_one_reading_is_read(tmp_path: Path, case: str) -> None:
     file = tmp_path / name
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     table = read_file(file)
-    found = [(text, int(label)) for text, label in zip(table["text"], table["label"], strict=True)]
-    assert found == ROWS
+    rows = [(text, int(label)) for text, label in zip(table["text"], table["label"], strict=True)]
+    assert rows == ROWS
     assert table.attrs["class_names"] == {}
     assert read_file(Path("/uploaded") / name, file.read_bytes()).equals(table), "an upload is read as the file is"
 
@@ -110,10 +110,14 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "an open quote": ("a.csv", 'text,label\na,1\n"b,0\nc,1\n', "line 3 or below, has an unclosed quote"),
     "quotes inside quotes": (
         "a.csv",
-        'text,label\n"he said "no" to",1\n',
+        'text,label\n"he message "no" to",1\n',
         "double each quote inside a quoted text",
     ),
-    "backslashes before quotes": ("a.csv", 'text,label\n"he said \\"no\\"",1\n', "line 2 or below, has an unclosed quote"),
+    "backslashes before quotes": (
+        "a.csv",
+        'text,label\n"he message \\"no\\"",1\n',
+        "line 2 or below, has an unclosed quote",
+    ),
     "no column names below": ("a.csv", "text,label\n", "has no rows (its columns: text, label)"),
     "empty": ("a.csv", "", "is empty"),
     "white space only": ("a.jsonl", " \n\n", "is empty"),
@@ -141,12 +145,12 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_file_that_would_be_a_guess_is_one_sentence(tmp_path: Path, case: str) -> None:
-    name, content, said = REFUSED[case]
+    name, content, message = REFUSED[case]
     file = tmp_path / name
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(DatasetError) as caught:
         read_file(file)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
 
