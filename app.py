@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parent / "pages"
 
 
 def main() -> None:
-    """Every page inside the frame, by its address."""
+    """Run the dashboard: every page by its address, inside the frame."""
     shell.run(
         {
             "": (overview, str(FOLDER / "overview.py")),

@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 done, 1 a bug, 2 the user can mend it, 130 interrupted."""
+"""The command line. Exit codes: 0 done, 1 a bug, 2 an error that the user can fix, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_line(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted; what was finished is kept.", file=sys.stderr)
+        print("Interrupted; finished results are kept.", file=sys.stderr)
         return 130
 
 
@@ -51,38 +51,42 @@ def _parser() -> argparse.ArgumentParser:
 
     command(_studies, "studies", "List the studies and whether they can be opened.")
     for run, name, text in (
-        (_check, "check", "Check a study: files, weights, data, prompts; show three prompts as the model sees them."),
-        (_finetune, "finetune", "Fine-tune the study's base, one checkpoint per epoch."),
-        (_warm, "warm", "Compute what the pages show first, into the cache."),
-        (_export, "export", "Write every analysis as CSV, with a manifest and the sample."),
-        (_report, "report", "Write the whole study as one HTML file that opens without a network."),
+        (
+            _check,
+            "check",
+            "Check files, weights, data and prompts; print three prompts as the model sees them.",
+        ),
+        (_finetune, "finetune", "Fine-tune the base model of a study and save one checkpoint per epoch."),
+        (_warm, "warm", "Compute and cache the results that the pages show first."),
+        (_export, "export", "Write the results of every analysis as CSV, with a manifest and the sample."),
+        (_report, "report", "Write the whole study as one HTML file that works offline."),
     ):
         sub = command(run, name, text)
-        sub.add_argument("study", metavar="STUDY", help="a name under studies/, or the path of any study folder")
+        sub.add_argument("study", metavar="STUDY", help="name of a study in studies/, or path of its folder")
         if name == "finetune":
-            sub.add_argument("--data", type=Path, help="train on this data file instead")
-            sub.add_argument("--overwrite", action="store_true", help="train again over finished checkpoints")
+            sub.add_argument("--data", type=Path, help="train on this data file instead of the study's training data")
+            sub.add_argument("--overwrite", action="store_true", help="train again and overwrite finished checkpoints")
         if name == "export":
-            sub.add_argument("--out", type=Path, required=True, help="folder for the files")
+            sub.add_argument("--out", type=Path, required=True, help="output folder")
         if name in ("warm", "export"):
-            sub.add_argument("--only", metavar="A,B", help="these analyses only")
+            sub.add_argument("--only", metavar="A,B", help="run only these analyses, separated by commas")
         if name == "report":
-            sub.add_argument("--out", type=Path, default=Path("report.html"), help="the file (default: report.html)")
+            sub.add_argument("--out", type=Path, default=Path("report.html"), help="output file (default: report.html)")
         if name in ("warm", "export", "report"):
             _add_viewpoint(sub)
-    _add_new(command(_new, "new", "Write the study.toml of a new study, checked."))
+    _add_new(command(_new, "new", "Create a new study: check its parts and write study.toml."))
     return parser
 
 
 def _add_new(sub: argparse.ArgumentParser) -> None:
-    """The options of `new`, named like the fields of NewStudy."""
+    """Add the options of `new`, named like the fields of NewStudy."""
     template = fields.TEMPLATE
-    sub.add_argument("name", metavar="NAME", help="name of the study's folder: letters, digits, - and _")
-    sub.add_argument("folder", metavar="FOLDER", nargs="?", help="a trainer's output folder: its base and checkpoints")
-    sub.add_argument("--base", help="hub repository or local directory of the base model (default: what FOLDER names)")
-    sub.add_argument("--checkpoints", nargs="+", help="directories, or a quoted pattern of them (default: FOLDER's)")
+    sub.add_argument("name", metavar="NAME", help="name of the study's folder; use letters, digits, - and _")
+    sub.add_argument("folder", metavar="FOLDER", nargs="?", help="output folder of a trainer with base and checkpoints")
+    sub.add_argument("--base", help="hub repository or local directory of the base model (default: found in FOLDER)")
+    sub.add_argument("--checkpoints", nargs="+", help="directories, or a quoted pattern (default: found in FOLDER)")
     sub.add_argument(
-        "--data", required=True, help="a data file (.parquet, .csv, .jsonl, ...), a saved dataset, or a hub dataset"
+        "--data", required=True, help="data file (.parquet, .csv, .jsonl, ...), saved dataset, or hub dataset"
     )
     sub.add_argument("--labels", help="the label values to use, in class order, separated by commas (default: all)")
     sub.add_argument("--split", help="split of a hub dataset or of a saved one (default: test, or the only one)")
@@ -93,16 +97,18 @@ def _add_new(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--tokenizer", choices=("own", "base"), help="whose token ids count where they differ")
     sub.add_argument("--label-words", help="one word per class, in class order, separated by commas")
     sub.add_argument("--max-tokens", type=int, default=256, help="longest prompt in tokens (default: 256)")
-    sub.add_argument("--sample", type=int, help="texts to draw, balanced (default: up to 200)")
-    sub.add_argument("--family", choices=("causal", "encoder"), help="kind of model (default: the base's)")
-    sub.add_argument("--title", help="title (default: the name)")
+    sub.add_argument("--sample", type=int, help="number of texts to draw, balanced by class (default: up to 200)")
+    sub.add_argument("--family", choices=("causal", "encoder"), help="kind of model (default: that of the base)")
+    sub.add_argument("--title", help="title shown in the dashboard (default: NAME)")
 
 
 def _add_viewpoint(sub: argparse.ArgumentParser) -> None:
-    """What the sidebar of the pages chooses."""
-    sub.add_argument("--reference", metavar="LABEL", default=BASE, help="the checkpoint compared with (default: base)")
-    sub.add_argument("--drop-largest", metavar="K", type=int, default=0, help="leave out its K largest dimensions")
-    sub.add_argument("--layer", metavar="L", type=int, help="the layer of analyses of one layer (default: the last)")
+    """Add the options that the sidebar of the dashboard offers."""
+    sub.add_argument("--reference", metavar="LABEL", default=BASE, help="reference checkpoint (default: base)")
+    sub.add_argument(
+        "--drop-largest", metavar="K", type=int, default=0, help="exclude the K largest dimensions (default: 0)"
+    )
+    sub.add_argument("--layer", metavar="L", type=int, help="layer for single-layer analyses (default: the last)")
 
 
 def _viewpoint(options: argparse.Namespace) -> exporting.Viewpoint:
@@ -111,7 +117,7 @@ def _viewpoint(options: argparse.Namespace) -> exporting.Viewpoint:
 
 @contextmanager
 def _bar(title: str) -> Iterator[Callable[[float, str], None]]:
-    """A progress bar that shows the sentence of what is being done."""
+    """Show a progress bar with a sentence about the current step."""
     with tqdm(total=100, desc=title, unit="%", bar_format="{desc:<14}{percentage:3.0f}% |{bar:24}| {postfix}") as bar:
 
         def report(fraction: float, sentence: str) -> None:
@@ -123,10 +129,10 @@ def _bar(title: str) -> Iterator[Callable[[float, str], None]]:
 
 
 def _studies(_: argparse.Namespace) -> int:
-    found = studies()
-    if not found:
-        raise StudyError(f"{studies_folder()} holds no study; make one with: python -m backend new NAME ...")
-    for name, study in found.items():
+    studies_by_name = studies()
+    if not studies_by_name:
+        raise StudyError(f"{studies_folder()} contains no studies; create one with: python -m backend new NAME ...")
+    for name, study in studies_by_name.items():
         if isinstance(study, Study):
             print(f"{name:<16} {study.title} ({len(study.checkpoints)} checkpoints)")
         else:
@@ -138,18 +144,18 @@ def _check(options: argparse.Namespace) -> int:
     study = find_study(options.study)
     pinned = pin(study, open_lab())
     print(f"{study.name}: {study.title}")
-    for one in pinned.checkpoints:
-        facts = one.facts
+    for checkpoint in pinned.checkpoints:
+        facts = checkpoint.facts
         print(
-            f"  {one.label:<12} {facts.architecture}, {facts.layers} blocks, width {facts.width}, "
-            f"{facts.parameters / 1e6:.2f} M parameters, {one.fingerprint[:12]}  {one.ref.place}"
+            f"  {checkpoint.label:<12} {facts.architecture}, {facts.layers} blocks, width {facts.width}, "
+            f"{facts.parameters / 1e6:.2f} M parameters, {checkpoint.fingerprint[:12]}  {checkpoint.ref.place}"
         )
     for one in pinned.missing:
         print(f"  {one.label:<12} {_line(one.reason)}")
     for sentence in pinned.warnings:
         print(f"  warning      {sentence}")
     prompts = pinned.prompts
-    print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} of them cut")
+    print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} truncated")
     _print_classes(pinned)
     reader = pinned.readers.first
     if len(study.prompt.fields) > 1 and study.family == "encoder":
@@ -161,28 +167,28 @@ def _check(options: argparse.Namespace) -> int:
         print(f"  prompt       {tokenizer.decode(list(ids), skip_special_tokens=False)!r}")
     if pinned.missing:
         raise StudyError(
-            f"{len(pinned.missing)} of {len(study.checkpoints)} checkpoints cannot be used (reasons above); where they "
-            f"are still to be trained, run: python -m backend finetune {options.study}"
+            f"{len(pinned.missing)} of {len(study.checkpoints)} checkpoints cannot be used (reasons above); fix them, "
+            f"or train them with: python -m backend finetune {options.study}"
         )
     return 0
 
 
 def _print_classes(pinned: exporting.PinnedStudy) -> None:
-    """Which label value is which class, word and row of a head, with two texts of each; and where the answer begins."""
+    """Print the separator, then per class its label value, label word, tokens or head row, and two example texts."""
     if pinned.separator is not None:
-        how = "found: the label words are likelier behind it" if pinned.separator_found else "prompt.separator"
-        print(f"  separator    {visible(pinned.separator) if pinned.separator else '(none)'}  ({how})")
+        origin = "chosen: makes the label words likeliest" if pinned.separator_found else "prompt.separator"
+        print(f"  separator    {visible(pinned.separator) if pinned.separator else '(none)'}  ({origin})")
     for line in summary.classes(pinned):
-        same = len(set(line.read.values())) == 1
-        read = line.read["base"] if same else ", ".join(f"{label}: {how}" for label, how in line.read.items())
-        print(f"  class {line.place}      label {line.value} -> {line.word!r} -> {read}")
+        agree = len(set(line.read.values())) == 1
+        source = line.read["base"] if agree else ", ".join(f"{label}: {how}" for label, how in line.read.items())
+        print(f"  class {line.place}      label {line.value} -> {line.word!r} -> {source}")
         for text in line.examples:
             print(f"               {text}")
 
 
 def _finetune(options: argparse.Namespace) -> int:
     study = find_study(options.study)
-    from backend.training.finetune import finetune  # torch, only where it is needed
+    from backend.training.finetune import finetune  # imports torch, so only here
 
     finetune(study, options.data, options.overwrite)
     return 0
@@ -205,9 +211,9 @@ def _export(options: argparse.Namespace) -> int:
     viewpoint = _viewpoint(options)
     for file in exporting.export(pinned, lab, options.out, analyses, _bar, viewpoint, _note):
         print(file)
-    silent = ", ".join(one.name for one in analyses if not viewpoint.queries(one, pinned))
-    if silent:
-        print(f"left out {silent}: not defined for this study with this reference", file=sys.stderr)
+    undefined = ", ".join(analysis.name for analysis in analyses if not viewpoint.queries(analysis, pinned))
+    if undefined:
+        print(f"left out {undefined}: undefined for this study with this reference", file=sys.stderr)
     _note_missing(pinned)
     return 0
 
@@ -230,25 +236,25 @@ def _note_missing(pinned: exporting.PinnedStudy) -> None:
 
 
 def _new(options: argparse.Namespace) -> int:
-    said = {key: value for key, value in vars(options).items() if key != "run" and value is not None}
+    given = {key: value for key, value in vars(options).items() if key != "run" and value is not None}
     for key in ("labels", "label_words"):
-        if key in said:
-            said[key] = fields.split_words(said[key])
-    wanted = fields.NewStudy(**{"base": "", **said, "checkpoints": tuple(options.checkpoints or ())})
-    unsaid = {"family", "template"} - said.keys()
-    done = from_trainer.complete(wanted, studies_folder(), open_lab(), unsaid)
-    folder = fields.create(done.wanted, studies_folder(), open_lab())
-    for note in done.notes:
+        if key in given:
+            given[key] = fields.split_words(given[key])
+    draft = fields.NewStudy(**{"base": "", **given, "checkpoints": tuple(options.checkpoints or ())})
+    defaults = {"family", "template"} - given.keys()
+    completed = from_trainer.complete(draft, studies_folder(), open_lab(), defaults)
+    folder = fields.create(completed.study, studies_folder(), open_lab())
+    for note in completed.notes:
         print(note, file=sys.stderr)
-    if done.base_file is not None:
-        print(f"base         {done.wanted.base}, named by {done.base_file}")
+    if completed.base_file is not None:
+        print(f"base         {completed.study.base}, named by {completed.base_file}")
     print(f"wrote {folder / STUDY_FILE}")
     _show_curve(load_study(folder))
     return _check(argparse.Namespace(study=str(folder)))
 
 
 def _show_curve(study: Study) -> None:
-    """Say whether a training curve was found; a damaged log costs the curve and nothing else."""
+    """Print whether a training curve was found; the error of a damaged log is printed instead."""
     try:
         log = read_training_log(study)
     except LayershiftError as error:

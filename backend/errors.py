@@ -1,20 +1,20 @@
-"""What can go wrong, as a small tree. The message of each is one sentence that says what to do.
+"""The exceptions of Layershift. Each message says in one sentence what is wrong, where, and what to do.
 
-LayershiftError               the user can mend it (exit code 2, a box on the page, no traceback)
+LayershiftError               an error that the user can fix (exit code 2, a box on the page, no traceback)
 ├── StudyError                study.toml: names the file, the key and what was expected
-├── DatasetError              the labelled texts: missing file or column, one class, too few rows
+├── DatasetError              labelled texts: missing file or column, one class, too few rows
 ├── PromptError               template, label words, tokens
-├── CheckpointError           weights: missing, truncated, of another architecture or vocabulary
-├── AutoencoderError          a sparse autoencoder: its file, or what it is asked to read
-├── DeviceError               the device asked for is not there, or is too small
+├── CheckpointError           weights: missing, truncated, another architecture or vocabulary
+├── AutoencoderError          a sparse autoencoder: its file, or the activations it reads
+├── DeviceError               the requested device is missing or has too little memory
 ├── CacheError                the cache folder cannot be used
-├── UndefinedError            a measure that this study has no value for
-└── Cancelled                 somebody pressed cancel
+├── UndefinedError            a quantity that is undefined for this study
+└── Cancelled                 the user pressed cancel
 """
 
 
 class LayershiftError(Exception):
-    """Base of everything that the user can mend."""
+    """Base class of all errors that the user can fix."""
 
 
 class StudyError(LayershiftError):
@@ -38,7 +38,7 @@ class AutoencoderError(LayershiftError):
 
 
 class DeviceError(LayershiftError):
-    """A device that is not there or too small."""
+    """A device that is missing or has too little memory."""
 
 
 class CacheError(LayershiftError):
@@ -46,8 +46,8 @@ class CacheError(LayershiftError):
 
 
 class UndefinedError(LayershiftError):
-    """A measure that has no value for this study."""
+    """A quantity that is undefined for this study."""
 
 
 class Cancelled(LayershiftError):
-    """The work was cancelled by somebody."""
+    """Work that the user cancelled."""

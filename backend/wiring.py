@@ -1,4 +1,4 @@
-"""The one module that knows every implementation: folders, cache, models, jobs, studies."""
+"""Composition root: connects folders, cache, models, jobs and studies, and reads the environment variables."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ ROOT = Path(__file__).parents[1]
 
 
 def cache_folder() -> Path:
-    """LAYERSHIFT_CACHE, or cache/ beside app.py."""
+    """Return the cache folder: LAYERSHIFT_CACHE, or cache/ next to app.py."""
     return Path(os.environ.get("LAYERSHIFT_CACHE") or ROOT / "cache").expanduser().resolve()
 
 
 def studies_folder() -> Path:
-    """LAYERSHIFT_STUDIES, or studies/ beside app.py."""
+    """Return the folder of the studies: LAYERSHIFT_STUDIES, or studies/ next to app.py."""
     return Path(os.environ.get("LAYERSHIFT_STUDIES") or ROOT / "studies").expanduser().resolve()
 
 
 def cache_bytes() -> int | None:
-    """LAYERSHIFT_CACHE_BYTES, or None for the cache's own limit. Raises CacheError when it is no number above 0."""
+    """Return LAYERSHIFT_CACHE_BYTES, or None for the default limit. Raises CacheError unless it is above 0."""
     text = os.environ.get("LAYERSHIFT_CACHE_BYTES", "")
     if not text:
         return None
@@ -39,7 +39,7 @@ def cache_bytes() -> int | None:
 
 @cache
 def open_lab() -> Lab:
-    """The lab of this process: one cache, one store of models, autoencoders on those."""
+    """Return the lab of this process: one cache, one store of models, and the autoencoders on them."""
     store = Cache(cache_folder(), cache_bytes())
     models = LocalModels(store)
     return Lab(cache=store, models=models, autoencoders=LocalAutoencoders(models))
@@ -47,26 +47,26 @@ def open_lab() -> Lab:
 
 @cache
 def jobs() -> Jobs:
-    """The background work of this process, shared by all browser sessions."""
+    """Return the background jobs of this process, shared by all browser sessions."""
     return Jobs()
 
 
 def studies() -> dict[str, Study | StudyError]:
-    """Every study in the studies folder, by name; one that cannot be read is its error."""
+    """Return every study in the studies folder by name, or the error if it cannot be read."""
     return find_studies(studies_folder())
 
 
 def find_study(name_or_path: str) -> Study:
-    """A study by its name in the studies folder, or by the path of its folder or study.toml. Raises StudyError."""
-    named = studies_folder() / name_or_path
-    given = Path(name_or_path).expanduser()
-    if given.name == STUDY_FILE:
-        given = given.parent
-    for folder in (named, given):
+    """Load a study by its name, or by the path of its folder or study.toml. Raises StudyError."""
+    by_name = studies_folder() / name_or_path
+    by_path = Path(name_or_path).expanduser()
+    if by_path.name == STUDY_FILE:
+        by_path = by_path.parent
+    for folder in (by_name, by_path):
         if (folder / STUDY_FILE).is_file():
             return load_study(folder)
     known = ", ".join(studies()) or "none"
     raise StudyError(
-        f'There is no study "{name_or_path}": neither in {studies_folder()} (studies there: {known}) nor as a folder '
-        f"with a {STUDY_FILE}."
+        f'There is no study "{name_or_path}" in {studies_folder()}, and no such folder with a {STUDY_FILE}. '
+        f"Choose from: {known}."
     )

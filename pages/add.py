@@ -82,7 +82,7 @@ def _models(slots: Slots) -> tuple[Inside | None, dict[str, Any]]:
     lines = tuple(line.strip() for line in patterns.splitlines() if line.strip())
     found = trainer_folder.named(inside, lines)
     typed = {"name": name, "title": title.strip() or None, "base": base, "family": family, "checkpoints": lines}
-    return inside, typed | {"found": found}
+    return inside, typed | {"found_checkpoints": found}
 
 
 def _data(slots: Slots) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command line on a tiny study with real weights: what it prints, writes, and says when something is wrong."""
+"""The command line on a tiny study with real weights: output, files and error messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read(file: Path) -> list[dict[str, str]]:
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Run a command that the user has to mend; its one line."""
+    """Run a command with a user error and return its message."""
     assert main(arguments) == 2
     message = capsys.readouterr().err.strip()
     assert message and "\n" not in message and "Traceback" not in message
@@ -123,7 +123,7 @@ def test_the_largest_dimensions_are_left_out(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (["--reference", "epoch 9"], 'no checkpoint "epoch 9" to compare with; choose from base, epoch 1, epoch 2.'),
         (["--reference", "epoch 2"], "finetune"),
@@ -133,13 +133,13 @@ def test_the_largest_dimensions_are_left_out(root: Path) -> None:
     ],
 )
 def test_what_is_not_there_to_compare_with_is_one_line(
-    root: Path, capsys: pytest.CaptureFixture[str], change: list[str], said: str
+    root: Path, capsys: pytest.CaptureFixture[str], change: list[str], message: str
 ) -> None:
     if "epoch 2" in change:
         remove(root / "studies" / "tiny" / "checkpoints" / "epoch-2")
-    assert said in fails(capsys, "export", "tiny", "--out", str(root / "o"), "--only", "direction", *change)
+    assert message in fails(capsys, "export", "tiny", "--out", str(root / "o"), "--only", "direction", *change)
     assert not (root / "o").exists()
-    assert said in fails(capsys, "warm", "tiny", "--only", "direction", *change)
+    assert message in fails(capsys, "warm", "tiny", "--only", "direction", *change)
 
 
 def test_new_writes_a_study_that_can_be_checked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,28 +151,28 @@ def test_new_writes_a_study_that_can_be_checked(root: Path, capsys: pytest.Captu
     assert code == 0, capsys.readouterr().err
     text = (root / "studies" / "mine" / "study.toml").read_text()
     assert 'label = "epoch-1"' in text and 'label_words = ["negative", "positive"]' in text
-    assert "exists already" in fails(capsys, "new", "mine", "--base", "b", "--checkpoints", "x", "--data", "d.csv")
+    assert "already exists" in fails(capsys, "new", "mine", "--base", "b", "--checkpoints", "x", "--data", "d.csv")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (["--data", "nowhere.csv"], "does not exist; correct the path"),
         (["--checkpoints", "nowhere-*"], "No directory matches"),
         (["--label", "stars"], 'has no column "stars"'),
         (["--text", "body"], 'has no column "body"'),
         (["--label-words", "a,b,c"], "give one word per value"),
-        (["--sample", "4000"], "fewer than the 2000 that sample = 4000 asks for"),
+        (["--sample", "4000"], "fewer than the 2000 needed for sample = 4000"),
         (["--template", "no place"], "has no {text}"),
     ],
 )
 def test_new_refuses_in_one_sentence_and_writes_nothing(
-    root: Path, capsys: pytest.CaptureFixture[str], change: list[str], said: str
+    root: Path, capsys: pytest.CaptureFixture[str], change: list[str], message: str
 ) -> None:
     tiny = root / "studies" / "tiny"
     arguments = ["new", "mine", "--base", str(tiny / "base"), "--data", str(tiny / "reviews.csv")]
     arguments += ["--checkpoints", str(tiny / "checkpoints" / "epoch-*"), *change]
-    assert said in fails(capsys, *arguments)
+    assert message in fails(capsys, *arguments)
     assert not (root / "studies" / "mine").exists()
 
 

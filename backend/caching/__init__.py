@@ -1,1 +1,1 @@
-"""Memoized results, on disk and in memory, and the background jobs that compute them."""
+"""Cached results on disk and in memory, and background jobs that compute them."""

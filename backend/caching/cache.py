@@ -1,4 +1,4 @@
-"""The cache of one folder: bytes on disk, decoded results in memory, one flight per key across threads and servers."""
+"""The cache of one folder: bytes on disk, decoded results in memory, one computation per key at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import diskcache
 from filelock import FileLock, Timeout
 
-from backend.caching.disk import code_of, evict, glance, is_damage, kept_at, open_index, seal, unseal
+from backend.caching.disk import code_of, evict, is_damage, kept_at, open_index, read_only_get, seal, unseal
 from backend.caching.progress import Progress
 from backend.caching.serialize import ForeignEntry
 
@@ -28,10 +28,10 @@ RECENT_BYTES = 64 * 2**20
 UNKEPT_BYTES = 512 * 2**20
 FACT_BYTES = 16 * 2**20
 PATIENCE = 0.5
-"""Seconds between two progress reports of whoever waits for another's computation."""
+"""Seconds between two progress reports while waiting for another computation."""
 
 REOPEN_AFTER = 30.0
-"""Seconds before a folder that could not be opened is tried again."""
+"""Seconds until a folder that could not be opened is tried again."""
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -39,47 +39,47 @@ _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class Memory:
-    """Results by key, least recently used first out, bounded by bytes. The newest always stays, however large."""
+    """LRU cache of results by key, bounded by bytes. The newest result is always kept, whatever its size."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: str) -> Any | None:
-        """The result, now the most recently used, or None."""
+        """Return the result and mark it as recently used, or return None."""
         with self._lock:
-            if key not in self._held:
+            if key not in self._entries:
                 return None
-            self._held.move_to_end(key)
-            return self._held[key][0]
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
 
     def put(self, key: str, value: Any, size: int) -> None:
-        """Hold a result of `size` bytes."""
+        """Store a result of `size` bytes."""
         with self._lock:
-            self._held.pop(key, None)
-            self._held[key] = (value, size)
-            while len(self._held) > 1 and sum(size for _, size in self._held.values()) > self._limit:
-                self._held.popitem(last=False)
+            self._entries.pop(key, None)
+            self._entries[key] = (value, size)
+            while len(self._entries) > 1 and sum(size for _, size in self._entries.values()) > self._limit:
+                self._entries.popitem(last=False)
 
     def drop(self, key: str) -> None:
-        """Forget a result."""
+        """Remove a result."""
         with self._lock:
-            self._held.pop(key, None)
+            self._entries.pop(key, None)
 
 
 class Flight:
-    """One computation under way in this process: who waits for it sees how far it is."""
+    """A running computation in this process; waiting threads see its progress."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.holders = 0
+        self.users = 0
         self.owner: int | None = None
         self.fraction = 0.0
-        self.sentence = "Waiting: the same is being computed already."
+        self.sentence = "Waiting: another thread is computing this result."
 
     def reporting(self, progress: Progress) -> Progress:
-        """`progress`, shown to those who wait as well."""
+        """Wrap `progress` so that waiting threads see it too."""
 
         def report(fraction: float | int, sentence: str) -> None:
             self.fraction, self.sentence = float(fraction), sentence
@@ -91,10 +91,10 @@ class Flight:
 class Cache:
     """Results and small facts by text key, in `folder` and in memory.
 
-    Two servers may share a folder. `limit_bytes` bounds what lies on disk (default 4 GiB): the least recently read
-    entries go first. Nothing here raises when the folder is read-only, full, damaged or cannot be made: `note` says so
-    in one sentence, and results live in memory only (at most 512 MiB). What such a folder already holds is still read.
-    A damaged index is set aside as `cache.db.damaged` and a fresh one begun; a damaged entry is dropped.
+    Several servers may share a folder. `limit_bytes` bounds the size on disk (default 4 GiB); the least recently read
+    entries are evicted first. A folder that is read-only, full, damaged or missing raises no error: `note` describes
+    the problem, results are kept in memory only (at most 512 MiB), and existing entries are still read. A damaged index
+    is renamed to `cache.db.damaged` and a new one is created; a damaged entry is removed.
     """
 
     def __init__(self, folder: Path, limit_bytes: int | None = None) -> None:
@@ -102,35 +102,35 @@ class Cache:
         self.limit_bytes = DEFAULT_LIMIT if limit_bytes is None else limit_bytes
         self._recent, self._unkept, self._facts = Memory(RECENT_BYTES), Memory(UNKEPT_BYTES), Memory(FACT_BYTES)
         self._flights: dict[str, Flight] = {}
-        self._guard = threading.RLock()
-        self._trouble: str | None = None
-        self._incident: str | None = None
+        self._state_lock = threading.RLock()
+        self._problem: str | None = None
+        self._damage_note: str | None = None
         self._store: diskcache.Cache | None = None
         self._opened = 0.0
         self._open()
 
     @property
     def note(self) -> str | None:
-        """One sentence if results are not being kept, or if a damaged index was set aside; else None."""
-        return self._trouble or self._incident
+        """Return one sentence if results are not kept, or if a damaged index was replaced; else None."""
+        return self._problem or self._damage_note
 
     def get(self, key: str) -> bytes | None:
-        """The bytes kept under `key`; None if there are none or if they are damaged."""
+        """Return the bytes stored under `key`; None if there are none or if they are damaged."""
         try:
-            found = self._attempt(lambda store: (cast("bytes | None", store.get(key)),), None)
-            sealed = glance(self.folder, key) if found is None else found[0]
+            row = self._try(lambda store: (cast("bytes | None", store.get(key)),), None)
+            sealed = read_only_get(self.folder, key) if row is None else row[0]
             return None if sealed is None else unseal(sealed)
         except ForeignEntry:
             self.drop(key)
             return None
 
     def put(self, key: str, value: bytes) -> bool:
-        """Keep `value` under `key`; False, and a `note`, if the folder does not take it."""
+        """Store `value` under `key`; return False and set `note` if it cannot be written."""
         sealed = seal(value)
         if len(sealed) > self.limit_bytes:
-            self._trouble = (
-                f"A result of {len(sealed):,} bytes does not fit into the cache of {self.limit_bytes:,} bytes and is "
-                "not kept; raise LAYERSHIFT_CACHE_BYTES."
+            self._problem = (
+                f"A result of {len(sealed):,} bytes is larger than the cache of {self.limit_bytes:,} bytes and is not "
+                "kept; raise LAYERSHIFT_CACHE_BYTES."
             )
             return False
         if self._store is None and time.monotonic() > self._opened + REOPEN_AFTER:
@@ -139,33 +139,33 @@ class Cache:
         def write(store: diskcache.Cache) -> bool:
             store.set(key, sealed)
             evict(store, self.limit_bytes)
-            self._trouble = None
+            self._problem = None
             return True
 
-        return self._attempt(write, False)
+        return self._try(write, False)
 
     def kept_at(self, key: str) -> float | None:
-        """When `key` was put on disk, in seconds since 1970; None if it is not there."""
+        """Return when `key` was written to disk, in seconds since 1970; None if it is absent."""
         return kept_at(self.folder, key)
 
     def drop(self, key: str) -> None:
-        """Forget `key`, in memory and on disk."""
+        """Remove `key` from memory and disk."""
         self._recent.drop(key)
         self._unkept.drop(key)
         self._facts.drop(key)
-        self._attempt(lambda store: store.delete(key), False)
+        self._try(lambda store: store.delete(key), False)
 
     def recall(self, key: str) -> Any | None:
-        """The decoded result held in memory under `key`, or None."""
+        """Return the decoded result of `key` from memory, or None."""
         recent = self._recent.get(key)
         return self._unkept.get(key) if recent is None else recent
 
     def remember(self, key: str, result: Any, size: int, kept: bool) -> None:
-        """Hold a decoded result of `size` bytes in memory: up to 64 MiB of those kept on disk, 512 MiB of others."""
+        """Store a decoded result in memory: up to 64 MiB of results on disk, 512 MiB of others."""
         (self._recent if kept else self._unkept).put(key, result, size)
 
     def get_json(self, key: str) -> Any | None:
-        """A small fact (a fingerprint, a throughput), or None."""
+        """Return a small fact (a fingerprint, a throughput), or None."""
         data = self._facts.get(key)
         if data is None:
             data = self.get(key)
@@ -179,24 +179,24 @@ class Cache:
             return None
 
     def put_json(self, key: str, value: Any) -> None:
-        """Keep a small fact: anything that JSON holds, except None."""
+        """Store a small fact: any JSON value except None."""
         data = json.dumps(value).encode()
         self._facts.put(key, data, len(data))
         self.put(key, data)
 
     @contextmanager
     def lock(self, key: str, waiting: Progress | None = None) -> Iterator[Flight]:
-        """Hold `key` alone, across threads and across servers on this folder.
+        """Lock `key` across threads, and across servers on this folder.
 
-        While another holds it, `waiting` is told the fraction and sentence of that computation every half second, and
-        what it raises (Cancelled) ends the wait. The lock is the operating system's, released when its process dies.
-        Where the folder cannot be written it holds within this process only.
+        While another holder computes, `waiting` receives its progress every half second; an exception of `waiting`
+        (Cancelled) ends the wait. The operating system releases the lock when the process dies. If the folder is not
+        writable, the lock applies to this process only.
         """
-        with self._guard:
+        with self._state_lock:
             flight = self._flights.setdefault(key, Flight())
             if flight.owner == threading.get_ident():
-                raise RuntimeError(f"The computation of {key} asks for its own result.")
-            flight.holders += 1
+                raise RuntimeError(f"The computation of {key} requests its own result; remove the recursion.")
+            flight.users += 1
         try:
             while not flight.lock.acquire(timeout=PATIENCE):
                 if waiting is not None:
@@ -209,14 +209,14 @@ class Cache:
                 flight.owner = None
                 flight.lock.release()
         finally:
-            with self._guard:
-                flight.holders -= 1
-                if not flight.holders:
+            with self._state_lock:
+                flight.users -= 1
+                if not flight.users:
                     del self._flights[key]
 
     @contextmanager
     def _lock_file(self, key: str, flight: Flight, waiting: Progress | None) -> Iterator[None]:
-        """The part of `lock` that other processes see."""
+        """Lock `key` for other processes with a lock file."""
         path = self.folder / "locks" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lock"
         lock = FileLock(str(path), thread_local=False, fallback_to_soft=False)
         while self._store is not None and not lock.is_locked:
@@ -224,63 +224,63 @@ class Cache:
                 lock.acquire(timeout=PATIENCE)
             except Timeout:
                 if waiting is not None:
-                    waiting(0.0, "Waiting: another server on this cache folder is computing the same.")
+                    waiting(0.0, "Waiting: another server is computing this result.")
             except OSError:
                 break
         try:
             yield
         finally:
             if lock.is_locked:
-                with suppress(OSError):  # safe: filelock starts over when the file that it locked has no name any more
+                with suppress(OSError):  # safe: filelock retries if the locked file was deleted
                     path.unlink()
                 lock.release()
 
     def _open(self, deep: bool = False) -> None:
-        """(Re)open the index; what is wrong becomes the note."""
+        """(Re)open the index; a problem sets the note."""
         self._opened = time.monotonic()
         try:
             self._store, aside = open_index(self.folder, deep)
-            self._trouble = None
+            self._problem = None
         except (OSError, sqlite3.Error, Timeout, diskcache.Timeout) as error:
             self._store, aside = None, False
-            self._complain(error)
+            self._set_problem(error)
         if aside:
-            self._incident = (
-                f"The index of the cache {self.folder} was damaged; it was set aside as cache.db.damaged, "
-                "and results are computed afresh."
+            self._damage_note = (
+                f"The index of the cache {self.folder} was damaged; it was renamed to cache.db.damaged, "
+                "and results are computed again."
             )
 
-    def _attempt(self, action: Callable[[diskcache.Cache], T], otherwise: T) -> T:
-        """`action` on the store; a damaged index is mended once, any other trouble becomes the note."""
+    def _try(self, action: Callable[[diskcache.Cache], T], default: T) -> T:
+        """Run `action` on the store; a damaged index is replaced once, any other problem sets the note."""
         for _ in range(2):
             store = self._store
             if store is None:
-                return otherwise
+                return default
             try:
                 return action(store)
             except (OSError, sqlite3.Error, diskcache.Timeout) as error:
-                store.close()  # this thread's connection may be left inside a transaction
+                store.close()  # this thread's connection may still be in a transaction
                 if not is_damage(error):
-                    self._complain(error)
-                    return otherwise
-            with self._guard:
+                    self._set_problem(error)
+                    return default
+            with self._state_lock:
                 if self._store is store:
                     self._open(deep=True)
-        return otherwise
+        return default
 
-    def _complain(self, error: BaseException) -> None:
-        """Turn an error of the folder into the note."""
+    def _set_problem(self, error: BaseException) -> None:
+        """Set the note from an error of the folder."""
         code, number = code_of(error), getattr(error, "errno", None)
         if code in _BUSY and self._store is not None:
-            return  # another server is writing; this once nothing is kept
+            return  # another server is writing; only this result is not kept
         if number in _FULL or code == sqlite3.SQLITE_FULL:
-            state, cure = "is full", "free some space"
+            state, remedy = "is full", "free some space"
         elif number in _READ_ONLY or code == sqlite3.SQLITE_READONLY:
-            state, cure = "is read-only", "make it writable"
+            state, remedy = "is read-only", "make it writable"
         else:
             cause = error.__context__ if isinstance(error, diskcache.Timeout) else error
-            state, cure = f"cannot be used ({cause})", "mend it"
-        self._trouble = (
-            f"The cache folder {self.folder} {state}: everything works, but new results are not kept; "
-            f"{cure}, or name another folder in LAYERSHIFT_CACHE."
+            state, remedy = f"cannot be used ({cause})", "repair it"
+        self._problem = (
+            f"The cache folder {self.folder} {state}, so new results are not kept; "
+            f"{remedy}, or set LAYERSHIFT_CACHE to another folder."
         )

@@ -1,4 +1,4 @@
-"""Bytes by text key in a diskcache folder that never pickles, mends itself, and evicts the least recently used."""
+"""Bytes by text key in a diskcache folder: no pickle, damage is repaired, LRU eviction."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from filelock import FileLock, Timeout
 from backend.caching.serialize import ForeignEntry
 
 SECONDS = 10
-"""How long one server waits for another's write to the index."""
+"""Seconds that a server waits for another server's write to the index."""
 
 UNCLAIMED = 3600.0
-"""Seconds after which a value file that the index does not know cannot be a write under way."""
+"""Age in seconds from which a value file without an index entry is a leftover."""
 
 OPEN_LOCK = "open.lock"
 
 _SETTINGS: dict[str, Any] = {
-    "eviction_policy": "least-recently-used",  # a read stamps the entry; eviction itself is `evict`
-    "cull_limit": 0,  # diskcache would evict ten entries at a time, however large
+    "eviction_policy": "least-recently-used",  # a read updates the access time; `evict` deletes
+    "cull_limit": 0,  # diskcache would evict ten entries at a time, of any size
     "size_limit": 2**62,
     "statistics": 0,
     "tag_index": 0,
-    "sqlite_mmap_size": 0,  # a mapped index that another process truncates is a crash, not an error
+    "sqlite_mmap_size": 0,  # with mmap, truncation by another process crashes instead of raising
 }
 _COLUMNS = "rowid, key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value"
 _VALUE_FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
@@ -40,32 +40,32 @@ _DAMAGE = {
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_FORMAT,
-    sqlite3.SQLITE_ERROR,  # a table or column that is not there
+    sqlite3.SQLITE_ERROR,  # a missing table or column
     sqlite3.SQLITE_CONSTRAINT,
     sqlite3.SQLITE_MISMATCH,
 }
 
 
 class BytesDisk(diskcache.Disk):
-    """A diskcache `Disk` for text keys and bytes: it neither writes nor reads pickles (CVE-2025-69872).
+    """A diskcache `Disk` for text keys and bytes without pickle (CVE-2025-69872).
 
-    A row of any other kind is a ForeignEntry, unread. Small values lie in the index, others in files beside it.
+    Rows of any other kind raise ForeignEntry unread. Small values are in the index, others in files next to it.
     """
 
     def put(self, key: Any) -> Any:
-        """(key, True): a key is text as it stands."""
+        """Return (key, True): a text key is stored unchanged."""
         if type(key) is not str:
             raise TypeError(f"A cache key is text, not a {type(key).__name__}.")
         return key, True
 
     def get(self, key: Any, raw: Any) -> str:
-        """The inverse of `put`."""
+        """Return the key; the inverse of `put`."""
         if type(key) is not str or not raw:
             raise ForeignEntry("The cache holds a key that is not text.")
         return key
 
     def store(self, value: Any, read: bool, key: Any = None) -> Any:
-        """The row of `value`: size, mode, file name or None, inline value or None. No half-written file is left."""
+        """Return the row of `value`: size, mode, file name or None, inline value or None. Removes partial files."""
         if type(value) is not bytes or read:
             raise TypeError(f"A cache value is bytes, not a {type(value).__name__}.")
         if len(value) < self.min_file_size:
@@ -80,31 +80,31 @@ class BytesDisk(diskcache.Disk):
         return len(value), MODE_BINARY, name, None
 
     def fetch(self, mode: Any, filename: Any, value: Any, read: bool) -> bytes:
-        """The value of a row; FileNotFoundError if its file has just been evicted."""
+        """Return the value of a row. Raises FileNotFoundError if its file was just evicted."""
         if mode == MODE_RAW and type(value) is bytes and not read:
             return value
-        if mode == MODE_BINARY and _ours(filename) and not read:
+        if mode == MODE_BINARY and _is_value_file(filename) and not read:
             return Path(self._directory, filename).read_bytes()
         raise ForeignEntry("The cache holds a value that is not plain bytes.")
 
     def remove(self, file_path: Any) -> None:
-        """Delete a value file; a name that is not one of ours is left alone."""
-        if _ours(file_path):
+        """Delete a value file; ignore names that `store` does not create."""
+        if _is_value_file(file_path):
             super().remove(file_path)
 
 
-def _ours(filename: Any) -> bool:
-    """Whether a file name in a row is one that `store` gives, and so lies inside the folder."""
+def _is_value_file(filename: Any) -> bool:
+    """Return whether `store` creates this file name, which is then inside the folder."""
     return type(filename) is str and _VALUE_FILE.fullmatch(filename) is not None
 
 
 def seal(value: bytes) -> bytes:
-    """`value` behind a mark and a checksum, so that damage to it is noticed."""
+    """Return `value` with a magic number and a checksum in front, to detect damage."""
     return _MAGIC + zlib.crc32(value).to_bytes(4, "little") + value
 
 
 def unseal(sealed: bytes) -> bytes:
-    """The inverse of `seal`; ForeignEntry if a bit is wrong."""
+    """Return the value; the inverse of `seal`. Raises ForeignEntry for a wrong checksum."""
     value = sealed[8:]
     if sealed[:4] != _MAGIC or int.from_bytes(sealed[4:8], "little") != zlib.crc32(value):
         raise ForeignEntry("The entry is damaged.")
@@ -112,32 +112,32 @@ def unseal(sealed: bytes) -> bytes:
 
 
 def code_of(error: BaseException) -> int | None:
-    """The primary SQLite result code behind an error, or None; diskcache hides it behind its own Timeout."""
+    """Return the primary SQLite result code of an error, or None; diskcache wraps it in its own Timeout."""
     cause = error.__context__ if isinstance(error, diskcache.Timeout) else error
     code = getattr(cause, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error means that the index itself is broken or not ours."""
+    """Return whether an error means that the index is broken or not a cache index."""
     return isinstance(error, sqlite3.Error) and code_of(error) in _DAMAGE
 
 
 def open_index(folder: Path, deep: bool = False) -> tuple[diskcache.Cache, bool]:
-    """The diskcache in `folder`, and whether a damaged index had to be set aside first.
+    """Open the diskcache in `folder`; return it, and whether a damaged index was replaced.
 
-    `deep` checks every page of the index. A damaged or foreign one becomes `cache.db.damaged`, and its values, which
-    nothing could find any more, are deleted. Raises OSError or sqlite3.Error when the folder cannot be written.
+    `deep` checks every page of the index. A damaged or foreign index is renamed to `cache.db.damaged`, and its values
+    are deleted. Raises OSError or sqlite3.Error if the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "locks").mkdir(exist_ok=True)
     with FileLock(str(folder / "locks" / OPEN_LOCK), timeout=6 * SECONDS):  # two servers may start at once
-        aside = not _sound(folder / DBNAME, deep)
-        if aside:
+        damaged = not _sound(folder / DBNAME, deep)
+        if damaged:
             _set_aside(folder)
         _sweep(folder)
         try:
-            return _open(folder), aside
+            return _open(folder), damaged
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
@@ -150,7 +150,7 @@ def _open(folder: Path) -> diskcache.Cache:
 
 
 def _sound(index: Path, deep: bool) -> bool:
-    """Whether the index is absent, empty, or one of ours; every page is checked if `deep`."""
+    """Return whether the index is absent, empty or valid; with `deep`, check every page."""
     if not index.exists() or not index.stat().st_size:
         return True
     try:
@@ -167,18 +167,18 @@ def _sound(index: Path, deep: bool) -> bool:
 
 
 def _set_aside(folder: Path) -> None:
-    """Rename the index (the newest damaged one is kept) and delete what only it could find."""
+    """Rename the index (the newest damaged one is kept) and delete its values."""
     (folder / DBNAME).replace(folder / f"{DBNAME}.damaged")
-    for suffix in ("-wal", "-shm", "-journal"):  # a left-over log would be replayed into the fresh index
+    for suffix in ("-wal", "-shm", "-journal"):  # SQLite would replay a leftover log into the new index
         (folder / f"{DBNAME}{suffix}").unlink(missing_ok=True)
     for part in folder.glob("[0-9a-f][0-9a-f]"):
         shutil.rmtree(part, ignore_errors=True)
 
 
 def _sweep(folder: Path) -> None:
-    """Delete what a killed process left: its lock files, and value files that never reached the index.
+    """Delete leftovers of killed processes: lock files, and value files without an index entry.
 
-    A lock file that nobody holds means that somebody was killed; only then are the values looked through.
+    A lock file that no process holds shows that a process was killed; only then the values are searched.
     """
     killed = False
     for file in (folder / "locks").glob("*.lock"):
@@ -194,9 +194,9 @@ def _sweep(folder: Path) -> None:
     if not killed or not (folder / DBNAME).exists():
         return
     with closing(_connect(folder / DBNAME, "mode=rw")) as connection:
-        known = {name for (name,) in connection.execute("SELECT filename FROM Cache WHERE filename IS NOT NULL")}
+        indexed = {name for (name,) in connection.execute("SELECT filename FROM Cache WHERE filename IS NOT NULL")}
     for file in folder.glob("[0-9a-f][0-9a-f]/[0-9a-f][0-9a-f]/*.val"):
-        if str(file.relative_to(folder)) not in known and file.stat().st_mtime < time.time() - UNCLAIMED:
+        if str(file.relative_to(folder)) not in indexed and file.stat().st_mtime < time.time() - UNCLAIMED:
             file.unlink(missing_ok=True)
 
 
@@ -204,8 +204,8 @@ def _connect(index: Path, options: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{index.absolute().as_uri()}?{options}", uri=True, timeout=SECONDS, isolation_level=None)
 
 
-def glance(folder: Path, key: str) -> bytes | None:
-    """The sealed value of `key` without writing anything, for a folder that is read-only or busy; None if not there."""
+def read_only_get(folder: Path, key: str) -> bytes | None:
+    """Return the sealed value of `key` without writing, for a read-only or busy folder; None if absent."""
     try:
         row = _look_up(folder, key, "mode, filename, value")
         return None if row is None else BytesDisk(str(folder)).fetch(*row, read=False)
@@ -214,16 +214,16 @@ def glance(folder: Path, key: str) -> bytes | None:
 
 
 def kept_at(folder: Path, key: str) -> float | None:
-    """When `key` was put there, in seconds since 1970; None if it is not there."""
+    """Return when `key` was written, in seconds since 1970; None if it is absent."""
     row = _look_up(folder, key, "store_time")
     return None if row is None else float(row[0])
 
 
 def _look_up(folder: Path, key: str, columns: str) -> tuple[Any, ...] | None:
-    """Columns of the index for `key`, read without writing anything.
+    """Read columns of the index for `key` without writing.
 
-    An index in WAL mode cannot be opened read-only where its shared-memory file cannot be made; without a pending log
-    it may be read as immutable instead.
+    An index in WAL mode cannot be opened read-only if its shared-memory file cannot be created. Without a pending log,
+    it is read as immutable instead.
     """
     index = folder / DBNAME
     log = folder / f"{DBNAME}-wal"

@@ -1,4 +1,4 @@
-"""Background work: one flight per key, with progress, cancel and errors that reach whoever waits."""
+"""Background jobs: one per key, with progress, cancellation, and errors that reach all waiting threads."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ QUEUED = "Waiting for a free worker."
 
 
 class Job(Generic[R]):
-    """One computation on its way, shared by everybody who submitted the same query.
+    """A running computation, shared by all callers that submitted the same query.
 
-    `fraction` (0..1) and `sentence` say how far it is, `title` what it is; `estimate` is the seconds of model time
-    expected when it was submitted (None if nobody can say); `started` is a `time.time()`, None while it is queued.
+    `fraction` (0..1) and `sentence` are its progress, `title` is its name. `estimate` is the expected model time in
+    seconds at submission (None if unknown). `started` is a `time.time()`, None while queued.
     """
 
     def __init__(self, key: str, title: str, estimate: float | None = None) -> None:
@@ -37,61 +37,61 @@ class Job(Generic[R]):
         self._trace: TracebackType | None = None
         self._result: R | None = None
         self._ended: float | None = None
-        self._over = threading.Event()
-        self._unwanted = threading.Event()
-        self._guard = threading.Lock()
-        self._leave: Callable[[Job[R]], None] = lambda job: None
+        self._finished = threading.Event()
+        self._cancel_requested = threading.Event()
+        self._lock = threading.Lock()
+        self._on_end: Callable[[Job[R]], None] = lambda job: None
 
     @property
     def done(self) -> bool:
-        """Whether it has ended: with a result, with an error or cancelled."""
-        return self._over.is_set()
+        """Return whether the job has ended: with a result, with an error or cancelled."""
+        return self._finished.is_set()
 
     @property
     def elapsed(self) -> float:
-        """Seconds since a worker began, up to the end; 0 while it is queued."""
+        """Return the seconds from start to now or to the end; 0 while queued."""
         if self.started is None:
             return 0.0
         return max(0.0, (time.time() if self._ended is None else self._ended) - self.started)
 
     def wait(self, timeout: float | int) -> bool:
-        """Whether it has ended, after at most `timeout` seconds."""
-        return self._over.wait(timeout)
+        """Wait at most `timeout` seconds; return whether the job has ended."""
+        return self._finished.wait(timeout)
 
     def result(self, timeout: float | int | None = None) -> R:
         """Wait for the result. Raises TimeoutError after `timeout` seconds, Cancelled, or what the recipe raised."""
-        if not self._over.wait(timeout):
+        if not self._finished.wait(timeout):
             raise TimeoutError(f"{self.title} is not finished after {timeout} s.")
         if self.failed is not None:
-            # Each waiter starts from the worker's traceback; otherwise every rerun of a page would lengthen it.
+            # Start from the worker's traceback; otherwise every rerun of a page would lengthen it.
             raise self.failed.with_traceback(self._trace)
         return self._result  # type: ignore[return-value]
 
     def cancel(self) -> None:
-        """Stop the work, for everybody who waits for it: they get Cancelled.
+        """Stop the job for all waiting callers: they receive Cancelled.
 
-        A queued job ends at once, a running one at its next progress report (one that never reports again ends with
-        its result). Leaving a page is not cancelling. A resubmitted query starts a new job.
+        A queued job ends at once, a running job at its next progress report; without another report, it ends with its
+        result. Leaving a page does not cancel. Submitting the query again starts a new job.
         """
-        self._unwanted.set()
-        self._leave(self)
-        with self._guard:
+        self._cancel_requested.set()
+        self._on_end(self)
+        with self._lock:
             if self.started is None:
                 self._end(failed=self._cancelled())
 
     def report(self, fraction: float | int, sentence: str) -> None:
-        """Progress of the recipe; raises Cancelled when the work is no longer wanted."""
-        if self._unwanted.is_set():
+        """Update the progress of the recipe. Raises Cancelled after `cancel`."""
+        if self._cancel_requested.is_set():
             raise self._cancelled()
         self.fraction = min(1.0, max(0.0, float(fraction)))
         self.sentence = sentence
 
     def _cancelled(self) -> Cancelled:
-        return Cancelled(f"{self.title} was cancelled; ask again to start it anew.")
+        return Cancelled(f"{self.title} was cancelled; request it again to restart.")
 
     def _run(self, work: Callable[[], R]) -> None:
-        """Do the work in a worker's thread; every error is kept for those who wait, never swallowed."""
-        with self._guard:
+        """Run the job in a worker thread; every error is kept for the waiting callers."""
+        with self._lock:
             if self.done:
                 return
             self.started = time.time()
@@ -105,7 +105,7 @@ class Job(Generic[R]):
             self._end(failed=error)
 
     def _end(self, result: R | None = None, failed: BaseException | None = None) -> None:
-        """Publish the end, once."""
+        """Set the result or error, once."""
         if self.done:
             return
         self._result, self.failed = result, failed
@@ -114,46 +114,46 @@ class Job(Generic[R]):
         else:
             self._trace, self.sentence = failed.__traceback__, str(failed) or type(failed).__name__
         self._ended = time.time()
-        self._leave(self)
-        self._over.set()
+        self._on_end(self)
+        self._finished.set()
 
 
 class Jobs:
-    """A few daemon workers and the jobs in flight, at most one per key.
+    """A few daemon workers and the running jobs, at most one per key.
 
-    More than a page asks for at once, so that a map which takes minutes holds up no other page; what needs a device
-    waits for it there.
-    Daemons: an interpreter that exits waits for none of them, and results not yet kept are computed again next time.
+    There are more workers than a page needs, so that a map of several minutes does not block other pages. Jobs wait for
+    the device themselves. Daemon threads do not delay the exit of the interpreter; unfinished results are computed
+    again next time.
     """
 
     def __init__(self, workers: int = 4) -> None:
         self._workers = workers
-        self._waiting: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._jobs: dict[str, Job[Any]] = {}
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
 
     def submit(self, recipe: Recipe[Any, Any, R], query: Any, lab: Any, title: str | None = None) -> Job[R]:
-        """The job that computes `recipe(query, lab)`: one in flight already, or a new one, queued in order of arrival.
+        """Return the job that computes `recipe(query, lab)`: the running one, or a new one at the end of the queue.
 
-        A result that is in the cache comes as a job that is done. `title` defaults to the recipe's module and the
-        label of the query's checkpoint.
+        For a cached result, the job is already done. `title` defaults to the module of the recipe and the label of the
+        query's checkpoint.
         """
         key = recipe.key(query)
         with self._lock:
             if key in self._jobs:
                 return self._jobs[key]
-        found = recipe.peek(query, lab)
-        job: Job[R] = Job(key, title or _title(recipe, query), None if found is not None else _estimate(query, lab))
-        if found is not None:
-            job._end(result=found)
+        cached = recipe.peek(query, lab)
+        job: Job[R] = Job(key, title or _title(recipe, query), None if cached is not None else _estimate(query, lab))
+        if cached is not None:
+            job._end(result=cached)
             return job
         with self._lock:
             if key in self._jobs:
                 return self._jobs[key]
             self._jobs[key] = job
-            job._leave = self._forget
-            self._waiting.put(lambda: job._run(lambda: recipe(query, lab.watched(job.report))))
+            job._on_end = self._forget
+            self._queue.put(lambda: job._run(lambda: recipe(query, lab.watched(job.report))))
             if len(self._threads) < self._workers:
                 name = f"job-{len(self._threads) + 1}"
                 self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
@@ -161,30 +161,30 @@ class Jobs:
         return job
 
     def active(self) -> list[Job[Any]]:
-        """The jobs that are queued or running, oldest first."""
+        """Return the queued and running jobs, oldest first."""
         with self._lock:
             return list(self._jobs.values())
 
     def _work(self) -> None:
         while True:
-            self._waiting.get()()
+            self._queue.get()()
 
     def _forget(self, job: Job[Any]) -> None:
-        """Take a job that has ended off the list, so that a resubmitted query is tried again."""
+        """Remove an ended job from the list, so that its query can be submitted again."""
         with self._lock:
             if self._jobs.get(job.key) is job:
                 del self._jobs[job.key]
 
 
 def _title(recipe: Recipe[Any, Any, Any], query: Any) -> str:
-    """What a page calls the job, e.g. `direction of epoch 1`."""
+    """Return the name of a job on pages, e.g. `direction of epoch 1`."""
     words = recipe.__name__ if recipe.__name__ != "recipe" else recipe.__module__.rpartition(".")[2]
     label = getattr(getattr(query, "checkpoint", None), "label", None)
     return words.replace("_", " ") + (f" of {label}" if label else "")
 
 
 def _estimate(query: Any, lab: Any) -> float | None:
-    """Expected seconds of model time, if the lab can say; an unusable checkpoint is told by the job itself."""
+    """Return the expected model time in seconds, None if unknown; the job itself reports unusable checkpoints."""
     seconds = getattr(lab, "seconds", None)
     if seconds is None:
         return None

@@ -1,4 +1,4 @@
-"""Progress of long work: what is reported, and to whom."""
+"""Progress and intermediate results of long computations."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from contextlib import contextmanager
 from typing import Any
 
 Progress = Callable[[float, str], None]
-"""Called with the fraction done (0..1) and a sentence; raises Cancelled when the work is no longer wanted."""
+"""Called with the fraction done (0..1) and a sentence; raises Cancelled if the user cancelled the work."""
 
 
 def silent(_fraction: float, _sentence: str) -> None:
-    """Progress that nobody watches."""
+    """No-op progress callback."""
 
 
-def unwatched(_found: object) -> None:
-    """Work whose results nobody looks at before it is done."""
+def unwatched(_result: object) -> None:
+    """No-op callback for intermediate results."""
 
 
 _SO_FAR: dict[str, list[Any]] = {}
-"""What long work that this process does now has brought so far, by the key of its query."""
+"""Intermediate results of running computations in this process, by the key of the query."""
 
 
 @contextmanager
 def shown(key: str) -> Iterator[Callable[[Any], None]]:
-    """While open, what is handed to the function that it gives can be seen by pages that wait: `so_far` of that key."""
+    """Yield a function that publishes intermediate results of `key` for `so_far`, until the context ends."""
     try:
         yield _SO_FAR.setdefault(key, []).append
     finally:
@@ -32,5 +32,5 @@ def shown(key: str) -> Iterator[Callable[[Any], None]]:
 
 
 def so_far(key: str) -> tuple[Any, ...]:
-    """What work under way in this process has shown so far, in order; empty if there is none."""
+    """Return the intermediate results that a running computation has published, in order."""
     return tuple(_SO_FAR.get(key, ()))

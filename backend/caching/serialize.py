@@ -1,4 +1,4 @@
-"""Queries as canonical text, results as bytes: safetensors with a JSON header. No pickle on either side."""
+"""Queries as canonical text; results as bytes: safetensors with a JSON header. No pickle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from safetensors.numpy import save
 R = TypeVar("R")
 
 NOT_IN_KEY = {"key": False}
-"""Metadata of a dataclass field that travels with a query without being part of its cache key."""
+"""Metadata of a dataclass field that is not part of the cache key of its query."""
 
 _SCALARS = (bool, int, float, str, type(None))
 _DTYPES = {
@@ -35,24 +35,24 @@ _DTYPES = {
 
 
 class ForeignEntry(Exception):
-    """Bytes in the cache that are damaged, or not the result that was asked for. They are dropped and recomputed."""
+    """Cached bytes that are damaged or hold another result. They are dropped and recomputed."""
 
 
 def canonical(query: Any) -> str:
-    """The one JSON text of a query, which is what its cache key hashes.
+    """Return the unique JSON text of a query, the input of the hash in its cache key.
 
-    A dataclass is the object of its fields without those marked `NOT_IN_KEY`; a tuple is a list; None, bool, int, float
-    (by repr, so 1 and 1.0 differ) and str are themselves. Anything else, mutable containers and arrays included, is a
-    TypeError that names the field: a query holds digests of such things, not the things.
+    A dataclass is an object of its fields, without those marked `NOT_IN_KEY`; a tuple is a list; None, bool, int, float
+    (by repr, so 1 and 1.0 differ) and str are unchanged. Anything else, such as a mutable container or an array, is a
+    TypeError that names the field: a query holds digests of such data instead.
     """
     return json.dumps(_plain(query, "query"), sort_keys=True, separators=(",", ":"))
 
 
 def _plain(value: Any, place: str) -> Any:
-    """`value` as what JSON knows; `place` is where it stands in the query, for the message."""
+    """Convert `value` to JSON types; `place` is its position in the query, for the error message."""
     if is_dataclass(value) and not isinstance(value, type):
-        counted = [one.name for one in fields(value) if one.metadata.get("key", True)]
-        return {name: _plain(getattr(value, name), f"{place}.{name}") for name in counted}
+        names = [item.name for item in fields(value) if item.metadata.get("key", True)]
+        return {name: _plain(getattr(value, name), f"{place}.{name}") for name in names}
     if isinstance(value, tuple):
         return [_plain(item, f"{place}[{i}]") for i, item in enumerate(value)]
     if type(value) in _SCALARS:
@@ -64,10 +64,10 @@ def _plain(value: Any, place: str) -> Any:
 
 
 def encode(result: Any) -> bytes:
-    """A result as safetensors bytes, its scalars in a JSON header; `decode` is the inverse.
+    """Return a result as safetensors bytes, with scalars in a JSON header; `decode` is the inverse.
 
     A result is a dataclass whose fields are numpy arrays (bool, integer or float), None, bool, int, float, str, or
-    tuples and dataclasses of those. The same result always gives the same bytes. TypeError names a field that holds
+    tuples and dataclasses of those. Equal results give equal bytes. Raises TypeError, which names the field, for
     anything else.
     """
     if not is_dataclass(result) or isinstance(result, type):
@@ -78,7 +78,7 @@ def encode(result: Any) -> bytes:
 
 
 def _pack(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
-    """`value` as JSON; arrays go to `arrays` under their place, and leave {"array": place} behind."""
+    """Convert `value` to JSON; move arrays to `arrays` by place, and replace them by {"array": place}."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray):
@@ -86,15 +86,15 @@ def _pack(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
             raise TypeError(
                 f"{place} is an array of {value.dtype}, which the cache does not keep; use numbers or bools."
             )
-        # safetensors reads raw memory: a strided view would be saved as its neighbours.
+        # safetensors reads raw memory, so strided views must be copied first.
         arrays[place] = np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")
         return {"array": place}
     if isinstance(value, tuple):
         return [_pack(item, f"{place}.{i}", arrays) for i, item in enumerate(value)]
     if is_dataclass(value) and not isinstance(value, type):
         inside = {
-            one.name: _pack(getattr(value, one.name), f"{place}.{one.name}".lstrip("."), arrays)
-            for one in fields(value)
+            item.name: _pack(getattr(value, item.name), f"{place}.{item.name}".lstrip("."), arrays)
+            for item in fields(value)
         }
         return {"result": _name(type(value)), "fields": inside}
     if type(value) in _SCALARS:
@@ -106,21 +106,21 @@ def _pack(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def decode(data: bytes, kind: type[R]) -> R:
-    """The result of type `kind` that `encode` made `data` of; its arrays are read-only.
+    """Return the result of type `kind` from the bytes of `encode`; its arrays are read-only.
 
-    Raises ForeignEntry for bytes that are damaged, or that hold another dataclass or other fields.
+    Raises ForeignEntry for damaged bytes, another dataclass or other fields.
     """
     try:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["header"])
         arrays = {place: _array(view) for place, view in deserialize(data)}
-        return _made(kind, header, arrays)
+        return _build(kind, header, arrays)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ForeignEntry(f"The entry is damaged ({error}).") from None
 
 
-def _made(kind: type[R], packed: dict[str, Any], arrays: dict[str, np.ndarray]) -> R:
-    """The dataclass `kind` of what `_pack` made of it; ForeignEntry where that was another, or has other fields."""
+def _build(kind: type[R], packed: dict[str, Any], arrays: dict[str, np.ndarray]) -> R:
+    """Build the dataclass `kind` from the output of `_pack`. Raises ForeignEntry for another class or other fields."""
     if packed["result"] != _name(kind) or packed["fields"].keys() != _hints(kind).keys():
         raise ForeignEntry(f"The entry holds a {packed['result']}, not a {_name(kind)}.")
     hints = _hints(kind)
@@ -129,13 +129,13 @@ def _made(kind: type[R], packed: dict[str, Any], arrays: dict[str, np.ndarray]) 
 
 @cache
 def _hints(kind: type) -> dict[str, frozenset[type]]:
-    """Per field of a dataclass the dataclasses that its annotation names, at any depth."""
+    """Return, for each field of a dataclass, the dataclasses in its annotation, at any depth."""
     hints = get_type_hints(kind)
-    return {one.name: frozenset(_dataclasses(hints[one.name])) for one in fields(kind)}
+    return {item.name: frozenset(_dataclasses(hints[item.name])) for item in fields(kind)}
 
 
 def _dataclasses(hint: Any) -> Iterator[type]:
-    """Dataclasses inside a type annotation: `Estimate` of `tuple[Estimate[float], ...] | None`."""
+    """Yield the dataclasses inside a type annotation: `Estimate` of `tuple[Estimate[float], ...] | None`."""
     for part in (hint, get_origin(hint)):
         if isinstance(part, type) and is_dataclass(part):
             yield part
@@ -144,23 +144,23 @@ def _dataclasses(hint: Any) -> Iterator[type]:
 
 
 def _array(view: dict[str, Any]) -> np.ndarray:
-    """One tensor of a safetensors file, read-only."""
+    """Return a tensor of a safetensors file as a read-only array."""
     array = np.frombuffer(bytes(view["data"]), dtype=_DTYPES[view["dtype"]]).reshape(view["shape"])
     array.flags.writeable = False
     return array
 
 
 def _unpack(value: Any, arrays: dict[str, np.ndarray], kinds: frozenset[type]) -> Any:
-    """The inverse of `_pack`; only the dataclasses `kinds` of the field's annotation are made."""
+    """Return the value; the inverse of `_pack`. Only the dataclasses `kinds` of the annotation are built."""
     if isinstance(value, dict) and "array" in value:
         return arrays[value["array"]]
     if isinstance(value, dict):
-        return _made({_name(kind): kind for kind in kinds}[value["result"]], value, arrays)
+        return _build({_name(kind): kind for kind in kinds}[value["result"]], value, arrays)
     if isinstance(value, list):
         return tuple(_unpack(item, arrays, kinds) for item in value)
     return value
 
 
 def _name(kind: type) -> str:
-    """How a result's dataclass is called in the header."""
+    """Return the name of a dataclass in the header."""
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,1 +1,1 @@
-"""New studies, from fields that people fill or from a trainer's output folder."""
+"""New studies, from the fields of a form or from the output folder of a trainer."""

@@ -1,4 +1,4 @@
-"""A new study from a base, checkpoint folders and labelled texts, checked field by field before anything is written."""
+"""Create a study from a base, checkpoint folders and labelled texts, and check every field before writing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from backend.study.tables import arrow_datasets
 from backend.study.tables.arrow_datasets import USUAL_SPLIT
 from backend.study.tables.columns import find_labels, find_texts, label_values, listed
 from backend.study.tables.data_files import read_file
-from backend.study.trainers.order import Found, named
+from backend.study.trainers.order import FoundCheckpoint, named
 
 TEMPLATE = "Review: {text} Sentiment:"
 MOST_CLASSES = 20
@@ -37,13 +37,13 @@ USUAL_SAMPLE = 200
 
 @dataclass(frozen=True)
 class NewStudy:
-    """What somebody says a new study is made of, unchecked.
+    """The fields of a new study as the user entered them, unchecked.
 
-    `base` and `data` are local paths or names on the hub, `checkpoints` directories or patterns of them. A trainer's
-    output `folder` may stand for base and checkpoints; `found` are the checkpoints that it led to. `content` is a data
-    file that was handed over; it is then stored in the study's folder under the name `data`. `labels` are the label
-    values to use, in class order (None: all), `label_words` has one word per class (None: a suggestion), `sample`
-    counts texts (None: up to 200). `split` is one of a dataset of several (None: "test", or the only one).
+    `base` and `data` are local paths or names on the hub; `checkpoints` are directories or patterns of directories. The
+    output `folder` of a trainer may replace both; `found_checkpoints` are the checkpoints found in it. `content` is an
+    uploaded data file; it is stored in the study's folder under the name `data`. `labels` are the label values to use,
+    in class order (None: all). `label_words` has one word per class (None: suggested). `sample` is the number of texts
+    (None: up to 200). `split` names one split of a dataset (None: "test", or the only one).
     """
 
     name: str
@@ -51,7 +51,7 @@ class NewStudy:
     checkpoints: tuple[str, ...]
     data: str
     folder: str = ""
-    found: tuple[Found, ...] | None = None
+    found_checkpoints: tuple[FoundCheckpoint, ...] | None = None
     split: str | None = None
     text: str = "text"
     label: str = "label"
@@ -67,21 +67,21 @@ class NewStudy:
     content: bytes | None = field(default=None, repr=False)
 
 
-def create(wanted: NewStudy, root: Path, lab: Lab) -> Path:
+def create(new: NewStudy, root: Path, lab: Lab) -> Path:
     """Write root/NAME/study.toml and return the folder.
 
-    Raises a LayershiftError, and then leaves nothing behind, for whatever `problems` finds, and when the base, the data
-    or the prompts cannot be used. Checkpoints that cannot be used stay in the study, which says why when it is opened.
+    Raises a LayershiftError for everything that `problems` reports, and if base, data or prompts cannot be used; the
+    folder is then removed. Unusable checkpoints stay in the study; opening it reports the reason.
     """
-    folder = new_folder(wanted.name, root)
-    raw = describe(wanted, folder)
+    folder = new_folder(new.name, root)
+    raw = describe(new, folder)
     study = parse_study(raw, folder)
     written = False
     try:
         folder.mkdir(parents=True)
         try:
-            if wanted.content is not None:
-                (folder / stored_name(wanted.data)).write_bytes(wanted.content)
+            if new.content is not None:
+                (folder / stored_name(new.data)).write_bytes(new.content)
             pin(study, lab)
             (folder / STUDY_FILE).write_text(to_toml(raw), encoding="utf-8")
             written = True
@@ -93,95 +93,95 @@ def create(wanted: NewStudy, root: Path, lab: Lab) -> Path:
     return folder
 
 
-def draft(wanted: NewStudy, root: Path) -> Study:
-    """The study as it would be, weights and tokens unseen. Raises StudyError or DatasetError."""
-    folder = new_folder(wanted.name, root)
-    return parse_study(describe(wanted, folder), folder)
+def draft(new: NewStudy, root: Path) -> Study:
+    """Return the study that would be created, without reading weights. Raises StudyError or DatasetError."""
+    folder = new_folder(new.name, root)
+    return parse_study(describe(new, folder), folder)
 
 
-def describe(wanted: NewStudy, folder: Path) -> dict[str, Any]:
-    """The mapping that study.toml will hold, with the data read and the checkpoints found."""
-    found, sample = values(wanted), draw_sample(wanted)
-    data, split = _data_source(wanted, folder), _split(wanted)
+def describe(new: NewStudy, folder: Path) -> dict[str, Any]:
+    """Return the content of study.toml, with the data read and the checkpoints found."""
+    labels, sample = values(new), draw_sample(new)
+    data, split = _data_source(new, folder), _split(new)
     return {
-        "title": wanted.title or wanted.name,
-        "family": wanted.family,
-        "base": source(wanted.base, folder),
-        "checkpoints": [{"label": one.label, "path": relative(one.path, folder)} for one in checkpoints(wanted)],
+        "title": new.title or new.name,
+        "family": new.family,
+        "base": source(new.base, folder),
+        "checkpoints": [{"label": item.label, "path": relative(item.path, folder)} for item in checkpoints(new)],
         "dataset": {
             **data,
             **({} if split is None else {"split": split}),
-            "text": wanted.text,
-            "label": wanted.label,
-            "labels": found,
-            "sample": wanted.sample or len(sample.text),
+            "text": new.text,
+            "label": new.label,
+            "labels": labels,
+            "sample": new.sample or len(sample.text),
             "seed": 0,
         },
         "prompt": {
-            "template": wanted.template,
-            "label_words": list(wanted.label_words or suggest_words(found)),
-            **{key: said for key in ("separator", "tokenizer") if (said := getattr(wanted, key)) is not None},
-            "max_tokens": wanted.max_tokens,
+            "template": new.template,
+            "label_words": list(new.label_words or suggest_words(labels)),
+            **{key: value for key in ("separator", "tokenizer") if (value := getattr(new, key)) is not None},
+            "max_tokens": new.max_tokens,
             "keep": "end",
         },
     }
 
 
-def checkpoints(wanted: NewStudy) -> tuple[Found, ...]:
-    """The checkpoints in order, with their labels. Raises StudyError if there is none."""
-    return named(wanted.checkpoints).checkpoints if wanted.found is None else wanted.found
+def checkpoints(new: NewStudy) -> tuple[FoundCheckpoint, ...]:
+    """Return the checkpoints in order, with their labels. Raises StudyError if there are none."""
+    return named(new.checkpoints).checkpoints if new.found_checkpoints is None else new.found_checkpoints
 
 
-def problems(wanted: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[str, str]:
-    """What is wrong with each field, one sentence each; without `fetch`, nothing on the hub is looked at.
+def problems(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[str, str]:
+    """Return the error of each field, one sentence each; without `fetch`, the hub is not accessed.
 
-    Opens no model and reads no weights: what only these can tell, `create` finds.
+    Opens no model and reads no weights; `create` reports the errors that need them.
     """
-    words = list(wanted.label_words or ("a", "b"))
-    said = sentences(
+    words = list(new.label_words or ("a", "b"))
+    errors = sentences(
         {
-            "name": lambda: new_folder(wanted.name, root),
-            "base": lambda: facts(wanted, root, lab, fetch),
-            "checkpoints": lambda: checkpoints(wanted),
-            "data": lambda: columns(wanted, fetch),
+            "name": lambda: new_folder(new.name, root),
+            "base": lambda: facts(new, root, lab, fetch),
+            "checkpoints": lambda: checkpoints(new),
+            "data": lambda: columns(new, fetch),
             "label_words": lambda: try_keys({"label_words": words}),
-            "template": lambda: try_keys({"template": wanted.template}),
-            "max_tokens": lambda: try_keys({"max_tokens": wanted.max_tokens}),
-            "sample": lambda: try_keys({"label_words": words}, {"sample": wanted.sample or len(words)}),
+            "template": lambda: try_keys({"template": new.template}),
+            "max_tokens": lambda: try_keys({"max_tokens": new.max_tokens}),
+            "sample": lambda: try_keys({"label_words": words}, {"sample": new.sample or len(words)}),
         }
     )
-    if "data" in said or not columns(wanted, fetch):
-        return said
-    said |= sentences({"label": lambda: values(wanted, agreeing=False)})
-    said |= sentences({"text": lambda: find_texts(_table(wanted), wanted.text, wanted.data)})
-    if not said.keys() & {"label", "text", "label_words"}:
-        said |= sentences({"label_words": lambda: values(wanted)})
-    if not said.keys() & {"label", "text", "label_words", "sample"}:
-        said |= sentences({"sample": lambda: draw_sample(wanted)})
-    if not said and facts(wanted, root, lab, fetch):
-        said |= sentences({"label_words": lambda: _tokens(wanted, root, lab)})
-    return said
+    if "data" in errors or not columns(new, fetch):
+        return errors
+    errors |= sentences({"label": lambda: values(new, agreeing=False)})
+    errors |= sentences({"text": lambda: find_texts(_table(new), new.text, new.data)})
+    if not errors.keys() & {"label", "text", "label_words"}:
+        errors |= sentences({"label_words": lambda: values(new)})
+    if not errors.keys() & {"label", "text", "label_words", "sample"}:
+        errors |= sentences({"sample": lambda: draw_sample(new)})
+    if not errors and facts(new, root, lab, fetch):
+        errors |= sentences({"label_words": lambda: _tokens(new, root, lab)})
+    return errors
 
 
-def base_ref(wanted: NewStudy, root: Path) -> CheckpointRef:
-    """Where the base is. Raises StudyError for a path that does not exist."""
-    place = source(wanted.base, root)
+def base_ref(new: NewStudy, root: Path) -> CheckpointRef:
+    """Return the location of the base. Raises StudyError for a path that does not exist."""
+    place = source(new.base, root)
     return CheckpointRef(**(place | {"path": str(root / place["path"])} if "path" in place else place))
 
 
-def facts(wanted: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Facts | None:
-    """What the base is, None if it is on the hub and there is no `fetch`. StudyError or CheckpointError."""
-    base = base_ref(wanted, root)
+def facts(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Facts | None:
+    """Return the facts of the base; None if it is on the hub without `fetch`. StudyError or CheckpointError."""
+    base = base_ref(new, root)
     return None if base.repo and not fetch else lab.models.facts(base, base)
 
 
-def _tokens(wanted: NewStudy, root: Path, lab: Lab) -> None:
+def _tokens(new: NewStudy, root: Path, lab: Lab) -> None:
     """Whether the label words are tokens that can be told apart. Raises PromptError."""
-    base = base_ref(wanted, root)
-    words = wanted.label_words or tuple(suggest_words(values(wanted)))
-    spec = PromptSpec(template=wanted.template, label_words=words, separator=wanted.separator)
-    refs = [CheckpointRef(label=one.label, path=str(one.path)) for one in checkpoints(wanted)]
-    reader = plain_reader(lab.models.tokenizer(base, base), spec, reading_of(wanted.family, base, refs, lab))
+    base = base_ref(new, root)
+    words = new.label_words or tuple(suggest_words(values(new)))
+    spec = PromptSpec(template=new.template, label_words=words, separator=new.separator)
+    refs = [CheckpointRef(label=one.label, path=str(one.path)) for one in checkpoints(new)]
+    reader = plain_reader(lab.models.tokenizer(base, base), spec, reading_of(new.family, base, refs, lab))
     make_prompts(reader, [""], np.zeros(1, dtype=np.int64))
 
 
@@ -194,29 +194,29 @@ def reading_of(family: Family, base: CheckpointRef, refs: Sequence[CheckpointRef
     return reading(family, known)
 
 
-def on_hub(wanted: NewStudy) -> list[str]:
-    """Which of base and data are names on the hub, or may be."""
-    given = ((wanted.base, False), ("" if wanted.content else wanted.data, True))
-    return [name for name, data in given if name.strip() and is_hub(name, data)]
+def on_hub(new: NewStudy) -> list[str]:
+    """Return those of base and data that are, or may be, names on the hub."""
+    sources = ((new.base, False), ("" if new.content else new.data, True))
+    return [name for name, data in sources if name.strip() and is_hub(name, data)]
 
 
-def _data_source(wanted: NewStudy, folder: Path) -> dict[str, str]:
-    if wanted.content is not None:
-        return {"path": stored_name(wanted.data)}
-    return source(wanted.data, folder, data=True)
+def _data_source(new: NewStudy, folder: Path) -> dict[str, str]:
+    if new.content is not None:
+        return {"path": stored_name(new.data)}
+    return source(new.data, folder, data=True)
 
 
-def columns(wanted: NewStudy, fetch: bool = True) -> list[str]:
-    """The columns of the data, none for data on the hub without `fetch`. DatasetError when it cannot be read."""
-    if not fetch and "repo" in _data_source(wanted, Path("/")):
+def columns(new: NewStudy, fetch: bool = True) -> list[str]:
+    """Return the columns of the data, none for hub data without `fetch`. DatasetError if it cannot be read."""
+    if not fetch and "repo" in _data_source(new, Path("/")):
         return []
-    return [str(column) for column in _table(wanted).columns]
+    return [str(column) for column in _table(new).columns]
 
 
-def _table(wanted: NewStudy) -> pd.DataFrame:
-    place = _data_source(wanted, Path("/"))
+def _table(new: NewStudy) -> pd.DataFrame:
+    place = _data_source(new, Path("/"))
     path = str(Path("/") / place["path"]) if "path" in place else None
-    return _read(path, place.get("repo"), _split(wanted), wanted.content, source_stamp(path))
+    return _read(path, place.get("repo"), _split(new), new.content, source_stamp(path))
 
 
 def splits(data: str) -> tuple[str, ...]:
@@ -225,12 +225,12 @@ def splits(data: str) -> tuple[str, ...]:
     return () if path is None else arrow_datasets.splits(Path("/") / path)
 
 
-def _split(wanted: NewStudy) -> str | None:
+def _split(new: NewStudy) -> str | None:
     """The split that is read, None where the data has none. Raises DatasetError where one must be named."""
-    place = _data_source(wanted, Path("/"))
+    place = _data_source(new, Path("/"))
     if "repo" in place:
-        return wanted.split or USUAL_SPLIT
-    return None if wanted.content else arrow_datasets.choose_split(Path("/") / place["path"], wanted.split)
+        return new.split or USUAL_SPLIT
+    return None if new.content else arrow_datasets.choose_split(Path("/") / place["path"], new.split)
 
 
 @lru_cache(maxsize=2)  # a form asks for its data whenever one of its fields changes
@@ -240,47 +240,47 @@ def _read(path: str | None, repo: str | None, split: str | None, content: bytes 
     return read_table(DatasetSpec(repo=repo, path=path, split=split or USUAL_SPLIT))
 
 
-def values(wanted: NewStudy, agreeing: bool = True) -> list[Any]:
-    """The label values in class order, that of the label words if these are the values.
+def values(new: NewStudy, agreeing: bool = True) -> list[Any]:
+    """Return the label values in class order: the order of the label words if these equal the values.
 
-    Raises DatasetError for a missing column, a single class or too many, or values that do not agree with the words.
+    Raises DatasetError for a missing column, one class or too many classes, or values that contradict the words.
     """
-    found = label_values(find_labels(_table(wanted), wanted.label, wanted.data))
-    if wanted.labels is not None:
-        found = choose(wanted.labels, found, wanted.label_words, f'Column "{wanted.label}" of {wanted.data}')
-    if not 2 <= len(found) <= MOST_CLASSES:
+    label_set = label_values(find_labels(_table(new), new.label, new.data))
+    if new.labels is not None:
+        label_set = choose(new.labels, label_set, new.label_words, f'Column "{new.label}" of {new.data}')
+    if not 2 <= len(label_set) <= MOST_CLASSES:
         raise DatasetError(
-            f'Column "{wanted.label}" of {wanted.data} has {len(found)} different '
-            f"{'value' if len(found) == 1 else 'values'}; use 2 to {MOST_CLASSES} classes (--labels chooses)."
+            f'Column "{new.label}" of {new.data} has {len(label_set)} distinct '
+            f"{'value' if len(label_set) == 1 else 'values'}; use 2 to {MOST_CLASSES} classes (choose with --labels)."
         )
-    words = wanted.label_words if agreeing else None
-    if words and wanted.labels is None and set(map(str, found)) == set(words):
-        return [next(value for value in found if str(value) == word) for word in words]
-    if words and len(words) != len(found):
+    words = new.label_words if agreeing else None
+    if words and new.labels is None and set(map(str, label_set)) == set(words):
+        return [next(value for value in label_set if str(value) == word) for word in words]
+    if words and len(words) != len(label_set):
         raise DatasetError(
-            f"{wanted.data} has {len(found)} label values ({listed(found)}) for {len(words)} label "
+            f"{new.data} has {len(label_set)} label values ({listed(label_set)}) for {len(words)} label "
             f"words; give one word per value."
         )
-    return found
+    return label_set
 
 
 def split_words(text: str) -> tuple[str, ...] | None:
-    """Label words separated by commas; None for no word at all."""
+    """Return the label words of a comma-separated list; None if it is empty."""
     return tuple(word.strip() for word in text.split(",")) if text.strip() else None
 
 
-def suggest_words(found: list[Any]) -> list[str]:
-    """Label words to start from: negative and positive for two numbers, else the values themselves."""
-    if len(found) == 2 and all(str(value) in ("0", "1", "False", "True") for value in found):
+def suggest_words(labels: list[Any]) -> list[str]:
+    """Suggest label words: negative and positive for two numbers, else the values themselves."""
+    if len(labels) == 2 and all(str(value) in ("0", "1", "False", "True") for value in labels):
         return ["negative", "positive"]
-    return [str(value) for value in found]
+    return [str(value) for value in labels]
 
 
-def draw_sample(wanted: NewStudy) -> Sample:
-    """The sample that the study would have. Raises DatasetError."""
-    found = values(wanted)
-    spec = DatasetSpec(repo=wanted.data or "-", text=wanted.text, label=wanted.label, labels=tuple(found))
-    rows, _ = classify(_table(wanted), spec, wanted.label_words or suggest_words(found))
+def draw_sample(new: NewStudy) -> Sample:
+    """Draw the sample of the study. Raises DatasetError."""
+    labels = values(new)
+    spec = DatasetSpec(repo=new.data or "-", text=new.text, label=new.label, labels=tuple(labels))
+    rows, _ = classify(_table(new), spec, new.label_words or suggest_words(labels))
     smallest = min(Counter(rows.label.tolist()).values())
-    size = wanted.sample or min(USUAL_SAMPLE // len(found), smallest) * len(found)
-    return balanced(rows, size, len(found), 0, wanted.data)
+    size = new.sample or min(USUAL_SAMPLE // len(labels), smallest) * len(labels)
+    return balanced(rows, size, len(labels), 0, new.data)

@@ -1,4 +1,4 @@
-"""A new study of which a trainer's output folder says the rest: base, checkpoints, family, template, label words."""
+"""Complete a new study from the output folder of a trainer: base, checkpoints, family, template, label words."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from backend.study.facts import Facts
 from backend.study.paths import folder_named, new_folder
 from backend.study.trainers.base_model import find_base
 from backend.study.trainers.folders import find
-from backend.study.trainers.order import Found, Training, named
+from backend.study.trainers.order import FoundCheckpoint, Training, named
 
 PLAIN = "{text}"
-"""What a model with a classification head reads, unless the user says otherwise."""
+"""The default template of a model with a classification head."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Inside:
 
     base: str
     base_file: Path | None
-    checkpoints: tuple[Found, ...]
+    checkpoints: tuple[FoundCheckpoint, ...]
     notes: tuple[str, ...]
     family: Family | None = None
     template: str | None = None
@@ -41,55 +41,54 @@ class Inside:
 
 @dataclass(frozen=True)
 class Completed:
-    """The study with nothing left open; `base_file` names the base, `notes` say what was left out."""
+    """A completed study; `base_file` is the file that names the base, `notes` list what was left out."""
 
-    wanted: NewStudy
+    study: NewStudy
     base_file: Path | None
     notes: tuple[str, ...]
 
 
-def complete(wanted: NewStudy, root: Path, lab: Lab, unsaid: Collection[str] = ("family", "template")) -> Completed:
-    """Find what is not said, by what a trainer left; `unsaid` are fields whose value is a mere default.
+def complete(new: NewStudy, root: Path, lab: Lab, defaults: Collection[str] = ("family", "template")) -> Completed:
+    """Fill the open fields from the files that a trainer wrote; fields in `defaults` may be replaced.
 
-    Writes nothing and opens no model. Raises StudyError or CheckpointError, one sentence, where base or checkpoints
-    cannot be found.
+    Writes nothing and opens no model. Raises StudyError or CheckpointError if base or checkpoints cannot be found.
     """
-    new_folder(wanted.name, root)
-    inside = look(wanted, root, lab)
-    wanted = replace(wanted, base=inside.base, found=inside.checkpoints)
-    if "family" in unsaid and inside.family is not None:
-        wanted = replace(wanted, family=inside.family)
-    if "template" in unsaid and inside.template is not None:
-        wanted = replace(wanted, template=inside.template)
-    if wanted.label_words is None and inside.words and are_rows(values(wanted), inside.words):
-        wanted = replace(wanted, label_words=inside.words)
-    return Completed(wanted, inside.base_file, inside.notes)
+    new_folder(new.name, root)
+    inside = look(new, root, lab)
+    new = replace(new, base=inside.base, found_checkpoints=inside.checkpoints)
+    if "family" in defaults and inside.family is not None:
+        new = replace(new, family=inside.family)
+    if "template" in defaults and inside.template is not None:
+        new = replace(new, template=inside.template)
+    if new.label_words is None and inside.words and are_rows(values(new), inside.words):
+        new = replace(new, label_words=inside.words)
+    return Completed(new, inside.base_file, inside.notes)
 
 
-def look(wanted: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Inside:
+def look(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Inside:
     """Search the trainer's folder, or the folders of the named checkpoints; without `fetch`, nothing on the hub.
 
     Opens no model. Raises StudyError or CheckpointError, one sentence, where base or checkpoints cannot be found.
     """
-    folder, training = _training(wanted)
+    folder, training = _training(new)
     if not training.checkpoints:
         raise _none(folder, training, lab)
     file: Path | None = None
-    if not wanted.base.strip():
+    if not new.base.strip():
         named_base = find_base(folder, [one.path for one in training.checkpoints])
-        wanted, file = replace(wanted, base=named_base.base), named_base.file
-    base = base_ref(wanted, root)
+        new, file = replace(new, base=named_base.base), named_base.file
+    base = base_ref(new, root)
     if base.repo is not None and not fetch:
-        return Inside(wanted.base, file, training.checkpoints, training.notes)
+        return Inside(new.base, file, training.checkpoints, training.notes)
     facts = _base_facts(base, file, lab)
-    if wanted.checkpoints:
+    if new.checkpoints:
         usable, notes = training.checkpoints, training.notes
     else:
         usable, notes = _usable(training, base, lab)
     heads = [head for one in usable if (head := _facts(one, base, lab)) is not None]
     classifies = facts.kind == "encoder" or any(head.answers is not None for head in heads)
     return Inside(
-        base=wanted.base,
+        base=new.base,
         base_file=file,
         checkpoints=usable,
         notes=notes,
@@ -104,69 +103,69 @@ def are_rows(labels: Sequence[Any], names: Sequence[str]) -> bool:
     return list(map(str, labels)) == list(map(str, range(len(names))))
 
 
-def _training(wanted: NewStudy) -> tuple[Path, Training]:
-    """The folder that is searched, and the checkpoints: those that are named, else those below the folder."""
-    if not wanted.folder.strip() and not wanted.checkpoints:
-        raise StudyError("No checkpoints are named; give a trainer's output folder, or --base and --checkpoints.")
-    if not wanted.checkpoints:
-        folder = folder_named(wanted.folder)
+def _training(new: NewStudy) -> tuple[Path, Training]:
+    """Return the folder to search, and the checkpoints: the named ones, else those inside the folder."""
+    if not new.folder.strip() and not new.checkpoints:
+        raise StudyError("No checkpoints are named; give the output folder of a trainer, or --base and --checkpoints.")
+    if not new.checkpoints:
+        folder = folder_named(new.folder)
         return folder, find(folder)
-    training = named(wanted.checkpoints)
-    if wanted.folder.strip():
-        return folder_named(wanted.folder), training
-    return Path(commonpath([one.path.parent for one in training.checkpoints])), training
+    training = named(new.checkpoints)
+    if new.folder.strip():
+        return folder_named(new.folder), training
+    return Path(commonpath([checkpoint.path.parent for checkpoint in training.checkpoints])), training
 
 
 def _none(folder: Path, training: Training, lab: Lab) -> StudyError:
-    """Why a folder has no checkpoint that can be read: in the words of the first that looks like one."""
-    place = training.unusable[0] if training.unusable else folder
-    if not next(place.iterdir(), None):
-        return StudyError(f"{place} is empty; name the output folder of a training.")
-    reason = _reason(Found(place.name, place), CheckpointRef(path=str(place)), lab)
-    return StudyError(reason or f"{place} holds no checkpoint; name the output folder of a training.")
+    """Return the error of a folder without readable checkpoints: the reason of the first candidate."""
+    candidate = training.unusable[0] if training.unusable else folder
+    if not next(candidate.iterdir(), None):
+        return StudyError(f"{candidate} is empty; name the output folder of a training.")
+    reason = _reason(FoundCheckpoint(candidate.name, candidate), CheckpointRef(path=str(candidate)), lab)
+    return StudyError(reason or f"{candidate} holds no checkpoint; name the output folder of a training.")
 
 
 def _base_facts(base: CheckpointRef, file: Path | None, lab: Lab) -> Facts:
-    """What the base is; a base that was found and cannot be used is an error that asks for another."""
+    """Return the facts of the base. Raises StudyError if the base found in `file` cannot be used."""
     try:
         return lab.models.facts(base, base)
     except CheckpointError as error:
         if file is None:
             raise
-        raise StudyError(f"{file} names a base that cannot be used, so name one with --base: {error}") from None
+        raise StudyError(f"{file} names a base that cannot be used; name another with --base: {error}") from None
 
 
-def _usable(training: Training, base: CheckpointRef, lab: Lab) -> tuple[tuple[Found, ...], tuple[str, ...]]:
-    """The checkpoints of the study: all that can be read, and damaged ones of a known step, which `check` reports.
+def _usable(training: Training, base: CheckpointRef, lab: Lab) -> tuple[tuple[FoundCheckpoint, ...], tuple[str, ...]]:
+    """Return the checkpoints of the study: all readable ones, and damaged ones of a known step.
 
-    Raises StudyError when none can be read.
+    `check` reports the damaged ones. Raises StudyError if none can be read.
     """
-    reasons = {one: _reason(one, base, lab) for one in training.checkpoints}
+    reasons = {checkpoint: _reason(checkpoint, base, lab) for checkpoint in training.checkpoints}
     if all(reasons.values()):
         raise StudyError(str(next(iter(reasons.values()))))
-    kept = [one for one, reason in reasons.items() if reason is None or one.step is not None]
-    left = [(one.label, reason) for one, reason in reasons.items() if one not in kept]
-    left += [(place.name, _reason(Found(place.name, place), base, lab)) for place in training.unusable]
-    notes = [f"left out {name}: {reason or 'it holds no weights.'}" for name, reason in left]
+    kept = [checkpoint for checkpoint, reason in reasons.items() if reason is None or checkpoint.step is not None]
+    left_out = [(checkpoint.label, reason) for checkpoint, reason in reasons.items() if checkpoint not in kept]
+    left_out += [(place.name, _reason(FoundCheckpoint(place.name, place), base, lab)) for place in training.unusable]
+    notes = [f"left out {name}: {reason or 'it holds no weights.'}" for name, reason in left_out]
     return tuple(kept), (*training.notes, *notes)
 
 
-def _ref(found: Found) -> CheckpointRef:
-    return CheckpointRef(label=found.label, path=str(found.path))
+def _ref(checkpoint: FoundCheckpoint) -> CheckpointRef:
+    return CheckpointRef(label=checkpoint.label, path=str(checkpoint.path))
 
 
-def _facts(found: Found, base: CheckpointRef, lab: Lab) -> Facts | None:
-    """What a checkpoint is, by its config and headers; None where it cannot be read."""
+def _facts(checkpoint: FoundCheckpoint, base: CheckpointRef, lab: Lab) -> Facts | None:
+    """Return the facts of a checkpoint from its config and headers; None if it cannot be read."""
     try:
-        return lab.models.facts(_ref(found), base)
+        return lab.models.facts(_ref(checkpoint), base)
     except CheckpointError:
         return None
 
 
-def _reason(found: Found, base: CheckpointRef, lab: Lab) -> str | None:
-    """Why a checkpoint cannot be read, None if it can."""
+def _reason(checkpoint: FoundCheckpoint, base: CheckpointRef, lab: Lab) -> str | None:
+    """Return why a checkpoint cannot be read; None if it can."""
     try:
-        lab.models.facts(_ref(found), base)
+        lab.models.facts(_ref(checkpoint), base)
     except CheckpointError as error:
         return str(error)
     return None

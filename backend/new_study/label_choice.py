@@ -1,4 +1,4 @@
-"""The label values that a new study uses, chosen by name from those of its data."""
+"""Choose the label values of a new study by name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from backend.study.tables.columns import label_values
 MOST_SHOWN = 20
 
 
-def choose(labels: Sequence[str], found: Sequence[Any], words: Sequence[str] | None, source: str) -> list[Any]:
-    """The values of `found` that `labels` names, in its order.
+def choose(labels: Sequence[str], values: Sequence[Any], words: Sequence[str] | None, source: str) -> list[Any]:
+    """Return the `values` that `labels` names, in the order of `labels`.
 
-    Raises DatasetError for a value that is not there or named twice, and where `words` names them in another order.
+    Raises DatasetError if a value is absent or listed twice, or if `words` lists them in another order.
     """
-    chosen = [[value for value in found if len(label_values([value, one])) == 1] for one in labels]
-    absent = [one for one, values in zip(labels, chosen, strict=True) if not values]
+    matches = [[value for value in values if len(label_values([value, label])) == 1] for label in labels]
+    absent = [label for label, equal in zip(labels, matches, strict=True) if not equal]
     if absent:
-        there = ", ".join(map(str, found[:MOST_SHOWN]))
-        raise DatasetError(f"{source} has no value {', '.join(absent)}; choose labels from {there}.")
-    if len({str(values[0]) for values in chosen}) < len(labels):
-        raise DatasetError(f"The labels {', '.join(labels)} name a value twice; name each once.")
+        known = ", ".join(map(str, values[:MOST_SHOWN]))
+        raise DatasetError(f"{source} has no value {', '.join(absent)}; choose labels from {known}.")
+    if len({str(equal[0]) for equal in matches}) < len(labels):
+        raise DatasetError(f"The labels {', '.join(labels)} list a value twice; list each value once.")
     if words and set(words) == set(labels) and list(words) != list(labels):
-        raise DatasetError("Labels and label words name the same classes in different orders; use one order.")
-    return [values[0] for values in chosen]
+        raise DatasetError("Labels and label words list the same classes in different orders; use the same order.")
+    return [equal[0] for equal in matches]

@@ -1,4 +1,4 @@
-"""A checkpoint pinned to its content: the fingerprint of its files and the dtype it computes in."""
+"""A checkpoint pinned to its content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backend.study.facts import Facts
 
 @dataclass(frozen=True)
 class PinnedCheckpoint:
-    """A checkpoint as content: the fingerprint of its files and the dtype it computes in."""
+    """A checkpoint identified by its content: the fingerprint of its files and the dtype of its computations."""
 
     fingerprint: str
     dtype: str
@@ -22,5 +22,5 @@ class PinnedCheckpoint:
 
     @property
     def label(self) -> str:
-        """The label that tables and pictures show."""
+        """Return the label for tables and pictures."""
         return self.ref.label

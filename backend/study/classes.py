@@ -1,8 +1,8 @@
-"""Which class is which: label values, class names, label words and rows of a head, matched by name.
+"""Match label values, class names, label words and rows of a head by name.
 
-A class has up to four names: the value in the label column, the name that the data gives the value (`ClassLabel`), the
-label word, and the name of a row of a classification head (`id2label`). Equal names mean the same class; names that
-contradict one another are an error that shows them side by side.
+A class has up to four names: its value in the label column, the name of this value in the data (`ClassLabel`), the
+label word, and the name of a row of a classification head (`id2label`). Equal names mean the same class.
+Contradicting names are an error that lists them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from backend.errors import CheckpointError, DatasetError
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _TRUTH = {"true": "1", "false": "0"}
 SHORT = 3
-"""The fewest letters in which "neg" stands for "negative"."""
+"""Minimum letters of a short form, such as "neg" for "negative"."""
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """One class: its value in the label column as text, the name the data gives it if any, and its label word."""
+    """One class: its value in the label column as text, its name in the data (or None), and its label word."""
 
     value: str
     name: str | None
@@ -30,13 +30,13 @@ class ClassNames:
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Every name, a number that has another name left out."""
+        """Return the class name, or the value without one, and the label word."""
         named = self.name if self.name is not None else self.value
         return (named, self.word)
 
 
 def value_key(value: Any) -> str:
-    """What is equal for two cells of one label: 1, 1.0, True, "1", "1.0" and "true" are one, and so is " 1"."""
+    """Return the normalized text of a label: equal for 1, 1.0, True, "1", "1.0", "true" and " 1"."""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, float) and value.is_integer():
@@ -49,18 +49,18 @@ def value_key(value: Any) -> str:
 def order_values(
     values: Sequence[Any], names: Sequence[str] | None, words: Sequence[str], listed: bool, source: str
 ) -> tuple[ClassNames, ...]:
-    """The classes in the order of the label words.
+    """Return the classes in the order of the label words.
 
-    `values` are the study's label values: in class order where `listed` in dataset.labels, else in their own order.
-    `names[i]` is the data's name of value i. Raises DatasetError where names contradict the order, or where values that
-    are text have no names in common with the words and no order is given.
+    `values` are the study's label values: in class order if `listed` in dataset.labels, else sorted. `names[i]` is the
+    name of value i in the data. Raises DatasetError if names contradict the order, or if text values share no names
+    with the words and no order is given.
     """
-    own = [_name_of(value, names) for value in values]
-    spoken = [_shown(value) if name is None else name for value, name in zip(values, own, strict=True)]
-    match = _match(spoken, words)
-    pairs = [ClassNames(value_key(value), name, "") for value, name in zip(values, own, strict=True)]
+    class_names = [_name_of(value, names) for value in values]
+    displayed = [_as_text(value) if name is None else name for value, name in zip(values, class_names, strict=True)]
+    match = _match(displayed, words)
+    pairs = [ClassNames(value_key(value), name, "") for value, name in zip(values, class_names, strict=True)]
     if match is None:
-        raise _contradiction(source, pairs, words, "name one class in two ways")
+        raise _contradiction(source, pairs, words, "match in several ways")
     if listed:
         if any(c != place for place, c in match.items()):
             raise _contradiction(source, pairs, words, "name the classes in different orders")
@@ -70,67 +70,67 @@ def order_values(
     elif not match and all(is_number(pair.value) for pair in pairs):
         order = list(range(len(words)))  # numbers without names: by size
     else:
-        raise _contradiction(source, pairs, words, "have not all names in common")
+        raise _contradiction(source, pairs, words, "share only some names or none")
     return tuple(ClassNames(pairs[i].value, pairs[i].name, word) for i, word in zip(order, words, strict=True))
 
 
 def order_rows(classes: Sequence[ClassNames], head: Sequence[str], place: str) -> tuple[int, ...]:
-    """The row of a classification head for each class. `head` names the rows, empty where the config does not.
+    """Return the row of a classification head for each class. `head` names the rows; it is empty without names.
 
-    Without names the row of a class is the number that its label value is. Raises CheckpointError where names
-    contradict one another, or there is nothing to go by.
+    Without names, the row of a class is its label value as a number. Raises CheckpointError if names contradict each
+    other, or if neither names nor numbers determine the rows.
     """
-    found = [_match([one.all[kind] for one in classes], head) for kind in (0, 1)]
-    values = [one.value for one in classes]
+    by_name, by_word = (_match([names.all[kind] for names in classes], head) for kind in (0, 1))
+    values = [names.value for names in classes]
     numbers = [int(value) for value in values] if all(value.isdecimal() for value in values) else []
-    if None in found or (found[0] and found[1] and any(found[1].get(c, r) != r for c, r in found[0].items())):
+    if by_name is None or by_word is None or any(by_word.get(c, row) != row for c, row in by_name.items()):
         raise _other_rows(classes, head, place, "contradict")
-    rows = (found[0] or {}) | (found[1] or {})
+    rows = by_name | by_word
     if len(set(rows.values())) < len(rows):
         raise _other_rows(classes, head, place, "contradict")
-    if len(rows) == len(classes) - 1 > 1:  # the one left
+    if len(rows) == len(classes) - 1 > 1:  # the remaining class
         rows |= zip(set(range(len(classes))) - rows.keys(), set(range(len(classes))) - set(rows.values()), strict=True)
     if len(rows) == len(classes):
         return tuple(rows[c] for c in range(len(classes)))
     if rows:
-        raise _other_rows(classes, head, place, "have not all names in common with")
+        raise _other_rows(classes, head, place, "share only some names with")
     if sorted(numbers) == list(range(len(classes))):
         return tuple(numbers)
     if all(map(is_number, values)):
         return tuple(sorted(values, key=float).index(value) for value in values)
     if not head and values == sorted(values):
         return tuple(range(len(classes)))
-    raise _other_rows(classes, head, place, "have no names in common with")
+    raise _other_rows(classes, head, place, "share no names with")
 
 
 def _match(names: Sequence[str], words: Sequence[str]) -> dict[int, int] | None:
-    """Which word each name means, by position; a last one that is left goes with the last word that is left.
+    """Map each name to a word, by position; a single remaining name is matched to the remaining word.
 
-    None where a name means two words, or two names mean one.
+    Return None if a name matches two words, or two names match the same word.
     """
-    found: dict[int, int] = {}
+    matches: dict[int, int] = {}
     for i, name in enumerate(names):
         equal = [c for c, word in enumerate(words) if _key(word) == _key(name)]
         near = equal or [c for c, word in enumerate(words) if _is_short(name, word)]
         if len(equal) > 1:
             return None
         if len(near) == 1:
-            found[i] = near[0]
-    if len(set(found.values())) < len(found):
+            matches[i] = near[0]
+    if len(set(matches.values())) < len(matches):
         return None
-    rest = [i for i in range(len(names)) if i not in found]
-    if len(rest) == 1 and len(found) > 1 and len(names) == len(words) and not any(map(is_number, names)):
-        found[rest[0]] = next(c for c in range(len(words)) if c not in found.values())
-    return found
+    rest = [i for i in range(len(names)) if i not in matches]
+    if len(rest) == 1 and len(matches) > 1 and len(names) == len(words) and not any(map(is_number, names)):
+        matches[rest[0]] = next(c for c in range(len(words)) if c not in matches.values())
+    return matches
 
 
 def _key(name: str) -> str:
-    """What is compared of a name: letters and digits in one case."""
+    """Return the letters and digits of a name in lower case, for comparison."""
     return re.sub(r"[\W_]+", "", name).casefold() or name.strip()
 
 
-def _is_short(one: str, other: str) -> bool:
-    short, long = sorted((_key(one), _key(other)), key=len)
+def _is_short(first: str, second: str) -> bool:
+    short, long = sorted((_key(first), _key(second)), key=len)
     return len(short) >= SHORT and long.startswith(short) and not is_number(short)
 
 
@@ -139,12 +139,12 @@ def _name_of(value: Any, names: Sequence[str] | None) -> str | None:
     return names[int(key)] if names and key.isdecimal() and int(key) < len(names) else None
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return str(value).strip() if isinstance(value, bool | str) else value_key(value)
 
 
 def is_number(text: str) -> bool:
-    """Whether the text is a number, as Python reads it."""
+    """Return whether Python can read the text as a number."""
     try:
         float(text)
     except ValueError:
@@ -153,19 +153,21 @@ def is_number(text: str) -> bool:
 
 
 def _contradiction(source: str, pairs: Sequence[ClassNames], words: Sequence[str], what: str) -> DatasetError:
-    values = ", ".join(f'"{one.value}"' + ("" if one.name is None else f" named {one.name!r}") for one in pairs)
+    values = ", ".join(map(_described, pairs))
     return DatasetError(
         f"The label values of {source} ({values}) and prompt.label_words ({', '.join(map(repr, words))}) {what}; list "
-        f"the label values in dataset.labels, in the order of the label words that mean the same."
+        f"the label values in dataset.labels, in the order of the label words."
     )
+
+
+def _described(names: ClassNames) -> str:
+    return f'"{names.value}"' + ("" if names.name is None else f" named {names.name!r}")
 
 
 def _other_rows(classes: Sequence[ClassNames], head: Sequence[str], place: str, what: str) -> CheckpointError:
     rows = ", ".join(f"{row} {name!r}" for row, name in enumerate(head)) or "without names"
-    table = ", ".join(
-        f'"{one.value}"' + ("" if one.name is None else f" named {one.name!r}") + f" -> {one.word!r}" for one in classes
-    )
+    table = ", ".join(f"{_described(names)} -> {names.word!r}" for names in classes)
     return CheckpointError(
-        f"The rows of the head of {place} ({rows}) {what} the study's classes (label value -> word: {table}); give the "
-        f"rows the classes' names in id2label of its config.json, or correct label_words."
+        f"The rows of the head of {place} ({rows}) {what} the study's classes (label value -> word: {table}); put the "
+        f"class names into id2label of its config.json, or correct label_words."
     )

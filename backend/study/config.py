@@ -1,4 +1,4 @@
-"""What is compared: a study and its parts, read from study.toml. Frozen, weightless, no torch."""
+"""The study and its parts, read from study.toml. Frozen, without weights, no torch."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Family = Literal["causal", "encoder"]
 
 
 class Part(BaseModel, frozen=True, extra="forbid", strict=True):
-    """A part of study.toml: frozen, and no key that we do not know."""
+    """A part of study.toml: frozen, and unknown keys are errors."""
 
 
 class CheckpointRef(Part, frozen=True):
-    """Where weights are: a hub repository, or a local directory as an absolute path. Travels anywhere.
+    """The location of weights: a hub repository, or a local directory as an absolute path.
 
-    `seed_of` is the label of the checkpoint that this one repeats with another seed.
+    `seed_of` is the label of the checkpoint that this checkpoint repeats with another seed.
     """
 
     label: Line = BASE
@@ -42,14 +42,14 @@ class CheckpointRef(Part, frozen=True):
 
     @property
     def place(self) -> str:
-        """The location in words, for messages and tables."""
+        """Return the location as text, for messages and tables."""
         if self.path is not None:
             return self.path
         return "/".join(filter(None, (self.repo, self.subfolder))) + (f"@{self.revision}" if self.revision else "")
 
 
 class DatasetSpec(Part, frozen=True):
-    """Labelled texts: a hub repository with a split, a local data file, or a folder that save_to_disk wrote."""
+    """Labelled texts: a hub repository with a split, a local data file, or a folder written by save_to_disk."""
 
     repo: Text | None = None
     path: Text | None = None
@@ -62,11 +62,11 @@ class DatasetSpec(Part, frozen=True):
 
 
 class PromptSpec(Part, frozen=True):
-    """The template around a text, one label word per class, and how a long text is cut.
+    """The template around a text, one label word per class, and the truncation of long texts.
 
-    `separator` stands between prompt and label word; None: " " or "", whichever the checkpoints find likelier.
-    `tokenizer` says whose token ids count where base and checkpoints make different ones of the prompts. `fields` are
-    the names in braces where texts go, those of dataset.text.
+    `separator` is the text between prompt and label word; None: " " or "", whichever is likelier for the checkpoints.
+    `tokenizer` selects the token ids if base and checkpoints give different ones. `fields` are the placeholders of the
+    template, named in dataset.text.
     """
 
     template: Text
@@ -79,12 +79,12 @@ class PromptSpec(Part, frozen=True):
 
     @property
     def pieces(self) -> tuple[str, ...]:
-        """The template around its fields: what stands before the first, between them, and after the last."""
+        """Return the parts of the template before, between and after its fields."""
         return template.split(self.template, self.fields)
 
 
 class TrainingSpec(Part, frozen=True):
-    """What `finetune` trains on, and how."""
+    """Data and settings of `finetune`."""
 
     repo: Text | None = None
     path: Text | None = None
@@ -101,8 +101,8 @@ class TrainingSpec(Part, frozen=True):
 class Study(Part, frozen=True):
     """One base model, its checkpoints in order, a labelled dataset and a prompt.
 
-    `folder` is the absolute path of the folder that holds study.toml, `name` its last component. Paths inside are
-    absolute once loaded.
+    `folder` is the absolute path of the folder with study.toml, `name` its last component. Loading makes all paths
+    absolute.
     """
 
     name: Text
@@ -120,22 +120,22 @@ class Study(Part, frozen=True):
 
     @property
     def refs(self) -> tuple[CheckpointRef, ...]:
-        """The base, then the checkpoints in order."""
+        """Return the base, then the checkpoints in order."""
         return (self.base, *self.checkpoints)
 
     @property
     def epochs(self) -> tuple[CheckpointRef, ...]:
-        """The checkpoints of one training in order, without those that repeat one of them with another seed."""
+        """Return the checkpoints of the training in order, without repeats with another seed."""
         return tuple(ref for ref in self.checkpoints if ref.seed_of is None)
 
     @property
     def classes(self) -> int:
-        """How many classes the label words name."""
+        """Return the number of classes."""
         return len(self.prompt.label_words)
 
 
 _EXPECTED = {
-    "extra_forbidden": "is not a key that Layershift knows; remove it or correct its spelling",
+    "extra_forbidden": "is an unknown key; remove it or correct its spelling",
     "missing": "is missing; add it",
     "too_short": "lists a single value; list at least two",
     "string_pattern_mismatch": "must be on one line",
@@ -146,8 +146,8 @@ _EXPECTED = {
 def load_study(folder: Path) -> Study:
     """Read `folder`/study.toml.
 
-    Raises StudyError, one sentence with the file, the key and what was expected, for anything that is missing,
-    unknown, of the wrong type or contradictory.
+    Raises StudyError, which names the file, the key and the expected value, for keys that are missing, unknown,
+    of the wrong type or contradictory.
     """
     folder = folder.expanduser().resolve()
     file = folder / STUDY_FILE
@@ -158,12 +158,12 @@ def load_study(folder: Path) -> Study:
     except NotUnicode as error:
         raise StudyError(str(error)) from None
     except (tomllib.TOMLDecodeError, OSError) as error:
-        raise StudyError(f"{file} cannot be read as TOML ({error}); correct it there.") from None
+        raise StudyError(f"{file} cannot be read as TOML ({error}); correct the file.") from None
     return parse_study(raw, folder)
 
 
 def parse_study(raw: dict[str, Any], folder: Path) -> Study:
-    """A study from the mapping that study.toml holds; `folder` is what its paths are relative to."""
+    """Return the study of a parsed study.toml, with paths relative to `folder`."""
     file = folder / STUDY_FILE
     for key in ("name", "folder"):
         if key in raw:
@@ -191,14 +191,14 @@ def parse_study(raw: dict[str, Any], folder: Path) -> Study:
 
 
 def _tuples(value: Any) -> Any:
-    """TOML arrays as tuples, because the parts are frozen and validated strictly."""
+    """Convert TOML arrays to tuples, because the parts are frozen and validated strictly."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _key(location: tuple[int | str, ...]) -> str:
-    """`("checkpoints", 1, "label")` as `checkpoints[2].label`; union members of pydantic are left out."""
+    """Format `("checkpoints", 1, "label")` as `checkpoints[2].label`, without union members of pydantic."""
     words = ""
     for part in location:
         if isinstance(part, int):
@@ -209,29 +209,29 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 
 def _check(study: Study, file: Path) -> None:
-    """What holds between keys."""
+    """Check the conditions between keys."""
     sources = {"base": study.base, "dataset": study.dataset}
     sources |= {f"checkpoints[{i}]": ref for i, ref in enumerate(study.checkpoints, 1)}
     for key, source in sources.items():
         if (source.repo is None) == (source.path is None):
-            raise StudyError(f"{file}: [{key}] needs either repo (on the hub) or path (local), and not both.")
+            raise StudyError(f"{file}: [{key}] needs either repo (on the hub) or path (local); give exactly one.")
     if study.training and study.training.repo and study.training.path:
-        raise StudyError(f"{file}: [training] takes repo or path, not both; remove one.")
+        raise StudyError(f"{file}: [training] has both repo and path; remove one.")
     if study.base.label != BASE:
         raise StudyError(f'{file}: base.label is always "{BASE}"; remove it.')
     seen = {BASE}
     for i, ref in enumerate(study.checkpoints, 1):
         if "label" not in ref.model_fields_set:
-            raise StudyError(f"{file}: checkpoints[{i}].label is missing; give every checkpoint a label of its own.")
+            raise StudyError(f"{file}: checkpoints[{i}].label is missing; give every checkpoint a unique label.")
         if ref.label in seen:
             what = "is reserved for the base" if ref.label == BASE else "is used twice"
             raise StudyError(f'{file}: checkpoints[{i}].label "{ref.label}" {what}; labels must be unique.')
         seen.add(ref.label)
     _check_seeds(study, file)
-    if wrong := template.problem(study.prompt.template, study.prompt.fields):
-        raise StudyError(f"{file}: {wrong}")
+    if problem := template.problem(study.prompt.template, study.prompt.fields):
+        raise StudyError(f"{file}: {problem}")
     if len(set(study.prompt.label_words)) < study.classes:
-        raise StudyError(f"{file}: prompt.label_words repeats a word; give every class a word of its own.")
+        raise StudyError(f"{file}: prompt.label_words repeats a word; give every class a different word.")
     labels = study.dataset.labels
     if labels is not None and (len(labels) != study.classes or len(set(labels)) != len(labels)):
         raise StudyError(
@@ -239,45 +239,45 @@ def _check(study: Study, file: Path) -> None:
         )
     if study.dataset.sample % study.classes:
         raise StudyError(
-            f"{file}: dataset.sample is {study.dataset.sample}, which {study.classes} classes cannot share equally; "
-            f"take a multiple of {study.classes}."
+            f"{file}: dataset.sample is {study.dataset.sample}, which is not divisible by {study.classes} classes; "
+            f"use a multiple of {study.classes}."
         )
 
 
 def _check_seeds(study: Study, file: Path) -> None:
-    """Who repeats whom with another seed."""
+    """Check that each seed_of names a checkpoint without seed_of."""
     labels = [ref.label for ref in study.epochs]
     if study.base.seed_of is not None:
-        raise StudyError(f"{file}: base.seed_of is not a key of the base; remove it.")
+        raise StudyError(f"{file}: base.seed_of is not allowed; remove it.")
     for i, ref in enumerate(study.checkpoints, 1):
         if ref.seed_of is not None and ref.seed_of not in labels:
-            some = f"choose from {', '.join(labels)}" if labels else "there is none"
+            choices = f"choose from {', '.join(labels)}" if labels else "this study has none"
             raise StudyError(
-                f'{file}: checkpoints[{i}].seed_of "{ref.seed_of}" must be the label of a checkpoint that has no '
-                f"seed_of itself; {some}."
+                f'{file}: checkpoints[{i}].seed_of "{ref.seed_of}" must be the label of a checkpoint without '
+                f"seed_of; {choices}."
             )
 
 
 def _absolute(part: P, folder: Path) -> P:
-    """`part` with its path made absolute."""
+    """Return `part` with an absolute path."""
     if part.path is None:
         return part
     return part.model_copy(update={"path": str((folder / Path(part.path).expanduser()).resolve())})
 
 
 def find_studies(root: Path) -> dict[str, Study | StudyError]:
-    """Every folder below `root` that holds a study.toml, by name; a study that cannot be read is its error."""
-    found: dict[str, Study | StudyError] = {}
+    """Return the study of every folder in `root` with a study.toml, by name, or the error of reading it."""
+    studies: dict[str, Study | StudyError] = {}
     for file in sorted(root.glob(f"*/{STUDY_FILE}")):
         try:
-            found[file.parent.name] = load_study(file.parent)
+            studies[file.parent.name] = load_study(file.parent)
         except StudyError as error:
-            found[file.parent.name] = error
-    return found
+            studies[file.parent.name] = error
+    return studies
 
 
 def to_toml(raw: dict[str, Any]) -> str:
-    """The mapping as TOML: scalars first, then tables, then arrays of tables."""
+    """Format the mapping as TOML: scalars first, then tables, then arrays of tables."""
     lines = [f"{key} = {_scalar(value)}" for key, value in raw.items() if not _is_table(value)]
     for key, value in raw.items():
         several = isinstance(value, list)

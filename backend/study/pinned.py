@@ -15,7 +15,7 @@ from backend.study.token_ids import Prompts
 
 @dataclass(frozen=True)
 class Missing:
-    """A checkpoint that the study names and that cannot be used, with one sentence that says why and what to do."""
+    """A checkpoint of the study that cannot be used, and one sentence with the reason and the remedy."""
 
     label: str
     reason: str
@@ -23,11 +23,11 @@ class Missing:
 
 @dataclass(frozen=True, eq=False)
 class PinnedStudy:
-    """A study at this moment: its sample, its prompts, and the checkpoints that are there (the base first).
+    """A study at this moment: its sample, its prompts, and the usable checkpoints (the base first).
 
-    `readers` say how each checkpoint is asked, `classes` what each class is called. `separator` stands between prompt
-    and label word (None where a head answers); `separator_found` says that the checkpoints decided it. `warnings` are
-    doubts that the study's files raise, one sentence each.
+    `readers` tokenize and read out the prompts of each checkpoint, `classes` are the names of each class. `separator`
+    is the text between prompt and label word (None with a classification head); `separator_found` is True if the
+    checkpoints decided it. `warnings` are possible problems of the study's files, one sentence each.
     """
 
     study: Study
@@ -44,41 +44,41 @@ class PinnedStudy:
 
     @property
     def base(self) -> PinnedCheckpoint:
-        """The base checkpoint."""
+        """Return the base checkpoint."""
         return self.checkpoints[0]
 
     @property
     def reading(self) -> Reading:
-        """What answers here."""
-        return reading(self.study.family, [one.facts for one in self.checkpoints])
+        """Return the source of predictions."""
+        return reading(self.study.family, [checkpoint.facts for checkpoint in self.checkpoints])
 
     @property
     def answering(self) -> tuple[PinnedCheckpoint, ...]:
-        """The checkpoints that answer: those with a head."""
-        return tuple(one for one in self.checkpoints if one.facts.has_head)
+        """Return the checkpoints with a head for predictions."""
+        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.facts.has_head)
 
     @property
     def predicting(self) -> tuple[PinnedCheckpoint, ...]:
-        """The checkpoints that predict next tokens."""
-        return tuple(one for one in self.checkpoints if one.facts.predicts)
+        """Return the checkpoints that predict next tokens."""
+        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.facts.predicts)
 
     @property
     def epochs(self) -> tuple[PinnedCheckpoint, ...]:
-        """The base and the checkpoints of its training in order, without those of another seed."""
-        return tuple(one for one in self.checkpoints if one.ref.seed_of is None)
+        """Return the base and the checkpoints of its training in order, without repeats with another seed."""
+        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.ref.seed_of is None)
 
     def after(self, checkpoint: PinnedCheckpoint) -> PinnedCheckpoint | None:
-        """The epoch that follows; None behind the last one, and behind a checkpoint of another seed."""
-        labels = [one.label for one in self.epochs]
+        """Return the next epoch; None after the last epoch, and after a checkpoint of another seed."""
+        labels = [epoch.label for epoch in self.epochs]
         following = labels.index(checkpoint.label) + 1 if checkpoint.label in labels else len(labels)
         return self.epochs[following] if following < len(labels) else None
 
     @property
     def seeds(self) -> tuple[tuple[PinnedCheckpoint, PinnedCheckpoint], ...]:
-        """Each checkpoint of another seed, and the one that it repeats, where both are there."""
-        there = {one.label: one for one in self.checkpoints}
-        pairs = ((one, there.get(one.ref.seed_of or "")) for one in self.checkpoints)
-        return tuple((one, twin) for one, twin in pairs if twin is not None)
+        """Return each usable checkpoint of another seed with the checkpoint that it repeats."""
+        by_label = {checkpoint.label: checkpoint for checkpoint in self.checkpoints}
+        pairs = ((checkpoint, by_label.get(checkpoint.ref.seed_of or "")) for checkpoint in self.checkpoints)
+        return tuple((repeat, original) for repeat, original in pairs if original is not None)
 
     def same_ids(self, one: PinnedCheckpoint, other: PinnedCheckpoint) -> bool:
         """Whether both see the same token ids, so that they can be compared token by token."""
@@ -86,11 +86,11 @@ class PinnedStudy:
         return seen[0].token_ids == seen[1].token_ids and seen[0].token_types == seen[1].token_types
 
     def tokenizing(self, checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:
-        """The checkpoint whose tokenizer it reads with: the base, unless their token ids differ."""
+        """Return the checkpoint that provides the tokenizer: the base, unless their token ids differ."""
         return self.base if self.same_ids(self.base, checkpoint) else checkpoint
 
     def checkpoint(self, label: str) -> PinnedCheckpoint:
-        """The checkpoint with that label; KeyError if it is not among those that are there."""
+        """Return the checkpoint with this label. Raises KeyError if it could not be loaded."""
         for checkpoint in self.checkpoints:
             if checkpoint.label == label:
                 return checkpoint

@@ -1,4 +1,4 @@
-"""From texts to what the models see: the template filled, long texts cut, label words as tokens. No torch."""
+"""Turn texts into model input: fill the template, truncate long texts, tokenize label words. No torch."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from backend.study.token_ids import Prompts
 from backend.vocabulary.display import name
 
 USUAL_SEPARATORS = (" ", "")
-"""What may stand between a prompt and the label word, where a study does not say."""
+"""Candidates for the text between prompt and label word, if a study does not set it."""
 _UNKNOWN = ("<unk>", "[UNK]")
 _CONTEXT = 3
-"""How many tokens of a difference are shown."""
+"""Number of tokens of a difference to show."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How one checkpoint is asked: its tokenizer, the template, and what stands for each class in its output.
+    """The input and readout of one checkpoint: its tokenizer, the template, and the output entries of each class.
 
     `endings` are what follows the prompt for each class, separator and label word. `rows` are the rows of a
     classification head in class order, which then answers instead. `readout` is "last" token or "first".
@@ -51,7 +51,7 @@ class Reader:
 
 
 def word_reader(tokenizer: Tokenizer, spec: PromptSpec, separators: Sequence[str]) -> Reader:
-    """The reader of a causal model: every label word behind each of the separators is a class."""
+    """Return the reader of a causal model; every label word after each separator is a class."""
     return Reader(tokenizer, spec, tuple(separator + word for separator in separators for word in spec.label_words))
 
 
@@ -66,7 +66,7 @@ def plain_reader(tokenizer: Tokenizer, spec: PromptSpec, reading: Reading, token
 
 @dataclass(frozen=True)
 class Filled:
-    """One prompt as a model reads it: token ids, the tokens of each label word behind them, the text that is left.
+    """One prompt as a model reads it: its token ids, the tokens of each label word, and the remaining text.
 
     `words` is empty where a head answers. `ends` are where each token's characters end in the prompt with the first
     ending behind it. `parts` are the texts that are left, in the template's order; of a pair `left` is both, with the
@@ -82,27 +82,26 @@ class Filled:
     types: tuple[int, ...] = ()
 
 
-def fill(reader: Reader, given: Input) -> Filled:
-    """The prompt of one text, or of a pair.
+def fill(reader: Reader, content: Input) -> Filled:
+    """Fill the template with one text or a pair, and tokenize the prompt.
 
-    What is read of a causal model is what the tokenizer makes of prompt and label word: the ids that all words share
-    are the prompt, the others the words. Special tokens that the tokenizer puts behind a text are left out there. A
-    long text loses whole tokens at the end that `keep` does not name, by character offsets; then the whole prompt is
-    tokenized once, and the text cut further until the prompt fits `max_tokens` (special tokens count). Of a pair the
-    longer text loses them.
+    For a causal model, prompt and label word are tokenized together: the ids shared by all words are the prompt, the
+    remaining ids are the words. Special tokens after the text are left out. A long text is cut by whole tokens at the
+    end opposite to `keep`, by character offsets. Then the whole prompt is tokenized, and the text is cut further until
+    the prompt fits `max_tokens` (special tokens count). For a pair, the longer text is cut.
     """
     spec = reader.spec
-    parts = in_order(spec, given)
-    found = _read(reader, parts, False)
-    if len(found.ids) <= spec.max_tokens:
-        return found
+    parts = in_order(spec, content)
+    filled = _read(reader, parts, False)
+    if len(filled.ids) <= spec.max_tokens:
+        return filled
     room = spec.max_tokens - len(_read(reader, ("",) * len(parts), True).ids)
     for fewer in shorter(reader.tokenizer, parts, room, spec.keep):
-        found = _read(reader, fewer, True)
-        if len(found.ids) <= spec.max_tokens:
-            return found
+        filled = _read(reader, fewer, True)
+        if len(filled.ids) <= spec.max_tokens:
+            return filled
     raise PromptError(
-        f"The template alone takes {len(found.ids)} tokens, more than prompt.max_tokens = {spec.max_tokens}; "
+        f"The template alone takes {len(filled.ids)} tokens, more than prompt.max_tokens = {spec.max_tokens}; "
         f"raise max_tokens or shorten the template."
     )
 
@@ -132,7 +131,7 @@ def _read(reader: Reader, parts: tuple[str, ...], cut: bool) -> Filled:
 
 
 def _without_ending(encoding: Encoding) -> int:
-    """How many ids there are before the special tokens that the tokenizer puts behind every text."""
+    """Return the number of ids before the special tokens that the tokenizer appends."""
     count = len(encoding.ids)
     while count and encoding.special_tokens_mask[count - 1]:
         count -= 1
@@ -153,15 +152,15 @@ def check_template(reader: Reader, place: str) -> None:
 
 
 def check_words(reader: Reader, words: Sequence[tuple[int, ...]]) -> None:
-    """Raise PromptError for label words that cannot be told apart by their tokens."""
-    named = (getattr(reader.tokenizer.model, "unk_token", None), *_UNKNOWN)
-    unknown = {reader.tokenizer.token_to_id(one) for one in named if one}
+    """Raise PromptError for label words whose tokens do not distinguish them."""
+    unknown_tokens = (getattr(reader.tokenizer.model, "unk_token", None), *_UNKNOWN)
+    unknown = {reader.tokenizer.token_to_id(token) for token in unknown_tokens if token}
     for c, tokens in enumerate(words):
         word, other = _word(reader, c), next((d for d in range(c) if _begins(tokens, words[d])), None)
         if other is not None:
             raise PromptError(
-                f'The label words "{_word(reader, other)}" and "{word}" cannot be told apart: the tokens of one are '
-                f"the first of the other, or the same; choose other words."
+                f'The label words "{_word(reader, other)}" and "{word}" cannot be told apart: the tokens of one word '
+                f"begin the other, or are equal; choose other words."
             )
         if unknown & set(tokens):
             raise PromptError(f'The tokenizer does not know the label word "{word}"; choose another word.')
@@ -171,86 +170,87 @@ def _word(reader: Reader, c: int) -> str:
     return reader.spec.label_words[c % len(reader.spec.label_words)]
 
 
-def _begins(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    return one[: len(other)] == other or other[: len(one)] == one
+def _begins(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    return first[: len(second)] == second or second[: len(first)] == first
 
 
 def shown(tokenizer: Tokenizer, tokens: Sequence[int]) -> str:
-    """Tokens as text with their spaces visible, set apart by `|`."""
+    """Return tokens as text with visible spaces, separated by `|`."""
     return "|".join(name(tokenizer, tokens))
 
 
 def make_prompts(reader: Reader, texts: Sequence[Input], labels: np.ndarray) -> Prompts:
-    """The prompts of the texts as the reader's checkpoint sees them.
+    """Return the prompts of the texts as the reader's checkpoint sees them.
 
-    Raises PromptError for label words that cannot be told apart, or whose tokens depend on the text before them.
+    Raises PromptError for label words with indistinguishable tokens, or with tokens that depend on the text before.
     """
     filled = [fill(reader, text) for text in texts]
     words = filled[0].words if filled else ()
     if reader.endings:
         check_words(reader, words)
-        other = next((one for one in filled if one.words != words), None)
+        other = next((prompt for prompt in filled if prompt.words != words), None)
         if other is not None:
-            first, second = (", ".join(shown(reader.tokenizer, ids) for ids in one) for one in (words, other.words))
+            first, second = (", ".join(shown(reader.tokenizer, ids) for ids in both) for both in (words, other.words))
             raise PromptError(
                 f"The tokens of the label words depend on the text before them ({first}, or {second}); put fixed text "
-                f"behind {{{reader.spec.fields[-1]}}} in prompt.template, or set prompt.separator."
+                f"after {{{reader.spec.fields[-1]}}} in prompt.template, or set prompt.separator."
             )
     copies = splits.groups(
         [text_digest(text if isinstance(text, str) else pairs.shown(text)) for text in texts],
-        [one.ids for one in filled],
+        [prompt.ids for prompt in filled],
     )
     return pinned(reader, filled, labels, copies)
 
 
 def first_difference(own: Prompts, base: Prompts, tokenizers: tuple[Tokenizer, Tokenizer]) -> str | None:
-    """Where two tokenizers' ids of the same prompts and words differ first, in words; None where they are the same."""
-    ids, others = (one.token_ids + one.continuations for one in (own, base))
+    """Describe the first difference between two tokenizers' ids of the same prompts; None if there is none."""
+    ids, others = (prompts.token_ids + prompts.continuations for prompts in (own, base))
     place = next((i for i, (a, b) in enumerate(zip(ids, others, strict=True)) if a != b), None)
     if place is None:
         same = own.token_types == base.token_types
         return None if same else "its own tokenizer sets other token types of the same ids"
     pair = ids[place], others[place]
     at = next((n for n, (a, b) in enumerate(zip(*pair, strict=False)) if a != b), min(map(len, pair)))
-    here, there = (
-        " ".join(name(one, part[at : at + _CONTEXT])) or "nothing" for one, part in zip(tokenizers, pair, strict=True)
+    its_tokens, base_tokens = (
+        " ".join(name(tokenizer, part[at : at + _CONTEXT])) or "nothing"
+        for tokenizer, part in zip(tokenizers, pair, strict=True)
     )
-    return f"its own tokenizer reads {here} at token {at} where the base's reads {there}"
+    return f"its own tokenizer gives {its_tokens} at token {at}, and that of the base gives {base_tokens}"
 
 
 @dataclass(frozen=True, eq=False)
 class Readers:
-    """How every checkpoint of a study is asked, by fingerprint; the base is the first."""
+    """The readers of all checkpoints of a study, by fingerprint; the base is the first."""
 
     of: Mapping[str, Reader]
 
     @property
     def first(self) -> Reader:
-        """The base's."""
+        """Return the reader of the base."""
         return next(iter(self.of.values()))
 
     def prompts(self, texts: Sequence[Input], labels: np.ndarray) -> Prompts:
-        """The prompts as the base sees them, with those of the checkpoints that see something else. PromptError."""
+        """Return the prompts of the base, with those of checkpoints that see other ids. Raises PromptError."""
         (_, first), *others = self.of.items()
         prompts = make_prompts(first, texts, labels)
         own: dict[str, Prompts] = {}
         for fingerprint, reader in others:
-            if reader != first and (seen := make_prompts(reader, texts, labels)).digest != prompts.digest:
-                own[fingerprint] = seen
+            if reader != first and (differing := make_prompts(reader, texts, labels)).digest != prompts.digest:
+                own[fingerprint] = differing
         return with_own(prompts, own)
 
 
 def with_own(prompts: Prompts, own: Mapping[str, Prompts]) -> Prompts:
-    """Prompts of which some checkpoints see others of their own."""
+    """Add the prompts of checkpoints, by fingerprint, that differ from these."""
     if not own:
         return prompts
-    content = [prompts.digest, sorted((fingerprint, one.digest) for fingerprint, one in own.items())]
+    content = [prompts.digest, sorted((fingerprint, differing.digest) for fingerprint, differing in own.items())]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
     return replace(prompts, digest=digest, own=MappingProxyType(dict(own)))
 
 
 def bare_prompts(tokenizer: Tokenizer, texts: Sequence[str], label_tokens: tuple[int, ...], max_tokens: int) -> Prompts:
-    """The texts alone, without a template, as causal models see them; all of class 0. Raises PromptError."""
+    """Return prompts of the texts alone, without a template, for causal models; all of class 0. PromptError."""
     spec = PromptSpec.model_construct(template="{text}", max_tokens=max_tokens, keep="end")
     reader = Reader(tokenizer, spec)
     filled = [fill(reader, text) for text in texts]
@@ -260,8 +260,8 @@ def bare_prompts(tokenizer: Tokenizer, texts: Sequence[str], label_tokens: tuple
 def pinned(
     reader: Reader, filled: Sequence[Filled], labels: np.ndarray, groups: splits.Groups | None = None
 ) -> Prompts:
-    """Prompts with the digest of their content; the words' tokens are those of the first."""
-    token_ids = tuple(one.ids for one in filled)
+    """Return prompts with the digest of their content; the tokens of the words are those of the first prompt."""
+    token_ids = tuple(prompt.ids for prompt in filled)
     words = filled[0].words if reader.endings else tuple((row,) for row in reader.rows)
     following = tuple(tokens[1:] for tokens in words)
     kind = "words" if reader.endings else "rows"
@@ -274,7 +274,7 @@ def pinned(
         token_ids=token_ids,
         labels=labels.astype(np.int64),
         label_tokens=tuple(tokens[0] for tokens in words),
-        truncated=np.array([one.cut for one in filled], dtype=bool),
+        truncated=np.array([prompt.cut for prompt in filled], dtype=bool),
         readout=reader.readout,
         following=following if any(following) else (),
         groups=groups,

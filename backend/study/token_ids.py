@@ -1,4 +1,4 @@
-"""Prompts as token ids, as the models see them, and the label tokens that are read after them."""
+"""Prompts as token ids, and the label tokens that are read after them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from backend.study.checkpoint import PinnedCheckpoint
 
 @dataclass(frozen=True)
 class Columns:
-    """Which entries of a model's output are read: tokens of the vocabulary or rows of a head.
+    """The entries to read from a model's output: tokens of the vocabulary or rows of a head.
 
-    As logits, or where `normalized` as log-probabilities over the whole output (nats).
+    Values are logits, or, if `normalized`, log-probabilities over the whole output (nats).
     """
 
     tokens: tuple[int, ...]
@@ -27,7 +27,7 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """What the models see: token ids of each prompt, without padding, with the class of each and the label tokens.
+    """The model input: token ids of each prompt, without padding, the class of each, and the label tokens.
 
     `digest` covers all that counts, `own` included; two equal digests mean equal input. `readout` is "last" token for
     causal models, "first" for encoders. `label_tokens` holds the first token of each label word, or the row of each
@@ -54,28 +54,28 @@ class Prompts:
 
     @property
     def lengths(self) -> Int64[np.ndarray, " reviews"]:
-        """Tokens in each prompt."""
+        """Return the number of tokens in each prompt."""
         return np.array([len(ids) for ids in self.token_ids], dtype=np.int64)
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
+        """Return the number of classes."""
         return len(self.label_tokens)
 
     @property
     def continuations(self) -> tuple[tuple[int, ...], ...]:
-        """All tokens of each label word, in class order."""
+        """Return all tokens of each label word, in class order."""
         following = self.following or ((),) * self.classes
         return tuple((first, *rest) for first, rest in zip(self.label_tokens, following, strict=True))
 
     @property
     def single(self) -> bool:
-        """Whether every label word is one token, so that its logit answers."""
+        """Return whether every label word is one token, so that its logit is read."""
         return not any(self.following)
 
     @property
     def columns(self) -> Columns:
-        """What is read at the readout position of each row."""
+        """Return the output entries to read at the readout position."""
         return Columns(self.label_tokens, self.normalized)
 
     def first(self) -> Prompts:
@@ -89,13 +89,13 @@ class Prompts:
         return replace(self, labels=self.labels[at], truncated=self.truncated[at], **kept)
 
     def seen_by(self, checkpoint: PinnedCheckpoint) -> Prompts:
-        """The prompts as this checkpoint sees them."""
+        """Return the prompts as this checkpoint sees them."""
         return self.own.get(checkpoint.fingerprint, self)
 
 
-def other_ids(one: PinnedCheckpoint, other: PinnedCheckpoint) -> UndefinedError:
-    """What is raised where two checkpoints that see different token ids are to be compared token by token."""
+def other_ids(first: PinnedCheckpoint, second: PinnedCheckpoint) -> UndefinedError:
+    """Return the error for a token-by-token comparison of checkpoints with different token ids."""
     return UndefinedError(
-        f"{one.label} and {other.label} make different token ids of the texts, so they cannot be compared token by "
-        f'token; set prompt.tokenizer = "base" to do so.'
+        f"{first.label} and {second.label} have different token ids for the texts, so a token-by-token comparison is "
+        f'undefined; set prompt.tokenizer = "base" to use the same ids.'
     )

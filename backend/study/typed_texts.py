@@ -1,4 +1,4 @@
-"""Texts that somebody typed, as the models see them, whole and without each of their words. No torch."""
+"""Tokenize a typed text, whole and without each of its words. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backend.study.token_ids import Prompts
 
 @dataclass(frozen=True, eq=False)
 class Typed:
-    """A text that somebody typed, as the models see it: cut and tokenized as those of the sample are.
+    """A typed text as the models see it, truncated and tokenized like the sample.
 
     `prompts` holds its prompt alone, `left` the part of the text that is left and `cut` the part that is not. `pieces`
     are the stretches of the prompt that its tokens stand for: together they are the prompt. A token of which nothing
@@ -32,9 +32,9 @@ class Typed:
 
 @functools.lru_cache(maxsize=16)
 def read_typed(readers: Readers, text: str) -> Typed:
-    """The typed text; kept in the process, the sixteen newest only, because pages ask at every rerun. PromptError."""
+    """Return the tokenized text. The last 16 are kept, because pages call this at every rerun. PromptError."""
     reader = readers.first
-    texts = typed(reader.spec, mended(text))
+    texts = typed(reader.spec, without_surrogates(text))
     filled = fill(reader, texts)
     whole = reader.spec.pieces[0] + filled.left + reader.spec.pieces[-1] + (reader.endings[0] if reader.endings else "")
     pieces, start = [], 0
@@ -42,18 +42,20 @@ def read_typed(readers: Readers, text: str) -> Typed:
         pieces.append(whole[start:end])
         start = max(start, end)
     pairs = zip(in_order(reader.spec, texts), filled.parts, strict=True)
-    lost = [one[len(kept) :] if reader.spec.keep == "start" else one[: len(one) - len(kept)] for one, kept in pairs]
+    removed = [
+        full[len(kept) :] if reader.spec.keep == "start" else full[: len(full) - len(kept)] for full, kept in pairs
+    ]
     return Typed(
         readers.prompts([texts], np.zeros(1, dtype=np.int64)),
         filled.left,
-        "\n".join(filter(None, lost)),
+        "\n".join(filter(None, removed)),
         tuple(pieces),
         filled.parts,
     )
 
 
-def mended(text: str) -> str:
-    """The text with halves of characters, which no tokenizer takes and no page can show, replaced by U+FFFD."""
+def without_surrogates(text: str) -> str:
+    """Replace lone surrogates, which tokenizers and pages cannot handle, by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

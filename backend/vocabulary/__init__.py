@@ -1,1 +1,1 @@
-"""Tokens and words as people read them."""
+"""Readable tokens, word groups, neutral texts and escaped markdown."""

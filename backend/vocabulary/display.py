@@ -1,4 +1,4 @@
-"""Tokens as people read them, and words as tokens: byte-level BPE, SentencePiece, WordPiece. No torch."""
+"""Display tokens readably, and find the tokens of words: byte-level BPE, SentencePiece, WordPiece. No torch."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _ANCHOR = "It was"
 
 
 def names(tokenizer: Tokenizer, count: int) -> tuple[str, ...]:
-    """`name` of the ids 0..count-1."""
+    """Return `name` of the ids 0..count-1."""
     return name(tokenizer, range(count))
 
 
 def name(tokenizer: Tokenizer, ids: Iterable[int]) -> tuple[str, ...]:
-    """How tokens read: `␣film`, `ing`, `↵`, `<0xE2>`, `##ing`.
+    """Return readable names of tokens: `␣film`, `ing`, `↵`, `<0xE2>`, `##ing`.
 
-    A space is ␣, a line break ↵, a tab ⇥; other control characters are their pictures (␀) and other signs that nobody
-    sees their code points (<U+200B>); a byte that is no character by itself is <0xE2>. What WordPiece and special
-    tokens are called stays. An id without a token, as padded embeddings have them, is `(no token 50260)`.
+    A space is ␣, a line break ↵, a tab ⇥; other control characters are their symbols (␀), and other invisible
+    characters are their code points (<U+200B>). An incomplete UTF-8 byte is <0xE2>. WordPiece and special tokens are
+    unchanged. An id without a token, as in padded embeddings, is `(no token 50260)`.
     """
     kinds = _roles(tokenizer)
     added = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
@@ -47,7 +47,7 @@ def _name(token: str | None, added: bool, kinds: frozenset[str], number: int) ->
 
 
 def visible(text: str) -> str:
-    """Text in which spaces, control characters and other invisible signs can be seen; an empty one is `(empty)`."""
+    """Make spaces, control characters and other invisible characters visible; empty text becomes `(empty)`."""
     return "".join(map(_sign, text)) or "(empty)"
 
 
@@ -58,13 +58,13 @@ def _sign(sign: str) -> str:
 
 
 def _read_bytes(raw: bytes) -> str:
-    """Bytes as UTF-8, those that are none by their number."""
-    text = raw.decode("utf-8", "surrogateescape")  # byte 0xE2 that is no character comes as U+DCE2
+    """Decode bytes as UTF-8; invalid bytes are shown by their number."""
+    text = raw.decode("utf-8", "surrogateescape")  # an invalid byte 0xE2 becomes U+DCE2
     return "".join(f"<0x{ord(s) - 0xDC00:02X}>" if "\udc80" <= s <= "\udcff" else _sign(s) for s in text) or "(empty)"
 
 
 def _byte_signs() -> dict[str, int]:
-    """The sign that byte-level BPE writes for each byte: itself if it can be seen, else the next from U+0100 on."""
+    """Return the byte of each byte-level BPE character: itself if printable, else the next from U+0100 on."""
     seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [byte for byte in range(256) if byte not in seen]
     return {chr(byte): byte for byte in seen} | {chr(0x100 + i): byte for i, byte in enumerate(rest)}
@@ -74,7 +74,7 @@ _BYTES = _byte_signs()
 
 
 def _roles(tokenizer: Tokenizer) -> frozenset[str]:
-    """The kinds of step by which the tokenizer turns tokens back into text."""
+    """Return the types of the decoder steps of the tokenizer."""
     if tokenizer.decoder is None:
         return frozenset()
     state = json.loads(tokenizer.decoder.__getstate__())
@@ -82,22 +82,22 @@ def _roles(tokenizer: Tokenizer) -> frozenset[str]:
 
 
 def pieces(tokenizer: Tokenizer, ids: Iterable[int]) -> tuple[str, ...]:
-    """Tokens as stretches of a text: in a row they read like it, each with the space before it where there is one."""
+    """Return tokens as parts of a text, each with its leading space; joined, they read like the text."""
     kinds = _roles(tokenizer)
-    named = name(tokenizer, ids)
+    tokens = name(tokenizer, ids)
     if "WordPiece" in kinds:
-        return tuple(one.removeprefix("##") if one.startswith("##") else f" {one}" for one in named)
-    return tuple(one.replace(SPACE, " ") for one in named)
+        return tuple(token.removeprefix("##") if token.startswith("##") else f" {token}" for token in tokens)
+    return tuple(token.replace(SPACE, " ") for token in tokens)
 
 
 def of_words(tokenizer: Tokenizer, words: Iterable[str]) -> dict[str, int]:
-    """The token of each word that is one token behind a space; words that are more, or unknown, are left out."""
-    listed = list(dict.fromkeys(words))
+    """Map each word to its token if it is a single token after a space; other words are left out."""
+    unique = list(dict.fromkeys(words))
     start = tokenizer.encode(_ANCHOR, add_special_tokens=False).ids
-    found: dict[str, int] = {}
-    behind = tokenizer.encode_batch([f"{_ANCHOR} {word}" for word in listed], add_special_tokens=False)
-    for word, encoded in zip(listed, behind, strict=True):
+    token_of: dict[str, int] = {}
+    encodings = tokenizer.encode_batch([f"{_ANCHOR} {word}" for word in unique], add_special_tokens=False)
+    for word, encoded in zip(unique, encodings, strict=True):
         *before, token = encoded.ids or [-1]
         if before == start and tokenizer.decode([token]).strip().lower() == word.lower():
-            found[word] = token
-    return found
+            token_of[word] = token
+    return token_of

@@ -1,4 +1,4 @@
-"""Somebody's words inside the project's own markdown."""
+"""Escape the user's text for markdown."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Sentences and words that say nothing about liking or disliking, written for this project. No torch.
+"""Sentences and words without sentiment, written for this project. No torch.
 
-A checkpoint that learned sentiment reads the sentences in `neutral.txt` as it reads any text that was not about it.
+The sentences in `neutral.txt` measure side effects on texts that are unrelated to a sentiment task.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ WORDS = (
     "brown",
     "temperature",
 )
-"""Words without sentiment, most of them one token behind a space in a large vocabulary."""
+"""Words without sentiment, most of them a single token after a space in a large vocabulary."""
 
 
 @cache
 def sentences() -> tuple[str, ...]:
-    """Plain statements, each complete in itself: weather, directions, recipes, manuals, nature, dates."""
+    """Return neutral statements: weather, directions, recipes, manuals, nature, dates."""
     return tuple(Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").splitlines())
 
 
 @cache
 def digest() -> str:
-    """Of sentences and words: a result that used others has another key."""
+    """Return the digest of sentences and words, for cache keys."""
     return hashlib.sha256("\n".join([*sentences(), *WORDS]).encode()).hexdigest()

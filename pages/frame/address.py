@@ -15,7 +15,7 @@ from typing import Any
 
 import streamlit as st
 
-from backend.study.typed_texts import mended
+from backend.study.typed_texts import without_surrogates
 from backend.vocabulary.markdown import plain
 
 MOST_TEXTS = 16
@@ -133,7 +133,7 @@ def write_text(key: str, choice: Text, text: str) -> None:
 
 def said_of(text: str, choice: Text) -> str:
     """What the address says of a text: the text, or for a long one a stand-in, by which this session finds it again."""
-    text = mended(text)
+    text = without_surrogates(text)
     if len(text) <= choice.most and not _stands_in(text):
         return text
     held = _long_texts()

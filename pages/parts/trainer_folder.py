@@ -13,7 +13,7 @@ from backend.errors import LayershiftError
 from backend.new_study import fields, from_trainer
 from backend.new_study.fields import NewStudy
 from backend.new_study.from_trainer import Inside
-from backend.study.trainers.order import Found
+from backend.study.trainers.order import FoundCheckpoint
 from backend.vocabulary.markdown import plain
 from pages.frame import filled
 
@@ -51,7 +51,7 @@ def ask() -> Inside | None:
     return looked.inside
 
 
-def named(inside: Inside | None, lines: tuple[str, ...]) -> tuple[Found, ...] | None:
+def named(inside: Inside | None, lines: tuple[str, ...]) -> tuple[FoundCheckpoint, ...] | None:
     """The folder's checkpoints with their labels, where the lines name no others; None where labels are to be made."""
     known = {str(one.path): one for one in inside.checkpoints} if inside else {}
     return tuple(known[line] for line in lines) if lines and all(line in known for line in lines) else None

@@ -1,4 +1,4 @@
-"""The cache of one folder: kept, bounded, mended, and usable when the folder is not."""
+"""The cache of one folder: storage, limits, repair, and use of an unusable folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LARGE = 200_000
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that everybody may enter, outside the private ones of pytest."""
+    """Return a folder that every user may enter, outside the private folders of pytest."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o777)
     yield folder
@@ -241,7 +241,7 @@ def test_damage_while_running_is_mended(tmp_path: Path):
     assert cache.put("a", b"b")
     assert cache.get("a") == b"b"
     assert cache.note is not None
-    assert "set aside" in cache.note
+    assert "renamed to cache.db.damaged" in cache.note
 
 
 def test_memory_forgets_the_least_recently_used():
@@ -282,10 +282,10 @@ def test_a_lock_is_held_by_one_thread_at_a_time(tmp_path: Path):
 def test_two_caches_on_one_folder_exclude_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "PATIENCE", 0.02)
     one, other = Cache(tmp_path), Cache(tmp_path)
-    heard: list[str] = []
+    sentences: list[str] = []
 
     def waiting(fraction: float, sentence: str) -> None:
-        heard.append(sentence)
+        sentences.append(sentence)
         raise Cancelled("Enough.")
 
     with one.lock("key"):
@@ -293,7 +293,7 @@ def test_two_caches_on_one_folder_exclude_each_other(tmp_path: Path, monkeypatch
             pytest.fail("both hold the lock")
         with other.lock("another key"):
             pass
-    assert "another server" in heard[0]
+    assert "another server" in sentences[0]
     with other.lock("key"):
         pass
 

@@ -1,4 +1,4 @@
-"""Bytes on disk: no pickle, no way out of the folder, least recently used first out, and damage mended."""
+"""Bytes on disk: no pickle, no access outside the folder, LRU eviction, repair of damage."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.caching.disk import BytesDisk, evict, glance, open_index, seal, unseal
+from backend.caching.disk import BytesDisk, evict, open_index, read_only_get, seal, unseal
 from backend.caching.serialize import ForeignEntry
 
 LARGE = 100_000
 
 
 class Bomb:
-    """Unpickling it makes a file."""
+    """An object that creates a file when unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -55,9 +55,9 @@ def test_bytes_come_back_from_the_index_or_a_file(tmp_path: Path, size: int):
     store, aside = open_index(tmp_path)
     assert not aside
     store.set("a/1", b"x" * size)
-    assert store.get("a/1") == glance(tmp_path, "a/1") == b"x" * size
+    assert store.get("a/1") == read_only_get(tmp_path, "a/1") == b"x" * size
     assert len(files(tmp_path)) == (size == LARGE)
-    assert store.get("b") is glance(tmp_path, "b") is None
+    assert store.get("b") is read_only_get(tmp_path, "b") is None
 
 
 @pytest.mark.parametrize("value", ["text", 1, 1.5, None, [1], bytearray(b"a")])
@@ -93,7 +93,7 @@ def test_a_planted_pickle_is_never_loaded(tmp_path: Path, inline: bool):
     with pytest.raises(ForeignEntry):
         store.get("a")
     with pytest.raises(ForeignEntry):
-        glance(tmp_path, "a")
+        read_only_get(tmp_path, "a")
     with pytest.raises(ForeignEntry):
         list(store)
     assert not (tmp_path / "exploded").exists()

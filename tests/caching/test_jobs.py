@@ -1,4 +1,4 @@
-"""Background work: one flight, progress, cancel, estimate, and errors that reach everybody who waits."""
+"""Background work: one job per key, progress, cancellation, estimates, and errors for all waiting callers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ STAGE = Stage()
 
 @memoized()
 def recipe(query: Query, lab: Desk) -> Result:
-    """A recipe that does what its query says."""
+    """Run the actions in the query."""
     STAGE.runs.append(query.number)
     lab.progress(0.25, "A quarter.")
     if query.act == "fail":
@@ -73,7 +73,7 @@ STARTED: list[Jobs] = []
 
 
 def start(workers: int = 2) -> Jobs:
-    """Workers whose jobs end before the next test begins."""
+    """Yield workers whose jobs end before the next test."""
     STARTED.append(Jobs(workers))
     return STARTED[-1]
 
@@ -94,7 +94,7 @@ def desk(tmp_path: Path) -> Desk:
 
 @dataclass(frozen=True, eq=False)
 class Timed(Desk):
-    """A lab that can say what things cost."""
+    """A lab that estimates costs."""
 
     cost: Callable[[object], float] = lambda query: 12.5
 

@@ -109,9 +109,9 @@ def test_peek_never_computes(desk: Desk, tmp_path: Path):
     assert CALLS == []
     recipe(Query(1), desk)
     for other in (desk, Desk(Cache(tmp_path))):
-        found = recipe.peek(Query(1), other)
-        assert found is not None
-        assert found.count == 20
+        cached = recipe.peek(Query(1), other)
+        assert cached is not None
+        assert cached.count == 20
 
 
 def test_another_version_is_computed_afresh(desk: Desk):
@@ -123,7 +123,7 @@ def test_another_version_is_computed_afresh(desk: Desk):
 def test_a_private_result_is_held_in_memory_and_nowhere_else(desk: Desk, tmp_path: Path):
     @memoized(private=True)
     def secret(query: Query, lab: Desk) -> Result:
-        """What somebody typed."""
+        """Return the typed text."""
         return Result(np.arange(float(query.seed)), query.seed)
 
     first = secret(Query(3), desk)

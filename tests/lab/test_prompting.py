@@ -124,7 +124,7 @@ def test_labels_that_share_no_name_with_the_words_must_be_listed(tmp_path: Path,
     named = {",0": ",fake", ",1": ",real"}
     lines = [line[:-2] + named.get(line[-2:], line[-2:]) for line in lines]
     file.write_text("\n".join(lines) + "\n")
-    with pytest.raises(DatasetError, match=r"have not all names in common; list the label values in dataset\.labels"):
+    with pytest.raises(DatasetError, match=r"share only some names or none; list the label values in dataset\.labels"):
         pin(load_study(folder), lab)
     rewrite(folder, "sample = 20", 'sample = 20\nlabels = ["fake", "real"]')
     assert [one.value for one in pin(load_study(folder), lab).classes] == ["fake", "real"]
@@ -146,7 +146,7 @@ def test_rows_of_a_head_are_matched_by_name(tmp_path: Path, lab: Lab) -> None:
     config.write_text(json.dumps(raw | {"id2label": {"0": "cats", "1": "positive"}, "label2id": {}}))
     broken = pin(load_study(folder), lab)
     assert [one.label for one in broken.missing] == ["epoch 1"]
-    assert "have not all names in common with the study's classes" in broken.missing[0].reason
+    assert "share only some names with the study's classes" in broken.missing[0].reason
 
 
 def own_tokenizer(place: Path) -> None:
@@ -168,7 +168,7 @@ def test_whose_token_ids_count_must_be_said_where_they_differ(
     folder = tiny_study(tmp_path / "tiny", (1, 2))
     own_tokenizer(folder / "checkpoints" / "epoch-2")
     assert main(["check", str(folder)]) == 2
-    assert "epoch 2 reads other token ids than the base: its own tokenizer reads <unk>" in capsys.readouterr().out
+    assert "epoch 2 reads other token ids than the base: its own tokenizer gives <unk>" in capsys.readouterr().out
     rewrite(folder, 'separator = " "', 'separator = " "\ntokenizer = "base"')
     assert main(["check", str(folder)]) == 0
     based = pin(load_study(folder), lab)
@@ -212,7 +212,7 @@ def test_what_has_no_value_is_left_out_of_an_export_and_the_rest_is_there(
     tables = ["--only", "accuracy,attribution,output_space,probes,steering,swaps"]
     assert main(["export", str(own), "--out", str(tmp_path / "a"), *tables]) == 0
     said = capsys.readouterr().err
-    assert "left out of swaps: " in said and "make different token ids of the texts" in said
+    assert "left out of swaps: " in said and "have different token ids for the texts" in said
     pairs = {row.split(",")[0] for row in (tmp_path / "a" / "output_space.csv").read_text().splitlines()[1:]}
     assert pairs == {"base", "epoch 1"}
     everyone = {row.split(",")[0] for row in (tmp_path / "a" / "accuracy.csv").read_text().splitlines()[1:]}

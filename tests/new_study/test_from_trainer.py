@@ -1,4 +1,4 @@
-"""A new study from what a trainer left: every layout through the command line, on tiny real models."""
+"""New studies from the output folders of trainers: every layout through the command line, on tiny real models."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def made(studies: Path) -> Study:
 
 
 def refused(studies: Path, capsys: pytest.CaptureFixture[str], code: int) -> str:
-    """The one sentence of a command that wrote nothing."""
+    """Return the error of a command that wrote nothing."""
     message = capsys.readouterr().err.strip()
     assert code == 2, message
     assert message and "\n" not in message and "Traceback" not in message
@@ -63,15 +63,15 @@ def refused(studies: Path, capsys: pytest.CaptureFixture[str], code: int) -> str
     return message
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda one: one.build.__name__)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.build.__name__)
 def test_a_folder_and_data_make_a_study(
     layout: Layout, parts: Parts, studies: Path, new: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = new(layout.build(parts, tmp_path / "work" / "out"))
-    said = capsys.readouterr()
-    assert code == 0, said.err
+    output = capsys.readouterr()
+    assert code == 0, output.err
     study = made(studies)
-    assert tuple(one.label for one in study.checkpoints) == layout.labels
+    assert tuple(checkpoint.label for checkpoint in study.checkpoints) == layout.labels
     encoder = layout.build.__name__ == "classifier"
     assert study.family == ("encoder" if encoder else "causal")
     classifies = "classifier" in layout.build.__name__
@@ -81,12 +81,12 @@ def test_a_folder_and_data_make_a_study(
     base = Path(str(study.base.path))
     theirs = parts.bert if encoder else parts.base
     assert (base / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()
-    notes = [line for line in said.err.splitlines() if line.startswith("left out")]
+    notes = [line for line in output.err.splitlines() if line.startswith("left out")]
     assert len(notes) == len(layout.notes)
-    assert all(note.startswith(wanted) for note, wanted in zip(notes, layout.notes, strict=True))
+    assert all(note.startswith(start) for note, start in zip(notes, layout.notes, strict=True))
     log = read_training_log(study)
     assert (log is not None) == layout.curve
-    assert ("curve " in said.out) == layout.curve
+    assert ("curve " in output.out) == layout.curve
     if log is not None:
         steps = {label: step for step, label in log.saved}
         assert steps[layout.labels[0]] < steps[layout.labels[1]] <= log.step[-1]
@@ -116,20 +116,24 @@ def test_what_transformers_itself_leaves(
     training.save_model()
     training.create_model_card()
     code = new(out)
-    said = capsys.readouterr()
-    if code == 2 and "--base" in said.err:  # this version leaves the base's name nowhere
+    output = capsys.readouterr()
+    if code == 2 and "--base" in output.err:  # this version leaves the base's name nowhere
         code = new(out, "--base", str(parts.bert))
-        said = capsys.readouterr()
-    assert code == 0, said.err
+        output = capsys.readouterr()
+    assert code == 0, output.err
     study = made(studies)
-    assert [one.label for one in study.checkpoints] == ["epoch 1", "epoch 2", "epoch 3"]
-    assert [Path(str(one.path)).name for one in study.checkpoints] == ["checkpoint-4", "checkpoint-8", "checkpoint-12"]
-    assert "left out final: it has the weights of epoch" in said.err
+    assert [checkpoint.label for checkpoint in study.checkpoints] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert [Path(str(checkpoint.path)).name for checkpoint in study.checkpoints] == [
+        "checkpoint-4",
+        "checkpoint-8",
+        "checkpoint-12",
+    ]
+    assert "left out final: it has the weights of epoch" in output.err
     log = read_training_log(study)
     assert log is not None
     assert log.saved == ((4, "epoch 1"), (8, "epoch 2"), (12, "epoch 3"))
-    wanted = [entry["loss"] for entry in training.state.log_history if "loss" in entry]
-    assert [loss for loss in log.loss.tolist() if loss == loss] == wanted
+    expected = [entry["loss"] for entry in training.state.log_history if "loss" in entry]
+    assert [loss for loss in log.loss.tolist() if loss == loss] == expected
 
 
 def test_options_go_before_what_is_found(parts: Parts, studies: Path, new: Run, tmp_path: Path) -> None:
@@ -142,7 +146,7 @@ def test_options_go_before_what_is_found(parts: Parts, studies: Path, new: Run, 
     )
     study = made(studies)
     assert study.base.path == str(tmp_path / "other")
-    assert [one.label for one in study.checkpoints] == ["checkpoint-5", "checkpoint-15"]
+    assert [checkpoint.label for checkpoint in study.checkpoints] == ["checkpoint-5", "checkpoint-15"]
     assert study.prompt.template == "{text} is"
 
 
@@ -170,11 +174,11 @@ def test_values_to_use_a_separator_and_a_tokenizer(
 
 
 @pytest.mark.parametrize(
-    ("labels", "words", "said"),
+    ("labels", "words", "message"),
     [
         ("0,7", "a,b", "has no value 7; choose labels from 0, 1"),
-        ("0,0", "a,b", "name a value twice"),
-        ("0", "a,b", "has 1 different value"),
+        ("0,0", "a,b", "list a value twice"),
+        ("0", "a,b", "has 1 distinct value"),
         ("1,0", "0,1", "in different orders"),
     ],
 )
@@ -186,10 +190,10 @@ def test_labels_that_cannot_be_meant(
     capsys: pytest.CaptureFixture[str],
     labels: str,
     words: str,
-    said: str,
+    message: str,
 ) -> None:
     code = new(trl(parts, tmp_path / "out"), "--labels", labels, "--label-words", words)
-    assert said in refused(studies, capsys, code)
+    assert message in refused(studies, capsys, code)
 
 
 def two_runs(parts: Parts, out: Path) -> None:
@@ -265,16 +269,16 @@ def mixed_units(parts: Parts, out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("build", "said"),
+    ("build", "message"),
     [
         (two_runs, "holds several trainings (first, second); point to one of them."),
-        (two_models, "holds several models (dpo, sft) and nothing says their order"),
+        (two_models, "holds several models (dpo, sft) in unknown order"),
         (two_adapters, "checkpoint-10 holds several models (one, two); choose"),
-        (no_base, "says which base was trained; name the base with --base."),
+        (no_base, "names the base model; name the base with --base."),
         (base_elsewhere, "names the base /data/models/tiny, which is not on this machine; name the base with --base."),
         (two_bases, "names several bases"),
-        (quantized_base, "give its plain weights, as in --base unsloth/tiny."),
-        (base_on_the_hub, "names a base that cannot be used, so name one with --base: somebody/tiny is not on this"),
+        (quantized_base, "give its plain weights, for example --base unsloth/tiny."),
+        (base_on_the_hub, "names a base that cannot be used; name another with --base: somebody/tiny is not on this"),
         (pickled, "pickled"),
         (shards_only, "checkpoint-10"),
         (no_config, "config.json"),
@@ -291,10 +295,10 @@ def test_a_folder_that_cannot_be_read_in_one_way_is_one_sentence(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     build: Callable[[Parts, Path], None],
-    said: str,
+    message: str,
 ) -> None:
     build(parts, tmp_path / "out")
-    assert said in refused(studies, capsys, new(tmp_path / "out"))
+    assert message in refused(studies, capsys, new(tmp_path / "out"))
 
 
 def test_no_folder_and_no_checkpoints(parts: Parts, studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -309,10 +313,10 @@ def test_a_damaged_log_costs_the_curve_only(
     for place in (folder, folder / "checkpoint-100"):
         (place / "trainer_state.json").write_text('{"global_step": 10')
     assert new(folder) == 0
-    said = capsys.readouterr()
-    assert "trainer_state.json is damaged (it cannot be read as JSON" in said.err
-    assert "curve " not in said.out
-    assert [one.label for one in made(studies).checkpoints] == ["step 10", "step 100"]
+    output = capsys.readouterr()
+    assert "trainer_state.json is damaged (it cannot be read as JSON" in output.err
+    assert "curve " not in output.out
+    assert [checkpoint.label for checkpoint in made(studies).checkpoints] == ["step 10", "step 100"]
 
 
 def test_a_damaged_checkpoint_stays_and_the_others_work(
@@ -323,4 +327,4 @@ def test_a_damaged_checkpoint_stays_and_the_others_work(
     weights.write_bytes(weights.read_bytes()[:-100])
     assert new(folder) == 2
     assert "1 of 2 checkpoints cannot be used" in capsys.readouterr().err
-    assert [one.label for one in made(studies).checkpoints] == ["epoch 1", "epoch 10"]
+    assert [checkpoint.label for checkpoint in made(studies).checkpoints] == ["epoch 1", "epoch 10"]

@@ -149,14 +149,14 @@ def test_columns_are_offered_once_the_data_is_read(folder: Path):
         ({"base": "./nowhere"}, "nowhere does not exist; correct the path"),
         ({"checkpoints": "nowhere-*"}, "No directory matches nowhere-*"),
         ({"data": "nowhere.csv"}, "nowhere.csv does not exist"),
-        ({"name": "a/b"}, "cannot name a study"),
-        ({"name": "taken"}, "exists already"),
+        ({"name": "a/b"}, "is not a valid study name"),
+        ({"name": "taken"}, "already exists"),
         ({"words": "one, two, three"}, "give one word per value"),
         ({"words": "negative, negative"}, "repeats a word"),
         ({"words": "nonsense, rubbish"}, "cannot be told apart"),
         ({"template": "no place"}, "has no {text}"),
         ({"template": "{text} {text}"}, "more than once"),
-        ({"base": "~nobody-there/x"}, "is no path"),
+        ({"base": "~nobody-there/x"}, "is not a valid path"),
     ],
 )
 def test_a_wrong_field_gets_one_sentence_and_nothing_typed_is_lost(
@@ -175,10 +175,10 @@ def test_a_wrong_field_gets_one_sentence_and_nothing_typed_is_lost(
 
 def test_one_class_or_too_few_texts_get_one_sentence(folder: Path):
     (folder / "one.csv").write_text("text,label\nfine,1\ngood,1\n")
-    assert "has 1 different value; use 2 to 20 classes" in errors(filled(folder, data=str(folder / "one.csv")))
+    assert "has 1 distinct value; use 2 to 20 classes" in errors(filled(folder, data=str(folder / "one.csv")))
     test = filled(folder)
     test.number_input(key="new-sample").set_value(41).run()
-    assert "cannot share equally" in errors(test)
+    assert "is not divisible by 2 classes" in errors(test)
     test.number_input(key="new-sample").set_value(400).run()
     assert "fewer than the 200" in errors(test)
     test.number_input(key="new-sample").set_value(20).run()
@@ -225,7 +225,7 @@ def test_weights_that_cannot_be_read_leave_nothing_behind(folder: Path, world: W
 
 def test_a_studies_folder_that_cannot_be_written_is_one_sentence(folder: Path, world: World):
     (world.folder / "studies").write_text("a file")
-    assert "cannot be written to; set LAYERSHIFT_STUDIES elsewhere" in errors(filled(folder))
+    assert "is not writable; set LAYERSHIFT_STUDIES to another folder" in errors(filled(folder))
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -63,7 +63,7 @@ def test_training_curves_where_there_is_a_log(opens: Opens, world: World):
     assert "epoch 1" in shown["training-loss"]
     log.write_text("step,loss\n1,2\n")
     test = opens()
-    assert "does not begin with the columns" in test.error[0].value
+    assert "does not start with the columns" in test.error[0].value
     assert {"accuracy", "weight-changes"} <= charts(test).keys(), "the rest of the page stands"
 
 

@@ -1,4 +1,4 @@
-"""study.toml: what is read, and the one sentence for everything that is wrong with it."""
+"""study.toml: valid files, and one error message for each mistake."""
 
 from __future__ import annotations
 
@@ -78,41 +78,41 @@ def test_a_loaded_study_is_frozen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
-        ('title = "Reviews"', 'title = "Reviews"\ncolour = 1', "colour is not a key that Layershift knows"),
+        ('title = "Reviews"', 'title = "Reviews"\ncolour = 1', "colour is an unknown key"),
         ('title = "Reviews"', "", "title is missing; add it"),
         ('family = "causal"', 'family = "gpt"', "family is wrong: input should be 'causal' or 'encoder'"),
         ("sample = 10", 'sample = "ten"', "dataset.sample is wrong: input should be a valid integer"),
         ("sample = 10", "sample = 0", "dataset.sample is wrong: input should be greater than 0"),
-        ("sample = 10", "sample = 11", "dataset.sample is 11, which 2 classes cannot share equally"),
+        ("sample = 10", "sample = 11", "dataset.sample is 11, which is not divisible by 2 classes"),
         ('path = "base"', "", "[base] needs either repo (on the hub) or path"),
-        ('path = "base"', 'path = "base"\nrepo = "x/y"', "and not both"),
+        ('path = "base"', 'path = "base"\nrepo = "x/y"', "give exactly one"),
         ('label = "epoch 2"', 'label = "epoch 1"', 'checkpoints[2].label "epoch 1" is used twice'),
         ('label = "epoch 2"', 'label = "base"', "is reserved for the base"),
         ('label = "epoch 2"\n', "", "checkpoints[2].label is missing"),
         ('label = "epoch 2"', "label = 2", "checkpoints[2].label is wrong: input should be a valid string"),
-        ('path = "base"', 'path = "base"\nseed_of = "epoch 1"', "base.seed_of is not a key of the base; remove it"),
-        ('label = "epoch 2"', 'label = "epoch 2"\nseed_of = "epoch 3"', "no seed_of itself; choose from epoch 1."),
+        ('path = "base"', 'path = "base"\nseed_of = "epoch 1"', "base.seed_of is not allowed; remove it"),
+        ('label = "epoch 2"', 'label = "epoch 2"\nseed_of = "epoch 3"', "without seed_of; choose from epoch 1."),
         ('label = "epoch 2"', 'label = "epoch 2"\nseed_of = "epoch 2"', 'checkpoints[2].seed_of "epoch 2" must be'),
         ('label = "epoch 2"', 'label = "epoch 2"\nseed_of = "base"', 'checkpoints[2].seed_of "base" must be'),
         ("{text}", "text", "prompt.template has no {text}"),
         ("{text}", "{text} {text}", "{text} more than once"),
         ('"negative", "positive"', '"positive", "positive"', "prompt.label_words repeats a word"),
         ("sample = 10", "sample = 10\nlabels = [0, 1, 2]", "dataset.labels must list 2 different values"),
-        ('repo = "stanfordnlp/imdb"', 'repo = "a/b"\npath = "c"', "[training] takes repo or path, not both"),
-        ('repo = "stanfordnlp/imdb"', 'epoch = 3\nrepo = "x"', "training.epoch is not a key"),
+        ('repo = "stanfordnlp/imdb"', 'repo = "a/b"\npath = "c"', "[training] has both repo and path"),
+        ('repo = "stanfordnlp/imdb"', 'epoch = 3\nrepo = "x"', "training.epoch is an unknown key"),
         ("[prompt]", "[prompt", "cannot be read as TOML"),
         ('title = "', 'title = "\0', "line 2, holds a zero byte"),
     ],
 )
-def test_whatever_is_wrong_is_one_sentence_with_file_and_key(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_whatever_is_wrong_is_one_sentence_with_file_and_key(tmp_path: Path, old: str, new: str, message: str) -> None:
     assert old in GOOD
     folder = write(tmp_path, GOOD.replace(old, new, 1))
     with pytest.raises(StudyError) as caught:
         load_study(folder)
     message = str(caught.value)
-    assert said in message
+    assert message in message
     assert str(folder / STUDY_FILE) in message
     assert "\n" not in message and message.endswith(".")
 
@@ -125,9 +125,9 @@ def test_a_missing_folder_says_what_to_name(tmp_path: Path) -> None:
 def test_one_broken_study_does_not_hide_the_others(tmp_path: Path) -> None:
     write(tmp_path / "good", GOOD)
     write(tmp_path / "broken", "title =")
-    found = find_studies(tmp_path)
-    assert isinstance(found["good"], Study)
-    assert isinstance(found["broken"], StudyError)
+    studies = find_studies(tmp_path)
+    assert isinstance(studies["good"], Study)
+    assert isinstance(studies["broken"], StudyError)
 
 
 @pytest.mark.parametrize("name", ["demo", "gpt2-imdb"])

@@ -1,4 +1,4 @@
-"""Texts from every kind of file become a balanced, seeded sample, or one sentence that says why not."""
+"""Texts from every file type become a balanced, seeded sample, or an error with the reason."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_labels_with_gaps_are_the_values_that_the_study_lists(
 def test_a_value_that_is_not_listed_is_left_out() -> None:
     table = pd.DataFrame({"text": list("abcd"), "label": [-1, 1, 0, 2]})
     assert classify(table, DatasetSpec(path="x.csv", labels=(0, 1)), WORDS)[0].index.tolist() == [1, 2]
-    with pytest.raises(DatasetError, match=r"lists one value twice \(1, '1.0'\)"):
+    with pytest.raises(DatasetError, match=r"lists a value twice \(1, '1.0'\)"):
         classify(table, DatasetSpec(path="x.csv", labels=(1, "1.0")), WORDS)
 
 
@@ -115,24 +115,24 @@ def test_rows_without_a_text_or_with_another_label_are_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"text": "body"}, 'has no column "body" (dataset.text); its columns are: text, label'),
         ({"label": "stars"}, 'has no column "stars" (dataset.label)'),
-        ({"sample": 40}, "has 6 usable texts of class 0, fewer than the 20 that sample = 40 asks for"),
+        ({"sample": 40}, "has 6 usable texts of class 0, fewer than the 20 needed for sample = 40"),
         ({"labels": (0, 5)}, "has no usable row with label 5 (its labels: 0, 1)"),
     ],
 )
-def test_bad_data_is_one_sentence(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+def test_bad_data_is_one_sentence(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(DatasetError) as caught:
         read_sample(DatasetSpec(**{"path": store(tmp_path, ".csv"), "sample": 4, **change}), WORDS)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_one_class_only_is_said(tmp_path: Path) -> None:
     path = store(tmp_path, ".csv", TABLE.head(6))
-    with pytest.raises(DatasetError, match=r"has one class only \(label 0\)"):
+    with pytest.raises(DatasetError, match=r"has only one class \(label 0\)"):
         read_sample(DatasetSpec(path=path, sample=4), WORDS)
 
 
@@ -171,4 +171,4 @@ def test_training_texts_on_the_hub_are_never_fetched_for_a_picture(
     (tmp_path / "somebody___texts").mkdir()
     now = training_texts(TrainingSpec(repo="somebody/texts"), "text")
     assert now is not None
-    assert now.digest != training.digest, "the answer is asked for anew once they are there"
+    assert now.digest != training.digest, "the digest changes once they are downloaded"

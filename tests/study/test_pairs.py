@@ -1,4 +1,4 @@
-"""Pairs of texts fill a template, are cut at the longer one, and are read as a plain loop reads them."""
+"""Pairs of texts fill a template, are cut at the longer text, and give the results of a plain loop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LONG = (" ".join(f"film {i}" for i in range(40)), "short")
 
 
 def pair_study(folder: Path, epochs: tuple[int, ...] = (), family: str = "gpt2") -> Path:
-    """The tiny study, its reviews in pairs."""
+    """Create the tiny study with pairs of texts."""
     tiny_study(folder, epochs, family)
     texts, labels = fake_sample(120).text, fake_sample(120).label
     rows = {"premise": texts, "hypothesis": [text[:9][::-1] for text in texts], "label": labels}
@@ -64,21 +64,21 @@ def test_texts_fill_the_template_where_it_names_them() -> None:
 def test_the_longer_text_loses_whole_tokens(keep: str) -> None:
     tokenizer = bytes_tokenizer()
     offsets = tokenizer.encode(LONG[0]).offsets
-    found = list(shorter(tokenizer, LONG, len(tokenizer.encode("short").ids) + 10, keep))
+    texts = list(shorter(tokenizer, LONG, len(tokenizer.encode("short").ids) + 10, keep))
     first = LONG[0][: offsets[9][1]].rstrip() if keep == "start" else LONG[0][offsets[-10][0] :].lstrip()
-    assert found[0] == (first, "short")
-    assert found[-1] == ("", "")
+    assert texts[0] == (first, "short")
+    assert texts[-1] == ("", "")
     assert next(shorter(tokenizer, ("ab", "cd"), 3, keep))[0] == "ab", "of equals the last is cut"
 
 
 def test_a_long_pair_fits_and_keeps_the_template() -> None:
     tokenizer = bytes_tokenizer()
-    found = fill(plain_reader(tokenizer, SPEC, "causal"), LONG)
-    assert len(found.ids) <= SPEC.max_tokens and found.cut
-    assert found.left == f"short Two: {found.parts[1]}"
-    assert LONG[0].endswith(found.parts[1])
-    assert tokenizer.decode(list(found.ids)).startswith("One: short Two:")
-    assert tokenizer.decode(list(found.ids)).endswith(" Same: ")
+    filled = fill(plain_reader(tokenizer, SPEC, "causal"), LONG)
+    assert len(filled.ids) <= SPEC.max_tokens and filled.cut
+    assert filled.left == f"short Two: {filled.parts[1]}"
+    assert LONG[0].endswith(filled.parts[1])
+    assert tokenizer.decode(list(filled.ids)).startswith("One: short Two:")
+    assert tokenizer.decode(list(filled.ids)).endswith(" Same: ")
     with pytest.raises(PromptError, match="template alone takes"):
         fill(plain_reader(tokenizer, SPEC.model_copy(update={"max_tokens": 3}), "causal"), LONG)
 
@@ -97,7 +97,7 @@ def test_special_tokens_in_the_template_make_the_ids_of_an_encoded_pair() -> Non
 
 def test_a_typed_pair_is_a_line_each() -> None:
     assert typed(SPEC, "one\n\n two \n") == ("one", "two")
-    with pytest.raises(PromptError, match=r"reads 2 texts at once \(a, b\); write each on its own line"):
+    with pytest.raises(PromptError, match=r"reads 2 texts together \(a, b\); write each on its own line"):
         typed(SPEC, "one")
     readers = alone(bytes_tokenizer(), SPEC)
     read = read_typed(readers, "first\nsecond")
@@ -136,9 +136,9 @@ def test_a_study_of_pairs_reads_as_a_plain_loop(tmp_path: Path, lab: Lab, monkey
     assert again.sample.digest == pinned.sample.digest and again.sample.parts == pinned.sample.parts
     table = pd.read_csv(tmp_path / "tiny" / "reviews.csv")
     tokenizer = lab.models.tokenizer(study.base, study.base)
-    one = pinned.checkpoints[1]
-    model = AutoModelForCausalLM.from_pretrained(str(one.ref.path), dtype=torch.float32).eval()
-    logits = lab.readout(one, pinned.prompts).logits
+    checkpoint = pinned.checkpoints[1]
+    model = AutoModelForCausalLM.from_pretrained(str(checkpoint.ref.path), dtype=torch.float32).eval()
+    logits = lab.readout(checkpoint, pinned.prompts).logits
     whole = [i for i, cut in enumerate(pinned.prompts.truncated) if not cut]
     assert len(whole) > 5
     for i in whole:
@@ -168,19 +168,19 @@ def test_check_says_how_an_encoder_reads_a_pair(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"text": ["a", "b"]}, "prompt.template has {text} and dataset.text lists several columns; put {a} and {b}"),
+        ({"text": ["a", "b"]}, "prompt.template has {text}, but dataset.text lists several columns; use {a} and {b}"),
         ({"text": ["a"]}, "dataset.text must be a column, or a list of at least two columns"),
         ({"text": 3}, "dataset.text must be a column"),
         ({"text": ["a", ""]}, "dataset.text must be a column"),
     ],
 )
-def test_a_study_says_what_is_wrong_with_its_pair(change: dict[str, Any], said: str) -> None:
+def test_a_study_says_what_is_wrong_with_its_pair(change: dict[str, Any], message: str) -> None:
     raw: dict[str, Any] = {"title": "t", "family": "causal", "base": {"repo": "b"}}
     prompt = {"template": "{text}", "label_words": ["a", "b"]}
     with pytest.raises(StudyError) as caught:
         parse_study({**raw, "dataset": {"repo": "d", **change}, "prompt": prompt}, Path("/s"))
-    assert said in str(caught.value)
-    with pytest.raises(StudyError, match=r"prompt\.fields is not a key"):
+    assert message in str(caught.value)
+    with pytest.raises(StudyError, match=r"prompt\.fields is an unknown key"):
         parse_study({**raw, "dataset": {"repo": "d"}, "prompt": {**prompt, "fields": ["text"]}}, Path("/s"))

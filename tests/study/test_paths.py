@@ -1,4 +1,4 @@
-"""Names that somebody typed: paths, names on the hub, patterns of folders, names of uploaded files."""
+"""Typed names: paths, names on the hub, patterns of folders, names of uploaded files."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_folders_are_ordered_by_their_numbers(tmp_path: Path) -> None:
     for name in ("checkpoint-900", "checkpoint-1000", "checkpoint-80", "other"):
         (tmp_path / name).mkdir()
     (tmp_path / "checkpoint-7").write_text("a file")
-    found = directories((str(tmp_path / "checkpoint-*"), str(tmp_path / "checkpoint-80")))
-    assert [place.name for place in found] == ["checkpoint-80", "checkpoint-900", "checkpoint-1000"]
+    places = directories((str(tmp_path / "checkpoint-*"), str(tmp_path / "checkpoint-80")))
+    assert [place.name for place in places] == ["checkpoint-80", "checkpoint-900", "checkpoint-1000"]
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_folders_are_ordered_by_their_numbers(tmp_path: Path) -> None:
 def test_folders_that_are_listed(tmp_path: Path, given: list[str], ordered: list[str]) -> None:
     for name in given:
         (tmp_path / name).mkdir(parents=True)
-    found = directories(tuple(str(tmp_path / name) for name in given))
-    assert [str(place.relative_to(tmp_path)) for place in found] == ordered
+    places = directories(tuple(str(tmp_path / name) for name in given))
+    assert [str(place.relative_to(tmp_path)) for place in places] == ordered
 
 
 @pytest.mark.parametrize("patterns", [(), ("",), ("nowhere-*",), ("***",), ("~nobody-there/*",)])
 def test_a_pattern_that_matches_nothing_is_one_sentence(patterns: tuple[str, ...]) -> None:
-    with pytest.raises(StudyError, match=r"No directory matches|is no p"):
+    with pytest.raises(StudyError, match=r"No directory matches|is not a valid p"):
         directories(patterns)
 
 
@@ -107,5 +107,5 @@ def test_an_upload_of_another_kind_is_refused(upload: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "é", "a/b"])
 def test_a_study_has_a_plain_name(name: str, tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="cannot name a study"):
+    with pytest.raises(StudyError, match="is not a valid study name"):
         new_folder(name, tmp_path)

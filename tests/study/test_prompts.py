@@ -16,7 +16,7 @@ from backend.study.config import PromptSpec
 from backend.study.facts import Reading
 from backend.study.prompts import Readers, fill, first_difference, make_prompts, plain_reader, shown
 from backend.study.token_ids import Prompts
-from backend.study.typed_texts import leave_out, mended, read_typed
+from backend.study.typed_texts import leave_out, read_typed, without_surrogates
 from tests.fakes import fake_definition, fake_sample, fake_tokenizer
 
 SPEC = PromptSpec(template="Review: {text} Sentiment:", label_words=("negative", "positive"), max_tokens=24)
@@ -53,8 +53,8 @@ TOKENIZERS = [fake_tokenizer(), bytes_tokenizer(), bytes_tokenizer(special=True)
 def test_every_prompt_fits_and_keeps_its_template(tokenizer: Tokenizer, keep: str, text: str) -> None:
     spec = SPEC.model_copy(update={"keep": keep, "max_tokens": 40})
     reader = plain_reader(tokenizer, spec, "causal")
-    empty, found = fill(reader, "").ids, fill(reader, text)
-    ids, cut, rest = found.ids, found.cut, found.left
+    empty, filled = fill(reader, "").ids, fill(reader, text)
+    ids, cut, rest = filled.ids, filled.cut, filled.left
     assert len(ids) <= 40
     assert ids[-2:] == empty[-2:] and ids[0] == empty[0]
     assert (rest == text) is not cut
@@ -72,8 +72,8 @@ def test_a_long_text_loses_the_end_that_is_not_kept(keep: str, expected: str) ->
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     spec = SPEC.model_copy(update={"template": "R {text} S", "max_tokens": 5, "keep": keep})
-    found = fill(plain_reader(tokenizer, spec, "causal"), words)
-    assert found.cut and found.left == expected and len(found.ids) == 5
+    filled = fill(plain_reader(tokenizer, spec, "causal"), words)
+    assert filled.cut and filled.left == expected and len(filled.ids) == 5
 
 
 def test_a_template_that_leaves_no_room_is_said() -> None:
@@ -82,7 +82,7 @@ def test_a_template_that_leaves_no_room_is_said() -> None:
 
 
 def words_of(tokenizer: Tokenizer, **change: object) -> Prompts:
-    """The prompts of two texts under a changed specification."""
+    """Return the prompts of two texts with a changed specification."""
     spec = SPEC.model_copy(update=change)
     return make_prompts(plain_reader(tokenizer, spec, "causal"), ["A film.", "So good"], np.array([0, 1]))
 
@@ -208,8 +208,8 @@ def test_twenty_thousand_words_are_cut() -> None:
 
 
 def test_half_characters_are_replaced_and_whole_ones_stay() -> None:
-    assert mended("a\ud800b 👩‍👧 \udc00") == "a�b 👩‍👧 �"
-    assert mended("\ud83d\udc69") == "👩"
+    assert without_surrogates("a\ud800b 👩‍👧 \udc00") == "a�b 👩‍👧 �"
+    assert without_surrogates("\ud83d\udc69") == "👩"
     assert read_typed(alone(bytes_tokenizer(), SPEC), "\ud800").left == "�"
 
 
@@ -248,7 +248,7 @@ def test_copies_are_texts_that_differ_in_case_and_space_or_prompts_of_equal_toke
 
 
 def test_a_digest_names_the_copies(tmp_path: Path) -> None:
-    """Prompts of equal tokens may stand for other texts: what is split then differs, and so does the key."""
+    """Prompts with equal tokens may come from different texts; the splits differ, and so does the key."""
     reader, labels = plain_reader(fake_tokenizer(), fake_definition(tmp_path).prompt, "causal"), np.arange(4) % 2
     plain = make_prompts(reader, ["The script", "Ab", "Cd", "Her second feature"], labels)
     copies = make_prompts(reader, ["The script", "Ab", "Ab", "Her second feature"], labels)

@@ -17,18 +17,18 @@ def test_a_template_is_what_stands_around_its_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "fields", "said"),
+    ("template", "fields", "message"),
     [
         (NLI, ("premise", "hypothesis"), None),
         ("{text} {context}", ("context", "text"), None),
         ('{"text": "{a}", "pair": "{b}"}', ("a", "b"), None),
         (NLI, ("premise", "premise"), "lists a column twice"),
-        ("{text}", ("premise", "hypothesis"), "put {premise} and {hypothesis} where their texts go"),
+        ("{text}", ("premise", "hypothesis"), "use {premise} and {hypothesis} instead"),
         ("{premise}", ("premise", "hypothesis"), "has no {hypothesis}; put {hypothesis} where the text of column"),
         (NLI + "{premise}", ("premise", "hypothesis"), "has {premise} more than once"),
         (NLI, ("text",), "has no {text}; put {text} where the text goes"),
     ],
 )
-def test_each_field_stands_in_it_once(template: str, fields: tuple[str, ...], said: str | None) -> None:
-    found = problem(template, fields)
-    assert found is None if said is None else found is not None and said in found
+def test_each_field_stands_in_it_once(template: str, fields: tuple[str, ...], message: str | None) -> None:
+    error = problem(template, fields)
+    assert error is None if message is None else error is not None and message in error

@@ -1,4 +1,4 @@
-"""The training log, of finetune or of a Trainer, is read back; a damaged file is one sentence that names the place."""
+"""The training log, of finetune or of a Trainer, is read back; a damaged file is an error that names the line."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path, cut: int
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("step,loss\n1,2\n", "does not begin with the columns step, epoch"),
-        (HEADER + "1,0.1,x,,,,,\n", r'line 2: loss is "x", which is no such number'),
+        ("step,loss\n1,2\n", "does not start with the columns step, epoch"),
+        (HEADER + "1,0.1,x,,,,,\n", r'line 2: loss is "x", which is not a valid value'),
         (HEADER + LINES + ",3.0,1.0,,,,,\n", r'line 6: step is "", which'),
         (HEADER + "1.5,0.1,1,,,,,\n", r'line 2: step is "1.5"'),
         (HEADER + "1,nan,1,,,,,\n", r'line 2: epoch is "nan"'),
@@ -89,8 +89,8 @@ def test_a_line_that_is_still_being_written_is_left_out(tmp_path: Path, cut: int
         (HEADER + "\n" + LINES, "line 2 has 0 of 8 cells"),
     ],
 )
-def test_damage_is_one_sentence_that_says_what_to_do(tmp_path: Path, text: str, said: str):
-    with pytest.raises(LayershiftError, match=said) as caught:
+def test_damage_is_one_sentence_that_says_what_to_do(tmp_path: Path, text: str, message: str):
+    with pytest.raises(LayershiftError, match=message) as caught:
         read(tmp_path, text)
     assert str(caught.value).endswith("or train again with `python -m backend finetune`.")
 

@@ -1,4 +1,4 @@
-"""How tokens read, for byte-level BPE, SentencePiece, WordPiece and plain words; and which words are one token."""
+"""Readable tokens of byte-level BPE, SentencePiece, WordPiece and plain words; single-token words."""
 
 from __future__ import annotations
 
@@ -101,9 +101,9 @@ def test_wordpiece_tokens_are_what_they_are_called(token: str):
 def test_plain_tokens_and_rows_without_a_token():
     tokenizer = fake_tokenizer()
     size = tokenizer.get_vocab_size()
-    found = display.names(tokenizer, size + 2)
-    assert found[tokenizer.get_vocab()[" script"]] == "␣script"
-    assert found[size:] == (f"(no token {size})", f"(no token {size + 1})")
+    names = display.names(tokenizer, size + 2)
+    assert names[tokenizer.get_vocab()[" script"]] == "␣script"
+    assert names[size:] == (f"(no token {size})", f"(no token {size + 1})")
 
 
 @given(st.text(max_size=20))
@@ -117,14 +117,14 @@ def test_everything_can_be_seen(text: str):
 @pytest.mark.parametrize("make", [byte_level, sentencepiece, wordpiece])
 def test_words_of_one_token_are_found_behind_a_space(make):
     tokenizer = make()
-    found = display.of_words(tokenizer, ["film", "films", "nothing", "film"])
+    tokens = display.of_words(tokenizer, ["film", "films", "nothing", "film"])
     expected = next(token for token in ("Ġfilm", "▁film", "film") if tokenizer.token_to_id(token) is not None)
-    assert found == {"film": tokenizer.token_to_id(expected)}
+    assert tokens == {"film": tokenizer.token_to_id(expected)}
 
 
 def test_an_unknown_word_is_no_token():
-    found = display.of_words(fake_tokenizer(), ["script", "zyzzyva", "unk"])
-    assert found == {"script": fake_tokenizer().token_to_id(" script")}
+    tokens = display.of_words(fake_tokenizer(), ["script", "zyzzyva", "unk"])
+    assert tokens == {"script": fake_tokenizer().token_to_id(" script")}
 
 
 def test_no_words_are_no_tokens():

@@ -1,4 +1,4 @@
-"""Word lists: VADER's as its own package reads them, and a study's own."""
+"""Word lists: VADER as read by its own package, and the lists of a study."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def test_own_lists_come_last_and_take_the_place_of_their_name():
 
 def test_groups_are_words_that_are_one_token() -> None:
     tokenizer = fake_tokenizer()
-    found = lexicon.token_groups(tokenizer, (("film", ("script", "camera", "nowhere")), ("empty", ())), 1300)
-    assert list(found) == ["positive", "negative", "film", "empty"]
-    assert set(found["film"]) == {tokenizer.token_to_id(" script"), tokenizer.token_to_id(" camera")}
-    assert found["empty"] == ()
+    groups = lexicon.token_groups(tokenizer, (("film", ("script", "camera", "nowhere")), ("empty", ())), 1300)
+    assert list(groups) == ["positive", "negative", "film", "empty"]
+    assert set(groups["film"]) == {tokenizer.token_to_id(" script"), tokenizer.token_to_id(" camera")}
+    assert groups["empty"] == ()
     for name, sign in (("positive", 1), ("negative", -1)):
-        assert found[name]
-        for token in found[name]:
+        assert groups[name]
+        for token in groups[name]:
             assert sign * lexicon.vader()[tokenizer.decode([token]).strip()] > 0
     assert lexicon.token_groups(tokenizer, (), 3) == {"positive": (), "negative": ()}
     assert lexicon.own_words(None) == ()

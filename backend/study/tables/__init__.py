@@ -1,1 +1,1 @@
-"""Readers of data files: one table of rows from any format."""
+"""Readers of data files: a table of rows from any format."""

@@ -1,4 +1,4 @@
-"""Datasets of the `datasets` library: on the hub, or a folder that save_to_disk wrote; names of their classes."""
+"""Read datasets of the `datasets` library, from the hub or from save_to_disk, with their class names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pandas as pd
 from backend.errors import DatasetError
 
 CLASS_NAMES = "class_names"
-"""Key of a table's `attrs` under which class names stand, {column: names}; the column holds positions in the names."""
+"""Key of the class names in the `attrs` of a table: {column: names}; the column holds indices into the names."""
 _DICTIONARY, _STATE = "dataset_dict.json", "state.json"
 _SHOWN = 8
 USUAL_SPLIT = "test"
 
 
 def read_hub(repo: str, split: str) -> pd.DataFrame:
-    """A split of a hub repository. Raises DatasetError when it cannot be loaded."""
+    """Load a split of a hub repository. Raises DatasetError if it cannot be loaded."""
     from datasets import load_dataset  # slow to import, and only for the hub
 
     try:
@@ -64,7 +64,7 @@ def read_saved(folder: Path, split: str) -> pd.DataFrame:
     if there:
         folder = folder / split
     if not (folder / _STATE).is_file():
-        raise DatasetError(f"{folder} is a folder that save_to_disk did not write; {_inside(folder)}.")
+        raise DatasetError(f"{folder} is a folder without a dataset of save_to_disk; {_inside(folder)}.")
     from datasets import load_from_disk  # slow to import
 
     try:
@@ -75,7 +75,7 @@ def read_saved(folder: Path, split: str) -> pd.DataFrame:
 
 
 def _inside(folder: Path) -> str:
-    files = sorted(one.relative_to(folder).as_posix() for one in folder.glob("**/*") if one.is_file())
+    files = sorted(file.relative_to(folder).as_posix() for file in folder.glob("**/*") if file.is_file())
     data = [name for name in files if not name.startswith(".") and "/." not in name]
     if not data:
         return "it is empty, so name a data file"
@@ -86,16 +86,16 @@ def _table(dataset: Any) -> pd.DataFrame:
     from datasets import ClassLabel
 
     table: pd.DataFrame = dataset.to_pandas()
-    features = {name: {"names": one.names} for name, one in dataset.features.items() if isinstance(one, ClassLabel)}
+    features = {name: {"names": item.names} for name, item in dataset.features.items() if isinstance(item, ClassLabel)}
     return with_class_names(table, features)
 
 
 def with_class_names(table: pd.DataFrame, features: Mapping[str, Any]) -> pd.DataFrame:
-    """The table, the names of its ClassLabel columns in `attrs`; names that only repeat their numbers are none."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Add the names of ClassLabel columns to `attrs` of the table, except names that repeat their numbers."""
+    class_names: dict[str, tuple[str, ...]] = {}
     for column, feature in features.items():
         names = feature.get("names") if isinstance(feature, Mapping) else None
         if names and column in table.columns and list(names) != [str(i) for i in range(len(names))]:
-            found[column] = tuple(map(str, names))
-    table.attrs[CLASS_NAMES] = found
+            class_names[column] = tuple(map(str, names))
+    table.attrs[CLASS_NAMES] = class_names
     return table

@@ -1,4 +1,4 @@
-"""Columns of a table: which holds the texts, which the labels, and when two label values are one."""
+"""Read the columns of texts and labels of a table, and compare label values."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _FEW = 8
 
 
 def find_texts(table: pd.DataFrame, name: str, source: str) -> list[Any]:
-    """The cells of the column of texts, empty ones included.
+    """Return the cells of the text column, including empty ones.
 
-    Raises DatasetError where there is no such column, or it holds something else than texts.
+    Raises DatasetError if the column is missing or does not hold texts.
     """
     cells = _cells(table, name, "text", source)
     others = 0
@@ -30,44 +30,44 @@ def find_texts(table: pd.DataFrame, name: str, source: str) -> list[Any]:
             continue
         if (what := _nested(cell)) is not None:
             raise DatasetError(
-                f'{source}: column "{name}" holds {what} in row {row} (the first is 0); make one text of it, or name a '
-                f"column of plain texts in dataset.text."
+                f'{source}: column "{name}" holds {what} in row {row} (counted from 0); convert it to a text, or '
+                f"name a column of plain texts in dataset.text."
             )
         others += 1
     if others > sum(isinstance(cell, str) for cell in cells):
         first = next(cell for cell in cells if not isinstance(cell, str) and not is_missing(cell))
         raise DatasetError(
-            f'{source}: column "{name}" holds no texts but values such as {first!r}; name the column of texts in '
+            f'{source}: column "{name}" holds values such as {first!r} instead of texts; name the text column in '
             f"dataset.text (columns: {_names(table)})."
         )
     return cells
 
 
 def find_labels(table: pd.DataFrame, name: str, source: str) -> list[Any]:
-    """The cells of the column of labels, as plain Python values.
+    """Return the cells of the label column as plain Python values.
 
-    Raises DatasetError where there is no such column, it is empty, or a cell holds several labels.
+    Raises DatasetError if the column is missing or empty, or if a cell holds several labels.
     """
     cells = [_plain(cell) for cell in _cells(table, name, "label", source)]
     for row, cell in enumerate(cells):
         if (what := _nested(cell)) is not None:
             raise DatasetError(
-                f'{source}: column "{name}" holds {what} in row {row} (the first is 0), as multi-label or one-hot '
-                f"data; Layershift needs a column with one label per text."
+                f'{source}: column "{name}" holds {what} in row {row} (counted from 0), as in multi-label or '
+                f"one-hot data; use a column with one label per text."
             )
     if not label_values(cells):
-        raise DatasetError(f'{source}: column "{name}" is empty; name the column of labels in dataset.label.')
+        raise DatasetError(f'{source}: column "{name}" is empty; name the label column in dataset.label.')
     return cells
 
 
 def _cells(table: pd.DataFrame, name: str, key: str, source: str) -> list[Any]:
-    found = next((column for column in (name, name.strip()) if column in table.columns), None)
-    if found is None:
+    column_name = next((column for column in (name, name.strip()) if column in table.columns), None)
+    if column_name is None:
         hint = ""
         if any(len(str(column)) > _LONGEST_NAME or is_number(str(column)) for column in table.columns):
-            hint = "; its first line seems to be data, so put a line with the names of the columns above it"
+            hint = "; its first line looks like data, so add a first line with column names"
         raise DatasetError(f'{source} has no column "{name}" (dataset.{key}); its columns are: {_names(table)}{hint}.')
-    return table[found].tolist()
+    return table[column_name].tolist()
 
 
 def _names(table: pd.DataFrame) -> str:
@@ -76,12 +76,12 @@ def _names(table: pd.DataFrame) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell holds no value: None, NaN and their kin; an empty text is a value."""
+    """Return whether a cell is missing (None, NaN, ...); an empty text is a value."""
     return value is None or (not isinstance(value, str) and bool(pd.api.types.is_scalar(value) and pd.isna(value)))
 
 
 def _nested(cell: Any) -> str | None:
-    """What a cell that holds several values is, in words; None for a single value."""
+    """Describe a cell with several values; None for a single value."""
     if isinstance(cell, dict):
         return f"an object (with the keys {', '.join(map(str, list(cell)[:5])) or 'none'})"
     if not isinstance(cell, list | tuple | set | np.ndarray):
@@ -90,28 +90,28 @@ def _nested(cell: Any) -> str | None:
     if items and all(isinstance(item, dict) and {"role", "from"} & item.keys() for item in items):
         return f"a list of {len(items)} chat messages"
     kinds = {str: "texts", dict: "objects", list: "lists", np.ndarray: "lists"}
-    kind = next((words for one, words in kinds.items() if items and isinstance(items[0], one)), "values")
+    kind = next((words for item_type, words in kinds.items() if items and isinstance(items[0], item_type)), "values")
     return f"a list of {len(items)} {kind}"
 
 
 def _plain(value: Any) -> Any:
-    """numpy scalars as Python ones."""
+    """Convert numpy scalars to Python scalars."""
     return value.item() if isinstance(value, np.generic) else value
 
 
 def label_values(raw: Sequence[Any]) -> list[Any]:
-    """The different values of a label column: numbers by size, else in the order of their text; empty ones left out.
+    """Return the distinct values of a label column: numbers by size, others by text; empty values are left out.
 
-    Whole numbers are int, whatever the file stored; what study.toml cannot list (3.5) is text.
+    Whole numbers become int; values that study.toml cannot list (3.5) become text.
     """
     plain = [_plain(value) for value in raw]
-    found = {
+    values = {
         value_key(value): _listable(value)
         for value in plain
         if not is_missing(value) and str(value).strip() not in ("", "nan")
     }
-    numeric = all(isinstance(value, bool) or is_number(str(value)) for value in found.values())
-    return [found[key] for key in sorted(found, key=float if numeric else lambda key: str(found[key]))]
+    numeric = all(isinstance(value, bool) or is_number(str(value)) for value in values.values())
+    return [values[key] for key in sorted(values, key=float if numeric else lambda key: str(values[key]))]
 
 
 def listed(values: Sequence[Any]) -> str:
@@ -125,7 +125,7 @@ def _short(text: str) -> str:
 
 
 def _listable(value: Any) -> int | str | bool:
-    """The value as study.toml can list it."""
+    """Return the value in a form that study.toml can list."""
     if isinstance(value, bool | int):
         return value
     text = str(value).strip()

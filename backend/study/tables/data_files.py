@@ -1,4 +1,4 @@
-"""Data files become tables: what the content leaves no doubt about is read, all else is refused with its cause."""
+"""Read data files as tables: unambiguous content is read, everything else is an error with its cause."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _FOREIGN = (
     (b"\xfd7zXZ", "is compressed by xz; unpack it, or compress it with gzip"),
     (b"\x28\xb5\x2f\xfd", "is compressed by zstd; unpack it, or compress it with gzip"),
 )
-"""How a file begins that is something else, text in lower case, and what to do with it."""
+"""First bytes of unsupported files, text in lower case, with description and remedy."""
 
 
 def read_file(path: Path, content: bytes | None = None, split: str = "test") -> pd.DataFrame:
-    """A data file, its `content` before it is one, or a folder that save_to_disk wrote; DatasetError if unreadable.
+    """Read a data file, uploaded `content`, or a folder written by save_to_disk. Raises DatasetError.
 
-    `attrs["class_names"]` of the table are the names of classes that the file brings, {column: names}.
+    `attrs["class_names"]` of the table holds the class names in the file, {column: names}.
     """
     if content is None and path.is_dir():
         return _with_rows(read_saved(path, split), path)
@@ -53,7 +53,7 @@ def read_file(path: Path, content: bytes | None = None, split: str = "test") -> 
     if content.startswith(_PARQUET):
         return _with_rows(_read_parquet(content, path), path)
     if kind == ".parquet":
-        raise DatasetError(f"{path} is not a Parquet file, or only its end; give it its true ending, or copy it again.")
+        raise DatasetError(f"{path} is not a complete Parquet file; correct its ending, or copy it again.")
     try:
         text = decode(content, str(path))
     except NotUnicode as error:
@@ -64,16 +64,16 @@ def read_file(path: Path, content: bytes | None = None, split: str = "test") -> 
 
 
 def _kind(path: Path) -> str:
-    """The ending that says what the file is, in lower case."""
+    """Return the ending that determines the file type, in lower case."""
     name = path.name.lower()
-    kind = next((one for one in DATA_KINDS if name.removesuffix(".gz").endswith(one)), None)
+    kind = next((ending for ending in DATA_KINDS if name.removesuffix(".gz").endswith(ending)), None)
     if kind is not None:
         return kind
     if name.endswith(_SHEETS):
-        raise DatasetError(f"{path} is a spreadsheet; save the sheet with the texts as .csv (UTF-8) and name that.")
+        raise DatasetError(f"{path} is a spreadsheet; save the sheet with the texts as .csv (UTF-8) and use this file.")
     raise DatasetError(
-        f"{path} is of a kind that Layershift cannot read; use {', '.join(DATA_KINDS[:-1])} or {DATA_KINDS[-1]}, each "
-        f"also with .gz."
+        f"{path} has an unsupported file type; use {', '.join(DATA_KINDS[:-1])} or {DATA_KINDS[-1]}, optionally "
+        f"with .gz."
     )
 
 
@@ -89,7 +89,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _unpacked(content: bytes, path: Path) -> bytes:
-    """The content without gzip, by its first bytes and whatever the ending."""
+    """Decompress gzip content, recognized by its first bytes."""
     if not content.startswith(_GZIP):
         return content
     try:
@@ -99,41 +99,43 @@ def _unpacked(content: bytes, path: Path) -> bytes:
 
 
 def _refuse_foreign(content: bytes, path: Path) -> None:
-    """Raise DatasetError for bytes that are no data of any kind that can be read."""
+    """Raise DatasetError for empty or unsupported content."""
     start = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:512]
     if not start:
         raise DatasetError(f"{path} is empty; put labelled texts there or name another file.")
-    said = next((said for mark, said in _FOREIGN if mark in (start[: len(mark)], start[: len(mark)].lower())), None)
-    if said is not None:
-        raise DatasetError(f"{path} {said}.")
+    for mark, problem in _FOREIGN:
+        if mark in (start[: len(mark)], start[: len(mark)].lower()):
+            raise DatasetError(f"{path} {problem}.")
 
 
 def _read_parquet(content: bytes, path: Path) -> pd.DataFrame:
-    """All columns, those that pandas used as its index among them."""
+    """Return all columns, including those of a pandas index."""
     try:
-        read = pq.ParquetFile(io.BytesIO(content)).read()
-        table = read.to_pandas(ignore_metadata=True)
+        arrow_table = pq.ParquetFile(io.BytesIO(content)).read()
+        table = arrow_table.to_pandas(ignore_metadata=True)
     except (ValueError, OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(f"{path} cannot be read as Parquet ({reason}); copy or save the file again.") from None
     if not table.columns.is_unique:
-        twice = table.columns[table.columns.duplicated()][0]
-        raise DatasetError(f'{path} has two columns named "{twice}"; rename one of them.')
+        repeated = table.columns[table.columns.duplicated()][0]
+        raise DatasetError(f'{path} has two columns named "{repeated}"; rename one of them.')
     unnamed = [name for name in table.columns if str(name).startswith("__index_level_")]
-    return with_class_names(table.drop(columns=unnamed), _features(read.schema))
+    return with_class_names(table.drop(columns=unnamed), _features(arrow_table.schema))
 
 
 def _features(schema: pa.Schema) -> Mapping[str, Any]:
-    """What `datasets` wrote about the columns into the file's metadata; nothing where it wrote nothing."""
+    """Return the column features that `datasets` wrote into the metadata of the file, empty without them."""
     try:
-        found = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
-    return found if isinstance(found, Mapping) else {}
+    return features if isinstance(features, Mapping) else {}
 
 
 def _with_rows(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if table.empty:
-        raise DatasetError(f"{path} has no rows (its columns: {', '.join(map(str, table.columns)) or 'none'}).")
+        raise DatasetError(
+            f"{path} has no rows (its columns: {', '.join(map(str, table.columns)) or 'none'}); add labelled texts."
+        )
     table.attrs.setdefault(CLASS_NAMES, {})
     return table

@@ -1,4 +1,4 @@
-"""Tables with separators (CSV, TSV): the one reading that fits every line, or a sentence that names the line."""
+"""Read tables with separators (CSV, TSV): the unique reading that fits every line, or an error with the line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Quoting = Literal[0, 3]
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _LONGEST_CELL = 2**31 - 1
 _DECLARED = re.compile(r'"?sep=([,;\t|])"?[ \t]*(?:\r\n|\r|\n)')
-"""The first line by which Excel declares a separator."""
+"""The first line with which Excel declares a separator."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to read the text. `rows` counts lines of data, `ragged` says that some have other empty cells at the end.
+    """A way to read the text. `rows` is the number of data lines; `ragged`: some have extra or missing empty cells.
 
-    `problem` is why it does not fit, None where it does.
+    `problem` is the reason why it does not fit, None if it fits.
     """
 
     separator: str
@@ -37,25 +37,25 @@ class Reading:
 
 
 def read_delimited(text: str, place: str, usual: str) -> pd.DataFrame:
-    """The table in the text; `usual` is the separator that the file's ending names.
+    """Return the table in the text; `usual` is the separator of the file's ending.
 
-    Raises DatasetError where no reading fits all lines, or more than one does.
+    Raises DatasetError unless exactly one reading fits all lines.
     """
     declared = _DECLARED.match(text)
     if declared:
-        text = "\n" + text[declared.end() :]  # a blank line, so that lines keep their numbers
-    wanted = [declared[1]] if declared else [one for one in SEPARATORS if len(_first(text, one)) > 1] or [usual]
-    found = [_reading(text, separator) for separator in wanted]
-    fitting = [one for one in found if one.problem is None]
+        text = "\n" + text[declared.end() :]  # a blank line keeps the line numbers
+    candidates = [declared[1]] if declared else [sign for sign in SEPARATORS if len(_first(text, sign)) > 1] or [usual]
+    readings = [_reading(text, separator) for separator in candidates]
+    fitting = [reading for reading in readings if reading.problem is None]
     if len(fitting) > 1:
-        names = " and ".join(SEPARATORS[one.separator] for one in fitting)
+        names = " and ".join(SEPARATORS[reading.separator] for reading in fitting)
         raise DatasetError(
-            f"{place} can be read with more than one separator ({names} both fit every line); save it with one that "
-            f"is not in the column names, or as .jsonl."
+            f"{place} can be read with more than one separator ({names} both fit every line); use a separator that is "
+            f"not in the column names, or save it as .jsonl."
         )
     if not fitting:
-        worst = next((one for one in found if one.separator == usual), found[0])
-        raise DatasetError(f"{place}, {worst.problem}")
+        reading = next((reading for reading in readings if reading.separator == usual), readings[0])
+        raise DatasetError(f"{place}, {reading.problem}")
     return _table(text, fitting[0], place)
 
 
@@ -64,7 +64,7 @@ def _first(text: str, separator: str) -> list[str]:
 
 
 def _records(text: str, separator: str, quoting: Quoting, strict: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """The line on which each record starts, and its cells; blank lines are passed over. Raises csv.Error."""
+    """Yield the first line and the cells of each record, without blank lines. Raises csv.Error."""
     csv.field_size_limit(_LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, quoting=quoting, strict=strict)
     start = 1
@@ -75,7 +75,7 @@ def _records(text: str, separator: str, quoting: Quoting, strict: bool = True) -
 
 
 def _reading(text: str, separator: str) -> Reading:
-    """The text with this separator; quotes are literal where only that fits, as in GLUE's tab-separated files."""
+    """Read the text with this separator; quotes are literal if only this fits, as in the TSV files of GLUE."""
     quoted = _scan(text, separator, csv.QUOTE_MINIMAL)
     if separator != "\t" or '"' not in text:
         return quoted
@@ -86,21 +86,21 @@ def _reading(text: str, separator: str) -> Reading:
         return literal
     if quoted.rows != literal.rows:
         problem = (
-            f"line {_first_broken(text)}, starts a cell with a quote that closes on a later line, and the file can be "
-            f"read with quotes or without; save it as .jsonl."
+            f"line {_first_broken(text)}, starts a cell with a quote that closes on a later line, so the quotes are "
+            f"ambiguous; save it as .jsonl."
         )
         return Reading(separator, csv.QUOTE_MINIMAL, problem=problem)
     return quoted
 
 
 def _first_broken(text: str) -> int:
-    """The line of the first record that goes on over several lines."""
+    """Return the line of the first record that spans several lines."""
     records = _records(text, "\t", csv.QUOTE_MINIMAL)
     return next(line for line, cells in records if any("\n" in cell or "\r" in cell for cell in cells))
 
 
 def _scan(text: str, separator: str, quoting: Quoting) -> Reading:
-    """Whether every line has the header's cells; more, all empty, at the end of a line hold nothing."""
+    """Check that every line has as many cells as the header; extra empty cells at the end are ignored."""
     header: tuple[str, ...] = ()
     named = rows = line = 0
     ragged = False
@@ -117,8 +117,8 @@ def _scan(text: str, separator: str, quoting: Quoting) -> Reading:
                 ragged = True
     except csv.Error:
         problem = (
-            f"line {line + 1} or below, has a quote that does not close at the end of its cell; write each quote "
-            f'inside a quoted text twice (""), or save the file as .jsonl.'
+            f"line {line + 1} or below, has an unclosed quote; double each quote inside a quoted text "
+            f'(""), or save the file as .jsonl.'
         )
         return Reading(separator, quoting, header, problem=problem)
     return Reading(separator, quoting, header, rows, ragged)
@@ -133,7 +133,7 @@ def _width(line: int, cells: int, named: int, separator: str) -> str:
 
 
 def _table(text: str, reading: Reading, place: str) -> pd.DataFrame:
-    """The values as pandas reads them, but no text for a missing one: "NA" and "null" are words."""
+    """Read the values with pandas, but keep "NA" and "null" as words."""
     if reading.ragged:
         text = _squared(text, reading)
     table = pd.read_csv(
@@ -142,21 +142,21 @@ def _table(text: str, reading: Reading, place: str) -> pd.DataFrame:
         quoting=reading.quoting,
         keep_default_na=False,
         index_col=False,
-        low_memory=False,  # the type of a column must not depend on where a chunk ends
+        low_memory=False,  # the type of a column must not depend on chunk boundaries
     )
     if (len(table), table.shape[1]) != (reading.rows, len(reading.header)):
-        raise DatasetError(f"{place} has quotes or line breaks that can be read in two ways; save it as .jsonl.")
-    names = [name.strip() or str(found) for name, found in zip(reading.header, table.columns, strict=True)]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DatasetError(f'{place} has two columns named "{twice}"; rename one of them.')
+        raise DatasetError(f"{place} has ambiguous quotes or line breaks; save it as .jsonl.")
+    names = [name.strip() or str(default) for name, default in zip(reading.header, table.columns, strict=True)]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise DatasetError(f'{place} has two columns named "{repeated}"; rename one of them.')
     table.columns = names
-    unnamed = [name for name, given in zip(names, reading.header, strict=True) if not given.strip()]
+    unnamed = [name for name, header in zip(names, reading.header, strict=True) if not header.strip()]
     return table.drop(columns=[name for name in unnamed if set(table[name].astype(str)) <= {""}])
 
 
 def _squared(text: str, reading: Reading) -> str:
-    """The text with as many cells on each line as the header has."""
+    """Rewrite the text with as many cells on each line as in the header."""
     width = len(reading.header)
     out = io.StringIO(newline="")
     quote = '"' if reading.quoting == csv.QUOTE_MINIMAL else None

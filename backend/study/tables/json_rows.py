@@ -1,4 +1,4 @@
-"""Rows in JSON: objects one after the other (JSON lines), an array of objects, or the columns that pandas writes."""
+"""Read rows in JSON: JSON lines, an array of objects, or the formats of pandas."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _BLANK = re.compile(r"\s*")
 _SHOWN = 8
 
 
-class _Twice(ValueError):
-    """A key that an object has twice."""
+class _RepeatedKey(ValueError):
+    """A repeated key in an object."""
 
 
 def starts_as_json(text: str) -> bool:
-    """Whether the text begins with a whole JSON array or object, as no header of a table does."""
+    """Return whether the text starts with a complete JSON array or object, unlike the header of a table."""
     start = _BLANK.match(text).end()  # pyright: ignore[reportOptionalMemberAccess]
     if text[start : start + 1] not in ("[", "{"):
         return False
@@ -32,7 +32,7 @@ def starts_as_json(text: str) -> bool:
 
 
 def read_json_rows(text: str, place: str) -> pd.DataFrame:
-    """The rows in the text. Raises DatasetError, which names the line or the row that is none."""
+    """Return the rows in the text. Raises DatasetError, which names the invalid line or row."""
     values = list(_values(text, place))
     alone = values[0] if len(values) == 1 else None
     if isinstance(alone, dict):
@@ -41,45 +41,44 @@ def read_json_rows(text: str, place: str) -> pd.DataFrame:
 
 
 def _values(text: str, place: str) -> Iterator[Any]:
-    """Every JSON value in the text, white space between them."""
+    """Yield every JSON value in the text."""
     decoder = json.JSONDecoder(object_pairs_hook=_object)
-    at = _BLANK.match(text).end()  # pyright: ignore[reportOptionalMemberAccess]
-    while at < len(text):
+    position = _BLANK.match(text).end()  # pyright: ignore[reportOptionalMemberAccess]
+    while position < len(text):
         try:
-            value, at = decoder.raw_decode(text, at)
+            value, position = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
             raise DatasetError(
-                f"{place}, line {error.lineno}, is not JSON ({error.msg}); correct it, or give a table with separators "
-                f"the ending .csv or .tsv."
+                f"{place}, line {error.lineno}, is not JSON ({error.msg}); correct it, or use the ending .csv or .tsv "
+                f"for a table with separators."
             ) from None
-        except _Twice as error:
-            line = text.count("\n", 0, at) + 1
+        except _RepeatedKey as error:
+            line = text.count("\n", 0, position) + 1
             raise DatasetError(
                 f'{place} has an object with two values for "{error}" (line {line} or below); remove one of them.'
             ) from None
         except RecursionError:
             raise DatasetError(f"{place} is nested too deeply; save its rows as flat objects.") from None
         yield value
-        at = _BLANK.match(text, at).end()  # pyright: ignore[reportOptionalMemberAccess]
+        position = _BLANK.match(text, position).end()  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    result = dict(pairs)
+    if len(result) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _Twice(next(name for name in names if names.count(name) > 1))
-    return found
+        raise _RepeatedKey(next(name for name in names if names.count(name) > 1))
+    return result
 
 
 def _unnested(value: dict[str, Any], place: str) -> Any:
-    """The rows, or the columns, that one object holds; only where its shape leaves one reading."""
+    """Return the rows or columns in an object, if its structure is unambiguous."""
     rows = [key for key, item in value.items() if isinstance(item, list) and item and _all(item, dict)]
     if len(rows) == 1:
         return value[rows[0]]
     if len(rows) > 1:
         raise DatasetError(
-            f"{place} holds several lists of rows ({', '.join(rows[:_SHOWN])}); save the one to use as a file of its "
-            f"own."
+            f"{place} holds several lists of rows ({', '.join(rows[:_SHOWN])}); save one of them as a separate file."
         )
     if {"columns", "data"} <= value.keys() <= {"columns", "index", "data"}:
         return [dict(zip(value["columns"], row, strict=False)) for row in value["data"]]
@@ -90,20 +89,20 @@ def _unnested(value: dict[str, Any], place: str) -> Any:
     if value and not any(isinstance(item, list | dict) for item in value.values()):
         return [value]
     raise DatasetError(
-        f"{place} is one JSON object (its keys: {', '.join(list(value)[:_SHOWN]) or 'none'}) and its rows cannot be "
-        f"told; save them as an array of objects, or one object a line."
+        f"{place} is one JSON object (its keys: {', '.join(list(value)[:_SHOWN]) or 'none'}) with unknown rows; save "
+        f"them as an array of objects, or one object per line."
     )
 
 
 def _by_index(value: dict[str, dict[str, Any]], place: str) -> list[dict[str, Any]]:
-    """Columns by the number of the row, or rows by their number: what pandas writes."""
+    """Return the rows of columns by row number, or of rows by number, as pandas writes them."""
     inner = dict.fromkeys(key for item in value.values() for key in item)
     if all(key.isdecimal() for key in inner) and not all(key.isdecimal() for key in value):
         return [{name: cells.get(key) for name, cells in value.items()} for key in inner]
     if all(key.isdecimal() for key in value) and not all(key.isdecimal() for key in inner):
         return list(value.values())
     raise DatasetError(
-        f"{place} is an object of objects and its rows cannot be told from its columns; save it as an array of objects."
+        f"{place} is an object of objects with ambiguous rows and columns; save it as an array of objects."
     )
 
 
@@ -117,13 +116,13 @@ def _frame(rows: Any, place: str) -> pd.DataFrame:
         if wrong is not None:
             what = {list: "a list", str: "a text", type(None): "null"}.get(type(rows[wrong]), "a number")
             raise DatasetError(
-                f"{place} has {what} as row {wrong} (the first is 0), not an object with a value per column; save each "
+                f"{place} has {what} as row {wrong} (counted from 0) instead of an object; save each "
                 f'row as {{"text": ..., "label": ...}}.'
             )
     try:
         return pd.DataFrame(rows)
     except UnicodeEncodeError as error:
         raise DatasetError(
-            f"{place} holds half of a character ({ascii(error.object[error.start])[1:-1]}), which is no text; remove "
-            f"it or write the whole character."
+            f"{place} holds half of a character ({ascii(error.object[error.start])[1:-1]}), which is invalid text; "
+            f"remove it or write the whole character."
         ) from None

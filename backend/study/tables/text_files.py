@@ -1,4 +1,4 @@
-"""Bytes of a text file as characters: UTF-8, or the encoding that a byte order mark names; any other is a guess."""
+"""Decode text files: UTF-8, or the encoding of the byte order mark. Other encodings are errors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MARKS = (
 
 
 class NotUnicode(ValueError):
-    """Bytes whose encoding would have to be guessed; the message is one sentence that names file, line and remedy."""
+    """Bytes in an unknown encoding; the message names file, line and remedy."""
 
 
 def decode(content: bytes, place: str) -> str:
-    """The characters of the file at `place`, without its byte order mark. Raises NotUnicode."""
+    """Decode the content of the file at `place`, without its byte order mark. Raises NotUnicode."""
     mark, encoding = next(((mark, name) for mark, name in _MARKS if content.startswith(mark)), (b"", "utf-8"))
     body = content[len(mark) :]
     try:
@@ -27,17 +27,17 @@ def decode(content: bytes, place: str) -> str:
         line = body[: error.start].decode(encoding, "replace").count("\n") + 1
         if mark:
             raise NotUnicode(
-                f"{place}, line {line}, is not {encoding.upper()} although the file's byte order mark says so; save "
-                f"the file again as UTF-8."
+                f"{place}, line {line}, is not {encoding.upper()}, unlike the byte order mark of the file; save the "
+                f"file as UTF-8."
             ) from None
         raise NotUnicode(
-            f"{place}, line {line}, holds the byte 0x{body[error.start]:02x}, which is not UTF-8; its encoding "
-            f"(Latin-1, Windows-1252, ...) would be a guess, so save the file as UTF-8."
+            f"{place}, line {line}, holds the byte 0x{body[error.start]:02x}, which is not UTF-8; the encoding "
+            f"is unknown (Latin-1, Windows-1252, ...), so save the file as UTF-8."
         ) from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise NotUnicode(
-            f"{place}, line {line}, holds a zero byte, as UTF-16 without a byte order mark and binary files do; save "
-            f"the file as UTF-8 text."
+            f"{place}, line {line}, holds a zero byte, as in binary files and in UTF-16 without a byte order mark; "
+            f"save the file as UTF-8 text."
         )
     return text

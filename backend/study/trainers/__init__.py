@@ -1,1 +1,1 @@
-"""Output folders of trainers: checkpoints, their order, their base."""
+"""Read the output folders of trainers: checkpoints, their order, and their base model."""

@@ -1,4 +1,4 @@
-"""Which base a trainer's output folder names: in adapters, configs, training arguments or a model card. No torch."""
+"""Find the base model in a trainer's output: adapters, configs, training arguments, model card. No torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from backend.errors import StudyError
 
 ADAPTER_CONFIG, CONFIG, CARD = "adapter_config.json", "config.json", "README.md"
 KEYS = ("model_name_or_path", "base_model", "base_model_name_or_path", "model_id_or_path")
-"""How TRL and LLaMA-Factory, axolotl and unsloth, PEFT, and ms-swift call the base in their arguments."""
+"""Keys of the base in the arguments of TRL and LLaMA-Factory, axolotl and unsloth, PEFT, and ms-swift."""
 MOST_BYTES = 1_000_000
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/(?!checkpoint-\d+$)[A-Za-z0-9][\w.-]*)?")
-"""A name on the hub; out/checkpoint-500 is where a resumed training began."""
+"""A name on the hub. out/checkpoint-500 is not one: a resumed training started there."""
 _QUANTIZED = re.compile(r"(-unsloth)?-bnb-4bit$", re.IGNORECASE)
 _ASK = "name the base with --base"
 
@@ -32,56 +32,56 @@ class Named:
 
 
 def find_base(folder: Path, checkpoints: Sequence[Path]) -> Named:
-    """The base that the checkpoints of a training, or what lies around them, name.
+    """Return the base that the checkpoints of a training, or the files around them, name.
 
-    A name that is a folder with a config.json, seen from `folder`, those above it or the working directory, means that
-    folder. Raises StudyError, which asks for --base, where no base is named, several are, or the one is not there.
+    A name is a local folder if it holds a config.json, relative to `folder`, its parents or the working directory.
+    Raises StudyError, which asks for --base, if no base is named, if several are, or if it is not on this machine.
     """
-    around = [folder, *{one for place in checkpoints for one in place.parents if one.is_relative_to(folder)} - {folder}]
-    places = list(dict.fromkeys([*checkpoints, *sorted(around)]))
+    above = {parent for place in checkpoints for parent in place.parents if parent.is_relative_to(folder)}
+    places = list(dict.fromkeys([*checkpoints, *sorted([folder, *above - {folder}])]))
     own = {place.resolve() for place in places}
     absent: list[Named] = []
     for source in (_adapters, _configs, _arguments, _cards):
         named = [Named(name, file) for place in places for name, file in source(place)]
-        there = [one for name in named if (one := _resolved(name, folder, own)) is not None]
-        if len({one.base for one in there}) > 1:
-            raise StudyError(
-                f"{folder} names several bases ({', '.join(sorted({one.base for one in there}))}); {_ASK}."
-            )
-        if there:
-            return _plain(there[0])
-        absent += [one for one in named if not _is_own(one.base, folder, own)]
+        usable = [resolved for name in named if (resolved := _resolved(name, folder, own)) is not None]
+        bases = sorted({name.base for name in usable})
+        if len(bases) > 1:
+            raise StudyError(f"{folder} names several bases ({', '.join(bases)}); {_ASK}.")
+        if usable:
+            return _plain(usable[0])
+        absent += [name for name in named if not _is_own(name.base, folder, own)]
     if absent:
         raise StudyError(f"{absent[0].file} names the base {absent[0].base}, which is not on this machine; {_ASK}.")
-    raise StudyError(f"Nothing in {folder} says which base was trained; {_ASK}.")
+    raise StudyError(f"No file in {folder} names the base model; {_ASK}.")
 
 
 def _plain(named: Named) -> Named:
-    """The base unless it is a quantized copy: its plain weights are another repository, which the user must name."""
+    """Return the base. Raises StudyError for a quantized copy: the user must name its plain weights."""
     if _QUANTIZED.search(named.base) and not Path(named.base).is_dir():
         plain = _QUANTIZED.sub("", named.base)
         raise StudyError(
-            f"{named.file} names the quantized base {named.base}; give its plain weights, as in --base {plain}."
+            f"{named.file} names the quantized base {named.base}; give its plain weights, for example --base {plain}."
         )
     return named
 
 
 def _places_of(name: str, folder: Path) -> list[Path]:
-    """The folders that a name may mean."""
+    """Return the folders that a name may refer to."""
     try:
-        given = Path(name).expanduser()
-        every = [given] if given.is_absolute() else [one / given for one in (folder, *folder.parents, Path.cwd())]
-        return [one.resolve() for one in every if (one / CONFIG).is_file()]
-    except (OSError, ValueError, RuntimeError):  # too long, a sign that no path has, an unknown user
+        path = Path(name).expanduser()
+        starts = (folder, *folder.parents, Path.cwd())
+        places = [path] if path.is_absolute() else [start / path for start in starts]
+        return [place.resolve() for place in places if (place / CONFIG).is_file()]
+    except (OSError, ValueError, RuntimeError):  # too long, an invalid character, an unknown user
         return []
 
 
 def _resolved(named: Named, folder: Path, own: set[Path]) -> Named | None:
-    """The base as a folder that is there, else as a name on the hub; None where it is neither, or a checkpoint."""
+    """Return the base as an existing folder, else as a name on the hub; None for anything else or a checkpoint."""
     places = _places_of(named.base, folder)
     if places:
-        other = [place for place in places if place not in own]
-        return Named(str(other[0]), named.file) if other else None
+        outside = [place for place in places if place not in own]
+        return Named(str(outside[0]), named.file) if outside else None
     return named if _HUB.fullmatch(named.base) else None
 
 
@@ -94,18 +94,18 @@ def _adapters(place: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _configs(place: Path) -> Iterator[tuple[str, Path]]:
-    """Only transformers before version 5 writes it."""
+    """Yield the name in config.json, which transformers writes before version 5."""
     yield from _values(place / CONFIG, ("_name_or_path",))
 
 
 def _arguments(place: Path) -> Iterator[tuple[str, Path]]:
-    for file in sorted(one for pattern in ("*.yaml", "*.yml", "*.json") for one in place.glob(pattern)):
+    for file in sorted(file for pattern in ("*.yaml", "*.yml", "*.json") for file in place.glob(pattern)):
         if file.name not in (CONFIG, ADAPTER_CONFIG):
             yield from _values(file, KEYS)
 
 
 def _cards(place: Path) -> Iterator[tuple[str, Path]]:
-    """The head of a model card. Its form: https://huggingface.co/docs/hub/model-cards."""
+    """Yield the names in the header of a model card. Its format: https://huggingface.co/docs/hub/model-cards."""
     head = re.match(r"\s*---\s*\n(.*?)\n---", _text(place / CARD), re.DOTALL)
     for name in _named(_parsed(head[1], json_only=False) if head else None, ("base_model",)):
         yield name, place / CARD
@@ -117,10 +117,10 @@ def _values(file: Path, keys: Sequence[str]) -> Iterator[tuple[str, Path]]:
 
 
 def _named(value: Any, keys: Sequence[str], depth: int = 2) -> Iterator[str]:
-    """Texts under the keys, here or in tables inside; a list of one text is that text."""
+    """Yield the texts under the keys, at this level or in nested tables; lists are flattened."""
     for key, inside in value.items() if isinstance(value, dict) else ():
         if key in keys:
-            yield from (one.strip() for one in (inside if isinstance(inside, list) else [inside]) if _is_name(one))
+            yield from (name.strip() for name in (inside if isinstance(inside, list) else [inside]) if _is_name(name))
         elif depth:
             yield from _named(inside, keys, depth - 1)
 
@@ -130,7 +130,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _text(file: Path) -> str:
-    """The text of a small file, nothing for any other."""
+    """Return the text of a small file; an empty text for any other."""
     try:
         return file.read_text(encoding="utf-8-sig") if file.is_file() and file.stat().st_size <= MOST_BYTES else ""
     except (OSError, UnicodeDecodeError):
@@ -138,7 +138,7 @@ def _text(file: Path) -> str:
 
 
 def _parsed(text: str, json_only: bool) -> Any:
-    """What a file of arguments holds, None where it is damaged: another may name the base."""
+    """Return the content of an arguments file; None if it is damaged, since another file may name the base."""
     try:
         return json.loads(text) if json_only else yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError):

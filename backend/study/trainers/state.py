@@ -1,4 +1,4 @@
-"""A trainer_state.json, which transformers' Trainer and all that builds on it leave beside a checkpoint. No torch."""
+"""Read trainer_state.json, which the transformers Trainer and its derivatives save with a checkpoint. No torch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _EPOCHS = ("epoch", "ep")
 
 @dataclass(frozen=True, eq=False)
 class TrainerState:
-    """A training at the moment of a save.
+    """The state of a training when a checkpoint was saved.
 
     `step` counts optimizer steps, `epoch` passes over the texts, `best` is the step of the best checkpoint so far,
-    `history` holds what was logged, in order.
+    `history` holds the log entries in order.
     """
 
     step: int
@@ -32,7 +32,7 @@ class TrainerState:
 
 
 def read_state(folder: Path) -> TrainerState | None:
-    """The state in a folder, None where there is none. LayershiftError, one sentence, for a damaged file."""
+    """Read the state in a folder; None if there is none. Raises LayershiftError for a damaged file."""
     file = folder / STATE
     try:
         stat = file.stat()
@@ -41,7 +41,7 @@ def read_state(folder: Path) -> TrainerState | None:
     return _read(file, (stat.st_size, stat.st_mtime_ns, stat.st_ino))
 
 
-@lru_cache(maxsize=64)  # a page asks at every rerun, and a long history takes a while to parse
+@lru_cache(maxsize=64)  # pages read it at every rerun, and a long history is slow to parse
 def _read(file: Path, _stamp: tuple[int, int, int]) -> TrainerState:
     try:
         raw = json.loads(file.read_text(encoding="utf-8-sig"))
@@ -50,44 +50,44 @@ def _read(file: Path, _stamp: tuple[int, int, int]) -> TrainerState:
     if not isinstance(raw, dict):
         raise damaged(file, "it is not a JSON object")
     history = raw.get("log_history") or []
-    if not isinstance(history, list) or not all(isinstance(one, dict) for one in history):
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
         raise damaged(file, "log_history is not a list of objects")
     step, epoch, best = _count(raw, "global_step"), raw.get("epoch"), _count(raw, "best_global_step")
     if step is None:
         raise damaged(file, f"global_step is {json.dumps(raw.get('global_step'))[:40]}, which is not a number of steps")
-    named = re.search(r"(\d+)[\\/]*$", str(raw.get("best_model_checkpoint") or ""))
+    best_path = re.search(r"(\d+)[\\/]*$", str(raw.get("best_model_checkpoint") or ""))
     return TrainerState(
         step=step,
         epoch=float(epoch) if isinstance(epoch, int | float) else None,
-        best=best if best is not None or named is None else int(named[1]),
+        best=best if best is not None or best_path is None else int(best_path[1]),
         history=tuple(history),
     )
 
 
 def damaged(file: Path, reason: str) -> LayershiftError:
-    """The sentence about a file that cannot be used."""
+    """Return the error of a file that cannot be used."""
     return LayershiftError(f"{file} is damaged ({reason}); copy it again or move it away.")
 
 
 def _count(raw: dict[str, Any], key: str) -> int | None:
-    """A whole number from 0, None for anything else."""
+    """Return a whole number >= 0, None for anything else."""
     value = raw.get(key)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def numbers(name: str) -> tuple[tuple[str, int], ...]:
-    """The steps and epochs that a folder's name states: `epoch_1-step_200` is (("epoch", 1), ("step", 200)).
+    """Return the steps and epochs in a folder's name: `epoch_1-step_200` is (("epoch", 1), ("step", 200)).
 
-    A name of digits alone, and what follows "checkpoint" or "iter", counts as a step.
+    A name of digits alone counts as a step, and so does the number after "checkpoint" or "iter".
     """
     if name.isdecimal():
         return (("step", int(name)),)
-    found = _NUMBERS.findall(name)
-    return tuple(("epoch" if word.lower() in _EPOCHS else "step", int(number)) for word, number in found)
+    matches = _NUMBERS.findall(name)
+    return tuple(("epoch" if word.lower() in _EPOCHS else "step", int(number)) for word, number in matches)
 
 
 def state_of(place: Path) -> TrainerState | None:
-    """The state of a checkpoint, None if there is none or it is damaged: the page of the training curve says so."""
+    """Return the state of a checkpoint; None if it is absent or damaged (the training curve reports the damage)."""
     for folder in dict.fromkeys((place, _numbered(place))):
         try:
             state = read_state(folder)
@@ -99,7 +99,7 @@ def state_of(place: Path) -> TrainerState | None:
 
 
 def step_of(place: Path) -> int | None:
-    """The optimizer step at which a checkpoint was saved, by its trainer_state.json or its name; None: unknown."""
+    """Return the optimizer step of a checkpoint from its trainer_state.json or its name; None if unknown."""
     state = state_of(place)
     if state is not None:
         return state.step
@@ -108,7 +108,7 @@ def step_of(place: Path) -> int | None:
 
 
 def _numbered(place: Path) -> Path:
-    """The folder of a checkpoint's number: its own, or where it lies deeper, as actor/huggingface does, that above."""
+    """Return the numbered folder of a checkpoint: its own, or a parent as for actor/huggingface."""
     if numbers(place.name):
         return place
-    return next((one for one in list(place.parents)[:3] if _PLAIN.fullmatch(one.name)), place)
+    return next((parent for parent in list(place.parents)[:3] if _PLAIN.fullmatch(parent.name)), place)

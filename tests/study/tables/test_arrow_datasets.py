@@ -1,4 +1,4 @@
-"""Folders of the datasets library, and the class names that they bring."""
+"""Folders of the datasets library, and their class names."""
 
 from __future__ import annotations
 

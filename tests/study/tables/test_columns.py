@@ -1,4 +1,4 @@
-"""Which column holds what, and which label values are one."""
+"""Columns of texts and labels, and equal label values."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from backend.study.tables.columns import find_labels, find_texts, label_values
     ],
 )
 def test_one_label_written_in_many_ways(cells: Any) -> None:
-    found = find_labels(pd.DataFrame({"label": cells}), "label", "a.csv")
-    keys = [value_key(value) for value in found[:2]]
+    cells_read = find_labels(pd.DataFrame({"label": cells}), "label", "a.csv")
+    keys = [value_key(value) for value in cells_read[:2]]
     assert keys == [value_key(True), value_key(False)] == [value_key(1), value_key(0)]
-    assert [value_key(value) for value in label_values(found)] == ["0", "1"]
+    assert [value_key(value) for value in label_values(cells_read)] == ["0", "1"]
 
 
 def test_label_values_can_be_listed_in_a_study() -> None:
@@ -48,43 +48,43 @@ def test_label_values_can_be_listed_in_a_study() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    ("cells", "message"),
     [
         ([["good", "film"], ["bad"]], "holds a list of 2 texts in row 0"),
         (["fine", [{"role": "user", "content": "x"}]], "holds a list of 1 chat messages in row 1"),
         ([[{"from": "human", "value": "x"}]], "a list of 1 chat messages"),
         ([{"en": "x", "de": "y"}], "holds an object (with the keys en, de) in row 0"),
         ([np.array([1, 2])], "holds a list of 2 values"),
-        ([3, 4, "a"], "holds no texts but values such as 3; name the column of texts"),
-        ([b"a", b"b"], "holds no texts but values such as b'a'"),
+        ([3, 4, "a"], "holds values such as 3 instead of texts; name the text column"),
+        ([b"a", b"b"], "holds values such as b'a' instead of texts"),
     ],
 )
-def test_texts_that_are_none_are_one_sentence(cells: list[Any], said: str) -> None:
+def test_texts_that_are_none_are_one_sentence(cells: list[Any], message: str) -> None:
     with pytest.raises(DatasetError) as caught:
         find_texts(pd.DataFrame({"text": pd.Series(cells, dtype=object)}), "text", "a.jsonl")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_gaps_and_a_stray_number_among_texts_stay() -> None:
     cells = ["a", None, float("nan"), 3, "b", ""]
-    found = find_texts(pd.DataFrame({"text": pd.Series(cells, dtype=object)}), "text", "a.jsonl")
-    assert [cell for cell in found if isinstance(cell, str)] == ["a", "b", ""]
+    cells_read = find_texts(pd.DataFrame({"text": pd.Series(cells, dtype=object)}), "text", "a.jsonl")
+    assert [cell for cell in cells_read if isinstance(cell, str)] == ["a", "b", ""]
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    ("cells", "message"),
     [
-        ([1, [0, 2]], "holds a list of 2 values in row 1 (the first is 0), as multi-label or one-hot data"),
+        ([1, [0, 2]], "holds a list of 2 values in row 1 (counted from 0), as in multi-label or one-hot data"),
         ([np.array([0, 1, 0])], "a list of 3 values"),
         ([["joy"]], "a list of 1 texts"),
-        ([None, float("nan")], "is empty; name the column of labels"),
+        ([None, float("nan")], "is empty; name the label column"),
         (["", " "], "is empty"),
     ],
 )
-def test_labels_that_are_none_are_one_sentence(cells: list[Any], said: str) -> None:
+def test_labels_that_are_none_are_one_sentence(cells: list[Any], message: str) -> None:
     with pytest.raises(DatasetError) as caught:
         find_labels(pd.DataFrame({"label": pd.Series(cells, dtype=object)}), "label", "a.jsonl")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_missing_column_names_those_that_are_there() -> None:
@@ -95,6 +95,6 @@ def test_a_missing_column_names_those_that_are_there() -> None:
 
 def test_a_first_line_of_data_is_said() -> None:
     table = pd.DataFrame({"This film was\ngood, and I would see it again": ["bad"], "1": [0]})
-    with pytest.raises(DatasetError, match="its first line seems to be data, so put a line with the names") as caught:
+    with pytest.raises(DatasetError, match="its first line looks like data, so add a first line") as caught:
         find_labels(table, "label", "a.csv")
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Odd data files: each gives exactly its rows, or one sentence that names the cause."""
+"""Unusual data files: each gives exactly its rows, or an error that names the cause."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backend.errors import DatasetError
 from backend.study.tables.data_files import read_file
 
 ROWS = [("good film", 1), ("bad, film", 0)]
-"""What every readable file below holds."""
+"""The content of every readable file below."""
 COMMA = 'text,label\ngood film,1\n"bad, film",0\n'
 LINES = '{"text": "good film", "label": 1}\n{"text": "bad, film", "label": 0}\n'
 OBJECTS = [{"text": text, "label": label} for text, label in ROWS]
@@ -89,8 +89,8 @@ def test_a_file_of_one_reading_is_read(tmp_path: Path, case: str) -> None:
     file = tmp_path / name
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     table = read_file(file)
-    found = [(text, int(label)) for text, label in zip(table["text"], table["label"], strict=True)]
-    assert found == ROWS
+    rows = [(text, int(label)) for text, label in zip(table["text"], table["label"], strict=True)]
+    assert rows == ROWS
     assert table.attrs["class_names"] == {}
     assert read_file(Path("/uploaded") / name, file.read_bytes()).equals(table), "an upload is read as the file is"
 
@@ -101,52 +101,56 @@ REFUSED: dict[str, tuple[str, str | bytes, str]] = {
     "Windows-1252": ("a.tsv", "text\tlabel\n“fine”\t1\n".encode("cp1252"), "save the file as UTF-8"),
     "Latin-1 in lines": ("a.jsonl", '{"text": "é"}'.encode("latin-1"), "line 1, holds the byte 0xe9"),
     "UTF-16 without a mark": ("a.csv", COMMA.encode("utf-16-le"), "UTF-16 without a byte order mark"),
-    "half of UTF-16": ("a.csv", COMMA.encode("utf-16")[:-1], "is not UTF-16-LE although the file's byte order mark"),
+    "half of UTF-16": ("a.csv", COMMA.encode("utf-16")[:-1], "is not UTF-16-LE, unlike the byte order mark"),
     "too many cells": ("a.csv", "text,label\na,1\nb, c,0\n", "line 3, has 3 cells separated by a comma"),
     "too few cells": ("a.csv", 'text,label\n"a\nb",1\nbroken\ntext,0\n', "line 4, has 1 cell separated by a comma"),
     "row names without a column name": ("a.csv", "text,label\n1,a,1\n2,b,0\n", "line 2, has 3 cells"),
     "a column twice": ("a.csv", "text,label,text\na,1,b\n", 'two columns named "text"'),
     "a column twice but for a space": ("a.csv", "text,label, text\na,1,b\n", 'two columns named "text"'),
-    "an open quote": ("a.csv", 'text,label\na,1\n"b,0\nc,1\n', "line 3 or below, has a quote that does not close"),
+    "an open quote": ("a.csv", 'text,label\na,1\n"b,0\nc,1\n', "line 3 or below, has an unclosed quote"),
     "quotes inside quotes": (
         "a.csv",
-        'text,label\n"he said "no" to",1\n',
-        "write each quote inside a quoted text twice",
+        'text,label\n"he message "no" to",1\n',
+        "double each quote inside a quoted text",
     ),
-    "backslashes before quotes": ("a.csv", 'text,label\n"he said \\"no\\"",1\n', "line 2 or below, has a quote"),
+    "backslashes before quotes": (
+        "a.csv",
+        'text,label\n"he message \\"no\\"",1\n',
+        "line 2 or below, has an unclosed quote",
+    ),
     "no column names below": ("a.csv", "text,label\n", "has no rows (its columns: text, label)"),
     "empty": ("a.csv", "", "is empty"),
     "white space only": ("a.jsonl", " \n\n", "is empty"),
     "an empty array": ("a.json", "[]", "has no rows"),
     "broken json": ("a.jsonl", LINES + "{broken", "line 3, is not JSON (Expecting property name"),
     "commas between lines": ("a.jsonl", '{"text": "a"},\n{"text": "b"}\n', "line 1, is not JSON"),
-    "a table called json": ("a.json", COMMA, "give a table with separators the ending .csv or .tsv"),
+    "a table called json": ("a.json", COMMA, "use the ending .csv or .tsv for a table with separators"),
     "rows that are lists": ("a.json", '[["good film", 1]]', "has a list as row 0"),
     "rows that are texts": ("a.jsonl", '{"text": "a"}\n"b"\n', "has a text as row 1"),
     "several lists of rows": ("a.json", json.dumps({"train": OBJECTS, "test": OBJECTS}), "lists of rows (train, test)"),
-    "an object of something": ("a.json", '{"a": {"b": {"c": 1}}}', "its rows cannot be told from its columns"),
+    "an object of something": ("a.json", '{"a": {"b": {"c": 1}}}', "with ambiguous rows and columns"),
     "a key twice": ("a.jsonl", '{"text": "a", "text": "b"}', 'two values for "text"'),
     "half a character": ("a.jsonl", '{"text": "\\ud83d"}', "holds half of a character (\\ud83d)"),
-    "a table called parquet": ("a.parquet", COMMA, "is not a Parquet file"),
+    "a table called parquet": ("a.parquet", COMMA, "is not a complete Parquet file"),
     "half of parquet": ("a.parquet", parquet()[:-20], "cannot be read as Parquet"),
     "half of gzip": ("a.csv.gz", gzip.compress(COMMA.encode())[:-9], "cannot be unpacked"),
     "a web page": ("a.csv", "\n<!DOCTYPE html>\n<html></html>", "is a web page (HTML)"),
     "a pointer": ("a.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is a Git LFS pointer"),
     "a spreadsheet": ("a.xlsx", b"PK\x03\x04", "is a spreadsheet; save the sheet"),
     "a spreadsheet called csv": ("a.csv", b"PK\x03\x04\x14", "is a ZIP archive or a spreadsheet"),
-    "another kind": ("a.txt", COMMA, "use .parquet, .csv, .tsv, .json, .jsonl or .ndjson, each also with .gz"),
+    "another kind": ("a.txt", COMMA, "use .parquet, .csv, .tsv, .json, .jsonl or .ndjson, optionally with .gz"),
     "another compression": ("a.csv", b"BZh91AY&SY", "is compressed by bzip2"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_file_that_would_be_a_guess_is_one_sentence(tmp_path: Path, case: str) -> None:
-    name, content, said = REFUSED[case]
+    name, content, message = REFUSED[case]
     file = tmp_path / name
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(DatasetError) as caught:
         read_file(file)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -154,7 +158,7 @@ def test_a_file_that_would_be_a_guess_is_one_sentence(tmp_path: Path, case: str)
 def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="does not exist"):
         read_file(tmp_path / "gone.csv")
-    with pytest.raises(DatasetError, match="save_to_disk did not write; it is empty"):
+    with pytest.raises(DatasetError, match="a folder without a dataset of save_to_disk; it is empty"):
         read_file(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.parquet").write_bytes(parquet())

@@ -1,4 +1,4 @@
-"""Separators and quotes: one reading, or the line at which there is none."""
+"""Separators and quotes: a unique reading, or an error with the line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows in JSON of every shape that has one reading."""
+"""Rows in every unambiguous JSON format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes become characters by their mark, or are refused with the line."""
+"""Text files are decoded by their byte order mark, or refused with the line."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def test_either_order_of_bytes_is_read(order: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("one\ntwo\ncafé".encode("latin-1"), "a.txt, line 3, holds the byte 0xe9, which is not UTF-8"),
         (TEXT.encode("utf-16-le"), "a.txt, line 1, holds"),
         (b"one\ntwo\0", "a.txt, line 2, holds a zero byte"),
-        (b"\xef\xbb\xbfone\n\xff", "a.txt, line 2, is not UTF-8 although the file's byte order mark says so"),
+        (b"\xef\xbb\xbfone\n\xff", "a.txt, line 2, is not UTF-8, unlike the byte order mark of the file"),
     ],
 )
-def test_other_bytes_are_not_guessed_at(content: bytes, said: str) -> None:
+def test_other_bytes_are_not_guessed_at(content: bytes, message: str) -> None:
     with pytest.raises(NotUnicode) as caught:
         decode(content, "a.txt")
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)

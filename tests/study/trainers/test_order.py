@@ -1,4 +1,4 @@
-"""Named checkpoints in the order of training: numbers, the best where its step puts it, the last behind, no repeats."""
+"""Named checkpoints in the order of training: numbers, the best by its step, the last at the end, no duplicates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def put(place: Path, weights: str | None = None, **state: Any) -> Path:
 
 
 def labels(out: Path, pattern: str = "*") -> list[str]:
-    return [one.label for one in named((str(out / pattern),)).checkpoints]
+    return [first.label for first in named((str(out / pattern),)).checkpoints]
 
 
 def test_numbers_and_not_letters(tmp_path: Path) -> None:
@@ -47,11 +47,11 @@ def test_a_best_of_unknown_step_is_left_out_and_a_copy_too(tmp_path: Path) -> No
     put(tmp_path / "checkpoint-1000", "same")
     put(tmp_path / "checkpoint-best")
     put(tmp_path / "best", "same")
-    found = named((str(tmp_path / "*"),))
-    assert [one.label for one in found.checkpoints] == ["checkpoint-500", "checkpoint-1000"]
-    assert found.notes == (
+    training = named((str(tmp_path / "*"),))
+    assert [first.label for first in training.checkpoints] == ["checkpoint-500", "checkpoint-1000"]
+    assert training.notes == (
         "left out best: it has the weights of checkpoint-1000.",
-        "left out checkpoint-best: nothing says at which step it was saved; name the checkpoints with --checkpoints.",
+        "left out checkpoint-best: the step of its save is unknown; name the checkpoints with --checkpoints.",
     )
 
 
@@ -78,10 +78,10 @@ def test_none_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_weights_are_the_same_byte_for_byte(tmp_path: Path) -> None:
-    one, other = put(tmp_path / "a", "w" * 100), put(tmp_path / "b", "w" * 100)
-    assert same_weights(one, other)
-    assert not same_weights(one, put(tmp_path / "c", "w" * 99 + "x"))
-    (other / "more.safetensors").write_text("")
-    assert not same_weights(one, other)
+    first, second = put(tmp_path / "a", "w" * 100), put(tmp_path / "b", "w" * 100)
+    assert same_weights(first, second)
+    assert not same_weights(first, put(tmp_path / "c", "w" * 99 + "x"))
+    (second / "more.safetensors").write_text("")
+    assert not same_weights(first, second)
     (tmp_path / "empty").mkdir()
     assert not same_weights(tmp_path / "empty", tmp_path / "empty")

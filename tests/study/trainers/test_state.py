@@ -1,4 +1,4 @@
-"""What a trainer_state.json says of a checkpoint, and what the names of folders say."""
+"""The step of a checkpoint from trainer_state.json and from folder names."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_no_file_is_no_state(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "cannot be read as JSON"),
         ('{"global_step": 3', "cannot be read as JSON"),
@@ -59,9 +59,9 @@ def test_no_file_is_no_state(tmp_path: Path):
         ("[" * 100_000, "cannot be read as JSON"),
     ],
 )
-def test_damage_is_one_sentence(tmp_path: Path, text: str, said: str):
+def test_damage_is_one_sentence(tmp_path: Path, text: str, message: str):
     (tmp_path / STATE).write_text(text)
-    with pytest.raises(LayershiftError, match=said) as caught:
+    with pytest.raises(LayershiftError, match=message) as caught:
         read_state(tmp_path)
     assert str(caught.value).endswith("copy it again or move it away.")
     assert "\n" not in str(caught.value)
@@ -75,7 +75,7 @@ def test_a_state_that_is_written_anew_is_read_anew(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "steps"),
     [
         ("checkpoint-500", [("step", 500)]),
         ("checkpoint_500", [("step", 500)]),
@@ -96,8 +96,8 @@ def test_a_state_that_is_written_anew_is_read_anew(tmp_path: Path):
         ("", []),
     ],
 )
-def test_what_a_name_states(name: str, found: list[tuple[str, int]]):
-    assert list(numbers(name)) == found
+def test_what_a_name_states(name: str, steps: list[tuple[str, int]]):
+    assert list(numbers(name)) == steps
 
 
 @given(st.text(max_size=30))
