@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from backend.caching.memoize import memoized
 from backend.derived.steering_vectors import ablation, exists, middle, permuted_directions
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import SideEffects
 from backend.stats import intervals, metrics
@@ -52,10 +53,11 @@ class Query:
     seed: int = 0
 
     @property
-    def passes(self) -> float:
-        """Roughly how often as many tokens as the prompts have are read because of this query."""
+    def cost(self) -> Cost:
+        """The readouts, and the neutral sentences once as it is and once per ablation (a token has about 4 signs)."""
         tokens = sum(map(len, neutral.sentences())) // 4
-        return (1 + self.null + 1) * tokens / max(1, int(self.prompts.lengths.sum()))
+        times = (1 + self.null + 1) * tokens / max(1, int(self.prompts.lengths.sum()))
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)

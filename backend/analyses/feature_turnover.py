@@ -17,6 +17,7 @@ from jaxtyping import Float
 from backend.caching.memoize import memoized
 from backend.derived.feature_activations import ActiveQuery, active
 from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import feature_rates
 from backend.stats.rows import cell
@@ -54,11 +55,13 @@ class Query:
         return tuple(AutoencoderQuery((one,), self.prompts, specs[i > 0]) for i, one in enumerate(models))
 
     @property
-    def passes(self) -> float:
-        """Roughly how often the prompts could pass a model meanwhile: see `features.Query.passes`."""
+    def cost(self) -> Cost:
+        """The readouts, and the trainings in passes of the prompts: see `features.Query.cost`."""
         facts, tokens = self.reference.facts, int(self.prompts.lengths.sum())
         each = 2.0 + 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
-        return each * len(self.layers) * (2 + len(self.checkpoints))
+        times = each * len(self.layers) * (2 + len(self.checkpoints))
+        first = (*self.checkpoints, self.reference)[0]
+        return cost_of_fields(self).with_passes(first, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ from backend.derived.feature_activations import (
     training_of,
 )
 from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import Autoencoder, FeatureActivations
 from backend.stats import feature_rates, metrics
@@ -81,16 +82,16 @@ class Query:
         return AutoencoderQuery(chosen, self.prompts, spec)
 
     @property
-    def passes(self) -> float:
-        """Roughly how often the prompts could pass a model in the time that this takes, for the estimate of its cost.
+    def cost(self) -> Cost:
+        """The readouts, and how often the prompts could pass a model in the time of everything else.
 
         Training takes four operations per weight of the encoder and token (little besides, as only k features learn
         from a token), a pass two; both models are read for training, for what fires, and four times for the loss.
         """
-        if self.opened is not None:
-            return 8.0
         facts, tokens = self.checkpoint.facts, int(self.prompts.lengths.sum())
-        return 10.0 + 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
+        training = 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
+        times = 8.0 if self.opened is not None else 10.0 + training
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from tokenizers import Tokenizer
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import OutputSpace
 from backend.stats import intervals, metrics
@@ -58,14 +59,11 @@ class Query:
     seed: int = 0
 
     @property
-    def passes(self) -> float:
-        """Both models read every text."""
-        return 2.0
-
-    @property
-    def tokens(self) -> int:
-        """Roughly how many the neutral sentences have: one for every four signs."""
-        return sum(map(len, neutral.sentences())) // 4
+    def cost(self) -> Cost:
+        """Both models read every text; the neutral sentences have about one token for every four signs."""
+        if self.prompts is None:
+            return cost_of_fields(self, tokens=sum(map(len, neutral.sentences())) // 4)
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, 2.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32
 
 from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import metrics
 from backend.stats.rows import cell, of_class
@@ -36,10 +37,11 @@ class Query:
     prompts: Prompts
 
     @property
-    def passes(self) -> float:
-        """Roughly how often the prompt passes the host because of this query, for the estimate of what it costs."""
+    def cost(self) -> Cost:
+        """The readouts, and roughly how often the prompt passes the host with patches."""
         tokens, blocks = float(self.prompts.lengths[0]), self.host.facts.layers
-        return tokens * (blocks + 1) / (4 if self.host.facts.kind == "causal" else 2)
+        times = tokens * (blocks + 1) / (4 if self.host.facts.kind == "causal" else 2)
+        return cost_of_fields(self).with_passes(self.host, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)

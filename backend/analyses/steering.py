@@ -25,6 +25,7 @@ from backend.derived.steering_vectors import (
     start,
     to_all,
 )
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import Intervention
 from backend.stats import intervals, metrics
@@ -71,13 +72,14 @@ class Query:
     null_rows_only: bool = field(default=False, metadata=NOT_IN_KEY, compare=False)
 
     @property
-    def passes(self) -> float:
-        """Roughly how often the prompts pass the checkpoint because of this query, for the estimate of its cost."""
+    def cost(self) -> Cost:
+        """The readouts, and roughly how often the prompts pass the checkpoint with interventions."""
         layers = max(1, self.checkpoint.facts.layers)
         coefficients = 1 if self.kind == "ablate" else sum(alpha != 0 for alpha in self.alphas)
         depth = sum(1 - at / layers for at in start(self.spots, self.kind)) * coefficients * (1 + self.null)
         light = self.positions == "readout" and self.kind == "add" and self.checkpoint.facts.kind == "causal"
-        return 1.0 + depth / (float(self.prompts.lengths.mean()) if light else 1.0)
+        times = 1.0 + depth / (float(self.prompts.lengths.mean()) if light else 1.0)
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from backend.caching.memoize import memoized
 from backend.caching.progress import Progress, silent
 from backend.derived.swap_logits import MODES, PARTS, LogitsQuery, Mode, Part, label_logits, logits_so_far, spans
 from backend.errors import UndefinedError
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab, ReadoutQuery, collect
 from backend.stats import intervals, metrics, paired
 from backend.stats.estimate import Estimate, stacked
@@ -48,9 +49,11 @@ class Query:
     seed: int = 0
 
     @property
-    def passes(self) -> float:
-        """Roughly how often the prompts pass the host because of this query, for the estimate of what it costs."""
-        return float(len(spans(self.part, self.mode, self.host.facts.layers))) * (0.4 if self.mode == "range" else 0.6)
+    def cost(self) -> Cost:
+        """The readouts, and roughly how often the prompts pass the host with swaps."""
+        swaps = len(spans(self.part, self.mode, self.host.facts.layers))
+        times = swaps * (0.4 if self.mode == "range" else 0.6)
+        return cost_of_fields(self).with_passes(self.host, self.prompts, times)
 
     @property
     def asked(self) -> LogitsQuery:

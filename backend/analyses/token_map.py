@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from backend.caching.memoize import memoized
 from backend.caching.progress import Progress
 from backend.derived.token_counts import CountQuery, count_query, counts
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import Matrix
 from backend.stats import embedding_maps, pca
@@ -56,17 +57,19 @@ class Query:
     neighbours: int = 15
 
     @property
-    def fitting(self) -> float:
-        """Roughly the seconds that placing many tokens takes when the models are open, for the estimate of its cost.
+    def cost(self) -> Cost:
+        """Opening the models, and roughly the seconds of placing many tokens.
 
         The reference is fitted three times, the first time longer.
         """
+        opening = cost_of_fields(self)
         if self.scope == "words" or self.method == "pca":
-            return 0.0
-        facts = [one.facts for one in (self.reference, self.checkpoint)]
-        many = min(one.vocabulary for one in facts)
+            return opening
+        facts = [checkpoint.facts for checkpoint in (self.reference, self.checkpoint)]
+        many = min(fact.vocabulary for fact in facts)
         fits = 3.5 if self.checkpoint == self.reference else 1.0
-        return PAIR_SECONDS * many**2 * facts[0].width + FIT_SECONDS[self.method] * many * fits
+        seconds = PAIR_SECONDS * many**2 * facts[0].width + FIT_SECONDS[self.method] * many * fits
+        return replace(opening, fitting=seconds)
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,7 +99,7 @@ def test_a_host_without_a_head_is_one_sentence(study: PinnedStudy, lab: Lab):
 def test_it_says_what_it_costs(study: PinnedStudy, lab: Lab):
     asked = query(study, lab)
     tokens = int(asked.prompts.lengths[0])
-    assert asked.passes == tokens * 5 / 4
+    assert asked.cost.passes == ((study.base, tokens * tokens * 5 // 4),)
     encoder = replace(asked, host=replace(study.base, facts=replace(study.base.facts, kind="encoder")))
-    assert encoder.passes == tokens * 5 / 2
-    assert lab.seconds(asked) > lab.models.seconds(study.base, int(asked.passes * tokens))
+    assert encoder.cost.passes == ((encoder.host, tokens * tokens * 5 // 2),)
+    assert lab.seconds(asked) > lab.models.seconds(*asked.cost.passes[0])
