@@ -89,23 +89,23 @@ class Result:
             yield row
 
 
-def costs(found: SideEffects, counts: Float[np.ndarray, "draws texts"]) -> Float[np.ndarray, "draws measures tried"]:
+def costs(effects: SideEffects, counts: Float[np.ndarray, "draws texts"]) -> Float[np.ndarray, "draws measures tried"]:
     """MEASURES of each intervention in each resample of the texts; every token weighs the same."""
-    tokens = (counts @ found.predicted)[:, None]
-    plain, loss, kl = (counts @ one.T.astype(np.float64) for one in (found.plain_loss[None], found.loss, found.kl))
+    tokens = (counts @ effects.predicted)[:, None]
+    plain, loss, kl = (counts @ x.T.astype(np.float64) for x in (effects.plain_loss[None], effects.loss, effects.kl))
     return np.stack(
         [np.exp(metrics.ratio(loss, tokens)), metrics.ratio(loss - plain, tokens), metrics.ratio(kl, tokens)], axis=1
     )
 
 
-def ablated(found: SideEffects, draws: int = 1000, seed: int = 0) -> Result:
+def ablated(effects: SideEffects, draws: int = 1000, seed: int = 0) -> Result:
     """Measure what interventions cost: the first is the direction, the others are permuted ones."""
-    one_stratum = np.zeros(len(found.predicted), dtype=np.int64)
+    one_stratum = np.zeros(len(effects.predicted), dtype=np.int64)
     everyone = np.ones((1, len(one_stratum)))
-    values = costs(found, everyone)[0]
-    first = SideEffects(found.plain_loss, found.loss[:1], found.kl[:1], found.predicted)
+    values = costs(effects, everyone)[0]
+    first = SideEffects(effects.plain_loss, effects.loss[:1], effects.kl[:1], effects.predicted)
     limits = intervals.bootstrap(lambda counts: costs(first, counts.astype(np.float64)), one_stratum, draws, seed)
-    plain = SideEffects(found.plain_loss, found.plain_loss[None], found.kl[:1], found.predicted)
+    plain = SideEffects(effects.plain_loss, effects.plain_loss[None], effects.kl[:1], effects.predicted)
     measures = Estimate(values[:, 0], limits[0][:, 0], limits[1][:, 0])
     return Result(measures, values[:, 1:], float(costs(plain, everyone)[0, 0, 0]))
 
@@ -121,14 +121,14 @@ def recipe(query: Query, lab: Lab) -> Result:
     if not exists(d, (query.direction_layer, None)):
         return Result(undefined(len(MEASURES)), np.full((len(MEASURES), query.null), np.nan), float("nan"))
     null = permuted_directions(source.residuals, labels, classes, at, query.null, query.seed)
-    plan = tuple(ablation(one, query.direction_layer, host.residuals) for one in (d, *null))
+    plan = tuple(ablation(direction, query.direction_layer, host.residuals) for direction in (d, *null))
 
     def report(fraction: float, sentence: str) -> None:
         lab.progress(1 / 8 + 0.8 * fraction, sentence)
 
-    found = lab.models.side_effects(query.checkpoint, plan, texts, report)
+    effects = lab.models.side_effects(query.checkpoint, plan, texts, report)
     lab.progress(0.95, f"Resampling {len(texts.labels):,} sentences {query.draws:,} times.")
-    result = ablated(found, query.draws, query.seed)
+    result = ablated(effects, query.draws, query.seed)
     lab.progress(1.0, f"The cost to {query.checkpoint.label} is measured.")
     return result
 
@@ -155,7 +155,7 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     layer, classes = middle(study.base.facts.layers), study.prompts.classes
     every = range(1 if classes == 2 else classes)
     return [
-        query(study, one, one, layer, direction, NULL if one in ends else 0)
+        query(study, checkpoint, checkpoint, layer, direction, NULL if checkpoint in ends else 0)
         for direction in every
-        for one in study.predicting
+        for checkpoint in study.predicting
     ]

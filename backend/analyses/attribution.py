@@ -85,17 +85,18 @@ def _or_empty(place: np.integer[Any]) -> int | None:
     return None if place == OUTSIDE else int(place)
 
 
-def parts(found: Contributions) -> tuple[tuple[Place, ...], Float[np.ndarray, "reviews parts classes"]]:
+def parts(contributions: Contributions) -> tuple[tuple[Place, ...], Float[np.ndarray, "reviews parts classes"]]:
     """Names of the parts in the order of the model, and what each adds to every label logit."""
-    reviews, blocks, heads, classes = found.heads.shape
+    reviews, blocks, heads, classes = contributions.heads.shape
     places: list[Place] = [("embed", OUTSIDE, OUTSIDE)]
-    values = [found.embed[:, None]]
+    values = [contributions.embed[:, None]]
     for block in range(blocks):
         places += [("head", block, head) for head in range(heads)]
         places += [("attn_bias", block, OUTSIDE), ("mlp", block, OUTSIDE)]
-        values += [found.heads[:, block], found.attn_bias[:, block, None], found.mlps[:, block, None]]
+        values += [contributions.heads[:, block], contributions.attn_bias[:, block, None]]
+        values += [contributions.mlps[:, block, None]]
     places.append(("norm_bias", OUTSIDE, OUTSIDE))
-    values.append(np.broadcast_to(found.norm_bias, (reviews, 1, classes)))
+    values.append(np.broadcast_to(contributions.norm_bias, (reviews, 1, classes)))
     return tuple(places), np.concatenate(values, axis=1).astype(np.float64)
 
 
@@ -130,13 +131,13 @@ def attribution(
     contrasts = metrics.contrasts(own.shape[2])
     shares, before = own @ contrasts.T, reference @ contrasts.T  # [reviews, parts, directions]
     everyone, drawn = np.ones((1, len(labels))), resampling.bootstrap_counts(labels, draws, seed)
-    means = [class_means(one, labels, everyone) for one in (shares, before)]
-    resampled = [class_means(one, labels, drawn) for one in (shares, before)]
+    means = [class_means(values, labels, everyone) for values in (shares, before)]
+    resampled = [class_means(values, labels, drawn) for values in (shares, before)]
 
-    def of_class(found: np.ndarray) -> np.ndarray:
+    def of_class(values: np.ndarray) -> np.ndarray:
         """[draws, parts, classes]; two classes share one direction."""
-        one = found[..., 0] if found.shape[3] == 1 else np.einsum("dcpc->dcp", found)
-        return one.swapaxes(1, 2)
+        per_class = values[..., 0] if values.shape[3] == 1 else np.einsum("dcpc->dcp", values)
+        return per_class.swapaxes(1, 2)
 
     gap, drawn_gap = gaps(means[0])[0], gaps(resampled[0])
     change = gap - gaps(means[1])[0], *intervals.percentiles(drawn_gap - gaps(resampled[1]))

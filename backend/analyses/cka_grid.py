@@ -56,21 +56,21 @@ class Result:
 
 
 def grid(
-    residuals: Residuals, reference: Residuals, labels: Labels, heard: Callable[[float], None] = lambda _: None
+    residuals: Residuals, reference: Residuals, labels: Labels, report: Callable[[float], None] = lambda _: None
 ) -> Result:
     """CKA of every pair of layers; `heard` is told the share that is done. UndefinedError for under five reviews."""
     cka.enough(len(labels))
-    ours, theirs = (np.flatnonzero(~metrics.constant_layers(one)) for one in (residuals, reference))
+    ours, theirs = (np.flatnonzero(~metrics.constant_layers(stream)) for stream in (residuals, reference))
     grams = [cka.gram(cka.rotated(reference[:, layer])) for layer in theirs]
     shape = (residuals.shape[1], reference.shape[1])
     result = undefined(*shape)
     for done, layer in enumerate(ours):
-        heard(done / len(ours))
+        report(done / len(ours))
         k = cka.gram(cka.rotated(residuals[:, layer]))
         left = [cka.cka(k, other) for other in grams]
         if left:
-            values = np.array([one.estimate for one in left])
-            without = np.stack([one.without for one in left], axis=1)
+            values = np.array([similarity.estimate for similarity in left])
+            without = np.stack([similarity.without for similarity in left], axis=1)
             low, high = intervals.jackknife_interval(values, without, labels)
             result.put((layer, theirs), values, (low, np.minimum(high, 1.0)))
     return Result(cka=result)
@@ -81,12 +81,12 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with both checkpoints and compare all layers."""
     reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals
     residuals = lab.part(1, 4).readout(query.checkpoint, query.prompts).residuals
-    said = f"Comparing every layer of {query.checkpoint.label} with every one of {query.reference.label}."
+    sentence = f"Comparing every layer of {query.checkpoint.label} with every one of {query.reference.label}."
     result = grid(
         metrics.without_largest(residuals, reference, query.drop_largest),
         metrics.without_largest(reference, reference, query.drop_largest),
         query.prompts.labels,
-        lambda share: lab.progress(0.5 + share / 2, said),
+        lambda share: lab.progress(0.5 + share / 2, sentence),
     )
     lab.progress(1.0, f"All layers of {query.checkpoint.label} and {query.reference.label} are compared.")
     return result

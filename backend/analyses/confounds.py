@@ -176,8 +176,8 @@ def choose(
     def accuracies(chosen: Bool[np.ndarray, " reviews"]) -> list[float]:
         """-1, worse than any, for those that do not answer."""
         return [
-            metrics.balanced_accuracy(metrics.recalls(one[chosen], labels[chosen], classes)) if answers else -1.0
-            for one, answers in zip(predicted, candidates, strict=True)
+            metrics.balanced_accuracy(metrics.recalls(classes_of[chosen], labels[chosen], classes)) if answers else -1.0
+            for classes_of, answers in zip(predicted, candidates, strict=True)
         ]
 
     everywhere = accuracies(np.ones(len(labels), dtype=bool))
@@ -211,9 +211,10 @@ def overlap(sample: Sample, training: TrainingTexts | None) -> tuple[Int[np.ndar
         seen = training.normalized_digests()
     except DatasetError as error:
         return None, f"Which reviews were trained on is unknown. {error}"
-    found = [i for i, text in enumerate(sample.text) if text_digest(text) in seen]
+    positions = [i for i, text in enumerate(sample.text) if text_digest(text) in seen]
     place = training.spec.path or training.spec.repo
-    return np.array(found, dtype=np.int64), f"Compared with {len(seen):,} texts of {place}, up to case and white space."
+    places = np.array(positions, dtype=np.int64)
+    return places, f"Compared with {len(seen):,} texts of {place}, up to case and white space."
 
 
 @memoized(version=4)
@@ -221,14 +222,14 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with every checkpoint, search the texts, then count."""
     prompts, parts = query.prompts, len(query.checkpoints) + 1
     labels, classes, lengths = prompts.labels, prompts.classes, prompts.lengths
-    read = [lab.part(i, parts).readout(one, prompts) for i, one in enumerate(query.checkpoints)]
+    readouts = [lab.part(i, parts).readout(checkpoint, prompts) for i, checkpoint in enumerate(query.checkpoints)]
     lab.progress((parts - 1) / parts, "Searching the training data for the reviews of the sample.")
     seen, note = overlap(query.sample, query.training)
     lab.progress((parts - 0.5) / parts, "Asking what prompt length alone tells about the classes.")
     by_class = np.repeat(lengths[:, None].astype(np.float64), len(metrics.contrasts(classes)), axis=1)
     length_auc = metrics.auc(by_class, labels), *intervals.auc_interval(by_class, labels, query.draws, query.seed)
-    answering = np.array([one.facts.has_head for one in query.checkpoints])
-    predicted = np.stack([metrics.predictions(one.logits) for one in read])
+    answering = np.array([checkpoint.facts.has_head for checkpoint in query.checkpoints])
+    predicted = np.stack([metrics.predictions(readout.logits) for readout in readouts])
     quartiles = by_length(lengths, predicted == labels)
     choice = choose(predicted, labels, classes, query.seed, answering, prompts.groups)
     rated = [i for i, text in enumerate(query.sample.text) if states_rating(text)]
@@ -252,8 +253,8 @@ def recipe(query: Query, lab: Lab) -> Result:
         best_on_half=choice.chosen,
         best_on_half_accuracy=choice.chosen_accuracy,
         held_half_accuracy=choice.held,
-        review_cosine=np.stack([metrics.review_cosine(one.residuals) for one in read]),
-        text_free=np.stack([text_free(one.residuals, lengths) for one in read]),
+        review_cosine=np.stack([metrics.review_cosine(readout.residuals) for readout in readouts]),
+        text_free=np.stack([text_free(readout.residuals, lengths) for readout in readouts]),
     )
 
 

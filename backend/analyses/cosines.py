@@ -89,13 +89,13 @@ def recipe(query: Query, lab: Lab) -> Result:
     labels, classes = query.prompts.labels, query.prompts.classes
     parts = len(query.checkpoints) + 2
     reference = lab.part(0, parts).readout(query.reference or query.checkpoints[0], query.prompts).residuals
-    found: list[np.ndarray] = []
+    results: list[np.ndarray] = []
     for i, checkpoint in enumerate(query.checkpoints, 1):
         residuals = lab.part(i, parts).readout(checkpoint, query.prompts).residuals
         kept = metrics.without_largest(residuals, reference, query.drop_largest)
-        found.append(metrics.directions(kept, labels, classes))
+        results.append(metrics.directions(kept, labels, classes))
     lab.progress((parts - 1) / parts, "Comparing class directions between checkpoints and layers.")
-    result = direction_cosines(np.stack(found))
+    result = direction_cosines(np.stack(results))
     lab.progress(1.0, "Cosines between class directions are measured.")
     return result
 

@@ -52,7 +52,7 @@ class Query:
             AutoencoderSpec(layer, self.features, self.k, self.tokens, self.batch, self.learning_rate, seed)
             for seed in (self.seed, self.seed + 1)
         ]
-        return tuple(AutoencoderQuery((one,), self.prompts, specs[i > 0]) for i, one in enumerate(models))
+        return tuple(AutoencoderQuery((model,), self.prompts, specs[i > 0]) for i, model in enumerate(models))
 
     @property
     def cost(self) -> Cost:
@@ -83,10 +83,10 @@ class Result:
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per checkpoint and layer."""
-        for i, one in enumerate(query.checkpoints):
+        for i, checkpoint in enumerate(query.checkpoints):
             for j, layer in enumerate(query.layers):
                 yield {
-                    "checkpoint": one.label,
+                    "checkpoint": checkpoint.label,
                     "reference": query.reference.label,
                     "layer": layer,
                     **{name: cell(getattr(self, name)[i, j]) for name in ("kept", "new", "cosine")},
@@ -100,22 +100,22 @@ def turnover(
     """Share of `before` that is kept, share of `after` that is new, mean cosine of the pairs; NaN without any."""
     if not len(before) or not len(after):
         return float("nan"), float("nan"), float("nan")
-    here, there = feature_rates.pair(before, after)
-    kept, known = (float((np.nan_to_num(one) >= feature_rates.SAME).mean()) for one in (here, there))
-    return kept, 1 - known, float(np.nanmean(here))
+    ours, theirs = feature_rates.pair(before, after)
+    kept, known = (float((np.nan_to_num(cosines) >= feature_rates.SAME).mean()) for cosines in (ours, theirs))
+    return kept, 1 - known, float(np.nanmean(ours))
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Train what is not in the cache, layer by layer, and pair the rows."""
-    found = np.full((3, 1 + len(query.checkpoints), len(query.layers)), np.nan)
+    shares = np.full((3, 1 + len(query.checkpoints), len(query.layers)), np.nan)
     for j, layer in enumerate(query.layers):
         trainings = query.trainings(layer)
         within = lab.part(j, len(query.layers))
-        rows = [_rows(one, within.part(i, len(trainings))) for i, one in enumerate(trainings)]
+        rows = [_rows(training, within.part(i, len(trainings))) for i, training in enumerate(trainings)]
         for i, others in enumerate(rows[1:]):
-            found[:, i, j] = turnover(rows[0], others)
-    kept, new, cosine = found
+            shares[:, i, j] = turnover(rows[0], others)
+    kept, new, cosine = shares
     return Result(kept[1:], new[1:], cosine[1:], kept[0], new[0], cosine[0])
 
 

@@ -173,22 +173,25 @@ class Result:
 
 
 def features(
-    found: tuple[FeatureActivations, FeatureActivations],
+    activations: tuple[FeatureActivations, FeatureActivations],
     decoder: Float[np.ndarray, "features width"],
     d: Float[np.ndarray, "models directions width"],
     labels: metrics.Labels,
     classes: int,
 ) -> dict[str, Any]:
     """The fields of Result that are about features, of activations in reference and checkpoint at the same tokens."""
-    kept = ~(found[0].left_out | found[1].left_out)
-    counted = [feature_rates.count(one.review, one.index, one.value, kept, len(labels), len(decoder)) for one in found]
+    kept = ~(activations[0].left_out | activations[1].left_out)
+    counted = [
+        feature_rates.count(fired.review, fired.index, fired.value, kept, len(labels), len(decoder))
+        for fired in activations
+    ]
     change = Estimate(*feature_rates.rate_change(counted[0], counted[1], labels))
-    rate = np.stack([one.rate for one in counted])
-    tests = [feature_rates.tell_apart(one.largest, labels, classes) for one in counted]
+    rate = np.stack([rates.rate for rates in counted])
+    tests = [feature_rates.tell_apart(rates.largest, labels, classes) for rates in counted]
     return {
         "rate": rate,
-        "mean_when_firing": np.stack([one.mean_when_firing for one in counted]),
-        "mean": np.stack([one.mean for one in counted]),
+        "mean_when_firing": np.stack([rates.mean_when_firing for rates in counted]),
+        "mean": np.stack([rates.mean for rates in counted]),
         "change": change,
         "state": feature_rates.states(rate[0], rate[1], change.low, change.high),
         "auc": np.stack([auc for auc, _ in tests]),
@@ -215,13 +218,14 @@ def recipe(query: Query, lab: Lab) -> Result:
     rest = lab.part(1, 2)
     models = (query.reference, query.checkpoint)
     prompts = query.prompts
-    found = [active(ActiveQuery(query.source, one, prompts), rest.part(i, 8)) for i, one in enumerate(models)]
+    activations = [active(ActiveQuery(query.source, model, prompts), rest.part(i, 8)) for i, model in enumerate(models)]
     readouts = rest.part(2, 8).readouts(models, prompts)
     at = slice(autoencoder.layer, autoencoder.layer + 1)
-    d = np.stack([metrics.directions(one.residuals[:, at], prompts.labels, prompts.classes)[:, 0] for one in readouts])
+    residuals = [readout.residuals[:, at] for readout in readouts]
+    d = np.stack([metrics.directions(x, prompts.labels, prompts.classes)[:, 0] for x in residuals])
     rest.progress(3 / 8, "Comparing features between models and classes.")
-    about = features((found[0], found[1]), autoencoder.decoder, d, prompts.labels, prompts.classes)
-    losses = np.stack([_losses(autoencoder, one, prompts, rest.part(4 + i, 8)) for i, one in enumerate(models)])
+    about = features((activations[0], activations[1]), autoencoder.decoder, d, prompts.labels, prompts.classes)
+    losses = np.stack([_losses(autoencoder, model, prompts, rest.part(4 + i, 8)) for i, model in enumerate(models)])
     best, words = _promoted(autoencoder, models, rest.part(6, 8))
     trained = training_of(autoencoder)
     nothing = np.zeros(0)
@@ -232,8 +236,8 @@ def recipe(query: Query, lab: Lab) -> Result:
         **about,
         promoted=best,
         words=words,
-        explained_variance=np.array([one.explained_variance for one in found]),
-        l0=np.array([one.l0 for one in found]),
+        explained_variance=np.array([fired.explained_variance for fired in activations]),
+        l0=np.array([fired.l0 for fired in activations]),
         losses=losses,
         loss_recovered=fraction_recovered(losses),
         step=trained.step if trained else np.zeros(0, dtype=np.int64),
@@ -250,9 +254,9 @@ def _losses(
     """Nats per predicted token: clean, ablated, reconstructed."""
     if not scores_tokens(checkpoint):
         return np.full(3, np.nan)
-    found = lab.autoencoders.loss_recovered(autoencoder, checkpoint, prompts, autoencoder.layer, lab.progress)
-    total = [one.sum(dtype=np.float64) for one in (found.clean, found.ablated, found.reconstructed)]
-    return np.array(total) / max(1, int(found.predicted.sum()))
+    losses = lab.autoencoders.loss_recovered(autoencoder, checkpoint, prompts, autoencoder.layer, lab.progress)
+    total = [loss.sum(dtype=np.float64) for loss in (losses.clean, losses.ablated, losses.reconstructed)]
+    return np.array(total) / max(1, int(losses.predicted.sum()))
 
 
 def _promoted(
@@ -261,10 +265,10 @@ def _promoted(
     """What each feature promotes in either model, as places among the words."""
     if not all(map(scores_tokens, models)):
         return np.zeros((2, autoencoder.features, 0), dtype=np.int64), ()
-    ids = np.stack([promoted(autoencoder.decoder, one, PROMOTED, lab.part(i, 2)) for i, one in enumerate(models)])
+    ids = np.stack([promoted(autoencoder.decoder, model, PROMOTED, lab.part(i, 2)) for i, model in enumerate(models)])
     used, places = np.unique(ids, return_inverse=True)
-    tokenizers = [lab.models.tokenizer(one.ref, one.base) for one in models]
-    largest = max(tokenizers, key=lambda one: one.get_vocab_size())
+    tokenizers = [lab.models.tokenizer(model.ref, model.base) for model in models]
+    largest = max(tokenizers, key=lambda tokenizer: tokenizer.get_vocab_size())
     return places.reshape(ids.shape), name(largest, used.tolist())
 
 

@@ -76,7 +76,7 @@ def geometry(
     labels: Labels,
     permutations: int = 50,
     seed: int = 0,
-    heard: Callable[[float], None] = lambda _: None,
+    report: Callable[[float], None] = lambda _: None,
 ) -> Result:
     """Measure every layer; `heard` is told the share that is done. UndefinedError for fewer than five reviews."""
     cka.enough(len(labels))
@@ -84,22 +84,22 @@ def geometry(
     orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
     correlation = undefined(layers)
     level, transport, unmatched = (np.full(layers, np.nan) for _ in range(3))
-    there = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
-    null = np.zeros((permutations, len(there)))
-    for i, layer in enumerate(there):
+    defined = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
+    null = np.zeros((permutations, len(defined)))
+    for i, layer in enumerate(defined):
 
         def within(share: float, layer: int = layer) -> None:
-            heard((layer + share) / layers)
+            report((layer + share) / layers)
 
         within(0.0)
-        a, b = (measures.distances(one[:, layer]) for one in (residuals, reference))
+        a, b = (measures.distances(stream[:, layer]) for stream in (residuals, reference))
         transport[layer], unmatched[layer] = measures.gromov_wasserstein(a, b)
         null[:, i] = measures.repaired_rank_correlation(a, b, orders)
         left = measures.rank_correlation(a, b, within)
         low, high = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
         correlation.put(layer, left.estimate, (low, np.minimum(high, 1.0)))
-    if there:
-        level[there] = intervals.curve_chance(null, 0.0)
+    if defined:
+        level[defined] = intervals.curve_chance(null, 0.0)
     return Result(
         rank_correlation=replace(correlation, chance=level), gromov_wasserstein=transport, unmatched=unmatched
     )
@@ -112,14 +112,14 @@ def recipe(query: Query, lab: Lab) -> Result:
     residuals = lab.part(1, 4).readout(query.checkpoint, query.prompts).residuals
     order = np.random.default_rng(query.seed).permutation(len(residuals))
     drawn = np.sort(order[: query.most])
-    said = f"Comparing distances in {query.checkpoint.label} and {query.reference.label}."
+    sentence = f"Comparing distances in {query.checkpoint.label} and {query.reference.label}."
     result = geometry(
         metrics.without_largest(residuals, reference, query.drop_largest)[drawn],
         metrics.without_largest(reference, reference, query.drop_largest)[drawn],
         query.prompts.labels[drawn],
         query.permutations,
         query.seed,
-        lambda share: lab.progress(0.5 + share / 2, said),
+        lambda share: lab.progress(0.5 + share / 2, sentence),
     )
     lab.progress(1.0, f"The distances of {query.checkpoint.label} and {query.reference.label} are compared.")
     return result

@@ -83,13 +83,13 @@ def inherited(updates: Crossed, labels: metrics.Labels, draws: int = 1000, seed:
     """Split every block's change; `updates` are [..., whose block, whose residuals], 0 the reference."""
     crossed = updates.astype(np.float64)
     old, total = crossed[:, :, 0, 0], crossed[:, :, 1, 1] - crossed[:, :, 0, 0]
-    found: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {}
     own, inward = crossed[:, :, 1, 0] - old, crossed[:, :, 0, 1] - old
     split = {"total": total, "own": own, "inherited": inward, "interaction": total - own - inward}
     for centred in (False, True):
         vectors = {name: v - v.mean(axis=0) if centred else v for name, v in split.items()}
         for name, v in vectors.items():
-            found.setdefault(name, []).append(np.sqrt(metrics.squared_norm(v).mean(axis=0)))
+            columns.setdefault(name, []).append(np.sqrt(metrics.squared_norm(v).mean(axis=0)))
         along = np.stack([np.vecdot(vectors[name], vectors["total"]) for name in PARTS])  # [parts, reviews, blocks]
         whole = metrics.squared_norm(vectors["total"])
 
@@ -100,9 +100,9 @@ def inherited(updates: Crossed, labels: metrics.Labels, draws: int = 1000, seed:
         values = shares(np.ones((1, len(labels))))[0]
         low, high = intervals.bootstrap(lambda counts: shares(counts.astype(np.float64)), labels, draws, seed)
         for i, name in enumerate(PARTS):
-            found.setdefault(f"{name}_share", []).append(Estimate(values[i], low[i], high[i]))
+            columns.setdefault(f"{name}_share", []).append(Estimate(values[i], low[i], high[i]))
     put_together = {True: stacked, False: np.stack}
-    return Result(**{name: put_together[name.endswith("_share")](scopes) for name, scopes in found.items()})
+    return Result(**{name: put_together[name.endswith("_share")](scopes) for name, scopes in columns.items()})
 
 
 @memoized(version=1)

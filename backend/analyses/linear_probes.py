@@ -196,12 +196,12 @@ def fitted(query: FitQuery, lab: Lab) -> Fitted:
     weights, offsets = np.zeros((layers, count, classes, width)), np.zeros((layers, count, classes))
     chosen, predicted = np.full((layers, count), np.nan), np.zeros((layers, len(labels)), dtype=np.int64)
     for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
-        said = f"Fitting linear probes of {query.checkpoint.label}: layer {layer} of {layers - 1}."
+        sentence = f"Fitting linear probes of {query.checkpoint.label}: layer {layer} of {layers - 1}."
         x = residuals[:, layer]
-        lab.progress(0.25 + 0.75 * layer / layers, said)
+        lab.progress(0.25 + 0.75 * layer / layers, sentence)
         probe = fit(x, labels, fold_of, query.seed, groups)
         weights[layer], offsets[layer], chosen[layer] = probe.weights, probe.offsets, probe.chosen
-        lab.progress(0.25 + 0.75 * (layer + 0.5) / layers, said)
+        lab.progress(0.25 + 0.75 * (layer + 0.5) / layers, sentence)
         predicted[layer] = fit(x, shuffled, shuffled_fold_of, query.seed, groups).predict(x, shuffled_fold_of)
     return Fitted(weights, offsets, chosen, shuffled, predicted)
 
@@ -214,36 +214,36 @@ def _measured(predicted: metrics.Labels, labels: metrics.Labels, classes: int) -
 
 
 def _by_layer(
-    predicted: Int[np.ndarray, "layers reviews"], labels: metrics.Labels, classes: int, there: np.ndarray
+    predicted: Int[np.ndarray, "layers reviews"], labels: metrics.Labels, classes: int, defined: np.ndarray
 ) -> Estimate[Float[np.ndarray, " layers"]]:
     """Accuracy of every layer; NaN where there is nothing to read."""
     curve = stacked([_measured(of_layer, labels, classes) for of_layer in predicted])
-    return curve.map(lambda end: np.where(there, end, np.nan))
+    return curve.map(lambda end: np.where(defined, end, np.nan))
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Fit the probes of both checkpoints, test each on both, and fit the baselines."""
-    prompts, one, other = query.prompts, query.checkpoint, query.reference
+    prompts, checkpoint, other = query.prompts, query.checkpoint, query.reference
     labels, classes, groups = prompts.labels, prompts.classes, prompts.groups
     fold_of = folds(labels, query.seed, groups)
-    asked = [FitQuery(each, prompts, query.seed) for each in (one, other)]
-    own, theirs = (fitted(each, lab.part(i, 3)) for i, each in enumerate(asked))
-    residuals, reference = lab.part(4, 6).readouts((one, other), prompts)
-    lab.progress(0.85, f"Fitting on the lengths and on the token embeddings of {one.label}.")
+    fits = [FitQuery(each, prompts, query.seed) for each in (checkpoint, other)]
+    own, theirs = (fitted(each, lab.part(i, 3)) for i, each in enumerate(fits))
+    residuals, reference = lab.part(4, 6).readouts((checkpoint, other), prompts)
+    lab.progress(0.85, f"Fitting on the lengths and on the token embeddings of {checkpoint.label}.")
     here, there = (~metrics.constant_layers(each.residuals) for each in (residuals, reference))
     prediction = own.predict(residuals.residuals, fold_of)
     shuffled = _by_layer(own.shuffled_prediction, own.shuffled, classes, here)
     from_base = _by_layer(theirs.predict(residuals.residuals, fold_of), labels, classes, here & there)
     to_base = _by_layer(own.predict(reference.residuals, fold_of), labels, classes, here & there)
-    rows = lab.models.embedding(one, "input", lab.part(5, 6).progress).rows
-    seen = prompts.seen_by(one)
+    rows = lab.models.embedding(checkpoint, "input", lab.part(5, 6).progress).rows
+    seen = prompts.seen_by(checkpoint)
     bags = np.stack([rows[list(ids)].mean(axis=0) for ids in seen.token_ids])
     length, embedding = (
         _measured(fit(x, labels, fold_of, query.seed, groups).predict(x, fold_of), labels, classes)
         for x in (seen.lengths[:, None].astype(np.float64), bags)
     )
-    lab.progress(1.0, f"The linear probes of {one.label} are fitted.")
+    lab.progress(1.0, f"The linear probes of {checkpoint.label} are fitted.")
     return Result(
         accuracy=_by_layer(prediction, labels, classes, here),
         shuffled_accuracy=shuffled,

@@ -134,5 +134,5 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     return [
         Query(method, checkpoint, against, study.prompts, against.facts.layers, sample=study.sample)
         for method in get_args(Method)
-        for checkpoint in sorted(study.checkpoints, key=lambda one: one != against)
+        for checkpoint in sorted(study.checkpoints, key=lambda other: other != against)
     ]

@@ -141,41 +141,41 @@ def perplexity(loss: Float[np.ndarray, " texts"], predicted: Int[np.ndarray, " t
 
 def mean_over_texts(values: Float[np.ndarray, "texts *more"], counts: Counts) -> np.ndarray:
     """Mean over the texts of each resample where it is defined: [draws, ...], NaN if it is nowhere."""
-    there = np.isfinite(values)
-    total = np.tensordot(counts, np.where(there, values, 0.0), axes=1)
-    return metrics.ratio(total, np.tensordot(counts, there.astype(np.float64), axes=1))
+    defined = np.isfinite(values)
+    total = np.tensordot(counts, np.where(defined, values, 0.0), axes=1)
+    return metrics.ratio(total, np.tensordot(counts, defined.astype(np.float64), axes=1))
 
 
-def summaries(found: OutputSpace, counts: Counts) -> Float[np.ndarray, "draws measures"]:
+def summaries(result: OutputSpace, counts: Counts) -> Float[np.ndarray, "draws measures"]:
     """All MEASURES of each resample; set 0 of `found` are the non-sentiment words."""
-    predicted = found.predicted.astype(np.float64)
-    loss, kl = (metrics.ratio(one.astype(np.float64), predicted) for one in (found.loss, found.kl))
+    predicted = result.predicted.astype(np.float64)
+    loss, kl = (metrics.ratio(total.astype(np.float64), predicted) for total in (result.loss, result.kl))
     means = np.column_stack(
         [
-            *(found.entropy, found.set_logprob[1, :, 0], found.set_mass[1, :, 0]),
+            *(result.entropy, result.set_logprob[1, :, 0], result.set_mass[1, :, 0]),
             *(np.exp(loss), kl),
-            *(found.cosine, found.norm_ratio),
+            *(result.cosine, result.norm_ratio),
         ]
     ).astype(np.float64)
     if np.isnan(means[:, 1]).all():
         means[:, 2] = np.nan  # the mass of no words is not 0, it is not there
     averaged = mean_over_texts(means, counts)
-    return np.insert(averaged, 3, perplexity(found.loss, found.predicted, counts), axis=1)
+    return np.insert(averaged, 3, perplexity(result.loss, result.predicted, counts), axis=1)
 
 
 def partition(groups: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     """The same groups without the tokens of those before them, so that their masses can be added."""
     seen: set[int] = set()
-    found: dict[str, tuple[int, ...]] = {}
+    disjoint: dict[str, tuple[int, ...]] = {}
     for name, ids in groups.items():
-        found[name] = tuple(sorted(set(ids) - seen))
+        disjoint[name] = tuple(sorted(set(ids) - seen))
         seen |= set(ids)
-    return found
+    return disjoint
 
 
-def masses(found: OutputSpace, labels: metrics.Labels, draws: int, seed: int) -> dict[str, Any]:
+def masses(output: OutputSpace, labels: metrics.Labels, draws: int, seed: int) -> dict[str, Any]:
     """Mass of each group (sets 1 and on) and of all other tokens: before, after, and the change with its interval."""
-    groups = found.set_mass[:, :, 1:].astype(np.float64)
+    groups = output.set_mass[:, :, 1:].astype(np.float64)
     both = np.concatenate([groups, np.maximum(0.0, 1 - groups.sum(axis=2, keepdims=True))], axis=2)
     change = both[1] - both[0]
     before, after = both.mean(axis=1)
@@ -183,16 +183,16 @@ def masses(found: OutputSpace, labels: metrics.Labels, draws: int, seed: int) ->
     return {"mass_before": before, "mass_after": after, "mass_change": estimate}
 
 
-def listed(found: OutputSpace, tokenizer: Tokenizer, groups: dict[str, tuple[int, ...]], top: int) -> dict[str, Any]:
+def listed(output: OutputSpace, tokenizer: Tokenizer, groups: dict[str, tuple[int, ...]], top: int) -> dict[str, Any]:
     """The `top` tokens that rose most, and the `top` that fell most; rows without a token are left out."""
-    change = found.logprob_change.astype(np.float64)
-    named = np.array([tokenizer.id_to_token(i) is not None for i in range(len(change))])
+    change = output.logprob_change.astype(np.float64)
+    has_name = np.array([tokenizer.id_to_token(i) is not None for i in range(len(change))])
     order = np.argsort(-change, kind="stable")
-    order = order[named[order]]
+    order = order[has_name[order]]
     rising, falling = order[change[order] > 0][:top], order[change[order] < 0][-top:]
     ids = np.concatenate([rising, falling]).astype(np.int64)
     of = {token: position for position, members in enumerate(groups.values()) for token in members}
-    before, after = found.probability[:, ids].astype(np.float64)
+    before, after = output.probability[:, ids].astype(np.float64)
     return {
         "token_id": ids,
         "token": display.name(tokenizer, ids.tolist()),
@@ -200,7 +200,7 @@ def listed(found: OutputSpace, tokenizer: Tokenizer, groups: dict[str, tuple[int
         "change": change[ids],
         "before": before,
         "after": after,
-        "rose": found.rose[ids].astype(np.float64),
+        "rose": output.rose[ids].astype(np.float64),
     }
 
 
@@ -209,7 +209,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Run both models on every text, then resample the texts."""
     tokenizer = lab.models.tokenizer(query.tokenizer.ref, query.tokenizer.base)
     prompts = query.prompts or bare_prompts(tokenizer, neutral.sentences(), query.label_tokens, query.max_tokens)
-    shared = min(one.facts.vocabulary for one in (query.checkpoint, query.reference))
+    shared = min(checkpoint.facts.vocabulary for checkpoint in (query.checkpoint, query.reference))
     words = {word: i for word, i in display.of_words(tokenizer, neutral.WORDS).items() if i < shared}
     chosen = tuple(sorted(set(words.values())))
     own = {name for name, _ in query.own}
@@ -221,19 +221,19 @@ def recipe(query: Query, lab: Lab) -> Result:
         lab.progress(0.9 * fraction, sentence)
 
     sets = (chosen, *groups.values())
-    found = lab.models.output_space(query.checkpoint, query.reference, prompts, sets, report)
+    output = lab.models.output_space(query.checkpoint, query.reference, prompts, sets, report)
     lab.progress(0.9, f"Resampling {len(prompts.labels):,} texts {query.draws:,} times.")
-    limits = intervals.bootstrap(lambda counts: summaries(found, counts), prompts.labels, query.draws, query.seed)
+    limits = intervals.bootstrap(lambda counts: summaries(output, counts), prompts.labels, query.draws, query.seed)
     sizes = [len(ids) for ids in groups.values()]
     result = Result(
-        measures=Estimate(summaries(found, np.ones((1, len(prompts.labels))))[0], *limits),
-        loss=found.loss.astype(np.float64),
-        predicted=found.predicted,
+        measures=Estimate(summaries(output, np.ones((1, len(prompts.labels))))[0], *limits),
+        loss=output.loss.astype(np.float64),
+        predicted=output.predicted,
         left_out=tuple(word for word in neutral.WORDS if word not in words),
         groups=(*groups, "all other tokens"),
         group_size=np.array([*sizes, shared - sum(sizes)]),
-        **masses(found, prompts.labels, query.draws, query.seed),
-        **listed(found, tokenizer, groups, TOP),
+        **masses(output, prompts.labels, query.draws, query.seed),
+        **listed(output, tokenizer, groups, TOP),
     )
     lab.progress(1.0, f"The predictions of {query.checkpoint.label} are compared.")
     return result
@@ -264,5 +264,5 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     against = study.checkpoint(reference)
     if not against.facts.predicts:
         return []
-    alike = [one for one in study.predicting if study.same_ids(one, against)]
-    return [query(study, one, against, text_set) for one in alike for text_set in TEXT_SETS]
+    alike = [checkpoint for checkpoint in study.predicting if study.same_ids(checkpoint, against)]
+    return [query(study, checkpoint, against, text_set) for checkpoint in alike for text_set in TEXT_SETS]

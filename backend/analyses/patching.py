@@ -86,7 +86,7 @@ def patching(
 ) -> Result:
     """Logit difference and share of the way, given label logits of every patched run and of either model as it is."""
     logit_diff = metrics.logit_diff(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], -1)
-    ends = [metrics.logit_diff(one[None])[0] for one in (host, donor)]
+    ends = [metrics.logit_diff(model[None])[0] for model in (host, donor)]
     apart = ends[1] - ends[0]
     apart = np.where(np.abs(apart) < least, np.nan, apart)
     return Result(logit_diff=logit_diff, fraction_recovered=(logit_diff - ends[0]) / apart, host=ends[0], donor=ends[1])

@@ -80,8 +80,8 @@ class Result:
 
     def place(self, head: str, norm: str) -> int:
         """Where a reading is in the arrays; asked for `own` things of the reference itself, which are the `base`'s."""
-        there = (head, norm) in self.readings
-        return self.readings.index((head, norm) if there else ("base", norm.replace("own", "base")))
+        measured = (head, norm) in self.readings
+        return self.readings.index((head, norm) if measured else ("base", norm.replace("own", "base")))
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row per head, norm and layer, and per class where there are more than two."""
@@ -97,8 +97,8 @@ class Result:
         for layer in range(layers):
             recalls: dict[str, Any] = {}
             for c in range(classes):
-                found = interval(self, "recall", place, layer, c)
-                recalls |= {name.replace("recall", f"recall_{c}"): value for name, value in found.items()}
+                recall = interval(self, "recall", place, layer, c)
+                recalls |= {name.replace("recall", f"recall_{c}"): value for name, value in recall.items()}
             for c in range(directions):
                 yield {
                     "checkpoint": query.checkpoint.label,
@@ -208,29 +208,29 @@ def _layer(logits: Float[np.ndarray, "reviews classes"], labels: metrics.Labels,
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with the checkpoint, every layer with each head and norm, then count."""
-    one, other, prompts = query.checkpoint, query.reference, query.prompts
-    read = lab.part(0, 3).readout(one, prompts)
+    checkpoint, other, prompts = query.checkpoint, query.reference, query.prompts
+    read = lab.part(0, 3).readout(checkpoint, prompts)
     reading = np.ascontiguousarray(read.reading.swapaxes(1, 2))  # [positions, layers, reviews, width]
-    owners = {"base": other, "own": one, "none": None}
-    wanted = tuple(
+    owners = {"base": other, "own": checkpoint, "none": None}
+    readings = tuple(
         reading
         for reading in READINGS
-        if (one != other or "own" not in reading) and (other.facts.has_head or reading[0] == "own")
+        if (checkpoint != other or "own" not in reading) and (other.facts.has_head or reading[0] == "own")
     )
     logits: dict[Reading, np.ndarray] = {}
-    for i, (head, norm) in enumerate(wanted):
-        part = lab.part(1, 3).part(i, len(wanted))
-        part.progress(0.0, f"Reading every layer of {one.label} with {head} head and {norm} norm.")
-        owner = owners[head] or one
+    for i, (head, norm) in enumerate(readings):
+        part = lab.part(1, 3).part(i, len(readings))
+        part.progress(0.0, f"Reading every layer of {checkpoint.label} with {head} head and {norm} norm.")
+        owner = owners[head] or checkpoint
         logits[head, norm] = part.answers(reading, prompts, owner, owners[norm])
     if other.facts.has_head:
-        last = logits["base", "own" if one != other else "base"]
+        last = logits["base", "own" if checkpoint != other else "base"]
         logits[AS_PUBLISHED] = np.concatenate([logits["base", "none"][:-1], last[-1:]])
     stacked = np.stack([*logits.values()])
     constant = metrics.constant_layers(read.residuals)
     stacked[:, constant] = stacked[:, constant, :1]  # equal rows of a matrix product differ in their last bits
     result = probes(stacked, prompts.labels, tuple(logits), query, lab.part(2, 3))
-    lab.progress(1.0, f"Every layer of {one.label} is read.")
+    lab.progress(1.0, f"Every layer of {checkpoint.label} is read.")
     return result
 
 

@@ -86,7 +86,7 @@ def projection(
     arrow = np.full((layers, len(d), 2), np.nan)
     for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
         here = residuals[:, layer]
-        fitted_on = {"own": (here,), "base": (reference[:, layer],), "shared": tuple(one[:, layer] for one in pool)}
+        fitted_on = {"own": (here,), "base": (reference[:, layer],), "shared": tuple(model[:, layer] for model in pool)}
         mean, components = _axes(fitted_on[basis])
         components = pca.orient(components, towards[layer])
         xy[layer] = pca.project(here, here.mean(axis=0, dtype=np.float64) if basis == "shared" else mean, components)
@@ -112,8 +112,8 @@ def recipe(query: Query, lab: Lab) -> Result:
     reference = lab.part(0, parts).readout(query.reference, query.prompts).residuals
 
     def read(place: int, checkpoint: PinnedCheckpoint) -> np.ndarray:
-        found = lab.part(place, parts).readout(checkpoint, query.prompts).residuals
-        return metrics.without_largest(found, reference, query.drop_largest)
+        residuals = lab.part(place, parts).readout(checkpoint, query.prompts).residuals
+        return metrics.without_largest(residuals, reference, query.drop_largest)
 
     residuals = read(1, query.checkpoint)
     together = tuple(read(2 + i, checkpoint) for i, checkpoint in enumerate(pool))

@@ -86,8 +86,8 @@ class Result:
 @memoized(version=1, private=True)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the text, then its residuals with both heads, along the direction and among the sample's."""
-    one = query.checkpoint
-    read = lab.models.readout(one, query.text, lab.part(0, 4).progress)
+    checkpoint = query.checkpoint
+    read = lab.models.readout(checkpoint, query.text, lab.part(0, 4).progress)
     lab.progress(0.25, f"Reading every layer with the head of {query.reference.label}.")
 
     def logit_diff(head: PinnedCheckpoint, norm: PinnedCheckpoint | None) -> Float[np.ndarray, "layers directions"]:
@@ -95,13 +95,13 @@ def recipe(query: Query, lab: Lab) -> Result:
             return np.full((read.residuals.shape[1], len(metrics.contrasts(query.text.classes))), np.nan)
         return metrics.logit_diff(lab.answers(read.reading[:, 0], query.text, head, norm))
 
-    own = logit_diff(one, one)
-    reference_head = own if one == query.reference else logit_diff(query.reference, one)
+    own = logit_diff(checkpoint, checkpoint)
+    reference_head = own if checkpoint == query.reference else logit_diff(query.reference, checkpoint)
     no_norm = logit_diff(query.reference, None)
     sample = _sample(query, lab.part(2, 4))
     x = metrics.without_largest(read.residuals, sample.largest_of, query.drop_largest)
-    lab.progress(0.75, f"Looking for {one.label}'s nearest reviews.")
-    typed, known = (prompts.seen_by(one).token_ids for prompts in (query.text, query.prompts))
+    lab.progress(0.75, f"Looking for {checkpoint.label}'s nearest reviews.")
+    typed, known = (prompts.seen_by(checkpoint).token_ids for prompts in (query.text, query.prompts))
     same = [i for i, ids in enumerate(known) if ids == typed[0]]
     neighbours, cosine = nearest(x[0], sample.residuals, same, query.nearest)
     return Result(
@@ -198,12 +198,12 @@ class Tokens:
 @memoized(version=2, private=True)
 def tokens(query: Query, lab: Lab) -> Tokens:
     """Read the text at every token and layer."""
-    one = query.checkpoint
-    read = lab.models.read_text(one, query.text, TOP, lab.part(0, 2).progress)
+    checkpoint = query.checkpoint
+    read = lab.models.read_text(checkpoint, query.text, TOP, lab.part(0, 2).progress)
     sample = _sample(query, lab.part(1, 2))
     x = metrics.without_largest(read.residuals, sample.largest_of, query.drop_largest)
     used, top = np.unique(read.top_tokens, return_inverse=True)
-    tokenizer = lab.models.tokenizer(one.ref, one.base)
+    tokenizer = lab.models.tokenizer(checkpoint.ref, checkpoint.base)
     flat = read.label_logits.reshape(-1, query.text.classes)
     return Tokens(
         logit_diff=metrics.logit_diff(flat).reshape(*read.label_logits.shape[:2], -1),
@@ -245,12 +245,12 @@ class Parts:
 @memoized(version=1, private=True)
 def parts(query: PartsQuery, lab: Lab) -> Parts:
     """Read all variants of the text in batches. Li, Monroe and Jurafsky 2016, representation erasure."""
-    one = query.checkpoint
-    read = lab.models.readout(one, query.texts, lab.part(0, 2).progress)
-    if not one.facts.has_head:
+    checkpoint = query.checkpoint
+    read = lab.models.readout(checkpoint, query.texts, lab.part(0, 2).progress)
+    if not checkpoint.facts.has_head:
         shape = (len(read.residuals) - 1, read.residuals.shape[1], len(metrics.contrasts(query.texts.classes)))
         return Parts(effect=np.full(shape, np.nan))
-    logits = lab.part(1, 2).answers(read.reading, query.texts, one, one)
+    logits = lab.part(1, 2).answers(read.reading, query.texts, checkpoint, checkpoint)
     logit_diff = metrics.logit_diff(logits.reshape(-1, logits.shape[-1])).reshape(*logits.shape[:2], -1)
     return Parts(effect=logit_diff[0] - logit_diff[1:])
 

@@ -85,23 +85,23 @@ def similarity(
     draws: int = 1000,
     permutations: int = 50,
     seed: int = 0,
-    heard: Callable[[float], None] = lambda _: None,
+    report: Callable[[float], None] = lambda _: None,
 ) -> Result:
     """Measure every layer; `heard` is told the share that is done. UndefinedError for fewer than five reviews."""
     measures.enough(len(labels))
     layers = residuals.shape[1]
     orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
-    found = {name: undefined(layers) for name in MEASURES}
+    estimates = {name: undefined(layers) for name in MEASURES}
     levels = {name: np.full(layers, np.nan) for name in MEASURES}
     null: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
-    there = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
-    for layer in there:
+    defined = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
+    for layer in defined:
 
         def within(share: float, layer: int = layer) -> None:
-            heard((layer + share) / layers)
+            report((layer + share) / layers)
 
         within(0.0)
-        x, y = (one[:, layer].astype(np.float64) for one in (residuals, reference))
+        x, y = (stream[:, layer].astype(np.float64) for stream in (residuals, reference))
         null["cosine"].append(measures.repaired_cosine(x, y, orders))
         x, y = measures.rotated(x), measures.rotated(y)
         k, l = measures.gram(x), measures.gram(y)  # noqa: E741 - the letters of the literature
@@ -109,16 +109,16 @@ def similarity(
         null["procrustes"].append(-measures.repaired_procrustes(x, y, orders, within))
         for name, left in (("cka", measures.cka(k, l)), ("procrustes", measures.procrustes(x, y))):
             limits = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
-            found[name].put(layer, left.estimate, limits)
-    cosines = metrics.cosine(residuals[:, there], reference[:, there])
-    found["cosine"].put(there, cosines.mean(axis=0), intervals.mean_interval(cosines, labels, draws, seed))
-    if len(there):
+            estimates[name].put(layer, left.estimate, limits)
+    cosines = metrics.cosine(residuals[:, defined], reference[:, defined])
+    estimates["cosine"].put(defined, cosines.mean(axis=0), intervals.mean_interval(cosines, labels, draws, seed))
+    if len(defined):
         for name, values in null.items():
             sign = -1 if name == "procrustes" else 1
-            levels[name][there] = sign * _chance(np.stack(values, axis=1))
-    np.minimum(found["cka"].high, 1.0, out=found["cka"].high)
-    np.maximum(found["procrustes"].low, 0.0, out=found["procrustes"].low)
-    estimates = {name: replace(found[name], chance=levels[name]) for name in MEASURES}
+            levels[name][defined] = sign * _chance(np.stack(values, axis=1))
+    np.minimum(estimates["cka"].high, 1.0, out=estimates["cka"].high)
+    np.maximum(estimates["procrustes"].low, 0.0, out=estimates["procrustes"].low)
+    estimates = {name: replace(estimates[name], chance=levels[name]) for name in MEASURES}
     return Result(**estimates, review_cosine=metrics.review_cosine(reference))
 
 
@@ -130,7 +130,7 @@ def _chance(null: Float[np.ndarray, "draws layers"]) -> PerLayer:
 
 def first_below(results: Sequence[Result], measure: Measure, level: float) -> Int[np.ndarray, " layers"]:
     """Per layer the position of the first result whose whole interval lies below the level of similarity; -1: none."""
-    below = np.stack([one.alike(measure).high < level for one in results])
+    below = np.stack([result.alike(measure).high < level for result in results])
     return np.where(below.any(axis=0), below.argmax(axis=0), -1)
 
 
@@ -139,7 +139,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with both checkpoints and compare the layers."""
     reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals
     residuals = lab.part(1, 4).readout(query.checkpoint, query.prompts).residuals
-    said = f"Comparing the layers of {query.checkpoint.label} and {query.reference.label}."
+    sentence = f"Comparing the layers of {query.checkpoint.label} and {query.reference.label}."
     result = similarity(
         metrics.without_largest(residuals, reference, query.drop_largest),
         metrics.without_largest(reference, reference, query.drop_largest),
@@ -147,7 +147,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         query.draws,
         query.permutations,
         query.seed,
-        lambda share: lab.progress(0.5 + share / 2, said),
+        lambda share: lab.progress(0.5 + share / 2, sentence),
     )
     lab.progress(1.0, f"The layers of {query.checkpoint.label} and {query.reference.label} are compared.")
     return result
@@ -159,6 +159,6 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     KeyError if no checkpoint has the label of the reference.
     """
     against = study.checkpoint(reference)
-    pairs = [(one, against) for one in study.checkpoints if one != against]
+    pairs = [(checkpoint, against) for checkpoint in study.checkpoints if checkpoint != against]
     pairs += [pair for pair in study.seeds if pair not in pairs]
     return [Query(*pair, study.prompts) for pair in pairs]

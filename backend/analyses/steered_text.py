@@ -84,8 +84,8 @@ def recipe(query: Query, lab: Lab) -> Result:
     coefficients = [a for a, alpha in enumerate(query.alphas) if alpha != 0]
     if exists(d, (query.layer, query.layer)):
         plan = tuple(scaled(d, (query.layer, query.layer), query.alphas[a], query.positions) for a in coefficients)
-        found = lab.models.steered(query.checkpoint, plan, query.text, lab.part(2, 3).progress)
-        logits[coefficients] = found[:, 0]
+        steered = lab.models.steered(query.checkpoint, plan, query.text, lab.part(2, 3).progress)
+        logits[coefficients] = steered[:, 0]
         logits[[a for a in range(len(logits)) if a not in coefficients]] = plain
     lab.progress(1.0, f"{query.checkpoint.label} has read the text.")
     return Result(logit_diff=metrics.logit_diff(logits)[:, query.direction], probability=softmax(logits, axis=1))
@@ -134,14 +134,14 @@ class Written:
 @memoized(version=1, private=True)
 def written(query: WrittenQuery, lab: Lab) -> Written:
     """Let the model write. UndefinedError where it predicts no tokens."""
-    one, spot = query.checkpoint, (query.layer, query.layer)
+    checkpoint, spot = query.checkpoint, (query.layer, query.layer)
     intervention = None
     if query.alpha != 0:
         intervention = scaled(_directions(query, lab.part(0, 4)), spot, query.alpha, query.positions)
     sampling = None if query.temperature is None else Sampling(query.temperature, query.seed)
 
     def report(fraction: float, sentence: str) -> None:
-        lab.progress(1 / 4 + 3 / 4 * fraction, f"{one.label}: {sentence[0].lower()}{sentence[1:]}")
+        lab.progress(1 / 4 + 3 / 4 * fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
 
-    ids = lab.models.continuation(one, query.text, intervention, query.tokens, sampling, report)
-    return Written(lab.models.tokenizer(one.ref, one.base).decode(list(ids), skip_special_tokens=False))
+    ids = lab.models.continuation(checkpoint, query.text, intervention, query.tokens, sampling, report)
+    return Written(lab.models.tokenizer(checkpoint.ref, checkpoint.base).decode(list(ids), skip_special_tokens=False))

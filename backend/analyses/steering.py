@@ -175,8 +175,8 @@ def covered(
 
 def flips(plain: Logits, logits: Logits, direction: int) -> tuple[int, int]:
     """How many reviews' answers became the direction's class (class 1 of two), and how many left it."""
-    wanted = 1 if plain.shape[1] == 2 else direction
-    before, after = (metrics.predictions(one) == wanted for one in (plain, logits))
+    target = 1 if plain.shape[1] == 2 else direction
+    before, after = (metrics.predictions(answers) == target for answers in (plain, logits))
     return int((after & ~before).sum()), int((before & ~after).sum())
 
 
@@ -232,9 +232,9 @@ def recipe(query: Query, lab: Lab) -> Result:
                     continue
                 places.append((i, s, a))
     if plan:
-        found = lab.models.steered(query.checkpoint, tuple(plan), query.prompts, _rest(lab))
-        for place, one in zip(places, found, strict=True):
-            logits[place] = one
+        results = lab.models.steered(query.checkpoint, tuple(plan), query.prompts, _rest(lab))
+        for place, result in zip(places, results, strict=True):
+            logits[place] = result
     lab.progress(0.95, f"Resampling {len(query.spots) * len(query.alphas)} coefficients {query.draws:,} times.")
     threshold = intervals.chance(source.residuals, labels, classes, query.permutations, query.seed)[at]
     norms = np.sqrt(metrics.squared_norm(d))
@@ -264,21 +264,21 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     against, last = study.checkpoint(reference), study.epochs[-1]
     layers = study.base.facts.layers
     at, everywhere = middle(layers), every_layer(layers)
-    pairs = [(one, one) for one in study.answering]
+    pairs = [(checkpoint, checkpoint) for checkpoint in study.answering]
     if against in study.answering and last != against:
         pairs.append((against, last))
-    asked: list[Query] = []
+    result: list[Query] = []
     for c in range(1 if study.prompts.classes == 2 else study.prompts.classes):
         for host, source in pairs:
-            asked.append(Query(host, source, study.prompts, everywhere, direction=c))
+            result.append(Query(host, source, study.prompts, everywhere, direction=c))
             permuted = Query(host, source, study.prompts, ((at, at),), direction=c, null=NULL, null_rows_only=True)
-            asked.append(permuted)
+            result.append(permuted)
             if host != source:
-                asked.append(Query(host, source, study.prompts, to_all(layers), direction=c))
+                result.append(Query(host, source, study.prompts, to_all(layers), direction=c))
             else:
                 null = NULL if host in (against, last) else 0
-                asked.append(ablated(host, source, study.prompts, at, c, null))
-    return asked
+                result.append(ablated(host, source, study.prompts, at, c, null))
+    return result
 
 
 def ablated(

@@ -141,13 +141,13 @@ def swaps(
     progress: Progress = silent,
 ) -> Result:
     """Measure swaps of the blocks `between`, given label logits. UndefinedError if a class has no review."""
-    logit_diffs = np.array([metrics.logit_diff(one) for one in logits])
+    logit_diffs = np.array([metrics.logit_diff(swapped) for swapped in logits])
     before = metrics.predictions(host)
     measured: dict[str, list[Estimate[float]]] = {}
-    for i, (logit_diff, one) in enumerate(zip(logit_diffs, logits, strict=True)):
+    for i, (logit_diff, swapped) in enumerate(zip(logit_diffs, logits, strict=True)):
         progress(i / len(logits), f"Resampling swap {i + 1} of {len(logits)}, {draws:,} times.")
         for name, estimate in _estimates(
-            logit_diff, metrics.predictions(one), before, labels, host.shape[1], draws, seed
+            logit_diff, metrics.predictions(swapped), before, labels, host.shape[1], draws, seed
         ):
             measured.setdefault(name, []).append(estimate)
     ends = metrics.logit_diff(host), metrics.logit_diff(donor)
@@ -156,7 +156,7 @@ def swaps(
         first=first,
         last=last,
         mean_logit_diff=np.array([metrics.mean_logit_diff(logit_diff) for logit_diff in logit_diffs]),
-        levels=np.array([_levels(one, labels) for one in (host, donor)]),
+        levels=np.array([_levels(model, labels) for model in (host, donor)]),
         fraction_recovered=paired.fraction_recovered(logit_diffs, *ends, labels, draws, seed),
         **{name: stacked(estimates) for name, estimates in measured.items()},
     )
@@ -170,9 +170,9 @@ def _plain(
     between: tuple[tuple[int, int], ...],
 ) -> Result:
     """`swaps` without resampling: all limits are NaN."""
-    levels = np.array([_levels(one, labels) for one in (host, donor)])
-    logit_diffs = np.array([metrics.logit_diff(one) for one in logits])
-    accuracy, auc, gap = np.array([_levels(one, labels) for one in logits]).T
+    levels = np.array([_levels(model, labels) for model in (host, donor)])
+    logit_diffs = np.array([metrics.logit_diff(swapped) for swapped in logits])
+    accuracy, auc, gap = np.array([_levels(swapped, labels) for swapped in logits]).T
     recovered = paired.fraction_recovered(
         logit_diffs, metrics.logit_diff(host), metrics.logit_diff(donor), labels, FEW_DRAWS
     )
@@ -249,12 +249,12 @@ def under_way(query: Query, lab: Lab) -> tuple[Result, int] | None:
     None if nothing is, or not yet a review of every class.
     """
     pair = (query.host, query.donor)
-    ends = [collect.peek(ReadoutQuery(one, query.prompts.seen_by(one)), lab) for one in pair]
-    found = logits_so_far(query.asked, lab)
-    if found is None or ends[0] is None or ends[1] is None:
+    ends = [collect.peek(ReadoutQuery(checkpoint, query.prompts.seen_by(checkpoint)), lab) for checkpoint in pair]
+    partial = logits_so_far(query.asked, lab)
+    if partial is None or ends[0] is None or ends[1] is None:
         return None
-    done, logits = found
-    host, donor, labels = (one[done] for one in (ends[0].logits, ends[1].logits, query.prompts.labels))
+    done, logits = partial
+    host, donor, labels = (values[done] for values in (ends[0].logits, ends[1].logits, query.prompts.labels))
     if not np.bincount(labels, minlength=query.prompts.classes).all():
         return None
     return _plain(logits, host, donor, labels, spans(query.part, query.mode, query.host.facts.layers)), len(done)

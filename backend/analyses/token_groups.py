@@ -85,8 +85,8 @@ def draw_alike(
     """Random groups with as many tokens of each stratum as `ids` has; a token at most once in a group."""
     rng = np.random.default_rng(seed)
     parts: list[np.ndarray] = []
-    for one in np.unique(stratum[ids]):
-        pool, size = np.flatnonzero(stratum == one), int((stratum[ids] == one).sum())
+    for level in np.unique(stratum[ids]):
+        pool, size = np.flatnonzero(stratum == level), int((stratum[ids] == level).sum())
         parts.append(np.stack([rng.choice(pool, size, replace=False, shuffle=False) for _ in range(draws)]))
     return np.concatenate(parts, axis=1)
 
@@ -127,27 +127,27 @@ def compare(
             band, p[null][g] = against(values, ids, draw_alike(ids, stratum, draws, seed))
             nulls[null].put(g, band.value, (band.low, band.high))
         if len(ids) > 1:
-            for m, one in enumerate(values[:, ids]):
-                limits = intervals.mean_interval(one, np.zeros(len(ids), dtype=np.int64), draws, seed)
+            for m, measured in enumerate(values[:, ids]):
+                limits = intervals.mean_interval(measured, np.zeros(len(ids), dtype=np.int64), draws, seed)
                 mean.put((g, m), mean.value[g, m], limits)
     return {"mean": mean, **nulls, **{f"{null}_p": values for null, values in p.items()}}
 
 
-def _measured(found: Shifts) -> dict[str, Float[np.ndarray, " tokens"]]:
+def _measured(moved: Shifts) -> dict[str, Float[np.ndarray, " tokens"]]:
     """The measures by name, those of an unembedding where it is not tied."""
-    names = MEASURES if found.tied else (*MEASURES, *map("output_{}".format, MEASURES))
-    return {name: getattr(found, name) for name in names}
+    names = MEASURES if moved.tied else (*MEASURES, *map("output_{}".format, MEASURES))
+    return {name: getattr(moved, name) for name in names}
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Compare the rows, count the tokens, and draw random groups."""
     counted = counts(query.counted, lab.part(0, 3))
-    found = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 3))
-    size = len(found.l2)
-    tokenizers = [lab.models.tokenizer(one.ref, one.base) for one in (query.reference, query.checkpoint)]
-    members = lexicon.token_groups(max(tokenizers, key=lambda one: one.get_vocab_size()), query.own, size)
-    measured = _measured(found)
+    moved = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 3))
+    size = len(moved.l2)
+    tokenizers = [lab.models.tokenizer(model.ref, model.base) for model in (query.reference, query.checkpoint)]
+    members = lexicon.token_groups(max(tokenizers, key=lambda tokenizer: tokenizer.get_vocab_size()), query.own, size)
+    measured = _measured(moved)
     values = np.stack(list(measured.values()))
     defined = np.asarray(np.isfinite(values).all(axis=0))
     groups = [np.array([i for i in ids if defined[i]], dtype=np.int64) for ids in members.values()]
@@ -166,4 +166,8 @@ def recipe(query: Query, lab: Lab) -> Result:
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Every other checkpoint; KeyError if no checkpoint has the reference's label."""
     against, own = study.checkpoint(reference), lexicon.own_words(study.study.lexicon)
-    return [Query(one, against, count_query(study), own) for one in study.checkpoints if one.label != reference]
+    return [
+        Query(checkpoint, against, count_query(study), own)
+        for checkpoint in study.checkpoints
+        if checkpoint.label != reference
+    ]

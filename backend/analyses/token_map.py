@@ -148,15 +148,16 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Count the tokens, open both checkpoints for their rows, and place them; asks for the reference's map first."""
     pair = (query.reference, query.checkpoint)
     if query.matrix == "output":
-        inputs = [lab.models.embedding(one, "input", lab.part(i, 40).progress) for i, one in enumerate(pair)]
-        if all(one.tied for one in inputs) or not all(one.facts.predicts for one in pair):
+        inputs = [lab.models.embedding(model, "input", lab.part(i, 40).progress) for i, model in enumerate(pair)]
+        if all(matrix.tied for matrix in inputs) or not all(model.facts.predicts for model in pair):
             return replace(recipe(replace(query, matrix="input"), lab.part(1, 20, 19)), tied=True)
     counted = counts(query.counted, lab.part(1, 20))
-    rows = min(one.facts.vocabulary for one in pair)
-    tokenizer = max((lab.models.tokenizer(one.ref, one.base) for one in pair), key=lambda one: one.get_vocab_size())
+    rows = min(checkpoint.facts.vocabulary for checkpoint in pair)
+    tokenizers = [lab.models.tokenizer(model.ref, model.base) for model in pair]
+    tokenizer = max(tokenizers, key=lambda tokenizer: tokenizer.get_vocab_size())
     ids, names, group = _asked(query, tokenizer, counted.of_rows(rows))
     before, after = (
-        lab.models.embedding(one, query.matrix, lab.part(i, 20).progress).rows[ids] for i, one in enumerate(pair, 2)
+        lab.models.embedding(model, query.matrix, lab.part(i, 20).progress).rows[ids] for i, model in enumerate(pair, 2)
     )
     watch = lab.part(5, 20, 15).progress
     if query.method == "pca":
@@ -198,8 +199,8 @@ def _fit(query: Query) -> Fit:
 def _on_axes(before: np.ndarray, after: np.ndarray, group: np.ndarray, names: tuple[str, ...]) -> Placed:
     """The reference's principal components, positive words to the right of negative ones and above them."""
     mean, components = pca.pca(before)
-    sides = [before[group == names.index(one)] for one in (lexicon.POSITIVE, lexicon.NEGATIVE)]
-    clear = all(len(one) for one in sides)
+    sides = [before[group == names.index(group_name)] for group_name in (lexicon.POSITIVE, lexicon.NEGATIVE)]
+    clear = all(len(side) for side in sides)
     towards = sides[0].mean(axis=0) - sides[1].mean(axis=0) if clear else np.zeros(before.shape[1])
     components = pca.orient(components, towards.astype(np.float64))
     first = pca.project(before, mean, components)
@@ -230,9 +231,9 @@ def _continued(rows: np.ndarray, start: np.ndarray, floor: float, fit: Fit, watc
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """The words by every method, and the vocabulary by PCA, of all checkpoints; KeyError if none has the label."""
     against, own = study.checkpoint(reference), lexicon.own_words(study.study.lexicon)
-    wanted: list[tuple[Method, Scope]] = [*((method, "words") for method in get_args(Method)), ("pca", "vocabulary")]
+    maps: list[tuple[Method, Scope]] = [*((method, "words") for method in get_args(Method)), ("pca", "vocabulary")]
     return [
         Query(method, scope, checkpoint, against, count_query(study), own)
-        for method, scope in wanted
-        for checkpoint in sorted(study.checkpoints, key=lambda one: one != against)
+        for method, scope in maps
+        for checkpoint in sorted(study.checkpoints, key=lambda other: other != against)
     ]

@@ -65,11 +65,11 @@ class Result:
     def row(self, token: int) -> dict[str, Any]:
         """What is known about one token id."""
         group = int(self.group[token])
-        found = {"token_id": token, "token": self.token[token]}
-        found |= {name: cell(getattr(self, name)[token]) for name in MEASURES}
-        found |= {"group": self.groups[group] if group >= 0 else None}
-        found |= {"count": int(self.count[token]), "counted_in": self.counted_in}
-        return found | {name: cell(getattr(self, name)[token]) for name in map("output_{}".format, MEASURES)}
+        cells = {"token_id": token, "token": self.token[token]}
+        cells |= {name: cell(getattr(self, name)[token]) for name in MEASURES}
+        cells |= {"group": self.groups[group] if group >= 0 else None}
+        cells |= {"count": int(self.count[token]), "counted_in": self.counted_in}
+        return cells | {name: cell(getattr(self, name)[token]) for name in map("output_{}".format, MEASURES)}
 
     def measure(self, name: str, matrix: str) -> Float[np.ndarray, " tokens"]:
         """One of MEASURES of the `input` or the `output` matrix; tied ones are the same."""
@@ -80,22 +80,22 @@ class Result:
 def recipe(query: Query, lab: Lab) -> Result:
     """Compare the rows, and count the tokens."""
     counted = counts(query.counted, lab.part(0, 2))
-    found = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 2))
-    tokenizers = [lab.models.tokenizer(one.ref, one.base) for one in (query.reference, query.checkpoint)]
-    tokenizer = max(tokenizers, key=lambda one: one.get_vocab_size())
-    members = lexicon.token_groups(tokenizer, query.own, len(found.l2))
-    group = np.full(len(found.l2), -1)
+    moved = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 2))
+    tokenizers = [lab.models.tokenizer(model.ref, model.base) for model in (query.reference, query.checkpoint)]
+    tokenizer = max(tokenizers, key=lambda tokenizer: tokenizer.get_vocab_size())
+    members = lexicon.token_groups(tokenizer, query.own, len(moved.l2))
+    group = np.full(len(moved.l2), -1)
     for position, ids in enumerate(members.values()):
         group[list(ids)] = position
     lab.progress(1.0, f"The tokens of {query.checkpoint.label} are compared.")
     return Result(
-        token=display.names(tokenizer, len(found.l2)),
+        token=display.names(tokenizer, len(moved.l2)),
         groups=tuple(members),
         group=group,
-        count=counted.of_rows(len(found.l2)),
+        count=counted.of_rows(len(moved.l2)),
         counted_in=counted.source,
         count_note=counted.note,
-        **vars(found),
+        **vars(moved),
     )
 
 
@@ -103,4 +103,8 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Every checkpoint but the reference; KeyError if no checkpoint has its label."""
     against = study.checkpoint(reference)
     own = lexicon.own_words(study.study.lexicon)
-    return [Query(one, against, count_query(study), own) for one in study.checkpoints if one.label != reference]
+    return [
+        Query(checkpoint, against, count_query(study), own)
+        for checkpoint in study.checkpoints
+        if checkpoint.label != reference
+    ]

@@ -45,15 +45,15 @@ class Result:
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """One row."""
-        found: dict[str, Any] = {
+        row: dict[str, Any] = {
             "checkpoint": query.checkpoint.label,
             "reference": query.reference.label,
             "rows_shared": self.rows_shared,
             "tied": self.tied,
         }
         for name in ("cosine", "cosine_chance", "procrustes", "procrustes_chance"):
-            found |= point(self, name)
-        yield found
+            row |= point(self, name)
+        yield row
 
 
 @memoized(version=1)
@@ -64,19 +64,19 @@ def recipe(query: Query, lab: Lab) -> Result:
     after = lab.models.embedding(query.checkpoint, "output", lab.part(1, 4).progress)
     shared = min(len(before.rows), len(after.rows))
     true, random = np.arange(shared), np.random.default_rng(query.seed).permutation(shared)
-    found = []
+    measured = []
     for i, order in enumerate((true, random)):
-        part, said = lab.part(2 + i, 4), f"Comparing {shared:,} rows of {query.checkpoint.label}."
-        found.append(
+        part, sentence = lab.part(2 + i, 4), f"Comparing {shared:,} rows of {query.checkpoint.label}."
+        measured.append(
             cka.of_rows(
                 after.rows[:shared],
                 before.rows[:shared],
                 order,
-                lambda share, part=part, said=said: part.progress(share, said),
+                lambda share, part=part, sentence=sentence: part.progress(share, sentence),
             )
         )
     lab.progress(1.0, f"The unembeddings of {query.checkpoint.label} and {query.reference.label} are compared.")
-    own, chance = found
+    own, chance = measured
     return Result(shared, before.tied and after.tied, own.cosine, chance.cosine, own.procrustes, chance.procrustes)
 
 

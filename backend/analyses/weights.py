@@ -61,16 +61,16 @@ class Result:
         """Mean relative change of each block's matrices, NaN where none of them has one."""
         blocks = range(int(self.layer.max(initial=OUTSIDE)) + 1)
         inside = [self.relative_change[self.layer == block] for block in blocks]
-        return np.array([np.nanmean(one) if np.isfinite(one).any() else np.nan for one in inside])
+        return np.array([np.nanmean(values) if np.isfinite(values).any() else np.nan for values in inside])
 
 
 def tabulate(changes: tuple[WeightChange, ...]) -> Result:
     """The changes as columns."""
     return Result(
-        layer=np.array([OUTSIDE if one.layer is None else one.layer for one in changes], dtype=np.int64),
-        matrix=tuple(one.matrix for one in changes),
-        relative_change=np.array([one.relative_change for one in changes], dtype=np.float64),
-        stable_rank=np.array([one.stable_rank for one in changes], dtype=np.float64),
+        layer=np.array([OUTSIDE if change.layer is None else change.layer for change in changes], dtype=np.int64),
+        matrix=tuple(change.matrix for change in changes),
+        relative_change=np.array([change.relative_change for change in changes], dtype=np.float64),
+        stable_rank=np.array([change.stable_rank for change in changes], dtype=np.float64),
     )
 
 

@@ -23,7 +23,7 @@ STEP, BELOW, ABOVE = 0.45, 23.0, 21.0
 
 Rotated = Float[np.ndarray, "reviews rotated"]
 Square = Float[np.ndarray, "reviews reviews"]
-Heard = Callable[[float], None]
+Report = Callable[[float], None]
 Values = np.ndarray | np.floating | float
 """One value, or one per review."""
 
@@ -155,14 +155,14 @@ def _nuclear_changes(
 
 
 def repaired_procrustes(
-    x: Rotated, y: Rotated, orders: Int[np.ndarray, "draws reviews"], heard: Heard = lambda _: None
+    x: Rotated, y: Rotated, orders: Int[np.ndarray, "draws reviews"], report: Report = lambda _: None
 ) -> Float[np.ndarray, " draws"]:
     """Procrustes disparity with the reviews of `y` in these orders; `heard` is told the share that is done."""
     size, other = np.square(x).sum(), np.square(y).sum()
     nuclear = np.empty(len(orders))
     for i, order in enumerate(orders):
         nuclear[i] = np.asarray(svdvals(x.T @ y[order], check_finite=False)).sum()
-        heard((i + 1) / len(orders))
+        report((i + 1) / len(orders))
     return _disparity(nuclear, size, other)
 
 
@@ -182,18 +182,18 @@ def of_rows(
     x: Float[np.ndarray, "rows width"],
     y: Float[np.ndarray, "rows width"],
     order: Int[np.ndarray, " rows"],
-    heard: Heard = lambda _: None,
+    report: Report = lambda _: None,
 ) -> OfRows:
     """Compare row i of `x` with row order[i] of `y`, chunk by chunk: a vocabulary has many rows."""
-    means = [one.mean(axis=0, dtype=np.float64) for one in (x, y)]
+    means = [matrix.mean(axis=0, dtype=np.float64) for matrix in (x, y)]
     cross, sizes, cosines = np.zeros((x.shape[1], y.shape[1])), np.zeros(2), 0.0
     for start in range(0, len(x), ROWS):
-        heard(start / len(x))
-        one, other = x[start : start + ROWS].astype(np.float64), y[order[start : start + ROWS]].astype(np.float64)
-        cosines += np.nansum(metrics.cosine(one, other))
-        one, other = one - means[0], other - means[1]
-        cross += one.T @ other
-        sizes += np.square(one).sum(), np.square(other).sum()
+        report(start / len(x))
+        own, other = x[start : start + ROWS].astype(np.float64), y[order[start : start + ROWS]].astype(np.float64)
+        cosines += np.nansum(metrics.cosine(own, other))
+        own, other = own - means[0], other - means[1]
+        cross += own.T @ other
+        sizes += np.square(own).sum(), np.square(other).sum()
     nuclear = np.asarray(svdvals(cross, check_finite=False)).sum()
     return OfRows(float(cosines / len(x)), float(_disparity(nuclear, sizes[0], sizes[1])))
 
@@ -207,5 +207,5 @@ def repaired_cosine(
     orders: Int[np.ndarray, "draws reviews"],
 ) -> Float[np.ndarray, " draws"]:
     """Mean cosine with the reviews of `y` in these orders."""
-    units = [np.nan_to_num(metrics.ratio(one, np.sqrt(metrics.squared_norm(one))[:, None])) for one in (x, y)]
+    units = [np.nan_to_num(metrics.ratio(stream, np.sqrt(metrics.squared_norm(stream))[:, None])) for stream in (x, y)]
     return (units[0] @ units[1].T)[np.arange(len(x)), orders].mean(axis=1)

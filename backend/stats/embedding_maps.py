@@ -47,12 +47,12 @@ def nearest(points: Points, count: int, watch: Progress = silent) -> Neighbours:
     distance = np.empty(index.shape, dtype=np.float32)
     for start in range(0, len(centred), AT_ONCE):
         watch(start / len(centred), f"Finding neighbours: point {start:,} of {len(centred):,}.")
-        some = slice(start, start + AT_ONCE)
-        far, found = space.kneighbors(centred[some])
-        own = np.arange(start, start + len(found))
-        order = np.argsort(found != own[:, None], axis=1, kind="stable")
-        index[some], distance[some] = (np.take_along_axis(one, order, axis=1) for one in (found, far))
-        index[some, 0], distance[some, 0] = own, 0.0  # a point with many twins may be missing among them
+        chunk = slice(start, start + AT_ONCE)
+        far, neighbours = space.kneighbors(centred[chunk])
+        own = np.arange(start, start + len(neighbours))
+        order = np.argsort(neighbours != own[:, None], axis=1, kind="stable")
+        index[chunk], distance[chunk] = (np.take_along_axis(values, order, axis=1) for values in (neighbours, far))
+        index[chunk, 0], distance[chunk, 0] = own, 0.0  # a point with many twins may be missing among them
     return Neighbours(centred, index, distance)
 
 
@@ -120,8 +120,8 @@ def _tsne(near: Neighbours, start: Positions, first: bool, perplexity: float, se
     from openTSNE.affinity import PerplexityBasedNN
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
-    known = PrecomputedNeighbors(near.index[:, 1:], near.distance[:, 1:].astype(np.float64))
-    affinities = PerplexityBasedNN(perplexity=perplexity, knn_index=known, n_jobs=1)  # pyright: ignore[reportArgumentType] (any positive number will do)
+    knn = PrecomputedNeighbors(near.index[:, 1:], near.distance[:, 1:].astype(np.float64))
+    affinities = PerplexityBasedNN(perplexity=perplexity, knn_index=knn, n_jobs=1)  # pyright: ignore[reportArgumentType] (any positive number will do)
     # a tiny start unfolds (Kobak and Berens 2019); a continued one is shrunk less, so that it does not forget
     start = start * ((1e-4 if first else 1.0) / start[:, 0].std())
     gradient = "bh" if len(start) < INTERPOLATED else "fft"
@@ -130,12 +130,13 @@ def _tsne(near: Neighbours, start: Positions, first: bool, perplexity: float, se
     _steps(watch, 0, early + 500)
     for before, steps, how in ((0, early, {"exaggeration": 12, "momentum": 0.5}), (early, 500, {"momentum": 0.8})):
         if steps:
-            said: dict[str, Any] = {"callbacks_every_iters": 25, "callbacks": _hears(watch, before, early + 500)}
-            placed.optimize(n_iter=steps, inplace=True, **how, **said)
+            callback = _reporting(watch, before, early + 500)
+            callbacks: dict[str, Any] = {"callbacks_every_iters": 25, "callbacks": callback}
+            placed.optimize(n_iter=steps, inplace=True, **how, **callbacks)
     return np.array(placed)
 
 
-def _hears(watch: Progress, before: int, total: int) -> Callable[[int, float, np.ndarray], None]:
+def _reporting(watch: Progress, before: int, total: int) -> Callable[[int, float, np.ndarray], None]:
     """What openTSNE calls now and then."""
     return lambda iteration, _error, _embedding: _steps(watch, before + iteration, total)
 
@@ -191,7 +192,7 @@ def drift(xy: Float[np.ndarray, "reviews 2"], other: Float[np.ndarray, "reviews 
 
     Both maps are centred first, because a shift of the whole map means nothing. NaN if the first is a single spot.
     """
-    xy, other = (one - one.mean(axis=0, dtype=np.float64) for one in (xy, other))
+    xy, other = (positions - positions.mean(axis=0, dtype=np.float64) for positions in (xy, other))
     radius = np.square(xy).sum()
     return float(np.sqrt(np.square(other - xy).sum() / radius)) if radius > 0 else float("nan")
 
@@ -209,18 +210,18 @@ def trustworthiness(points: Points, xy: Positions, neighbours: int = 15) -> floa
     chosen = np.arange(n) if n <= ALL else np.linspace(0, n - 1, RANKED).astype(np.int64)
     size = max(1, 2**24 // n)
     intruders = 0
-    for some in np.split(chosen, range(size, len(chosen), size)):
-        far = _distances(points, some)  # the point itself comes first
-        on_map = np.argpartition(_distances(xy, some), k, axis=1)[:, : k + 1]
-        for one in np.take_along_axis(far, on_map, axis=1).T:
-            intruders += np.maximum(0, (far < one[:, None]).sum(axis=1) - k).sum()
+    for chunk in np.split(chosen, range(size, len(chosen), size)):
+        far = _distances(points, chunk)  # the point itself comes first
+        on_map = np.argpartition(_distances(xy, chunk), k, axis=1)[:, : k + 1]
+        for distance in np.take_along_axis(far, on_map, axis=1).T:
+            intruders += np.maximum(0, (far < distance[:, None]).sum(axis=1) - k).sum()
     return float(1 - 2 * intruders / (len(chosen) * k * (2 * n - 3 * k - 1)))
 
 
-def _distances(x: Points, some: Int[np.ndarray, " some"]) -> Float[np.ndarray, "some points"]:
+def _distances(x: Points, chosen: Int[np.ndarray, " chosen"]) -> Float[np.ndarray, "chosen points"]:
     """Squared distances from some points to all, -1 from a point to itself so that it comes first."""
     x = x - x.mean(axis=0, dtype=np.float64)
     squares = np.square(x).sum(axis=1)
-    distances = np.maximum(0.0, squares[some][:, None] + squares - 2 * x[some] @ x.T)
-    distances[np.arange(len(some)), some] = -1.0
+    distances = np.maximum(0.0, squares[chosen][:, None] + squares - 2 * x[chosen] @ x.T)
+    distances[np.arange(len(chosen)), chosen] = -1.0
     return distances

@@ -62,8 +62,8 @@ def undefined(*shape: int) -> Estimate[Any]:
 
 def stacked(estimates: Sequence[Estimate[Any]]) -> Estimate[Any]:
     """Estimates of one shape as one, along a new first axis; with chance where all have it."""
-    value, low, high = (np.array(position) for position in zip(*(one.ends for one in estimates), strict=True))
-    levels = [one.chance for one in estimates]
+    value, low, high = (np.array(position) for position in zip(*(estimate.ends for estimate in estimates), strict=True))
+    levels = [estimate.chance for estimate in estimates]
     return Estimate(value, low, high, None if any(level is None for level in levels) else np.array(levels))
 
 

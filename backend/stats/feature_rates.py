@@ -96,11 +96,11 @@ def states(before: PerFeature, after: PerFeature, low: PerFeature, high: PerFeat
     `appeared`: fires on one token in a thousand or more after, at most a tenth as often before, and the interval of the
     difference is above zero; `vanished` the other way round; `rare`: under one in a thousand in both; else `shared`.
     """
-    found = np.full(len(before), STATES.index("shared"))
-    found[(before < OFTEN) & (after < OFTEN)] = STATES.index("rare")
-    found[(after >= OFTEN) & (after >= TIMES * before) & (low > 0)] = STATES.index("appeared")
-    found[(before >= OFTEN) & (before >= TIMES * after) & (high < 0)] = STATES.index("vanished")
-    return found
+    state = np.full(len(before), STATES.index("shared"))
+    state[(before < OFTEN) & (after < OFTEN)] = STATES.index("rare")
+    state[(after >= OFTEN) & (after >= TIMES * before) & (low > 0)] = STATES.index("appeared")
+    state[(before >= OFTEN) & (before >= TIMES * after) & (high < 0)] = STATES.index("vanished")
+    return state
 
 
 def tell_apart(
@@ -131,9 +131,9 @@ def false_discovery(p: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     and Yekutieli 2001).
     """
     q = np.full(p.shape, np.nan)
-    there = np.isfinite(p)
-    if there.any():
-        q[there] = false_discovery_control(p[there])
+    defined = np.isfinite(p)
+    if defined.any():
+        q[defined] = false_discovery_control(p[defined])
     return q
 
 
@@ -149,9 +149,9 @@ def pair(
 
     cosines = _unit(first) @ _unit(second).T
     rows, columns = linear_sum_assignment(cosines, maximize=True)
-    here, there = np.full(len(first), np.nan), np.full(len(second), np.nan)
-    here[rows] = there[columns] = cosines[rows, columns]
-    return here, there
+    of_first, of_second = np.full(len(first), np.nan), np.full(len(second), np.nan)
+    of_first[rows] = of_second[columns] = cosines[rows, columns]
+    return of_first, of_second
 
 
 def _unit(x: Float[np.ndarray, "features width"]) -> Float[np.ndarray, "features width"]:

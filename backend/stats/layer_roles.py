@@ -46,9 +46,9 @@ class Reading:
     @property
     def disorder(self) -> tuple[int, int] | None:
         """The first two layers that stand the wrong way round, the later more general; None if all are in order."""
-        there = np.flatnonzero(self.kind >= 0)
-        for place, later in enumerate(there):
-            before = there[:place][self.kind[there[:place]] > self.kind[later]]
+        defined = np.flatnonzero(self.kind >= 0)
+        for place, later in enumerate(defined):
+            before = defined[:place][self.kind[defined[:place]] > self.kind[later]]
             if len(before):
                 return int(before[0]), int(later)
         return None

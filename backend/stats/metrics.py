@@ -231,8 +231,8 @@ def review_cosine(residuals: Residuals) -> Float[np.ndarray, " layers"]:
     norms = review_norms(residuals)
     inverse = ratio(np.ones_like(norms), norms)
     unit_sum = np.einsum("rlw,rl->lw", residuals, np.nan_to_num(inverse))
-    there = (norms > 0).sum(axis=0).astype(np.float64)
-    return ratio(squared_norm(unit_sum) - there, there * (there - 1))
+    nonzero = (norms > 0).sum(axis=0).astype(np.float64)
+    return ratio(squared_norm(unit_sum) - nonzero, nonzero * (nonzero - 1))
 
 
 def half_weights(

@@ -70,9 +70,9 @@ def fraction_recovered(
 
     at_host, at_donor, at_swaps = of(counts)
     low, high = percentiles(at_donor - at_host)
-    nothing = np.full(len(swapped), np.nan)
+    undefined = np.full(len(swapped), np.nan)
     if not (low > 0 or high < 0):
-        return Estimate(nothing, nothing, nothing)
+        return Estimate(undefined, undefined, undefined)
     limits = percentiles(metrics.fraction_recovered(at_swaps, at_host, at_donor).T)
     at_host, at_donor, at_swaps = of(everyone)
     return Estimate(metrics.fraction_recovered(at_swaps, at_host, at_donor)[:, 0], *limits)

@@ -21,17 +21,17 @@ def distances(x: Float[np.ndarray, "reviews width"]) -> Distances:
     return apart * (apart.size - len(apart)) / apart.sum()
 
 
-def rank_correlation(a: Distances, b: Distances, heard: Callable[[float], None] = lambda _: None) -> Left:
+def rank_correlation(a: Distances, b: Distances, report: Callable[[float], None] = lambda _: None) -> Left:
     """Spearman's correlation of the distances of all pairs of reviews (representational similarity analysis), -1..1.
 
     Distances are ranked anew without each review; `heard` is told the share that is done. Kriegeskorte et al. 2008,
     Frontiers in Systems Neuroscience 2.
     """
     pairs = np.triu_indices(len(a), 1)
-    first, second = (np.unique(one[pairs], return_inverse=True)[1] for one in (a, b))
+    first, second = (np.unique(distances_of[pairs], return_inverse=True)[1] for distances_of in (a, b))
     without = np.empty(len(a))
     for i in range(len(a)):
-        heard(i / len(a))
+        report(i / len(a))
         kept = (pairs[0] != i) & (pairs[1] != i)
         without[i] = _correlation(_ranks(first[kept]), _ranks(second[kept]))
     return Left(_correlation(_ranks(first), _ranks(second)), without)
@@ -42,7 +42,7 @@ def repaired_rank_correlation(
 ) -> Float[np.ndarray, " draws"]:
     """Spearman's correlation of the distances with the reviews of `b` in these orders."""
     pairs = np.triu_indices(len(a), 1)
-    first, second = (_ranks(np.unique(one[pairs], return_inverse=True)[1]) for one in (a, b))
+    first, second = (_ranks(np.unique(distances_of[pairs], return_inverse=True)[1]) for distances_of in (a, b))
     ranks = np.zeros_like(b)
     ranks[pairs] = second
     ranks += ranks.T
@@ -75,5 +75,5 @@ def gromov_wasserstein(a: Distances, b: Distances) -> tuple[float, float]:
     share = np.full(len(a), 1 / len(a))
     everyone = float((np.square(a).mean() + np.square(b).mean()) - 2 * a.mean() * b.mean())
     starts = (np.eye(len(a)) / len(a), np.outer(share, share))
-    found = [float(np.asarray(gromov_wasserstein2(a, b, share, share, G0=start))) for start in starts]
-    return max(0.0, min(*found, everyone)), everyone
+    candidates = [float(np.asarray(gromov_wasserstein2(a, b, share, share, G0=start))) for start in starts]
+    return max(0.0, min(*candidates, everyone)), everyone

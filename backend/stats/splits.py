@@ -22,14 +22,14 @@ def groups(*keys: Sequence[Hashable]) -> Groups | None:
     joined = DisjointSet(range(reviews))
     for key in keys:
         first: dict[Hashable, int] = {}
-        for review, one in enumerate(key):
-            joined.merge(review, first.setdefault(one, review))
+        for review, value in enumerate(key):
+            joined.merge(review, first.setdefault(value, review))
     if joined.n_subsets == reviews:
         return None
-    found = np.arange(reviews, dtype=np.int64)
+    first_copy = np.arange(reviews, dtype=np.int64)
     for subset in joined.subsets():
-        found[list(subset)] = min(subset)
-    return found
+        first_copy[list(subset)] = min(subset)
+    return first_copy
 
 
 def repeated(of: Groups | None) -> int:
@@ -59,10 +59,10 @@ def folds(labels: Labels, of: Groups | None, most: int, seed: int) -> list[tuple
     """
     count = min(most, fewest(labels, of))
     splitter = StratifiedKFold if of is None else StratifiedGroupKFold
-    found = [] if count < 2 else list(splitter(count, shuffle=True, random_state=seed).split(labels, labels, of))
-    if not found or any(len(np.unique(labels[train])) < len(np.unique(labels)) for train, _ in found):
+    result = [] if count < 2 else list(splitter(count, shuffle=True, random_state=seed).split(labels, labels, of))
+    if not result or any(len(np.unique(labels[train])) < len(np.unique(labels)) for train, _ in result):
         raise UndefinedError("A class has too few different texts to be split; raise dataset.sample or remove copies.")
-    return found
+    return result
 
 
 def half_splits(
