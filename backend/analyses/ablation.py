@@ -1,6 +1,6 @@
-"""What does it cost to take the class direction out of a model? Its predictions on texts that are about something else.
+"""What does ablating the class direction cost? Perplexity, loss and KL on neutral sentences.
 
-A direction whose removal spoils everything the model writes carries more than the classes.
+A direction whose ablation degrades all predictions carries more than the classes.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ NULL = 20
 
 @dataclass(frozen=True)
 class Query:
-    """The checkpoint without the direction of `direction_layer`, which `direction_from` has on the prompts.
+    """The checkpoint, ablated along the direction of `direction_from` at `direction_layer` on the prompts.
 
-    The neutral sentences are those that `neutral_digest` says, cut at `max_tokens` by the tokenizer of `tokenizer`, the
-    base. `direction` counts the classes where there are more than two; `null` directions are of permuted labels.
+    `neutral_digest` identifies the neutral sentences, which are cut at `max_tokens` by the tokenizer of `tokenizer`,
+    the base. `direction` is the class when there are more than two; `null` is the number of permuted directions.
     """
 
     checkpoint: PinnedCheckpoint
@@ -64,9 +64,9 @@ class Query:
 class Result:
     """The cost on neutral sentences by MEASURES, with 95 % intervals from a bootstrap over sentences.
 
-    `perplexity` is that without the direction (`plain` as it is), `loss_change` the nats per token that it adds, paired
-    by sentence, `kl_from_plain` KL(as it is, without the direction) per token (nats). NaN without a direction. `null`
-    has the same for permuted directions.
+    `perplexity` is measured without the direction (`plain`: with it), `loss_change` is the added loss in nats per
+    token, paired by sentence, and `kl_from_plain` is KL(with, without the direction) per token (nats). NaN if there is
+    no direction. `null` holds the same measures for permuted directions.
     """
 
     measures: Estimate[Float[np.ndarray, " measures"]]
@@ -74,7 +74,7 @@ class Result:
     plain: float
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row for the direction and one, without intervals, for each permuted one."""
+        """Yield a row for the direction, then one for each permuted direction, without intervals."""
         for draw in (None, *range(self.null.shape[1])):
             row: dict[str, Any] = {
                 "checkpoint": query.checkpoint.label,
@@ -90,7 +90,7 @@ class Result:
 
 
 def costs(effects: SideEffects, counts: Float[np.ndarray, "draws texts"]) -> Float[np.ndarray, "draws measures tried"]:
-    """MEASURES of each intervention in each resample of the texts; every token weighs the same."""
+    """Return MEASURES of each intervention in each resample of the texts; all tokens weigh the same."""
     tokens = (counts @ effects.predicted)[:, None]
     plain, loss, kl = (counts @ x.T.astype(np.float64) for x in (effects.plain_loss[None], effects.loss, effects.kl))
     return np.stack(
@@ -99,7 +99,7 @@ def costs(effects: SideEffects, counts: Float[np.ndarray, "draws texts"]) -> Flo
 
 
 def ablated(effects: SideEffects, draws: int = 1000, seed: int = 0) -> Result:
-    """Measure what interventions cost: the first is the direction, the others are permuted ones."""
+    """Measure the cost of interventions: first the direction, then the permuted directions."""
     one_stratum = np.zeros(len(effects.predicted), dtype=np.int64)
     everyone = np.ones((1, len(one_stratum)))
     values = costs(effects, everyone)[0]
@@ -112,7 +112,7 @@ def ablated(effects: SideEffects, draws: int = 1000, seed: int = 0) -> Result:
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Find the direction on the prompts, then read the neutral sentences with and without it."""
+    """Compute the direction on the prompts, then read the neutral sentences with and without it."""
     host, source = lab.part(0, 8).readouts((query.checkpoint, query.direction_from), query.prompts)
     labels, classes, at = query.prompts.labels, query.prompts.classes, query.direction
     tokenizer = lab.models.tokenizer(query.tokenizer.ref, query.tokenizer.base)
@@ -129,7 +129,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     effects = lab.models.side_effects(query.checkpoint, plan, texts, report)
     lab.progress(0.95, f"Resampling {len(texts.labels):,} sentences {query.draws:,} times.")
     result = ablated(effects, query.draws, query.seed)
-    lab.progress(1.0, f"The cost to {query.checkpoint.label} is measured.")
+    lab.progress(1.0, f"Measured the cost to {query.checkpoint.label}.")
     return result
 
 
@@ -141,15 +141,16 @@ def query(
     direction: int = 0,
     null: int = NULL,
 ) -> Query:
-    """One checkpoint without the direction that `source` has at the layer."""
+    """Return the query that ablates the direction of `source` at the layer in one checkpoint."""
     most, words = study.study.prompt.max_tokens, neutral.digest()
     return Query(checkpoint, source, study.tokenizing(checkpoint), study.prompts, layer, direction, most, words, null)
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Each checkpoint that predicts tokens, without its own direction two thirds of the way up.
+    """Return a query per checkpoint that predicts tokens: its own direction, two thirds of the way up.
 
-    Permuted directions for the reference and the last one. KeyError if no checkpoint has the reference's label.
+    The reference and the last checkpoint have permuted directions too. KeyError if no checkpoint has the reference's
+    label.
     """
     ends = study.checkpoint(reference), study.checkpoints[-1]
     layer, classes = middle(study.base.facts.layers), study.prompts.classes

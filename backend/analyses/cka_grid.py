@@ -1,4 +1,4 @@
-"""Which layer of one checkpoint does the work of which layer of another? CKA of every layer with every layer."""
+"""Which layer of one checkpoint is most similar to which layer of another? CKA of every pair of layers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Grid = Float[np.ndarray, "layers reference_layers"]
 
 @dataclass(frozen=True)
 class Query:
-    """Whose layers (rows) against whose (columns): two checkpoints, or twice the same.
+    """The checkpoint (rows) and the reference (columns), which may be the same.
 
     `drop_largest` dimensions, those of largest mean |activation| in the reference, are left out at each layer.
     """
@@ -39,12 +39,12 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Debiased linear CKA with its 95 % interval, NaN at layers that hold no text."""
+    """Debiased linear CKA with its 95 % interval, NaN at layers without text."""
 
     cka: Estimate[Grid]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per pair of layers."""
+        """Yield one row per pair of layers."""
         for layer, other in np.ndindex(*self.cka.value.shape):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -58,7 +58,7 @@ class Result:
 def grid(
     residuals: Residuals, reference: Residuals, labels: Labels, report: Callable[[float], None] = lambda _: None
 ) -> Result:
-    """CKA of every pair of layers; `heard` is told the share that is done. UndefinedError for under five reviews."""
+    """Compute CKA of every pair of layers; `report` receives the share done. UndefinedError below five reviews."""
     cka.enough(len(labels))
     ours, theirs = (np.flatnonzero(~metrics.constant_layers(stream)) for stream in (residuals, reference))
     grams = [cka.gram(cka.rotated(reference[:, layer])) for layer in theirs]
@@ -88,11 +88,11 @@ def recipe(query: Query, lab: Lab) -> Result:
         query.prompts.labels,
         lambda share: lab.progress(0.5 + share / 2, sentence),
     )
-    lab.progress(1.0, f"All layers of {query.checkpoint.label} and {query.reference.label} are compared.")
+    lab.progress(1.0, f"Compared all layers of {query.checkpoint.label} and {query.reference.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint against the reference, and the reference against itself; KeyError for an unknown label."""
+    """Return a query for every checkpoint, the reference included; KeyError for an unknown label."""
     against = study.checkpoint(reference)
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

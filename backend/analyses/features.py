@@ -43,17 +43,17 @@ KEY = ("checkpoint", "layer", "feature", "class")
 TrainedOn = Literal["both", "reference", "checkpoint"]
 PROMOTED = 10
 SURE = 0.05
-"""Features of at most this q-value are said to tell the classes apart."""
+"""Features with at most this q-value count as telling the classes apart."""
 PerModel = Float[np.ndarray, "models features"]
 
 
 @dataclass(frozen=True)
 class Query:
-    """Whose residuals of `layer` are read, over which prompts, by which autoencoder.
+    """The models whose residuals of `layer` are read, the prompts, and the autoencoder.
 
-    It has `features` features of which `k` fire at a token, and is trained on the residuals of both models mixed, or of
-    one of them alone, in many small steps at a high rate, which is what serves a short training; or it is `opened` from
-    files, and then the rest says nothing.
+    The autoencoder has `features` features, of which `k` fire at a token. It is trained on the residuals of both models
+    mixed, or of one model (`trained_on`), in many small steps at a high rate, which suits a short training. If it is
+    `opened` from files, the training settings are not used.
     """
 
     checkpoint: PinnedCheckpoint
@@ -71,7 +71,7 @@ class Query:
 
     @property
     def source(self) -> Source:
-        """Where the autoencoder comes from."""
+        """Return where the autoencoder comes from."""
         if self.opened is not None:
             return self.opened
         both = tuple(dict.fromkeys((self.reference, self.checkpoint)))
@@ -100,16 +100,16 @@ class Result:
 
     `rate` is the share of tokens on which a feature fires (those that count in both models), `mean_when_firing` its
     mean activation there and `mean` that over all tokens, in residual units. `change` is the rate in the checkpoint
-    less that in the reference, with a 95 % interval over reviews, and `state` a place in `firing.STATES`. `auc` is that
-    of the feature's largest activation over a review's tokens for telling classes apart (0..1), `p` its p-value and `q`
-    the same with false discoveries controlled over all features that fire in the model. `cosine` (-1..1) is that of the
-    decoder's row and the model's class direction at the layer. `promoted` are places in `words`, likeliest first, none
-    for a model that scores no tokens.
+    minus the rate in the reference, with a 95 % interval over reviews, and `state` an index into
+    `feature_rates.STATES`. `auc` is that of the feature's largest activation over a review's tokens for telling classes
+    apart (0..1), `p` its p-value and `q` the same with false discoveries controlled over all features that fire in the
+    model. `cosine` (-1..1) is that of the decoder's row and the model's class direction at the layer. `promoted` are
+    places in `words`, likeliest first, none for a model that scores no tokens.
 
     Of the autoencoder: `explained_variance` and `l0` in each model, `losses` in nats per predicted token (the model as
     it is, with the layer's mean in the place of its residuals, with the reconstruction) and `loss_recovered`, all NaN
-    for encoders. `left_out` counts tokens that do not count. `step`, `training_loss`, `training_dead` tell how training
-    went, empty for one that was opened from files.
+    for encoders. `left_out` is the number of tokens left out. `step`, `training_loss` and `training_dead` record the
+    training; they are empty for an autoencoder opened from files.
     """
 
     layer: int
@@ -139,15 +139,15 @@ class Result:
 
     @property
     def dead(self) -> Float[np.ndarray, " models"]:
-        """Share of the features that fire at no token."""
+        """The share of features that never fire."""
         return (self.rate == 0).mean(axis=1)
 
     def promotes(self, model: int, feature: int) -> list[str]:
-        """The tokens that a feature promotes."""
+        """Return the tokens that a feature promotes."""
         return [self.words[i] for i in self.promoted[model, feature].tolist()]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per feature and model, and per class where there are more than two."""
+        """Yield one row per feature and model, and per class if there are more than two."""
         models = (query.reference, query.checkpoint)
         for m in range(1 if query.reference == query.checkpoint else 2):
             for feature in range(self.rate.shape[1]):
@@ -179,7 +179,7 @@ def features(
     labels: metrics.Labels,
     classes: int,
 ) -> dict[str, Any]:
-    """The fields of Result that are about features, of activations in reference and checkpoint at the same tokens."""
+    """Compute the fields of Result about features, from activations of both models at the same tokens."""
     kept = ~(activations[0].left_out | activations[1].left_out)
     counted = [
         feature_rates.count(fired.review, fired.index, fired.value, kept, len(labels), len(decoder))
@@ -204,9 +204,9 @@ def features(
 
 
 def fraction_recovered(losses: Float[np.ndarray, "models replacements"]) -> Float[np.ndarray, " models"]:
-    """(CE ablated - CE reconstructed) / (CE ablated - CE clean): 1 where the reconstruction loses nothing.
+    """(CE ablated - CE reconstructed) / (CE ablated - CE clean): 1 if the reconstruction loses nothing.
 
-    NaN where ablation loses nothing.
+    NaN if ablation loses nothing.
     """
     return metrics.ratio(losses[:, 1] - losses[:, 2], losses[:, 1] - losses[:, 0])
 
@@ -229,7 +229,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     best, words = _promoted(autoencoder, models, rest.part(6, 8))
     trained = training_of(autoencoder)
     nothing = np.zeros(0)
-    lab.progress(1.0, f"The features of {query.checkpoint.label} are read.")
+    lab.progress(1.0, f"Measured the features of {query.checkpoint.label}.")
     return Result(
         layer=autoencoder.layer,
         k=autoencoder.k,
@@ -251,7 +251,7 @@ def recipe(query: Query, lab: Lab) -> Result:
 def _losses(
     autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, lab: Lab
 ) -> Float[np.ndarray, " replacements"]:
-    """Nats per predicted token: clean, ablated, reconstructed."""
+    """Return nats per predicted token: clean, ablated, reconstructed."""
     if not scores_tokens(checkpoint):
         return np.full(3, np.nan)
     losses = lab.autoencoders.loss_recovered(autoencoder, checkpoint, prompts, autoencoder.layer, lab.progress)
@@ -262,7 +262,7 @@ def _losses(
 def _promoted(
     autoencoder: Autoencoder, models: tuple[PinnedCheckpoint, PinnedCheckpoint], lab: Lab
 ) -> tuple[Int[np.ndarray, "models features top"], tuple[str, ...]]:
-    """What each feature promotes in either model, as places among the words."""
+    """Return the tokens that each feature promotes in either model, as indices into the words."""
     if not all(map(scores_tokens, models)):
         return np.zeros((2, autoencoder.features, 0), dtype=np.int64), ()
     ids = np.stack([promoted(autoencoder.decoder, model, PROMOTED, lab.part(i, 2)) for i, model in enumerate(models)])
@@ -273,12 +273,12 @@ def _promoted(
 
 
 def usual_k(facts: Facts) -> int:
-    """How many features fire at a token: 32, as in Gao et al. 2024, and fewer in a narrow model."""
+    """Return the number of features that fire at a token: 32, as in Gao et al. 2024, or fewer in a narrow model."""
     return 32 if facts.width >= 512 else 16
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """The middle layer, reference and last checkpoint together, four times the width; KeyError if it is not there."""
+    """Return a query: middle layer, reference and last checkpoint, four times the width; KeyError without them."""
     against, last = study.checkpoint(reference), study.checkpoints[-1]
     facts = against.facts
     return [Query(last, against, study.prompts, facts.layers // 2, 4 * facts.width, usual_k(facts))]

@@ -1,4 +1,4 @@
-"""What did training do to predictions? Entropy, perplexity, KL and the last residuals, on two sets of texts."""
+"""How did training change the predictions? Entropy, perplexity, KL and the last residuals, on two sets of texts."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ Counts = Shaped[np.ndarray, "draws texts"]
 
 @dataclass(frozen=True)
 class Query:
-    """Whose predictions are set against whose, on which of TEXT_SETS.
+    """The checkpoint and reference to compare, on one of TEXT_SETS.
 
-    `prompts` are the study's, None for the neutral sentences, which `tokenizer`, the base's, cuts at `max_tokens`.
-    `label_tokens` and `own` lists are groups of tokens; `neutral_digest` says which sentences and words are neutral.
+    `prompts` are the study's; None means the neutral sentences, truncated at `max_tokens` by the base's `tokenizer`.
+    `label_tokens` and `own` lists are groups of tokens; `neutral_digest` identifies the neutral sentences and words.
     """
 
     checkpoint: PinnedCheckpoint
@@ -68,7 +68,7 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One checkpoint beside its reference on one set of texts; all intervals 95 %, from a bootstrap over texts.
+    """A checkpoint compared with its reference on one set of texts; all intervals 95 %, from a bootstrap over texts.
 
     `measures` are in the order of MEASURES: entropy (nats), log-probability (nats) and mass (0..1) of
     the non-sentiment words at the last token, the two perplexities, KL (nats), cosine and norm ratio of the last
@@ -99,14 +99,14 @@ class Result:
     rose: PerToken
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row: every measure with its interval."""
+        """Yield one row: every measure with its interval."""
         row: dict[str, Any] = {"checkpoint": query.checkpoint.label, "text_set": query.text_set}
         for m, name in enumerate(MEASURES):
             row |= cells(name, self.measures, m)
         yield row
 
     def group_rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per group of tokens."""
+        """Yield one row per group of tokens."""
         for g, name in enumerate(self.groups):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -119,7 +119,7 @@ class Result:
             }
 
     def token_rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per listed token."""
+        """Yield one row per listed token."""
         for i, name in enumerate(self.token):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -140,14 +140,14 @@ def perplexity(loss: Float[np.ndarray, " texts"], predicted: Int[np.ndarray, " t
 
 
 def mean_over_texts(values: Float[np.ndarray, "texts *more"], counts: Counts) -> np.ndarray:
-    """Mean over the texts of each resample where it is defined: [draws, ...], NaN if it is nowhere."""
+    """Return the mean over the texts of each resample, ignoring NaN: [draws, ...]."""
     defined = np.isfinite(values)
     total = np.tensordot(counts, np.where(defined, values, 0.0), axes=1)
     return metrics.ratio(total, np.tensordot(counts, defined.astype(np.float64), axes=1))
 
 
 def summaries(result: OutputSpace, counts: Counts) -> Float[np.ndarray, "draws measures"]:
-    """All MEASURES of each resample; set 0 of `found` are the non-sentiment words."""
+    """Return all MEASURES of each resample; set 0 of `result` is the non-sentiment words."""
     predicted = result.predicted.astype(np.float64)
     loss, kl = (metrics.ratio(total.astype(np.float64), predicted) for total in (result.loss, result.kl))
     means = np.column_stack(
@@ -158,13 +158,13 @@ def summaries(result: OutputSpace, counts: Counts) -> Float[np.ndarray, "draws m
         ]
     ).astype(np.float64)
     if np.isnan(means[:, 1]).all():
-        means[:, 2] = np.nan  # the mass of no words is not 0, it is not there
+        means[:, 2] = np.nan  # without words the mass is undefined, not 0
     averaged = mean_over_texts(means, counts)
     return np.insert(averaged, 3, perplexity(result.loss, result.predicted, counts), axis=1)
 
 
 def partition(groups: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """The same groups without the tokens of those before them, so that their masses can be added."""
+    """Remove the tokens of earlier groups from each group, so that the masses can be added."""
     seen: set[int] = set()
     disjoint: dict[str, tuple[int, ...]] = {}
     for name, ids in groups.items():
@@ -174,7 +174,7 @@ def partition(groups: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
 
 
 def masses(output: OutputSpace, labels: metrics.Labels, draws: int, seed: int) -> dict[str, Any]:
-    """Mass of each group (sets 1 and on) and of all other tokens: before, after, and the change with its interval."""
+    """Return the mass of each group (sets 1 and up) and of all other tokens: before, after, change with interval."""
     groups = output.set_mass[:, :, 1:].astype(np.float64)
     both = np.concatenate([groups, np.maximum(0.0, 1 - groups.sum(axis=2, keepdims=True))], axis=2)
     change = both[1] - both[0]
@@ -184,7 +184,7 @@ def masses(output: OutputSpace, labels: metrics.Labels, draws: int, seed: int) -
 
 
 def listed(output: OutputSpace, tokenizer: Tokenizer, groups: dict[str, tuple[int, ...]], top: int) -> dict[str, Any]:
-    """The `top` tokens that rose most, and the `top` that fell most; rows without a token are left out."""
+    """Return the `top` tokens that rose most and the `top` that fell most; ids without a token are left out."""
     change = output.logprob_change.astype(np.float64)
     has_name = np.array([tokenizer.id_to_token(i) is not None for i in range(len(change))])
     order = np.argsort(-change, kind="stable")
@@ -235,12 +235,12 @@ def recipe(query: Query, lab: Lab) -> Result:
         **masses(output, prompts.labels, query.draws, query.seed),
         **listed(output, tokenizer, groups, TOP),
     )
-    lab.progress(1.0, f"The predictions of {query.checkpoint.label} are compared.")
+    lab.progress(1.0, f"Compared the predictions of {query.checkpoint.label}.")
     return result
 
 
 def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, text_set: str) -> Query:
-    """One checkpoint on one of TEXT_SETS. UndefinedError where it sees other token ids than the reference."""
+    """Return the query of a checkpoint on one of TEXT_SETS. UndefinedError if its token ids differ."""
     if not study.same_ids(checkpoint, reference):
         raise other_ids(checkpoint, reference)
     return Query(
@@ -257,7 +257,7 @@ def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedChe
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint that predicts tokens on both sets of texts, the reference beside itself; none if that does not.
+    """Return queries for every checkpoint that predicts tokens, on both sets of texts; none for other references.
 
     KeyError if no checkpoint has the reference's label.
     """

@@ -1,4 +1,4 @@
-"""How alike do a checkpoint and its reference arrange the same reviews, layer by layer? Cosine, CKA and Procrustes."""
+"""How similar are the representations of a checkpoint and its reference at each layer? Cosine, CKA and Procrustes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PerLayer = Float[np.ndarray, " layers"]
 
 @dataclass(frozen=True)
 class Query:
-    """A checkpoint and the reference that its reviews are paired with.
+    """The checkpoint, and the reference that its reviews are paired with.
 
     `drop_largest` dimensions, those of largest mean |activation| in the reference, are left out at each layer.
     """
@@ -45,12 +45,13 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Per layer, with 95 % intervals; NaN where either model holds no text.
+    """Per layer, with 95 % intervals; NaN at layers without text in either model.
 
     `cosine` is the mean over reviews of the cosine between the two residuals of a review (-1..1), `cka` debiased linear
     CKA (about 0..1, 1 = the same up to rotation and scale), `procrustes` the disparity that remains after the best
-    rotation and scale (0..1, 0 = the same). `*_chance`: reviews of the two models paired at random look more alike than
-    that at some layer in 5 % of draws. `review_cosine` is the mean cosine between different reviews in the reference.
+    rotation and scale (0..1, 0 = the same). `*_chance`: reviews of the two models paired at random are more similar
+    than that at some layer in 5 % of draws. `review_cosine` is the mean cosine between different reviews in the
+    reference.
     """
 
     cosine: Estimate[PerLayer]
@@ -59,14 +60,14 @@ class Result:
     review_cosine: PerLayer
 
     def alike(self, measure: Measure) -> Estimate[PerLayer]:
-        """The measure with its chance level, the larger the more alike: 1 - disparity for Procrustes."""
+        """Return the measure with its chance level, larger for more similar: 1 - disparity for Procrustes."""
         if measure != "procrustes":
             return {"cosine": self.cosine, "cka": self.cka}[measure]
         turned = self.procrustes.map(lambda end: 1 - end)
         return replace(turned, low=turned.high, high=turned.low)
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per layer."""
+        """Yield one row per layer."""
         for layer in range(len(self.review_cosine)):
             row: dict[str, Any] = {
                 "checkpoint": query.checkpoint.label,
@@ -87,7 +88,7 @@ def similarity(
     seed: int = 0,
     report: Callable[[float], None] = lambda _: None,
 ) -> Result:
-    """Measure every layer; `heard` is told the share that is done. UndefinedError for fewer than five reviews."""
+    """Measure every layer; `report` receives the share done. UndefinedError for fewer than five reviews."""
     measures.enough(len(labels))
     layers = residuals.shape[1]
     orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
@@ -123,13 +124,13 @@ def similarity(
 
 
 def _chance(null: Float[np.ndarray, "draws layers"]) -> PerLayer:
-    """What some layer of a re-paired curve exceeds in 5 % of draws."""
+    """Return the level that some layer of a re-paired curve exceeds in 5 % of draws."""
     middle = null.mean(axis=0)
     return middle + intervals.curve_chance(null - middle, 0.0)
 
 
 def first_below(results: Sequence[Result], measure: Measure, level: float) -> Int[np.ndarray, " layers"]:
-    """Per layer the position of the first result whose whole interval lies below the level of similarity; -1: none."""
+    """Return per layer the index of the first result whose whole interval lies below the level; -1: none."""
     below = np.stack([result.alike(measure).high < level for result in results])
     return np.where(below.any(axis=0), below.argmax(axis=0), -1)
 
@@ -149,12 +150,12 @@ def recipe(query: Query, lab: Lab) -> Result:
         query.seed,
         lambda share: lab.progress(0.5 + share / 2, sentence),
     )
-    lab.progress(1.0, f"The layers of {query.checkpoint.label} and {query.reference.label} are compared.")
+    lab.progress(1.0, f"Compared the layers of {query.checkpoint.label} and {query.reference.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint but the reference against it, then every checkpoint of another seed against its twin.
+    """Return a query for every checkpoint except the reference, then for every checkpoint of another seed and its twin.
 
     KeyError if no checkpoint has the label of the reference.
     """

@@ -1,6 +1,6 @@
-"""What does steering do to a typed text? Its answer at every coefficient, and the generated continuation.
+"""How does steering change a typed text? Its answer at every coefficient, and the generated continuation.
 
-Nothing here reaches the disk: the recipes are private, and only the sample's own readouts are taken from the cache.
+Nothing goes to disk: the recipes are private, and the cache provides only the readouts of the sample.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ TOKENS = 40
 
 @dataclass(frozen=True)
 class Query:
-    """One checkpoint reads `text`, its prompt alone, with the direction that `direction_from` has on `prompts`.
+    """The checkpoint that reads `text` (one prompt), steered with the direction of `direction_from` on `prompts`.
 
-    It is the direction of `layer`, put there; `direction` counts the classes where there are more than two.
+    The direction of `layer` is added at `layer`; `direction` is the class if there are more than two.
     """
 
     checkpoint: PinnedCheckpoint
@@ -46,14 +46,14 @@ class Query:
 class Result:
     """The text at every coefficient: logit difference of the direction's class (nats), probability of each word (0..1).
 
-    NaN where all texts of the sample have the same residual, so that there is no direction.
+    NaN without a direction: all texts of the sample have the same residual.
     """
 
     logit_diff: Float[np.ndarray, " alphas"]
     probability: Float[np.ndarray, "alphas classes"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per coefficient and class, with the logit difference that the direction is about."""
+        """Yield one row per coefficient and class, with the logit difference of the direction's class."""
         for a, alpha in enumerate(query.alphas):
             for c, probability in enumerate(self.probability[a]):
                 yield {
@@ -87,7 +87,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         steered = lab.models.steered(query.checkpoint, plan, query.text, lab.part(2, 3).progress)
         logits[coefficients] = steered[:, 0]
         logits[[a for a in range(len(logits)) if a not in coefficients]] = plain
-    lab.progress(1.0, f"{query.checkpoint.label} has read the text.")
+    lab.progress(1.0, f"Read the text with {query.checkpoint.label}.")
     return Result(logit_diff=metrics.logit_diff(logits)[:, query.direction], probability=softmax(logits, axis=1))
 
 
@@ -115,12 +115,12 @@ class WrittenQuery:
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """The text that was written, empty where the model ends the text at once."""
+    """The generated text, empty if the model ends the text immediately."""
 
     text: str
 
     def rows(self, query: WrittenQuery) -> Iterator[dict[str, Any]]:
-        """One row."""
+        """Yield one row."""
         greedy = query.temperature is None
         yield {
             **_place(query),
@@ -133,7 +133,7 @@ class Written:
 
 @memoized(version=1, private=True)
 def written(query: WrittenQuery, lab: Lab) -> Written:
-    """Let the model write. UndefinedError where it predicts no tokens."""
+    """Generate the continuation. UndefinedError for a model that predicts no tokens."""
     checkpoint, spot = query.checkpoint, (query.layer, query.layer)
     intervention = None
     if query.alpha != 0:
