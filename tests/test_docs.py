@@ -135,8 +135,8 @@ def rows_of(name: str, study: PinnedStudy, lab: Lab) -> Iterable[dict[str, Any]]
         query = patching.Query(study.checkpoints[0], study.checkpoints[-1], study.prompts)
         return patching.recipe(query, lab).rows(query, [""] * int(study.prompts.lengths[0]))
     if name == "feature_turnover":  # takes long, so nothing asks for it unless somebody does
-        wanted = feature_turnover.Query(study.checkpoints[1:], study.base, study.prompts, (1, 2), 16, 4)
-        return feature_turnover.recipe(wanted, lab).rows(wanted)
+        expected = feature_turnover.Query(study.checkpoints[1:], study.base, study.prompts, (1, 2), 16, 4)
+        return feature_turnover.recipe(expected, lab).rows(expected)
     analysis = discover()[name]
     query = analysis.queries(study)[0]
     query = replace(query, **dict.fromkeys(DRAWS & {field.name for field in fields(query)}, 8))
@@ -182,9 +182,9 @@ def test_a_worked_example_comes_out_right(name: str):
     test = doctest.DocTestParser().get_doctest(example, {}, name, None, None)
     assert any(one.source.startswith("from backend") for one in test.examples), "an example runs the project's code"
     assert any(one.want for one in test.examples), "an example says what comes out"
-    said: list[str] = []
-    doctest.DocTestRunner(verbose=False).run(test, out=said.append)
-    assert "".join(said) == ""
+    report: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    assert "".join(report) == ""
 
 
 # study.toml
@@ -205,8 +205,8 @@ def test_every_key_of_a_study_is_documented(heading: str):
         if key not in ("name", "folder") and not field.exclude
     }
     rows = table(sections(DOCS / "study.md")[heading])
-    said = {quoted(row[0])[0]: [str(toml(value)) for value in quoted(row[2])] or [row[2]] for row in rows}
-    assert said == {key: [value] for key, value in known.items()}
+    report = {quoted(row[0])[0]: [str(toml(value)) for value in quoted(row[2])] or [row[2]] for row in rows}
+    assert report == {key: [value] for key, value in known.items()}
 
 
 def toml(value: str) -> Any:
@@ -242,23 +242,23 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 def arguments(parser: argparse.ArgumentParser) -> dict[str, str]:
     """Each argument as it is typed, with its default as a table writes it, or nothing where words say it better."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for action in parser._actions:
         if isinstance(action, argparse._HelpAction):
             continue
         name = action.option_strings[0] if action.option_strings else str(action.metavar)
         required = action.required
-        found[name] = "required" if required else "" if action.default in (None, False) else str(action.default)
-    return found
+        result[name] = "required" if required else "" if action.default in (None, False) else str(action.default)
+    return result
 
 
 @pytest.mark.parametrize("name", commands())
 def test_every_command_and_option_is_documented(name: str):
     rows = table(sections(DOCS / "command-line.md")[name])
-    wanted = arguments(commands()[name])
-    said = {quoted(row[0])[0]: (quoted(row[1]) or [row[1]])[0] for row in rows}
-    assert said.keys() == wanted.keys()
-    assert {key: said[key] for key, value in wanted.items() if value} == {k: v for k, v in wanted.items() if v}
+    expected = arguments(commands()[name])
+    report = {quoted(row[0])[0]: (quoted(row[1]) or [row[1]])[0] for row in rows}
+    assert report.keys() == expected.keys()
+    assert {key: report[key] for key, value in expected.items() if value} == {k: v for k, v in expected.items() if v}
 
 
 def test_no_command_is_documented_that_there_is_not():
@@ -268,8 +268,8 @@ def test_no_command_is_documented_that_there_is_not():
 def test_every_environment_variable_is_documented():
     files = [*(ROOT / "backend").rglob("*.py"), *(ROOT / "pages").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
     used = {name for file in files for name in re.findall(r"LAYERSHIFT_[A-Z_]*[A-Z]", file.read_text(encoding="utf-8"))}
-    said = {quoted(row[0])[0] for row in table(sections(DOCS / "command-line.md")["Environment variables"])}
-    assert said == used
+    report = {quoted(row[0])[0] for row in table(sections(DOCS / "command-line.md")["Environment variables"])}
+    assert report == used
 
 
 def test_exit_codes_are_those_of_the_code():

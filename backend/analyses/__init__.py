@@ -13,7 +13,7 @@ from backend.caching.memoize import Recipe
 
 @dataclass(frozen=True)
 class Analysis:
-    """One analysis by its file's name: its recipe, and the queries that `warm` and `export` ask for a pinned study.
+    """An analysis, named after its file: its recipe, and its queries for a pinned study (`warm`, `export`).
 
     `key` are the columns that name a row of its table, `class` among them where there are more than two.
     """
@@ -25,9 +25,9 @@ class Analysis:
 
 
 def discover() -> dict[str, Analysis]:
-    """Every analysis in this package that asks something of a study, by name.
+    """Return every analysis in this package that has queries for a study, by name.
 
-    One of a single text, which somebody types or chooses, has no `queries`: there is nothing to warm or to export.
+    Analyses of a single text, which a user types or chooses, have no `queries`: nothing to warm or to export.
     """
     names = sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
     modules = {name: import_module(f"{__name__}.{name}") for name in names}

@@ -1,6 +1,6 @@
-"""What does it cost to take the class direction out of a model? Its predictions on texts that are about something else.
+"""What does ablating the class direction cost? Perplexity, loss and KL on neutral sentences.
 
-A direction whose removal spoils everything the model writes carries more than the classes.
+A direction whose ablation degrades all predictions carries more than the classes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from backend.caching.memoize import memoized
 from backend.derived.steering_vectors import ablation, exists, middle, permuted_directions
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import SideEffects
 from backend.stats import intervals, metrics
@@ -33,10 +34,10 @@ NULL = 20
 
 @dataclass(frozen=True)
 class Query:
-    """The checkpoint without the direction of `direction_layer`, which `direction_from` has on the prompts.
+    """The checkpoint, ablated along the direction of `direction_from` at `direction_layer` on the prompts.
 
-    The neutral sentences are those that `neutral_digest` says, cut at `max_tokens` by the tokenizer of `tokenizer`, the
-    base. `direction` counts the classes where there are more than two; `null` directions are of permuted labels.
+    `neutral_digest` identifies the neutral sentences, which are cut at `max_tokens` by the tokenizer of `tokenizer`,
+    the base. `direction` is the class when there are more than two; `null` is the number of permuted directions.
     """
 
     checkpoint: PinnedCheckpoint
@@ -52,19 +53,20 @@ class Query:
     seed: int = 0
 
     @property
-    def passes(self) -> float:
-        """Roughly how often as many tokens as the prompts have are read because of this query."""
+    def cost(self) -> Cost:
+        """The readouts, and the neutral sentences once as it is and once per ablation (a token has about 4 signs)."""
         tokens = sum(map(len, neutral.sentences())) // 4
-        return (1 + self.null + 1) * tokens / max(1, int(self.prompts.lengths.sum()))
+        times = (1 + self.null + 1) * tokens / max(1, int(self.prompts.lengths.sum()))
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
     """The cost on neutral sentences by MEASURES, with 95 % intervals from a bootstrap over sentences.
 
-    `perplexity` is that without the direction (`plain` as it is), `loss_change` the nats per token that it adds, paired
-    by sentence, `kl_from_plain` KL(as it is, without the direction) per token (nats). NaN without a direction. `null`
-    has the same for permuted directions.
+    `perplexity` is measured without the direction (`plain`: with it), `loss_change` is the added loss in nats per
+    token, paired by sentence, and `kl_from_plain` is KL(with, without the direction) per token (nats). NaN if there is
+    no direction. `null` holds the same measures for permuted directions.
     """
 
     measures: Estimate[Float[np.ndarray, " measures"]]
@@ -72,7 +74,7 @@ class Result:
     plain: float
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row for the direction and one, without intervals, for each permuted one."""
+        """Yield a row for the direction, then one for each permuted direction, without intervals."""
         for draw in (None, *range(self.null.shape[1])):
             row: dict[str, Any] = {
                 "checkpoint": query.checkpoint.label,
@@ -87,30 +89,30 @@ class Result:
             yield row
 
 
-def costs(found: SideEffects, counts: Float[np.ndarray, "draws texts"]) -> Float[np.ndarray, "draws measures tried"]:
-    """MEASURES of each intervention in each resample of the texts; every token weighs the same."""
-    tokens = (counts @ found.predicted)[:, None]
-    plain, loss, kl = (counts @ one.T.astype(np.float64) for one in (found.plain_loss[None], found.loss, found.kl))
+def costs(effects: SideEffects, counts: Float[np.ndarray, "draws texts"]) -> Float[np.ndarray, "draws measures tried"]:
+    """Return MEASURES of each intervention in each resample of the texts; all tokens weigh the same."""
+    tokens = (counts @ effects.predicted)[:, None]
+    plain, loss, kl = (counts @ x.T.astype(np.float64) for x in (effects.plain_loss[None], effects.loss, effects.kl))
     return np.stack(
         [np.exp(metrics.ratio(loss, tokens)), metrics.ratio(loss - plain, tokens), metrics.ratio(kl, tokens)], axis=1
     )
 
 
-def ablated(found: SideEffects, draws: int = 1000, seed: int = 0) -> Result:
-    """Measure what interventions cost: the first is the direction, the others are permuted ones."""
-    one_stratum = np.zeros(len(found.predicted), dtype=np.int64)
+def ablated(effects: SideEffects, draws: int = 1000, seed: int = 0) -> Result:
+    """Measure the cost of interventions: first the direction, then the permuted directions."""
+    one_stratum = np.zeros(len(effects.predicted), dtype=np.int64)
     everyone = np.ones((1, len(one_stratum)))
-    values = costs(found, everyone)[0]
-    first = SideEffects(found.plain_loss, found.loss[:1], found.kl[:1], found.predicted)
+    values = costs(effects, everyone)[0]
+    first = SideEffects(effects.plain_loss, effects.loss[:1], effects.kl[:1], effects.predicted)
     limits = intervals.bootstrap(lambda counts: costs(first, counts.astype(np.float64)), one_stratum, draws, seed)
-    plain = SideEffects(found.plain_loss, found.plain_loss[None], found.kl[:1], found.predicted)
+    plain = SideEffects(effects.plain_loss, effects.plain_loss[None], effects.kl[:1], effects.predicted)
     measures = Estimate(values[:, 0], limits[0][:, 0], limits[1][:, 0])
     return Result(measures, values[:, 1:], float(costs(plain, everyone)[0, 0, 0]))
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Find the direction on the prompts, then read the neutral sentences with and without it."""
+    """Compute the direction on the prompts, then read the neutral sentences with and without it."""
     host, source = lab.part(0, 8).readouts((query.checkpoint, query.direction_from), query.prompts)
     labels, classes, at = query.prompts.labels, query.prompts.classes, query.direction
     tokenizer = lab.models.tokenizer(query.tokenizer.ref, query.tokenizer.base)
@@ -119,15 +121,15 @@ def recipe(query: Query, lab: Lab) -> Result:
     if not exists(d, (query.direction_layer, None)):
         return Result(undefined(len(MEASURES)), np.full((len(MEASURES), query.null), np.nan), float("nan"))
     null = permuted_directions(source.residuals, labels, classes, at, query.null, query.seed)
-    plan = tuple(ablation(one, query.direction_layer, host.residuals) for one in (d, *null))
+    plan = tuple(ablation(direction, query.direction_layer, host.residuals) for direction in (d, *null))
 
     def report(fraction: float, sentence: str) -> None:
         lab.progress(1 / 8 + 0.8 * fraction, sentence)
 
-    found = lab.models.side_effects(query.checkpoint, plan, texts, report)
+    effects = lab.models.side_effects(query.checkpoint, plan, texts, report)
     lab.progress(0.95, f"Resampling {len(texts.labels):,} sentences {query.draws:,} times.")
-    result = ablated(found, query.draws, query.seed)
-    lab.progress(1.0, f"The cost to {query.checkpoint.label} is measured.")
+    result = ablated(effects, query.draws, query.seed)
+    lab.progress(1.0, f"Measured the cost to {query.checkpoint.label}.")
     return result
 
 
@@ -139,21 +141,22 @@ def query(
     direction: int = 0,
     null: int = NULL,
 ) -> Query:
-    """One checkpoint without the direction that `source` has at the layer."""
+    """Return the query that ablates the direction of `source` at the layer in one checkpoint."""
     most, words = study.study.prompt.max_tokens, neutral.digest()
     return Query(checkpoint, source, study.tokenizing(checkpoint), study.prompts, layer, direction, most, words, null)
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Each checkpoint that predicts tokens, without its own direction two thirds of the way up.
+    """Return a query per checkpoint that predicts tokens: its own direction, two thirds of the way up.
 
-    Permuted directions for the reference and the last one. KeyError if no checkpoint has the reference's label.
+    The reference and the last checkpoint have permuted directions too. KeyError if no checkpoint has the reference's
+    label.
     """
     ends = study.checkpoint(reference), study.checkpoints[-1]
     layer, classes = middle(study.base.facts.layers), study.prompts.classes
     every = range(1 if classes == 2 else classes)
     return [
-        query(study, one, one, layer, direction, NULL if one in ends else 0)
+        query(study, checkpoint, checkpoint, layer, direction, NULL if checkpoint in ends else 0)
         for direction in every
-        for one in study.predicting
+        for checkpoint in study.predicting
     ]

@@ -1,4 +1,4 @@
-"""Does a checkpoint tell the classes apart in its own words? Recalls, AUC, gap and bias of the model's own readout."""
+"""Does a checkpoint answer with the right label word? Recalls, AUC, gap and bias of its own readout."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = ("checkpoint", "label")
 
 @dataclass(frozen=True)
 class Query:
-    """Which checkpoint reads which prompts; `draws` bootstrap draws with `seed`."""
+    """The checkpoint and its prompts; `draws` bootstrap draws with `seed`."""
 
     checkpoint: PinnedCheckpoint
     prompts: Prompts
@@ -51,7 +51,7 @@ class Result:
     prediction: Int[np.ndarray, " reviews"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per class (`label`); what is not of a class repeats in every row. None where nothing is answered."""
+        """Yield one row per class (`label`); values of the whole checkpoint repeat. None without an answer."""
         directions = self.logit_diff.shape[1]
         if (self.prediction < 0).all():
             return
@@ -69,7 +69,7 @@ class Result:
             }
 
     def review_rows(self, query: Query, review: int, index: int) -> Iterator[dict[str, Any]]:
-        """Rows of one review (source row `index`): label, answer, logit difference, one row per class above two."""
+        """Yield the answer to one review (source row `index`); one row per class if there are more than two."""
         directions = self.logit_diff.shape[1]
         for c in range(directions):
             yield {
@@ -85,7 +85,7 @@ class Result:
 def accuracy(
     logits: Float[np.ndarray, "reviews classes"], labels: Int[np.ndarray, " reviews"], draws: int = 1000, seed: int = 0
 ) -> Result:
-    """Everything that the label logits of a sample say about a checkpoint. UndefinedError if a class has no review."""
+    """Compute all measures from the label logits of a sample. UndefinedError if a class has no review."""
     classes = logits.shape[1]
     logit_diff = metrics.logit_diff(logits)
     predicted = metrics.predictions(logits)
@@ -106,7 +106,7 @@ def accuracy(
 
 
 def unanswered(labels: Int[np.ndarray, " reviews"], classes: int) -> Result:
-    """The readout of a checkpoint without a head: NaN, and -1 for every prediction."""
+    """Return the result of a checkpoint without a head: NaN, and -1 for every prediction."""
     directions = len(metrics.contrasts(classes))
     return Result(
         recall=undefined(classes),
@@ -122,16 +122,16 @@ def unanswered(labels: Int[np.ndarray, " reviews"], classes: int) -> Result:
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts with the checkpoint, then count; one without a head answers nothing, and all is undefined."""
+    """Read the prompts with the checkpoint and measure its answers; all is NaN without a head."""
     if not query.checkpoint.facts.has_head:
         return unanswered(query.prompts.labels, query.prompts.classes)
     readout = lab.part(0, 2).readout(query.checkpoint, query.prompts)
     lab.progress(0.5, f"Resampling the readout of {query.checkpoint.label} {query.draws:,} times.")
     result = accuracy(readout.logits, query.prompts.labels, query.draws, query.seed)
-    lab.progress(1.0, f"Accuracy of {query.checkpoint.label} is measured.")
+    lab.progress(1.0, f"Measured the accuracy of {query.checkpoint.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint that has a head to answer with; the reference makes no difference."""
+    """Return a query for every checkpoint with a head; the reference is not used."""
     return [Query(checkpoint, study.prompts) for checkpoint in study.answering]

@@ -1,9 +1,9 @@
 """Which parts write the answer? The final logit difference as an exact sum over embeddings, heads and MLPs.
 
-The final norm divides by one number per review, which is held at its value; all else is linear, so that the shares of
-all parts sum to the label logits. A share counts what a part writes straight into the answer, not what later parts make
-of it, and with the scale held it is no prediction of what would happen without the part. With more than two classes the
-logit difference is no sum (it has a logsumexp), and the logit minus the mean of the other logits stands in for it.
+The final norm divides by one number per review, which is kept fixed. Everything else is linear, so the contributions of
+all parts sum to the label logits. A contribution is direct: later parts may use or undo it. Because the scale is fixed,
+it does not predict what ablating the part would do. With more than two classes the logit difference is not a sum (it
+has a logsumexp); the logit minus the mean of the other logits replaces it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Place = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class Query:
-    """One checkpoint, and the reference that `change` is measured from."""
+    """The checkpoint, and the reference that `change` is measured from."""
 
     checkpoint: PinnedCheckpoint
     reference: PinnedCheckpoint
@@ -47,7 +47,7 @@ class Query:
 class Result:
     """Contribution of each part to the logit difference, in logits, with 95 % stratified bootstrap intervals.
 
-    The intervals of `change` resample both checkpoints alike.
+    The intervals of `change` are paired: both checkpoints have the same resamples.
 
     `part` is embed (with positions), head, attn_bias (the bias of the attention's output), mlp, or norm_bias (of the
     final norm and the head); `block` and `head` are -1 where it has none. `mean` is the mean over the reviews of each
@@ -65,7 +65,7 @@ class Result:
     total_gap: float
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per part and class (`label`); what is not of a class repeats."""
+        """Yield one row per part and class (`label`); values of the whole part repeat."""
         for i, part in enumerate(self.part):
             for c in range(self.mean.value.shape[1]):
                 yield {
@@ -85,24 +85,25 @@ def _or_empty(place: np.integer[Any]) -> int | None:
     return None if place == OUTSIDE else int(place)
 
 
-def parts(found: Contributions) -> tuple[tuple[Place, ...], Float[np.ndarray, "reviews parts classes"]]:
-    """Names of the parts in the order of the model, and what each adds to every label logit."""
-    reviews, blocks, heads, classes = found.heads.shape
+def parts(contributions: Contributions) -> tuple[tuple[Place, ...], Float[np.ndarray, "reviews parts classes"]]:
+    """Return the parts in model order, and the contribution of each to every label logit."""
+    reviews, blocks, heads, classes = contributions.heads.shape
     places: list[Place] = [("embed", OUTSIDE, OUTSIDE)]
-    values = [found.embed[:, None]]
+    values = [contributions.embed[:, None]]
     for block in range(blocks):
         places += [("head", block, head) for head in range(heads)]
         places += [("attn_bias", block, OUTSIDE), ("mlp", block, OUTSIDE)]
-        values += [found.heads[:, block], found.attn_bias[:, block, None], found.mlps[:, block, None]]
+        values += [contributions.heads[:, block], contributions.attn_bias[:, block, None]]
+        values += [contributions.mlps[:, block, None]]
     places.append(("norm_bias", OUTSIDE, OUTSIDE))
-    values.append(np.broadcast_to(found.norm_bias, (reviews, 1, classes)))
+    values.append(np.broadcast_to(contributions.norm_bias, (reviews, 1, classes)))
     return tuple(places), np.concatenate(values, axis=1).astype(np.float64)
 
 
 def class_means(
     shares: Float[np.ndarray, "reviews parts directions"], labels: metrics.Labels, counts: Shaped[np.ndarray, "draws _"]
 ) -> Float[np.ndarray, "draws classes parts directions"]:
-    """Mean over the reviews of each class, of many resamples at once."""
+    """Return the mean over the reviews of each class, for many resamples at once."""
     classes = max(2, shares.shape[2])
     metrics.class_sizes(labels, classes)
     means = []
@@ -113,7 +114,7 @@ def class_means(
 
 
 def gaps(means: Float[np.ndarray, "draws classes parts directions"]) -> Float[np.ndarray, "draws parts"]:
-    """`metrics.gap` of each part."""
+    """Return `metrics.gap` of each part."""
     classes, directions = means.shape[1], means.shape[3]
     return np.einsum("dcpk,kc->dp", means, metrics.contrasts(classes)) / directions
 
@@ -126,17 +127,17 @@ def attribution(
     draws: int = 1000,
     seed: int = 0,
 ) -> Result:
-    """Average the shares over the reviews of each class. UndefinedError if a class has no review."""
+    """Average the contributions over the reviews of each class. UndefinedError if a class has no review."""
     contrasts = metrics.contrasts(own.shape[2])
     shares, before = own @ contrasts.T, reference @ contrasts.T  # [reviews, parts, directions]
     everyone, drawn = np.ones((1, len(labels))), resampling.bootstrap_counts(labels, draws, seed)
-    means = [class_means(one, labels, everyone) for one in (shares, before)]
-    resampled = [class_means(one, labels, drawn) for one in (shares, before)]
+    means = [class_means(values, labels, everyone) for values in (shares, before)]
+    resampled = [class_means(values, labels, drawn) for values in (shares, before)]
 
-    def of_class(found: np.ndarray) -> np.ndarray:
+    def of_class(values: np.ndarray) -> np.ndarray:
         """[draws, parts, classes]; two classes share one direction."""
-        one = found[..., 0] if found.shape[3] == 1 else np.einsum("dcpc->dcp", found)
-        return one.swapaxes(1, 2)
+        per_class = values[..., 0] if values.shape[3] == 1 else np.einsum("dcpc->dcp", values)
+        return per_class.swapaxes(1, 2)
 
     gap, drawn_gap = gaps(means[0])[0], gaps(resampled[0])
     change = gap - gaps(means[1])[0], *intervals.percentiles(drawn_gap - gaps(resampled[1]))
@@ -154,7 +155,7 @@ def attribution(
 
 @dataclass(frozen=True)
 class CollectQuery:
-    """Whose parts, on which prompts."""
+    """The checkpoint and the prompts to decompose."""
 
     checkpoint: PinnedCheckpoint
     prompts: Prompts
@@ -162,28 +163,28 @@ class CollectQuery:
 
 @memoized(version=1)
 def collect(query: CollectQuery, lab: Lab) -> Contributions:
-    """Run the model, apart because every comparison needs the parts of both."""
+    """Run the model; cached separately, because every comparison needs the parts of both models."""
     return lab.models.contributions(query.checkpoint, query.prompts, lab.progress)
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Take the label logits of both checkpoints apart, then average."""
+    """Decompose the label logits of both checkpoints, then average."""
     places, own = parts(collect(CollectQuery(query.checkpoint, query.prompts), lab.part(0, 3)))
     reference = np.full_like(own, np.nan)
     if query.reference.facts.has_head:
         _, reference = parts(collect(CollectQuery(query.reference, query.prompts), lab.part(1, 3)))
     lab.progress(0.7, f"Resampling the parts of {query.checkpoint.label} {query.draws:,} times.")
     result = attribution(own, reference, places, query.prompts.labels, query.draws, query.seed)
-    lab.progress(1.0, f"The logit difference of {query.checkpoint.label} is taken apart.")
+    lab.progress(1.0, f"Decomposed the logit difference of {query.checkpoint.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint that has a head against the reference; KeyError if no checkpoint has that label.
+    """Return a query for every checkpoint with a head; KeyError if no checkpoint has the label of the reference.
 
-    None for encoders, whose logits are no sum over parts: every block normalizes the stream, and the head bends it;
-    and none for label words of several tokens, whose probability is no logit.
+    Encoders have no queries: every block normalizes the stream and the head is nonlinear, so their logits are not a sum
+    over parts. Label words of several tokens have none either, because their probability is not a logit.
     """
     against = study.checkpoint(reference)
     if study.base.facts.kind == "encoder" or not study.prompts.single:

@@ -1,4 +1,4 @@
-"""Which layer of one checkpoint does the work of which layer of another? CKA of every layer with every layer."""
+"""Which layer of one checkpoint is most similar to which layer of another? CKA of every pair of layers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Grid = Float[np.ndarray, "layers reference_layers"]
 
 @dataclass(frozen=True)
 class Query:
-    """Whose layers (rows) against whose (columns): two checkpoints, or twice the same.
+    """The checkpoint (rows) and the reference (columns), which may be the same.
 
     `drop_largest` dimensions, those of largest mean |activation| in the reference, are left out at each layer.
     """
@@ -39,12 +39,12 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Debiased linear CKA with its 95 % interval, NaN at layers that hold no text."""
+    """Debiased linear CKA with its 95 % interval, NaN at layers without text."""
 
     cka: Estimate[Grid]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per pair of layers."""
+        """Yield one row per pair of layers."""
         for layer, other in np.ndindex(*self.cka.value.shape):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -56,21 +56,21 @@ class Result:
 
 
 def grid(
-    residuals: Residuals, reference: Residuals, labels: Labels, heard: Callable[[float], None] = lambda _: None
+    residuals: Residuals, reference: Residuals, labels: Labels, report: Callable[[float], None] = lambda _: None
 ) -> Result:
-    """CKA of every pair of layers; `heard` is told the share that is done. UndefinedError for under five reviews."""
+    """Compute CKA of every pair of layers; `report` receives the share done. UndefinedError below five reviews."""
     cka.enough(len(labels))
-    ours, theirs = (np.flatnonzero(~metrics.constant_layers(one)) for one in (residuals, reference))
+    ours, theirs = (np.flatnonzero(~metrics.constant_layers(stream)) for stream in (residuals, reference))
     grams = [cka.gram(cka.rotated(reference[:, layer])) for layer in theirs]
     shape = (residuals.shape[1], reference.shape[1])
     result = undefined(*shape)
     for done, layer in enumerate(ours):
-        heard(done / len(ours))
+        report(done / len(ours))
         k = cka.gram(cka.rotated(residuals[:, layer]))
         left = [cka.cka(k, other) for other in grams]
         if left:
-            values = np.array([one.estimate for one in left])
-            without = np.stack([one.without for one in left], axis=1)
+            values = np.array([similarity.estimate for similarity in left])
+            without = np.stack([similarity.without for similarity in left], axis=1)
             low, high = intervals.jackknife_interval(values, without, labels)
             result.put((layer, theirs), values, (low, np.minimum(high, 1.0)))
     return Result(cka=result)
@@ -81,18 +81,18 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with both checkpoints and compare all layers."""
     reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals
     residuals = lab.part(1, 4).readout(query.checkpoint, query.prompts).residuals
-    said = f"Comparing every layer of {query.checkpoint.label} with every one of {query.reference.label}."
+    sentence = f"Comparing every layer of {query.checkpoint.label} with every one of {query.reference.label}."
     result = grid(
         metrics.without_largest(residuals, reference, query.drop_largest),
         metrics.without_largest(reference, reference, query.drop_largest),
         query.prompts.labels,
-        lambda share: lab.progress(0.5 + share / 2, said),
+        lambda share: lab.progress(0.5 + share / 2, sentence),
     )
-    lab.progress(1.0, f"All layers of {query.checkpoint.label} and {query.reference.label} are compared.")
+    lab.progress(1.0, f"Compared all layers of {query.checkpoint.label} and {query.reference.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint against the reference, and the reference against itself; KeyError for an unknown label."""
+    """Return a query for every checkpoint, the reference included; KeyError for an unknown label."""
     against = study.checkpoint(reference)
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

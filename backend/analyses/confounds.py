@@ -1,4 +1,4 @@
-"""What besides the classes could explain the numbers? The sample card that every reader must see."""
+"""What besides the classes could explain the numbers? The sample card."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _RATING = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""How a review states its verdict as a rating."""
+"""Matches a rating that a review states."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,16 @@ class Result:
     """The sample card. Reviews are named by their position in the sample, checkpoints by their position in the query.
 
     `length_auc`: AUC of prompt length (tokens as the model saw them) against label, 0.5 = length tells nothing.
-    `truncated_share`: share of texts that were cut. `quartile_*`: share of correct predictions per checkpoint in each
-    quartile of prompt length, between `quartile_edges` tokens (a quartile that ties leave empty: n 0, NaN).
+    `truncated_share`: share of texts that were truncated. `quartile_*`: share of correct predictions per checkpoint in
+    each quartile of prompt length, between `quartile_edges` tokens (a quartile that ties leave empty: n 0, NaN).
     `in_training`: reviews that also occur in the training data up to case and white space, -1 = unknown, with
-    `training_note` saying in one sentence where it was looked. `states_rating`: reviews that state a rating.
-    `duplicates`: reviews that repeat an earlier one, in their text up to case and white space or in their whole prompt;
-    `contradictions`: texts that stand in the sample under more than one label.
-    `naive_best`: the checkpoint with the best balanced accuracy on all reviews, flattered by the choice;
-    `best_on_half`: the one chosen on one half of them, whose `held_half_accuracy` is that on the other half.
-    `review_cosine`: mean cosine between different reviews (near 1: a few huge dimensions drown everything else);
-    `text_free`: layers that are equal for all prompts of equal length, thus hold no text.
+    `training_note` naming the texts that were searched. `states_rating`: reviews that state a rating. `duplicates`:
+    reviews that repeat an earlier one, in their text up to case and white space or in their whole prompt;
+    `contradictions`: texts that occur in the sample with more than one label. `naive_best`: the checkpoint with the
+    best balanced accuracy on all reviews, biased upwards by the choice; `best_on_half`: the one chosen on one half of
+    them, whose `held_half_accuracy` is that on the other half. `review_cosine`: mean cosine between different reviews
+    (near 1: a few massive dimensions dominate); `text_free`: layers that are equal for all prompts of equal length,
+    thus hold no text.
     """
 
     length_auc: Estimate[float]
@@ -95,7 +95,7 @@ class Result:
     text_free: Bool[np.ndarray, "checkpoints layers"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per quantity, checkpoint and part; `part` is a quartile from 1, a layer, or None."""
+        """Yield one row per quantity, checkpoint and part; `part` is a quartile from 1, a layer, or None."""
         labels = [checkpoint.label for checkpoint in query.checkpoints]
         yield _row("length_auc", self.length_auc)
         yield _row("truncated_share", self.truncated_share)
@@ -122,7 +122,7 @@ def _row(
 
 
 def states_rating(text: str) -> bool:
-    """Whether a review states its verdict as a rating: 8/10, five stars, Grade: B-, I give it a 7."""
+    """Return whether a review states a rating: 8/10, five stars, Grade: B-, I give it a 7."""
     return _RATING.search(text) is not None
 
 
@@ -136,7 +136,7 @@ class Quartiles:
 
 
 def by_length(lengths: Int[np.ndarray, " reviews"], correct: Bool[np.ndarray, "checkpoints reviews"]) -> Quartiles:
-    """Accuracy of each checkpoint on short and long prompts; a prompt on an edge belongs to the shorter ones."""
+    """Compute accuracy by prompt length; a prompt on an edge belongs to the shorter quartile."""
     edges = np.quantile(lengths, np.linspace(0, 1, QUARTILES + 1))
     inside = np.searchsorted(edges[1:-1], lengths, side="left") == np.arange(QUARTILES)[:, None]
     n = inside.sum(axis=1)
@@ -147,7 +147,7 @@ def by_length(lengths: Int[np.ndarray, " reviews"], correct: Bool[np.ndarray, "c
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The best checkpoint and its balanced accuracy, chosen and reported on all reviews (`naive`), or on two halves."""
+    """The best checkpoint and its balanced accuracy: on all reviews (`naive`), or chosen and tested on two halves."""
 
     naive: int
     naive_accuracy: float
@@ -166,18 +166,18 @@ def choose(
 ) -> Choice:
     """Choose the best checkpoint, the earliest of equals, among those that answer (default: all do).
 
-    `chosen` is -1 where a class is too small to be halved, `naive` too where no checkpoint answers. `groups` tells
-    copies of a text, which are in one half.
+    `chosen` is -1 where a class is too small to be halved, `naive` too where no checkpoint answers. `groups` marks
+    copies of a text, which stay in one half.
     """
     candidates = np.ones(len(predicted), dtype=bool) if answering is None else answering
     if not candidates.any():
         return Choice(-1, np.nan, -1, np.nan, undefined())
 
     def accuracies(chosen: Bool[np.ndarray, " reviews"]) -> list[float]:
-        """-1, worse than any, for those that do not answer."""
+        """Return balanced accuracies, -1 for checkpoints without answers."""
         return [
-            metrics.balanced_accuracy(metrics.recalls(one[chosen], labels[chosen], classes)) if answers else -1.0
-            for one, answers in zip(predicted, candidates, strict=True)
+            metrics.balanced_accuracy(metrics.recalls(classes_of[chosen], labels[chosen], classes)) if answers else -1.0
+            for classes_of, answers in zip(predicted, candidates, strict=True)
         ]
 
     everywhere = accuracies(np.ones(len(labels), dtype=bool))
@@ -194,7 +194,7 @@ def choose(
 
 
 def text_free(residuals: Residuals, lengths: Int[np.ndarray, " reviews"]) -> Bool[np.ndarray, " layers"]:
-    """Layers at which prompts of equal length are identical: a constant, or the position alone."""
+    """Return the layers at which prompts of equal length are identical: a constant, or the position alone."""
     free = np.ones(residuals.shape[1], dtype=bool)
     groups = [lengths == length for length in np.unique(lengths)]
     shared = [group for group in groups if group.sum() > 1]
@@ -204,31 +204,32 @@ def text_free(residuals: Residuals, lengths: Int[np.ndarray, " reviews"]) -> Boo
 
 
 def overlap(sample: Sample, training: TrainingTexts | None) -> tuple[Int[np.ndarray, " overlaps"] | None, str]:
-    """Positions of the reviews that are in the training data (None: unknown), and a sentence about the search."""
+    """Return the positions of the reviews in the training data (None: unknown), and a sentence about the search."""
     if training is None:
         return None, "The study names no training data, so it is unknown which reviews the checkpoints have seen."
     try:
         seen = training.normalized_digests()
     except DatasetError as error:
         return None, f"Which reviews were trained on is unknown. {error}"
-    found = [i for i, text in enumerate(sample.text) if text_digest(text) in seen]
+    positions = [i for i, text in enumerate(sample.text) if text_digest(text) in seen]
     place = training.spec.path or training.spec.repo
-    return np.array(found, dtype=np.int64), f"Compared with {len(seen):,} texts of {place}, up to case and white space."
+    places = np.array(positions, dtype=np.int64)
+    return places, f"Compared with {len(seen):,} texts of {place}, up to case and white space."
 
 
 @memoized(version=4)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts with every checkpoint, search the texts, then count."""
+    """Read the prompts with every checkpoint, search the texts, then measure."""
     prompts, parts = query.prompts, len(query.checkpoints) + 1
     labels, classes, lengths = prompts.labels, prompts.classes, prompts.lengths
-    read = [lab.part(i, parts).readout(one, prompts) for i, one in enumerate(query.checkpoints)]
+    readouts = [lab.part(i, parts).readout(checkpoint, prompts) for i, checkpoint in enumerate(query.checkpoints)]
     lab.progress((parts - 1) / parts, "Searching the training data for the reviews of the sample.")
     seen, note = overlap(query.sample, query.training)
-    lab.progress((parts - 0.5) / parts, "Asking what prompt length alone tells about the classes.")
+    lab.progress((parts - 0.5) / parts, "Measuring what prompt length alone predicts.")
     by_class = np.repeat(lengths[:, None].astype(np.float64), len(metrics.contrasts(classes)), axis=1)
     length_auc = metrics.auc(by_class, labels), *intervals.auc_interval(by_class, labels, query.draws, query.seed)
-    answering = np.array([one.facts.has_head for one in query.checkpoints])
-    predicted = np.stack([metrics.predictions(one.logits) for one in read])
+    answering = np.array([checkpoint.facts.has_head for checkpoint in query.checkpoints])
+    predicted = np.stack([metrics.predictions(readout.logits) for readout in readouts])
     quartiles = by_length(lengths, predicted == labels)
     choice = choose(predicted, labels, classes, query.seed, answering, prompts.groups)
     rated = [i for i, text in enumerate(query.sample.text) if states_rating(text)]
@@ -252,11 +253,11 @@ def recipe(query: Query, lab: Lab) -> Result:
         best_on_half=choice.chosen,
         best_on_half_accuracy=choice.chosen_accuracy,
         held_half_accuracy=choice.held,
-        review_cosine=np.stack([metrics.review_cosine(one.residuals) for one in read]),
-        text_free=np.stack([text_free(one.residuals, lengths) for one in read]),
+        review_cosine=np.stack([metrics.review_cosine(readout.residuals) for readout in readouts]),
+        text_free=np.stack([text_free(readout.residuals, lengths) for readout in readouts]),
     )
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """One sample card; the reference makes no difference."""
+    """Return the query of the sample card; the reference is not used."""
     return [Query(study.checkpoints, study.prompts, study.sample, study.training)]

@@ -23,7 +23,7 @@ KEY = ("checkpoint", "layer", "other_checkpoint", "other_layer", "class")
 
 @dataclass(frozen=True)
 class Query:
-    """Which checkpoints, in the order of the axes.
+    """The checkpoints, in the order of the axes.
 
     `drop_largest` dimensions are left out at each layer, those of largest mean |activation| in the reference (None:
     the first checkpoint).
@@ -39,15 +39,15 @@ class Query:
 class Result:
     """Plain cosines of class directions, -1..1, NaN where a direction is zero; two classes have one direction.
 
-    Checkpoints saw the same reviews, so cosines between them are inflated by shared sampling noise; the split-half
-    cosine of the direction analysis is not.
+    Checkpoints read the same reviews, so shared sampling noise inflates cosines between them. The split-half cosine of
+    the direction analysis is free of that.
     """
 
     between_checkpoints: Float[np.ndarray, "directions layers checkpoints checkpoints"]
     between_layers: Float[np.ndarray, "directions checkpoints layers layers"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """Every pair once: of checkpoints at the same layer, then of layers of the same checkpoint."""
+        """Yield every pair once: checkpoints at the same layer, then layers of the same checkpoint."""
         labels = [checkpoint.label for checkpoint in query.checkpoints]
         directions, layers = self.between_checkpoints.shape[:2]
         for c in range(directions):
@@ -74,7 +74,7 @@ def _row(
 
 
 def direction_cosines(directions: Float[np.ndarray, "checkpoints directions layers width"]) -> Result:
-    """All cosines between the class directions of checkpoints at a layer, and of layers in a checkpoint."""
+    """Compute all cosines between class directions: of checkpoints at a layer, and of layers in a checkpoint."""
     by_layer = np.moveaxis(directions, 0, 2)  # [directions, layers, checkpoints, width]
     by_checkpoint = np.moveaxis(directions, 1, 0)  # [directions, checkpoints, layers, width]
     return Result(
@@ -89,17 +89,17 @@ def recipe(query: Query, lab: Lab) -> Result:
     labels, classes = query.prompts.labels, query.prompts.classes
     parts = len(query.checkpoints) + 2
     reference = lab.part(0, parts).readout(query.reference or query.checkpoints[0], query.prompts).residuals
-    found: list[np.ndarray] = []
+    results: list[np.ndarray] = []
     for i, checkpoint in enumerate(query.checkpoints, 1):
         residuals = lab.part(i, parts).readout(checkpoint, query.prompts).residuals
         kept = metrics.without_largest(residuals, reference, query.drop_largest)
-        found.append(metrics.directions(kept, labels, classes))
+        results.append(metrics.directions(kept, labels, classes))
     lab.progress((parts - 1) / parts, "Comparing class directions between checkpoints and layers.")
-    result = direction_cosines(np.stack(found))
-    lab.progress(1.0, "Cosines between class directions are measured.")
+    result = direction_cosines(np.stack(results))
+    lab.progress(1.0, "Measured the cosines between class directions.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """One comparison of all checkpoints; the reference says whose largest dimensions may be left out."""
+    """Return one query of all checkpoints; the reference decides which dimensions may be left out."""
     return [Query(study.checkpoints, study.prompts, reference=study.checkpoint(reference))]

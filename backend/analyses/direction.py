@@ -24,7 +24,7 @@ KEY = ("checkpoint", "layer", "class")
 
 @dataclass(frozen=True)
 class Query:
-    """One checkpoint against a reference, which `base` in column names means.
+    """The checkpoint and its reference (`base` in column names).
 
     `drop_largest` dimensions, those of largest mean |activation| in the reference, are left out at each layer.
     """
@@ -43,7 +43,7 @@ class Query:
 class Result:
     """The class direction at every layer: one direction for two classes (1 - 0), else one per class. NaN = undefined.
 
-    `norm` is the l2 norm of d, `norm_unbiased` without what sampling noise adds, `relative` the norm over the mean l2
+    `norm` is the l2 norm of d, `norm_unbiased` the same without sampling noise, `relative` the norm over the mean l2
     norm of the residuals, `separation` the unbiased norm in units of within-class spread. `norm_low` to `norm_high`
     covers the norm of the population (95 %); the plain `norm`, which noise lengthens, may lie above it.
     `cosine_to_base` compares d with that of the reference on the same reviews, which inflates it, and
@@ -67,7 +67,7 @@ class Result:
     leaves_chance: tuple[int, ...]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per layer, and per class where there are more than two."""
+        """Yield one row per layer, and per class if there are more than two."""
         directions, layers = self.norm.value.shape
         for layer in range(layers):
             for c in range(directions):
@@ -85,7 +85,7 @@ class Result:
                 }
 
     def along(self, review: int, c: int = 0) -> Float[np.ndarray, " layers"]:
-        """Where a review stands along direction `c` at every layer: 0 and 1 are the means of the two classes.
+        """Return the place of a review along direction `c` at every layer: 0 and 1 are the means of the two classes.
 
         With more than two classes 1 is the mean of class `c`, and 0 that of the other class means.
         """
@@ -95,7 +95,7 @@ class Result:
         return metrics.ratio(self.projections[review, c] - low, means[one_is] - low)
 
     def review_rows(self, query: Query, review: int, index: int) -> Iterator[dict[str, Any]]:
-        """One review, by its position and its source row `index`, at every layer (and class, where more than two)."""
+        """Yield one review (its position and source row `index`) at every layer, and class if more than two."""
         directions, layers = self.norm.value.shape
         places = [self.along(review, c) for c in range(directions)]
         for layer in range(layers):
@@ -119,7 +119,7 @@ def direction(
     splits: int = 50,
     seed: int = 0,
 ) -> Result:
-    """Measure the class direction at every layer, of the classes (and copies of a text) that the prompts have.
+    """Measure the class direction at every layer; labels and copies of a text come from the prompts.
 
     `chances` are the chance levels of its norm and of that of the reference, from `intervals.chance`. UndefinedError
     if a class has no review.
@@ -156,9 +156,9 @@ def direction(
 
 @dataclass(frozen=True)
 class ChanceQuery:
-    """The chance level of one checkpoint, apart because every comparison with a reference needs that of both.
+    """The chance level of one checkpoint; separate, because a comparison needs the level of both.
 
-    `reference` names whose largest dimensions are left out; None if none are.
+    The largest dimensions of `reference` are left out; None keeps all.
     """
 
     checkpoint: PinnedCheckpoint
@@ -171,14 +171,14 @@ class ChanceQuery:
 
 @dataclass(frozen=True, eq=False)
 class Chance:
-    """Length of direction that permuted labels exceed at some layer in 5 % of permutations, per layer."""
+    """The norm that permuted labels exceed at some layer in 5 % of permutations, per layer."""
 
     threshold: Float[np.ndarray, "directions layers"]
 
 
 @memoized(version=1)
 def chance_level(query: ChanceQuery, lab: Lab) -> Chance:
-    """Permute the labels."""
+    """Compute the chance level from permuted labels."""
     lab.progress(0.0, f"Permuting the labels of {query.checkpoint.label} {query.permutations:,} times.")
     labels, classes = query.prompts.labels, query.prompts.classes
     residuals = lab.part(0, 3).readout(query.checkpoint, query.prompts).residuals
@@ -195,7 +195,7 @@ def _chance_query(query: Query, checkpoint: PinnedCheckpoint) -> ChanceQuery:
 
 @memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts with both checkpoints, find the chance level of each, then measure."""
+    """Read the prompts with both checkpoints, compute both chance levels, then measure."""
     reference = lab.part(0, 5).readout(query.reference, query.prompts).residuals
     residuals = lab.part(1, 5).readout(query.checkpoint, query.prompts).residuals
     chances = (
@@ -212,11 +212,11 @@ def recipe(query: Query, lab: Lab) -> Result:
         query.splits,
         query.seed,
     )
-    lab.progress(1.0, f"The class direction of {query.checkpoint.label} is measured.")
+    lab.progress(1.0, f"Measured the class direction of {query.checkpoint.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint against the reference; KeyError if no checkpoint has that label."""
+    """Return a query for every checkpoint; KeyError if no checkpoint has the label of the reference."""
     against = study.checkpoint(reference)
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

@@ -1,8 +1,8 @@
-"""Which features come and go, layer by layer and epoch by epoch, beyond what another seed exchanges.
+"""Which features appear and vanish, by layer and epoch, beyond the difference between two seeds.
 
-Every model has an autoencoder of its own here, and features are one where decoder rows point the same way. Two seeds
-on the same model find different features too (Paulo and Belrose 2025; Leask et al. 2025), so that is the floor: the
-reference with one seed against the reference with another, and against each checkpoint with that other seed.
+Every model has its own autoencoder. Two features are the same if their decoder rows point the same way. Two seeds on
+the same model find different features, too (Paulo and Belrose 2025; Leask et al. 2025). That is the floor: the
+reference with one seed is compared with the reference with another, and with each checkpoint with that other seed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from backend.caching.memoize import memoized
 from backend.derived.feature_activations import ActiveQuery, active
 from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import feature_rates
 from backend.stats.rows import cell
@@ -28,9 +29,9 @@ PerCell = Float[np.ndarray, "checkpoints layers"]
 
 @dataclass(frozen=True)
 class Query:
-    """Whose autoencoders are paired with the reference's, at which layers; each is trained on one model alone.
+    """The checkpoints whose autoencoders are paired with the reference's; each is trained on one model alone.
 
-    The reference's has `seed`; the one that it is measured against, and the checkpoints', have the next.
+    The reference's autoencoder has `seed`; its second one and those of the checkpoints have the next seed.
     """
 
     checkpoints: tuple[PinnedCheckpoint, ...]
@@ -45,30 +46,32 @@ class Query:
     seed: int = 0
 
     def trainings(self, layer: int) -> tuple[AutoencoderQuery, ...]:
-        """The reference's two autoencoders at a layer, then the checkpoints'."""
+        """Return the two trainings of the reference at a layer, then those of the checkpoints."""
         models = (self.reference, self.reference, *self.checkpoints)
         specs = [
             AutoencoderSpec(layer, self.features, self.k, self.tokens, self.batch, self.learning_rate, seed)
             for seed in (self.seed, self.seed + 1)
         ]
-        return tuple(AutoencoderQuery((one,), self.prompts, specs[i > 0]) for i, one in enumerate(models))
+        return tuple(AutoencoderQuery((model,), self.prompts, specs[i > 0]) for i, model in enumerate(models))
 
     @property
-    def passes(self) -> float:
-        """Roughly how often the prompts could pass a model meanwhile: see `features.Query.passes`."""
+    def cost(self) -> Cost:
+        """The readouts, and the trainings in passes of the prompts: see `features.Query.cost`."""
         facts, tokens = self.reference.facts, int(self.prompts.lengths.sum())
         each = 2.0 + 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
-        return each * len(self.layers) * (2 + len(self.checkpoints))
+        times = each * len(self.layers) * (2 + len(self.checkpoints))
+        first = (*self.checkpoints, self.reference)[0]
+        return cost_of_fields(self).with_passes(first, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
     """Shares (0..1) of features that fire on one token in a thousand or more, at each of the `layers`.
 
-    `kept` is the share of the reference's that are paired with one of the checkpoint's at a cosine of at least 0.7, the
-    rest vanished; `new` the share of the checkpoint's that are not, which appeared. `floor_kept` and `floor_new` are
-    the same between two seeds on the reference. `cosine` and `floor_cosine` are the mean over pairs. NaN where none
-    fires.
+    `kept` is the share of the reference's features with a pair in the checkpoint at a cosine of at least 0.7; the rest
+    vanished. `new` is the share of the checkpoint's features without such a pair; these appeared. `floor_kept` and
+    `floor_new` are the same between two seeds on the reference. `cosine` and `floor_cosine` are the mean over pairs.
+    NaN where none fires.
     """
 
     kept: PerCell
@@ -79,11 +82,11 @@ class Result:
     floor_cosine: Float[np.ndarray, " layers"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per checkpoint and layer."""
-        for i, one in enumerate(query.checkpoints):
+        """Yield one row per checkpoint and layer."""
+        for i, checkpoint in enumerate(query.checkpoints):
             for j, layer in enumerate(query.layers):
                 yield {
-                    "checkpoint": one.label,
+                    "checkpoint": checkpoint.label,
                     "reference": query.reference.label,
                     "layer": layer,
                     **{name: cell(getattr(self, name)[i, j]) for name in ("kept", "new", "cosine")},
@@ -94,30 +97,30 @@ class Result:
 def turnover(
     before: Float[np.ndarray, "features width"], after: Float[np.ndarray, "others width"]
 ) -> tuple[float, float, float]:
-    """Share of `before` that is kept, share of `after` that is new, mean cosine of the pairs; NaN without any."""
+    """Return the kept share of `before`, the new share of `after`, and the mean cosine; NaN without features."""
     if not len(before) or not len(after):
         return float("nan"), float("nan"), float("nan")
-    here, there = feature_rates.pair(before, after)
-    kept, known = (float((np.nan_to_num(one) >= feature_rates.SAME).mean()) for one in (here, there))
-    return kept, 1 - known, float(np.nanmean(here))
+    ours, theirs = feature_rates.pair(before, after)
+    kept, known = (float((np.nan_to_num(cosines) >= feature_rates.SAME).mean()) for cosines in (ours, theirs))
+    return kept, 1 - known, float(np.nanmean(ours))
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Train what is not in the cache, layer by layer, and pair the rows."""
-    found = np.full((3, 1 + len(query.checkpoints), len(query.layers)), np.nan)
+    """Train the autoencoders that are not in the cache, layer by layer, and pair their features."""
+    shares = np.full((3, 1 + len(query.checkpoints), len(query.layers)), np.nan)
     for j, layer in enumerate(query.layers):
         trainings = query.trainings(layer)
         within = lab.part(j, len(query.layers))
-        rows = [_rows(one, within.part(i, len(trainings))) for i, one in enumerate(trainings)]
+        rows = [_rows(training, within.part(i, len(trainings))) for i, training in enumerate(trainings)]
         for i, others in enumerate(rows[1:]):
-            found[:, i, j] = turnover(rows[0], others)
-    kept, new, cosine = found
+            shares[:, i, j] = turnover(rows[0], others)
+    kept, new, cosine = shares
     return Result(kept[1:], new[1:], cosine[1:], kept[0], new[0], cosine[0])
 
 
 def _rows(training: AutoencoderQuery, lab: Lab) -> Float[np.ndarray, "features width"]:
-    """Decoder rows of the features that fire on one token in a thousand or more."""
+    """Return the decoder rows of the features that fire on at least one token in a thousand."""
     (checkpoint,) = training.checkpoints
     autoencoder = lab.part(0, 2).autoencoder(training)
     read = active(ActiveQuery(training, checkpoint, training.prompts), lab.part(1, 2))
@@ -127,5 +130,5 @@ def _rows(training: AutoencoderQuery, lab: Lab) -> Float[np.ndarray, "features w
 
 
 def spread(layers: int, most: int = 5) -> tuple[int, ...]:
-    """At most so many layers of 0..`layers`, evenly spread, without layer 0, which holds tokens and positions alone."""
+    """Return evenly spaced layers of 1..`layers`; layer 0 holds only tokens and positions."""
     return tuple(np.unique(np.linspace(1, layers, min(most, layers)).round().astype(int)).tolist())

@@ -26,6 +26,7 @@ from backend.derived.feature_activations import (
     training_of,
 )
 from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import Autoencoder, FeatureActivations
 from backend.stats import feature_rates, metrics
@@ -42,17 +43,17 @@ KEY = ("checkpoint", "layer", "feature", "class")
 TrainedOn = Literal["both", "reference", "checkpoint"]
 PROMOTED = 10
 SURE = 0.05
-"""Features of at most this q-value are said to tell the classes apart."""
+"""Features with at most this q-value count as telling the classes apart."""
 PerModel = Float[np.ndarray, "models features"]
 
 
 @dataclass(frozen=True)
 class Query:
-    """Whose residuals of `layer` are read, over which prompts, by which autoencoder.
+    """The models whose residuals of `layer` are read, the prompts, and the autoencoder.
 
-    It has `features` features of which `k` fire at a token, and is trained on the residuals of both models mixed, or of
-    one of them alone, in many small steps at a high rate, which is what serves a short training; or it is `opened` from
-    files, and then the rest says nothing.
+    The autoencoder has `features` features, of which `k` fire at a token. It is trained on the residuals of both models
+    mixed, or of one model (`trained_on`), in many small steps at a high rate, which suits a short training. If it is
+    `opened` from files, the training settings are not used.
     """
 
     checkpoint: PinnedCheckpoint
@@ -70,7 +71,7 @@ class Query:
 
     @property
     def source(self) -> Source:
-        """Where the autoencoder comes from."""
+        """Return where the autoencoder comes from."""
         if self.opened is not None:
             return self.opened
         both = tuple(dict.fromkeys((self.reference, self.checkpoint)))
@@ -81,16 +82,16 @@ class Query:
         return AutoencoderQuery(chosen, self.prompts, spec)
 
     @property
-    def passes(self) -> float:
-        """Roughly how often the prompts could pass a model in the time that this takes, for the estimate of its cost.
+    def cost(self) -> Cost:
+        """The readouts, and how often the prompts could pass a model in the time of everything else.
 
         Training takes four operations per weight of the encoder and token (little besides, as only k features learn
         from a token), a pass two; both models are read for training, for what fires, and four times for the loss.
         """
-        if self.opened is not None:
-            return 8.0
         facts, tokens = self.checkpoint.facts, int(self.prompts.lengths.sum())
-        return 10.0 + 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
+        training = 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
+        times = 8.0 if self.opened is not None else 10.0 + training
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +100,16 @@ class Result:
 
     `rate` is the share of tokens on which a feature fires (those that count in both models), `mean_when_firing` its
     mean activation there and `mean` that over all tokens, in residual units. `change` is the rate in the checkpoint
-    less that in the reference, with a 95 % interval over reviews, and `state` a place in `firing.STATES`. `auc` is that
-    of the feature's largest activation over a review's tokens for telling classes apart (0..1), `p` its p-value and `q`
-    the same with false discoveries controlled over all features that fire in the model. `cosine` (-1..1) is that of the
-    decoder's row and the model's class direction at the layer. `promoted` are places in `words`, likeliest first, none
-    for a model that scores no tokens.
+    minus the rate in the reference, with a 95 % interval over reviews, and `state` an index into
+    `feature_rates.STATES`. `auc` is that of the feature's largest activation over a review's tokens for telling classes
+    apart (0..1), `p` its p-value and `q` the same with false discoveries controlled over all features that fire in the
+    model. `cosine` (-1..1) is that of the decoder's row and the model's class direction at the layer. `promoted` are
+    places in `words`, likeliest first, none for a model that scores no tokens.
 
     Of the autoencoder: `explained_variance` and `l0` in each model, `losses` in nats per predicted token (the model as
     it is, with the layer's mean in the place of its residuals, with the reconstruction) and `loss_recovered`, all NaN
-    for encoders. `left_out` counts tokens that do not count. `step`, `training_loss`, `training_dead` tell how training
-    went, empty for one that was opened from files.
+    for encoders. `left_out` is the number of tokens left out. `step`, `training_loss` and `training_dead` record the
+    training; they are empty for an autoencoder opened from files.
     """
 
     layer: int
@@ -138,15 +139,15 @@ class Result:
 
     @property
     def dead(self) -> Float[np.ndarray, " models"]:
-        """Share of the features that fire at no token."""
+        """The share of features that never fire."""
         return (self.rate == 0).mean(axis=1)
 
     def promotes(self, model: int, feature: int) -> list[str]:
-        """The tokens that a feature promotes."""
+        """Return the tokens that a feature promotes."""
         return [self.words[i] for i in self.promoted[model, feature].tolist()]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per feature and model, and per class where there are more than two."""
+        """Yield one row per feature and model, and per class if there are more than two."""
         models = (query.reference, query.checkpoint)
         for m in range(1 if query.reference == query.checkpoint else 2):
             for feature in range(self.rate.shape[1]):
@@ -172,22 +173,25 @@ class Result:
 
 
 def features(
-    found: tuple[FeatureActivations, FeatureActivations],
+    activations: tuple[FeatureActivations, FeatureActivations],
     decoder: Float[np.ndarray, "features width"],
     d: Float[np.ndarray, "models directions width"],
     labels: metrics.Labels,
     classes: int,
 ) -> dict[str, Any]:
-    """The fields of Result that are about features, of activations in reference and checkpoint at the same tokens."""
-    kept = ~(found[0].left_out | found[1].left_out)
-    counted = [feature_rates.count(one.review, one.index, one.value, kept, len(labels), len(decoder)) for one in found]
+    """Compute the fields of Result about features, from activations of both models at the same tokens."""
+    kept = ~(activations[0].left_out | activations[1].left_out)
+    counted = [
+        feature_rates.count(fired.review, fired.index, fired.value, kept, len(labels), len(decoder))
+        for fired in activations
+    ]
     change = Estimate(*feature_rates.rate_change(counted[0], counted[1], labels))
-    rate = np.stack([one.rate for one in counted])
-    tests = [feature_rates.tell_apart(one.largest, labels, classes) for one in counted]
+    rate = np.stack([rates.rate for rates in counted])
+    tests = [feature_rates.tell_apart(rates.largest, labels, classes) for rates in counted]
     return {
         "rate": rate,
-        "mean_when_firing": np.stack([one.mean_when_firing for one in counted]),
-        "mean": np.stack([one.mean for one in counted]),
+        "mean_when_firing": np.stack([rates.mean_when_firing for rates in counted]),
+        "mean": np.stack([rates.mean for rates in counted]),
         "change": change,
         "state": feature_rates.states(rate[0], rate[1], change.low, change.high),
         "auc": np.stack([auc for auc, _ in tests]),
@@ -200,9 +204,9 @@ def features(
 
 
 def fraction_recovered(losses: Float[np.ndarray, "models replacements"]) -> Float[np.ndarray, " models"]:
-    """(CE ablated - CE reconstructed) / (CE ablated - CE clean): 1 where the reconstruction loses nothing.
+    """(CE ablated - CE reconstructed) / (CE ablated - CE clean): 1 if the reconstruction loses nothing.
 
-    NaN where ablation loses nothing.
+    NaN if ablation loses nothing.
     """
     return metrics.ratio(losses[:, 1] - losses[:, 2], losses[:, 1] - losses[:, 0])
 
@@ -214,25 +218,26 @@ def recipe(query: Query, lab: Lab) -> Result:
     rest = lab.part(1, 2)
     models = (query.reference, query.checkpoint)
     prompts = query.prompts
-    found = [active(ActiveQuery(query.source, one, prompts), rest.part(i, 8)) for i, one in enumerate(models)]
+    activations = [active(ActiveQuery(query.source, model, prompts), rest.part(i, 8)) for i, model in enumerate(models)]
     readouts = rest.part(2, 8).readouts(models, prompts)
     at = slice(autoencoder.layer, autoencoder.layer + 1)
-    d = np.stack([metrics.directions(one.residuals[:, at], prompts.labels, prompts.classes)[:, 0] for one in readouts])
+    residuals = [readout.residuals[:, at] for readout in readouts]
+    d = np.stack([metrics.directions(x, prompts.labels, prompts.classes)[:, 0] for x in residuals])
     rest.progress(3 / 8, "Comparing features between models and classes.")
-    about = features((found[0], found[1]), autoencoder.decoder, d, prompts.labels, prompts.classes)
-    losses = np.stack([_losses(autoencoder, one, prompts, rest.part(4 + i, 8)) for i, one in enumerate(models)])
+    about = features((activations[0], activations[1]), autoencoder.decoder, d, prompts.labels, prompts.classes)
+    losses = np.stack([_losses(autoencoder, model, prompts, rest.part(4 + i, 8)) for i, model in enumerate(models)])
     best, words = _promoted(autoencoder, models, rest.part(6, 8))
     trained = training_of(autoencoder)
     nothing = np.zeros(0)
-    lab.progress(1.0, f"The features of {query.checkpoint.label} are read.")
+    lab.progress(1.0, f"Measured the features of {query.checkpoint.label}.")
     return Result(
         layer=autoencoder.layer,
         k=autoencoder.k,
         **about,
         promoted=best,
         words=words,
-        explained_variance=np.array([one.explained_variance for one in found]),
-        l0=np.array([one.l0 for one in found]),
+        explained_variance=np.array([fired.explained_variance for fired in activations]),
+        l0=np.array([fired.l0 for fired in activations]),
         losses=losses,
         loss_recovered=fraction_recovered(losses),
         step=trained.step if trained else np.zeros(0, dtype=np.int64),
@@ -246,34 +251,34 @@ def recipe(query: Query, lab: Lab) -> Result:
 def _losses(
     autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, lab: Lab
 ) -> Float[np.ndarray, " replacements"]:
-    """Nats per predicted token: clean, ablated, reconstructed."""
+    """Return nats per predicted token: clean, ablated, reconstructed."""
     if not scores_tokens(checkpoint):
         return np.full(3, np.nan)
-    found = lab.autoencoders.loss_recovered(autoencoder, checkpoint, prompts, autoencoder.layer, lab.progress)
-    total = [one.sum(dtype=np.float64) for one in (found.clean, found.ablated, found.reconstructed)]
-    return np.array(total) / max(1, int(found.predicted.sum()))
+    losses = lab.autoencoders.loss_recovered(autoencoder, checkpoint, prompts, autoencoder.layer, lab.progress)
+    total = [loss.sum(dtype=np.float64) for loss in (losses.clean, losses.ablated, losses.reconstructed)]
+    return np.array(total) / max(1, int(losses.predicted.sum()))
 
 
 def _promoted(
     autoencoder: Autoencoder, models: tuple[PinnedCheckpoint, PinnedCheckpoint], lab: Lab
 ) -> tuple[Int[np.ndarray, "models features top"], tuple[str, ...]]:
-    """What each feature promotes in either model, as places among the words."""
+    """Return the tokens that each feature promotes in either model, as indices into the words."""
     if not all(map(scores_tokens, models)):
         return np.zeros((2, autoencoder.features, 0), dtype=np.int64), ()
-    ids = np.stack([promoted(autoencoder.decoder, one, PROMOTED, lab.part(i, 2)) for i, one in enumerate(models)])
+    ids = np.stack([promoted(autoencoder.decoder, model, PROMOTED, lab.part(i, 2)) for i, model in enumerate(models)])
     used, places = np.unique(ids, return_inverse=True)
-    tokenizers = [lab.models.tokenizer(one.ref, one.base) for one in models]
-    largest = max(tokenizers, key=lambda one: one.get_vocab_size())
+    tokenizers = [lab.models.tokenizer(model.ref, model.base) for model in models]
+    largest = max(tokenizers, key=lambda tokenizer: tokenizer.get_vocab_size())
     return places.reshape(ids.shape), name(largest, used.tolist())
 
 
 def usual_k(facts: Facts) -> int:
-    """How many features fire at a token: 32, as in Gao et al. 2024, and fewer in a narrow model."""
+    """Return the number of features that fire at a token: 32, as in Gao et al. 2024, or fewer in a narrow model."""
     return 32 if facts.width >= 512 else 16
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """The middle layer, reference and last checkpoint together, four times the width; KeyError if it is not there."""
+    """Return a query: middle layer, reference and last checkpoint, four times the width; KeyError without them."""
     against, last = study.checkpoint(reference), study.checkpoints[-1]
     facts = against.facts
     return [Query(last, against, study.prompts, facts.layers // 2, 4 * facts.width, usual_k(facts))]

@@ -1,4 +1,4 @@
-"""Do distances between reviews agree, whatever the axes? Rank correlation of distances, and Gromov-Wasserstein."""
+"""Do two models agree on the distances between reviews? Rank correlation, and Gromov-Wasserstein."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ PerLayer = Float[np.ndarray, " layers"]
 
 @dataclass(frozen=True)
 class Query:
-    """A checkpoint and the reference that its reviews are paired with.
+    """The checkpoint and the reference that its reviews are paired with.
 
-    Of more than `most` reviews so many are drawn with the seed: both measures grow with the cube of their number.
+    At most `most` reviews are used, drawn with the seed: the time of both measures grows with the cube of their number.
     `drop_largest` dimensions, those of largest mean |activation| in the reference, are left out at each layer.
     """
 
@@ -49,7 +49,7 @@ class Result:
     `rank_correlation` is Spearman's of the distances of all pairs (-1..1), with its 95 % interval and the level that
     reviews paired at random exceed at some layer in 5 % of draws. `gromov_wasserstein` is the least mean squared
     difference of distances over all matchings of the reviews (0 = some matching keeps them all), `unmatched` the same
-    with everyone matched with everyone, which it cannot pass.
+    with every review matched to all others equally, an upper bound.
     """
 
     rank_correlation: Estimate[PerLayer]
@@ -57,7 +57,7 @@ class Result:
     unmatched: PerLayer
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per layer."""
+        """Yield one row per layer."""
         for layer in range(len(self.unmatched)):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -76,30 +76,30 @@ def geometry(
     labels: Labels,
     permutations: int = 50,
     seed: int = 0,
-    heard: Callable[[float], None] = lambda _: None,
+    report: Callable[[float], None] = lambda _: None,
 ) -> Result:
-    """Measure every layer; `heard` is told the share that is done. UndefinedError for fewer than five reviews."""
+    """Measure every layer; `report` receives the share done. UndefinedError for fewer than five reviews."""
     cka.enough(len(labels))
     layers = residuals.shape[1]
     orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
     correlation = undefined(layers)
     level, transport, unmatched = (np.full(layers, np.nan) for _ in range(3))
-    there = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
-    null = np.zeros((permutations, len(there)))
-    for i, layer in enumerate(there):
+    defined = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
+    null = np.zeros((permutations, len(defined)))
+    for i, layer in enumerate(defined):
 
         def within(share: float, layer: int = layer) -> None:
-            heard((layer + share) / layers)
+            report((layer + share) / layers)
 
         within(0.0)
-        a, b = (measures.distances(one[:, layer]) for one in (residuals, reference))
+        a, b = (measures.distances(stream[:, layer]) for stream in (residuals, reference))
         transport[layer], unmatched[layer] = measures.gromov_wasserstein(a, b)
         null[:, i] = measures.repaired_rank_correlation(a, b, orders)
         left = measures.rank_correlation(a, b, within)
         low, high = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
         correlation.put(layer, left.estimate, (low, np.minimum(high, 1.0)))
-    if there:
-        level[there] = intervals.curve_chance(null, 0.0)
+    if defined:
+        level[defined] = intervals.curve_chance(null, 0.0)
     return Result(
         rank_correlation=replace(correlation, chance=level), gromov_wasserstein=transport, unmatched=unmatched
     )
@@ -112,20 +112,20 @@ def recipe(query: Query, lab: Lab) -> Result:
     residuals = lab.part(1, 4).readout(query.checkpoint, query.prompts).residuals
     order = np.random.default_rng(query.seed).permutation(len(residuals))
     drawn = np.sort(order[: query.most])
-    said = f"Comparing distances in {query.checkpoint.label} and {query.reference.label}."
+    sentence = f"Comparing distances in {query.checkpoint.label} and {query.reference.label}."
     result = geometry(
         metrics.without_largest(residuals, reference, query.drop_largest)[drawn],
         metrics.without_largest(reference, reference, query.drop_largest)[drawn],
         query.prompts.labels[drawn],
         query.permutations,
         query.seed,
-        lambda share: lab.progress(0.5 + share / 2, said),
+        lambda share: lab.progress(0.5 + share / 2, sentence),
     )
-    lab.progress(1.0, f"The distances of {query.checkpoint.label} and {query.reference.label} are compared.")
+    lab.progress(1.0, f"Compared the distances of {query.checkpoint.label} and {query.reference.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint but the reference against it; KeyError if no checkpoint has that label."""
+    """Return a query for every checkpoint except the reference; KeyError if no checkpoint has its label."""
     against = study.checkpoint(reference)
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints if checkpoint != against]

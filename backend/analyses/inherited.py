@@ -1,12 +1,12 @@
-"""Does a block write something new because it changed, or because what it reads did? Both shares of each block.
+"""Does a block write something new because its weights changed, or because its input did? Both shares of each block.
 
-At the readout position block f adds f(x) to the residual stream (in an encoder, whose blocks normalize what they pass
-on: what leaves it less what enters it). With the reference's block f_b on its stream x_b and
-the checkpoint's f_c on its x_c, what changed is f_c(x_c) - f_b(x_b), the sum of
+At the readout position block f adds f(x) to the residual stream. (The blocks of an encoder normalize their output:
+there f(x) is the output minus the input.) f_b is the reference's block and x_b its stream; f_c and x_c are those of
+the checkpoint. The change is f_c(x_c) - f_b(x_b), the sum of
 
     own          f_c(x_b) - f_b(x_b)   the new weights on the old stream
     inherited    f_b(x_c) - f_b(x_b)   the old weights on the new stream
-    interaction  the rest              the new weights making more, or less, of the new stream than the old ones did
+    interaction  the rest              the new weights amplify or damp the change of the stream
 
 A share is a part's projection on the whole change, summed over reviews; the three shares sum to 1, and one can be
 negative or above 1 where parts work against each other.
@@ -40,7 +40,7 @@ PerBlock = Float[np.ndarray, "scopes blocks"]
 
 @dataclass(frozen=True)
 class Query:
-    """Whose blocks changed, and against which reference."""
+    """The checkpoint whose blocks changed, and the reference."""
 
     checkpoint: PinnedCheckpoint
     reference: PinnedCheckpoint
@@ -51,7 +51,7 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Per block, in two scopes: the whole change, and only what differs between reviews (the mean taken off).
+    """Per block, in two scopes: the whole change, and only the differences between reviews (mean subtracted).
 
     `total`, `own`, `inherited` and `interaction` are root mean square l2 norms over reviews, in residual units; the
     shares have 95 % stratified bootstrap intervals and are NaN where nothing changed.
@@ -66,7 +66,7 @@ class Result:
     interaction_share: Estimate[PerBlock]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per block (`layer`, the one that it reads) and scope."""
+        """Yield one row per block (`layer` is its input layer) and scope."""
         scopes, blocks = self.total.shape
         for block in range(blocks):
             for s in range(scopes):
@@ -83,13 +83,13 @@ def inherited(updates: Crossed, labels: metrics.Labels, draws: int = 1000, seed:
     """Split every block's change; `updates` are [..., whose block, whose residuals], 0 the reference."""
     crossed = updates.astype(np.float64)
     old, total = crossed[:, :, 0, 0], crossed[:, :, 1, 1] - crossed[:, :, 0, 0]
-    found: dict[str, list[Any]] = {}
+    columns: dict[str, list[Any]] = {}
     own, inward = crossed[:, :, 1, 0] - old, crossed[:, :, 0, 1] - old
     split = {"total": total, "own": own, "inherited": inward, "interaction": total - own - inward}
     for centred in (False, True):
         vectors = {name: v - v.mean(axis=0) if centred else v for name, v in split.items()}
         for name, v in vectors.items():
-            found.setdefault(name, []).append(np.sqrt(metrics.squared_norm(v).mean(axis=0)))
+            columns.setdefault(name, []).append(np.sqrt(metrics.squared_norm(v).mean(axis=0)))
         along = np.stack([np.vecdot(vectors[name], vectors["total"]) for name in PARTS])  # [parts, reviews, blocks]
         whole = metrics.squared_norm(vectors["total"])
 
@@ -100,14 +100,14 @@ def inherited(updates: Crossed, labels: metrics.Labels, draws: int = 1000, seed:
         values = shares(np.ones((1, len(labels))))[0]
         low, high = intervals.bootstrap(lambda counts: shares(counts.astype(np.float64)), labels, draws, seed)
         for i, name in enumerate(PARTS):
-            found.setdefault(f"{name}_share", []).append(Estimate(values[i], low[i], high[i]))
+            columns.setdefault(f"{name}_share", []).append(Estimate(values[i], low[i], high[i]))
     put_together = {True: stacked, False: np.stack}
-    return Result(**{name: put_together[name.endswith("_share")](scopes) for name, scopes in found.items()})
+    return Result(**{name: put_together[name.endswith("_share")](scopes) for name, scopes in columns.items()})
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Run both models side by side, each block on both streams; the vectors are not kept."""
+    """Run both models side by side, each block on both streams; the vectors are not stored."""
 
     def report(fraction: float, sentence: str) -> None:
         lab.progress(0.9 * fraction, sentence)
@@ -115,11 +115,11 @@ def recipe(query: Query, lab: Lab) -> Result:
     updates = lab.models.crossed_updates(query.checkpoint, query.reference, query.prompts, report)
     lab.progress(0.9, f"Resampling the blocks of {query.checkpoint.label} {query.draws:,} times.")
     result = inherited(updates, query.prompts.labels, query.draws, query.seed)
-    lab.progress(1.0, f"The blocks of {query.checkpoint.label} are compared.")
+    lab.progress(1.0, f"Compared the blocks of {query.checkpoint.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint but the reference, of which no block changed; KeyError if no checkpoint has that label."""
+    """Return a query for every checkpoint except the reference; KeyError if no checkpoint has its label."""
     against = study.checkpoint(reference)
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints if checkpoint != against]

@@ -1,9 +1,9 @@
-"""Is the class in the residuals at all, whatever reads them? A logistic regression per layer, cross-validated.
+"""Can any linear readout find the class in the residuals? A cross-validated logistic regression per layer.
 
-Stratified five-fold; inside each training fold the features are standardized and C is chosen by a three-fold of its own
-(log loss), so that no tested review has a say in anything. Copies of a text are in one fold. The folds depend on
-labels, copies and seed only: a probe fitted on one checkpoint is tested on another's residuals of reviews that it was
-not fitted on.
+Stratified five-fold. Inside each training fold the features are standardized and C is chosen by an inner three-fold
+(log loss), so the tested reviews influence nothing. Copies of a text are in one fold. The folds depend on labels,
+copies and seed only: a probe fitted on one checkpoint is tested on another's residuals of reviews that it was not
+fitted on.
 
 The solution lies in the span of the training reviews, so each fit runs in at most as many dimensions as there are
 reviews (Hastie and Tibshirani 2004, Biostatistics 5: the same coefficients, far fewer of them).
@@ -35,14 +35,14 @@ KEY = ("checkpoint", "layer")
 
 FOLDS, INNER_FOLDS = 5, 3
 FEWEST = 4
-"""Different texts that each class needs."""
+"""Minimum number of different texts per class."""
 C_GRID = (1e-4, 3e-3, 1e-1, 3.0)
 Features = Float[np.ndarray, "reviews width"]
 
 
 @dataclass(frozen=True)
 class Query:
-    """One checkpoint, and the reference (`base` in column names) to and from which its probes are transferred."""
+    """The checkpoint, and the reference (`base` in column names) to and from which probes are transferred."""
 
     checkpoint: PinnedCheckpoint
     reference: PinnedCheckpoint
@@ -73,7 +73,7 @@ class Result:
     chosen: Float[np.ndarray, "layers folds"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per layer; the baselines, which have none, repeat."""
+        """Yield one row per layer; the baselines, which have no layer, repeat."""
         for layer in range(len(self.prediction)):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -96,13 +96,13 @@ class Probe:
     chosen: Float[np.ndarray, " folds"]
 
     def predict(self, features: Features, fold_of: Int[np.ndarray, " reviews"]) -> Int[np.ndarray, " reviews"]:
-        """Each review's class by the probe of its fold, which was fitted on the others."""
+        """Predict each review's class with the probe that was fitted on the other folds."""
         logits = np.einsum("rcw,rw->rc", self.weights[fold_of], features.astype(np.float64)) + self.offsets[fold_of]
         return metrics.predictions(logits)
 
 
 def folds(labels: metrics.Labels, seed: int, groups: splits.Groups | None = None) -> Int[np.ndarray, " reviews"]:
-    """Which fold tests each review; UndefinedError where a class has too few different texts."""
+    """Return the test fold of each review; UndefinedError if a class has too few different texts."""
     smallest = splits.fewest(labels, groups)
     if smallest < FEWEST:
         raise UndefinedError(
@@ -121,7 +121,7 @@ def fit(
     seed: int,
     groups: splits.Groups | None = None,
 ) -> Probe:
-    """A probe per fold, fitted on the reviews of the others."""
+    """Fit one probe per fold, on the reviews of the other folds."""
     weights, offsets, chosen = [], [], []
     for fold in range(fold_of.max() + 1):
         others = fold_of != fold
@@ -141,7 +141,7 @@ def fit(
 def _path(
     x: Features, y: metrics.Labels, strengths: tuple[float, ...]
 ) -> Iterator[tuple[Float[np.ndarray, "classes width"], Float[np.ndarray, " classes"]]]:
-    """Weights and offsets in units of the raw features for each C, each fit starting from the one before."""
+    """Return weights and offsets in units of the raw features for each C; each fit starts from the previous one."""
     mean, spread = x.mean(axis=0), x.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     standard = (x - mean) / spread
@@ -159,7 +159,7 @@ def _path(
 
 @dataclass(frozen=True)
 class FitQuery:
-    """The probes of one checkpoint, apart because every comparison needs those of both."""
+    """The probes of one checkpoint; separate, because every comparison needs those of both."""
 
     checkpoint: PinnedCheckpoint
     prompts: Prompts
@@ -168,7 +168,7 @@ class FitQuery:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """The probes of every layer (zero where all reviews are alike), and what they say of shuffled labels' reviews."""
+    """The probes of every layer (zero at constant layers), and the predictions for shuffled labels."""
 
     weights: Float[np.ndarray, "layers folds classes width"]
     offsets: Float[np.ndarray, "layers folds classes"]
@@ -179,7 +179,7 @@ class Fitted:
     def predict(
         self, residuals: metrics.Residuals, fold_of: Int[np.ndarray, " reviews"]
     ) -> Int[np.ndarray, "layers reviews"]:
-        """Each layer's class of every review, by the probe of its fold."""
+        """Predict the class of every review at each layer with the probe of its fold."""
         probes = (Probe(*parts) for parts in zip(self.weights, self.offsets, self.chosen, strict=True))
         return np.stack([probe.predict(residuals[:, layer], fold_of) for layer, probe in enumerate(probes)])
 
@@ -196,54 +196,54 @@ def fitted(query: FitQuery, lab: Lab) -> Fitted:
     weights, offsets = np.zeros((layers, count, classes, width)), np.zeros((layers, count, classes))
     chosen, predicted = np.full((layers, count), np.nan), np.zeros((layers, len(labels)), dtype=np.int64)
     for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
-        said = f"Fitting linear probes of {query.checkpoint.label}: layer {layer} of {layers - 1}."
+        sentence = f"Fitting linear probes of {query.checkpoint.label}: layer {layer} of {layers - 1}."
         x = residuals[:, layer]
-        lab.progress(0.25 + 0.75 * layer / layers, said)
+        lab.progress(0.25 + 0.75 * layer / layers, sentence)
         probe = fit(x, labels, fold_of, query.seed, groups)
         weights[layer], offsets[layer], chosen[layer] = probe.weights, probe.offsets, probe.chosen
-        lab.progress(0.25 + 0.75 * (layer + 0.5) / layers, said)
+        lab.progress(0.25 + 0.75 * (layer + 0.5) / layers, sentence)
         predicted[layer] = fit(x, shuffled, shuffled_fold_of, query.seed, groups).predict(x, shuffled_fold_of)
     return Fitted(weights, offsets, chosen, shuffled, predicted)
 
 
 def _measured(predicted: metrics.Labels, labels: metrics.Labels, classes: int) -> Estimate[float]:
-    """Mean recall of held-out predictions with its interval."""
+    """Return the mean recall of held-out predictions with its interval."""
     recall = metrics.recalls(predicted, labels, classes)
     limits = intervals.balanced_accuracy_interval(recall, metrics.class_sizes(labels, classes))
     return Estimate(metrics.balanced_accuracy(recall), *limits)
 
 
 def _by_layer(
-    predicted: Int[np.ndarray, "layers reviews"], labels: metrics.Labels, classes: int, there: np.ndarray
+    predicted: Int[np.ndarray, "layers reviews"], labels: metrics.Labels, classes: int, defined: np.ndarray
 ) -> Estimate[Float[np.ndarray, " layers"]]:
-    """Accuracy of every layer; NaN where there is nothing to read."""
+    """Return the accuracy of every layer; NaN at layers without text."""
     curve = stacked([_measured(of_layer, labels, classes) for of_layer in predicted])
-    return curve.map(lambda end: np.where(there, end, np.nan))
+    return curve.map(lambda end: np.where(defined, end, np.nan))
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Fit the probes of both checkpoints, test each on both, and fit the baselines."""
-    prompts, one, other = query.prompts, query.checkpoint, query.reference
+    prompts, checkpoint, other = query.prompts, query.checkpoint, query.reference
     labels, classes, groups = prompts.labels, prompts.classes, prompts.groups
     fold_of = folds(labels, query.seed, groups)
-    asked = [FitQuery(each, prompts, query.seed) for each in (one, other)]
-    own, theirs = (fitted(each, lab.part(i, 3)) for i, each in enumerate(asked))
-    residuals, reference = lab.part(4, 6).readouts((one, other), prompts)
-    lab.progress(0.85, f"Fitting on the lengths and on the token embeddings of {one.label}.")
+    fits = [FitQuery(each, prompts, query.seed) for each in (checkpoint, other)]
+    own, theirs = (fitted(each, lab.part(i, 3)) for i, each in enumerate(fits))
+    residuals, reference = lab.part(4, 6).readouts((checkpoint, other), prompts)
+    lab.progress(0.85, f"Fitting on the lengths and on the token embeddings of {checkpoint.label}.")
     here, there = (~metrics.constant_layers(each.residuals) for each in (residuals, reference))
     prediction = own.predict(residuals.residuals, fold_of)
     shuffled = _by_layer(own.shuffled_prediction, own.shuffled, classes, here)
     from_base = _by_layer(theirs.predict(residuals.residuals, fold_of), labels, classes, here & there)
     to_base = _by_layer(own.predict(reference.residuals, fold_of), labels, classes, here & there)
-    rows = lab.models.embedding(one, "input", lab.part(5, 6).progress).rows
-    seen = prompts.seen_by(one)
+    rows = lab.models.embedding(checkpoint, "input", lab.part(5, 6).progress).rows
+    seen = prompts.seen_by(checkpoint)
     bags = np.stack([rows[list(ids)].mean(axis=0) for ids in seen.token_ids])
     length, embedding = (
         _measured(fit(x, labels, fold_of, query.seed, groups).predict(x, fold_of), labels, classes)
         for x in (seen.lengths[:, None].astype(np.float64), bags)
     )
-    lab.progress(1.0, f"The linear probes of {one.label} are fitted.")
+    lab.progress(1.0, f"Fitted the linear probes of {checkpoint.label}.")
     return Result(
         accuracy=_by_layer(prediction, labels, classes, here),
         shuffled_accuracy=shuffled,
@@ -257,7 +257,7 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint against the reference, none where a class has too few texts; KeyError for an unknown label."""
+    """Return a query for every checkpoint, none if a class has too few texts; KeyError for an unknown label."""
     against = study.checkpoint(reference)
     if splits.fewest(study.prompts.labels, study.prompts.groups) < FEWEST:
         return []

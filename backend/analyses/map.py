@@ -1,9 +1,9 @@
-"""Which reviews are neighbours at one layer? A t-SNE or UMAP map that keeps its place from checkpoint to checkpoint.
+"""Which reviews are neighbours at one layer? A t-SNE or UMAP map with comparable positions across checkpoints.
 
 The reference gets a map of its own, from its principal components. Every other checkpoint *continues* from there: its
 fit starts at the reference's positions and only refines them (t-SNE without early exaggeration, UMAP at a twentieth of
-its learning rate), because a full fit forgets where it began. Checkpoints that share little with the reference may
-still come out mirrored against each other; with one of them as the reference they do not.
+its learning rate), because a full fit forgets its start. Checkpoints that share little with the reference may
+still be mirrored against each other; choosing one of them as the reference avoids that.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ KEY = ("method", "checkpoint", "layer", "index")
 Layer = Float[np.ndarray, "reviews width"]
 
 FEWEST = 5
-"""Reviews below which there is no map."""
+"""Minimum number of reviews for a map."""
 
 
 @dataclass(frozen=True)
 class Query:
     """One map; `perplexity` counts for t-SNE, `neighbours` for UMAP, both lowered where the sample is too small.
 
-    The reference's own map is where all others start. `sample` only tells `rows` the source row of each review.
+    All other maps start from the reference's map. `sample` only gives `rows` the source row of each review.
     """
 
     method: Method
@@ -56,13 +56,13 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Positions of the reviews, in arbitrary units; NaN where the layer is the same for all, or there are hardly any.
+    """Positions of the reviews, in arbitrary units; NaN at constant layers, or with too few reviews.
 
-    `drift` is the root mean square way of the reviews from their place on the reference's map, over the root mean
+    `drift` is the root mean square distance of the reviews from their place on the reference's map, over the root mean
     square radius of that map (0 for the reference itself; independent maps are at about 1.4). `noise_floor` is the
     drift of a second fit of the reference's own residuals, continued from its map exactly as a checkpoint's is, so an
-    unchanged checkpoint drifts that far: only a drift well above it says that something moved. It does not cover what
-    other reviews would have done. `trustworthiness` (1: all, about 0.5: by chance) says how many neighbours on the map
+    unchanged checkpoint drifts that far: only a drift well above it is evidence of movement. It does not cover the
+    sampling of reviews. `trustworthiness` (1: all, about 0.5: by chance) says how many neighbours on the map
     are neighbours in the residuals.
     """
 
@@ -72,7 +72,7 @@ class Result:
     trustworthiness: float
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per review; `index` is the source row (the position where the query has no sample)."""
+        """Yield one row per review; `index` is the source row (the position where the query has no sample)."""
         index = range(len(self.xy)) if query.sample is None else query.sample.index.tolist()
         for review, row in enumerate(index):
             yield {
@@ -86,12 +86,12 @@ class Result:
 
 
 def undefined(residuals: Layer) -> bool:
-    """Whether there is no map: fewer than five reviews, or all of them identical."""
+    """Return whether the map is undefined: fewer than five reviews, or all of them identical."""
     return len(residuals) < FEWEST or bool(metrics.constant_layers(residuals[:, None]).all())
 
 
 def first_map(residuals: Layer, fit: Fit, progress: Progress = silent) -> Result:
-    """The reference's map, and how far a second fit of the same residuals drifts from it."""
+    """Fit the reference's map; return it with the drift of a second fit of the same residuals."""
     if undefined(residuals):
         return _nothing(len(residuals))
     xy, floor = fit.reference(residuals, progress)
@@ -99,7 +99,7 @@ def first_map(residuals: Layer, fit: Fit, progress: Progress = silent) -> Result
 
 
 def continued_map(residuals: Layer, reference: Result, fit: Fit, progress: Progress = silent) -> Result:
-    """The map of a checkpoint, continued from that of the reference."""
+    """Fit the map of a checkpoint, continued from the reference's map."""
     if undefined(residuals) or not np.isfinite(reference.xy).all():
         return _nothing(len(residuals))
     xy = fit.continued(residuals, reference.xy, progress)
@@ -113,7 +113,7 @@ def _nothing(reviews: int) -> Result:
 
 @memoized(version=3)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts; a checkpoint's map asks for the reference's first."""
+    """Read the prompts and fit the map; a checkpoint needs the reference's map first."""
     reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals
     fit = Fit(query.method, query.seed, query.perplexity, query.neighbours)
     if query.checkpoint == query.reference:
@@ -124,15 +124,15 @@ def recipe(query: Query, lab: Lab) -> Result:
         start = recipe(replace(query, checkpoint=query.reference), lab.part(2, 4))
         kept = metrics.without_largest(residuals, reference, query.drop_largest)
         result = continued_map(kept[:, query.layer], start, fit, lab.part(3, 4).progress)
-    lab.progress(1.0, f"The map of {query.checkpoint.label} at layer {query.layer} is drawn.")
+    lab.progress(1.0, f"The map of {query.checkpoint.label} at layer {query.layer} is fitted.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Both methods at the last layer, every checkpoint; KeyError if no checkpoint has the reference's label."""
+    """Return both methods at the last layer for every checkpoint; KeyError for an unknown label."""
     against = study.checkpoint(reference)
     return [
         Query(method, checkpoint, against, study.prompts, against.facts.layers, sample=study.sample)
         for method in get_args(Method)
-        for checkpoint in sorted(study.checkpoints, key=lambda one: one != against)
+        for checkpoint in sorted(study.checkpoints, key=lambda other: other != against)
     ]

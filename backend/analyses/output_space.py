@@ -1,4 +1,4 @@
-"""What did training do to predictions? Entropy, perplexity, KL and the last residuals, on two sets of texts."""
+"""How did training change the predictions? Entropy, perplexity, KL and the last residuals, on two sets of texts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from tokenizers import Tokenizer
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import OutputSpace
 from backend.stats import intervals, metrics
@@ -39,10 +40,10 @@ Counts = Shaped[np.ndarray, "draws texts"]
 
 @dataclass(frozen=True)
 class Query:
-    """Whose predictions are set against whose, on which of TEXT_SETS.
+    """The checkpoint and reference to compare, on one of TEXT_SETS.
 
-    `prompts` are the study's, None for the neutral sentences, which `tokenizer`, the base's, cuts at `max_tokens`.
-    `label_tokens` and `own` lists are groups of tokens; `neutral_digest` says which sentences and words are neutral.
+    `prompts` are the study's; None means the neutral sentences, truncated at `max_tokens` by the base's `tokenizer`.
+    `label_tokens` and `own` lists are groups of tokens; `neutral_digest` identifies the neutral sentences and words.
     """
 
     checkpoint: PinnedCheckpoint
@@ -58,19 +59,16 @@ class Query:
     seed: int = 0
 
     @property
-    def passes(self) -> float:
-        """Both models read every text."""
-        return 2.0
-
-    @property
-    def tokens(self) -> int:
-        """Roughly how many the neutral sentences have: one for every four signs."""
-        return sum(map(len, neutral.sentences())) // 4
+    def cost(self) -> Cost:
+        """Both models read every text; the neutral sentences have about one token for every four signs."""
+        if self.prompts is None:
+            return cost_of_fields(self, tokens=sum(map(len, neutral.sentences())) // 4)
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One checkpoint beside its reference on one set of texts; all intervals 95 %, from a bootstrap over texts.
+    """A checkpoint compared with its reference on one set of texts; all intervals 95 %, from a bootstrap over texts.
 
     `measures` are in the order of MEASURES: entropy (nats), log-probability (nats) and mass (0..1) of
     the non-sentiment words at the last token, the two perplexities, KL (nats), cosine and norm ratio of the last
@@ -101,14 +99,14 @@ class Result:
     rose: PerToken
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row: every measure with its interval."""
+        """Yield one row: every measure with its interval."""
         row: dict[str, Any] = {"checkpoint": query.checkpoint.label, "text_set": query.text_set}
         for m, name in enumerate(MEASURES):
             row |= cells(name, self.measures, m)
         yield row
 
     def group_rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per group of tokens."""
+        """Yield one row per group of tokens."""
         for g, name in enumerate(self.groups):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -121,7 +119,7 @@ class Result:
             }
 
     def token_rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per listed token."""
+        """Yield one row per listed token."""
         for i, name in enumerate(self.token):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -142,42 +140,42 @@ def perplexity(loss: Float[np.ndarray, " texts"], predicted: Int[np.ndarray, " t
 
 
 def mean_over_texts(values: Float[np.ndarray, "texts *more"], counts: Counts) -> np.ndarray:
-    """Mean over the texts of each resample where it is defined: [draws, ...], NaN if it is nowhere."""
-    there = np.isfinite(values)
-    total = np.tensordot(counts, np.where(there, values, 0.0), axes=1)
-    return metrics.ratio(total, np.tensordot(counts, there.astype(np.float64), axes=1))
+    """Return the mean over the texts of each resample, ignoring NaN: [draws, ...]."""
+    defined = np.isfinite(values)
+    total = np.tensordot(counts, np.where(defined, values, 0.0), axes=1)
+    return metrics.ratio(total, np.tensordot(counts, defined.astype(np.float64), axes=1))
 
 
-def summaries(found: OutputSpace, counts: Counts) -> Float[np.ndarray, "draws measures"]:
-    """All MEASURES of each resample; set 0 of `found` are the non-sentiment words."""
-    predicted = found.predicted.astype(np.float64)
-    loss, kl = (metrics.ratio(one.astype(np.float64), predicted) for one in (found.loss, found.kl))
+def summaries(result: OutputSpace, counts: Counts) -> Float[np.ndarray, "draws measures"]:
+    """Return all MEASURES of each resample; set 0 of `result` is the non-sentiment words."""
+    predicted = result.predicted.astype(np.float64)
+    loss, kl = (metrics.ratio(total.astype(np.float64), predicted) for total in (result.loss, result.kl))
     means = np.column_stack(
         [
-            *(found.entropy, found.set_logprob[1, :, 0], found.set_mass[1, :, 0]),
+            *(result.entropy, result.set_logprob[1, :, 0], result.set_mass[1, :, 0]),
             *(np.exp(loss), kl),
-            *(found.cosine, found.norm_ratio),
+            *(result.cosine, result.norm_ratio),
         ]
     ).astype(np.float64)
     if np.isnan(means[:, 1]).all():
-        means[:, 2] = np.nan  # the mass of no words is not 0, it is not there
+        means[:, 2] = np.nan  # without words the mass is undefined, not 0
     averaged = mean_over_texts(means, counts)
-    return np.insert(averaged, 3, perplexity(found.loss, found.predicted, counts), axis=1)
+    return np.insert(averaged, 3, perplexity(result.loss, result.predicted, counts), axis=1)
 
 
 def partition(groups: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """The same groups without the tokens of those before them, so that their masses can be added."""
+    """Remove the tokens of earlier groups from each group, so that the masses can be added."""
     seen: set[int] = set()
-    found: dict[str, tuple[int, ...]] = {}
+    disjoint: dict[str, tuple[int, ...]] = {}
     for name, ids in groups.items():
-        found[name] = tuple(sorted(set(ids) - seen))
+        disjoint[name] = tuple(sorted(set(ids) - seen))
         seen |= set(ids)
-    return found
+    return disjoint
 
 
-def masses(found: OutputSpace, labels: metrics.Labels, draws: int, seed: int) -> dict[str, Any]:
-    """Mass of each group (sets 1 and on) and of all other tokens: before, after, and the change with its interval."""
-    groups = found.set_mass[:, :, 1:].astype(np.float64)
+def masses(output: OutputSpace, labels: metrics.Labels, draws: int, seed: int) -> dict[str, Any]:
+    """Return the mass of each group (sets 1 and up) and of all other tokens: before, after, change with interval."""
+    groups = output.set_mass[:, :, 1:].astype(np.float64)
     both = np.concatenate([groups, np.maximum(0.0, 1 - groups.sum(axis=2, keepdims=True))], axis=2)
     change = both[1] - both[0]
     before, after = both.mean(axis=1)
@@ -185,16 +183,16 @@ def masses(found: OutputSpace, labels: metrics.Labels, draws: int, seed: int) ->
     return {"mass_before": before, "mass_after": after, "mass_change": estimate}
 
 
-def listed(found: OutputSpace, tokenizer: Tokenizer, groups: dict[str, tuple[int, ...]], top: int) -> dict[str, Any]:
-    """The `top` tokens that rose most, and the `top` that fell most; rows without a token are left out."""
-    change = found.logprob_change.astype(np.float64)
-    named = np.array([tokenizer.id_to_token(i) is not None for i in range(len(change))])
+def listed(output: OutputSpace, tokenizer: Tokenizer, groups: dict[str, tuple[int, ...]], top: int) -> dict[str, Any]:
+    """Return the `top` tokens that rose most and the `top` that fell most; ids without a token are left out."""
+    change = output.logprob_change.astype(np.float64)
+    has_name = np.array([tokenizer.id_to_token(i) is not None for i in range(len(change))])
     order = np.argsort(-change, kind="stable")
-    order = order[named[order]]
+    order = order[has_name[order]]
     rising, falling = order[change[order] > 0][:top], order[change[order] < 0][-top:]
     ids = np.concatenate([rising, falling]).astype(np.int64)
     of = {token: position for position, members in enumerate(groups.values()) for token in members}
-    before, after = found.probability[:, ids].astype(np.float64)
+    before, after = output.probability[:, ids].astype(np.float64)
     return {
         "token_id": ids,
         "token": display.name(tokenizer, ids.tolist()),
@@ -202,7 +200,7 @@ def listed(found: OutputSpace, tokenizer: Tokenizer, groups: dict[str, tuple[int
         "change": change[ids],
         "before": before,
         "after": after,
-        "rose": found.rose[ids].astype(np.float64),
+        "rose": output.rose[ids].astype(np.float64),
     }
 
 
@@ -211,7 +209,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Run both models on every text, then resample the texts."""
     tokenizer = lab.models.tokenizer(query.tokenizer.ref, query.tokenizer.base)
     prompts = query.prompts or bare_prompts(tokenizer, neutral.sentences(), query.label_tokens, query.max_tokens)
-    shared = min(one.facts.vocabulary for one in (query.checkpoint, query.reference))
+    shared = min(checkpoint.facts.vocabulary for checkpoint in (query.checkpoint, query.reference))
     words = {word: i for word, i in display.of_words(tokenizer, neutral.WORDS).items() if i < shared}
     chosen = tuple(sorted(set(words.values())))
     own = {name for name, _ in query.own}
@@ -223,26 +221,26 @@ def recipe(query: Query, lab: Lab) -> Result:
         lab.progress(0.9 * fraction, sentence)
 
     sets = (chosen, *groups.values())
-    found = lab.models.output_space(query.checkpoint, query.reference, prompts, sets, report)
+    output = lab.models.output_space(query.checkpoint, query.reference, prompts, sets, report)
     lab.progress(0.9, f"Resampling {len(prompts.labels):,} texts {query.draws:,} times.")
-    limits = intervals.bootstrap(lambda counts: summaries(found, counts), prompts.labels, query.draws, query.seed)
+    limits = intervals.bootstrap(lambda counts: summaries(output, counts), prompts.labels, query.draws, query.seed)
     sizes = [len(ids) for ids in groups.values()]
     result = Result(
-        measures=Estimate(summaries(found, np.ones((1, len(prompts.labels))))[0], *limits),
-        loss=found.loss.astype(np.float64),
-        predicted=found.predicted,
+        measures=Estimate(summaries(output, np.ones((1, len(prompts.labels))))[0], *limits),
+        loss=output.loss.astype(np.float64),
+        predicted=output.predicted,
         left_out=tuple(word for word in neutral.WORDS if word not in words),
         groups=(*groups, "all other tokens"),
         group_size=np.array([*sizes, shared - sum(sizes)]),
-        **masses(found, prompts.labels, query.draws, query.seed),
-        **listed(found, tokenizer, groups, TOP),
+        **masses(output, prompts.labels, query.draws, query.seed),
+        **listed(output, tokenizer, groups, TOP),
     )
-    lab.progress(1.0, f"The predictions of {query.checkpoint.label} are compared.")
+    lab.progress(1.0, f"Compared the predictions of {query.checkpoint.label}.")
     return result
 
 
 def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, text_set: str) -> Query:
-    """One checkpoint on one of TEXT_SETS. UndefinedError where it sees other token ids than the reference."""
+    """Return the query of a checkpoint on one of TEXT_SETS. UndefinedError if its token ids differ."""
     if not study.same_ids(checkpoint, reference):
         raise other_ids(checkpoint, reference)
     return Query(
@@ -259,12 +257,12 @@ def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedChe
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint that predicts tokens on both sets of texts, the reference beside itself; none if that does not.
+    """Return queries for every checkpoint that predicts tokens, on both sets of texts; none for other references.
 
     KeyError if no checkpoint has the reference's label.
     """
     against = study.checkpoint(reference)
     if not against.facts.predicts:
         return []
-    alike = [one for one in study.predicting if study.same_ids(one, against)]
-    return [query(study, one, against, text_set) for one in alike for text_set in TEXT_SETS]
+    alike = [checkpoint for checkpoint in study.predicting if study.same_ids(checkpoint, against)]
+    return [query(study, checkpoint, against, text_set) for checkpoint in alike for text_set in TEXT_SETS]

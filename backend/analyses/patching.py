@@ -1,8 +1,8 @@
-"""Where in one text does what training changed come in? Each residual of a host, taken from a donor in turn.
+"""Where in a text does the changed behaviour arise? Activation patching of each residual, from donor to host.
 
-One residual of the host's run, at one layer and one token, is replaced by the donor's at the same place, and the host
-goes on from there. How far its answer goes over to the donor's says how much of the difference passes through that
-place. `recipe` is for reviews of the sample; `typed`, for texts that somebody typed, keeps nothing on disk.
+One residual of the host's run, at one layer and one token, is replaced by the donor's residual at the same place. The
+fraction recovered is the share of the logit difference between host and donor that this one residual carries over.
+`recipe` is for reviews of the sample; `typed`, for texts that a user types, keeps nothing on disk.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32
 
 from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import metrics
 from backend.stats.rows import cell, of_class
@@ -23,32 +24,33 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 
 LEAST = 0.1
-"""Nats between host and donor below which the fraction recovered is undefined: their odds differ by a tenth."""
+"""Least difference of host and donor (nats) with a defined fraction recovered: their odds differ by a tenth."""
 LogitDiff = Float[np.ndarray, " directions"]
 
 
 @dataclass(frozen=True)
 class Query:
-    """The host reads the first of `prompts` with residuals of the donor."""
+    """Host and donor; the host reads the first of `prompts` with residuals of the donor."""
 
     host: PinnedCheckpoint
     donor: PinnedCheckpoint
     prompts: Prompts
 
     @property
-    def passes(self) -> float:
-        """Roughly how often the prompt passes the host because of this query, for the estimate of what it costs."""
+    def cost(self) -> Cost:
+        """The readouts, and roughly how often the prompt passes the host with patches."""
         tokens, blocks = float(self.prompts.lengths[0]), self.host.facts.layers
-        return tokens * (blocks + 1) / (4 if self.host.facts.kind == "causal" else 2)
+        times = tokens * (blocks + 1) / (4 if self.host.facts.kind == "causal" else 2)
+        return cost_of_fields(self).with_passes(self.host, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
     """Two classes have one direction (class 1 - class 0), more have one per class.
 
-    `logit_diff` (nats) is the host's with the donor's residual at layer l, token t; `host` and `donor` are the logit
-    difference of either as it is, NaN for a donor without a head. `fraction_recovered` is the share of the way from one
-    to the other (0 host, 1 donor; it can be negative or pass 1), NaN where they lie less than LEAST apart.
+    `logit_diff` (nats) is the host's with the donor's residual at layer l, token t. `host` and `donor` are the logit
+    differences of the unpatched runs, NaN for a donor without a head. `fraction_recovered` is 0 at the host and 1 at
+    the donor (it can be negative or pass 1), NaN where the two are less than LEAST apart.
     """
 
     logit_diff: Float[np.ndarray, "layers tokens directions"]
@@ -57,7 +59,7 @@ class Result:
     donor: LogitDiff
 
     def rows(self, query: Query, pieces: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """One row per token and layer, and per class where there are more than two; `pieces` are the tokens as text."""
+        """Yield one row per token and layer (and class, if more than two); `pieces` are the tokens as text."""
         layers, tokens, directions = self.logit_diff.shape
         for t in range(tokens):
             for layer in range(layers):
@@ -82,9 +84,9 @@ def patching(
     donor: Float32[np.ndarray, " classes"],
     least: float = LEAST,
 ) -> Result:
-    """Logit difference and share of the way, given label logits of every patched run and of either model as it is."""
+    """Compute logit difference and fraction recovered from label logits of patched and unpatched runs."""
     logit_diff = metrics.logit_diff(logits.reshape(-1, logits.shape[2])).reshape(*logits.shape[:2], -1)
-    ends = [metrics.logit_diff(one[None])[0] for one in (host, donor)]
+    ends = [metrics.logit_diff(model[None])[0] for model in (host, donor)]
     apart = ends[1] - ends[0]
     apart = np.where(np.abs(apart) < least, np.nan, apart)
     return Result(logit_diff=logit_diff, fraction_recovered=(logit_diff - ends[0]) / apart, host=ends[0], donor=ends[1])
@@ -98,7 +100,7 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 @memoized(version=1, private=True)
 def typed(query: Query, lab: Lab) -> Result:
-    """Patch a text that somebody typed. UndefinedError if the host has no head."""
+    """Patch a typed text; nothing goes to disk. UndefinedError if the host has no head."""
     return _patched(query, lab)
 
 

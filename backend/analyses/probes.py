@@ -1,10 +1,10 @@
 """From which layer on can a head read the answer? The residual of every layer through the base's or its own head.
 
-A reading is a head and what stands before it. Heads: `base`, the reference's unembedding, or `own`. Norms: `none`,
-`base`, the reference's final norm, or `own`. For the reference itself the two are one, and called `base`; a reference
-without a head lends its norm only.
-`AS_PUBLISHED` is what the study that Layershift follows plotted: the base's head without a norm, but at the last layer
-behind the checkpoint's own norm. Its numbers are those of two other readings, so it is no row of the table.
+A reading (logit lens) is a head and a norm. Heads: `base`, the reference's unembedding, or `own`. Norms: `none`,
+`base`, the reference's final norm, or `own`. The reference itself has only `base`; a reference without a head provides
+its norm only. `AS_PUBLISHED` is the setting of the study that Layershift follows: the base's head without a norm,
+except at the last layer, where the checkpoint's own norm is applied. It combines two other readings, so it has no rows
+of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MEASURES = ("recall", "balanced_accuracy", "auc", "gap", "mean_logit_diff")
 
 @dataclass(frozen=True)
 class Query:
-    """One checkpoint read by itself and by a reference, which `base` in heads and norms means."""
+    """The checkpoint, and the reference (`base` in heads and norms) that reads it too."""
 
     checkpoint: PinnedCheckpoint
     reference: PinnedCheckpoint
@@ -52,10 +52,10 @@ class Result:
     """Every layer read in every way of `heads` and `norms`; intervals are 95 %, per layer.
 
     `recall` (Wilson), `balanced_accuracy` their mean (MOVER), `auc` of the logit difference, `gap` and
-    `mean_logit_diff` in logits as in accuracy. Recalls tell bias from ignorance: a reading that says one word to
-    everything has recalls of 1 and 0, an even balanced accuracy, and may still order the reviews perfectly (AUC). The
-    `*_chance` arrays are thresholds that, without any signal, some layer of the curve exceeds in 5 % of studies, and
-    the `*_leaves_chance` tuples hold, per reading, the first layer from which all later ones lie above theirs (-1:
+    `mean_logit_diff` in logits as in accuracy. Recalls separate bias from ignorance: a reading that always gives one
+    class has recalls of 1 and 0 and a balanced accuracy of one half, and may still order the reviews perfectly (AUC).
+    The `*_chance` arrays are thresholds that, without any signal, some layer of the curve exceeds in 5 % of studies,
+    and the `*_leaves_chance` tuples hold, per reading, the first layer from which all later ones lie above theirs (-1:
     none). A layer at which all reviews are read alike has an AUC of one half. `logit_diff` and `prediction` (a class)
     are each review's own.
     """
@@ -75,30 +75,30 @@ class Result:
 
     @property
     def readings(self) -> tuple[Reading, ...]:
-        """Head and norm of each reading."""
+        """The head and norm of each reading."""
         return tuple(zip(self.heads, self.norms, strict=True))
 
     def place(self, head: str, norm: str) -> int:
-        """Where a reading is in the arrays; asked for `own` things of the reference itself, which are the `base`'s."""
-        there = (head, norm) in self.readings
-        return self.readings.index((head, norm) if there else ("base", norm.replace("own", "base")))
+        """Return the index of a reading in the arrays; `own` of the reference itself is `base`."""
+        measured = (head, norm) in self.readings
+        return self.readings.index((head, norm) if measured else ("base", norm.replace("own", "base")))
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per head, norm and layer, and per class where there are more than two."""
+        """Yield one row per head, norm and layer, and per class if there are more than two."""
         for reading in self.readings:
             if reading != AS_PUBLISHED:
                 yield from self.rows_of(query, reading)
 
     def rows_of(self, query: Query, reading: Reading) -> Iterator[dict[str, Any]]:
-        """The rows of one reading; those of `AS_PUBLISHED` too."""
+        """Yield the rows of one reading, `AS_PUBLISHED` included."""
         place = self.readings.index(reading)
         _, layers, classes = self.recall.value.shape
         directions = self.mean_logit_diff.value.shape[2]
         for layer in range(layers):
             recalls: dict[str, Any] = {}
             for c in range(classes):
-                found = interval(self, "recall", place, layer, c)
-                recalls |= {name.replace("recall", f"recall_{c}"): value for name, value in found.items()}
+                recall = interval(self, "recall", place, layer, c)
+                recalls |= {name.replace("recall", f"recall_{c}"): value for name, value in recall.items()}
             for c in range(directions):
                 yield {
                     "checkpoint": query.checkpoint.label,
@@ -117,7 +117,7 @@ class Result:
     def review_rows(
         self, query: Query, reading: Reading, indices: Int[np.ndarray, " reviews"], only: int | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Each review (or `only` the one at that position) at every layer; `indices` are the source rows."""
+        """Yield each review (or `only` the review at that position) at every layer; `indices` are the source rows."""
         place = self.place(*reading)
         _, layers, reviews, directions = self.logit_diff.shape
         for review in range(reviews) if only is None else (only,):
@@ -136,7 +136,7 @@ class Result:
                     }
 
     def settles(self, place: int) -> Int[np.ndarray, " reviews"]:
-        """The first layer from which a review's prediction stays what it is at the end: where it flips last."""
+        """Return the first layer from which a review's prediction no longer changes."""
         differs = self.prediction[place] != self.prediction[place, -1]
         layers = len(differs)
         return np.where(differs.any(axis=0), layers - differs[::-1].argmax(axis=0), 0)
@@ -149,7 +149,7 @@ def probes(
     query: Query,
     lab: Lab,
 ) -> Result:
-    """Everything that label logits say about every reading and layer. UndefinedError if a class has no review."""
+    """Compute all measures of every reading and layer from label logits. UndefinedError if a class has no review."""
     curves: dict[str, list[Estimate[Any]]] = {name: [] for name in MEASURES}
     middles = {"balanced_accuracy": 1 / logits.shape[-1], "auc": 0.5, "gap": 0.0}
     leaves: dict[str, list[int]] = {name: [] for name in middles}
@@ -207,34 +207,34 @@ def _layer(logits: Float[np.ndarray, "reviews classes"], labels: metrics.Labels,
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts with the checkpoint, every layer with each head and norm, then count."""
-    one, other, prompts = query.checkpoint, query.reference, query.prompts
-    read = lab.part(0, 3).readout(one, prompts)
+    """Read the prompts with the checkpoint, apply each head and norm to every layer, then measure."""
+    checkpoint, other, prompts = query.checkpoint, query.reference, query.prompts
+    read = lab.part(0, 3).readout(checkpoint, prompts)
     reading = np.ascontiguousarray(read.reading.swapaxes(1, 2))  # [positions, layers, reviews, width]
-    owners = {"base": other, "own": one, "none": None}
-    wanted = tuple(
+    owners = {"base": other, "own": checkpoint, "none": None}
+    readings = tuple(
         reading
         for reading in READINGS
-        if (one != other or "own" not in reading) and (other.facts.has_head or reading[0] == "own")
+        if (checkpoint != other or "own" not in reading) and (other.facts.has_head or reading[0] == "own")
     )
     logits: dict[Reading, np.ndarray] = {}
-    for i, (head, norm) in enumerate(wanted):
-        part = lab.part(1, 3).part(i, len(wanted))
-        part.progress(0.0, f"Reading every layer of {one.label} with {head} head and {norm} norm.")
-        owner = owners[head] or one
+    for i, (head, norm) in enumerate(readings):
+        part = lab.part(1, 3).part(i, len(readings))
+        part.progress(0.0, f"Reading every layer of {checkpoint.label} with {head} head and {norm} norm.")
+        owner = owners[head] or checkpoint
         logits[head, norm] = part.answers(reading, prompts, owner, owners[norm])
     if other.facts.has_head:
-        last = logits["base", "own" if one != other else "base"]
+        last = logits["base", "own" if checkpoint != other else "base"]
         logits[AS_PUBLISHED] = np.concatenate([logits["base", "none"][:-1], last[-1:]])
     stacked = np.stack([*logits.values()])
     constant = metrics.constant_layers(read.residuals)
     stacked[:, constant] = stacked[:, constant, :1]  # equal rows of a matrix product differ in their last bits
     result = probes(stacked, prompts.labels, tuple(logits), query, lab.part(2, 3))
-    lab.progress(1.0, f"Every layer of {one.label} is read.")
+    lab.progress(1.0, f"Measured every layer of {checkpoint.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint that has a head against the reference; KeyError without that label."""
+    """Return a query for every checkpoint with a head; KeyError if no checkpoint has the reference's label."""
     against = study.checkpoint(reference)
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.answering]

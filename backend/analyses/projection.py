@@ -27,9 +27,9 @@ Basis = Literal["own", "base", "shared"]
 
 @dataclass(frozen=True)
 class Query:
-    """One checkpoint in one basis: its `own`, that of the reference (`base`), or `shared` by the checkpoints of `pool`.
+    """One checkpoint in one basis: its `own`, the reference's (`base`), or `shared` by the checkpoints of `pool`.
 
-    `pool` is empty unless the basis is shared. `sample` only tells `rows` the source row of each review.
+    `pool` is empty unless the basis is shared. `sample` only gives `rows` the source row of each review.
     """
 
     basis: Basis
@@ -43,10 +43,10 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Two dimensions per layer, in units of the residual stream; NaN where the layer is the same for all reviews.
+    """Two dimensions per layer, in units of the residual stream; NaN at constant layers.
 
     `explained` is the share of this checkpoint's own variance along each axis (0..1), `arrow` the components of d[l]
-    along the axes, without the mean: it starts wherever the picture wants it to.
+    along the axes, without the mean: the figure chooses where it starts.
     """
 
     xy: Float32[np.ndarray, "layers reviews 2"]
@@ -54,7 +54,7 @@ class Result:
     arrow: Float[np.ndarray, "layers directions 2"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per layer and review; `index` is the source row (the position where the query has no sample)."""
+        """Yield one row per layer and review; `index` is the source row (the position, without a sample)."""
         layers, reviews = self.xy.shape[:2]
         index = list(range(reviews)) if query.sample is None else query.sample.index.tolist()
         for layer in range(layers):
@@ -74,8 +74,8 @@ def projection(
 ) -> Result:
     """Project the residuals of every layer on two principal components.
 
-    They are those of the residuals themselves (`own`), of the reference (`base`: the axes and the origin are its), or
-    of all of `pool`, each centred on its own mean first (`shared`). The signs are such that the reference's class
+    The components are computed from the residuals themselves (`own`), from the reference (`base`: its axes and origin),
+    or from all of `pool`, each centred on its own mean first (`shared`). The signs are such that the reference's class
     direction (more than two classes: that of the last) points right and up.
     """
     layers = residuals.shape[1]
@@ -86,7 +86,7 @@ def projection(
     arrow = np.full((layers, len(d), 2), np.nan)
     for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
         here = residuals[:, layer]
-        fitted_on = {"own": (here,), "base": (reference[:, layer],), "shared": tuple(one[:, layer] for one in pool)}
+        fitted_on = {"own": (here,), "base": (reference[:, layer],), "shared": tuple(model[:, layer] for model in pool)}
         mean, components = _axes(fitted_on[basis])
         components = pca.orient(components, towards[layer])
         xy[layer] = pca.project(here, here.mean(axis=0, dtype=np.float64) if basis == "shared" else mean, components)
@@ -98,7 +98,7 @@ def projection(
 def _axes(
     parts: tuple[Float[np.ndarray, "reviews width"], ...],
 ) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, "components=2 width"]]:
-    """Mean and components of one checkpoint, or of several of which each is centred on its own mean."""
+    """Return mean and components of one checkpoint, or of several, each centred on its own mean."""
     if len(parts) == 1:
         return pca.pca(parts[0])
     return pca.pca(np.concatenate([part - part.mean(axis=0, dtype=np.float64) for part in parts]))
@@ -106,26 +106,26 @@ def _axes(
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts with every checkpoint that the basis needs, then project."""
+    """Read the prompts with all checkpoints of the basis, then project."""
     pool = query.pool if query.basis == "shared" else ()
     parts = len(pool) + 3
     reference = lab.part(0, parts).readout(query.reference, query.prompts).residuals
 
     def read(place: int, checkpoint: PinnedCheckpoint) -> np.ndarray:
-        found = lab.part(place, parts).readout(checkpoint, query.prompts).residuals
-        return metrics.without_largest(found, reference, query.drop_largest)
+        residuals = lab.part(place, parts).readout(checkpoint, query.prompts).residuals
+        return metrics.without_largest(residuals, reference, query.drop_largest)
 
     residuals = read(1, query.checkpoint)
     together = tuple(read(2 + i, checkpoint) for i, checkpoint in enumerate(pool))
     lab.progress((parts - 1) / parts, f"Projecting {residuals.shape[1]} layers of {query.checkpoint.label}.")
     kept = metrics.without_largest(reference, reference, query.drop_largest)
     result = projection(residuals, kept, together, query.prompts.labels, query.prompts.classes, query.basis)
-    lab.progress(1.0, f"{query.checkpoint.label} is projected on the {query.basis} basis.")
+    lab.progress(1.0, f"{query.checkpoint.label} is projected onto the {query.basis} basis.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every basis and checkpoint; KeyError if no checkpoint has the reference's label."""
+    """Return a query for every basis and checkpoint; KeyError if no checkpoint has the reference's label."""
     against = study.checkpoint(reference)
     return [
         Query(

@@ -1,6 +1,6 @@
-"""What does a checkpoint make of a typed text? Its answer, and its logit difference by layer and token.
+"""How does a checkpoint read a typed text? Its answer, and its logit difference by layer and token.
 
-Nothing here reaches the disk: the recipes are private, and only the sample's own readouts are taken from the cache.
+Nothing goes to disk: the recipes are private, and the cache provides only the readouts of the sample.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TOP = 5
 class Query:
     """One checkpoint reads one text: `text` is its prompt alone, `prompts` are those of the sample.
 
-    `reference` lends the head of the second and third reading. `drop_largest` dimensions, those of largest mean
+    `reference` provides the head of the second and third reading. `drop_largest` dimensions, those of largest mean
     |activation| in the reference, are left out of projections and neighbours.
     """
 
@@ -48,9 +48,8 @@ class Result:
     through the checkpoint's own final norm and head, whose last value is the model's answer;
     `logit_diff_reference_head` through its own norm and the reference's head; `logit_diff_no_norm` through that head
     alone. `place` is the projection on the checkpoint's class direction: 0 at one class mean of the sample and 1 at the
-    other, NaN where there is no direction. `neighbours` are positions in the sample, nearest first, by `cosine` (-1..1)
-    of what is left of both residuals without the sample's mean; NaN at layers that hold no text. The text itself is not
-    among them.
+    other, NaN without a direction. `neighbours` are positions in the sample, nearest first, by `cosine` (-1..1)
+    of both residuals minus the sample's mean; NaN at layers without text. The text itself is left out.
     """
 
     probability: Float[np.ndarray, " classes"]
@@ -62,7 +61,7 @@ class Result:
     cosine: Float[np.ndarray, "layers nearest"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per layer, and per class where there are more than two."""
+        """Yield one row per layer, and per class if there are more than two."""
         layers, directions = self.logit_diff.shape
         for layer in range(layers):
             for c in range(directions):
@@ -78,16 +77,16 @@ class Result:
                 }
 
     def answers(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per class: the probability of its label word."""
+        """Yield one row per class: the probability of its label word."""
         for c, value in enumerate(self.probability):
             yield {"checkpoint": query.checkpoint.label, "class": c, "probability": cell(value)}
 
 
 @memoized(version=1, private=True)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the text, then its residuals with both heads, along the direction and among the sample's."""
-    one = query.checkpoint
-    read = lab.models.readout(one, query.text, lab.part(0, 4).progress)
+    """Read the text, apply both heads, project on the direction, and find the nearest reviews."""
+    checkpoint = query.checkpoint
+    read = lab.models.readout(checkpoint, query.text, lab.part(0, 4).progress)
     lab.progress(0.25, f"Reading every layer with the head of {query.reference.label}.")
 
     def logit_diff(head: PinnedCheckpoint, norm: PinnedCheckpoint | None) -> Float[np.ndarray, "layers directions"]:
@@ -95,13 +94,13 @@ def recipe(query: Query, lab: Lab) -> Result:
             return np.full((read.residuals.shape[1], len(metrics.contrasts(query.text.classes))), np.nan)
         return metrics.logit_diff(lab.answers(read.reading[:, 0], query.text, head, norm))
 
-    own = logit_diff(one, one)
-    reference_head = own if one == query.reference else logit_diff(query.reference, one)
+    own = logit_diff(checkpoint, checkpoint)
+    reference_head = own if checkpoint == query.reference else logit_diff(query.reference, checkpoint)
     no_norm = logit_diff(query.reference, None)
     sample = _sample(query, lab.part(2, 4))
     x = metrics.without_largest(read.residuals, sample.largest_of, query.drop_largest)
-    lab.progress(0.75, f"Looking for {one.label}'s nearest reviews.")
-    typed, known = (prompts.seen_by(one).token_ids for prompts in (query.text, query.prompts))
+    lab.progress(0.75, f"Looking for {checkpoint.label}'s nearest reviews.")
+    typed, known = (prompts.seen_by(checkpoint).token_ids for prompts in (query.text, query.prompts))
     same = [i for i, ids in enumerate(known) if ids == typed[0]]
     neighbours, cosine = nearest(x[0], sample.residuals, same, query.nearest)
     return Result(
@@ -117,7 +116,7 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """The sample's residuals without the largest dimensions, and the residuals in which these are the largest."""
+    """The sample's residuals without the largest dimensions, and the residuals that define these."""
 
     residuals: metrics.Residuals
     largest_of: metrics.Residuals
@@ -134,7 +133,7 @@ def _sample(query: Query, lab: Lab) -> _Sample:
 def nearest(
     residuals: Float[np.ndarray, "layers width"], sample: metrics.Residuals, same: Sequence[int], count: int
 ) -> tuple[Int[np.ndarray, "layers nearest"], Float[np.ndarray, "layers nearest"]]:
-    """The `count` nearest reviews at every layer and their cosines, both residuals without the sample's mean.
+    """Return the `count` nearest reviews at every layer and their cosines, after subtracting the sample's mean.
 
     Without centring all cosines are near 1, because residuals share a large mean (Ethayarajh 2019).
     """
@@ -153,9 +152,9 @@ def nearest(
 class Tokens:
     """The text at every token and layer: the prompt's tokens, template included.
 
-    `logit_diff` and `place` as in Result, through the checkpoint's own norm and head and along its direction (which is
-    that of the readout position: elsewhere it is borrowed); `norm` is the residual's l2 norm, which at the first token
-    is often a hundred times that of others; `next_probability` (0..1) of the token that really came next, NaN at the
+    `logit_diff` and `place` as in Result, through the checkpoint's own norm and head and along its direction (of
+    the readout position, applied at all tokens); `norm` is the residual's l2 norm, at the first token often a hundred
+    times larger than at others; `next_probability` (0..1) of the actual next token, NaN at the
     last. `top` are the likeliest next tokens, as places among `words` (␣ is a space), with `top_probability` (0..1).
     """
 
@@ -169,11 +168,11 @@ class Tokens:
 
     @property
     def relative(self) -> Float[np.ndarray, "tokens layers"]:
-        """The norm over the median of the layer's tokens, 1 at the usual one."""
+        """The norm over the median of the layer's tokens."""
         return metrics.ratio(self.norm, np.median(self.norm, axis=0))
 
     def rows(self, query: Query, pieces: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """One row per token and layer, and per class where there are more than two."""
+        """Yield one row per token and layer, and per class if there are more than two."""
         tokens, layers, directions = self.logit_diff.shape
         relative = self.relative
         for t in range(tokens):
@@ -198,12 +197,12 @@ class Tokens:
 @memoized(version=2, private=True)
 def tokens(query: Query, lab: Lab) -> Tokens:
     """Read the text at every token and layer."""
-    one = query.checkpoint
-    read = lab.models.read_text(one, query.text, TOP, lab.part(0, 2).progress)
+    checkpoint = query.checkpoint
+    read = lab.models.read_text(checkpoint, query.text, TOP, lab.part(0, 2).progress)
     sample = _sample(query, lab.part(1, 2))
     x = metrics.without_largest(read.residuals, sample.largest_of, query.drop_largest)
     used, top = np.unique(read.top_tokens, return_inverse=True)
-    tokenizer = lab.models.tokenizer(one.ref, one.base)
+    tokenizer = lab.models.tokenizer(checkpoint.ref, checkpoint.base)
     flat = read.label_logits.reshape(-1, query.text.classes)
     return Tokens(
         logit_diff=metrics.logit_diff(flat).reshape(*read.label_logits.shape[:2], -1),
@@ -218,7 +217,7 @@ def tokens(query: Query, lab: Lab) -> Tokens:
 
 @dataclass(frozen=True)
 class PartsQuery:
-    """One checkpoint reads a text as it is (the first of `texts`) and without each of its parts (the others)."""
+    """The checkpoint, the whole text (first of `texts`), and the text without each of its parts (the others)."""
 
     checkpoint: PinnedCheckpoint
     texts: Prompts
@@ -226,15 +225,15 @@ class PartsQuery:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """Effect of each part of a text (nats): logit difference of the whole text minus that of the text without the part.
+    """Effect of each part (nats): logit difference of the whole text minus that of the text without the part.
 
-    Positive speaks for class 1 (more classes: for the direction's class). Through the checkpoint's own norm and head.
+    Positive favours class 1 (more classes: for the direction's class). Through the checkpoint's own norm and head.
     """
 
     effect: Float[np.ndarray, "parts layers directions"]
 
     def rows(self, query: PartsQuery, parts: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """One row per part and layer, and per class where there are more than two."""
+        """Yield one row per part and layer, and per class if there are more than two."""
         for i, part in enumerate(parts):
             head = {"checkpoint": query.checkpoint.label, "part": i, "text": part}
             for (layer, c), value in np.ndenumerate(self.effect[i]):
@@ -245,19 +244,19 @@ class Parts:
 @memoized(version=1, private=True)
 def parts(query: PartsQuery, lab: Lab) -> Parts:
     """Read all variants of the text in batches. Li, Monroe and Jurafsky 2016, representation erasure."""
-    one = query.checkpoint
-    read = lab.models.readout(one, query.texts, lab.part(0, 2).progress)
-    if not one.facts.has_head:
+    checkpoint = query.checkpoint
+    read = lab.models.readout(checkpoint, query.texts, lab.part(0, 2).progress)
+    if not checkpoint.facts.has_head:
         shape = (len(read.residuals) - 1, read.residuals.shape[1], len(metrics.contrasts(query.texts.classes)))
         return Parts(effect=np.full(shape, np.nan))
-    logits = lab.part(1, 2).answers(read.reading, query.texts, one, one)
+    logits = lab.part(1, 2).answers(read.reading, query.texts, checkpoint, checkpoint)
     logit_diff = metrics.logit_diff(logits.reshape(-1, logits.shape[-1])).reshape(*logits.shape[:2], -1)
     return Parts(effect=logit_diff[0] - logit_diff[1:])
 
 
 @dataclass(frozen=True)
 class Example:
-    """A review of the sample worth trying: its position, why it is on the shelf, and its class."""
+    """A review of the sample to try: its position, why it was chosen, and its class."""
 
     kind: str
     review: int
@@ -269,12 +268,12 @@ def examples(
     predictions: Sequence[Int[np.ndarray, " reviews"]],
     labels: Int[np.ndarray, " reviews"],
 ) -> list[Example]:
-    """Of each class the typical and the hardest review, and of two classes the one that changed its answer most often.
+    """Choose the typical and the hardest review of each class, and of two classes the one with most answer changes.
 
-    `logit_diff` and `predictions` are those of the checkpoints, the base first; a logit difference of NaN, without a
-    head, does not count. A review's margin is its logit difference towards its own class, averaged over the checkpoints
-    behind the base: typical is the median of a class, hardest the lowest. Of equally many changes, that whose margin
-    moved most is taken.
+    `logit_diff` and `predictions` are those of the checkpoints, the base first; checkpoints without a head (NaN) are
+    ignored. A review's margin is its logit difference towards its own class, averaged over the checkpoints after the
+    base: typical is the median of a class, hardest the lowest. Ties in the number of changes go to the review whose
+    margin moved most.
     """
     answers = [i for i, one in enumerate(logit_diff) if np.isfinite(one).all()]
     own = np.stack([_margins(logit_diff[i], labels) for i in answers])  # [checkpoints, reviews]

@@ -1,4 +1,4 @@
-"""How alike do a checkpoint and its reference arrange the same reviews, layer by layer? Cosine, CKA and Procrustes."""
+"""How similar are the representations of a checkpoint and its reference at each layer? Cosine, CKA and Procrustes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PerLayer = Float[np.ndarray, " layers"]
 
 @dataclass(frozen=True)
 class Query:
-    """A checkpoint and the reference that its reviews are paired with.
+    """The checkpoint, and the reference that its reviews are paired with.
 
     `drop_largest` dimensions, those of largest mean |activation| in the reference, are left out at each layer.
     """
@@ -45,12 +45,13 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Per layer, with 95 % intervals; NaN where either model holds no text.
+    """Per layer, with 95 % intervals; NaN at layers without text in either model.
 
     `cosine` is the mean over reviews of the cosine between the two residuals of a review (-1..1), `cka` debiased linear
     CKA (about 0..1, 1 = the same up to rotation and scale), `procrustes` the disparity that remains after the best
-    rotation and scale (0..1, 0 = the same). `*_chance`: reviews of the two models paired at random look more alike than
-    that at some layer in 5 % of draws. `review_cosine` is the mean cosine between different reviews in the reference.
+    rotation and scale (0..1, 0 = the same). `*_chance`: reviews of the two models paired at random are more similar
+    than that at some layer in 5 % of draws. `review_cosine` is the mean cosine between different reviews in the
+    reference.
     """
 
     cosine: Estimate[PerLayer]
@@ -59,14 +60,14 @@ class Result:
     review_cosine: PerLayer
 
     def alike(self, measure: Measure) -> Estimate[PerLayer]:
-        """The measure with its chance level, the larger the more alike: 1 - disparity for Procrustes."""
+        """Return the measure with its chance level, larger for more similar: 1 - disparity for Procrustes."""
         if measure != "procrustes":
             return {"cosine": self.cosine, "cka": self.cka}[measure]
         turned = self.procrustes.map(lambda end: 1 - end)
         return replace(turned, low=turned.high, high=turned.low)
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per layer."""
+        """Yield one row per layer."""
         for layer in range(len(self.review_cosine)):
             row: dict[str, Any] = {
                 "checkpoint": query.checkpoint.label,
@@ -85,23 +86,23 @@ def similarity(
     draws: int = 1000,
     permutations: int = 50,
     seed: int = 0,
-    heard: Callable[[float], None] = lambda _: None,
+    report: Callable[[float], None] = lambda _: None,
 ) -> Result:
-    """Measure every layer; `heard` is told the share that is done. UndefinedError for fewer than five reviews."""
+    """Measure every layer; `report` receives the share done. UndefinedError for fewer than five reviews."""
     measures.enough(len(labels))
     layers = residuals.shape[1]
     orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
-    found = {name: undefined(layers) for name in MEASURES}
+    estimates = {name: undefined(layers) for name in MEASURES}
     levels = {name: np.full(layers, np.nan) for name in MEASURES}
     null: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
-    there = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
-    for layer in there:
+    defined = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
+    for layer in defined:
 
         def within(share: float, layer: int = layer) -> None:
-            heard((layer + share) / layers)
+            report((layer + share) / layers)
 
         within(0.0)
-        x, y = (one[:, layer].astype(np.float64) for one in (residuals, reference))
+        x, y = (stream[:, layer].astype(np.float64) for stream in (residuals, reference))
         null["cosine"].append(measures.repaired_cosine(x, y, orders))
         x, y = measures.rotated(x), measures.rotated(y)
         k, l = measures.gram(x), measures.gram(y)  # noqa: E741 - the letters of the literature
@@ -109,28 +110,28 @@ def similarity(
         null["procrustes"].append(-measures.repaired_procrustes(x, y, orders, within))
         for name, left in (("cka", measures.cka(k, l)), ("procrustes", measures.procrustes(x, y))):
             limits = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
-            found[name].put(layer, left.estimate, limits)
-    cosines = metrics.cosine(residuals[:, there], reference[:, there])
-    found["cosine"].put(there, cosines.mean(axis=0), intervals.mean_interval(cosines, labels, draws, seed))
-    if len(there):
+            estimates[name].put(layer, left.estimate, limits)
+    cosines = metrics.cosine(residuals[:, defined], reference[:, defined])
+    estimates["cosine"].put(defined, cosines.mean(axis=0), intervals.mean_interval(cosines, labels, draws, seed))
+    if len(defined):
         for name, values in null.items():
             sign = -1 if name == "procrustes" else 1
-            levels[name][there] = sign * _chance(np.stack(values, axis=1))
-    np.minimum(found["cka"].high, 1.0, out=found["cka"].high)
-    np.maximum(found["procrustes"].low, 0.0, out=found["procrustes"].low)
-    estimates = {name: replace(found[name], chance=levels[name]) for name in MEASURES}
+            levels[name][defined] = sign * _chance(np.stack(values, axis=1))
+    np.minimum(estimates["cka"].high, 1.0, out=estimates["cka"].high)
+    np.maximum(estimates["procrustes"].low, 0.0, out=estimates["procrustes"].low)
+    estimates = {name: replace(estimates[name], chance=levels[name]) for name in MEASURES}
     return Result(**estimates, review_cosine=metrics.review_cosine(reference))
 
 
 def _chance(null: Float[np.ndarray, "draws layers"]) -> PerLayer:
-    """What some layer of a re-paired curve exceeds in 5 % of draws."""
+    """Return the level that some layer of a re-paired curve exceeds in 5 % of draws."""
     middle = null.mean(axis=0)
     return middle + intervals.curve_chance(null - middle, 0.0)
 
 
 def first_below(results: Sequence[Result], measure: Measure, level: float) -> Int[np.ndarray, " layers"]:
-    """Per layer the position of the first result whose whole interval lies below the level of similarity; -1: none."""
-    below = np.stack([one.alike(measure).high < level for one in results])
+    """Return per layer the index of the first result whose whole interval lies below the level; -1: none."""
+    below = np.stack([result.alike(measure).high < level for result in results])
     return np.where(below.any(axis=0), below.argmax(axis=0), -1)
 
 
@@ -139,7 +140,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with both checkpoints and compare the layers."""
     reference = lab.part(0, 4).readout(query.reference, query.prompts).residuals
     residuals = lab.part(1, 4).readout(query.checkpoint, query.prompts).residuals
-    said = f"Comparing the layers of {query.checkpoint.label} and {query.reference.label}."
+    sentence = f"Comparing the layers of {query.checkpoint.label} and {query.reference.label}."
     result = similarity(
         metrics.without_largest(residuals, reference, query.drop_largest),
         metrics.without_largest(reference, reference, query.drop_largest),
@@ -147,18 +148,18 @@ def recipe(query: Query, lab: Lab) -> Result:
         query.draws,
         query.permutations,
         query.seed,
-        lambda share: lab.progress(0.5 + share / 2, said),
+        lambda share: lab.progress(0.5 + share / 2, sentence),
     )
-    lab.progress(1.0, f"The layers of {query.checkpoint.label} and {query.reference.label} are compared.")
+    lab.progress(1.0, f"Compared the layers of {query.checkpoint.label} and {query.reference.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint but the reference against it, then every checkpoint of another seed against its twin.
+    """Return a query for every checkpoint except the reference, then for every checkpoint of another seed and its twin.
 
     KeyError if no checkpoint has the label of the reference.
     """
     against = study.checkpoint(reference)
-    pairs = [(one, against) for one in study.checkpoints if one != against]
+    pairs = [(checkpoint, against) for checkpoint in study.checkpoints if checkpoint != against]
     pairs += [pair for pair in study.seeds if pair not in pairs]
     return [Query(*pair, study.prompts) for pair in pairs]

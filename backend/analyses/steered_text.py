@@ -1,6 +1,6 @@
-"""What does steering do to a typed text? Its answer at every coefficient, and the generated continuation.
+"""How does steering change a typed text? Its answer at every coefficient, and the generated continuation.
 
-Nothing here reaches the disk: the recipes are private, and only the sample's own readouts are taken from the cache.
+Nothing goes to disk: the recipes are private, and the cache provides only the readouts of the sample.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ TOKENS = 40
 
 @dataclass(frozen=True)
 class Query:
-    """One checkpoint reads `text`, its prompt alone, with the direction that `direction_from` has on `prompts`.
+    """The checkpoint that reads `text` (one prompt), steered with the direction of `direction_from` on `prompts`.
 
-    It is the direction of `layer`, put there; `direction` counts the classes where there are more than two.
+    The direction of `layer` is added at `layer`; `direction` is the class if there are more than two.
     """
 
     checkpoint: PinnedCheckpoint
@@ -46,14 +46,14 @@ class Query:
 class Result:
     """The text at every coefficient: logit difference of the direction's class (nats), probability of each word (0..1).
 
-    NaN where all texts of the sample have the same residual, so that there is no direction.
+    NaN without a direction: all texts of the sample have the same residual.
     """
 
     logit_diff: Float[np.ndarray, " alphas"]
     probability: Float[np.ndarray, "alphas classes"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per coefficient and class, with the logit difference that the direction is about."""
+        """Yield one row per coefficient and class, with the logit difference of the direction's class."""
         for a, alpha in enumerate(query.alphas):
             for c, probability in enumerate(self.probability[a]):
                 yield {
@@ -84,10 +84,10 @@ def recipe(query: Query, lab: Lab) -> Result:
     coefficients = [a for a, alpha in enumerate(query.alphas) if alpha != 0]
     if exists(d, (query.layer, query.layer)):
         plan = tuple(scaled(d, (query.layer, query.layer), query.alphas[a], query.positions) for a in coefficients)
-        found = lab.models.steered(query.checkpoint, plan, query.text, lab.part(2, 3).progress)
-        logits[coefficients] = found[:, 0]
+        steered = lab.models.steered(query.checkpoint, plan, query.text, lab.part(2, 3).progress)
+        logits[coefficients] = steered[:, 0]
         logits[[a for a in range(len(logits)) if a not in coefficients]] = plain
-    lab.progress(1.0, f"{query.checkpoint.label} has read the text.")
+    lab.progress(1.0, f"Read the text with {query.checkpoint.label}.")
     return Result(logit_diff=metrics.logit_diff(logits)[:, query.direction], probability=softmax(logits, axis=1))
 
 
@@ -115,12 +115,12 @@ class WrittenQuery:
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """The text that was written, empty where the model ends the text at once."""
+    """The generated text, empty if the model ends the text immediately."""
 
     text: str
 
     def rows(self, query: WrittenQuery) -> Iterator[dict[str, Any]]:
-        """One row."""
+        """Yield one row."""
         greedy = query.temperature is None
         yield {
             **_place(query),
@@ -133,15 +133,15 @@ class Written:
 
 @memoized(version=1, private=True)
 def written(query: WrittenQuery, lab: Lab) -> Written:
-    """Let the model write. UndefinedError where it predicts no tokens."""
-    one, spot = query.checkpoint, (query.layer, query.layer)
+    """Generate the continuation. UndefinedError for a model that predicts no tokens."""
+    checkpoint, spot = query.checkpoint, (query.layer, query.layer)
     intervention = None
     if query.alpha != 0:
         intervention = scaled(_directions(query, lab.part(0, 4)), spot, query.alpha, query.positions)
     sampling = None if query.temperature is None else Sampling(query.temperature, query.seed)
 
     def report(fraction: float, sentence: str) -> None:
-        lab.progress(1 / 4 + 3 / 4 * fraction, f"{one.label}: {sentence[0].lower()}{sentence[1:]}")
+        lab.progress(1 / 4 + 3 / 4 * fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
 
-    ids = lab.models.continuation(one, query.text, intervention, query.tokens, sampling, report)
-    return Written(lab.models.tokenizer(one.ref, one.base).decode(list(ids), skip_special_tokens=False))
+    ids = lab.models.continuation(checkpoint, query.text, intervention, query.tokens, sampling, report)
+    return Written(lab.models.tokenizer(checkpoint.ref, checkpoint.base).decode(list(ids), skip_special_tokens=False))

@@ -1,4 +1,4 @@
-"""Does the class direction steer the answer? A model with it added at every coefficient, or taken out everywhere."""
+"""Does the class direction steer the answer? It is added with every coefficient, or ablated at all layers."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from backend.derived.steering_vectors import (
     start,
     to_all,
 )
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import Intervention
 from backend.stats import intervals, metrics
@@ -48,10 +49,10 @@ PerCoefficient = Float[np.ndarray, "measures spots alphas"]
 
 @dataclass(frozen=True)
 class Query:
-    """The checkpoint runs with the directions of `direction_from` put to `spots`: (direction's layer, layer) pairs.
+    """The checkpoint, steered with the directions of `direction_from` at `spots`: (direction's layer, layer) pairs.
 
-    A direction's layer None is each layer's own, a layer None is all of them at once; a direction is ablated at all.
-    `direction` counts the classes where there are more than two. `null` directions of permuted labels are tried too;
+    A direction's layer None means each layer's own, a layer None means all layers; an ablation is at all layers.
+    `direction` is the class if there are more than two. `null` is the number of permuted directions;
     `null_rows_only` leaves the direction's own rows to another query of the table.
     """
 
@@ -71,24 +72,25 @@ class Query:
     null_rows_only: bool = field(default=False, metadata=NOT_IN_KEY, compare=False)
 
     @property
-    def passes(self) -> float:
-        """Roughly how often the prompts pass the checkpoint because of this query, for the estimate of its cost."""
+    def cost(self) -> Cost:
+        """The readouts, and roughly how often the prompts pass the checkpoint with interventions."""
         layers = max(1, self.checkpoint.facts.layers)
         coefficients = 1 if self.kind == "ablate" else sum(alpha != 0 for alpha in self.alphas)
         depth = sum(1 - at / layers for at in start(self.spots, self.kind)) * coefficients * (1 + self.null)
         light = self.positions == "readout" and self.kind == "add" and self.checkpoint.facts.kind == "causal"
-        return 1.0 + depth / (float(self.prompts.lengths.mean()) if light else 1.0)
+        times = 1.0 + depth / (float(self.prompts.lengths.mean()) if light else 1.0)
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Every spot at every coefficient by MEASURES, with 95 % intervals; NaN where there is no direction to put.
+    """Every spot at every coefficient by MEASURES, with 95 % intervals; NaN without a direction.
 
     Gap and mean logit difference in logits (the mean logit difference that of the direction's class), AUC, balanced
     accuracy and the shares of all reviews whose answer became the direction's class (class 1), or left it, because of
-    the intervention, 0..1. `null` is the same for the permuted directions, `plain` for the model as it is. `norm` is
-    the length of each spot's direction and `chance` what permuted labels exceed at some layer in 5 % of cases; NaN
-    where every layer has its own.
+    the intervention, 0..1. `null` is the same for the permuted directions, `plain` for the model without intervention.
+    `norm` is the length of each spot's direction and `chance` what permuted labels exceed at some layer in 5 % of
+    cases; NaN where every layer has its own.
     """
 
     measures: Estimate[PerCoefficient]
@@ -98,15 +100,15 @@ class Result:
     chance: Float[np.ndarray, " spots"]
 
     def of(self, measure: Measure) -> Estimate[Float[np.ndarray, "spots alphas"]]:
-        """One measure by spot and coefficient."""
+        """Return one measure by spot and coefficient."""
         return self.measures[MEASURES.index(measure)]
 
     def null_of(self, measure: Measure) -> Float[np.ndarray, "draws spots alphas"]:
-        """The same measure under permuted directions."""
+        """Return the same measure under permuted directions."""
         return self.null[MEASURES.index(measure)]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per spot and alpha for the direction, then one for each permuted direction, without intervals."""
+        """Yield one row per spot and alpha for the direction, then one per permuted direction, without intervals."""
         own = () if query.null_rows_only else (None,)
         for s, (source, layer) in enumerate(query.spots):
             for draw in (*own, *range(self.null.shape[1])):
@@ -132,7 +134,7 @@ class Result:
 
 
 def measured(logits: Logits, plain: Logits, labels: Labels, direction: int) -> Float[np.ndarray, " measures"]:
-    """The MEASURES of one coefficient; all NaN where the logits are."""
+    """Return the MEASURES of one coefficient; all NaN where the logits are."""
     if np.isnan(logits).any():
         return np.full(len(MEASURES), np.nan)
     logit_diff, classes = metrics.logit_diff(logits), logits.shape[1]
@@ -152,7 +154,7 @@ def measured(logits: Logits, plain: Logits, labels: Labels, direction: int) -> F
 def covered(
     logits: Logits, plain: Logits, labels: Labels, direction: int, draws: int, seed: int
 ) -> Float[np.ndarray, "2 measures"]:
-    """Low and high of the MEASURES: bootstrap, for AUC as in `intervals`, for proportions MOVER and Wilson."""
+    """Return low and high of the MEASURES: bootstrap, `intervals.auc_interval`, MOVER and Wilson."""
     if np.isnan(logits).any():
         return np.full((2, len(MEASURES)), np.nan)
     logit_diff, classes = metrics.logit_diff(logits), logits.shape[1]
@@ -172,9 +174,9 @@ def covered(
 
 
 def flips(plain: Logits, logits: Logits, direction: int) -> tuple[int, int]:
-    """How many reviews' answers became the direction's class (class 1 of two), and how many left it."""
-    wanted = 1 if plain.shape[1] == 2 else direction
-    before, after = (metrics.predictions(one) == wanted for one in (plain, logits))
+    """Count the answers that became the direction's class (class 1 of two), and those that left it."""
+    target = 1 if plain.shape[1] == 2 else direction
+    before, after = (metrics.predictions(answers) == target for answers in (plain, logits))
     return int((after & ~before).sum()), int((before & ~after).sum())
 
 
@@ -188,7 +190,7 @@ def steering(
     draws: int = 1000,
     seed: int = 0,
 ) -> Result:
-    """Measure coefficients, given label logits: those of the direction first, then of each permuted one.
+    """Measure coefficients from label logits: first the direction, then each permuted direction.
 
     UndefinedError if a class has no review.
     """
@@ -210,7 +212,7 @@ def steering(
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts with both checkpoints as they are, then under every intervention, then measure."""
+    """Read the prompts with both checkpoints, then under every intervention, then measure."""
     host, source = lab.part(0, 8).readouts((query.checkpoint, query.direction_from), query.prompts)
     labels, classes, at = query.prompts.labels, query.prompts.classes, query.direction
     d = metrics.directions(source.residuals, labels, classes)[at]
@@ -230,9 +232,9 @@ def recipe(query: Query, lab: Lab) -> Result:
                     continue
                 places.append((i, s, a))
     if plan:
-        found = lab.models.steered(query.checkpoint, tuple(plan), query.prompts, _rest(lab))
-        for place, one in zip(places, found, strict=True):
-            logits[place] = one
+        results = lab.models.steered(query.checkpoint, tuple(plan), query.prompts, _rest(lab))
+        for place, result in zip(places, results, strict=True):
+            logits[place] = result
     lab.progress(0.95, f"Resampling {len(query.spots) * len(query.alphas)} coefficients {query.draws:,} times.")
     threshold = intervals.chance(source.residuals, labels, classes, query.permutations, query.seed)[at]
     norms = np.sqrt(metrics.squared_norm(d))
@@ -240,12 +242,12 @@ def recipe(query: Query, lab: Lab) -> Result:
         np.array([np.nan if own is None else of[own] for own, _ in query.spots]) for of in (norms, threshold)
     )
     result = steering(logits, host.logits, labels, norm, chance, at, query.draws, query.seed)
-    lab.progress(1.0, f"{query.checkpoint.label} is steered and measured.")
+    lab.progress(1.0, f"Measured the steering of {query.checkpoint.label}.")
     return result
 
 
 def _rest(lab: Lab) -> Any:
-    """The bar from an eighth on: readouts take little beside steering."""
+    """Report progress from one eighth on: readouts take little time compared with steering."""
 
     def report(fraction: float, sentence: str) -> None:
         lab.progress(1 / 8 + 0.8 * fraction, sentence)
@@ -254,33 +256,33 @@ def _rest(lab: Lab) -> Any:
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Each checkpoint with its own direction, the reference with the last one's, each checkpoint without its own.
+    """Return queries: own directions added, the last checkpoint's added to the reference, own directions ablated.
 
-    At every layer without permuted directions, which take most of the time; with them two thirds of the way up, and for
-    the reference and the last checkpoint without it. KeyError if no checkpoint has the reference's label.
+    Permuted directions take most of the time, so they are limited to the layer two thirds of the way up, and to the
+    ablations of the reference and the last checkpoint. KeyError if no checkpoint has the reference's label.
     """
     against, last = study.checkpoint(reference), study.epochs[-1]
     layers = study.base.facts.layers
     at, everywhere = middle(layers), every_layer(layers)
-    pairs = [(one, one) for one in study.answering]
+    pairs = [(checkpoint, checkpoint) for checkpoint in study.answering]
     if against in study.answering and last != against:
         pairs.append((against, last))
-    asked: list[Query] = []
+    result: list[Query] = []
     for c in range(1 if study.prompts.classes == 2 else study.prompts.classes):
         for host, source in pairs:
-            asked.append(Query(host, source, study.prompts, everywhere, direction=c))
+            result.append(Query(host, source, study.prompts, everywhere, direction=c))
             permuted = Query(host, source, study.prompts, ((at, at),), direction=c, null=NULL, null_rows_only=True)
-            asked.append(permuted)
+            result.append(permuted)
             if host != source:
-                asked.append(Query(host, source, study.prompts, to_all(layers), direction=c))
+                result.append(Query(host, source, study.prompts, to_all(layers), direction=c))
             else:
                 null = NULL if host in (against, last) else 0
-                asked.append(ablated(host, source, study.prompts, at, c, null))
-    return asked
+                result.append(ablated(host, source, study.prompts, at, c, null))
+    return result
 
 
 def ablated(
     host: PinnedCheckpoint, source: PinnedCheckpoint, prompts: Prompts, layer: int, direction: int, null: int = NULL
 ) -> Query:
-    """One layer's direction taken out of the host everywhere."""
+    """Return the query that ablates one layer's direction in the host."""
     return Query(host, source, prompts, ((layer, None),), "ablate", "all", "unit", (1.0,), direction, null)

@@ -1,4 +1,4 @@
-"""Which parts carry what training changed? A host with parts of a donor: single blocks, from either end, ranges."""
+"""Which parts carry the change? A host runs with parts of a donor: single blocks, from either end, ranges."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from backend.caching.memoize import memoized
 from backend.caching.progress import Progress, silent
 from backend.derived.swap_logits import MODES, PARTS, LogitsQuery, Mode, Part, label_logits, logits_so_far, spans
 from backend.errors import UndefinedError
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab, ReadoutQuery, collect
 from backend.stats import intervals, metrics, paired
 from backend.stats.estimate import Estimate, stacked
@@ -27,14 +28,14 @@ KEY = ("host", "donor", "part", "mode", "first", "last", "class")
 Measure = Literal["balanced_accuracy", "auc", "gap"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 FEW_DRAWS = 200
-"""Of a bootstrap that only has to say whether there is anything to recover yet."""
+"""Draws of the bootstrap for partial results."""
 SPENT = 0.01
-"""Balanced accuracy that freezing may cost: one point."""
+"""Balanced accuracy that freezing may cost: one percentage point."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """The host runs, with `part` taken from the donor, in the blocks that `mode` goes through.
+    """The host runs with `part` of the donor, in the blocks that `mode` selects.
 
     Modes: `single` blocks, all blocks `up_to` one, all `from` one, and every contiguous `range`.
     """
@@ -48,25 +49,27 @@ class Query:
     seed: int = 0
 
     @property
-    def passes(self) -> float:
-        """Roughly how often the prompts pass the host because of this query, for the estimate of what it costs."""
-        return float(len(spans(self.part, self.mode, self.host.facts.layers))) * (0.4 if self.mode == "range" else 0.6)
+    def cost(self) -> Cost:
+        """The readouts, and roughly how often the prompts pass the host with swaps."""
+        swaps = len(spans(self.part, self.mode, self.host.facts.layers))
+        times = swaps * (0.4 if self.mode == "range" else 0.6)
+        return cost_of_fields(self).with_passes(self.host, self.prompts, times)
 
     @property
     def asked(self) -> LogitsQuery:
-        """What the models are asked for: the query without what is done with it."""
+        """The query of the label logits, without the settings of the statistics."""
         return LogitsQuery(self.host, self.donor, self.prompts, self.part, self.mode)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The host with each swap; what is not of a block has `first` 0 and `last` -1. NaN = undefined.
+    """The host with each swap; parts outside the blocks have `first` 0 and `last` -1. NaN = undefined.
 
     Balanced accuracy (MOVER interval), AUC, `gap` and `mean_logit_diff` in logits as in `accuracy`;
-    `fraction_recovered` is how much of the way from the host's gap to the donor's a swap goes (0 host, 1 donor; paired
-    bootstrap), undefined where the paired interval of their difference contains 0. `lost` is balanced accuracy of the
-    host minus that of the swap, with a paired interval. `levels` holds host and donor as they are, by MEASURES; a donor
-    without a head has none, and nothing can be recovered of it.
+    `fraction_recovered` places the swap's gap between host (0) and donor (1; paired bootstrap), undefined where the
+    paired interval of their difference contains 0. `lost` is the balanced accuracy of the host minus that of the swap,
+    with a paired interval. `levels` holds the unchanged host and donor by MEASURES; a donor without a head has NaN
+    there, and no fraction recovered.
     """
 
     first: Int[np.ndarray, " swaps"]
@@ -80,7 +83,7 @@ class Result:
     levels: Float[np.ndarray, "models measures"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per swap, and per class where there are more than two (only `mean_logit_diff` differs)."""
+        """Yield one row per swap, and per class if there are more than two (only `mean_logit_diff` differs)."""
         directions = self.mean_logit_diff.shape[1]
         for i in range(len(self.first)):
             within = self.last[i] >= 0
@@ -101,7 +104,7 @@ class Result:
                 }
 
     def losses(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per swap of blocks: the balanced accuracy that it costs the host, which freeze advice rests on."""
+        """Yield one row per swap of blocks: the balanced accuracy that the host loses."""
         for i, (first, last) in enumerate(zip(self.first.tolist(), self.last.tolist(), strict=True)):
             yield {
                 "host": query.host.label,
@@ -114,7 +117,7 @@ class Result:
 
 
 def undefined(host: PinnedCheckpoint, donor: PinnedCheckpoint, part: Part) -> str:
-    """Why a part cannot be swapped, in one sentence; empty where it can."""
+    """Return why a part cannot be swapped, in one sentence; empty if it can."""
     if not host.facts.has_head:
         return (
             f"{host.label} is {host.facts.headless} and answers nothing, so what a swap does to it cannot be read; "
@@ -137,14 +140,14 @@ def swaps(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Result:
-    """Measure swaps of the blocks `between`, given label logits. UndefinedError if a class has no review."""
-    logit_diffs = np.array([metrics.logit_diff(one) for one in logits])
+    """Measure swaps of the blocks `between` from label logits. UndefinedError if a class has no review."""
+    logit_diffs = np.array([metrics.logit_diff(swapped) for swapped in logits])
     before = metrics.predictions(host)
     measured: dict[str, list[Estimate[float]]] = {}
-    for i, (logit_diff, one) in enumerate(zip(logit_diffs, logits, strict=True)):
+    for i, (logit_diff, swapped) in enumerate(zip(logit_diffs, logits, strict=True)):
         progress(i / len(logits), f"Resampling swap {i + 1} of {len(logits)}, {draws:,} times.")
         for name, estimate in _estimates(
-            logit_diff, metrics.predictions(one), before, labels, host.shape[1], draws, seed
+            logit_diff, metrics.predictions(swapped), before, labels, host.shape[1], draws, seed
         ):
             measured.setdefault(name, []).append(estimate)
     ends = metrics.logit_diff(host), metrics.logit_diff(donor)
@@ -153,7 +156,7 @@ def swaps(
         first=first,
         last=last,
         mean_logit_diff=np.array([metrics.mean_logit_diff(logit_diff) for logit_diff in logit_diffs]),
-        levels=np.array([_levels(one, labels) for one in (host, donor)]),
+        levels=np.array([_levels(model, labels) for model in (host, donor)]),
         fraction_recovered=paired.fraction_recovered(logit_diffs, *ends, labels, draws, seed),
         **{name: stacked(estimates) for name, estimates in measured.items()},
     )
@@ -166,10 +169,10 @@ def _plain(
     labels: Labels,
     between: tuple[tuple[int, int], ...],
 ) -> Result:
-    """`swaps` without resampling: all limits are NaN."""
-    levels = np.array([_levels(one, labels) for one in (host, donor)])
-    logit_diffs = np.array([metrics.logit_diff(one) for one in logits])
-    accuracy, auc, gap = np.array([_levels(one, labels) for one in logits]).T
+    """Measure `swaps` without resampling: all limits are NaN."""
+    levels = np.array([_levels(model, labels) for model in (host, donor)])
+    logit_diffs = np.array([metrics.logit_diff(swapped) for swapped in logits])
+    accuracy, auc, gap = np.array([_levels(swapped, labels) for swapped in logits]).T
     recovered = paired.fraction_recovered(
         logit_diffs, metrics.logit_diff(host), metrics.logit_diff(donor), labels, FEW_DRAWS
     )
@@ -200,7 +203,7 @@ def _estimates(
     draws: int,
     seed: int,
 ) -> Iterator[tuple[str, Estimate[float]]]:
-    """Value and interval of all that is measured of one swap by itself."""
+    """Return the estimates of one swap that need no other swap."""
     recalls, sizes = metrics.recalls(predicted, labels, classes), metrics.class_sizes(labels, classes)
     limits = intervals.balanced_accuracy_interval(recalls, sizes)
     yield "balanced_accuracy", Estimate(metrics.balanced_accuracy(recalls), *limits)
@@ -210,7 +213,7 @@ def _estimates(
 
 
 def _levels(logits: Float[np.ndarray, "reviews classes"], labels: Labels) -> tuple[float, float, float]:
-    """One model by MEASURES; NaN for one that does not answer."""
+    """Return the MEASURES of one model; NaN without answers."""
     if np.isnan(logits).any():
         return np.nan, np.nan, np.nan
     logit_diff = metrics.logit_diff(logits)
@@ -220,9 +223,9 @@ def _levels(logits: Float[np.ndarray, "reviews classes"], labels: Labels) -> tup
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Read the prompts with host and donor as they are, then with every swap, then measure.
+    """Read the prompts with host and donor, then with every swap, then measure.
 
-    UndefinedError for what cannot be swapped, or if a class has no review.
+    UndefinedError for a part that cannot be swapped, or a class without reviews.
     """
     reason = undefined(query.host, query.donor, query.part)
     if reason:
@@ -236,45 +239,45 @@ def recipe(query: Query, lab: Lab) -> Result:
         lab.progress(0.95 + 0.05 * fraction, sentence)
 
     result = swaps(swapped, host.logits, donor.logits, labels, between, query.draws, query.seed, report)
-    lab.progress(1.0, f"Swaps of {query.donor.label} into {query.host.label} are measured.")
+    lab.progress(1.0, f"Measured the swaps of {query.donor.label} into {query.host.label}.")
     return result
 
 
 def under_way(query: Query, lab: Lab) -> tuple[Result, int] | None:
-    """What a query that is being computed says of the reviews that are done, without intervals, and how many those are.
+    """Return the partial result of a running query, without intervals, and its number of reviews.
 
-    None if nothing is, or not yet a review of every class.
+    None if the query is not running, or some class has no finished review yet.
     """
     pair = (query.host, query.donor)
-    ends = [collect.peek(ReadoutQuery(one, query.prompts.seen_by(one)), lab) for one in pair]
-    found = logits_so_far(query.asked, lab)
-    if found is None or ends[0] is None or ends[1] is None:
+    ends = [collect.peek(ReadoutQuery(checkpoint, query.prompts.seen_by(checkpoint)), lab) for checkpoint in pair]
+    partial = logits_so_far(query.asked, lab)
+    if partial is None or ends[0] is None or ends[1] is None:
         return None
-    done, logits = found
-    host, donor, labels = (one[done] for one in (ends[0].logits, ends[1].logits, query.prompts.labels))
+    done, logits = partial
+    host, donor, labels = (values[done] for values in (ends[0].logits, ends[1].logits, query.prompts.labels))
     if not np.bincount(labels, minlength=query.prompts.classes).all():
         return None
     return _plain(logits, host, donor, labels, spans(query.part, query.mode, query.host.facts.layers)), len(done)
 
 
 def _rest(lab: Lab) -> Lab:
-    """The bar from an eighth on: readouts take little beside swaps."""
+    """Report progress from one eighth on: readouts take little time compared with swaps."""
     return lab.watched(lambda fraction, sentence: lab.progress(1 / 8 + 0.8 * fraction, sentence))
 
 
 def frozen_prefix(result: Result, spent: float = SPENT) -> int | None:
-    """Where freezing may end: the swap of the deepest prefix that loses at most `spent` of balanced accuracy.
+    """Return the index of the swap with the deepest prefix that loses at most `spent` of balanced accuracy.
 
-    For a result of mode `up_to` whose donor is the model that training started from. None if even block 0 loses more.
+    For a result of mode `up_to` whose donor is the start of training. None if block 0 alone loses more.
     """
     fits = np.flatnonzero(result.lost.value <= spent + metrics.FLOAT_NOISE)
     return int(fits[-1]) if len(fits) else None
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Reference and last checkpoint, both ways: all modes for blocks, single for the rest; KeyError without it.
+    """Return queries of reference and last checkpoint, both ways: all modes for blocks, single for other parts.
 
-    What a model lacks is left out: an encoder's final norm, and whatever needs a head that is not there.
+    Parts that a model lacks are left out: an encoder's final norm, a missing head. KeyError for an unknown label.
     """
     ends = study.checkpoint(reference), study.epochs[-1]
     pairs = [] if ends[0] == ends[1] else [ends, ends[::-1]]

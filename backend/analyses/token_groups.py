@@ -1,4 +1,4 @@
-"""Did words of sentiment move, or only frequent words? The mean shift of word groups against random groups."""
+"""Did sentiment words move, or only frequent words? The mean shift of word groups against random groups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NULLS = ("random", "matched")
 
 @dataclass(frozen=True)
 class Query:
-    """Whose rows are set against whose, how tokens are counted, a study's own lists, and `draws` random groups."""
+    """The two checkpoints, how tokens are counted, a study's own word lists, and the number of random groups."""
 
     checkpoint: PinnedCheckpoint
     reference: PinnedCheckpoint
@@ -43,12 +43,12 @@ class Query:
 class Result:
     """The mean shift of each group by each of `measures` (`output_*`: of an untied unembedding), [groups, measures].
 
-    `listed` counts the words of a list, `n` those that are one token behind a space, which are what is measured.
-    `mean` has a 95 % bootstrap interval over them. `random_*` is about groups of as many tokens drawn from the whole
-    vocabulary, `matched_*` about groups drawn from the same frequency strata (occurrences 0, 1-2, 3-6, 7-14, ...):
-    their mean, the band that holds 95 % of them, and `p`, twice the share of groups at least as far out on the group's
-    side. Tokens whose row is zero, which has no cosine, are left out. NaN for a group without tokens; an interval
-    needs two. `count_note` says what was counted.
+    `listed` counts the words of a list, `n` the measured words: those that are one token after a space. `mean` has a
+    95 % bootstrap interval over them. `random_*` describes random groups of the same size from the whole vocabulary,
+    `matched_*` random groups from the same frequency strata (occurrences 0, 1-2, 3-6, 7-14, ...): their mean, the band
+    that holds 95 % of them, and `p`, twice the share of groups at least as extreme on the group's side. Tokens whose
+    row is zero, which has no cosine, are left out. NaN for a group without tokens; an interval needs two. `count_note`
+    names the counted texts.
     """
 
     groups: tuple[str, ...]
@@ -63,7 +63,7 @@ class Result:
     count_note: str
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per group and measure."""
+        """Yield one row per group and measure."""
         for g, group in enumerate(self.groups):
             for m, measure in enumerate(self.measures):
                 row: dict[str, Any] = {"checkpoint": query.checkpoint.label, "group": group, "measure": measure}
@@ -75,18 +75,18 @@ class Result:
 
 
 def strata(count: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens"]:
-    """Tokens of similar frequency: 0 never seen, then occurrences 1-2, 3-6, 7-14, each twice as wide."""
+    """Return the frequency stratum of each token: 0 never seen, then occurrences 1-2, 3-6, 7-14, each twice as wide."""
     return np.floor(np.log2(count + 1)).astype(np.int64)
 
 
 def draw_alike(
     ids: Int[np.ndarray, " group"], stratum: Int[np.ndarray, " tokens"], draws: int, seed: int
 ) -> Int[np.ndarray, "draws group"]:
-    """Random groups with as many tokens of each stratum as `ids` has; a token at most once in a group."""
+    """Draw random groups with as many tokens of each stratum as `ids` has; a token at most once in a group."""
     rng = np.random.default_rng(seed)
     parts: list[np.ndarray] = []
-    for one in np.unique(stratum[ids]):
-        pool, size = np.flatnonzero(stratum == one), int((stratum[ids] == one).sum())
+    for level in np.unique(stratum[ids]):
+        pool, size = np.flatnonzero(stratum == level), int((stratum[ids] == level).sum())
         parts.append(np.stack([rng.choice(pool, size, replace=False, shuffle=False) for _ in range(draws)]))
     return np.concatenate(parts, axis=1)
 
@@ -96,7 +96,7 @@ def against(
     ids: Int[np.ndarray, " group"],
     drawn: Int[np.ndarray, "draws group"],
 ) -> tuple[Estimate[Float[np.ndarray, " measures"]], Float[np.ndarray, " measures"]]:
-    """Mean of the drawn groups' means with the band that holds 95 % of them, and p of the group's own mean."""
+    """Return the mean and 95 % band of the drawn groups' means, and p of the group's own mean."""
     null = values[:, drawn].mean(axis=2)  # [measures, draws]
     own = values[:, ids].mean(axis=1, keepdims=True)
     low, high = intervals.percentiles(null.T)
@@ -112,7 +112,7 @@ def compare(
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """The fields of `Result` that are of [groups, measures]; no group has a token whose values are undefined."""
+    """Compute the fields of `Result` of shape [groups, measures]; tokens with undefined values are left out."""
     shape = (len(groups), len(values))
     mean, nulls = undefined(*shape), {null: undefined(*shape) for null in NULLS}
     p = {null: np.full(shape, np.nan) for null in NULLS}
@@ -127,27 +127,27 @@ def compare(
             band, p[null][g] = against(values, ids, draw_alike(ids, stratum, draws, seed))
             nulls[null].put(g, band.value, (band.low, band.high))
         if len(ids) > 1:
-            for m, one in enumerate(values[:, ids]):
-                limits = intervals.mean_interval(one, np.zeros(len(ids), dtype=np.int64), draws, seed)
+            for m, measured in enumerate(values[:, ids]):
+                limits = intervals.mean_interval(measured, np.zeros(len(ids), dtype=np.int64), draws, seed)
                 mean.put((g, m), mean.value[g, m], limits)
     return {"mean": mean, **nulls, **{f"{null}_p": values for null, values in p.items()}}
 
 
-def _measured(found: Shifts) -> dict[str, Float[np.ndarray, " tokens"]]:
-    """The measures by name, those of an unembedding where it is not tied."""
-    names = MEASURES if found.tied else (*MEASURES, *map("output_{}".format, MEASURES))
-    return {name: getattr(found, name) for name in names}
+def _measured(moved: Shifts) -> dict[str, Float[np.ndarray, " tokens"]]:
+    """Return the measures by name, including the unembedding if it is not tied."""
+    names = MEASURES if moved.tied else (*MEASURES, *map("output_{}".format, MEASURES))
+    return {name: getattr(moved, name) for name in names}
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Compare the rows, count the tokens, and draw random groups."""
     counted = counts(query.counted, lab.part(0, 3))
-    found = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 3))
-    size = len(found.l2)
-    tokenizers = [lab.models.tokenizer(one.ref, one.base) for one in (query.reference, query.checkpoint)]
-    members = lexicon.token_groups(max(tokenizers, key=lambda one: one.get_vocab_size()), query.own, size)
-    measured = _measured(found)
+    moved = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 3))
+    size = len(moved.l2)
+    tokenizers = [lab.models.tokenizer(model.ref, model.base) for model in (query.reference, query.checkpoint)]
+    members = lexicon.token_groups(max(tokenizers, key=lambda tokenizer: tokenizer.get_vocab_size()), query.own, size)
+    measured = _measured(moved)
     values = np.stack(list(measured.values()))
     defined = np.asarray(np.isfinite(values).all(axis=0))
     groups = [np.array([i for i in ids if defined[i]], dtype=np.int64) for ids in members.values()]
@@ -159,11 +159,15 @@ def recipe(query: Query, lab: Lab) -> Result:
         count_note=counted.note,
         **compare(values, counted.of_rows(size), groups, query.draws, query.seed, lab.part(2, 3).progress),
     )
-    lab.progress(1.0, f"The word groups of {query.checkpoint.label} are compared.")
+    lab.progress(1.0, f"Compared the word groups of {query.checkpoint.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every other checkpoint; KeyError if no checkpoint has the reference's label."""
+    """Return a query for every checkpoint except the reference; KeyError if no checkpoint has its label."""
     against, own = study.checkpoint(reference), lexicon.own_words(study.study.lexicon)
-    return [Query(one, against, count_query(study), own) for one in study.checkpoints if one.label != reference]
+    return [
+        Query(checkpoint, against, count_query(study), own)
+        for checkpoint in study.checkpoints
+        if checkpoint.label != reference
+    ]

@@ -1,8 +1,8 @@
 """Which tokens are neighbours, and where did they go? A chosen set of words, or the whole vocabulary, on a map.
 
-All checkpoints share one frame. PCA has the reference's axes, each checkpoint around its own mean, so that a drift of
-all rows is no movement. t-SNE and UMAP place rows at unit length, so that neighbours are those by cosine; the reference
-gets a map of its own, and every other checkpoint continues from its positions (see the map of reviews).
+All checkpoints share one frame. PCA uses the reference's axes and centres each checkpoint on its own mean, so a common
+drift of all rows does not show. t-SNE and UMAP use rows of unit length, so neighbours are neighbours by cosine. The
+reference's map is fitted first, and every other checkpoint continues from its positions (see the map of reviews).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from backend.caching.memoize import memoized
 from backend.caching.progress import Progress
 from backend.derived.token_counts import CountQuery, count_query, counts
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import Matrix
 from backend.stats import embedding_maps, pca
@@ -33,15 +34,15 @@ Method = Literal["pca", "tsne", "umap"]
 Scope = Literal["words", "vocabulary"]
 NEUTRAL = "neutral"
 SHORTEST = 3
-"""Letters of the shortest word that is chosen from VADER or as a neutral one."""
+"""Minimum number of letters of words from VADER and of neutral words."""
 
 PAIR_SECONDS, FIT_SECONDS = 2.5e-11, {"tsne": 1.3e-3, "umap": 0.5e-3}
-"""What a pair of tokens takes per dimension, to find neighbours, and a token to be placed, on two cores."""
+"""Seconds per pair of tokens and dimension (neighbours), and per token (placing), on two cores."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """One map of `matrix`: of words (the `per_group` most frequent of each group) or of all tokens that both have."""
+    """One map of `matrix`: of words (the `per_group` most frequent of each group) or of all shared tokens."""
 
     method: Method
     scope: Scope
@@ -56,30 +57,32 @@ class Query:
     neighbours: int = 15
 
     @property
-    def fitting(self) -> float:
-        """Roughly the seconds that placing many tokens takes when the models are open, for the estimate of its cost.
+    def cost(self) -> Cost:
+        """Opening the models, and roughly the seconds of placing many tokens.
 
         The reference is fitted three times, the first time longer.
         """
+        opening = cost_of_fields(self)
         if self.scope == "words" or self.method == "pca":
-            return 0.0
-        facts = [one.facts for one in (self.reference, self.checkpoint)]
-        many = min(one.vocabulary for one in facts)
+            return opening
+        facts = [checkpoint.facts for checkpoint in (self.reference, self.checkpoint)]
+        many = min(fact.vocabulary for fact in facts)
         fits = 3.5 if self.checkpoint == self.reference else 1.0
-        return PAIR_SECONDS * many**2 * facts[0].width + FIT_SECONDS[self.method] * many * fits
+        seconds = PAIR_SECONDS * many**2 * facts[0].width + FIT_SECONDS[self.method] * many * fits
+        return replace(opening, fitting=seconds)
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
     """Positions of the tokens `ids`, in the units of the embedding for PCA and arbitrary ones otherwise.
 
-    `token` is how each reads, `group` the position in `groups` of the word list that it is in (-1: none); `neutral`
-    words are frequent ones that are on no list. `drift` is the root mean square way from the reference's map over that
-    map's radius (0 for the reference), `noise_floor` the drift of a second fit of the reference itself (0 for PCA,
-    which chance has no part in): only a drift well above it says that something moved. `trustworthiness` (1: all, about
-    0.5: by chance) says how many neighbours on the map are neighbours in the embedding, `explained` is the share of
-    variance on either axis of a PCA (else NaN). `tied`: this is the map of the input embedding although that of the
-    unembedding was asked for, which both have tied to it, or one of them has not at all.
+    `token` is its text, `group` the index in `groups` of its word list (-1: none); `neutral` words are frequent words
+    on no list. `drift` is the root mean square distance from the reference's map over that map's radius (0 for the
+    reference). `noise_floor` is the drift of a second fit of the reference (0 for PCA, which is deterministic): only a
+    drift well above it is evidence of movement. `trustworthiness` (1: all, about 0.5: by chance) says how many
+    neighbours on the map are neighbours in the embedding, `explained` is the share of variance on either axis of a PCA
+    (else NaN). `tied`: the unembedding was requested, but it is tied to the input embedding in both models or missing
+    in one, so this is the map of the input embedding.
     """
 
     ids: Int[np.ndarray, " tokens"]
@@ -94,7 +97,7 @@ class Result:
     tied: bool = False
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per token."""
+        """Yield one row per token."""
         for i, token in enumerate(self.ids.tolist()):
             group = int(self.group[i])
             yield {
@@ -110,7 +113,7 @@ class Result:
 
 
 def at_unit_length(rows: Float32[np.ndarray, "tokens width"]) -> Float32[np.ndarray, "tokens width"]:
-    """Rows divided by their length, so that the distance of two says their cosine; rows of zeros stay."""
+    """Divide rows by their length, so that distances follow cosines; rows of zeros stay."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(norms > 0, norms, 1)
 
@@ -118,7 +121,7 @@ def at_unit_length(rows: Float32[np.ndarray, "tokens width"]) -> Float32[np.ndar
 def choose(
     tokenizer: Tokenizer, count: Int[np.ndarray, " tokens"], own: lexicon.Words, per_group: int
 ) -> dict[str, Int[np.ndarray, " _"]]:
-    """The most frequent tokens of every group, and as many neutral words: of letters, on no list. Ties: lower ids.
+    """Choose the most frequent tokens of every group, and as many neutral words (letters, on no list). Ties: lower ids.
 
     VADER's abbreviations of fewer than SHORTEST letters are left out: as tokens they start many other words.
     """
@@ -142,18 +145,19 @@ def choose(
 
 @memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Count the tokens, open both checkpoints for their rows, and place them; asks for the reference's map first."""
+    """Count the tokens, read the rows of both checkpoints, and place them; the reference's map comes first."""
     pair = (query.reference, query.checkpoint)
     if query.matrix == "output":
-        inputs = [lab.models.embedding(one, "input", lab.part(i, 40).progress) for i, one in enumerate(pair)]
-        if all(one.tied for one in inputs) or not all(one.facts.predicts for one in pair):
+        inputs = [lab.models.embedding(model, "input", lab.part(i, 40).progress) for i, model in enumerate(pair)]
+        if all(matrix.tied for matrix in inputs) or not all(model.facts.predicts for model in pair):
             return replace(recipe(replace(query, matrix="input"), lab.part(1, 20, 19)), tied=True)
     counted = counts(query.counted, lab.part(1, 20))
-    rows = min(one.facts.vocabulary for one in pair)
-    tokenizer = max((lab.models.tokenizer(one.ref, one.base) for one in pair), key=lambda one: one.get_vocab_size())
+    rows = min(checkpoint.facts.vocabulary for checkpoint in pair)
+    tokenizers = [lab.models.tokenizer(model.ref, model.base) for model in pair]
+    tokenizer = max(tokenizers, key=lambda tokenizer: tokenizer.get_vocab_size())
     ids, names, group = _asked(query, tokenizer, counted.of_rows(rows))
     before, after = (
-        lab.models.embedding(one, query.matrix, lab.part(i, 20).progress).rows[ids] for i, one in enumerate(pair, 2)
+        lab.models.embedding(model, query.matrix, lab.part(i, 20).progress).rows[ids] for i, model in enumerate(pair, 2)
     )
     watch = lab.part(5, 20, 15).progress
     if query.method == "pca":
@@ -164,7 +168,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         start = recipe(replace(query, checkpoint=query.reference), lab.part(4, 20))
         shared = start.xy[np.isin(start.ids, ids)]  # the reference may have more tokens
         placed = _continued(at_unit_length(after), shared, start.noise_floor, _fit(query), watch)
-    lab.progress(1.0, f"The map of {query.checkpoint.label} is drawn.")
+    lab.progress(1.0, f"Fitted the map of {query.checkpoint.label}.")
     return Result(ids, display.name(tokenizer, ids.tolist()), names, group, *placed)
 
 
@@ -175,7 +179,7 @@ _NO_AXES = np.full(2, np.nan)
 def _asked(
     query: Query, tokenizer: Tokenizer, count: Int[np.ndarray, " rows"]
 ) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
-    """The ids to place, the names of the groups, and the group of each id (the last one, if it is in several)."""
+    """Return the ids to place, the group names, and the group of each id (the last of several)."""
     chosen: dict[str, Any] = dict(choose(tokenizer, count, query.own, query.per_group))
     if query.scope == "vocabulary":
         del chosen[NEUTRAL]
@@ -193,10 +197,10 @@ def _fit(query: Query) -> Fit:
 
 
 def _on_axes(before: np.ndarray, after: np.ndarray, group: np.ndarray, names: tuple[str, ...]) -> Placed:
-    """The reference's principal components, positive words to the right of negative ones and above them."""
+    """Project on the reference's principal components; positive words lie to the right of and above negative words."""
     mean, components = pca.pca(before)
-    sides = [before[group == names.index(one)] for one in (lexicon.POSITIVE, lexicon.NEGATIVE)]
-    clear = all(len(one) for one in sides)
+    sides = [before[group == names.index(group_name)] for group_name in (lexicon.POSITIVE, lexicon.NEGATIVE)]
+    clear = all(len(side) for side in sides)
     towards = sides[0].mean(axis=0) - sides[1].mean(axis=0) if clear else np.zeros(before.shape[1])
     components = pca.orient(components, towards.astype(np.float64))
     first = pca.project(before, mean, components)
@@ -212,24 +216,24 @@ def _on_axes(before: np.ndarray, after: np.ndarray, group: np.ndarray, names: tu
 
 
 def _first(rows: np.ndarray, fit: Fit, watch: Progress) -> Placed:
-    """The reference's map, and how far a second fit of the same rows drifts from it."""
+    """Fit the reference's map; return it with the drift of a second fit of the same rows."""
     xy, floor = fit.reference(rows, watch)
     return xy, 0.0, floor, embedding_maps.trustworthiness(rows, xy, fit.neighbours), _NO_AXES
 
 
 def _continued(rows: np.ndarray, start: np.ndarray, floor: float, fit: Fit, watch: Progress) -> Placed:
-    """A checkpoint's map, from the reference's positions."""
+    """Fit a checkpoint's map from the reference's positions."""
     xy = fit.continued(rows, start, watch)
     trust = embedding_maps.trustworthiness(rows, xy, fit.neighbours)
     return xy.astype(np.float32), embedding_maps.drift(start, xy), floor, trust, _NO_AXES
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """The words by every method, and the vocabulary by PCA, of all checkpoints; KeyError if none has the label."""
+    """Return queries: words by every method and the vocabulary by PCA, for all checkpoints; KeyError for the label."""
     against, own = study.checkpoint(reference), lexicon.own_words(study.study.lexicon)
-    wanted: list[tuple[Method, Scope]] = [*((method, "words") for method in get_args(Method)), ("pca", "vocabulary")]
+    maps: list[tuple[Method, Scope]] = [*((method, "words") for method in get_args(Method)), ("pca", "vocabulary")]
     return [
         Query(method, scope, checkpoint, against, count_query(study), own)
-        for method, scope in wanted
-        for checkpoint in sorted(study.checkpoints, key=lambda one: one != against)
+        for method, scope in maps
+        for checkpoint in sorted(study.checkpoints, key=lambda other: other != against)
     ]

@@ -1,4 +1,4 @@
-"""Which tokens did training move? How far every row of the input embedding went, and of an untied unembedding."""
+"""Which tokens did training move? The shift of every row of the input embedding, and of an untied unembedding."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = ("checkpoint", "token_id")
 
 @dataclass(frozen=True)
 class Query:
-    """Whose rows are set against whose, how tokens are counted, and the word lists that a study brings."""
+    """The two checkpoints, how tokens are counted, and a study's own word lists."""
 
     checkpoint: PinnedCheckpoint
     reference: PinnedCheckpoint
@@ -33,11 +33,11 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The shift of every token id that both checkpoints have, those of an extended vocabulary left out.
+    """The shift of every shared token id; ids of an extended vocabulary are left out.
 
-    `group[i]` is the position in `groups` of the word list that the token is in (the last if several), -1 of none.
+    `group[i]` is the index in `groups` of the token's word list (the last of several), -1 without one.
     `output_*` is that of the unembedding, NaN throughout where checkpoint and reference both have it `tied` to the
-    input embedding. `token` is how the id reads, `count` how often it occurs in the texts that `count_note` names
+    input embedding. `token` is the text of the id, `count` how often it occurs in the texts that `count_note` names
     (`counted_in`: training or sample).
     """
 
@@ -58,21 +58,21 @@ class Result:
     output_common: float
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per token; the columns `output_*` are empty where both matrices are one."""
+        """Yield one row per token; the columns `output_*` are empty if the matrices are tied."""
         for i in range(len(self.token)):
             yield {"checkpoint": query.checkpoint.label, **self.row(i)}
 
     def row(self, token: int) -> dict[str, Any]:
-        """What is known about one token id."""
+        """Return the row of one token id."""
         group = int(self.group[token])
-        found = {"token_id": token, "token": self.token[token]}
-        found |= {name: cell(getattr(self, name)[token]) for name in MEASURES}
-        found |= {"group": self.groups[group] if group >= 0 else None}
-        found |= {"count": int(self.count[token]), "counted_in": self.counted_in}
-        return found | {name: cell(getattr(self, name)[token]) for name in map("output_{}".format, MEASURES)}
+        cells = {"token_id": token, "token": self.token[token]}
+        cells |= {name: cell(getattr(self, name)[token]) for name in MEASURES}
+        cells |= {"group": self.groups[group] if group >= 0 else None}
+        cells |= {"count": int(self.count[token]), "counted_in": self.counted_in}
+        return cells | {name: cell(getattr(self, name)[token]) for name in map("output_{}".format, MEASURES)}
 
     def measure(self, name: str, matrix: str) -> Float[np.ndarray, " tokens"]:
-        """One of MEASURES of the `input` or the `output` matrix; tied ones are the same."""
+        """Return one of MEASURES for the `input` or `output` matrix, which are the same if tied."""
         return getattr(self, name if matrix == "input" or self.tied else f"output_{name}")
 
 
@@ -80,27 +80,31 @@ class Result:
 def recipe(query: Query, lab: Lab) -> Result:
     """Compare the rows, and count the tokens."""
     counted = counts(query.counted, lab.part(0, 2))
-    found = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 2))
-    tokenizers = [lab.models.tokenizer(one.ref, one.base) for one in (query.reference, query.checkpoint)]
-    tokenizer = max(tokenizers, key=lambda one: one.get_vocab_size())
-    members = lexicon.token_groups(tokenizer, query.own, len(found.l2))
-    group = np.full(len(found.l2), -1)
+    moved = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 2))
+    tokenizers = [lab.models.tokenizer(model.ref, model.base) for model in (query.reference, query.checkpoint)]
+    tokenizer = max(tokenizers, key=lambda tokenizer: tokenizer.get_vocab_size())
+    members = lexicon.token_groups(tokenizer, query.own, len(moved.l2))
+    group = np.full(len(moved.l2), -1)
     for position, ids in enumerate(members.values()):
         group[list(ids)] = position
-    lab.progress(1.0, f"The tokens of {query.checkpoint.label} are compared.")
+    lab.progress(1.0, f"Compared the tokens of {query.checkpoint.label}.")
     return Result(
-        token=display.names(tokenizer, len(found.l2)),
+        token=display.names(tokenizer, len(moved.l2)),
         groups=tuple(members),
         group=group,
-        count=counted.of_rows(len(found.l2)),
+        count=counted.of_rows(len(moved.l2)),
         counted_in=counted.source,
         count_note=counted.note,
-        **vars(found),
+        **vars(moved),
     )
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint but the reference; KeyError if no checkpoint has its label."""
+    """Return a query for every checkpoint except the reference; KeyError if no checkpoint has its label."""
     against = study.checkpoint(reference)
     own = lexicon.own_words(study.study.lexicon)
-    return [Query(one, against, count_query(study), own) for one in study.checkpoints if one.label != reference]
+    return [
+        Query(checkpoint, against, count_query(study), own)
+        for checkpoint in study.checkpoints
+        if checkpoint.label != reference
+    ]

@@ -1,4 +1,4 @@
-"""Is the output matrix the same up to rotation and scale? Procrustes and cosine over the rows of all shared tokens."""
+"""Is the unembedding the same up to rotation and scale? Procrustes and cosine over the rows of all shared tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = ("checkpoint", "reference")
 
 @dataclass(frozen=True)
 class Query:
-    """Whose unembedding, against whose."""
+    """The checkpoint and the reference whose unembeddings are compared."""
 
     checkpoint: PinnedCheckpoint
     reference: PinnedCheckpoint
@@ -29,7 +29,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Result:
-    """One row per token that both have (`rows_shared` of them); exact, without a sample.
+    """Measures over the `rows_shared` shared tokens; exact, without sampling error.
 
     `cosine` is the mean cosine between a token's rows before and after (-1..1), `procrustes` the disparity after the
     best rotation and scale of the centred rows (0..1), `*_chance` the same with tokens paired at random. `tied` says
@@ -44,44 +44,44 @@ class Result:
     procrustes_chance: float
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row."""
-        found: dict[str, Any] = {
+        """Yield one row."""
+        row: dict[str, Any] = {
             "checkpoint": query.checkpoint.label,
             "reference": query.reference.label,
             "rows_shared": self.rows_shared,
             "tied": self.tied,
         }
         for name in ("cosine", "cosine_chance", "procrustes", "procrustes_chance"):
-            found |= point(self, name)
-        yield found
+            row |= point(self, name)
+        yield row
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Open both checkpoints for their rows. UndefinedError where a model predicts no tokens."""
+    """Compare the rows of both checkpoints. UndefinedError if a model predicts no tokens."""
     lab.progress(0.0, f"Opening {query.reference.label} and {query.checkpoint.label}.")
     before = lab.models.embedding(query.reference, "output", lab.part(0, 4).progress)
     after = lab.models.embedding(query.checkpoint, "output", lab.part(1, 4).progress)
     shared = min(len(before.rows), len(after.rows))
     true, random = np.arange(shared), np.random.default_rng(query.seed).permutation(shared)
-    found = []
+    measured = []
     for i, order in enumerate((true, random)):
-        part, said = lab.part(2 + i, 4), f"Comparing {shared:,} rows of {query.checkpoint.label}."
-        found.append(
+        part, sentence = lab.part(2 + i, 4), f"Comparing {shared:,} rows of {query.checkpoint.label}."
+        measured.append(
             cka.of_rows(
                 after.rows[:shared],
                 before.rows[:shared],
                 order,
-                lambda share, part=part, said=said: part.progress(share, said),
+                lambda share, part=part, sentence=sentence: part.progress(share, sentence),
             )
         )
-    lab.progress(1.0, f"The unembeddings of {query.checkpoint.label} and {query.reference.label} are compared.")
-    own, chance = found
+    lab.progress(1.0, f"Compared the unembeddings of {query.checkpoint.label} and {query.reference.label}.")
+    own, chance = measured
     return Result(shared, before.tied and after.tied, own.cosine, chance.cosine, own.procrustes, chance.procrustes)
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every checkpoint but the reference, of those whose heads score tokens. KeyError without the reference."""
+    """Return a query for every checkpoint that scores tokens, except the reference. KeyError without the reference."""
     against = study.checkpoint(reference)
     if not against.facts.predicts:
         return []

@@ -19,12 +19,12 @@ from backend.study.pinned import PinnedStudy
 KEY = ("checkpoint", "layer", "matrix")
 
 OUTSIDE = -1
-"""The layer of a matrix that is in no block."""
+"""The layer of a matrix outside the blocks."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """The weights of one checkpoint against those of a reference."""
+    """The checkpoint and the reference whose weights are compared."""
 
     checkpoint: PinnedCheckpoint
     reference: PinnedCheckpoint
@@ -37,8 +37,8 @@ class Result:
     `layer` is the block (OUTSIDE: embeddings, positions, head), `matrix` the name within the block, or the whole one
     outside. `relative_change` is the Frobenius norm of the change over that of the reference, 0 = untouched, NaN if
     the reference is zero. `stable_rank`, the squared Frobenius norm of the change over its squared spectral norm,
-    says in how many directions a matrix changed: 1 (one direction) to its rank; NaN where nothing changed. Rudelson
-    and Vershynin 2007, Journal of the ACM 54. Weights are no sample: the numbers are exact, without intervals.
+    is the number of directions in which a matrix changed, from 1 to its rank; NaN where nothing changed. Rudelson
+    and Vershynin 2007, Journal of the ACM 54. The numbers are exact, without intervals.
     """
 
     layer: Int[np.ndarray, " matrices"]
@@ -47,7 +47,7 @@ class Result:
     stable_rank: Float[np.ndarray, " matrices"]
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """One row per matrix; `layer` is None outside the blocks."""
+        """Yield one row per matrix; `layer` is None outside the blocks."""
         for i, matrix in enumerate(self.matrix):
             yield {
                 "checkpoint": query.checkpoint.label,
@@ -58,32 +58,32 @@ class Result:
             }
 
     def by_block(self) -> Float[np.ndarray, " blocks"]:
-        """Mean relative change of each block's matrices, NaN where none of them has one."""
+        """Return the mean relative change of each block's matrices, NaN where all are undefined."""
         blocks = range(int(self.layer.max(initial=OUTSIDE)) + 1)
         inside = [self.relative_change[self.layer == block] for block in blocks]
-        return np.array([np.nanmean(one) if np.isfinite(one).any() else np.nan for one in inside])
+        return np.array([np.nanmean(values) if np.isfinite(values).any() else np.nan for values in inside])
 
 
 def tabulate(changes: tuple[WeightChange, ...]) -> Result:
-    """The changes as columns."""
+    """Return the changes as columns."""
     return Result(
-        layer=np.array([OUTSIDE if one.layer is None else one.layer for one in changes], dtype=np.int64),
-        matrix=tuple(one.matrix for one in changes),
-        relative_change=np.array([one.relative_change for one in changes], dtype=np.float64),
-        stable_rank=np.array([one.stable_rank for one in changes], dtype=np.float64),
+        layer=np.array([OUTSIDE if change.layer is None else change.layer for change in changes], dtype=np.int64),
+        matrix=tuple(change.matrix for change in changes),
+        relative_change=np.array([change.relative_change for change in changes], dtype=np.float64),
+        stable_rank=np.array([change.stable_rank for change in changes], dtype=np.float64),
     )
 
 
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
-    """Compare the weights of the two."""
+    """Compare the weights of both checkpoints."""
     lab.progress(0.0, f"Opening {query.checkpoint.label} and {query.reference.label}.")
     result = tabulate(lab.models.weight_changes(query.checkpoint, query.reference, lab.progress))
-    lab.progress(1.0, f"The weights of {query.checkpoint.label} are compared.")
+    lab.progress(1.0, f"Compared the weights of {query.checkpoint.label}.")
     return result
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Every other checkpoint against the reference; KeyError if no checkpoint has that label."""
+    """Return a query for every checkpoint except the reference; KeyError if no checkpoint has its label."""
     against = study.checkpoint(reference)
     return [Query(checkpoint, against) for checkpoint in study.checkpoints if checkpoint.label != reference]

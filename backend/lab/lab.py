@@ -8,8 +8,8 @@ fields marked `NOT_IN_KEY` travel along without counting.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -19,13 +19,12 @@ from backend.caching.memoize import memoized
 from backend.caching.progress import Progress, shown, silent, so_far
 from backend.errors import UndefinedError
 from backend.lab.autoencoders import AutoencoderQuery, Autoencoders, Point
+from backend.lab.cost import cost_of
 from backend.lab.models import Models
 from backend.lab.outputs import Readout, Trained
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 from backend.study.whole_words import expand
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,30 +87,21 @@ class Lab:
         return so_far(train_autoencoder.key(query))
 
     def seconds(self, query: Any) -> float:
-        """Expected seconds of work behind `query`: the readouts of its checkpoints that are not in the cache.
-
-        A query without prompts is about the weights: then it is the time to open them, to read its `tokens` if it has
-        texts of its own, and for its `fitting`. One with `passes` has its first checkpoint read the prompts that many
-        times more. Autoencoders that are still to be trained come on top.
-        """
-        checkpoints, prompts = _inside(query, PinnedCheckpoint), _inside(query, Prompts)
-        if not prompts:
-            opening = sum(self.models.seconds(one, getattr(query, "tokens", 0)) for one in set(checkpoints))
-            return float(opening + getattr(query, "fitting", 0.0))
-        wanted = {ReadoutQuery(one, prompt.seen_by(one)) for one in checkpoints for prompt in prompts}
-        costs = [
-            self.models.seconds(one.checkpoint, int(one.prompts.lengths.sum()))
-            for one in wanted
-            if collect.peek(one, self) is None
+        """Expected seconds of work for `query`: its declared cost, without what is already in the cache."""
+        cost = cost_of(query)
+        readouts = {ReadoutQuery(checkpoint, prompts.seen_by(checkpoint)) for checkpoint, prompts in cost.readouts}
+        seconds = [
+            self.models.seconds(readout.checkpoint, int(readout.prompts.lengths.sum()))
+            for readout in readouts
+            if collect.peek(readout, self) is None
         ]
-        if passes := getattr(query, "passes", 0.0):
-            costs.append(self.models.seconds(checkpoints[0], int(passes * prompts[0].lengths.sum())))
-        costs += [
-            self.autoencoders.seconds(one.spec, checkpoints[0].facts.width)
-            for one in set(_inside(query, AutoencoderQuery))
-            if train_autoencoder.computed(one, self) is None
+        seconds += [self.models.seconds(checkpoint, tokens) for checkpoint, tokens in cost.passes]
+        seconds += [
+            self.autoencoders.seconds(training.spec, training.checkpoints[0].facts.width)
+            for training in cost.trainings
+            if train_autoencoder.computed(training, self) is None
         ]
-        return float(sum(costs))
+        return float(sum(seconds) + cost.fitting)
 
 
 @dataclass(frozen=True)
@@ -133,14 +123,3 @@ def train_autoencoder(query: AutoencoderQuery, lab: Lab) -> Trained:
     """Train it; the weights stay in the cache in float32, as SAELens keeps them."""
     with shown(train_autoencoder.key(query)) as show:
         return lab.autoencoders.train(query.checkpoints, query.prompts, query.spec, lab.progress, show)
-
-
-def _inside(query: Any, kind: type[T]) -> list[T]:
-    """Everything of a kind inside a query, in order, the query itself included."""
-    found = [query] if isinstance(query, kind) else []
-    inside: Iterable[Any] = ()
-    if isinstance(query, tuple):
-        inside = query
-    elif is_dataclass(query) and not isinstance(query, type | PinnedCheckpoint | Prompts):
-        inside = [getattr(query, one.name) for one in fields(query)]
-    return found + [one for item in inside for one in _inside(item, kind)]

@@ -1,7 +1,7 @@
-"""How alike two models arrange the same reviews: CKA, Procrustes, cosine, and all of them without each review.
+"""Representational similarity of two models: CKA, Procrustes and cosine, with their delete-one values.
 
-Reviews are paired: row i of both matrices is the same review. Every value without one of the reviews is exact and costs
-about as much for all reviews together as the estimate itself: nothing is refitted.
+Reviews are paired: row i of both matrices is the same review. All delete-one values together are exact and cost about
+as much as the estimate itself, without refitting.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from backend.errors import UndefinedError
 from backend.stats import metrics
 
 FEWEST = 5
-"""Reviews that debiased CKA needs, one of them left out."""
+"""Minimum number of reviews for the delete-one values of debiased CKA."""
 STEP, BELOW, ABOVE = 0.45, 23.0, 21.0
 """Quadrature of `_nuclear_changes`: step and reach in log t; the error is below 1e-8 of the norm."""
 
 Rotated = Float[np.ndarray, "reviews rotated"]
 Square = Float[np.ndarray, "reviews reviews"]
-Heard = Callable[[float], None]
+Report = Callable[[float], None]
 Values = np.ndarray | np.floating | float
 """One value, or one per review."""
 
 
 @dataclass(frozen=True, eq=False)
 class Left:
-    """An estimate, and what it would be without each of the reviews."""
+    """An estimate, and its value without each of the reviews."""
 
     estimate: float
     without: Float[np.ndarray, " reviews"]
 
 
 def enough(reviews: int) -> None:
-    """UndefinedError with one sentence if there are too few reviews."""
+    """Raise UndefinedError if there are too few reviews."""
     if reviews < FEWEST:
         raise UndefinedError(
             f"Similarity needs {FEWEST} reviews, and the sample has {reviews}; raise dataset.sample in study.toml."
@@ -45,7 +45,7 @@ def enough(reviews: int) -> None:
 
 
 def rotated(x: Float[np.ndarray, "reviews width"]) -> Rotated:
-    """Centred, and rotated into at most as many dimensions as there are reviews, which keeps all inner products."""
+    """Centre and rotate into at most as many dimensions as there are reviews; this keeps all inner products."""
     x = x - x.mean(axis=0, dtype=np.float64)
     return x if x.shape[1] <= len(x) else np.transpose(np.linalg.qr(x.T, mode="r"))
 
@@ -54,14 +54,14 @@ def rotated(x: Float[np.ndarray, "reviews width"]) -> Rotated:
 
 
 def gram(x: Rotated) -> Square:
-    """Inner products of different reviews; the diagonal, in which a review meets itself, is zero."""
+    """Return the inner products of different reviews; the diagonal is zero."""
     products = x @ x.T
     np.fill_diagonal(products, 0.0)
     return products
 
 
 def cka(k: Square, l: Square) -> Left:  # noqa: E741 - the letter of the literature
-    """Debiased linear CKA of two `gram` matrices, 1 for the same up to rotation and scale, about 0 for unrelated ones.
+    """Compute debiased linear CKA of two `gram` matrices: 1 = same up to rotation and scale, about 0 = unrelated.
 
     HSIC_1(K, L) / sqrt(HSIC_1(K, K) HSIC_1(L, L)). An estimate, so it can lie below 0. NaN where either model does not
     vary. Kornblith et al. 2019, ICML; unbiased HSIC: Song et al. 2012, JMLR 13; Nguyen et al. 2021, ICLR.
@@ -79,9 +79,9 @@ def _alignment(cross: Values, own: Values, other: Values) -> np.ndarray:
 
 
 def hsic(k: Square, l: Square) -> Left:  # noqa: E741
-    """HSIC_1 of two kernels with zero diagonals. Song et al. 2012, JMLR 13, equation 5.
+    """Compute HSIC_1 of two kernels with zero diagonals. Song et al. 2012, JMLR 13, equation 5.
 
-    Leaving a review out takes a row and a column from every sum, which is as quick as the sums themselves.
+    Leaving a review out removes a row and a column from every sum, which is as fast as the sums themselves.
     """
     n = len(k)
     met, of_k, of_l = np.vecdot(k, l), k.sum(axis=1), l.sum(axis=1)
@@ -98,7 +98,7 @@ def _hsic(met: Values, sum_k: Values, sum_l: Values, ends: Values, n: int) -> Va
 
 
 def repaired_cka(k: Square, l: Square, orders: Int[np.ndarray, "draws reviews"]) -> Float[np.ndarray, " draws"]:  # noqa: E741
-    """CKA with the reviews of `l` in these orders: what reviews that have nothing to do with each other give."""
+    """Compute CKA with the reviews of `l` in these orders: the null of unrelated reviews."""
     n, of_k, of_l = len(k), k.sum(axis=1), l.sum(axis=1)
     own, other = hsic(k, k).estimate, hsic(l, l).estimate
     met = np.array([np.vdot(k, l[np.ix_(order, order)]) for order in orders])
@@ -110,14 +110,14 @@ def repaired_cka(k: Square, l: Square, orders: Int[np.ndarray, "draws reviews"])
 
 
 def procrustes(x: Rotated, y: Rotated) -> Left:
-    """1 - |X'Y|_*^2 with X and Y of unit Frobenius norm: 0 for the same up to rotation and scale, at most 1.
+    """Compute 1 - |X'Y|_*^2 with X and Y of unit Frobenius norm: 0 = same up to rotation and scale, at most 1.
 
-    What remains of the squared distance after the best rotation, reflection and scale; |.|_* is the nuclear norm.
+    The share of squared distance left by the best rotation, reflection and scale; |.|_* is the nuclear norm.
     Schönemann 1966, Psychometrika 31; Williams et al. 2021, NeurIPS (as a measure of representations).
     """
     n, (u, s, v) = len(x), svd(x.T @ y, check_finite=False)
     squares, other_squares = metrics.squared_norm(x), metrics.squared_norm(y)
-    grown = n / (n - 1)  # leaving out a review moves the mean of the others, too
+    grown = n / (n - 1)  # leaving out a review moves the mean of the others
     nuclear = s.sum() + _nuclear_changes(s, x @ u, y @ v.T, grown)
     size, other = squares.sum() - grown * squares, other_squares.sum() - grown * other_squares
     return Left(
@@ -137,12 +137,12 @@ def _nuclear_changes(
     b: Float[np.ndarray, "reviews rotated"],
     c: float,
 ) -> Float[np.ndarray, " reviews"]:
-    """|diag(s) - c a_i b_i'|_* - |diag(s)|_* of every i, without a further decomposition.
+    """Compute |diag(s) - c a_i b_i'|_* - |diag(s)|_* for every i, without further decompositions.
 
-    A root is an integral, sqrt(v') - sqrt(v) = 1/pi of log((v' + t^2) / (v + t^2)) over t > 0, and summed over the
-    eigenvalues of M M' the integrand is the log of a ratio of determinants, which the change of rank one makes that of
-    a 2 x 2 matrix: (1 - c beta)^2 + c^2 t^2 alpha gamma, with alpha, beta, gamma = sums over the dimensions of a^2,
-    a b s and b^2, over s^2 + t^2. In log t the trapezoid rule converges exponentially.
+    A root is an integral: sqrt(v') - sqrt(v) = 1/pi of log((v' + t^2) / (v + t^2)) over t > 0. Summed over the
+    eigenvalues of M M', the integrand is the log of a ratio of determinants. The change has rank one, so this is the
+    determinant of a 2 x 2 matrix: (1 - c beta)^2 + c^2 t^2 alpha gamma, with alpha, beta, gamma = sums over the
+    dimensions of a^2, a b s and b^2, over s^2 + t^2. In log t the trapezoid rule converges exponentially.
     """
     largest = s.max(initial=0.0)
     if largest == 0:
@@ -155,24 +155,24 @@ def _nuclear_changes(
 
 
 def repaired_procrustes(
-    x: Rotated, y: Rotated, orders: Int[np.ndarray, "draws reviews"], heard: Heard = lambda _: None
+    x: Rotated, y: Rotated, orders: Int[np.ndarray, "draws reviews"], report: Report = lambda _: None
 ) -> Float[np.ndarray, " draws"]:
-    """Procrustes disparity with the reviews of `y` in these orders; `heard` is told the share that is done."""
+    """Compute the Procrustes disparity with the reviews of `y` in these orders; `report` receives the share done."""
     size, other = np.square(x).sum(), np.square(y).sum()
     nuclear = np.empty(len(orders))
     for i, order in enumerate(orders):
         nuclear[i] = np.asarray(svdvals(x.T @ y[order], check_finite=False)).sum()
-        heard((i + 1) / len(orders))
+        report((i + 1) / len(orders))
     return _disparity(nuclear, size, other)
 
 
 ROWS = 4096
-"""Rows of a large matrix that are widened to double precision at once."""
+"""Rows of a large matrix converted to double precision at once."""
 
 
 @dataclass(frozen=True)
 class OfRows:
-    """Mean cosine of the rows of two matrices, and their Procrustes disparity, without an interval: no sample."""
+    """Mean cosine of the rows of two matrices, and their Procrustes disparity; exact, without an interval."""
 
     cosine: float
     procrustes: float
@@ -182,18 +182,18 @@ def of_rows(
     x: Float[np.ndarray, "rows width"],
     y: Float[np.ndarray, "rows width"],
     order: Int[np.ndarray, " rows"],
-    heard: Heard = lambda _: None,
+    report: Report = lambda _: None,
 ) -> OfRows:
     """Compare row i of `x` with row order[i] of `y`, chunk by chunk: a vocabulary has many rows."""
-    means = [one.mean(axis=0, dtype=np.float64) for one in (x, y)]
+    means = [matrix.mean(axis=0, dtype=np.float64) for matrix in (x, y)]
     cross, sizes, cosines = np.zeros((x.shape[1], y.shape[1])), np.zeros(2), 0.0
     for start in range(0, len(x), ROWS):
-        heard(start / len(x))
-        one, other = x[start : start + ROWS].astype(np.float64), y[order[start : start + ROWS]].astype(np.float64)
-        cosines += np.nansum(metrics.cosine(one, other))
-        one, other = one - means[0], other - means[1]
-        cross += one.T @ other
-        sizes += np.square(one).sum(), np.square(other).sum()
+        report(start / len(x))
+        own, other = x[start : start + ROWS].astype(np.float64), y[order[start : start + ROWS]].astype(np.float64)
+        cosines += np.nansum(metrics.cosine(own, other))
+        own, other = own - means[0], other - means[1]
+        cross += own.T @ other
+        sizes += np.square(own).sum(), np.square(other).sum()
     nuclear = np.asarray(svdvals(cross, check_finite=False)).sum()
     return OfRows(float(cosines / len(x)), float(_disparity(nuclear, sizes[0], sizes[1])))
 
@@ -206,6 +206,6 @@ def repaired_cosine(
     y: Float[np.ndarray, "reviews width"],
     orders: Int[np.ndarray, "draws reviews"],
 ) -> Float[np.ndarray, " draws"]:
-    """Mean cosine with the reviews of `y` in these orders."""
-    units = [np.nan_to_num(metrics.ratio(one, np.sqrt(metrics.squared_norm(one))[:, None])) for one in (x, y)]
+    """Compute the mean cosine with the reviews of `y` in these orders."""
+    units = [np.nan_to_num(metrics.ratio(stream, np.sqrt(metrics.squared_norm(stream))[:, None])) for stream in (x, y)]
     return (units[0] @ units[1].T)[np.arange(len(x)), orders].mean(axis=1)

@@ -1,4 +1,4 @@
-"""Maps of neighbours, by t-SNE and UMAP, that go on from one another, and how far to trust them."""
+"""Maps by t-SNE and UMAP that continue from one another, and measures of how far to trust them."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Points = Float[np.ndarray, "points width"]
 Positions = Float[np.ndarray, "points 2"]
 
 JITTER = 0.05
-"""How far a continued fit moves its start at random, as a share of the start's spread."""
+"""Random displacement of the start of a continued fit, as a share of the start's spread."""
 INTERPOLATED = 10_000
-"""Points from which t-SNE interpolates the repulsion between them."""
+"""Number of points from which t-SNE interpolates the repulsion."""
 AT_ONCE = 4096
-"""Points whose neighbours are looked for between two reports of progress."""
+"""Points per chunk of the neighbour search; progress is reported between chunks."""
 ALL, RANKED = 3000, 1000
-"""Points up to which `trustworthiness` looks at all neighbourhoods, and evenly spaced ones it looks at beyond."""
+"""`trustworthiness` uses all neighbourhoods up to ALL points, and RANKED evenly spaced ones beyond."""
 
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """The points around their mean, and the nearest ones of each by distance, the point itself in the first place."""
+    """The centred points, and the nearest points of each by distance, the point itself first."""
 
     points: Float32[np.ndarray, "points width"]
     index: Int[np.ndarray, "points nearest"]
@@ -38,7 +38,7 @@ class Neighbours:
 
 
 def nearest(points: Points, count: int, watch: Progress = silent) -> Neighbours:
-    """`count` exact neighbours of every point, by scikit-learn; time grows with the square of the points."""
+    """Find `count` exact neighbours of every point with scikit-learn; time grows with the square of the points."""
     from sklearn.neighbors import NearestNeighbors
 
     centred = (points - points.mean(axis=0, dtype=np.float64)).astype(np.float32)
@@ -47,21 +47,24 @@ def nearest(points: Points, count: int, watch: Progress = silent) -> Neighbours:
     distance = np.empty(index.shape, dtype=np.float32)
     for start in range(0, len(centred), AT_ONCE):
         watch(start / len(centred), f"Finding neighbours: point {start:,} of {len(centred):,}.")
-        some = slice(start, start + AT_ONCE)
-        far, found = space.kneighbors(centred[some])
-        own = np.arange(start, start + len(found))
-        order = np.argsort(found != own[:, None], axis=1, kind="stable")
-        index[some], distance[some] = (np.take_along_axis(one, order, axis=1) for one in (found, far))
-        index[some, 0], distance[some, 0] = own, 0.0  # a point with many twins may be missing among them
+        chunk = slice(start, start + AT_ONCE)
+        far, neighbours = space.kneighbors(centred[chunk])
+        own = np.arange(start, start + len(neighbours))
+        order = np.argsort(neighbours != own[:, None], axis=1, kind="stable")
+        index[chunk], distance[chunk] = (np.take_along_axis(values, order, axis=1) for values in (neighbours, far))
+        index[chunk, 0], distance[chunk, 0] = (
+            own,
+            0.0,
+        )  # a point with many duplicates may be missing among its neighbours
     return Neighbours(centred, index, distance)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How to place points: the method and what it needs to know, both numbers lowered where points are too few.
+    """The method to place points with, and its settings; both numbers are lowered for few points.
 
-    `perplexity` counts for t-SNE, `neighbours` (with the point itself) for UMAP. What watches hears of the progress
-    and may raise to end a fit (one of UMAP's steps when those are over).
+    `perplexity` is for t-SNE, `neighbours` (including the point itself) for UMAP. `watch` receives the progress and may
+    raise to end a fit (UMAP raises after its steps).
     """
 
     method: Method
@@ -70,30 +73,30 @@ class Fit:
     neighbours: int
 
     def near(self, points: Points, watch: Progress = silent) -> Neighbours:
-        """The neighbours that a fit of these points looks at, which several fits may share."""
+        """Find the neighbours for a fit of these points; several fits may share them."""
         others = len(points) - 1
         count = min(int(3 * self.perplexity), others) if self.method == "tsne" else min(self.neighbours, others) - 1
         return nearest(points, count, watch)
 
     def first(self, near: Neighbours, watch: Progress = silent) -> Positions:
-        """A map from the first two principal components."""
+        """Fit a map that starts from the first two principal components."""
         mean, components = pca(near.points)
         return self._place(near, np.nan_to_num(project(near.points, mean, components)), True, self.seed, watch)
 
     def reference(self, points: Points, watch: Progress = silent) -> tuple[Float32[np.ndarray, "points 2"], float]:
-        """The map that others continue, and the noise floor: the `drift` of a second fit of the same points.
+        """Fit the map that others continue; return it with the noise floor, the `drift` of a second fit.
 
-        It is settled once, so that what a continued fit always does to a map has been done to it.
+        The map is continued once itself, so that the effect of continuing alone is part of it.
         """
         near = self.near(points, _span(watch, 0.0, 0.125))
         xy = self.first(near, _span(watch, 0.125, 0.5, "A first map: "))
         settling = _span(watch, 0.5, 0.75, "Settling the map: ")
         xy = self._place(near, xy, False, self.seed + 1, settling).astype(np.float32)
-        again = _span(watch, 0.75, 1.0, "A second fit, to see how far chance moves points: ")
+        again = _span(watch, 0.75, 1.0, "A second fit for the noise floor: ")
         return xy, drift(xy, self._place(near, xy, False, self.seed + 2, again))
 
     def continued(self, points: Points, start: Positions, watch: Progress = silent) -> Positions:
-        """A map that starts from the positions of another."""
+        """Fit a map that starts from the positions of another."""
         near = self.near(points, _span(watch, 0.0, 0.33))
         return self._place(near, start, False, self.seed + 2, _span(watch, 0.33, 1.0, "Continuing the map: "))
 
@@ -106,7 +109,7 @@ class Fit:
 
 
 def _span(watch: Progress, start: float, end: float, what: str = "") -> Progress:
-    """What reports the share of the work from `start` to `end`, under a name."""
+    """Return a progress callback for the share of the work from `start` to `end`, with a prefix."""
     return lambda fraction, sentence: watch(start + (end - start) * fraction, what + sentence)
 
 
@@ -115,14 +118,14 @@ def _steps(watch: Progress, done: int, total: int) -> None:
 
 
 def _tsne(near: Neighbours, start: Positions, first: bool, perplexity: float, seed: int, watch: Progress) -> Positions:
-    """openTSNE on one thread. van der Maaten and Hinton 2008; Linderman et al. 2019; Policar et al. 2024."""
+    """Run openTSNE on one thread. van der Maaten and Hinton 2008; Linderman et al. 2019; Policar et al. 2024."""
     from openTSNE import TSNEEmbedding
     from openTSNE.affinity import PerplexityBasedNN
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
-    known = PrecomputedNeighbors(near.index[:, 1:], near.distance[:, 1:].astype(np.float64))
-    affinities = PerplexityBasedNN(perplexity=perplexity, knn_index=known, n_jobs=1)  # pyright: ignore[reportArgumentType] (any positive number will do)
-    # a tiny start unfolds (Kobak and Berens 2019); a continued one is shrunk less, so that it does not forget
+    knn = PrecomputedNeighbors(near.index[:, 1:], near.distance[:, 1:].astype(np.float64))
+    affinities = PerplexityBasedNN(perplexity=perplexity, knn_index=knn, n_jobs=1)  # pyright: ignore[reportArgumentType] (any positive number will do)
+    # a tiny start unfolds (Kobak and Berens 2019); a continued start is shrunk less, to keep its positions
     start = start * ((1e-4 if first else 1.0) / start[:, 0].std())
     gradient = "bh" if len(start) < INTERPOLATED else "fft"
     placed = TSNEEmbedding(start, affinities, negative_gradient_method=gradient, n_jobs=1, random_state=seed)
@@ -130,20 +133,21 @@ def _tsne(near: Neighbours, start: Positions, first: bool, perplexity: float, se
     _steps(watch, 0, early + 500)
     for before, steps, how in ((0, early, {"exaggeration": 12, "momentum": 0.5}), (early, 500, {"momentum": 0.8})):
         if steps:
-            said: dict[str, Any] = {"callbacks_every_iters": 25, "callbacks": _hears(watch, before, early + 500)}
-            placed.optimize(n_iter=steps, inplace=True, **how, **said)
+            callback = _reporting(watch, before, early + 500)
+            callbacks: dict[str, Any] = {"callbacks_every_iters": 25, "callbacks": callback}
+            placed.optimize(n_iter=steps, inplace=True, **how, **callbacks)
     return np.array(placed)
 
 
-def _hears(watch: Progress, before: int, total: int) -> Callable[[int, float, np.ndarray], None]:
-    """What openTSNE calls now and then."""
+def _reporting(watch: Progress, before: int, total: int) -> Callable[[int, float, np.ndarray], None]:
+    """Return the callback that openTSNE calls regularly."""
     return lambda iteration, _error, _embedding: _steps(watch, before + iteration, total)
 
 
 class _Bar:
-    """Where umap-learn's progress bar writes its counts: it has no other way to tell how far it is.
+    """File that receives the counts of umap-learn's progress bar, its only report of progress.
 
-    What the watcher raises is kept, for when the fit is over: tqdm would never give back the lock that it writes under.
+    An error of the watcher is kept until the fit is over: tqdm would not release the lock that it holds while writing.
     """
 
     def __init__(self, watch: Progress, total: int) -> None:
@@ -151,7 +155,7 @@ class _Bar:
         self.raised: LayershiftError | None = None
 
     def write(self, text: str) -> None:
-        """A count of epochs, or what clears the line."""
+        """Receive a count of epochs, or characters that clear the line."""
         if text.strip().isdigit() and self.raised is None:
             try:
                 _steps(self.watch, int(text), self.total)
@@ -159,12 +163,12 @@ class _Bar:
                 self.raised = error
 
     def flush(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 def _umap(near: Neighbours, start: Positions, first: bool, seed: int, watch: Progress) -> Positions:
-    """umap-learn on one thread. McInnes, Healy and Melville 2018."""
-    # umap-learn tells of a part that wants tensorflow; a standing filter, because jobs are threads and share filters
+    """Run umap-learn on one thread. McInnes, Healy and Melville 2018."""
+    # umap-learn warns about its tensorflow part; a permanent filter, because job threads share filters
     warnings.filterwarnings("ignore", "Tensorflow not installed", ImportWarning)
     warnings.filterwarnings("ignore", "precomputed_knn.*is not an NNDescent object", UserWarning)
     from umap import UMAP
@@ -187,20 +191,20 @@ def _umap(near: Neighbours, start: Positions, first: bool, seed: int, watch: Pro
 
 
 def drift(xy: Float[np.ndarray, "reviews 2"], other: Float[np.ndarray, "reviews 2"]) -> float:
-    """How far points moved between two maps: root mean square displacement over that of the radius of the first.
+    """Return the root mean square displacement between two maps over the root mean square radius of the first.
 
-    Both maps are centred first, because a shift of the whole map means nothing. NaN if the first is a single spot.
+    Both maps are centred first, because a shift of the whole map has no meaning. NaN if the first is a single point.
     """
-    xy, other = (one - one.mean(axis=0, dtype=np.float64) for one in (xy, other))
+    xy, other = (positions - positions.mean(axis=0, dtype=np.float64) for positions in (xy, other))
     radius = np.square(xy).sum()
     return float(np.sqrt(np.square(other - xy).sum() / radius)) if radius > 0 else float("nan")
 
 
 def trustworthiness(points: Points, xy: Positions, neighbours: int = 15) -> float:
-    """Are neighbours in the map neighbours among the points? 1: all are; about 0.5: a map drawn at random.
+    """Measure how many neighbours in the map are neighbours among the points: 1 all, about 0.5 for a random map.
 
-    `neighbours` is lowered where there are too few points for it; NaN below four. Of more than ALL points, the
-    neighbourhoods of RANKED are looked at. Venna and Kaski 2001.
+    `neighbours` is lowered for few points; NaN below four. Above ALL points, RANKED neighbourhoods are used. Venna and
+    Kaski 2001.
     """
     n = len(xy)
     k = min(neighbours, (n - 1) // 2)
@@ -209,18 +213,18 @@ def trustworthiness(points: Points, xy: Positions, neighbours: int = 15) -> floa
     chosen = np.arange(n) if n <= ALL else np.linspace(0, n - 1, RANKED).astype(np.int64)
     size = max(1, 2**24 // n)
     intruders = 0
-    for some in np.split(chosen, range(size, len(chosen), size)):
-        far = _distances(points, some)  # the point itself comes first
-        on_map = np.argpartition(_distances(xy, some), k, axis=1)[:, : k + 1]
-        for one in np.take_along_axis(far, on_map, axis=1).T:
-            intruders += np.maximum(0, (far < one[:, None]).sum(axis=1) - k).sum()
+    for chunk in np.split(chosen, range(size, len(chosen), size)):
+        far = _distances(points, chunk)  # the point itself comes first
+        on_map = np.argpartition(_distances(xy, chunk), k, axis=1)[:, : k + 1]
+        for distance in np.take_along_axis(far, on_map, axis=1).T:
+            intruders += np.maximum(0, (far < distance[:, None]).sum(axis=1) - k).sum()
     return float(1 - 2 * intruders / (len(chosen) * k * (2 * n - 3 * k - 1)))
 
 
-def _distances(x: Points, some: Int[np.ndarray, " some"]) -> Float[np.ndarray, "some points"]:
-    """Squared distances from some points to all, -1 from a point to itself so that it comes first."""
+def _distances(x: Points, chosen: Int[np.ndarray, " chosen"]) -> Float[np.ndarray, "chosen points"]:
+    """Return squared distances from the chosen points to all; -1 from a point to itself, so that it comes first."""
     x = x - x.mean(axis=0, dtype=np.float64)
     squares = np.square(x).sum(axis=1)
-    distances = np.maximum(0.0, squares[some][:, None] + squares - 2 * x[some] @ x.T)
-    distances[np.arange(len(some)), some] = -1.0
+    distances = np.maximum(0.0, squares[chosen][:, None] + squares - 2 * x[chosen] @ x.T)
+    distances[np.arange(len(chosen)), chosen] = -1.0
     return distances

@@ -1,4 +1,4 @@
-"""A measured value with its uncertainty, and where there is one the level that chance reaches."""
+"""A measured value with its interval and, where defined, its chance level."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ A = TypeVar("A")
 class Estimate(Generic[A]):
     """A value, or an array of values, with the ends of its 95 % interval, all of one shape; NaN where undefined.
 
-    `chance` is the value that chance alone seldom passes (`backend.stats.intervals` says how seldom), None where no
-    chance level is defined.
+    `chance` is the level that a null rarely exceeds (see `backend.stats.intervals`), None if undefined.
     """
 
     value: A
@@ -27,7 +26,7 @@ class Estimate(Generic[A]):
     __iter__: ClassVar[None] = None  # three numbers are unpacked from `ends`
 
     def __post_init__(self) -> None:
-        """Refuse ends of another shape than the value: TypeError."""
+        """Raise TypeError if the shapes differ."""
         ends: tuple[Any, ...] = (self.value, self.low, self.high, self.chance)
         shapes = {np.shape(end) for end in ends if end is not None}
         if len(shapes) > 1:
@@ -39,35 +38,35 @@ class Estimate(Generic[A]):
         return self.value, self.low, self.high
 
     def __getitem__(self, place: Any) -> Estimate[Any]:
-        """The estimate at a place of the arrays."""
+        """Return the estimate at a place of the arrays."""
         return self.map(lambda end: np.asarray(end)[place])
 
     def map(self, change: Callable[[Any], Any]) -> Estimate[Any]:
-        """Value, ends and chance, each changed alike (by a function that keeps their order)."""
+        """Apply an order-preserving function to value, ends and chance."""
         chance = None if self.chance is None else change(self.chance)
         return Estimate(change(self.value), change(self.low), change(self.high), chance)
 
     def put(self, place: Any, value: Any, limits: tuple[Any, Any]) -> None:
-        """Fill in one place of arrays that `undefined` made."""
+        """Fill in one place of an estimate that `undefined` made."""
         ends: tuple[Any, ...] = (self.value, self.low, self.high)
         for array, number in zip(ends, (value, *limits), strict=True):
             array[place] = number
 
 
 def undefined(*shape: int) -> Estimate[Any]:
-    """An estimate of NaN, to be filled in; without a shape of single numbers."""
+    """Return an estimate of NaN to fill in; single numbers without a shape."""
     value, low, high = (np.full(shape, np.nan) if shape else np.nan for _ in range(3))
     return Estimate(value, low, high)
 
 
 def stacked(estimates: Sequence[Estimate[Any]]) -> Estimate[Any]:
-    """Estimates of one shape as one, along a new first axis; with chance where all have it."""
-    value, low, high = (np.array(position) for position in zip(*(one.ends for one in estimates), strict=True))
-    levels = [one.chance for one in estimates]
+    """Stack estimates of one shape along a new first axis; with chance if all have it."""
+    value, low, high = (np.array(position) for position in zip(*(estimate.ends for estimate in estimates), strict=True))
+    levels = [estimate.chance for estimate in estimates]
     return Estimate(value, low, high, None if any(level is None for level in levels) else np.array(levels))
 
 
 def alone(value: Any) -> Estimate[Any]:
-    """A value without an interval: NaN for both ends."""
+    """Return a value without an interval: NaN for both ends."""
     unknown = np.full(np.shape(value), np.nan)
     return Estimate(value, unknown, unknown)

@@ -1,4 +1,4 @@
-"""When features fire: sparse activations of an autoencoder counted by review, and compared between models and classes.
+"""Feature rates: sparse activations of an autoencoder by review, compared between models and classes.
 
 A feature *fires* at a token where its activation is above zero. Tokens of one review are not independent, so intervals
 and tests count reviews.
@@ -22,14 +22,14 @@ STATES = ("shared", "appeared", "vanished", "rare")
 OFTEN = 1e-3
 """A feature that fires on fewer tokens than one in a thousand, in both models, is rare."""
 TIMES = 10.0
-"""It appeared, or vanished, where one model's rate is at least so many times the other's."""
+"""A feature appeared or vanished if one model's rate is at least this many times the other's."""
 SAME = 0.7
-"""Decoder rows of this cosine are one feature: Paulo and Belrose 2025."""
+"""Decoder rows with at least this cosine are the same feature: Paulo and Belrose 2025."""
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureRates:
-    """One model's features over reviews: how many `tokens` were counted, on how many of them each feature `fired`.
+    """One model's features over reviews: the number of `tokens`, and of tokens on which each feature `fired`.
 
     `total` is the sum of its activations, `largest` its maximum over a review's tokens (0 where it did not fire).
     """
@@ -41,17 +41,17 @@ class FeatureRates:
 
     @property
     def rate(self) -> PerFeature:
-        """Share of the tokens on which each feature fires."""
+        """The share of tokens on which each feature fires."""
         return self.fired.sum(axis=0) / max(1, int(self.tokens.sum()))
 
     @property
     def mean_when_firing(self) -> PerFeature:
-        """Mean activation over the tokens on which it fires; NaN for one that never does."""
+        """The mean activation over the tokens on which a feature fires; NaN if it never fires."""
         return metrics.ratio(self.total, self.fired.sum(axis=0).astype(np.float64))
 
     @property
     def mean(self) -> PerFeature:
-        """Mean activation over all tokens."""
+        """The mean activation over all tokens."""
         return self.total / max(1, int(self.tokens.sum()))
 
 
@@ -78,9 +78,9 @@ def count(
 
 
 def rate_change(before: FeatureRates, after: FeatureRates, labels: Labels) -> tuple[PerFeature, PerFeature, PerFeature]:
-    """Rate after less rate before, on the same tokens, with its 95 % interval: delete-one-review jackknife.
+    """Return the rate after minus the rate before, with its 95 % interval: delete-one-review jackknife.
 
-    The review is the unit that was drawn (Cochran 1977, Sampling Techniques, on ratios of clusters).
+    The sampling unit is the review (Cochran 1977, Sampling Techniques, on ratios of clusters).
     """
     change = (after.fired - before.fired).astype(np.float64)
     total, tokens = change.sum(axis=0), before.tokens.astype(np.float64)
@@ -91,22 +91,22 @@ def rate_change(before: FeatureRates, after: FeatureRates, labels: Labels) -> tu
 
 
 def states(before: PerFeature, after: PerFeature, low: PerFeature, high: PerFeature) -> Int[np.ndarray, " features"]:
-    """Place of each feature in STATES, by its rates and the interval of their difference.
+    """Return the index of each feature in STATES, by its rates and the interval of their difference.
 
     `appeared`: fires on one token in a thousand or more after, at most a tenth as often before, and the interval of the
     difference is above zero; `vanished` the other way round; `rare`: under one in a thousand in both; else `shared`.
     """
-    found = np.full(len(before), STATES.index("shared"))
-    found[(before < OFTEN) & (after < OFTEN)] = STATES.index("rare")
-    found[(after >= OFTEN) & (after >= TIMES * before) & (low > 0)] = STATES.index("appeared")
-    found[(before >= OFTEN) & (before >= TIMES * after) & (high < 0)] = STATES.index("vanished")
-    return found
+    state = np.full(len(before), STATES.index("shared"))
+    state[(before < OFTEN) & (after < OFTEN)] = STATES.index("rare")
+    state[(after >= OFTEN) & (after >= TIMES * before) & (low > 0)] = STATES.index("appeared")
+    state[(before >= OFTEN) & (before >= TIMES * after) & (high < 0)] = STATES.index("vanished")
+    return state
 
 
 def tell_apart(
     largest: Float[np.ndarray, "reviews features"], labels: Labels, classes: int
 ) -> tuple[Float[np.ndarray, "directions features"], Float[np.ndarray, "directions features"]]:
-    """AUC of each feature's largest activation for telling reviews of a class from the others, and its p-value.
+    """Return the AUC of each feature's largest activation for a class against the others, and its p-value.
 
     Two classes: for class 1. More classes: of each against the rest (their mean would be one half for any feature).
     Mann-Whitney test, two-sided, by the normal approximation with ties and continuity corrected; NaN for a feature that
@@ -125,33 +125,33 @@ def tell_apart(
 
 
 def false_discovery(p: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """q-values: those of at most 0.05 hold one false discovery in twenty on average. NaN stays, and does not count.
+    """Return q-values: at 0.05, one discovery in twenty is false on average. NaN stays, and does not count.
 
     Benjamini and Hochberg 1995; features that fire together are positively dependent, for which it holds (Benjamini
     and Yekutieli 2001).
     """
     q = np.full(p.shape, np.nan)
-    there = np.isfinite(p)
-    if there.any():
-        q[there] = false_discovery_control(p[there])
+    defined = np.isfinite(p)
+    if defined.any():
+        q[defined] = false_discovery_control(p[defined])
     return q
 
 
 def pair(
     first: Float[np.ndarray, "features width"], second: Float[np.ndarray, "others width"]
 ) -> tuple[Shaped[np.ndarray, " features"], Shaped[np.ndarray, " others"]]:
-    """Cosine of each decoder row with the row that it is paired with in the other autoencoder; NaN for one left over.
+    """Return the cosine of each decoder row with its pair in the other autoencoder; NaN for unpaired rows.
 
-    One-to-one, with the largest sum of cosines (the Hungarian method). Paulo and Belrose 2025, "Sparse autoencoders
-    trained on the same data learn different features".
+    Pairs are one-to-one, with the largest sum of cosines (the Hungarian method). Paulo and Belrose 2025, "Sparse
+    autoencoders trained on the same data learn different features".
     """
     from scipy.optimize import linear_sum_assignment
 
     cosines = _unit(first) @ _unit(second).T
     rows, columns = linear_sum_assignment(cosines, maximize=True)
-    here, there = np.full(len(first), np.nan), np.full(len(second), np.nan)
-    here[rows] = there[columns] = cosines[rows, columns]
-    return here, there
+    of_first, of_second = np.full(len(first), np.nan), np.full(len(second), np.nan)
+    of_first[rows] = of_second[columns] = cosines[rows, columns]
+    return of_first, of_second
 
 
 def _unit(x: Float[np.ndarray, "features width"]) -> Float[np.ndarray, "features width"]:

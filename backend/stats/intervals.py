@@ -1,7 +1,7 @@
-"""The one home of 95 % intervals and chance levels; docs/intervals.md says where each comes from and how it was tested.
+"""All 95 % intervals and chance levels; docs/intervals.md has their sources and tests.
 
-Intervals are (low, high). Those of a norm are for the norm of the population that the reviews were drawn from: noise
-makes the plain norm of a sample too long, so it can lie above its own interval.
+Intervals are (low, high). The interval of a norm is for the population that the reviews were drawn from. Noise
+lengthens the plain norm of a sample, so it can lie above its own interval.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Interval = tuple[Values, Values]
 
 
 def wilson(successes: Shaped[np.ndarray, "..."], n: Shaped[np.ndarray, "..."]) -> Interval:
-    """Score interval of a proportion, within 0..1; NaN where n is 0. Wilson 1927, JASA 22."""
+    """Compute the score interval of a proportion, within 0..1; NaN where n is 0. Wilson 1927, JASA 22."""
     z = ndtri(TAILS[1])
     successes, n = np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64)
     share = metrics.ratio(successes, n)
@@ -52,7 +52,7 @@ def mover(
     high: Float[np.ndarray, "... parts"],
     weights: Float[np.ndarray, " parts"],
 ) -> Interval:
-    """Interval of sum(weights * estimates) from those of its independent parts, over the last axis.
+    """Combine intervals of independent parts into that of sum(weights * estimates), over the last axis.
 
     Weights 1/C give a mean, (1, -1) a difference. Zou and Donner 2008, Statistics in Medicine 27 (method of variance
     estimates recovery); for two proportions Newcombe 1998, Statistics in Medicine 17, method 10.
@@ -67,7 +67,7 @@ def mover(
 def balanced_accuracy_interval(
     recalls: Float[np.ndarray, " classes"], sizes: Int[np.ndarray, " classes"]
 ) -> tuple[float, float]:
-    """Interval of the mean of the recalls of `sizes` reviews each: MOVER from Wilson limits, within 0..1."""
+    """Compute the interval of the mean of recalls over `sizes` reviews each: MOVER from Wilson limits, 0..1."""
     low, high = mover(recalls, *wilson(recalls * sizes, sizes), np.full(len(recalls), 1 / len(recalls)))
     return max(0.0, float(low)), min(1.0, float(high))
 
@@ -76,7 +76,7 @@ def balanced_accuracy_interval(
 
 
 def bootstrap(statistic: Callable[[Counts], np.ndarray], labels: Labels, draws: int = 1000, seed: int = 0) -> Interval:
-    """Percentile interval of `statistic`, which maps counts [draws, reviews] to values [draws, ...].
+    """Compute the percentile interval of `statistic`, which maps counts [draws, reviews] to values [draws, ...].
 
     Stratified by class. Efron 1979, Annals of Statistics 7. Not for norms, nor for statistics of pairs of reviews.
     """
@@ -84,18 +84,18 @@ def bootstrap(statistic: Callable[[Counts], np.ndarray], labels: Labels, draws: 
 
 
 def percentiles(values: Float[np.ndarray, "draws ..."]) -> Interval:
-    """The middle 95 % over the first axis."""
+    """Return the middle 95 % over the first axis."""
     low, high = np.quantile(values, TAILS, axis=0)
     return np.asarray(low), np.asarray(high)
 
 
 def auc_interval(logit_diff: LogitDiff, labels: Labels, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Interval of `metrics.auc`, within 0..1: the AUCs from which the one found is less than 1.96 deviations away.
+    """Compute the interval of `metrics.auc`: all AUCs within 1.96 deviations of the estimate, in 0..1.
 
-    The variance changes with the AUC as Hanley and McNeil (1982, Radiology 143) say and is scaled by that of the
-    stratified bootstrap over theirs, between 2/3 and 3/2. A percentile bootstrap covers 46 to 92 % near an AUC of 1,
-    where few pairs overlap, and has no width at 1. Newcombe 2006, Statistics in Medicine 25, method 5. NaN where
-    the AUC is.
+    The variance depends on the AUC as in Hanley and McNeil (1982, Radiology 143). It is scaled by the ratio of the
+    stratified bootstrap's variance to theirs, limited to 2/3..3/2. A percentile bootstrap covers only 46 to 92 % near
+    an AUC of 1, where few pairs overlap, and has no width at 1. Newcombe 2006, Statistics in Medicine 25, method 5. NaN
+    if the AUC is NaN.
     """
     middle = metrics.auc(logit_diff, labels)
     if np.isnan(middle):
@@ -118,13 +118,13 @@ def auc_interval(logit_diff: LogitDiff, labels: Labels, draws: int = 1000, seed:
 
 
 def _auc_variance(auc: float, n: int, others: int) -> float:
-    """Variance of an AUC over n x others pairs, for exponential scores and equal numbers of both sides."""
+    """Return the variance of an AUC over n x others pairs, for exponential scores and equal numbers of both sides."""
     spread = (n + others - 2) / 2 * ((1 - auc) / (2 - auc) + auc / (1 + auc))
     return auc * (1 - auc) * (1 + spread) / (n * others)
 
 
 def gap_interval(logit_diff: LogitDiff, labels: Labels, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Interval of `metrics.gap`."""
+    """Compute the interval of `metrics.gap`."""
     low, high = bootstrap(lambda counts: metrics.gaps(logit_diff, labels, counts), labels, draws, seed)
     return float(low), float(high)
 
@@ -132,7 +132,7 @@ def gap_interval(logit_diff: LogitDiff, labels: Labels, draws: int = 1000, seed:
 def mean_interval(
     values: Float[np.ndarray, "reviews ..."], labels: Labels, draws: int = 1000, seed: int = 0
 ) -> Interval:
-    """Interval of the mean over reviews, class sizes held fixed: of logit differences, `metrics.mean_logit_diff`."""
+    """Compute the interval of the mean over reviews with fixed class sizes, e.g. `metrics.mean_logit_diff`."""
     return bootstrap(lambda counts: np.tensordot(counts / len(labels), values, axes=1), labels, draws, seed)
 
 
@@ -140,10 +140,10 @@ def mean_interval(
 
 
 def jackknife(statistic: Callable[[Int[np.ndarray, " kept"]], np.ndarray], labels: Labels) -> Interval:
-    """Delete-one interval of `statistic`, which maps the indices of the reviews kept to values of any shape.
+    """Compute the delete-one interval of `statistic`, a function of the kept review indices.
 
-    For CKA, Procrustes and the like: a bootstrap repeats reviews, and a review is too similar to itself. Stratified
-    by `labels` (all equal: one stratum), Student's t with reviews - strata degrees of freedom. Tukey 1958.
+    For CKA, Procrustes and other statistics of pairs: a bootstrap repeats reviews, which are too similar to themselves.
+    Stratified by `labels` (all equal: one stratum), Student's t with reviews - strata degrees of freedom. Tukey 1958.
     """
     everyone = np.arange(len(labels))
     without = np.stack([np.asarray(statistic(np.delete(everyone, i))) for i in everyone])
@@ -151,7 +151,7 @@ def jackknife(statistic: Callable[[Int[np.ndarray, " kept"]], np.ndarray], label
 
 
 def jackknife_interval(estimate: Values, without: Float[np.ndarray, "reviews ..."], labels: Labels) -> Interval:
-    """The interval around `estimate`, given its value without each of the reviews."""
+    """Compute the interval around `estimate` from its value without each of the reviews."""
     variance = np.zeros(estimate.shape)
     strata = np.unique(labels)
     for c in strata:
@@ -170,7 +170,7 @@ def split_cosine_interval(
     seed: int = 0,
     groups: Groups | None = None,
 ) -> tuple[PerLayer, PerLayer]:
-    """Jackknife interval of `metrics.split_cosine`, over texts if any have copies; NaN where it or its jackknife is."""
+    """Compute the jackknife interval of `metrics.split_cosine`, over texts if any have copies; NaN if undefined."""
     estimate = metrics.split_cosine(base, checkpoint, labels, classes, splits, seed, groups)
     without = split_cosines_without(base, checkpoint, labels, classes, groups)
     return jackknife_interval(estimate, without, labels if groups is None else labels[np.unique(groups)])
@@ -191,9 +191,9 @@ class DirectionIntervals:
 def direction_intervals(
     residuals: Residuals, labels: Labels, classes: int, draws: int = 1000, seed: int = 0
 ) -> DirectionIntervals:
-    """Test-inversion bootstrap of T = norm^2 without its noise, and of T over mean norm^2 and within-class variance.
+    """Compute intervals by test-inversion bootstrap: T (noise-free norm^2), and T over mean norm^2 and variance.
 
-    See `Resampled.lengths`. Where there is much signal, it is the basic bootstrap interval of T recentred with the
+    See `Resampled.lengths`. With a strong signal it equals the basic bootstrap interval of T recentred with the
     plug-in norm, [T - q.975(T* - norm^2), T - q.025(T* - norm^2)], rooted. Norms are 0 at constant layers and the
     rest NaN; all are NaN if a class has fewer than two reviews.
     """
@@ -224,21 +224,21 @@ def direction_intervals(
 def norm_interval(
     residuals: Residuals, labels: Labels, classes: int, draws: int = 1000, seed: int = 0
 ) -> tuple[PerLayer, PerLayer]:
-    """Interval of the population's norm of the direction, for `norm` and `norm_unbiased` alike."""
+    """Compute the interval of the population's norm of the direction, for `norm` and `norm_unbiased` alike."""
     return direction_intervals(residuals, labels, classes, draws, seed).norm
 
 
 def relative_interval(
     residuals: Residuals, labels: Labels, classes: int, draws: int = 1000, seed: int = 0
 ) -> tuple[PerLayer, PerLayer]:
-    """Interval of the population's norm over its mean norm of the residuals."""
+    """Compute the interval of the population's norm over its mean norm of the residuals."""
     return direction_intervals(residuals, labels, classes, draws, seed).relative
 
 
 def separation_interval(
     residuals: Residuals, labels: Labels, classes: int, draws: int = 1000, seed: int = 0
 ) -> tuple[PerLayer, PerLayer]:
-    """Interval of the population's separation."""
+    """Compute the interval of the population's separation."""
     return direction_intervals(residuals, labels, classes, draws, seed).separation
 
 
@@ -248,7 +248,7 @@ def separation_interval(
 def null_norms(
     residuals: Residuals, labels: Labels, classes: int, permutations: int = 1000, seed: int = 0
 ) -> Float[np.ndarray, "permutations directions layers"]:
-    """Norm of the direction under permuted labels, the same permutations at all layers; 0 at constant layers."""
+    """Return norms of the direction under permuted labels, the same at all layers; 0 at constant layers."""
     share = metrics.contrasts(classes) / metrics.class_sizes(labels, classes)
     permuted = permuted_labels(labels, permutations, seed)
     null = np.zeros((permutations, len(share), residuals.shape[1]))
@@ -259,23 +259,23 @@ def null_norms(
 
 
 def chance(residuals: Residuals, labels: Labels, classes: int, permutations: int = 1000, seed: int = 0) -> PerLayer:
-    """Threshold of the plain norm: without any signal, some layer of the curve exceeds it in 5 % of studies.
+    """Compute the threshold of the plain norm: without signal, some layer of the curve exceeds it in 5 % of studies.
 
     Median null of the layer x 95th percentile over permutations of max over layers of (null / median null), for each
-    direction; 0 at constant layers, which do not count. Westfall and Young 1993 (resampling, single step).
+    direction; 0 at constant layers, which are ignored. Westfall and Young 1993 (resampling, single step).
     """
     return familywise(null_norms(residuals, labels, classes, permutations, seed))
 
 
 def familywise(null: Float[np.ndarray, "permutations directions layers"]) -> PerLayer:
-    """The thresholds that 5 % of the permuted curves exceed somewhere: see `chance`."""
+    """Return the thresholds that 5 % of the permuted curves exceed somewhere: see `chance`."""
     median = np.median(null, axis=0)
     largest = np.where(median > 0, null / np.where(median > 0, median, 1.0), 0.0).max(axis=2)
     return median * np.quantile(largest, LEVEL, axis=0)[:, None]
 
 
 def unbiased_chance(threshold: PerLayer, noise: PerLayer) -> PerLayer:
-    """`chance` on the scale of `metrics.norm_unbiased`, given `metrics.noise`: the same layers exceed it."""
+    """Convert `chance` to the scale of `metrics.norm_unbiased` with `metrics.noise`: the same layers exceed it."""
     return np.sqrt(np.maximum(0.0, np.square(threshold) - noise))
 
 
@@ -287,10 +287,10 @@ def leaves_chance(values: Float[np.ndarray, " layers"], threshold: Float[np.ndar
 
 
 def curve_chance(null: Float[np.ndarray, "permutations layers"], middle: float) -> Float[np.ndarray, " layers"]:
-    """Threshold of a curve that lies at `middle` without signal: in 5 % of studies some layer exceeds it.
+    """Compute the threshold of a curve that is at `middle` without signal: some layer exceeds it in 5 % of studies.
 
     `middle` + deviation of the layer's null x 95th percentile over permutations of max over layers of (null - middle)
-    / deviation. NaN for layers whose null does not vary, which do not count. Westfall and Young 1993.
+    / deviation. NaN for layers with a constant null, which are ignored. Westfall and Young 1993.
     """
     spread = np.sqrt(np.square(null - middle).mean(axis=0))
     spread[spread <= metrics.FLOAT_NOISE * spread.max()] = np.nan

@@ -1,11 +1,11 @@
-"""General, transitional or task-specific: a reading of layers made of numbers, with its rule, and whether it holds.
+"""Layer roles: general, transitional or task-specific, by a numerical rule.
 
-With `level` the CKA with the reference from which a layer counts as unchanged, and the gain of a layer the held-out
-accuracy of its linear probe minus that of the reference's, paired by review:
+`level` is the CKA with the reference from which a layer counts as unchanged. The gain of a layer is the held-out
+accuracy of its linear probe minus that of the reference's probe, paired by review:
 
-    general         the whole interval of CKA lies at or above the level, and that of the gain not wholly above zero
-    task-specific   the whole interval of CKA lies below the level, that of the gain above zero, and the accuracy's own
-                    above chance
+    general         the interval of CKA lies at or above the level, the interval of the gain not above zero
+    task-specific   the interval of CKA lies below the level, the interval of the gain above zero, and the interval of
+                    the accuracy above chance
     transitional    everything else: changed without a gain, a gain without a change, or too close to call
 """
 
@@ -29,7 +29,7 @@ Predictions = Int[np.ndarray, "layers reviews"]
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """Per layer the kind, its place in KINDS (-1: no text), and what decides: CKA, accuracies and gain, 0..1."""
+    """Per layer the kind (index into KINDS, -1: no text) and the deciding measures: CKA, accuracies and gain, 0..1."""
 
     level: float
     kind: Int[np.ndarray, " layers"]
@@ -40,21 +40,21 @@ class Reading:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """How many layers are of each kind."""
+        """The number of layers of each kind."""
         return tuple(int((self.kind == kind).sum()) for kind in range(len(KINDS)))
 
     @property
     def disorder(self) -> tuple[int, int] | None:
-        """The first two layers that stand the wrong way round, the later more general; None if all are in order."""
-        there = np.flatnonzero(self.kind >= 0)
-        for place, later in enumerate(there):
-            before = there[:place][self.kind[there[:place]] > self.kind[later]]
+        """The first two layers in the wrong order, the later more general; None if all are in order."""
+        defined = np.flatnonzero(self.kind >= 0)
+        for place, later in enumerate(defined):
+            before = defined[:place][self.kind[defined[:place]] > self.kind[later]]
             if len(before):
                 return int(before[0]), int(later)
         return None
 
     def rows(self, checkpoint: str, reference: str) -> Iterator[dict[str, Any]]:
-        """One row per layer."""
+        """Yield one row per layer."""
         for layer, kind in enumerate(self.kind):
             yield {
                 "checkpoint": checkpoint,
@@ -77,7 +77,7 @@ def read(
     classes: int,
     level: float,
 ) -> Reading:
-    """Sort layers into kinds; the predictions are those of held-out linear probes."""
+    """Assign a kind to each layer; the predictions come from held-out linear probes."""
     layers = len(cka.value)
     accuracy, gain, reference_accuracy = undefined(layers), undefined(layers), np.full(layers, np.nan)
     sizes = metrics.class_sizes(labels, classes)

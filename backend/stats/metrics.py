@@ -1,8 +1,8 @@
-"""The one definition of every quantity that Layershift measures; arrays in, arrays out, float64 inside.
+"""The single definition of every quantity that Layershift measures; arrays in, arrays out, float64 inside.
 
 Two classes have one direction, class 1 minus class 0; more classes have one each, class minus mean of the other means.
-Every function that needs classes takes class indices 0..classes-1; a class without reviews raises UndefinedError.
-Two-dimensional pictures have their measures in `projections`, uncertainty is in `intervals`.
+Functions of classes take class indices 0..classes-1; a class without reviews raises UndefinedError.
+Principal components are in `pca`, uncertainty is in `intervals`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ FLOAT_NOISE = 1e-6
 
 
 def contrasts(classes: int) -> Float[np.ndarray, "directions classes"]:
-    """The weight of each class mean in each direction; rows sum to zero."""
+    """Return the weight of each class mean in each direction; rows sum to zero."""
     if classes == 2:
         return np.array([[-1.0, 1.0]])
     return (classes * np.eye(classes) - 1) / (classes - 1)
 
 
 def class_sizes(labels: Labels, classes: int) -> Int[np.ndarray, " classes"]:
-    """Reviews per class; UndefinedError names a class that has none."""
+    """Count reviews per class; UndefinedError if a class has none."""
     sizes = np.bincount(labels, minlength=classes)
     if len(sizes) > classes or not sizes.all():
         raise UndefinedError(f"Every one of the {classes} classes needs reviews; the sample has {sizes.tolist()}.")
@@ -43,7 +43,7 @@ def class_sizes(labels: Labels, classes: int) -> Int[np.ndarray, " classes"]:
 
 
 def logit_diff(logits: Float[np.ndarray, "reviews classes"]) -> LogitDiff:
-    """How much each class is preferred, in nats: logit(1) - logit(0), or logit(c) - logsumexp of the other classes."""
+    """Compute the logit difference in nats: logit(1) - logit(0), or logit(c) - logsumexp of the other classes."""
     logits = logits.astype(np.float64)
     if logits.shape[1] == 2:
         return logits[:, 1:] - logits[:, :1]
@@ -52,24 +52,24 @@ def logit_diff(logits: Float[np.ndarray, "reviews classes"]) -> LogitDiff:
 
 
 def predictions(logits: Float[np.ndarray, "reviews classes"]) -> Labels:
-    """The class with the largest logit; of equal ones the lower (two classes: class 1 if the logit difference > 0)."""
+    """Return the class with the largest logit; ties: the lower (two classes: class 1 if the logit difference > 0)."""
     return logits.argmax(axis=1)
 
 
 def recalls(predicted: Labels, labels: Labels, classes: int) -> Float[np.ndarray, " classes"]:
-    """The share of each class that is predicted as such, 0..1."""
+    """Return the share of each class that is predicted correctly, 0..1."""
     return np.bincount(labels[predicted == labels], minlength=classes) / class_sizes(labels, classes)
 
 
 def balanced_accuracy(recall: Float[np.ndarray, " classes"]) -> float:
-    """The mean of the recalls: 1 / classes for a model that always says the same."""
+    """Return the mean of the recalls: 1 / classes for a constant prediction."""
     return float(recall.mean())
 
 
 def auc(logit_diff: LogitDiff, labels: Labels) -> float:
-    """Area under the ROC curve of the logit difference, ties counted half; more classes: macro one-vs-rest.
+    """Compute the area under the ROC curve of the logit difference, ties counted half; more classes: macro one-vs-rest.
 
-    A single column is scored for class 1. NaN where only one side is there. Mann and Whitney 1947.
+    A single column is scored for class 1. NaN if one side is empty. Mann and Whitney 1947.
     """
     return float(aucs(logit_diff, labels, np.ones((1, len(labels))))[0])
 
@@ -79,7 +79,7 @@ def aucs(
     labels: Labels,
     counts: Shaped[np.ndarray, "draws reviews"],
 ) -> Float[np.ndarray, " draws"]:
-    """`auc` of many resamples at once, each told by how often every review is in it."""
+    """Compute `auc` of many resamples at once; `counts` says how often each review is in each resample."""
     total = np.zeros(len(counts))
     for column, values in enumerate(logit_diff.T):
         order = np.argsort(values, kind="stable")
@@ -93,7 +93,7 @@ def aucs(
 
 
 def gap(logit_diff: LogitDiff, labels: Labels) -> float:
-    """Mean logit difference of class 1 over its own reviews minus over those of class 0; more classes: averaged."""
+    """Return the mean logit difference over class 1 minus that over class 0; more classes: averaged."""
     return float(gaps(logit_diff, labels, np.ones((1, len(labels))))[0])
 
 
@@ -102,7 +102,7 @@ def gaps(
     labels: Labels,
     counts: Shaped[np.ndarray, "draws reviews"],
 ) -> Float[np.ndarray, " draws"]:
-    """`gap` of many resamples at once, each told by how often every review is in it."""
+    """Compute `gap` of many resamples at once; `counts` says how often each review is in each resample."""
     classes = max(2, logit_diff.shape[1])
     class_sizes(labels, classes)
     total = np.zeros(len(counts))
@@ -114,12 +114,12 @@ def gaps(
 
 
 def mean_logit_diff(logit_diff: LogitDiff) -> Float[np.ndarray, " directions"]:
-    """Mean over all reviews: the bias of the readout, 0 for a model that prefers no class of a balanced sample."""
+    """Return the mean over all reviews: the bias of the readout, 0 for an unbiased model on a balanced sample."""
     return logit_diff.mean(axis=0, dtype=np.float64)
 
 
 def fraction_recovered(gap: Values, host: Values, donor: Values) -> Values:
-    """Where a gap lies between that of the host (0) and that of the donor (1); NaN where these are equal."""
+    """Return the place of a gap between the host's (0) and the donor's (1); NaN where these are equal."""
     way = np.asarray(donor) - host
     return ratio((np.asarray(gap) - host) * np.sign(way), np.abs(way))
 
@@ -128,32 +128,32 @@ def fraction_recovered(gap: Values, host: Values, donor: Values) -> Values:
 
 
 def constant_layers(residuals: Residuals) -> Bool[np.ndarray, " layers"]:
-    """Where all reviews are identical up to float noise: layer 0 of a rotary model holds no text at the readout."""
+    """Return the layers with identical reviews up to float noise, such as layer 0 of a rotary model."""
     scale = FLOAT_NOISE * np.abs(residuals).max(axis=(0, 2))
     return np.ptp(residuals, axis=0).max(axis=-1) <= scale
 
 
 def class_means(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, "classes layers width"]:
-    """Mean residual of each class."""
+    """Return the mean residual of each class."""
     class_sizes(labels, classes)
     return np.stack([residuals[labels == c].mean(axis=0, dtype=np.float64) for c in range(classes)])
 
 
 def directions(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, "directions layers width"]:
-    """d[l], the difference of class means; exactly zero at constant layers."""
+    """Return d[l], the difference of class means; exactly zero at constant layers."""
     d = np.tensordot(contrasts(classes), class_means(residuals, labels, classes), axes=1)
     d[:, constant_layers(residuals)] = 0.0
     return d
 
 
 def squared_norm(d: Float[np.ndarray, "... width"]) -> Float[np.ndarray, "..."]:
-    """Squared length over the last axis; of an estimated direction it is too large by the noise of the means."""
+    """Return the squared length over the last axis; sampling noise lengthens that of an estimated direction."""
     d = np.asarray(d, dtype=np.float64)
     return np.asarray(np.vecdot(d, d))
 
 
 def class_variances(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, "classes layers"]:
-    """tr S of each class: the trace of its unbiased covariance; NaN for a class of one review."""
+    """Return tr S of each class: the trace of its unbiased covariance; NaN for a class of one review."""
     sizes = class_sizes(labels, classes)
     traces = np.full((classes, residuals.shape[1]), np.nan)
     for c in np.flatnonzero(sizes > 1):
@@ -164,13 +164,13 @@ def class_variances(residuals: Residuals, labels: Labels, classes: int) -> Float
 
 
 def noise(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
-    """What the noise of the class means adds to the squared norm on average: tr S1/n1 + tr S0/n0 for two classes."""
+    """Return what sampling noise adds to the squared norm on average: tr S1/n1 + tr S0/n0 for two classes."""
     of_means = class_variances(residuals, labels, classes) / class_sizes(labels, classes)[:, None]
     return np.square(contrasts(classes)) @ of_means
 
 
 def unbiased_squared_norm(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
-    """T = norm^2 - tr S1/n1 - tr S0/n0: right on average, so below zero about half the time without signal.
+    """Compute T = norm^2 - tr S1/n1 - tr S0/n0: unbiased, so below zero about half the time without signal.
 
     Bai and Saranadasa 1996, Statistica Sinica 6; Chen and Qin 2010, Annals of Statistics 38.
     """
@@ -178,34 +178,34 @@ def unbiased_squared_norm(residuals: Residuals, labels: Labels, classes: int) ->
 
 
 def norm_unbiased(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
-    """sqrt(max(0, T)): the length of the direction without the part that noise alone adds."""
+    """Return sqrt(max(0, T)): the length of the direction without the contribution of noise."""
     return np.sqrt(np.maximum(0.0, unbiased_squared_norm(residuals, labels, classes)))
 
 
 def review_norms(residuals: Residuals) -> Float[np.ndarray, "reviews layers"]:
-    """l2 norm of every residual."""
+    """Return the l2 norm of every residual."""
     return np.sqrt(np.einsum("rlw,rlw->rl", residuals, residuals, dtype=np.float64))
 
 
 def mean_norm(residuals: Residuals) -> Float[np.ndarray, " layers"]:
-    """Mean l2 norm of the residuals: how large the stream is, against which a norm must be read."""
+    """Return the mean l2 norm of the residuals: the scale of the stream."""
     return review_norms(residuals).mean(axis=0)
 
 
 def relative(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
-    """Norm of the direction over the mean norm of the residuals; NaN where these are zero."""
+    """Return the norm of the direction over the mean norm of the residuals; NaN where these are zero."""
     return ratio(np.sqrt(squared_norm(directions(residuals, labels, classes))), mean_norm(residuals))
 
 
 def within_class_variance(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, " layers"]:
-    """Trace of the pooled within-class covariance, sum of (n - 1) tr S over classes by reviews - classes."""
+    """Return the trace of the pooled within-class covariance: sum of (n - 1) tr S over (reviews - classes)."""
     freedom = class_sizes(labels, classes) - 1
     squares = np.where(freedom[:, None] > 0, freedom[:, None] * class_variances(residuals, labels, classes), 0.0)
     return ratio(squares.sum(axis=0), np.asarray(float(freedom.sum())))
 
 
 def separation(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
-    """Unbiased norm in units of the spread within classes (root of the trace); NaN at constant layers."""
+    """Return the unbiased norm in units of the spread within classes (root of the trace); NaN at constant layers."""
     spread = np.sqrt(within_class_variance(residuals, labels, classes))
     return ratio(norm_unbiased(residuals, labels, classes), spread)
 
@@ -214,31 +214,31 @@ def separation(residuals: Residuals, labels: Labels, classes: int) -> PerLayer:
 
 
 def ratio(above: Float[np.ndarray, "..."], below: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """above / below, NaN where below is not positive."""
+    """Return above / below, NaN where below is not positive."""
     above, below = np.broadcast_arrays(above, below)
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
 
 
 def cosine(a: Float[np.ndarray, "..."], b: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Cosine over the last axis, -1..1; NaN where either is zero."""
+    """Return the cosine over the last axis, -1..1; NaN where either is zero."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     product = np.asarray(np.vecdot(a, b))
     return np.asarray(np.clip(ratio(product, np.sqrt(squared_norm(a)) * np.sqrt(squared_norm(b))), -1.0, 1.0))
 
 
 def review_cosine(residuals: Residuals) -> Float[np.ndarray, " layers"]:
-    """Mean cosine between different reviews: the baseline above which a cosine means something (anisotropy)."""
+    """Return the mean cosine between different reviews: the baseline for other cosines (anisotropy)."""
     norms = review_norms(residuals)
     inverse = ratio(np.ones_like(norms), norms)
     unit_sum = np.einsum("rlw,rl->lw", residuals, np.nan_to_num(inverse))
-    there = (norms > 0).sum(axis=0).astype(np.float64)
-    return ratio(squared_norm(unit_sum) - there, there * (there - 1))
+    nonzero = (norms > 0).sum(axis=0).astype(np.float64)
+    return ratio(squared_norm(unit_sum) - nonzero, nonzero * (nonzero - 1))
 
 
 def half_weights(
     in_half: Bool[np.ndarray, "splits reviews"], labels: Labels, classes: int
 ) -> Float[np.ndarray, "directions splits reviews"]:
-    """What each review weighs in the direction of a half; NaN where a class has no review in it."""
+    """Return the weight of each review in the direction of a half; NaN if a class has no review in it."""
     weights = np.zeros((len(contrasts(classes)), *in_half.shape))
     for c in range(classes):
         share = np.where(labels == c, in_half, 0.0)
@@ -255,12 +255,12 @@ def split_cosine(
     seed: int = 0,
     groups: Groups | None = None,
 ) -> PerLayer:
-    """Cosine of two models' directions without the noise that they share because both saw the same reviews.
+    """Return the cosine of two models' directions, without the noise that they share by reading the same reviews.
 
     Mean over stratified half-splits of <base on one half, checkpoint on the other> (both ways round), over the root
     of the product of the two split-half self-products. An estimate, so it can pass 1. NaN where a self-product is
     not positive, where a layer is constant, and where a half lacks a class. Copies of a text, which share their number
-    in `groups`, are in one half. Spearman 1904 (correction for attenuation).
+    in `groups`, stay in one half. Spearman 1904 (correction for attenuation).
     """
     in_a = half_splits(labels, classes, splits, seed, groups)
     a, b = half_weights(in_a, labels, classes), half_weights(~in_a, labels, classes)
@@ -279,7 +279,7 @@ def split_cosine(
 
 
 def without_largest(residuals: Residuals, reference: Float[np.ndarray, "reviews2 layers width"], k: int) -> Residuals:
-    """`residuals` with the k dimensions of largest mean |activation| in `reference` set to zero, layer by layer."""
+    """Set the k dimensions of largest mean |activation| in `reference` to zero, layer by layer."""
     if k == 0:
         return residuals
     largest = np.argsort(-np.abs(reference).mean(axis=0, dtype=np.float64), axis=-1, kind="stable")[:, :k]

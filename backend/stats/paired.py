@@ -1,4 +1,4 @@
-"""Paired intervals, 95 %: how two models differ on the same reviews, which is surer than what either does alone."""
+"""Paired 95 % intervals of the difference between two models on the same reviews."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from backend.stats.resampling import bootstrap_counts
 
 
 def difference_of_proportions(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> tuple[float, float]:
-    """Interval of share(first) - share(second), both counted on the same n things.
+    """Compute the interval of share(first) - share(second), both over the same n items.
 
-    Score limits of either, and the correlation of the two. Newcombe 1998, Statistics in Medicine 17, pages 2635-2650,
-    method 10.
+    From the score limits of both shares and their correlation. Newcombe 1998, Statistics in Medicine 17, pages
+    2635-2650, method 10.
     """
     n = len(first)
     both, neither = int((first & second).sum()), int((~first & ~second).sum())
@@ -36,9 +36,9 @@ def difference_of_proportions(first: Bool[np.ndarray, " n"], second: Bool[np.nda
 
 
 def accuracy_lost(before: Labels, after: Labels, labels: Labels, classes: int) -> Estimate[float]:
-    """Balanced accuracy of the predictions `before` minus that of `after`.
+    """Compute the balanced accuracy of the predictions `before` minus that of `after`.
 
-    Each class has its paired difference, and their mean is put together like that of independent parts (MOVER).
+    The paired differences of the classes are independent; MOVER combines them into the interval of their mean.
     """
     recalls = [metrics.recalls(predicted, labels, classes) for predicted in (before, after)]
     limits = [difference_of_proportions((before == c)[labels == c], (after == c)[labels == c]) for c in range(classes)]
@@ -56,10 +56,9 @@ def fraction_recovered(
     draws: int = 1000,
     seed: int = 0,
 ) -> Estimate[Float[np.ndarray, " swaps"]]:
-    """`metrics.fraction_recovered` of each swap, with a stratified bootstrap of the three gaps together.
+    """Compute `metrics.fraction_recovered` of each swap, with a stratified bootstrap of the three gaps together.
 
-    All NaN where the interval of gap_donor - gap_host contains 0, or the donor has no logit difference: nothing to
-    recover then.
+    All NaN where the interval of gap_donor - gap_host contains 0, or the donor has no logit difference.
     """
     everyone = np.ones((1, len(labels)))
     counts: Int[np.ndarray, "draws reviews"] = bootstrap_counts(labels, draws, seed)
@@ -70,9 +69,9 @@ def fraction_recovered(
 
     at_host, at_donor, at_swaps = of(counts)
     low, high = percentiles(at_donor - at_host)
-    nothing = np.full(len(swapped), np.nan)
+    undefined = np.full(len(swapped), np.nan)
     if not (low > 0 or high < 0):
-        return Estimate(nothing, nothing, nothing)
+        return Estimate(undefined, undefined, undefined)
     limits = percentiles(metrics.fraction_recovered(at_swaps, at_host, at_donor).T)
     at_host, at_donor, at_swaps = of(everyone)
     return Estimate(metrics.fraction_recovered(at_swaps, at_host, at_donor)[:, 0], *limits)

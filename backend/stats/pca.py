@@ -1,4 +1,4 @@
-"""Principal components with settled signs, and where residuals stand between the class means."""
+"""Principal components with fixed signs, and the place of residuals between the class means."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from backend.stats.metrics import constant_layers
 def pca(
     residuals: Float[np.ndarray, "reviews width"],
 ) -> tuple[Float[np.ndarray, " width"], Float[np.ndarray, "components=2 width"]]:
-    """Mean and the two principal components (unit length, no settled sign: see `orient`).
+    """Return the mean and the first two principal components (unit length; `orient` fixes the signs).
 
-    A component along which nothing varies is NaN, so both are where all reviews are identical. Pearson 1901.
+    A component without variance is NaN; if all reviews are identical, both are. Pearson 1901.
     """
     x = residuals.astype(np.float64)
     mean = x.mean(axis=0)
@@ -33,9 +33,9 @@ def pca(
 def orient(
     components: Float[np.ndarray, "components=2 width"], direction: Float[np.ndarray, " width"]
 ) -> Float[np.ndarray, "components=2 width"]:
-    """The same components with signs that belong to the basis: `direction` (the base's d) points right and up.
+    """Fix the signs of the components: `direction` (the base's d) points right and up.
 
-    A component at right angles to it has its largest loading positive.
+    A component orthogonal to it has a positive largest loading.
     """
     along = components @ direction
     largest = components[np.arange(2), np.abs(components).argmax(axis=1)]
@@ -48,14 +48,14 @@ def project(
     mean: Float[np.ndarray, " width"],
     components: Float[np.ndarray, "components=2 width"],
 ) -> Float[np.ndarray, "reviews components=2"]:
-    """Coordinates of the residuals around `mean`. A direction, being a difference, is `components @ d` instead."""
+    """Return the coordinates of the residuals around `mean`. For a direction, a difference, use `components @ d`."""
     return (residuals - mean) @ components.T
 
 
 def explained(
     residuals: Float[np.ndarray, "reviews width"], components: Float[np.ndarray, "components=2 width"]
 ) -> Float[np.ndarray, "components=2"]:
-    """Share of the residuals' own total variance along each component, 0..1; NaN where nothing varies."""
+    """Return the share of the residuals' own total variance along each component, 0..1; NaN without variance."""
     if constant_layers(residuals[:, None]).all():
         return np.full(2, np.nan)
     x = residuals - residuals.mean(axis=0, dtype=np.float64)
@@ -68,10 +68,10 @@ def places(
     labels: metrics.Labels,
     classes: int,
 ) -> Float[np.ndarray, "*places layers directions"]:
-    """Where residuals stand along the class direction of a sample, in units of the distance of the class means.
+    """Return the place of residuals along a sample's class direction, in units of the distance of the class means.
 
     0 is the mean of class 0 and 1 that of class 1; with more classes 1 is the mean of the direction's class and 0 the
-    mean of the other class means. NaN at constant layers, which have no direction.
+    mean of the other class means. NaN at constant layers.
     """
     d = metrics.directions(sample, labels, classes)
     start = np.tensordot(-np.minimum(0.0, metrics.contrasts(classes)), metrics.class_means(sample, labels, classes), 1)

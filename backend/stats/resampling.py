@@ -1,4 +1,4 @@
-"""Resamples of the reviews, and what they say about a readout and about the length of a difference of class means."""
+"""Resamples of the reviews: null curves of a readout, and intervals of the length of the class direction."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from backend.stats.splits import Groups
 LEVEL = 0.95
 TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 HALVINGS = 30
-"""Steps of the bisection: a billionth of the first bracket."""
+"""Steps of the bisection, which reach a billionth of the first bracket."""
 
 Rotated = Float[np.ndarray, "reviews rotated"]
 Counts = Float[np.ndarray, "draws reviews"]
 
 
 def bootstrap_counts(labels: Labels, draws: int, seed: int) -> Int[np.ndarray, "draws reviews"]:
-    """How often each review is in each stratified resample: every class keeps its size."""
+    """Return how often each review is in each stratified resample; class sizes are fixed."""
     return _counts(np.asarray(labels, dtype=np.int64).tobytes(), draws, seed)
 
 
-@lru_cache(maxsize=2)  # a curve asks for the same resamples at every layer, and drawing takes longer than using them
+@lru_cache(maxsize=2)  # all layers use the same resamples, and drawing takes longer than using them
 def _counts(of_labels: bytes, draws: int, seed: int) -> Int[np.ndarray, "draws reviews"]:
     labels, rng = np.frombuffer(of_labels, dtype=np.int64), np.random.default_rng(seed)
     counts = np.zeros((draws, len(labels)), dtype=np.int64)
@@ -41,18 +41,17 @@ def _counts(of_labels: bytes, draws: int, seed: int) -> Int[np.ndarray, "draws r
 
 
 def permuted_labels(labels: Labels, permutations: int, seed: int) -> Int[np.ndarray, "permutations reviews"]:
-    """The labels in random order, many times."""
+    """Return the labels in random order, many times."""
     return np.random.default_rng(seed).permuted(np.tile(labels, (permutations, 1)), axis=1)
 
 
 def null_curves(
     logits: Float[np.ndarray, "layers reviews classes"], labels: Labels, permutations: int, seed: int
 ) -> dict[str, Float[np.ndarray, "permutations layers"]]:
-    """`balanced_accuracy`, `auc` and `gap` under permuted labels, the same permutations at all layers.
+    """Compute `balanced_accuracy`, `auc` and `gap` under permuted labels, the same at all layers.
 
-    All three are sums over reviews of a number of their own (is class c predicted, its rank, its logit difference), so
-    that one matrix product gives every permutation; `metrics` holds the definitions, and a test holds this against
-    them.
+    All three are sums of one number per review (is class c predicted, its rank, its logit difference), so one matrix
+    product gives all permutations. `metrics` has the definitions, and a test compares the two.
     """
     layers, reviews, classes = logits.shape
     sizes = metrics.class_sizes(labels, classes)
@@ -74,10 +73,10 @@ def null_curves(
 
 
 def varying(residuals: Residuals) -> Iterator[tuple[int, Rotated]]:
-    """Each layer that is not constant, centred and rotated into at most as many dimensions as there are reviews.
+    """Yield each varying layer, centred and rotated into at most as many dimensions as there are reviews.
 
-    Rotation keeps every distance and inner product between reviews, all that norms and spreads depend on, so that
-    resampling costs reviews x reviews and not reviews x width.
+    Rotation keeps all inner products between reviews, which determine norms and spreads. Resampling then costs
+    reviews x reviews instead of reviews x width.
     """
     for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
         x = residuals[:, layer] - residuals[:, layer].mean(axis=0, dtype=np.float64)
@@ -87,12 +86,12 @@ def varying(residuals: Residuals) -> Iterator[tuple[int, Rotated]]:
 def split_cosines_without(
     base: Residuals, checkpoint: Residuals, labels: Labels, classes: int, groups: Groups | None = None
 ) -> Float[np.ndarray, "left_out directions layers"]:
-    """What `metrics.split_cosine` tends to with many splits, without each of the reviews; NaN where undefined.
+    """Compute the limit of `metrics.split_cosine` for many splits, without each of the reviews; NaN if undefined.
 
     With copies in `groups`, without each of the texts.
 
-    The mean over all splits of <d on one half, d on the other> is <d, d> minus the part in which a review meets
-    itself, like T; leaving a review out moves one class mean by (mean - review) / (n - 1).
+    The mean over all splits of <d on one half, d on the other> is <d, d> minus the products of a review with itself,
+    like T. Leaving a review out moves one class mean by (mean - review) / (n - 1).
     """
     if groups is not None:
         return _split_cosines_without_texts(base, checkpoint, labels, classes, groups)
@@ -128,7 +127,7 @@ def split_cosines_without(
 def _split_cosines_without_texts(
     base: Residuals, checkpoint: Residuals, labels: Labels, classes: int, groups: Groups
 ) -> Float[np.ndarray, "texts directions layers"]:
-    """Without each text, all of its copies: these never meet in two halves, so <d, d> is a mean over other pairs."""
+    """Compute the same without each text and its copies, which share a half: <d, d> is a mean over other pairs."""
     text = np.unique(groups, return_inverse=True)[1]
     contrasts = metrics.contrasts(classes)
     counts = np.zeros((text.max() + 1, classes))
@@ -136,7 +135,7 @@ def _split_cosines_without_texts(
     without = np.full((len(counts), len(contrasts), base.shape[1]), np.nan)
 
     def pairs(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Sums over pairs of different texts without each text, [texts, classes, classes]; x, y by text and class."""
+        """Sum over pairs of different texts, without each text: [texts, classes, classes]; x, y by text and class."""
         own = np.einsum("tcw,tdw->tcd", x, y)
         return np.einsum("tcw,tdw->tcd", x.sum(axis=0) - x, y.sum(axis=0) - y) - (own.sum(axis=0) - own)
 
@@ -159,7 +158,7 @@ class Resampled:
     """Bootstrap of one layer: its classes, and the errors of their means and spreads in every resample.
 
     `errors[c]` is the resample's class mean minus the sample's and `spread[c]` its tr S. Deviations from the class
-    mean are lengthened by sqrt(n / (n - 1)), so that resamples vary as much as samples do, not a little less.
+    mean are lengthened by sqrt(n / (n - 1)), so that resamples vary as much as samples do.
     """
 
     sizes: Int[np.ndarray, " classes"]
@@ -170,7 +169,7 @@ class Resampled:
 
     @classmethod
     def of(cls, x: Rotated, labels: Labels, classes: int, counts: Counts) -> Resampled:
-        """Resample `x`; every class needs two reviews."""
+        """Resample `x`; every class needs at least two reviews."""
         sizes = metrics.class_sizes(labels, classes)
         means, deviations, errors, spread = [], [], [], []
         for c, n in enumerate(sizes):
@@ -184,7 +183,7 @@ class Resampled:
 
     @property
     def within(self) -> Float[np.ndarray, " draws"]:
-        """Trace of each resample's pooled within-class covariance, over that of the sample; NaN if that is zero."""
+        """The trace of each resample's pooled within-class covariance over the sample's; NaN if that is zero."""
         sample = sum(
             metrics.squared_norm(d).sum() * (n - 1) / n for d, n in zip(self.deviations, self.sizes, strict=True)
         )
@@ -228,9 +227,9 @@ class Resampled:
         return low
 
     def _excess(self, contrast: Float[np.ndarray, " classes"]) -> float:
-        """How much less than in resamples <e, e> varies in samples: sqrt of tr A^2 over its plug-in, 0..1.
+        """Return how much less <e, e> varies in samples than in resamples: sqrt of tr A^2 over its plug-in, 0..1.
 
-        A is the covariance of the direction; that of few reviews in many dimensions has too large a tr A^2. Unbiased
+        A is the covariance of the direction; with few reviews in many dimensions its tr A^2 is too large. Unbiased
         for normal residuals: Bai and Saranadasa 1996, Statistica Sinica 6.
         """
         plug_in = unbiased = 0.0

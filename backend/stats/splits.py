@@ -1,4 +1,4 @@
-"""How reviews are split into parts. Copies of a text stay in one part, or a test sees what was fitted."""
+"""Splits of reviews into parts. Copies of a text stay in one part, so that tests see only new texts."""
 
 from __future__ import annotations
 
@@ -13,64 +13,64 @@ from backend.errors import UndefinedError
 
 Labels = Int[np.ndarray, " reviews"]
 Groups = Int[np.ndarray, " reviews"]
-"""For every review the position of the first of its copies: its own where it has none before it."""
+"""For every review the position of the first copy of its text, its own position included."""
 
 
 def groups(*keys: Sequence[Hashable]) -> Groups | None:
-    """Group the reviews that share any of their keys, directly or through others; None where all differ."""
+    """Group the reviews that share any key, directly or through others; None if all differ."""
     reviews = len(keys[0])
     joined = DisjointSet(range(reviews))
     for key in keys:
         first: dict[Hashable, int] = {}
-        for review, one in enumerate(key):
-            joined.merge(review, first.setdefault(one, review))
+        for review, value in enumerate(key):
+            joined.merge(review, first.setdefault(value, review))
     if joined.n_subsets == reviews:
         return None
-    found = np.arange(reviews, dtype=np.int64)
+    first_copy = np.arange(reviews, dtype=np.int64)
     for subset in joined.subsets():
-        found[list(subset)] = min(subset)
-    return found
+        first_copy[list(subset)] = min(subset)
+    return first_copy
 
 
 def repeated(of: Groups | None) -> int:
-    """How many reviews repeat an earlier one."""
+    """Return the number of reviews that repeat an earlier review."""
     return 0 if of is None else len(of) - len(np.unique(of))
 
 
 def contradicting(labels: Labels, of: Groups | None) -> int:
-    """How many texts stand in the sample under more than one label."""
+    """Return the number of texts with more than one label in the sample."""
     return 0 if of is None else int((np.unique(_texts(labels, of)[:, 0], return_counts=True)[1] > 1).sum())
 
 
 def fewest(labels: Labels, of: Groups | None) -> int:
-    """How many different texts the class with the fewest has."""
+    """Return the number of different texts in the smallest class."""
     return int(np.bincount(labels if of is None else _texts(labels, of)[:, 1]).min())
 
 
 def _texts(labels: Labels, of: Groups) -> Int[np.ndarray, "texts 2"]:
-    """Every text once per label: its group and the label."""
+    """Return every text once per label: its group and the label."""
     return np.unique(np.stack([of, labels], axis=1), axis=0)
 
 
 def folds(labels: Labels, of: Groups | None, most: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Stratified folds, at most so many, as positions fitted on and tested: every class has a text for each fold.
+    """Return at most `most` stratified folds as (training, test) positions; every class has a text for each fold.
 
-    UndefinedError where a class has a single text, or the copies leave it out of a part that is fitted on.
+    UndefinedError if a class has a single text, or is missing from a training part because of copies.
     """
     count = min(most, fewest(labels, of))
     splitter = StratifiedKFold if of is None else StratifiedGroupKFold
-    found = [] if count < 2 else list(splitter(count, shuffle=True, random_state=seed).split(labels, labels, of))
-    if not found or any(len(np.unique(labels[train])) < len(np.unique(labels)) for train, _ in found):
+    result = [] if count < 2 else list(splitter(count, shuffle=True, random_state=seed).split(labels, labels, of))
+    if not result or any(len(np.unique(labels[train])) < len(np.unique(labels)) for train, _ in result):
         raise UndefinedError("A class has too few different texts to be split; raise dataset.sample or remove copies.")
-    return found
+    return result
 
 
 def half_splits(
     labels: Labels, classes: int, splits: int, seed: int, of: Groups | None = None
 ) -> Bool[np.ndarray, "splits reviews"]:
-    """Random stratified halves: True in half A. An odd review more of a class falls to half A or B by chance.
+    """Draw random stratified halves: True in half A. The odd review of a class goes to A or B at random.
 
-    With copies, every class is as near to halved as keeping them together allows.
+    With copies, every class is split as evenly as keeping them together allows.
     """
     sizes = np.bincount(labels, minlength=classes)
     rng = np.random.default_rng(seed)

@@ -62,9 +62,9 @@ def test_recipe_runs_once_and_is_deterministic(tmp_path) -> None:
     study = fake_study()
     models = FakeModels()
     lab = fake_lab(tmp_path, models)
-    heard: list[tuple[float, str]] = []
+    reports: list[tuple[float, str]] = []
     queries = accuracy.queries(study)
-    first = [accuracy.recipe(query, lab.watched(lambda *said: heard.append(said))) for query in queries]
+    first = [accuracy.recipe(query, lab.watched(lambda *report: reports.append(report))) for query in queries]
     assert len(models.ran) == len(queries) == 4
     again = [accuracy.recipe(query, lab) for query in queries]
     elsewhere = [accuracy.recipe(query, fake_lab(tmp_path / "other")) for query in queries]
@@ -72,8 +72,8 @@ def test_recipe_runs_once_and_is_deterministic(tmp_path) -> None:
     for one, two, three in zip(first, again, elsewhere, strict=True):
         np.testing.assert_array_equal(one.logit_diff, two.logit_diff)
         assert one.auc.low == two.auc.low == three.auc.low
-    assert heard[-1][0] == 1.0
-    assert all(sentence.endswith(".") and 0 <= fraction <= 1 for fraction, sentence in heard)
+    assert reports[-1][0] == 1.0
+    assert all(sentence.endswith(".") and 0 <= fraction <= 1 for fraction, sentence in reports)
     assert first[0].balanced_accuracy.value < 0.7 < 0.8 < first[-1].balanced_accuracy.value
 
 
@@ -114,5 +114,5 @@ def test_a_checkpoint_without_a_head_answers_nothing_and_exports_nothing(tmp_pat
             *result.mean_logit_diff.value,
         ]
     ).all()
-    asked = accuracy.queries(replace(study, checkpoints=(headless, *study.checkpoints[1:])))
-    assert [one.checkpoint.label for one in asked] == ["epoch 1", "epoch 2", "epoch 3"]
+    queries = accuracy.queries(replace(study, checkpoints=(headless, *study.checkpoints[1:])))
+    assert [q.checkpoint.label for q in queries] == ["epoch 1", "epoch 2", "epoch 3"]

@@ -21,33 +21,33 @@ def test_gaps_and_means_of_parts_are_those_of_the_metrics(classes: int) -> None:
     labels = rng.permutation(np.arange(30) % classes)
     own, before = rng.normal(size=(2, 30, 4, classes))
     places = (("embed", -1, -1), ("head", 0, 0), ("mlp", 0, -1), ("norm_bias", -1, -1))
-    found = attribution.attribution(own, before, places, labels, draws=200)
+    result = attribution.attribution(own, before, places, labels, draws=200)
     contrast = metrics.contrasts(classes)
     counts = resampling.bootstrap_counts(labels, 200, 0)
     for part in range(4):
         share, old = own[:, part] @ contrast.T, before[:, part] @ contrast.T
-        assert found.gap.value[part] == pytest.approx(metrics.gap(share, labels))
+        assert result.gap.value[part] == pytest.approx(metrics.gap(share, labels))
         low, high = intervals.gap_interval(share, labels, 200, 0)
-        assert (found.gap.low[part], found.gap.high[part]) == pytest.approx((low, high))
-        assert found.change.value[part] == pytest.approx(metrics.gap(share, labels) - metrics.gap(old, labels))
+        assert (result.gap.low[part], result.gap.high[part]) == pytest.approx((low, high))
+        assert result.change.value[part] == pytest.approx(metrics.gap(share, labels) - metrics.gap(old, labels))
         drawn = metrics.gaps(share, labels, counts) - metrics.gaps(old, labels, counts)
         limits = np.quantile(drawn, (0.025, 0.975))
-        np.testing.assert_allclose((found.change.low[part], found.change.high[part]), limits)
+        np.testing.assert_allclose((result.change.low[part], result.change.high[part]), limits)
         for c in range(classes):
             column = 0 if classes == 2 else c
-            assert found.mean.value[part, c] == pytest.approx(share[labels == c, column].mean())
-    assert (found.mean.low < found.mean.value).all() and (found.mean.value < found.mean.high).all()
-    assert found.total_gap == pytest.approx(metrics.gap(own.sum(axis=1) @ contrast.T, labels))
+            assert result.mean.value[part, c] == pytest.approx(share[labels == c, column].mean())
+    assert (result.mean.low < result.mean.value).all() and (result.mean.value < result.mean.high).all()
+    assert result.total_gap == pytest.approx(metrics.gap(own.sum(axis=1) @ contrast.T, labels))
 
 
-def test_the_parts_sum_to_the_gap_of_the_models_own_lens(tmp_path) -> None:
+def test_the_parts_sum_to_the_gap_of_the_models_own_logit_diff(tmp_path) -> None:
     study, models = small()
     lab = fake_lab(tmp_path, models)
     for query in attribution.queries(study)[:2]:
-        found = attribution.recipe(query, lab)
+        result = attribution.recipe(query, lab)
         logit_diff = metrics.logit_diff(lab.readout(query.checkpoint, study.prompts).logits)
-        assert found.total_gap == pytest.approx(metrics.gap(logit_diff, study.prompts.labels), abs=1e-4)
-        assert found.change.value.sum() == pytest.approx(found.total_gap - _gap_of_base(study, lab), abs=1e-4)
+        assert result.total_gap == pytest.approx(metrics.gap(logit_diff, study.prompts.labels), abs=1e-4)
+        assert result.change.value.sum() == pytest.approx(result.total_gap - _gap_of_base(study, lab), abs=1e-4)
 
 
 def _gap_of_base(study, lab) -> float:
@@ -56,8 +56,8 @@ def _gap_of_base(study, lab) -> float:
 
 def test_the_reference_does_not_change_from_itself(tmp_path) -> None:
     study, models = small()
-    found = attribution.recipe(attribution.queries(study, "epoch 1")[1], fake_lab(tmp_path, models))
-    assert not found.change.value.any() and not found.change.low.any() and not found.change.high.any()
+    result = attribution.recipe(attribution.queries(study, "epoch 1")[1], fake_lab(tmp_path, models))
+    assert not result.change.value.any() and not result.change.low.any() and not result.change.high.any()
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -82,11 +82,11 @@ def test_rows_name_every_part_once_per_class(tmp_path, classes: int) -> None:
 def test_each_checkpoint_is_taken_apart_once(tmp_path) -> None:
     study, models = small(epochs=2)
     lab = fake_lab(tmp_path, models)
-    heard: list[float] = []
+    reports: list[float] = []
     for query in attribution.queries(study):
-        attribution.recipe(query, lab.watched(lambda fraction, _: heard.append(fraction)))
+        attribution.recipe(query, lab.watched(lambda fraction, _: reports.append(fraction)))
     assert len(models.ran) == 3
-    assert heard[-1] == 1.0
+    assert reports[-1] == 1.0
 
 
 def test_beside_a_reference_without_a_head_nothing_changed_from_it(tmp_path) -> None:
@@ -95,8 +95,8 @@ def test_beside_a_reference_without_a_head_nothing_changed_from_it(tmp_path) -> 
     classifiers = replace(study, checkpoints=(headless, *study.checkpoints[1:]))
     queries = attribution.queries(classifiers)
     assert [query.checkpoint.label for query in queries] == ["epoch 1", "epoch 2"]
-    found = attribution.recipe(queries[0], fake_lab(tmp_path / "headless", models))
+    result = attribution.recipe(queries[0], fake_lab(tmp_path / "headless", models))
     whole = attribution.recipe(attribution.queries(study)[1], fake_lab(tmp_path / "whole", models))
-    np.testing.assert_array_equal(found.gap.value, whole.gap.value)
-    assert np.isnan([found.change.value, found.change.low, found.change.high]).all()
-    assert all(row["change"] is row["change_low"] is None for row in found.rows(queries[0]))
+    np.testing.assert_array_equal(result.gap.value, whole.gap.value)
+    assert np.isnan([result.change.value, result.change.low, result.change.high]).all()
+    assert all(row["change"] is row["change_low"] is None for row in result.rows(queries[0]))

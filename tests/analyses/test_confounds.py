@@ -123,14 +123,14 @@ def test_reviews_that_were_trained_on_are_found(tmp_path: Path) -> None:
     source = tmp_path / "train.csv"
     source.write_text("text,label\na fine film.,1\nother,0\nbad,0\n", encoding="utf-8")
     training = training_texts(TrainingSpec(path=str(source)), "text")
-    found, note = confounds.overlap(sample, training)
-    assert found is not None
-    assert found.tolist() == [0, 2]
+    result, note = confounds.overlap(sample, training)
+    assert result is not None
+    assert result.tolist() == [0, 2]
     assert "3 texts" in note
     assert confounds.overlap(sample, None)[0] is None
     gone = TrainingTexts("x", TrainingSpec(path=str(tmp_path / "gone.csv")), "text")
-    found, note = confounds.overlap(sample, gone)
-    assert found is None
+    result, note = confounds.overlap(sample, gone)
+    assert result is None
     assert "does not exist" in note
 
 
@@ -138,11 +138,11 @@ def test_recipe_fills_in_the_card(tmp_path: Path) -> None:
     study, models = fake_study(), FakeModels()
     lab = fake_lab(tmp_path, models)
     (query,) = confounds.queries(study)
-    heard: list[tuple[float, str]] = []
-    card = confounds.recipe(query, lab.watched(lambda *said: heard.append(said)))
+    reports: list[tuple[float, str]] = []
+    card = confounds.recipe(query, lab.watched(lambda *report: reports.append(report)))
     assert confounds.recipe(query, lab) is confounds.recipe(query, lab)
     assert len(models.ran) == 4
-    assert heard[-1][0] == 1.0
+    assert reports[-1][0] == 1.0
     assert 0.2 < card.length_auc.low < card.length_auc.value < card.length_auc.high < 0.8
     assert card.truncated_n == study.prompts.truncated.sum() == round(card.truncated_share * 60) > 0
     assert card.states_rating == len(card.rating_indices) == 6
@@ -170,9 +170,9 @@ def test_a_position_is_no_text(tmp_path: Path) -> None:
     """With absolute positions layer 0 differs between prompts of different length, and only between those."""
 
     def residuals(epoch, prompts, layers, width):
-        found = fake_residuals(epoch, prompts, layers, width)
-        found[:, 0] += prompts.lengths[:, None]
-        return found
+        result = fake_residuals(epoch, prompts, layers, width)
+        result[:, 0] += prompts.lengths[:, None]
+        return result
 
     study = fake_study()
     card = confounds.recipe(confounds.queries(study)[0], fake_lab(tmp_path, FakeModels(residuals=residuals)))

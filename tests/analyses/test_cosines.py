@@ -45,12 +45,12 @@ def test_recipe_agrees_with_a_loop_and_with_the_direction_analysis(tmp_path) -> 
     assert len(models.ran) == 4
     assert cosines.recipe(query, lab).between_layers is result.between_layers
     labels = study.prompts.labels
-    found = []
+    results = []
     for checkpoint in study.checkpoints:
         x = lab.readout(checkpoint, study.prompts).residuals.astype(np.float64)
         means = [x[labels == c].mean(axis=0) for c in range(3)]
-        found.append(means[2] - (means[0] + means[1]) / 2)
-    a, b = found[1][5], found[3][5]
+        results.append(means[2] - (means[0] + means[1]) / 2)
+    a, b = results[1][5], results[3][5]
     np.testing.assert_allclose(
         result.between_checkpoints[2, 5, 1, 3], a @ b / np.linalg.norm(a) / np.linalg.norm(b), rtol=1e-5
     )
@@ -93,7 +93,9 @@ def test_the_reference_says_which_dimensions_are_left_out(tmp_path) -> None:
     for reference in ("base", "epoch 2"):
         (query,) = cosines.queries(study, reference)
         result = cosines.recipe(replace(query, drop_largest=1), lab)
-        residuals = [lab.readout(one, study.prompts).residuals.astype(np.float64) for one in study.checkpoints]
+        residuals = [
+            lab.readout(checkpoint, study.prompts).residuals.astype(np.float64) for checkpoint in study.checkpoints
+        ]
         largest = np.abs(lab.readout(study.checkpoint(reference), study.prompts).residuals[:, 3]).mean(axis=0).argmax()
         a, b = (np.delete(x[labels == 1, 3].mean(0) - x[labels == 0, 3].mean(0), largest) for x in residuals[1:3])
         expected = a @ b / np.linalg.norm(a) / np.linalg.norm(b)

@@ -147,15 +147,15 @@ def test_three_classes_have_three_directions_that_sum_to_zero() -> None:
 def test_recipe_shares_readouts_and_chance_levels(tmp_path) -> None:
     study, models = fake_study(), FakeModels()
     lab = fake_lab(tmp_path, models)
-    heard: list[float] = []
+    reports: list[float] = []
     queries = [direction.Query(c, study.base, study.prompts, draws=50, permutations=100) for c in study.checkpoints]
-    results = [direction.recipe(query, lab.watched(lambda fraction, _: heard.append(fraction))) for query in queries]
+    results = [direction.recipe(query, lab.watched(lambda fraction, _: reports.append(fraction))) for query in queries]
     assert len(models.ran) == 4
     assert direction.recipe(queries[2], lab) is direction.recipe(queries[2], lab)
     again = direction.recipe(queries[2], fake_lab(tmp_path / "other"))
     np.testing.assert_array_equal(again.norm.low, results[2].norm.low)
     np.testing.assert_array_equal(again.norm.chance, results[2].norm.chance)
-    assert heard[-1] == 1.0
+    assert reports[-1] == 1.0
     assert results[0].norm.value[0, -1] < results[1].norm.value[0, -1] < results[3].norm.value[0, -1]
     assert results[3].leaves_chance[0] > 0
     assert direction.chance_level.peek(direction._chance_query(queries[1], study.base), lab) is not None
@@ -214,13 +214,13 @@ def test_copies_are_in_one_half(tmp_path) -> None:
     for stream in streams:
         stream[:, 1:, 0] += 2 * labels[:, None]
     models.residuals = lambda epoch, prompts, layers, width: streams[epoch]
-    found = []
+    results = []
     for copies in (groups, None):
         prompts = replace(study.prompts, labels=labels, groups=copies, digest=f"{copies is None}")
         query = direction.Query(study.checkpoints[1], study.base, prompts, draws=20, permutations=20)
-        found.append(direction.recipe(query, fake_lab(tmp_path, models)))
-    together, torn = found
-    widths = [one.cosine_to_base_split.high - one.cosine_to_base_split.low for one in found]
+        results.append(direction.recipe(query, fake_lab(tmp_path, models)))
+    together, torn = results
+    widths = [result.cosine_to_base_split.high - result.cosine_to_base_split.low for result in results]
     there = np.isfinite(widths[0]) & np.isfinite(widths[1])
     assert there.any()
     assert (widths[0][there] > 1.3 * widths[1][there]).all()

@@ -43,12 +43,12 @@ def test_planted_features_are_exchanged_and_other_seeds_find_the_same(tmp_path: 
     models = FakeModels(layers=4, width=16)
     study, lab = fake_study(models=models, epochs=2), fake_lab(tmp_path, models)
     query = Query(study.checkpoints[1:], study.base, study.prompts, (2, 4), 64, 16)
-    found = feature_turnover.recipe(query, lab)
-    assert found.floor_kept.tolist() == [1, 1] and found.floor_new.tolist() == [0, 0]
-    assert found.kept == pytest.approx(np.full((2, 2), 10 / 11))  # one of eleven is the base's alone
-    assert found.new == pytest.approx(np.full((2, 2), 1 / 11))
-    assert (found.floor_cosine > 0.95).all() and (found.cosine <= 1).all()
-    rows = list(found.rows(query))
+    result = feature_turnover.recipe(query, lab)
+    assert result.floor_kept.tolist() == [1, 1] and result.floor_new.tolist() == [0, 0]
+    assert result.kept == pytest.approx(np.full((2, 2), 10 / 11))  # one of eleven is the base's alone
+    assert result.new == pytest.approx(np.full((2, 2), 1 / 11))
+    assert (result.floor_cosine > 0.95).all() and (result.cosine <= 1).all()
+    rows = list(result.rows(query))
     assert [(row["checkpoint"], row["layer"]) for row in rows] == [
         ("epoch 1", 2),
         ("epoch 1", 4),
@@ -68,8 +68,10 @@ def test_trainings_differ_in_seed_alone(tmp_path: Path):
 
 def test_the_cost_is_that_of_every_training():
     study = fake_study(epochs=1)
-    one, two = (Query(study.checkpoints[1:], study.base, study.prompts, layers, 64, 16) for layers in ((3,), (3, 5)))
-    assert two.passes == pytest.approx(2 * one.passes)
+    queries = (Query(study.checkpoints[1:], study.base, study.prompts, layers, 64, 16) for layers in ((3,), (3, 5)))
+    [(first, narrow)], [(second, wide)] = (query.cost.passes for query in queries)
+    assert first == second == study.checkpoints[1]
+    assert wide == pytest.approx(2 * narrow, abs=2)
 
 
 def test_layers_are_spread_over_the_model():

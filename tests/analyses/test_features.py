@@ -49,7 +49,10 @@ def test_what_was_planted_comes_and_goes(found: Found):
 
 def test_numbers_are_those_of_a_plain_loop_over_tokens(found: Found):
     query, result, study, lab = found
-    read = [active(ActiveQuery(query.source, one, study.prompts), lab) for one in (query.reference, query.checkpoint)]
+    read = [
+        active(ActiveQuery(query.source, checkpoint, study.prompts), lab)
+        for checkpoint in (query.reference, query.checkpoint)
+    ]
     kept = ~(read[0].left_out | read[1].left_out)
     assert (result.tokens, result.left_out) == (kept.sum(), (~kept).sum())
     feature = int(np.argmax(result.rate[1]))
@@ -83,8 +86,8 @@ def test_the_cosine_is_that_with_the_class_direction_of_each_model(found: Found)
     for m, one in enumerate((query.reference, query.checkpoint)):
         residuals = lab.readout(one, study.prompts).residuals[:, query.layer].astype(np.float64)
         d = residuals[study.prompts.labels == 1].mean(axis=0) - residuals[study.prompts.labels == 0].mean(axis=0)
-        wanted = decoder @ d / np.linalg.norm(d) / np.linalg.norm(decoder, axis=1)
-        assert result.cosine[m, 0] == pytest.approx(wanted, abs=1e-5)
+        expected = decoder @ d / np.linalg.norm(d) / np.linalg.norm(decoder, axis=1)
+        assert result.cosine[m, 0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_promoted_tokens_are_those_of_the_largest_logits(found: Found):
@@ -114,7 +117,7 @@ def test_rows_are_one_per_feature_and_model(found: Found):
     assert rows[dead]["auc"] is None and rows[dead]["mean_when_firing"] is None and rows[dead]["rate"] == 0
 
 
-def test_three_classes_are_told_apart_one_by_one(tmp_path: Path):
+def test_three_classes_are_separated_one_by_one(tmp_path: Path):
     models = FakeModels(layers=2, width=16)
     study, lab = fake_study(models=models, classes=3), fake_lab(tmp_path, models)
     (query,) = features.queries(study)
@@ -155,11 +158,12 @@ def test_an_encoder_scores_no_tokens(tmp_path: Path):
 def test_the_cost_grows_with_the_autoencoder(found: Found):
     query, _, _, lab = found
     wide = replace(query, features=4 * query.features)
-    assert wide.passes > 2 * query.passes > 0
+    [(_, many)], [(_, few)] = wide.cost.passes, query.cost.passes
+    assert many > 2 * few > 0
     assert lab.seconds(wide) > lab.seconds(query)
 
 
-def test_an_autoencoder_of_another_width_is_told(found: Found, tmp_path: Path):
+def test_an_autoencoder_of_another_width_is_an_error(found: Found, tmp_path: Path):
     from backend.derived.feature_activations import open_folder
     from backend.lab.autoencoders import About
 

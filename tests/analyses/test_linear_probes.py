@@ -71,8 +71,10 @@ def test_held_out_predictions_are_those_of_the_plain_pipeline(classes: int, widt
 def test_a_transferred_probe_never_tests_a_review_that_it_was_fitted_on(world):
     study, _, lab = world
     labels, query = study.prompts.labels, linear_probes.queries(study)[3]
-    found = linear_probes.recipe(query, lab)
-    ours, theirs = (lab.readout(one, study.prompts).residuals for one in (query.checkpoint, query.reference))
+    result = linear_probes.recipe(query, lab)
+    ours, theirs = (
+        lab.readout(checkpoint, study.prompts).residuals for checkpoint in (query.checkpoint, query.reference)
+    )
     outer = StratifiedKFold(5, shuffle=True, random_state=0)
     for layer, name in ((2, "from_base"), (3, "to_base")):
         source, target = (theirs, ours) if name == "from_base" else (ours, theirs)
@@ -81,28 +83,28 @@ def test_a_transferred_probe_never_tests_a_review_that_it_was_fitted_on(world):
             fitted = pipeline().fit(source[train, layer], labels[train])
             predicted[test] = fitted.predict(target[test, layer])
         recalls = np.array([(predicted[labels == c] == c).mean() for c in (0, 1)])
-        assert getattr(found, name).value[layer] == pytest.approx(recalls.mean()), name
+        assert getattr(result, name).value[layer] == pytest.approx(recalls.mean()), name
         low, high = intervals.balanced_accuracy_interval(recalls, np.array([24, 24]))
-        assert getattr(found, name)[layer].ends[1:] == (low, high)
+        assert getattr(result, name)[layer].ends[1:] == (low, high)
 
 
 def test_baselines_see_length_and_words_only(world):
     study, models, lab = world
     labels, prompts, query = study.prompts.labels, study.prompts, linear_probes.queries(study)[3]
-    found = linear_probes.recipe(query, lab)
+    result = linear_probes.recipe(query, lab)
     rows = models.embedding(query.checkpoint, "input").rows
     bags = np.stack([np.mean([rows[i] for i in ids], axis=0) for ids in prompts.token_ids])
     for name, x in (("length", prompts.lengths[:, None].astype(float)), ("embedding", bags)):
         predicted = cross_val_predict(pipeline(), x, labels, cv=StratifiedKFold(5, shuffle=True, random_state=0))
-        assert getattr(found, f"{name}_accuracy").value == pytest.approx((predicted == labels).mean()), name
+        assert getattr(result, f"{name}_accuracy").value == pytest.approx((predicted == labels).mean()), name
 
 
 def test_shuffled_labels_are_not_found_and_real_ones_are(world):
     study, _, lab = world
-    found = linear_probes.recipe(linear_probes.queries(study)[3], lab)
-    assert found.accuracy.value[-1] > 0.8
-    assert (found.shuffled_accuracy.low[1:] < 0.5).all()
-    assert found.accuracy.low[-1] > found.shuffled_accuracy.value[-1]
+    result = linear_probes.recipe(linear_probes.queries(study)[3], lab)
+    assert result.accuracy.value[-1] > 0.8
+    assert (result.shuffled_accuracy.low[1:] < 0.5).all()
+    assert result.accuracy.low[-1] > result.shuffled_accuracy.value[-1]
 
 
 def test_random_features_are_at_chance_however_many():
@@ -119,11 +121,11 @@ def test_random_features_are_at_chance_however_many():
 def test_a_constant_layer_is_undefined_and_its_cells_are_empty(world):
     study, _, lab = world
     query = linear_probes.queries(study)[3]
-    found = linear_probes.recipe(query, lab)
-    rows = list(found.rows(query))
+    result = linear_probes.recipe(query, lab)
+    rows = list(result.rows(query))
     assert [list(row) for row in rows] == [COLUMNS] * 4
     for name in NAMES[:4]:
-        assert np.isnan(getattr(found, name)[0].ends).all()
+        assert np.isnan(getattr(result, name)[0].ends).all()
         for end in ("", "_low", "_high"):
             assert rows[0][name + end] is None
             assert rows[1][name + end] is not None
@@ -132,9 +134,9 @@ def test_a_constant_layer_is_undefined_and_its_cells_are_empty(world):
 
 def test_the_base_transfers_to_itself_as_it_is(world):
     study, _, lab = world
-    found = linear_probes.recipe(linear_probes.queries(study)[0], lab)
-    np.testing.assert_array_equal(found.from_base.value, found.accuracy.value)
-    np.testing.assert_array_equal(found.to_base.value, found.accuracy.value)
+    result = linear_probes.recipe(linear_probes.queries(study)[0], lab)
+    np.testing.assert_array_equal(result.from_base.value, result.accuracy.value)
+    np.testing.assert_array_equal(result.to_base.value, result.accuracy.value)
 
 
 def test_each_checkpoint_is_fitted_once_and_a_cancel_arrives(tmp_path, monkeypatch):
@@ -142,11 +144,11 @@ def test_each_checkpoint_is_fitted_once_and_a_cancel_arrives(tmp_path, monkeypat
     lab = fake_lab(tmp_path, models)
     calls, fit = [], linear_probes.fit
     monkeypatch.setattr(linear_probes, "fit", lambda *given: calls.append(1) or fit(*given))
-    heard: list[float] = []
+    reports: list[float] = []
     for query in linear_probes.queries(study):
-        linear_probes.recipe(query, lab.watched(lambda fraction, _: heard.append(fraction)))
+        linear_probes.recipe(query, lab.watched(lambda fraction, _: reports.append(fraction)))
     assert len(calls) == 2 * (2 * 3 + 2)
-    assert heard[-1] == 1.0
+    assert reports[-1] == 1.0
 
     def cancel(_fraction: float, sentence: str) -> None:
         if "layer 2" in sentence:
@@ -205,7 +207,7 @@ def test_a_study_of_copies_is_near_chance(tmp_path):
     )
     prompts = make_prompts(study.readers.first, texts, labels)
     assert prompts.groups is not None and prompts.groups.tolist() == [*range(16)] * 3
-    found = linear_probes.recipe(
+    result = linear_probes.recipe(
         linear_probes.Query(study.checkpoints[1], study.base, prompts), fake_lab(tmp_path, models)
     )
     torn = replace(prompts, groups=None, digest="torn")
@@ -213,7 +215,7 @@ def test_a_study_of_copies_is_near_chance(tmp_path):
         linear_probes.Query(study.checkpoints[1], study.base, torn), fake_lab(tmp_path, models)
     )
     assert wrong.accuracy.value.mean() > 0.95
-    assert found.accuracy.value.mean() < 0.75
+    assert result.accuracy.value.mean() < 0.75
 
 
 def test_a_study_of_too_few_texts_asks_nothing():
@@ -224,9 +226,9 @@ def test_a_study_of_too_few_texts_asks_nothing():
 
 def test_three_classes(tmp_path):
     study, models = small(classes=3)
-    found = linear_probes.recipe(linear_probes.queries(study)[3], fake_lab(tmp_path, models))
-    assert found.accuracy.value[-1] > 0.5
-    assert set(np.unique(found.prediction[1:])) == {0, 1, 2}
+    result = linear_probes.recipe(linear_probes.queries(study)[3], fake_lab(tmp_path, models))
+    assert result.accuracy.value[-1] > 0.5
+    assert set(np.unique(result.prediction[1:])) == {0, 1, 2}
 
 
 def test_intervals_cover_the_accuracy_of_the_five_probes():

@@ -85,15 +85,15 @@ def test_recipe_is_deterministic_and_starts_from_the_reference(tmp_path, method)
     study, models = fake_study(epochs=1), FakeModels()
     lab = fake_lab(tmp_path, models)
     base, tuned = (query for query in reviews_map.queries(study) if query.method == method)
-    heard: list[tuple[float, str]] = []
-    result = reviews_map.recipe(tuned, lab.watched(lambda *said: heard.append(said)))
+    reports: list[tuple[float, str]] = []
+    result = reviews_map.recipe(tuned, lab.watched(lambda *report: reports.append(report)))
     first = reviews_map.recipe.peek(base, lab)
     assert first is not None
     assert len(models.ran) == 2
     assert result.drift == pytest.approx(drift(first.xy, result.xy))
     assert result.noise_floor == first.noise_floor
-    assert heard[-1][0] == 1.0
-    assert [fraction for fraction, _ in heard] == sorted(fraction for fraction, _ in heard)
+    assert reports[-1][0] == 1.0
+    assert [fraction for fraction, _ in reports] == sorted(fraction for fraction, _ in reports)
     again = reviews_map.recipe(tuned, fake_lab(tmp_path / "other"))
     np.testing.assert_array_equal(again.xy, result.xy)
     reseeded = reviews_map.recipe(replace(tuned, seed=1), lab)

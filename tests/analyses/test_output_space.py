@@ -41,17 +41,17 @@ def space(tokens: int = 6) -> OutputSpace:
 
 def test_the_two_perplexities_by_hand():
     """13 nats over 7 tokens; the second text, of one token, has a perplexity of e^7 by itself."""
-    found = space()
-    assert perplexity(found.loss, found.predicted, ONE)[0] == pytest.approx(np.exp(13 / 7))
-    value = dict(zip(MEASURES, summaries(found, ONE)[0], strict=True))
+    result = space()
+    assert perplexity(result.loss, result.predicted, ONE)[0] == pytest.approx(np.exp(13 / 7))
+    value = dict(zip(MEASURES, summaries(result, ONE)[0], strict=True))
     assert value["perplexity"] == pytest.approx(np.exp(13 / 7))
     assert value["mean_text_perplexity"] == pytest.approx((np.e + np.exp(7) + np.e) / 3)
     assert value["kl_from_base"] == pytest.approx(0.5)
     assert value["entropy"] == 3
-    assert value["non_sentiment_logprob"] == pytest.approx(found.set_logprob[1, :, 0].mean())
-    assert value["non_sentiment_mass"] == pytest.approx(found.set_mass[1, :, 0].mean())
-    assert value["hidden_cosine_after_norm"] == pytest.approx(found.cosine[:, 1].mean())
-    assert value["hidden_norm_ratio"] == pytest.approx(found.norm_ratio[:, 0].mean())
+    assert value["non_sentiment_logprob"] == pytest.approx(result.set_logprob[1, :, 0].mean())
+    assert value["non_sentiment_mass"] == pytest.approx(result.set_mass[1, :, 0].mean())
+    assert value["hidden_cosine_after_norm"] == pytest.approx(result.cosine[:, 1].mean())
+    assert value["hidden_norm_ratio"] == pytest.approx(result.norm_ratio[:, 0].mean())
 
 
 def test_equal_texts_have_one_perplexity_and_others_a_larger_mean():
@@ -63,16 +63,16 @@ def test_equal_texts_have_one_perplexity_and_others_a_larger_mean():
 
 
 def test_resamples_are_those_of_a_plain_loop():
-    found, counts = space(), np.array([[1, 1, 1], [3, 0, 0], [0, 2, 1]])
-    drawn = summaries(found, counts)
+    result, counts = space(), np.array([[1, 1, 1], [3, 0, 0], [0, 2, 1]])
+    drawn = summaries(result, counts)
     for row, count in zip(drawn, counts, strict=True):
         i = np.repeat(np.arange(3), count)
-        assert row[0] == pytest.approx(found.entropy[i].mean())
-        assert row[3] == pytest.approx(np.exp(found.loss[i].sum() / found.predicted[i].sum()))
-        assert row[4] == pytest.approx(np.exp(found.loss[i] / found.predicted[i]).mean())
-        assert row[5] == pytest.approx((found.kl[i] / found.predicted[i]).mean())
-        np.testing.assert_allclose(row[6:8], found.cosine[i].mean(axis=0), rtol=1e-6)
-        np.testing.assert_allclose(row[8:10], found.norm_ratio[i].mean(axis=0), rtol=1e-6)
+        assert row[0] == pytest.approx(result.entropy[i].mean())
+        assert row[3] == pytest.approx(np.exp(result.loss[i].sum() / result.predicted[i].sum()))
+        assert row[4] == pytest.approx(np.exp(result.loss[i] / result.predicted[i]).mean())
+        assert row[5] == pytest.approx((result.kl[i] / result.predicted[i]).mean())
+        np.testing.assert_allclose(row[6:8], result.cosine[i].mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(row[8:10], result.norm_ratio[i].mean(axis=0), rtol=1e-6)
 
 
 def test_what_is_undefined_is_left_out_of_means():
@@ -93,46 +93,46 @@ def test_what_is_undefined_is_left_out_of_means():
 def test_groups_do_not_overlap_and_their_masses_add_up_to_one():
     groups = partition({"a": (5, 3), "b": (3, 4), "c": (), "d": (4, 5, 9)})
     assert groups == {"a": (3, 5), "b": (4,), "c": (), "d": (9,)}
-    found = masses(space(), np.zeros(3, dtype=np.int64), 200, 0)
+    result = masses(space(), np.zeros(3, dtype=np.int64), 200, 0)
     for name in ("mass_before", "mass_after"):
-        assert found[name].shape == (3,)
-        assert found[name].sum() == pytest.approx(1)
-    value, low, high = found["mass_change"].ends
-    np.testing.assert_allclose(value, found["mass_after"] - found["mass_before"])
+        assert result[name].shape == (3,)
+        assert result[name].sum() == pytest.approx(1)
+    value, low, high = result["mass_change"].ends
+    np.testing.assert_allclose(value, result["mass_after"] - result["mass_before"])
     assert value.sum() == pytest.approx(0, abs=1e-12)
     assert (low <= value).all() and (value <= high).all()
 
 
 def test_listed_tokens_rose_and_then_fell():
     tokenizer = fake_tokenizer()
-    found = space()
-    rows = listed(found, tokenizer, {"first": (3, 5), "second": (0,)}, top=2)
+    result = space()
+    rows = listed(result, tokenizer, {"first": (3, 5), "second": (0,)}, top=2)
     assert rows["token_id"].tolist() == [3, 4, 5, 1], "a token that did not change is in neither list"
     assert rows["change"].tolist() == [3, 1, -0.25, -2]
     assert rows["group"].tolist() == [0, 2, 0, 2]
-    np.testing.assert_allclose([rows["before"], rows["after"]], found.probability[:, [3, 4, 5, 1]])
+    np.testing.assert_allclose([rows["before"], rows["after"]], result.probability[:, [3, 4, 5, 1]])
 
 
 def test_rows_that_are_no_tokens_are_not_listed():
     """Embeddings are padded beyond the tokenizer's last token."""
     last = fake_tokenizer().get_vocab_size()
     change = np.arange(last + 10, dtype=np.float32)
-    found = replace(
+    result = replace(
         space(), logprob_change=change, probability=np.zeros((2, last + 10), np.float32), rose=np.zeros_like(change)
     )
-    rows = listed(found, fake_tokenizer(), {}, top=3)
+    rows = listed(result, fake_tokenizer(), {}, top=3)
     assert rows["token_id"].tolist() == [last - 1, last - 2, last - 3]
 
 
 def test_the_recipe_on_fakes(tmp_path: Path):
     study, lab = fake_study(reviews=24), fake_lab(tmp_path)
-    asked = output_space.queries(study)
-    assert [(one.checkpoint.label, one.text_set) for one in asked[:3]] == [
+    queries = output_space.queries(study)
+    assert [(q.checkpoint.label, q.text_set) for q in queries[:3]] == [
         *(("base", "neutral"), ("base", "sample"), ("epoch 1", "neutral"))
     ]
-    assert len(asked) == 8
+    assert len(queries) == 8
     own = (("film", ("script", "camera")), ("negative", ("drags",)))
-    query = replace(asked[-1], own=own, draws=200)
+    query = replace(queries[-1], own=own, draws=200)
     result = output_space.recipe(query, lab)
     (row,) = result.rows(query)
     assert list(row) == [
@@ -160,9 +160,9 @@ def test_the_words_are_measured_at_the_end_of_each_text(tmp_path: Path, monkeypa
     assert result.left_out == ("zyzzyva",)
     vocabulary = fake_tokenizer().get_vocab()
     ids = tuple(sorted(vocabulary[f" {word}"] for word in ("script", "camera")))
-    found = FakeModels().output_space(query.checkpoint, query.reference, study.prompts, (ids,))
-    assert result.measures.value[1] == pytest.approx(found.set_logprob[1].mean())
-    assert result.measures.value[2] == pytest.approx(found.set_mass[1].mean())
+    output = FakeModels().output_space(query.checkpoint, query.reference, study.prompts, (ids,))
+    assert result.measures.value[1] == pytest.approx(output.set_logprob[1].mean())
+    assert result.measures.value[2] == pytest.approx(output.set_mass[1].mean())
 
 
 def test_the_reference_beside_itself_and_another_reference(tmp_path: Path):

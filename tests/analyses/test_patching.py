@@ -30,34 +30,34 @@ def query(study: PinnedStudy, lab: Lab) -> Query:
 def test_the_share_of_the_way_by_hand():
     host, donor = np.array([0, -1], np.float32), np.array([0, 3], np.float32)
     logits = np.array([[[0, -1], [0, 1]], [[2, 7], [1, -2]]], np.float32)
-    found = patching.patching(logits, host, donor)
-    np.testing.assert_allclose(found.logit_diff[:, :, 0], [[-1, 1], [5, -3]])
-    np.testing.assert_allclose(found.fraction_recovered[:, :, 0], [[0, 0.5], [1.5, -0.5]])
-    assert (found.host[0], found.donor[0]) == (-1, 3)
+    result = patching.patching(logits, host, donor)
+    np.testing.assert_allclose(result.logit_diff[:, :, 0], [[-1, 1], [5, -3]])
+    np.testing.assert_allclose(result.fraction_recovered[:, :, 0], [[0, 0.5], [1.5, -0.5]])
+    assert (result.host[0], result.donor[0]) == (-1, 3)
 
 
 @given(apart=st.floats(-5, 5), moved=st.floats(-3, 3))
 def test_no_share_where_host_and_donor_agree(apart: float, moved: float):
     host, donor = np.zeros(2, np.float32), np.array([0, apart], np.float32)
-    found = patching.patching(np.array([[[0, moved]]], np.float32), host, donor)
+    result = patching.patching(np.array([[[0, moved]]], np.float32), host, donor)
     if abs(apart) < LEAST - 1e-6:
-        assert np.isnan(found.fraction_recovered).all()
+        assert np.isnan(result.fraction_recovered).all()
     elif abs(apart) > LEAST + 1e-6:
         back = patching.patching(np.array([[[0, apart - moved]]], np.float32), host, donor)
         np.testing.assert_allclose(
-            found.fraction_recovered + back.fraction_recovered, 1, atol=1e-3
+            result.fraction_recovered + back.fraction_recovered, 1, atol=1e-3
         )  # as far from the other end
 
 
 def test_a_donor_without_a_head_has_no_share():
-    found = patching.patching(np.ones((2, 3, 2), np.float32), np.zeros(2, np.float32), np.full(2, np.nan, np.float32))
-    assert np.isnan(found.fraction_recovered).all() and np.isfinite(found.logit_diff).all()
+    result = patching.patching(np.ones((2, 3, 2), np.float32), np.zeros(2, np.float32), np.full(2, np.nan, np.float32))
+    assert np.isnan(result.fraction_recovered).all() and np.isfinite(result.logit_diff).all()
 
 
 def test_rows_name_the_token_and_both_ends(study: PinnedStudy, lab: Lab):
-    asked, pieces = query(study, lab), typed(study, lab).pieces
-    result = patching.recipe(asked, lab)
-    rows = list(result.rows(asked, pieces))
+    request, pieces = query(study, lab), typed(study, lab).pieces
+    result = patching.recipe(request, lab)
+    rows = list(result.rows(request, pieces))
     classes = study.prompts.classes
     of_class = [] if classes == 2 else ["class"]
     assert list(rows[0]) == [
@@ -83,11 +83,11 @@ def test_at_the_end_only_the_readout_counts(study: PinnedStudy, lab: Lab):
 
 
 def test_typed_texts_are_not_kept_and_reviews_are(study: PinnedStudy, lab: Lab):
-    asked = query(study, lab)
-    patching.typed(asked, lab)
-    assert patching.typed.computed(asked, lab) is None
-    patching.recipe(asked, lab)
-    assert patching.recipe.computed(asked, lab) is not None
+    request = query(study, lab)
+    patching.typed(request, lab)
+    assert patching.typed.computed(request, lab) is None
+    patching.recipe(request, lab)
+    assert patching.recipe.computed(request, lab) is not None
 
 
 def test_a_host_without_a_head_is_one_sentence(study: PinnedStudy, lab: Lab):
@@ -97,9 +97,9 @@ def test_a_host_without_a_head_is_one_sentence(study: PinnedStudy, lab: Lab):
 
 
 def test_it_says_what_it_costs(study: PinnedStudy, lab: Lab):
-    asked = query(study, lab)
-    tokens = int(asked.prompts.lengths[0])
-    assert asked.passes == tokens * 5 / 4
-    encoder = replace(asked, host=replace(study.base, facts=replace(study.base.facts, kind="encoder")))
-    assert encoder.passes == tokens * 5 / 2
-    assert lab.seconds(asked) > lab.models.seconds(study.base, int(asked.passes * tokens))
+    request = query(study, lab)
+    tokens = int(request.prompts.lengths[0])
+    assert request.cost.passes == ((study.base, tokens * tokens * 5 // 4),)
+    encoder = replace(request, host=replace(study.base, facts=replace(study.base.facts, kind="encoder")))
+    assert encoder.cost.passes == ((encoder.host, tokens * tokens * 5 // 2),)
+    assert lab.seconds(request) > lab.models.seconds(*request.cost.passes[0])

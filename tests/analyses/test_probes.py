@@ -34,17 +34,17 @@ def measured(logits, labels, tmp_path, **more) -> probes.Result:
     return probes.probes(logits[None].astype(np.float32), labels, (("base", "none"),), query, fake_lab(tmp_path))
 
 
-def test_a_biased_reading_is_told_from_an_ignorant_one(tmp_path) -> None:
+def test_a_biased_reading_differs_from_an_ignorant_reading(tmp_path) -> None:
     labels = np.arange(60) % 2
     logit_diff = np.stack([np.random.default_rng(0).normal(size=60), labels + 10.0, labels * 4.0 - 2])
     logits = np.stack([np.zeros_like(logit_diff), logit_diff], axis=-1)
-    found = measured(logits, labels, tmp_path)
-    np.testing.assert_allclose(found.recall.value[0, 1:], [[0, 1], [1, 1]])
-    np.testing.assert_allclose(found.balanced_accuracy.value[0, 1:], [0.5, 1])
-    np.testing.assert_allclose(found.auc.value[0, 1:], [1, 1])
-    np.testing.assert_allclose(found.mean_logit_diff.value[0, 1:, 0], [10.5, 0])
-    assert found.auc_leaves_chance == (1,)
-    assert found.balanced_accuracy_leaves_chance == (2,)
+    result = measured(logits, labels, tmp_path)
+    np.testing.assert_allclose(result.recall.value[0, 1:], [[0, 1], [1, 1]])
+    np.testing.assert_allclose(result.balanced_accuracy.value[0, 1:], [0.5, 1])
+    np.testing.assert_allclose(result.auc.value[0, 1:], [1, 1])
+    np.testing.assert_allclose(result.mean_logit_diff.value[0, 1:, 0], [10.5, 0])
+    assert result.auc_leaves_chance == (1,)
+    assert result.balanced_accuracy_leaves_chance == (2,)
 
 
 @settings(max_examples=15)
@@ -82,55 +82,55 @@ def test_a_signal_free_curve_rarely_raises_an_alarm(classes: int, walk: float) -
 
 def test_the_references_own_readings_are_called_base_and_are_there_once(tmp_path) -> None:
     study, lab = fake_study(), fake_lab(tmp_path)
-    found = probes.recipe(asked(study, "base"), lab)
-    assert found.readings == (("base", "none"), ("base", "base"), probes.AS_PUBLISHED)
-    assert [found.place(h, n) for h, n in (("own", "own"), ("own", "none"), ("base", "own"))] == [1, 0, 1]
-    rows = list(found.rows(asked(study, "base")))
+    result = probes.recipe(asked(study, "base"), lab)
+    assert result.readings == (("base", "none"), ("base", "base"), probes.AS_PUBLISHED)
+    assert [result.place(h, n) for h, n in (("own", "own"), ("own", "none"), ("base", "own"))] == [1, 0, 1]
+    rows = list(result.rows(asked(study, "base")))
     assert {(row["head"], row["norm"]) for row in rows} == {("base", "none"), ("base", "base")}
     again = probes.recipe(asked(study, "epoch 1", reference="epoch 1"), lab)
-    assert again.readings == found.readings
+    assert again.readings == result.readings
 
 
 def test_as_published_is_no_norm_and_then_the_own_one(tmp_path) -> None:
     study, lab = fake_study(), fake_lab(tmp_path)
-    found = probes.recipe(asked(study), lab)
-    published, plain, own = (found.place(*one) for one in (probes.AS_PUBLISHED, ("base", "none"), ("base", "own")))
-    np.testing.assert_array_equal(found.logit_diff[published, :-1], found.logit_diff[plain, :-1])
-    np.testing.assert_array_equal(found.logit_diff[published, -1], found.logit_diff[own, -1])
-    assert (found.logit_diff[plain, -1] != found.logit_diff[own, -1]).any()
+    result = probes.recipe(asked(study), lab)
+    published, plain, own = (result.place(*one) for one in (probes.AS_PUBLISHED, ("base", "none"), ("base", "own")))
+    np.testing.assert_array_equal(result.logit_diff[published, :-1], result.logit_diff[plain, :-1])
+    np.testing.assert_array_equal(result.logit_diff[published, -1], result.logit_diff[own, -1])
+    assert (result.logit_diff[plain, -1] != result.logit_diff[own, -1]).any()
 
 
 def test_a_layer_without_text_is_read_alike(tmp_path) -> None:
-    found = probes.recipe(asked(fake_study()), fake_lab(tmp_path))
-    assert (found.auc.value[:, 0] == 0.5).all()
-    assert (found.gap.value[:, 0] == 0).all()
-    level = found.auc.chance
+    result = probes.recipe(asked(fake_study()), fake_lab(tmp_path))
+    assert (result.auc.value[:, 0] == 0.5).all()
+    assert (result.gap.value[:, 0] == 0).all()
+    level = result.auc.chance
     assert level is not None and np.isnan(level[:, 0]).all()
 
 
 def test_settles_is_the_layer_of_the_last_flip(tmp_path) -> None:
     logit_diff = np.array([[1, -1, 1, 1.0], [1, 1, -1, 1], [1, 1, 1, -1], [1, 1, 1, 1]]).T  # [layers, reviews]
     logits = np.stack([np.zeros_like(logit_diff), logit_diff], axis=-1)
-    found = measured(logits, np.array([0, 1, 0, 1]), tmp_path)
-    assert found.settles(0).tolist() == [2, 3, 3, 0]
+    result = measured(logits, np.array([0, 1, 0, 1]), tmp_path)
+    assert result.settles(0).tolist() == [2, 3, 3, 0]
 
 
 def test_rows_are_those_of_the_contract(tmp_path) -> None:
     study, lab = fake_study(), fake_lab(tmp_path)
-    found = probes.recipe(asked(study), lab)
-    rows = list(found.rows(asked(study)))
+    result = probes.recipe(asked(study), lab)
+    rows = list(result.rows(asked(study)))
     assert {tuple(row) for row in rows} == {tuple(COLUMNS)}
     assert len(rows) == 6 * 13
     keys = {(row["head"], row["norm"], row["layer"]) for row in rows}
     assert len(keys) == len(rows)
     assert {key[:2] for key in keys} == set(probes.READINGS)
     one = next(row for row in rows if (row["head"], row["norm"], row["layer"]) == ("own", "base", 7))
-    assert one["auc"] == found.auc.value[found.place("own", "base"), 7]
-    published = list(found.rows_of(asked(study), probes.AS_PUBLISHED))
+    assert one["auc"] == result.auc.value[result.place("own", "base"), 7]
+    published = list(result.rows_of(asked(study), probes.AS_PUBLISHED))
     assert len(published) == 13
-    reviews = list(found.review_rows(asked(study), ("own", "own"), study.sample.index))
+    reviews = list(result.review_rows(asked(study), ("own", "own"), study.sample.index))
     assert len(reviews) == 13 * 60
-    assert list(found.review_rows(asked(study), ("own", "own"), study.sample.index, 3)) == reviews[39:52]
+    assert list(result.review_rows(asked(study), ("own", "own"), study.sample.index, 3)) == reviews[39:52]
 
 
 def test_three_classes_have_a_bias_each(tmp_path) -> None:
@@ -146,11 +146,11 @@ def test_three_classes_have_a_bias_each(tmp_path) -> None:
 def test_one_run_of_the_model_serves_all_readings_and_a_cancel_arrives(tmp_path) -> None:
     study, models = fake_study(), FakeModels()
     lab = fake_lab(tmp_path, models)
-    heard: list[float] = []
-    probes.recipe(asked(study), lab.watched(lambda fraction, _: heard.append(fraction)))
+    reports: list[float] = []
+    probes.recipe(asked(study), lab.watched(lambda fraction, _: reports.append(fraction)))
     assert len(models.ran) == 1
-    assert heard == sorted(heard)
-    assert heard[-1] == 1.0
+    assert reports == sorted(reports)
+    assert reports[-1] == 1.0
 
     def cancel(fraction: float, _sentence: str) -> None:
         if fraction > 0.7:
@@ -171,17 +171,19 @@ def test_queries_need_a_head() -> None:
     headless = replace(study.base, facts=replace(study.base.facts, kind="encoder", has_head=False))
     encoders = replace(study, checkpoints=(headless, *study.checkpoints[1:]))
     for reference in ("base", "epoch 1"):
-        asked = [query.checkpoint.label for query in probes.queries(encoders, reference)]
-        assert asked == ["epoch 1", "epoch 2", "epoch 3"]
+        queries = [query.checkpoint.label for query in probes.queries(encoders, reference)]
+        assert queries == ["epoch 1", "epoch 2", "epoch 3"]
 
 
 def test_a_reference_without_a_head_lends_its_norm_only(tmp_path) -> None:
     study = fake_study()
     query = asked(study)
     headless = replace(query, reference=replace(study.base, facts=study.base.facts.body))
-    found = probes.recipe(headless, fake_lab(tmp_path / "headless"))
+    result = probes.recipe(headless, fake_lab(tmp_path / "headless"))
     whole = probes.recipe(query, fake_lab(tmp_path / "whole"))
-    assert found.readings == tuple(("own", norm) for norm in ("none", "base", "own"))
-    for reading in found.readings:
-        np.testing.assert_array_equal(found.logit_diff[found.place(*reading)], whole.logit_diff[whole.place(*reading)])
-    assert {row["head"] for row in found.rows(headless)} == {"own"}
+    assert result.readings == tuple(("own", norm) for norm in ("none", "base", "own"))
+    for reading in result.readings:
+        np.testing.assert_array_equal(
+            result.logit_diff[result.place(*reading)], whole.logit_diff[whole.place(*reading)]
+        )
+    assert {row["head"] for row in result.rows(headless)} == {"own"}

@@ -107,15 +107,15 @@ def test_three_classes_have_three_arrows() -> None:
 def test_recipe_on_every_basis(tmp_path) -> None:
     study, models = fake_study(), FakeModels()
     lab = fake_lab(tmp_path, models)
-    heard: list[float] = []
+    reports: list[float] = []
     queries = projection.queries(study)
     results = {
-        (q.basis, q.checkpoint.label): projection.recipe(q, lab.watched(lambda fraction, _: heard.append(fraction)))
+        (q.basis, q.checkpoint.label): projection.recipe(q, lab.watched(lambda fraction, _: reports.append(fraction)))
         for q in queries
     }
     assert len(results) == len(queries) == 12
     assert len(models.ran) == 4
-    assert max(heard) == 1.0
+    assert max(reports) == 1.0
     np.testing.assert_allclose(results["own", "base"].xy, results["base", "base"].xy)
     again = [projection.recipe(query, fake_lab(tmp_path / "other")) for query in queries]
     for one, two in zip(results.values(), again, strict=True):

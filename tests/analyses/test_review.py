@@ -134,28 +134,28 @@ def test_the_projection_agrees_with_plain_transformers(real: Real) -> None:
         place = ((x - zero) * d).sum(-1)[:, layers] / (d * d).sum(-1)[layers]
         query = asked(real.study, real.lab, label)
         np.testing.assert_allclose(review.recipe(query, real.lab).place[layers, 0], place[-1], **CLOSE)
-        found = review.tokens(query, real.lab)
-        np.testing.assert_allclose(found.place[:, layers, 0], place, **CLOSE)
+        result = review.tokens(query, real.lab)
+        np.testing.assert_allclose(result.place[:, layers, 0], place, **CLOSE)
 
 
 def test_every_token_agrees_with_plain_transformers(real: Real) -> None:
     label, plain = "epoch 2", real.plain["epoch 2"]
-    found = review.tokens(asked(real.study, real.lab, label), real.lab)
+    result = review.tokens(asked(real.study, real.lab, label), real.lab)
     ids = plain.ids(TEXT)
     logits = plain.logits(plain.states(ids))
     chances = np.exp(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
     np.testing.assert_allclose(
-        found.logit_diff[..., 0], logits[..., plain.words[1]] - logits[..., plain.words[0]], **CLOSE
+        result.logit_diff[..., 0], logits[..., plain.words[1]] - logits[..., plain.words[0]], **CLOSE
     )
-    np.testing.assert_allclose(found.norm, np.linalg.norm(plain.states(ids).astype(np.float64), axis=-1), rtol=1e-3)
-    np.testing.assert_allclose(found.relative, found.norm / np.median(found.norm, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(result.norm, np.linalg.norm(plain.states(ids).astype(np.float64), axis=-1), rtol=1e-3)
+    np.testing.assert_allclose(result.relative, result.norm / np.median(result.norm, axis=0), rtol=1e-6)
     np.testing.assert_allclose(
-        found.next_probability[:-1], np.stack([chances[t, :, ids[t + 1]] for t in range(len(ids) - 1)]), **CLOSE
+        result.next_probability[:-1], np.stack([chances[t, :, ids[t + 1]] for t in range(len(ids) - 1)]), **CLOSE
     )
     best = np.sort(chances, axis=-1)[..., ::-1][..., : review.TOP]
-    np.testing.assert_allclose(found.top_probability, best, **CLOSE)
+    np.testing.assert_allclose(result.top_probability, best, **CLOSE)
     likeliest = plain.tokenize.decode([int(chances[3, -1].argmax())])  # type: ignore[attr-defined]
-    assert found.words[found.top[3, -1, 0]] == likeliest.replace(" ", "␣")
+    assert result.words[result.top[3, -1, 0]] == likeliest.replace(" ", "␣")
 
 
 def test_leaving_words_out_agrees_with_plain_transformers(real: Real) -> None:
@@ -194,12 +194,12 @@ def test_a_review_of_the_sample_is_not_its_own_neighbour(tmp_path: Path) -> None
     assert np.isnan(result.place[0]).all()
 
 
-def test_more_than_two_classes_have_a_lens_each(tmp_path: Path) -> None:
+def test_more_than_two_classes_have_a_logit_diff_each(tmp_path: Path) -> None:
     study, lab = fake_study(classes=3), fake_lab(tmp_path)
     query = asked(study, lab, "epoch 1")
-    result, found = review.recipe(query, lab), review.tokens(query, lab)
+    result, tokens = review.recipe(query, lab), review.tokens(query, lab)
     assert result.logit_diff.shape == (13, 3)
-    assert found.logit_diff.shape == (len(query.text.token_ids[0]), 13, 3)
+    assert tokens.logit_diff.shape == (len(query.text.token_ids[0]), 13, 3)
     logits = lab.models.label_logits(
         lab.models.readout(query.checkpoint, query.text, lambda *_: None).residuals[0],
         query.text.label_tokens,
@@ -214,7 +214,7 @@ def test_more_than_two_classes_have_a_lens_each(tmp_path: Path) -> None:
         )
     rows = list(result.rows(query))
     assert [row["class"] for row in rows[:4]] == [0, 1, 2, 0]
-    assert len(list(found.rows(query, typed(study, lab).pieces))) == found.logit_diff.size
+    assert len(list(tokens.rows(query, typed(study, lab).pieces))) == tokens.logit_diff.size
 
 
 def test_the_largest_dimensions_can_be_left_out(tmp_path: Path) -> None:
@@ -277,8 +277,8 @@ def test_examples_by_hand() -> None:
     base = np.array([[-1.0], [2.0], [-3.0], [1.0], [4.0], [-2.0]])
     first = np.array([[-5.0], [1.0], [-2.0], [3.0], [-1.0], [9.0]])
     last = np.array([[-3.0], [-1.0], [-2.0], [1.0], [-3.0], [7.0]])
-    found = review.examples([base, first, last], [(one[:, 0] > 0).astype(int) for one in (base, first, last)], labels)
-    assert [(one.kind, one.label, one.review) for one in found] == [
+    result = review.examples([base, first, last], [(one[:, 0] > 0).astype(int) for one in (base, first, last)], labels)
+    assert [(one.kind, one.label, one.review) for one in result] == [
         ("typical", 0, 2),  # margins 4, 0, 2
         ("typical", 1, 3),  # margins 2, -2, 8
         ("hardest", 0, 1),
@@ -309,8 +309,8 @@ def test_checkpoints_that_do_not_answer_have_no_part_in_the_examples() -> None:
 def test_examples_of_three_classes(tmp_path: Path) -> None:
     labels = np.array([0, 1, 2])
     logit_diff = np.array([[2.0, -3.0, -4.0], [0.0, -1.0, 1.0], [-2.0, -2.0, 5.0]])
-    found = review.examples([logit_diff], [logit_diff.argmax(axis=1)], labels)
-    assert [(one.kind, one.review) for one in found] == [(k, c) for k in ("typical", "hardest") for c in range(3)]
+    result = review.examples([logit_diff], [logit_diff.argmax(axis=1)], labels)
+    assert [(one.kind, one.review) for one in result] == [(k, c) for k in ("typical", "hardest") for c in range(3)]
 
 
 def test_words_are_what_stands_between_white_space(tmp_path: Path) -> None:

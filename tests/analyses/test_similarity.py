@@ -30,24 +30,24 @@ def residuals(seed: int = 0, layers: int = 4, width: int = 8) -> tuple[np.ndarra
 
 def test_every_layer_has_the_measures_of_its_reviews():
     own, base = residuals()
-    found = similarity.similarity(own, base, LABELS, draws=300, permutations=20)
+    result = similarity.similarity(own, base, LABELS, draws=300, permutations=20)
     for name in similarity.MEASURES:
-        at_0 = getattr(found, name)[0]
+        at_0 = getattr(result, name)[0]
         assert np.isnan([*at_0.ends, at_0.chance]).all(), f"layer 0 holds no text: {name}"
     for layer in (1, 2, 3):
         x, y = own[:, layer].astype(float), base[:, layer].astype(float)
-        assert found.cka.value[layer] == pytest.approx(cka_of(x, y).estimate)
-        assert found.procrustes.value[layer] == pytest.approx(procrustes(x, y).estimate)
+        assert result.cka.value[layer] == pytest.approx(cka_of(x, y).estimate)
+        assert result.procrustes.value[layer] == pytest.approx(procrustes(x, y).estimate)
         cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(x, y, strict=True)]
-        assert found.cosine.value[layer] == pytest.approx(np.mean(cosines), rel=1e-6)
+        assert result.cosine.value[layer] == pytest.approx(np.mean(cosines), rel=1e-6)
         low, high = intervals.jackknife(
             lambda kept, x=x, y=y: np.array([cka_of(x[kept], y[kept]).estimate, procrustes(x[kept], y[kept]).estimate]),
             LABELS,
         )
-        assert (found.cka.low[layer], found.cka.high[layer]) == pytest.approx((low[0], min(1, high[0])))
-        assert (found.procrustes.low[layer], found.procrustes.high[layer]) == pytest.approx((low[1], high[1]))
-    np.testing.assert_allclose(found.review_cosine, metrics.review_cosine(base))
-    assert found.cka.value[1] > found.cka.value[2] > found.cka.value[3]
+        assert (result.cka.low[layer], result.cka.high[layer]) == pytest.approx((low[0], min(1, high[0])))
+        assert (result.procrustes.low[layer], result.procrustes.high[layer]) == pytest.approx((low[1], high[1]))
+    np.testing.assert_allclose(result.review_cosine, metrics.review_cosine(base))
+    assert result.cka.value[1] > result.cka.value[2] > result.cka.value[3]
 
 
 def test_the_same_model_is_the_same_and_unrelated_ones_are_within_chance():
@@ -61,19 +61,19 @@ def test_the_same_model_is_the_same_and_unrelated_ones_are_within_chance():
     for seed in range(40):
         rng = np.random.default_rng(seed)
         x, y = rng.normal(size=(2, 24, 3, 8)).astype(np.float32)
-        found = similarity.similarity(x, y, LABELS, draws=2, permutations=50)
-        beyond += sum((found.alike(name).value > found.alike(name).chance).any() for name in similarity.MEASURES)
+        result = similarity.similarity(x, y, LABELS, draws=2, permutations=50)
+        beyond += sum((result.alike(name).value > result.alike(name).chance).any() for name in similarity.MEASURES)
     assert beyond <= 15, "5 % of 120 curves, with room for luck"
 
 
 def test_a_larger_similarity_is_a_smaller_disparity():
-    found = similarity.similarity(*residuals(), LABELS, draws=20, permutations=10)
-    alike = found.alike("procrustes")
+    result = similarity.similarity(*residuals(), LABELS, draws=20, permutations=10)
+    alike = result.alike("procrustes")
     (value, low, high), chance = alike.ends, alike.chance
-    np.testing.assert_allclose(value, 1 - found.procrustes.value)
+    np.testing.assert_allclose(value, 1 - result.procrustes.value)
     assert (low[1:] <= value[1:]).all() and (value[1:] <= high[1:]).all()
     assert chance is not None and value[1] > chance[1]
-    assert found.alike("cka") is found.cka
+    assert result.alike("cka") is result.cka
 
 
 def test_the_first_that_moved():
@@ -93,19 +93,22 @@ def test_too_few_reviews_are_one_sentence():
 def test_recipe_rows_and_queries(tmp_path):
     models = FakeModels(layers=3, width=8)
     study = fake_study(models=models, reviews=24, classes=3)
-    heard: list[float] = []
-    lab = fake_lab(tmp_path, models, lambda fraction, _: heard.append(fraction))
-    asked = similarity.queries(study)
-    assert [query.checkpoint.label for query in asked] == ["epoch 1", "epoch 2", "epoch 3"]
-    query = replace(asked[2], draws=50, permutations=5)
-    found = similarity.recipe(query, lab)
-    assert heard == sorted(heard) and heard[-1] == 1.0
-    rows = list(found.rows(query))
+    reports: list[float] = []
+    lab = fake_lab(tmp_path, models, lambda fraction, _: reports.append(fraction))
+    queries = similarity.queries(study)
+    assert [query.checkpoint.label for query in queries] == ["epoch 1", "epoch 2", "epoch 3"]
+    query = replace(queries[2], draws=50, permutations=5)
+    result = similarity.recipe(query, lab)
+    assert reports == sorted(reports) and reports[-1] == 1.0
+    rows = list(result.rows(query))
     assert {tuple(row) for row in rows} == {tuple(COLUMNS)} and len(rows) == 4
     assert rows[0]["cka"] is None
-    assert rows[2]["cka"] == found.cka.value[2]
+    assert rows[2]["cka"] == result.cka.value[2]
     without = similarity.recipe(replace(query, drop_largest=2), lab)
-    kept = [lab.readout(one, study.prompts).residuals.astype(float)[:, 2] for one in (query.checkpoint, study.base)]
+    kept = [
+        lab.readout(checkpoint, study.prompts).residuals.astype(float)[:, 2]
+        for checkpoint in (query.checkpoint, study.base)
+    ]
     largest = np.abs(kept[1]).mean(axis=0).argsort()[-2:]
     x, y = (np.delete(one, largest, axis=1) for one in kept)
     assert without.cka.value[2] == pytest.approx(cka_of(x, y).estimate, rel=1e-5)
@@ -123,6 +126,6 @@ def test_a_checkpoint_of_another_seed_is_set_against_its_twin():
     pairs = [(query.checkpoint.label, query.reference.label) for query in similarity.queries(study)]
     assert pairs == [("epoch 1", "base"), ("epoch 2", "base"), ("epoch 3", "base"), ("epoch 3", "epoch 2")]
     assert [one.label for one in study.epochs] == ["base", "epoch 1", "epoch 2"]
-    following = [study.after(one) for one in study.checkpoints]
+    following = [study.after(checkpoint) for checkpoint in study.checkpoints]
     assert [one and one.label for one in following] == ["epoch 1", "epoch 2", None, None]
     assert len(similarity.queries(study, "epoch 2")) == 3, "no pair twice"

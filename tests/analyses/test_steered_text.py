@@ -23,63 +23,63 @@ TEXT = "The script is funny and humane."
 
 def query(study: PinnedStudy, **more: object) -> Query:
     one, text = study.checkpoints[1], read_typed(study.readers, TEXT).prompts
-    asked = Query(one, study.checkpoints[2], text, study.prompts, 3)
-    return replace(asked, direction=0 if study.prompts.classes == 2 else 1, **more)
+    request = Query(one, study.checkpoints[2], text, study.prompts, 3)
+    return replace(request, direction=0 if study.prompts.classes == 2 else 1, **more)
 
 
 def test_every_coefficient_is_the_steered_model(study: PinnedStudy, lab: Lab):
-    asked = query(study)
-    found = steered_text.recipe(asked, lab)
+    request = query(study)
+    result = steered_text.recipe(request, lab)
     source = lab.readout(study.checkpoints[2], study.prompts).residuals
-    d = metrics.directions(source, study.prompts.labels, study.prompts.classes)[asked.direction, 3]
+    d = metrics.directions(source, study.prompts.labels, study.prompts.classes)[request.direction, 3]
     for a, alpha in enumerate(ALPHAS):
         plan = (SteeringVectors((3,), (alpha * d)[None].astype(np.float32), "all"),)
-        logits = lab.models.steered(asked.checkpoint, plan, asked.text, lab.progress)[0]
-        assert found.logit_diff[a] == pytest.approx(metrics.logit_diff(logits)[0, asked.direction], abs=1e-4)
+        logits = lab.models.steered(request.checkpoint, plan, request.text, lab.progress)[0]
+        assert result.logit_diff[a] == pytest.approx(metrics.logit_diff(logits)[0, request.direction], abs=1e-4)
         chances = np.exp(logits[0] - logits[0].max())
-        np.testing.assert_allclose(found.probability[a], chances / chances.sum(), atol=1e-5)
-    np.testing.assert_allclose(found.probability.sum(axis=1), 1)
+        np.testing.assert_allclose(result.probability[a], chances / chances.sum(), atol=1e-5)
+    np.testing.assert_allclose(result.probability.sum(axis=1), 1)
 
 
 def test_without_a_direction_all_is_empty(study: PinnedStudy, lab: Lab):
-    asked = query(study, layer=0)
-    found = steered_text.recipe(asked, lab)
-    assert np.isnan(found.logit_diff).all()
-    assert {row["probability"] for row in found.rows(asked)} == {None}
+    request = query(study, layer=0)
+    result = steered_text.recipe(request, lab)
+    assert np.isnan(result.logit_diff).all()
+    assert {row["probability"] for row in result.rows(request)} == {None}
 
 
 def test_what_is_written_comes_from_the_model_under_the_push(study: PinnedStudy, lab: Lab, models: FakeModels):
     given = query(study)
-    asked = WrittenQuery(
+    request = WrittenQuery(
         given.checkpoint, given.direction_from, given.text, given.prompts, 3, "all", given.direction, 2.0, 0.7, 5
     )
     source = lab.readout(study.checkpoints[2], study.prompts).residuals
-    d = metrics.directions(source, study.prompts.labels, study.prompts.classes)[asked.direction, 3]
+    d = metrics.directions(source, study.prompts.labels, study.prompts.classes)[request.direction, 3]
     pushed = SteeringVectors((3,), (2 * d)[None].astype(np.float32), "all")
-    ids = models.continuation(asked.checkpoint, asked.text, pushed, 40, Sampling(0.7, 5))
-    assert steered_text.written(asked, lab).text == fake_tokenizer().decode(list(ids))
-    (row,) = steered_text.written(asked, lab).rows(asked)
+    ids = models.continuation(request.checkpoint, request.text, pushed, 40, Sampling(0.7, 5))
+    assert steered_text.written(request, lab).text == fake_tokenizer().decode(list(ids))
+    (row,) = steered_text.written(request, lab).rows(request)
     assert (row["alpha"], row["temperature"], row["seed"], row["layer"]) == (2.0, 0.7, 5, 3)
-    plain = replace(asked, alpha=0.0, temperature=None)
-    ids = models.continuation(asked.checkpoint, asked.text, None, 40, None)
+    plain = replace(request, alpha=0.0, temperature=None)
+    ids = models.continuation(request.checkpoint, request.text, None, 40, None)
     assert steered_text.written(plain, lab).text == fake_tokenizer().decode(list(ids))
     assert next(steered_text.written(plain, lab).rows(plain))["seed"] is None
 
 
 def test_nothing_typed_is_kept(study: PinnedStudy, lab: Lab, tmp_path: Path):
-    asked = query(study)
-    steered_text.recipe(asked, lab)
-    given = (asked.checkpoint, asked.direction_from, asked.text, asked.prompts, 3, "all", asked.direction)
+    request = query(study)
+    steered_text.recipe(request, lab)
+    given = (request.checkpoint, request.direction_from, request.text, request.prompts, 3, "all", request.direction)
     steered_text.written(WrittenQuery(*given, 2.0, None), lab)
-    for key in (steered_text.recipe.key(asked), steered_text.written.key(WrittenQuery(*given, 2.0, None))):
+    for key in (steered_text.recipe.key(request), steered_text.written.key(WrittenQuery(*given, 2.0, None))):
         assert lab.cache.get(key) is None
     kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert b"steered_text" not in kept
 
 
 def test_rows(study: PinnedStudy, lab: Lab):
-    asked = query(study)
-    rows = list(steered_text.recipe(asked, lab).rows(asked))
+    request = query(study)
+    rows = list(steered_text.recipe(request, lab).rows(request))
     of_class = [] if study.prompts.classes == 2 else ["class"]
     columns = [
         "checkpoint",

@@ -24,8 +24,8 @@ from tests.fakes import FakeModels, fake_study
 
 
 def query(study: PinnedStudy, **more: object) -> Query:
-    asked = Query(study.checkpoints[-1], study.checkpoints[-1], study.prompts, ((2, 2), (3, 4)), null=3, draws=60)
-    return replace(asked, direction=0 if study.prompts.classes == 2 else 2, **more)
+    request = Query(study.checkpoints[-1], study.checkpoints[-1], study.prompts, ((2, 2), (3, 4)), null=3, draws=60)
+    return replace(request, direction=0 if study.prompts.classes == 2 else 2, **more)
 
 
 def test_pushes_by_hand():
@@ -59,21 +59,21 @@ def test_permuted_directions_are_as_long_as_the_real_one(seed: int, classes: int
 
 
 def test_every_number_is_that_of_the_steered_models_logits(study: PinnedStudy, lab: Lab):
-    asked = query(study)
+    request = query(study)
     result, labels, classes, c = (
-        steering.recipe(asked, lab),
+        steering.recipe(request, lab),
         study.prompts.labels,
         study.prompts.classes,
-        asked.direction,
+        request.direction,
     )
     read = lab.readout(study.checkpoints[-1], study.prompts)
     d = metrics.directions(read.residuals, labels, classes)[c]
-    wanted = 1 if classes == 2 else c
-    for s, (source, layer) in enumerate(asked.spots):
+    requested = 1 if classes == 2 else c
+    for s, (source, layer) in enumerate(request.spots):
         for a, alpha in enumerate(ALPHAS):
             plan = (SteeringVectors((int(layer or 0),), (alpha * d[source])[None].astype(np.float32)),)
-            logits = lab.models.steered(asked.checkpoint, plan, study.prompts, lab.progress)[0]
-            before, after = read.logits.argmax(axis=1) == wanted, logits.argmax(axis=1) == wanted
+            logits = lab.models.steered(request.checkpoint, plan, study.prompts, lab.progress)[0]
+            before, after = read.logits.argmax(axis=1) == requested, logits.argmax(axis=1) == requested
             logit_diff = metrics.logit_diff(logits)
             expected = {
                 "gap": metrics.gap(logit_diff, labels),
@@ -108,7 +108,7 @@ def test_a_strong_coefficient_of_either_sign_says_one_thing(lab: Lab, models: Fa
     accuracy = result.of("balanced_accuracy").value
     np.testing.assert_allclose(accuracy[:, [0, 2]], 0.5)
     became, left = (result.of(name).value for name in ("flipped_to_1", "flipped_to_0"))
-    np.testing.assert_allclose(became[:, 2] + left[:, 0], 1)  # whoever was not there came, whoever was left
+    np.testing.assert_allclose(became[:, 2] + left[:, 0], 1)  # all reviews of the other class changed
 
 
 def test_plans_are_what_the_query_says(study: PinnedStudy, lab: Lab, models: FakeModels, monkeypatch):
@@ -133,16 +133,16 @@ def test_plans_are_what_the_query_says(study: PinnedStudy, lab: Lab, models: Fak
 
 
 def test_without_a_direction_every_value_is_empty(study: PinnedStudy, lab: Lab):
-    asked = query(study, spots=((0, 0),), null=1)  # layer 0 of the fake holds no text
-    result = steering.recipe(asked, lab)
+    request = query(study, spots=((0, 0),), null=1)  # layer 0 of the fake holds no text
+    result = steering.recipe(request, lab)
     assert np.isnan(result.measures.value).all() and np.isnan(result.null).all() and np.isfinite(result.plain).all()
-    row = next(iter(result.rows(asked)))
+    row = next(iter(result.rows(request)))
     assert {row[f"{name}{end}"] for name in MEASURES for end in ("", "_low", "_high")} == {None}
 
 
 def test_rows_have_the_contracts_columns(study: PinnedStudy, lab: Lab):
-    asked = query(study)
-    rows = list(steering.recipe(asked, lab).rows(asked))
+    request = query(study)
+    rows = list(steering.recipe(request, lab).rows(request))
     of_class = [] if study.prompts.classes == 2 else ["class"]
     columns = ["checkpoint", "kind", "direction_from", "direction_layer", "layer", "positions", "scale", *of_class]
     columns += ["alpha", "draw", *(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high"))]
@@ -151,27 +151,27 @@ def test_rows_have_the_contracts_columns(study: PinnedStudy, lab: Lab):
     assert [row["draw"] for row in rows[:: len(ALPHAS)]] == [None, 0, 1, 2] * 2
     assert (rows[-1]["direction_layer"], rows[-1]["layer"], rows[-1]["alpha"]) == (3, 4, 8.0)
     assert rows[0]["gap_low"] is not None and rows[-1]["gap_low"] is None and rows[-1]["gap"] is not None
-    asked = replace(steering.ablated(study.base, study.base, study.prompts, 2, 0), draws=20)
-    row = next(iter(steering.recipe(asked, lab).rows(asked)))
+    request = replace(steering.ablated(study.base, study.base, study.prompts, 2, 0), draws=20)
+    row = next(iter(steering.recipe(request, lab).rows(request)))
     assert (row["kind"], row["layer"], row["alpha"]) == ("ablate", "all", None)
 
 
 def test_queries_are_own_directions_transfer_and_ablation(study: PinnedStudy):
-    asked = steering.queries(study)
+    queries = steering.queries(study)
     classes = 1 if study.prompts.classes == 2 else study.prompts.classes
-    first = [one for one in asked if one.direction == 0]
-    assert len(asked) == classes * len(first)
-    said = [(one.checkpoint.label, one.direction_from.label, one.kind, len(one.spots), one.null) for one in first]
+    first = [q for q in queries if q.direction == 0]
+    assert len(queries) == classes * len(first)
+    report = [(one.checkpoint.label, one.direction_from.label, one.kind, len(one.spots), one.null) for one in first]
     own = [("base", "base"), ("epoch 1", "epoch 1"), ("epoch 2", "epoch 2")]
     null = {"base": 20, "epoch 1": 0, "epoch 2": 20}
     each = [(*pair, *rest) for pair in own for rest in (("add", 5, 0), ("add", 1, 20), ("ablate", 1, null[pair[0]]))]
     moved = ("base", "epoch 2")
-    assert said == [*each, (*moved, "add", 5, 0), (*moved, "add", 1, 20), (*moved, "add", 5, 0)]
+    assert report == [*each, (*moved, "add", 5, 0), (*moved, "add", 1, 20), (*moved, "add", 5, 0)]
     assert first[-1].spots == tuple((layer, None) for layer in range(LAYERS + 1))
     assert len(steering.queries(study, "epoch 2")) == classes * 9  # the last one has no other to take from
 
 
-def test_it_is_told_what_steering_costs(study: PinnedStudy, lab: Lab):
+def test_the_cost_of_steering(study: PinnedStudy, lab: Lab):
     tokens = int(study.prompts.lengths.sum())
     last = study.checkpoints[-1]
     one = lab.models.seconds(last, tokens)

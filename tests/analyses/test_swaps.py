@@ -121,8 +121,8 @@ def test_rows_have_the_contracts_columns(study: PinnedStudy, lab: Lab):
     columns += ["mean_logit_diff", "fraction_recovered", "fraction_recovered_low", "fraction_recovered_high"]
     counts: dict[swaps.Part, int] = {"block": LAYERS, "embed": 1}
     for part, count in counts.items():
-        asked = query(study, part)
-        rows = list(swaps.recipe(asked, lab).rows(asked))
+        request = query(study, part)
+        rows = list(swaps.recipe(request, lab).rows(request))
         assert all(list(row) == columns for row in rows)
         assert len(rows) == count * (1 if study.prompts.classes == 2 else study.prompts.classes)
         assert (rows[0]["host"], rows[0]["donor"], rows[0]["part"], rows[0]["mode"]) == (
@@ -135,10 +135,10 @@ def test_rows_have_the_contracts_columns(study: PinnedStudy, lab: Lab):
 
 
 def test_nothing_to_recover_is_an_empty_cell(study: PinnedStudy, lab: Lab):
-    asked = replace(query(study), donor=study.base)
-    result = swaps.recipe(asked, lab)
+    request = replace(query(study), donor=study.base)
+    result = swaps.recipe(request, lab)
     assert np.isnan(result.fraction_recovered.value).all()
-    assert next(iter(result.rows(asked)))["fraction_recovered"] is None
+    assert next(iter(result.rows(request)))["fraction_recovered"] is None
     np.testing.assert_array_equal(result.lost.value, 0)
 
 
@@ -150,17 +150,17 @@ def test_the_deepest_prefix_that_costs_at_most_a_point(study: PinnedStudy, lab: 
     assert frozen_prefix(replace(result, lost=alone(np.array([0.0, 0.005, 0.2, 0.3]))), spent=0.0) == 0
 
 
-def test_resampling_says_where_it_is_and_a_cancel_is_heard(study: PinnedStudy, lab: Lab):
-    heard: list[str] = []
+def test_resampling_reports_progress_and_can_be_cancelled(study: PinnedStudy, lab: Lab):
+    reports: list[str] = []
 
     def listen(fraction: float, sentence: str) -> None:
-        heard.append(sentence)
+        reports.append(sentence)
         if "Resampling swap 3" in sentence:
             raise Cancelled("no longer wanted")
 
     with pytest.raises(Cancelled):
         swaps.recipe(query(study), lab.watched(listen))
-    assert [one for one in heard if "Resampling" in one][:2] == [
+    assert [one for one in reports if "Resampling" in one][:2] == [
         "Resampling swap 1 of 4, 200 times.",
         "Resampling swap 2 of 4, 200 times.",
     ]
@@ -168,16 +168,16 @@ def test_resampling_says_where_it_is_and_a_cancel_is_heard(study: PinnedStudy, l
 
 @pytest.mark.parametrize("mode", MODES)
 def test_curves_of_the_reviews_that_are_done_are_there_before_the_last(study, lab, mode):
-    asked = query(study, mode=mode)
+    request = query(study, mode=mode)
     seen: list[tuple[swaps.Result, int]] = []
 
     def look(_fraction: float, _sentence: str) -> None:
-        found = swaps.under_way(asked, lab)
-        seen.extend([found] if found else [])
+        results = swaps.under_way(request, lab)
+        seen.extend([results] if results else [])
 
-    assert swaps.under_way(asked, lab) is None
-    result = swaps.recipe(asked, lab.watched(look))
-    assert swaps.under_way(asked, lab) is None
+    assert swaps.under_way(request, lab) is None
+    result = swaps.recipe(request, lab.watched(look))
+    assert swaps.under_way(request, lab) is None
     reviews = len(study.prompts.labels)
     assert {done for _, done in seen} == {(reviews + 1) // 2, reviews}
     part, whole = seen[0][0], seen[-1][0]
@@ -193,17 +193,17 @@ def test_curves_of_the_reviews_that_are_done_are_there_before_the_last(study, la
 
 
 def test_losses_have_rows_of_their_own(study: PinnedStudy, lab: Lab):
-    asked = query(study, mode="up_to")
-    result = swaps.recipe(asked, lab)
-    rows = list(result.losses(asked))
+    request = query(study, mode="up_to")
+    result = swaps.recipe(request, lab)
+    rows = list(result.losses(request))
     assert [(row["first"], row["last"]) for row in rows] == [(0, block) for block in range(LAYERS)]
     np.testing.assert_array_equal([row["lost_high"] for row in rows], result.lost.high)
 
 
 def test_queries_are_base_and_last_both_ways(study: PinnedStudy):
-    asked = swaps.queries(study)
-    assert {(one.host.label, one.donor.label) for one in asked} == {("base", "epoch 2"), ("epoch 2", "base")}
-    by_part = [(one.part, one.mode) for one in asked if one.host.label == "base"]
+    queries = swaps.queries(study)
+    assert {(q.host.label, q.donor.label) for q in queries} == {("base", "epoch 2"), ("epoch 2", "base")}
+    by_part = [(q.part, q.mode) for q in queries if q.host.label == "base"]
     singles = [(part, "single") for part in ("attn", "mlp", "embed", "final_norm", "head")]
     assert by_part == [*(("block", mode) for mode in MODES), *singles]
     alone = replace(study, checkpoints=study.checkpoints[:1])
@@ -220,9 +220,9 @@ def as_encoder(study: PinnedStudy, headless_base: bool) -> PinnedStudy:
 
 def test_an_encoder_is_asked_for_what_it_has(study: PinnedStudy, lab: Lab):
     encoders = as_encoder(study, headless_base=False)
-    asked = swaps.queries(encoders)
+    queries = swaps.queries(encoders)
     singles = [(part, "single") for part in ("attn", "mlp", "embed", "head")]
-    assert [(one.part, one.mode) for one in asked if one.host.label == "base"] == [
+    assert [(q.part, q.mode) for q in queries if q.host.label == "base"] == [
         *(("block", mode) for mode in MODES),
         *singles,
     ]
@@ -231,13 +231,13 @@ def test_an_encoder_is_asked_for_what_it_has(study: PinnedStudy, lab: Lab):
     pair = encoders.base, encoders.checkpoints[-1]
     last = lab.readout(pair[0], study.prompts).residuals[:, -1]
     expected = lab.models.label_logits(last, study.prompts.label_tokens, pair[1], None, lab.progress)
-    found = swaps.recipe(query(encoders, "head"), lab)
-    assert found.gap.value[0] == pytest.approx(metrics.gap(metrics.logit_diff(expected), study.prompts.labels))
+    result = swaps.recipe(query(encoders, "head"), lab)
+    assert result.gap.value[0] == pytest.approx(metrics.gap(metrics.logit_diff(expected), study.prompts.labels))
 
 
 def test_a_host_without_a_head_says_so_and_such_a_donor_has_nothing_to_recover(study: PinnedStudy, lab: Lab):
     encoders = as_encoder(study, headless_base=True)
-    assert {(one.host.label, one.part) for one in swaps.queries(encoders)} == {
+    assert {(q.host.label, q.part) for q in swaps.queries(encoders)} == {
         ("epoch 2", part) for part in ("block", "attn", "mlp", "embed")
     }
     with pytest.raises(UndefinedError, match="base is an encoder without a classification head"):
@@ -251,7 +251,7 @@ def test_a_host_without_a_head_says_so_and_such_a_donor_has_nothing_to_recover(s
     assert result.gap.value[0] == pytest.approx(metrics.gap(metrics.logit_diff(0.5 * host), study.prompts.labels))
 
 
-def test_it_is_told_what_swaps_cost(study: PinnedStudy, lab: Lab):
+def test_the_cost_of_swaps(study: PinnedStudy, lab: Lab):
     tokens = int(study.prompts.lengths.sum())
     one = lab.models.seconds(study.base, tokens)
     many = lab.models.seconds(study.base, int(0.6 * LAYERS * tokens))  # opened once
@@ -265,10 +265,10 @@ def test_a_class_without_reviews_is_an_error(study: PinnedStudy):
 
 
 def test_nothing_is_said_before_a_review_of_every_class_is_done(study, lab, monkeypatch: pytest.MonkeyPatch):
-    asked = query(study)
-    swaps.recipe(asked, lab)
+    request = query(study)
+    swaps.recipe(request, lab)
     labels = study.prompts.labels
     for done, says in ((np.flatnonzero(labels == 0), False), (np.arange(len(labels)), True)):
         logits = np.random.default_rng(0).normal(size=(4, len(done), study.prompts.classes)).astype(np.float32)
-        monkeypatch.setattr(swaps, "logits_so_far", lambda *_, found=(done, logits): found)
-        assert (swaps.under_way(asked, lab) is not None) is says
+        monkeypatch.setattr(swaps, "logits_so_far", lambda *_, partial=(done, logits): partial)
+        assert (swaps.under_way(request, lab) is not None) is says

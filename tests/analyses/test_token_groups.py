@@ -39,21 +39,21 @@ def test_chance_is_that_of_drawing_without_replacement() -> None:
     values = np.zeros((1, 400))
     values[0, :100] = 1
     ids = np.arange(90, 130)
-    found = compare(values, np.zeros(400, dtype=np.int64), [ids], draws=4000)
-    assert found["mean"].value[0, 0] == 0.25
+    result = compare(values, np.zeros(400, dtype=np.int64), [ids], draws=4000)
+    assert result["mean"].value[0, 0] == 0.25
     theory = hypergeom(400, 100, 40)
-    assert found["random"].value[0, 0] == pytest.approx(theory.mean() / 40, abs=0.005)
+    assert result["random"].value[0, 0] == pytest.approx(theory.mean() / 40, abs=0.005)
     low, high = theory.ppf([0.025, 0.975]) / 40
-    assert found["random"].low[0, 0] == pytest.approx(low, abs=0.026)
-    assert found["random"].high[0, 0] == pytest.approx(high, abs=0.026)
-    assert found["random_p"][0, 0] > 0.9
+    assert result["random"].low[0, 0] == pytest.approx(low, abs=0.026)
+    assert result["random"].high[0, 0] == pytest.approx(high, abs=0.026)
+    assert result["random_p"][0, 0] > 0.9
     far = compare(values, np.zeros(400, dtype=np.int64), [np.arange(80, 120)], draws=4000)
     tail = 2 * theory.sf(19)
     assert far["random_p"][0, 0] == pytest.approx(tail, abs=0.02)
     assert far["random_p"][0, 0] < 0.05
 
 
-def test_words_that_moved_because_they_are_frequent_are_told_apart() -> None:
+def test_words_that_moved_because_they_are_frequent_are_recognised() -> None:
     """Shift grows with frequency; `plain` words are frequent, `moved` ones went further than their frequency says."""
     rng = np.random.default_rng(0)
     count = rng.integers(0, 2000, 3000)
@@ -61,30 +61,30 @@ def test_words_that_moved_because_they_are_frequent_are_told_apart() -> None:
     frequent = np.flatnonzero(count > 1500)
     plain, moved = frequent[:60], frequent[60:120]
     shift[moved] += 1
-    found = compare(shift[None], count, [plain, moved])
-    assert found["random_p"][0, 0] < 0.01, "against all tokens even plain words seem to have moved"
-    assert found["matched_p"][0, 0] > 0.05
-    assert found["matched_p"][1, 0] < 0.01
+    result = compare(shift[None], count, [plain, moved])
+    assert result["random_p"][0, 0] < 0.01, "against all tokens even plain words seem to have moved"
+    assert result["matched_p"][0, 0] > 0.05
+    assert result["matched_p"][1, 0] < 0.01
     assert (
-        found["matched"].low[1, 0]
-        < found["matched"].value[1, 0]
-        < found["matched"].high[1, 0]
-        < found["mean"].value[1, 0]
+        result["matched"].low[1, 0]
+        < result["matched"].value[1, 0]
+        < result["matched"].high[1, 0]
+        < result["mean"].value[1, 0]
     )
     half = 1.96 * shift[plain].std() / np.sqrt(60)
-    assert found["mean"].high[0, 0] - found["mean"].value[0, 0] == pytest.approx(half, rel=0.2)
+    assert result["mean"].high[0, 0] - result["mean"].value[0, 0] == pytest.approx(half, rel=0.2)
 
 
 def test_small_groups_and_rows_of_zeros() -> None:
     values = np.array([[1.0, 2.0, np.nan, 4.0, 5.0, 6.0]])
     empty, one, two = np.array([], dtype=np.int64), np.array([4]), np.array([1, 3])
-    found = compare(values, np.zeros(6, dtype=np.int64), [empty, one, two], draws=100)
-    assert all(np.isnan(found[name][0].ends).all() for name in ("mean", "random", "matched"))
-    assert np.isnan([found["random_p"][0], found["matched_p"][0]]).all()
-    assert found["mean"].value[1, 0] == 5
-    assert np.isnan(found["mean"].low[1, 0])
-    assert found["mean"].value[2, 0] == 3
-    assert np.isfinite(found["random_p"][2, 0])
+    result = compare(values, np.zeros(6, dtype=np.int64), [empty, one, two], draws=100)
+    assert all(np.isnan(result[name][0].ends).all() for name in ("mean", "random", "matched"))
+    assert np.isnan([result["random_p"][0], result["matched_p"][0]]).all()
+    assert result["mean"].value[1, 0] == 5
+    assert np.isnan(result["mean"].low[1, 0])
+    assert result["mean"].value[2, 0] == 3
+    assert np.isfinite(result["random_p"][2, 0])
 
 
 def test_the_recipe_on_fakes(tmp_path: Path) -> None:
@@ -98,10 +98,10 @@ def test_the_recipe_on_fakes(tmp_path: Path) -> None:
     assert result.measures[3:] == ("output_l2", "output_cosine_distance", "output_l2_centred")
     assert result.listed[2:].tolist() == [3, 0]
     assert result.n[2:].tolist() == [2, 0]
-    found = shifts(ShiftQuery(query.checkpoint, query.reference), lab)
+    results = shifts(ShiftQuery(query.checkpoint, query.reference), lab)
     ids = [fake_tokenizer().token_to_id(f" {word}") for word in ("script", "camera")]
     for m, measure in enumerate(result.measures):
-        assert result.mean.value[2, m] == pytest.approx(getattr(found, measure)[ids].mean())
+        assert result.mean.value[2, m] == pytest.approx(getattr(results, measure)[ids].mean())
     rows = list(result.rows(query))
     assert len(rows) == 4 * 6
     assert list(rows[0]) == [

@@ -32,15 +32,15 @@ def test_the_most_frequent_words_of_each_group_are_chosen() -> None:
     tokenizer = fake_tokenizer()
     count = np.zeros(VOCABULARY, dtype=np.int64)
     count[: tokenizer.get_vocab_size()] = count_tokens(tokenizer, fake_sample().text)
-    found = token_map.choose(tokenizer, count, (("film", ("script",)),), 5)
-    assert list(found) == ["positive", "negative", "film", "neutral"]
-    words = {name: [tokenizer.decode([int(i)]).strip() for i in ids] for name, ids in found.items()}
+    result = token_map.choose(tokenizer, count, (("film", ("script",)),), 5)
+    assert list(result) == ["positive", "negative", "film", "neutral"]
+    words = {name: [tokenizer.decode([int(i)]).strip() for i in ids] for name, ids in result.items()}
     assert words["film"] == ["script"]
     assert len(words["positive"]) == len(words["neutral"]) == 5
     assert all(vader()[word] > 0 for word in words["positive"])
     assert not any(word in vader() for word in words["neutral"])
     assert all(word.isalpha() and len(word) >= 3 for name in ("positive", "neutral") for word in words[name])
-    seen = count[found["positive"]].tolist()
+    seen = count[result["positive"]].tolist()
     assert seen == sorted(seen, reverse=True)
     assert seen[0] > 0
 
@@ -49,8 +49,8 @@ def test_pca_has_the_axes_of_the_reference(tmp_path: Path) -> None:
     query, models = asked("pca"), FakeModels()
     result = token_map.recipe(query, fake_lab(tmp_path, models))
     before, after = (
-        models.embedding(one, "input").rows[result.ids].astype(np.float64)
-        for one in (query.reference, query.checkpoint)
+        models.embedding(checkpoint, "input").rows[result.ids].astype(np.float64)
+        for checkpoint in (query.reference, query.checkpoint)
     )
     _, _, axes = np.linalg.svd(before - before.mean(0), full_matrices=False)
     towards = before[result.group == 0].mean(0) - before[result.group == 1].mean(0)
@@ -63,12 +63,12 @@ def test_pca_has_the_axes_of_the_reference(tmp_path: Path) -> None:
 
 
 def test_every_checkpoint_starts_from_the_reference(tmp_path: Path) -> None:
-    lab, heard = fake_lab(tmp_path), []
-    first = token_map.recipe(asked("tsne", label="base"), lab.watched(lambda *said: heard.append(said)))
+    lab, reports = fake_lab(tmp_path), []
+    first = token_map.recipe(asked("tsne", label="base"), lab.watched(lambda *report: reports.append(report)))
     assert first.drift == 0
     assert 0 < first.noise_floor < 0.7
-    assert [fraction for fraction, _ in heard] == sorted(fraction for fraction, _ in heard)
-    assert any("step" in sentence for _, sentence in heard)
+    assert [fraction for fraction, _ in reports] == sorted(fraction for fraction, _ in reports)
+    assert any("step" in sentence for _, sentence in reports)
     slight = token_map.recipe(asked("tsne", label="epoch 1"), lab)
     far = token_map.recipe(asked("tsne", label="epoch 3"), lab)
     assert first.noise_floor < min(slight.drift, far.drift)
@@ -90,17 +90,17 @@ def test_the_whole_vocabulary_has_every_token_once(tmp_path: Path) -> None:
 class Tied(FakeModels):
     """Models that unembed with their input embedding."""
 
-    def embedding(self, *asked: Any, **more: Any) -> Embedding:
-        found = super().embedding(*asked, **more)
-        return replace(found, tied=True)
+    def embedding(self, *request: Any, **more: Any) -> Embedding:
+        result = super().embedding(*request, **more)
+        return replace(result, tied=True)
 
 
 @pytest.mark.parametrize(("models", "tied"), [(FakeModels(), False), (Tied(), True)])
 def test_a_tied_unembedding_has_the_map_of_the_input_embedding(tmp_path: Path, models: FakeModels, tied: bool) -> None:
-    lab, heard = fake_lab(tmp_path, models), []
-    watched = lab.watched(lambda fraction, _: heard.append(fraction))
+    lab, reports = fake_lab(tmp_path, models), []
+    watched = lab.watched(lambda fraction, _: reports.append(fraction))
     output = token_map.recipe(replace(asked("pca"), matrix="output"), watched)
-    assert heard == sorted(heard)
+    assert reports == sorted(reports)
     assert output.tied is tied
     rows = token_map.recipe(asked("pca"), lab)
     assert rows.tied is False
@@ -123,7 +123,7 @@ def test_neighbours_by_cosine_are_those_of_unit_rows() -> None:
 
 def test_queries_name_every_method_and_the_reference_first() -> None:
     study = fake_study()
-    found = [(q.method, q.scope, q.checkpoint.label) for q in token_map.queries(study, "epoch 1")]
-    assert found[:2] == [("pca", "words", "epoch 1"), ("pca", "words", "base")]
-    assert len(found) == 4 * 4
-    assert ("pca", "vocabulary", "epoch 3") in found
+    result = [(q.method, q.scope, q.checkpoint.label) for q in token_map.queries(study, "epoch 1")]
+    assert result[:2] == [("pca", "words", "epoch 1"), ("pca", "words", "base")]
+    assert len(result) == 4 * 4
+    assert ("pca", "vocabulary", "epoch 3") in result

@@ -43,12 +43,12 @@ def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(nearest(rows, everything(rows), 7), whole)
 
 
-def test_a_row_of_zeros_has_no_neighbours_and_is_nobodys() -> None:
+def test_a_row_of_zeros_has_no_neighbours_and_is_no_neighbour() -> None:
     rows = np.array([[1, 0], [0, 0], [1, 1], [0, 1]], dtype=np.float32)
-    found = nearest(rows, everything(rows), 3)
-    assert found.tolist() == [[2, 3], [-1, -1], [0, 3], [2, 0]]
+    result = nearest(rows, everything(rows), 3)
+    assert result.tolist() == [[2, 3], [-1, -1], [0, 3], [2, 0]]
     assert nearest(np.zeros((3, 2), dtype=np.float32), np.arange(3), 2).tolist() == [[-1], [-1], [-1]]
-    moved = overlap(found, np.array([[3, 2], [0, 2], [0, 1], [-1, -1]]))
+    moved = overlap(result, np.array([[3, 2], [0, 2], [0, 1], [-1, -1]]))
     np.testing.assert_array_equal(moved, [1.0, np.nan, 0.5, np.nan])
 
 
@@ -84,7 +84,7 @@ def test_large_vocabularies_are_exported_in_part() -> None:
     study = fake_study()
     assert [q.ids for q in neighbours.queries(study)] == [None] * 3
     large = replace(study.base.facts, vocabulary=150_000)
-    study = replace(study, checkpoints=tuple(replace(one, facts=large) for one in study.checkpoints))
+    study = replace(study, checkpoints=tuple(replace(checkpoint, facts=large) for checkpoint in study.checkpoints))
     ids = neighbours.queries(study)[0].ids
     assert ids is not None
     assert len(ids) * 150_000 <= neighbours.EXPORTED_COSINES

@@ -33,11 +33,11 @@ def test_agrees_with_numpy_on_the_files(family: str, name: str, tied: bool, tmp_
     longer.resize_token_embeddings(longer.config.vocab_size + 5, mean_resizing=False)
     tuned = save(longer, tmp_path / "tuned")
     query, lab = on_disk(base, tuned, tmp_path)
-    found = token_shift.recipe(query, lab)
-    assert found.tied == tied
+    result = token_shift.recipe(query, lab)
+    assert result.tied == tied
     for matrix, prefix in ((name, ""), ("lm_head.weight", "output_")):
         if tied and prefix:
-            assert np.isnan(found.output_l2).all()
+            assert np.isnan(result.output_l2).all()
             continue
         before = plain(base, matrix)
         after = plain(tuned, matrix)[: len(before)]
@@ -49,8 +49,8 @@ def test_agrees_with_numpy_on_the_files(family: str, name: str, tied: bool, tmp_
             ("cosine_distance", 1 - cosine),
             ("l2_centred", np.linalg.norm(change - change.mean(0), axis=1)),
         ):
-            np.testing.assert_allclose(getattr(found, prefix + measure), expected, rtol=1e-3)
-    rows = list(found.rows(query))
+            np.testing.assert_allclose(getattr(result, prefix + measure), expected, rtol=1e-3)
+    rows = list(result.rows(query))
     assert len(rows) == len(plain(base, name))
     assert (rows[5]["output_l2"] is None) == tied
 
@@ -70,26 +70,26 @@ def on_disk(base: Path, tuned: Path, folder: Path) -> tuple[token_shift.Query, L
 def test_the_recipe_on_fakes_names_tokens_and_counts_them(tmp_path: Path) -> None:
     study = fake_study()
     query = token_shift.queries(study)[1]
-    found = token_shift.recipe(query, fake_lab(tmp_path))
+    result = token_shift.recipe(query, fake_lab(tmp_path))
     tokenizer = fake_tokenizer()
     script = tokenizer.token_to_id(" script")
     assert script is not None
-    assert found.token[script] == "␣script"
-    assert found.count[script] == sum(tokenizer.encode(text).ids.count(script) for text in study.sample.text) > 0
-    assert found.token[-1] == f"(no token {len(found.token) - 1})"
-    assert found.count[-1] == 0
-    assert found.groups == ("positive", "negative")
-    assert {found.token[i] for i in np.flatnonzero(found.group == 1)} >= {"␣tired", "␣badly"}
-    assert found.group[script] == -1
-    assert found.counted_in == "sample"
-    assert not found.tied
-    assert found.measure("l2", "output") is found.output_l2
-    row = found.row(script)
+    assert result.token[script] == "␣script"
+    assert result.count[script] == sum(tokenizer.encode(text).ids.count(script) for text in study.sample.text) > 0
+    assert result.token[-1] == f"(no token {len(result.token) - 1})"
+    assert result.count[-1] == 0
+    assert result.groups == ("positive", "negative")
+    assert {result.token[i] for i in np.flatnonzero(result.group == 1)} >= {"␣tired", "␣badly"}
+    assert result.group[script] == -1
+    assert result.counted_in == "sample"
+    assert not result.tied
+    assert result.measure("l2", "output") is result.output_l2
+    row = result.row(script)
     assert list(row) == [
         *("token_id", "token", "l2", "cosine_distance", "l2_centred", "group", "count", "counted_in"),
         *("output_l2", "output_cosine_distance", "output_l2_centred"),
     ]
-    assert row["l2"] == found.l2[script]
+    assert row["l2"] == result.l2[script]
 
 
 def test_tied_matrices_have_one_shift() -> None:

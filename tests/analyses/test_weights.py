@@ -60,14 +60,14 @@ def test_the_order_of_matrices_makes_no_difference_to_blocks(values: list[float]
 def test_the_recipe_keeps_everything_through_the_cache(tmp_path: Path) -> None:
     study, models = fake_study(), FakeModels(layers=3)
     lab = fake_lab(tmp_path, models)
-    heard: list[float] = []
+    reports: list[float] = []
     query = weights.Query(study.checkpoint("epoch 3"), study.checkpoint("epoch 1"))
-    result = weights.recipe(query, lab.watched(lambda fraction, _: heard.append(fraction)))
+    result = weights.recipe(query, lab.watched(lambda fraction, _: reports.append(fraction)))
     expected = models.weight_changes(query.checkpoint, query.reference)
     assert result.matrix == tuple(one.matrix for one in expected)
     assert result.layer.tolist() == [-1, -1, 0, 0, 1, 1, 2, 2]
     np.testing.assert_allclose(result.relative_change, [one.relative_change for one in expected])
-    assert (heard[0], heard[-1]) == (0.0, 1.0)
+    assert (reports[0], reports[-1]) == (0.0, 1.0)
     again = weights.recipe.peek(query, fake_lab(tmp_path, models))
     assert again is not None
     assert again.matrix == result.matrix

@@ -150,10 +150,10 @@ def test_repaired_measures_are_those_of_permuted_reviews():
     k, l = (cka.gram(cka.rotated(one)) for one in (x, y))  # noqa: E741
     expected = [cka_of(x, y[order]).estimate for order in orders]
     np.testing.assert_allclose(cka.repaired_cka(k, l, orders), expected, atol=1e-9)
-    heard: list[float] = []
-    found = cka.repaired_procrustes(cka.rotated(x), cka.rotated(y), orders, heard.append)
-    np.testing.assert_allclose(found, [procrustes(x, y[order]).estimate for order in orders], atol=1e-9)
-    assert heard == [0.25, 0.5, 0.75, 1.0]
+    reports: list[float] = []
+    result = cka.repaired_procrustes(cka.rotated(x), cka.rotated(y), orders, reports.append)
+    np.testing.assert_allclose(result, [procrustes(x, y[order]).estimate for order in orders], atol=1e-9)
+    assert reports == [0.25, 0.5, 0.75, 1.0]
     units = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in (x, y)]
     expected = [np.mean((units[0] * units[1][order]).sum(axis=1)) for order in orders]
     np.testing.assert_allclose(cka.repaired_cosine(x, y, orders), expected)
@@ -163,10 +163,10 @@ def test_rows_of_matrices_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch):
     x, y = (one.astype(np.float32) for one in pair(6, reviews=50))
     order = np.random.default_rng(0).permutation(50)
     monkeypatch.setattr(cka, "ROWS", 7)
-    found = cka.of_rows(x, y, order)
-    assert found.procrustes == pytest.approx(scipy.spatial.procrustes(x, y[order])[2], rel=1e-5)
+    result = cka.of_rows(x, y, order)
+    assert result.procrustes == pytest.approx(scipy.spatial.procrustes(x, y[order])[2], rel=1e-5)
     cosines = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(x, y[order], strict=True)]
-    assert found.cosine == pytest.approx(np.mean(cosines), rel=1e-5)
+    assert result.cosine == pytest.approx(np.mean(cosines), rel=1e-5)
 
 
 def test_a_model_that_does_not_vary_is_undefined_and_too_few_reviews_are_an_error():

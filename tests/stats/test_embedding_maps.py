@@ -53,9 +53,9 @@ def test_neighbours_are_exact_and_oneself_comes_first(monkeypatch):
     monkeypatch.setattr(embedding_maps, "AT_ONCE", 7)
     x = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32) + 100
     x[5:9] = x[4]  # five in one place
-    heard = []
-    near = embedding_maps.nearest(x, 3, lambda fraction, _: heard.append(fraction))
-    assert heard == [i * 7 / 40 for i in range(6)]
+    reports = []
+    near = embedding_maps.nearest(x, 3, lambda fraction, _: reports.append(fraction))
+    assert reports == [i * 7 / 40 for i in range(6)]
     assert near.index[:, 0].tolist() == list(range(40))
     far = np.linalg.norm(x[:, None].astype(np.float64) - x, axis=2)
     np.testing.assert_allclose(near.distance, np.sort(far, axis=1)[:, :4], atol=1e-5)
@@ -82,16 +82,16 @@ def test_affinities_are_those_of_open_tsne(points):
 @pytest.mark.parametrize("method", ["tsne", "umap"])
 def test_a_fit_tells_how_far_it_is_and_can_be_left_anywhere(method):
     x = np.random.default_rng(0).normal(size=(90, 8)).astype(np.float32)
-    heard: list[tuple[float, str]] = []
+    reports: list[tuple[float, str]] = []
     fit = embedding_maps.Fit(method, 0, 20.0, 10)
-    xy, floor = fit.reference(x, lambda *said: heard.append(said))
+    xy, floor = fit.reference(x, lambda *report: reports.append(report))
     assert np.isfinite(xy).all()
     assert floor > 0
-    fractions = [fraction for fraction, _ in heard]
+    fractions = [fraction for fraction, _ in reports]
     assert fractions == sorted(fractions)
-    phases = {sentence.split(":")[0] for _, sentence in heard}
+    phases = {sentence.split(":")[0] for _, sentence in reports}
     assert len(phases) == 4, "neighbours, first map, settling, second fit"
-    assert sum("step" in sentence for _, sentence in heard) > 5
+    assert sum("step" in sentence for _, sentence in reports) > 5
     for phase in phases:
 
         def leave(_fraction: float, sentence: str, phase: str = phase) -> None:

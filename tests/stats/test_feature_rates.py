@@ -26,35 +26,35 @@ def some(seed: int = 0, reviews: int = 20, features: int = 9, k: int = 3) -> tup
 def test_two_reviews_by_hand():
     review = np.array([0, 0, 1])
     index, value = np.array([[0, 1], [0, 2], [1, 0]]), np.array([[1.0, 0.0], [3.0, 2.0], [4.0, 5.0]])
-    found = feature_rates.count(review, index, value, np.array([True, True, True]), 2, 4)
-    assert found.tokens.tolist() == [2, 1]
-    assert found.fired.tolist() == [[2, 0, 1, 0], [1, 1, 0, 0]]
-    assert found.largest.tolist() == [[3, 0, 2, 0], [5, 4, 0, 0]]
-    assert found.rate.tolist() == [1.0, 1 / 3, 1 / 3, 0.0]
-    assert found.mean.tolist() == [3.0, 4 / 3, 2 / 3, 0.0]
-    assert found.mean_when_firing[:3].tolist() == [3.0, 4.0, 2.0]
-    assert np.isnan(found.mean_when_firing[3])
+    result = feature_rates.count(review, index, value, np.array([True, True, True]), 2, 4)
+    assert result.tokens.tolist() == [2, 1]
+    assert result.fired.tolist() == [[2, 0, 1, 0], [1, 1, 0, 0]]
+    assert result.largest.tolist() == [[3, 0, 2, 0], [5, 4, 0, 0]]
+    assert result.rate.tolist() == [1.0, 1 / 3, 1 / 3, 0.0]
+    assert result.mean.tolist() == [3.0, 4 / 3, 2 / 3, 0.0]
+    assert result.mean_when_firing[:3].tolist() == [3.0, 4.0, 2.0]
+    assert np.isnan(result.mean_when_firing[3])
 
 
 def test_counts_are_those_of_a_plain_loop():
     review, index, value, kept = some()
-    found = feature_rates.count(review, index, value, kept, 20, 9)
+    result = feature_rates.count(review, index, value, kept, 20, 9)
     dense = np.zeros((len(review), 9))
     for t, (features, values) in enumerate(zip(index, value, strict=True)):
         for feature, one in zip(features, values, strict=True):
             dense[t, feature] = one
     for r in range(20):
         of_review = dense[(review == r) & kept]
-        assert found.tokens[r] == len(of_review)
-        assert found.fired[r].tolist() == (of_review > 0).sum(axis=0).tolist()
-        assert found.largest[r] == pytest.approx(of_review.max(axis=0, initial=0.0))
-    assert found.total == pytest.approx(dense[kept].sum(axis=0), rel=1e-6)
+        assert result.tokens[r] == len(of_review)
+        assert result.fired[r].tolist() == (of_review > 0).sum(axis=0).tolist()
+        assert result.largest[r] == pytest.approx(of_review.max(axis=0, initial=0.0))
+    assert result.total == pytest.approx(dense[kept].sum(axis=0), rel=1e-6)
 
 
 def test_nothing_kept_is_nothing_found():
     review, index, value, kept = some()
-    found = feature_rates.count(review, index, value, np.zeros_like(kept), 20, 9)
-    assert not found.rate.any() and np.isnan(found.mean_when_firing).all()
+    result = feature_rates.count(review, index, value, np.zeros_like(kept), 20, 9)
+    assert not result.rate.any() and np.isnan(result.mean_when_firing).all()
 
 
 def test_the_interval_of_a_rate_counts_reviews():
@@ -91,8 +91,8 @@ def test_states_by_hand():
     after = np.array([0.05, 0.1, 0.001, 0.0009, 0.2, 0.002])
     change = after - before
     low, high = change - 0.003, change + 0.003
-    found = [STATES[i] for i in feature_rates.states(before, after, low, high)]
-    assert found == ["shared", "appeared", "vanished", "rare", "appeared", "shared"]  # the last one is not sure
+    result = [STATES[i] for i in feature_rates.states(before, after, low, high)]
+    assert result == ["shared", "appeared", "vanished", "rare", "appeared", "shared"]  # the last one is not sure
 
 
 @given(st.integers(0, 50))
@@ -117,7 +117,7 @@ def test_aucs_and_p_values_are_those_of_one_feature_at_a_time():
         assert p[0, feature] == pytest.approx(test.pvalue)
 
 
-def test_each_of_three_classes_is_told_from_the_rest():
+def test_each_of_three_classes_is_scored_against_the_rest():
     largest = np.zeros((9, 3))
     labels = np.arange(9) % 3
     largest[labels == 2, 0] = 1.0
@@ -134,12 +134,12 @@ def test_p_values_are_close_to_those_of_permutations():
     labels = np.arange(200) % 2
     values = np.where(rng.random(200) < 0.3 + 0.12 * labels, rng.random(200), 0.0)
     _, p = feature_rates.tell_apart(values[:, None], labels, 2)
-    found = metrics.auc(values[:, None], labels)
+    result = metrics.auc(values[:, None], labels)
     null = np.array([metrics.auc(values[:, None], rng.permutation(labels)) for _ in range(4000)])
-    assert p[0, 0] == pytest.approx(np.mean(np.abs(null - 0.5) >= abs(found - 0.5) - 1e-12), abs=0.03)
+    assert p[0, 0] == pytest.approx(np.mean(np.abs(null - 0.5) >= abs(result - 0.5) - 1e-12), abs=0.03)
 
 
-def test_a_class_without_reviews_is_told():
+def test_a_class_without_reviews_is_an_error():
     with pytest.raises(UndefinedError):
         feature_rates.tell_apart(np.ones((4, 2)), np.zeros(4, dtype=np.int64), 2)
 
@@ -164,11 +164,11 @@ def test_q_values_are_no_smaller_than_p_and_keep_their_order(p: list[float]):
 def test_no_signal_makes_few_discoveries():
     rng = np.random.default_rng(0)
     labels = np.arange(100) % 2
-    found = 0
+    result = 0
     for _ in range(40):
         largest = rng.random((100, 50)) * (rng.random((100, 50)) < 0.3)
-        found += bool((feature_rates.false_discovery(feature_rates.tell_apart(largest, labels, 2)[1]) <= 0.05).any())
-    assert found <= 6  # 5 % of 40 are 2
+        result += bool((feature_rates.false_discovery(feature_rates.tell_apart(largest, labels, 2)[1]) <= 0.05).any())
+    assert result <= 6  # 5 % of 40 are 2
 
 
 def test_the_same_rows_in_another_order_are_found_again():

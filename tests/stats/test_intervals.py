@@ -203,24 +203,24 @@ def test_with_much_signal_it_is_the_basic_bootstrap_recentred_with_the_plug_in()
 @settings(max_examples=20)
 def test_direction_intervals_keep_their_bounds_and_their_units(seed, classes, scale):
     residuals, labels = sample(seed, classes)
-    found = intervals.direction_intervals(residuals, labels, classes, draws=100)
+    result = intervals.direction_intervals(residuals, labels, classes, draws=100)
     scaled = intervals.direction_intervals(scale * residuals.astype(np.float64), labels, classes, draws=100)
     for name, power in (("norm", 1), ("relative", 0), ("separation", 0)):
-        low, high = getattr(found, name)
+        low, high = getattr(result, name)
         assert (low >= 0).all()
         assert (low <= high).all()
         for limit, of_scaled in zip((low, high), getattr(scaled, name), strict=True):
             np.testing.assert_allclose(of_scaled, scale**power * limit, rtol=1e-4, atol=1e-5 * scale**power)
-    assert (found.norm[1] >= metrics.norm_unbiased(residuals, labels, classes) - 1e-9).all()
+    assert (result.norm[1] >= metrics.norm_unbiased(residuals, labels, classes) - 1e-9).all()
 
 
 @given(seeds)
 @settings(max_examples=20)
 def test_the_order_of_reviews_and_a_shift_change_nothing_but_the_draws(seed):
     residuals, labels = sample(seed, signal=4.0)
-    found = intervals.norm_interval(residuals, labels, 2, draws=300)
+    result = intervals.norm_interval(residuals, labels, 2, draws=300)
     shifted = intervals.norm_interval(residuals.astype(np.float64) + 100, labels, 2, draws=300)
-    np.testing.assert_allclose(shifted, found, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(shifted, result, rtol=1e-3, atol=1e-3)
 
 
 def test_more_dimensions_than_reviews_are_rotated_away_without_a_trace():
@@ -241,9 +241,9 @@ def test_more_dimensions_than_reviews_are_rotated_away_without_a_trace():
 def test_a_layer_without_text_has_norm_zero_and_no_ratio():
     residuals, labels = sample(0)
     residuals[:, 0] = residuals[0, 0]
-    found = intervals.direction_intervals(residuals, labels, 2, draws=50)
-    assert [limit[0, 0] for limit in found.norm] == [0, 0]
-    assert np.isnan([limit[0, 0] for limit in (*found.relative, *found.separation)]).all()
+    result = intervals.direction_intervals(residuals, labels, 2, draws=50)
+    assert [limit[0, 0] for limit in result.norm] == [0, 0]
+    assert np.isnan([limit[0, 0] for limit in (*result.relative, *result.separation)]).all()
     threshold = intervals.chance(residuals, labels, 2, permutations=50)
     assert threshold[0, 0] == 0
     assert (threshold[0, 1:] > 0).all()
@@ -254,9 +254,9 @@ def test_a_layer_without_text_has_norm_zero_and_no_ratio():
 def test_classes_that_do_not_vary_have_a_norm_without_width():
     residuals = np.zeros((6, 1, 3), dtype=np.float32)
     residuals[3:] = [3.0, 4.0, 0.0]
-    found = intervals.direction_intervals(residuals, np.repeat([0, 1], 3), 2, draws=20)
-    np.testing.assert_allclose(np.ravel(found.norm), [5, 5], rtol=1e-6)
-    assert np.isnan(found.separation).all()
+    result = intervals.direction_intervals(residuals, np.repeat([0, 1], 3), 2, draws=20)
+    np.testing.assert_allclose(np.ravel(result.norm), [5, 5], rtol=1e-6)
+    assert np.isnan(result.separation).all()
 
 
 def test_one_review_of_a_class_is_too_few_and_none_is_an_error():
@@ -330,7 +330,7 @@ def test_norms_cover_where_there_is_none():
     assert min(rates["norm"], rates["relative"], rates["separation"]) >= 0.90
 
 
-def test_split_cosines_proportions_and_lenses_cover():
+def test_split_cosines_proportions_and_logit_diffs_cover():
     assert 0.89 <= simulated.split_cosine(60, 0.5, SIMULATIONS)["split-half cosine"] <= 0.99
     for rate in simulated.logit_diff(60, 0.97, SIMULATIONS, draws=200).values():
         assert 0.89 <= rate <= 0.99

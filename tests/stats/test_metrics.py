@@ -35,14 +35,14 @@ def rotate(residuals, seed: int):
 # readout
 
 
-def test_lens_by_hand():
+def test_logit_diff_by_hand():
     assert metrics.logit_diff(np.array([[1.0, 3.0], [2.0, -1.0]])).tolist() == [[2.0], [-3.0]]
     three = metrics.logit_diff(np.log(np.array([[1.0, 2.0, 5.0]])))
     np.testing.assert_allclose(three, np.log([[1 / 7, 2 / 6, 5 / 3]]))
 
 
 @given(seeds, st.integers(2, 5), st.floats(-50, 50))
-def test_lens_ignores_a_common_shift_and_is_the_log_odds_of_softmax(seed, classes, shift):
+def test_logit_diff_ignores_a_common_shift_and_is_the_log_odds_of_softmax(seed, classes, shift):
     logits = np.random.default_rng(seed).normal(scale=3, size=(7, classes))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     odds = np.log(probabilities / (1 - probabilities))
@@ -102,7 +102,7 @@ def test_auc_sees_order_only_and_turns_round_with_the_sign(seed):
     assert metrics.auc(-logit_diff, labels) == pytest.approx(1 - metrics.auc(logit_diff, labels))
 
 
-def test_gap_and_mean_lens_by_hand():
+def test_gap_and_mean_logit_diff_by_hand():
     logit_diff = np.array([[1.0], [3.0], [4.0], [8.0]])
     assert metrics.gap(logit_diff, LABELS) == 4.0
     assert metrics.mean_logit_diff(logit_diff).tolist() == [4.0]

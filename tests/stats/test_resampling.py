@@ -99,9 +99,9 @@ def test_rotation_keeps_every_inner_product():
     rng = np.random.default_rng(0)
     residuals = rng.normal(size=(6, 3, 40)).astype(np.float32)
     residuals[:, 1] = 2.0
-    found = dict(resampling.varying(residuals))
-    assert list(found) == [0, 2]
-    for layer, x in found.items():
+    result = dict(resampling.varying(residuals))
+    assert list(result) == [0, 2]
+    for layer, x in result.items():
         centred = residuals[:, layer] - residuals[:, layer].mean(axis=0, dtype=np.float64)
         assert x.shape == (6, 6)
         np.testing.assert_allclose(x @ x.T, centred @ centred.T, atol=1e-9)

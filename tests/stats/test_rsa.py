@@ -40,8 +40,8 @@ def test_rank_correlation_agrees_with_scipy_with_all_and_without_each_review(tie
 def test_repaired_rank_correlation_is_that_of_permuted_reviews():
     x, y = pair(1)
     orders = np.stack([np.random.default_rng(seed).permutation(len(x)) for seed in range(3)])
-    found = rsa.repaired_rank_correlation(rsa.distances(x), rsa.distances(y), orders)
-    np.testing.assert_allclose(found, [spearman(x, y[order]) for order in orders])
+    result = rsa.repaired_rank_correlation(rsa.distances(x), rsa.distances(y), orders)
+    np.testing.assert_allclose(result, [spearman(x, y[order]) for order in orders])
 
 
 @settings(max_examples=20, deadline=None)
@@ -51,8 +51,8 @@ def test_rotation_scale_and_shift_change_nothing(seed: int, scale: float):
     turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(6, 6)))[0]
     a, b, moved = (rsa.distances(one) for one in (x, y, scale * y @ turn + 5))
     np.testing.assert_allclose(moved, b, rtol=1e-6, atol=1e-9)
-    found, apart = rsa.gromov_wasserstein(a, b)
-    assert 0 <= found <= min(apart, np.square(a - b).mean()) + 1e-9
+    result, apart = rsa.gromov_wasserstein(a, b)
+    assert 0 <= result <= min(apart, np.square(a - b).mean()) + 1e-9
     assert rsa.gromov_wasserstein(b, moved)[0] == pytest.approx(0, abs=1e-9)
 
 
@@ -67,10 +67,10 @@ def test_gromov_wasserstein_by_hand():
     Matched with everyone, the mean squared difference is 2 var of the distances (1, 2, 3, each twice, and 0 thrice).
     """
     a, b = (rsa.distances(np.array([values], dtype=float).T) for values in ([0, 1, 3], [0, 2, 3]))
-    found, apart = rsa.gromov_wasserstein(a, b)
+    result, apart = rsa.gromov_wasserstein(a, b)
     values = np.array([0, 0, 0, 1, 1, 2, 2, 3, 3]) / 2
     assert apart == pytest.approx(2 * values.var())
-    assert found <= np.square(a - b).mean() < apart
+    assert result <= np.square(a - b).mean() < apart
 
 
 def test_the_solver_brings_no_torch():

@@ -18,10 +18,10 @@ FOUR_TIMES = np.tile(np.arange(30), 4)
 def test_reviews_that_share_a_text_or_a_prompt_are_one_group():
     texts = ["a", "b", "a", "c", "d", "e"]
     prompts = [(1,), (2,), (3,), (2,), (3,), (9,)]
-    found = splits.groups(texts, prompts)
-    assert found is not None and found.tolist() == [0, 1, 0, 1, 0, 5], "a and d share a prompt through the second a"
+    result = splits.groups(texts, prompts)
+    assert result is not None and result.tolist() == [0, 1, 0, 1, 0, 5], "a and d share a prompt through the second a"
     assert splits.groups(["a", "b"], [(1,), (2,)]) is None
-    assert splits.repeated(found) == 3 and splits.repeated(None) == 0
+    assert splits.repeated(result) == 3 and splits.repeated(None) == 0
 
 
 def test_texts_under_two_labels_are_counted_once_for_each_class():
@@ -41,11 +41,11 @@ def test_no_split_tears_copies_apart(rows: list[tuple[int, int]], seed: int):
     for half in splits.half_splits(labels, 2, 3, seed, groups):
         assert not set(texts[half]) & set(texts[~half])
     try:
-        found = splits.folds(labels, groups, 5, seed)
+        result = splits.folds(labels, groups, 5, seed)
     except UndefinedError:
         return
-    assert sorted(np.concatenate([test for _, test in found])) == list(range(len(labels)))
-    for train, test in found:
+    assert sorted(np.concatenate([test for _, test in result])) == list(range(len(labels)))
+    for train, test in result:
         assert not set(texts[train]) & set(texts[test])
 
 
@@ -133,5 +133,5 @@ def test_a_split_cosine_of_contradicting_copies_leaves_out_whole_texts():
         return products[2] / np.sqrt(products[0] * products[1])
 
     base, checkpoint = (x - x.mean(axis=0) for x in (base, checkpoint))
-    found = intervals.split_cosines_without(base, checkpoint, labels, 2, groups)
-    assert found[7, 0, 1] == pytest.approx(limit(np.flatnonzero(groups != 7)), rel=1e-9)
+    result = intervals.split_cosines_without(base, checkpoint, labels, 2, groups)
+    assert result[7, 0, 1] == pytest.approx(limit(np.flatnonzero(groups != 7)), rel=1e-9)

@@ -1,0 +1,70 @@
+"""What queries declare as their cost, and what the fields of the others imply."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from backend.caching.serialize import canonical
+from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
+from backend.lab.cost import Cost, cost_of
+from backend.lab.lab import ReadoutQuery
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
+from tests.fakes import fake_lab, fake_study
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A query that declares nothing."""
+
+    checkpoint: PinnedCheckpoint
+    prompts: Prompts | None
+    tokens: int = 7
+    passes: float = 3.0
+
+
+@dataclass(frozen=True)
+class Declared(Plain):
+    """A query that declares its cost."""
+
+    @property
+    def cost(self) -> Cost:
+        """One pass over 100 tokens, and two seconds of fitting."""
+        return Cost(passes=((self.checkpoint, 100),), fitting=2.0)
+
+
+@pytest.fixture
+def study() -> PinnedStudy:
+    return fake_study()
+
+
+def test_a_plain_query_reads_its_prompts_or_opens_its_models(study: PinnedStudy):
+    assert cost_of(Plain(study.base, study.prompts)) == Cost(readouts=((study.base, study.prompts),))
+    assert cost_of(Plain(study.base, None)) == Cost(passes=((study.base, 0),)), "no field counts by its name"
+
+
+def test_nested_queries_count_once(study: PinnedStudy):
+    spec = AutoencoderSpec(layer=3, features=64)
+    training = AutoencoderQuery((study.base, study.base), study.prompts, spec)
+    cost = cost_of((training, ReadoutQuery(study.checkpoints[1], study.prompts), training))
+    assert cost.readouts == ((study.base, study.prompts), (study.checkpoints[1], study.prompts))
+    assert cost.trainings == (training,)
+
+
+def test_a_declared_cost_comes_first_and_stays_out_of_the_key(study: PinnedStudy, tmp_path: Path):
+    lab = fake_lab(tmp_path)
+    query = Declared(study.base, study.prompts)
+    assert lab.seconds(query) == pytest.approx(lab.models.seconds(study.base, 100) + 2.0)
+    assert canonical(query) == canonical(Plain(study.base, study.prompts))
+
+
+def test_readouts_in_the_cache_are_free(study: PinnedStudy, tmp_path: Path):
+    lab = fake_lab(tmp_path)
+    query = Plain(study.base, study.prompts)
+    assert lab.seconds(query) == pytest.approx(lab.models.seconds(study.base, int(study.prompts.lengths.sum())))
+    lab.readout(study.base, study.prompts)
+    assert lab.seconds(query) == 0.0
