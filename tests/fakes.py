@@ -426,7 +426,7 @@ class FakeModels:
         """Tokens at random, others for every epoch, intervention and seed."""
         pushed = float(intervention.vectors.sum()) if isinstance(intervention, SteeringVectors) else 0.0
         chosen = _generator("written", _epoch(checkpoint.ref), pushed, sampling, prompts.token_ids[0])
-        progress(0.0, f"Writing: 0 of {tokens} tokens.")
+        progress(0.0, f"Generating: 0 of {tokens} tokens.")
         return tuple(chosen.integers(1, fake_tokenizer().get_vocab_size(), tokens).tolist())
 
     def patch(

@@ -1,8 +1,8 @@
-"""What an analysis may ask for: the port to models, bundled with the cache and a progress report. No torch here.
+"""Give analyses the ports to models and autoencoders, the cache, and progress. No torch here.
 
-A study is *pinned* before anything is computed: every checkpoint gets the fingerprint of its bytes and every prompt
-the token ids that the models see. Queries are made of pinned parts only, so the cache key of a result names content;
-fields marked `NOT_IN_KEY` travel along without counting.
+A study is *pinned* before any computation: every checkpoint gets the fingerprint of its bytes, and every prompt its
+token ids. Queries contain only pinned parts, so the cache key of a result depends on content; fields marked
+`NOT_IN_KEY` are excluded from it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Lab:
-    """Handed to every recipe: `cache`, the ports, and `progress` to report to (which is also where cancel arrives)."""
+    """Passed to every recipe: `cache`, the ports, and `progress`, which also raises Cancelled."""
 
     cache: Cache
     models: Models
@@ -38,11 +38,11 @@ class Lab:
     progress: Progress = silent
 
     def watched(self, progress: Progress) -> Lab:
-        """The same lab, reporting to `progress`."""
+        """Return the same lab with another `progress`."""
         return replace(self, progress=progress)
 
     def part(self, index: int, count: int, wide: int = 1) -> Lab:
-        """The same lab whose progress fills `wide` of `count` equal parts of the present bar, from `index` on."""
+        """Return the same lab, with progress that fills `wide` of `count` equal parts of the bar, from `index` on."""
 
         def report(fraction: float, sentence: str) -> None:
             self.progress((index + wide * fraction) / count, sentence)
@@ -50,13 +50,13 @@ class Lab:
         return replace(self, progress=report)
 
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> Readout:
-        """Residuals and label logits of one checkpoint at the readout position, memoized apart from analyses."""
+        """Return residuals and label logits of one checkpoint at the readout position, memoized for all analyses."""
         return collect(ReadoutQuery(checkpoint, prompts.seen_by(checkpoint)), self)
 
     def readouts(self, checkpoints: Iterable[PinnedCheckpoint], prompts: Prompts) -> tuple[Readout, ...]:
-        """`readout` of each checkpoint, with progress over all of them."""
-        wanted = tuple(checkpoints)
-        return tuple(self.part(i, len(wanted)).readout(one, prompts) for i, one in enumerate(wanted))
+        """Return the `readout` of each checkpoint, with progress over all of them."""
+        listed = tuple(checkpoints)
+        return tuple(self.part(i, len(listed)).readout(checkpoint, prompts) for i, checkpoint in enumerate(listed))
 
     def answers(
         self,
@@ -65,58 +65,61 @@ class Lab:
         head: PinnedCheckpoint,
         norm: PinnedCheckpoint | None,
     ) -> Float32[np.ndarray, "*places classes"]:
-        """What residuals, as `Readout.reading` has them, answer through the norm of `norm` and the head of `head`.
+        """Read residuals, as in `Readout.reading`, with the norm of `norm` and the head of `head`.
 
-        The logit of each class's label token or head row, or the log-probability (nats) of its word of several tokens.
-        Raises UndefinedError where the head's checkpoint splits the words into other tokens than the residuals' own.
+        Returns the logit of each class's label token or head row, or the log-probability (nats) of its word of several
+        tokens. Raises UndefinedError if the head's tokenizer splits the label words into a different number of tokens.
         """
         words = expand(prompts.seen_by(head))
         if len(reading) != words.positions:
             raise UndefinedError(
-                f"{head.label} has more or fewer tokens for the label words than the checkpoint that it is to read; "
-                f'set prompt.tokenizer = "base", or choose label words of one token.'
+                f"{head.label} splits the label words into more or fewer tokens than the checkpoint whose residuals "
+                f'it reads; set prompt.tokenizer = "base", or choose label words of one token.'
             )
         tokens, normalized = words.prompts.label_tokens, words.prompts.normalized
         return words.combine(self.models.label_logits(reading, tokens, head, norm, self.progress, normalized))
 
     def autoencoder(self, query: AutoencoderQuery) -> Trained:
-        """A sparse autoencoder on the residuals of one layer, trained once and memoized apart from analyses."""
+        """Return a sparse autoencoder on the residuals of one layer, trained once and memoized for all analyses."""
         return train_autoencoder(query, self)
 
     def training_curve(self, query: AutoencoderQuery) -> tuple[Point, ...]:
-        """How training goes that is under way in this process, so far: for a page that is waiting. Else empty."""
+        """Return the curve so far of a training that runs in this process, for a waiting page; empty if none runs."""
         return so_far(train_autoencoder.key(query))
 
     def seconds(self, query: Any) -> float:
-        """Expected seconds of work behind `query`: the readouts of its checkpoints that are not in the cache.
+        """Estimate the seconds that `query` needs: the readouts of its checkpoints that are not in the cache.
 
-        A query without prompts is about the weights: then it is the time to open them, to read its `tokens` if it has
-        texts of its own, and for its `fitting`. One with `passes` has its first checkpoint read the prompts that many
-        times more. Autoencoders that are still to be trained come on top.
+        A query without prompts is about weights: it costs opening them, reading its `tokens` if it has texts, and its
+        `fitting`. With `passes`, the first checkpoint reads the prompts that many times more. Training a missing
+        autoencoder is added.
         """
         checkpoints, prompts = _inside(query, PinnedCheckpoint), _inside(query, Prompts)
         if not prompts:
-            opening = sum(self.models.seconds(one, getattr(query, "tokens", 0)) for one in set(checkpoints))
+            tokens = getattr(query, "tokens", 0)
+            opening = sum(self.models.seconds(checkpoint, tokens) for checkpoint in set(checkpoints))
             return float(opening + getattr(query, "fitting", 0.0))
-        wanted = {ReadoutQuery(one, prompt.seen_by(one)) for one in checkpoints for prompt in prompts}
+        readouts = {
+            ReadoutQuery(checkpoint, prompt.seen_by(checkpoint)) for checkpoint in checkpoints for prompt in prompts
+        }
         costs = [
-            self.models.seconds(one.checkpoint, int(one.prompts.lengths.sum()))
-            for one in wanted
-            if collect.peek(one, self) is None
+            self.models.seconds(readout.checkpoint, int(readout.prompts.lengths.sum()))
+            for readout in readouts
+            if collect.peek(readout, self) is None
         ]
         if passes := getattr(query, "passes", 0.0):
             costs.append(self.models.seconds(checkpoints[0], int(passes * prompts[0].lengths.sum())))
         costs += [
-            self.autoencoders.seconds(one.spec, checkpoints[0].facts.width)
-            for one in set(_inside(query, AutoencoderQuery))
-            if train_autoencoder.computed(one, self) is None
+            self.autoencoders.seconds(training.spec, checkpoints[0].facts.width)
+            for training in set(_inside(query, AutoencoderQuery))
+            if train_autoencoder.computed(training, self) is None
         ]
         return float(sum(costs))
 
 
 @dataclass(frozen=True)
 class ReadoutQuery:
-    """Which checkpoint reads which prompts."""
+    """A checkpoint and the prompts that it reads."""
 
     checkpoint: PinnedCheckpoint
     prompts: Prompts
@@ -124,23 +127,23 @@ class ReadoutQuery:
 
 @memoized(version=2)
 def collect(query: ReadoutQuery, lab: Lab) -> Readout:
-    """Run the model; the only recipe that does so in this module."""
+    """Run the model over the prompts."""
     return lab.models.readout(query.checkpoint, query.prompts, lab.progress)
 
 
 @memoized(version=1)
 def train_autoencoder(query: AutoencoderQuery, lab: Lab) -> Trained:
-    """Train it; the weights stay in the cache in float32, as SAELens keeps them."""
+    """Train the autoencoder; the cache stores its weights in float32, as SAELens does."""
     with shown(train_autoencoder.key(query)) as show:
         return lab.autoencoders.train(query.checkpoints, query.prompts, query.spec, lab.progress, show)
 
 
 def _inside(query: Any, kind: type[T]) -> list[T]:
-    """Everything of a kind inside a query, in order, the query itself included."""
-    found = [query] if isinstance(query, kind) else []
-    inside: Iterable[Any] = ()
+    """Return all values of a type inside a query, in order, including the query itself."""
+    matches = [query] if isinstance(query, kind) else []
+    parts: Iterable[Any] = ()
     if isinstance(query, tuple):
-        inside = query
+        parts = query
     elif is_dataclass(query) and not isinstance(query, type | PinnedCheckpoint | Prompts):
-        inside = [getattr(query, one.name) for one in fields(query)]
-    return found + [one for item in inside for one in _inside(item, kind)]
+        parts = [getattr(query, value.name) for value in fields(query)]
+    return matches + [value for item in parts for value in _inside(item, kind)]

@@ -153,7 +153,7 @@ def test_a_study_of_pairs_reads_as_a_plain_loop(tmp_path: Path, lab: Lab, monkey
 
 def test_what_tells_texts_apart_by_token_types_is_refused(tmp_path: Path, lab: Lab) -> None:
     study = load_study(pair_study(tmp_path / "tiny", (1,), "bert"))
-    with pytest.raises(CheckpointError, match="tells the texts of a pair apart by token types"):
+    with pytest.raises(CheckpointError, match="marks the texts of a pair with token types"):
         pin(study, lab)
 
 

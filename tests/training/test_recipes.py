@@ -28,7 +28,7 @@ def test_sound_rows_are_the_analysed_prompt_and_the_label_word(tmp_path: Path) -
 
 
 def test_a_prompt_longer_than_the_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match=r"need 97 positions and the model has 64; lower prompt\.max_tokens to 63"):
+    with pytest.raises(PromptError, match=r"need 97 positions, but the model has 64; lower prompt\.max_tokens to 63"):
         sound_rows(fake_definition(tmp_path), fake_tokenizer(), TEXTS, LABELS, context=64)
 
 
