@@ -92,7 +92,7 @@ def test_a_resized_vocabulary(models: LocalModels, tmp_path: Path, name: str, ro
 def test_new_rows_that_are_nowhere_are_never_made_up(models: LocalModels, llama: Path, tmp_path: Path):
     trained(llama, tmp_path / "a", rows=SIZE + 5, target_modules=["q_proj", "embed_tokens"])
     fails_alike(
-        models, tmp_path / "a", llama, f"was trained with {SIZE + 5} tokens and its base has {SIZE}, but it lacks the rows"
+        models, tmp_path / "a", llama, f"was trained with {SIZE + 5} tokens and its base has {SIZE}, but it lacks"
     )
 
 
