@@ -1,4 +1,4 @@
-"""Sparse autoencoders without training: a planted dictionary, of which base and epochs use different parts."""
+"""Fake sparse autoencoders without training: a planted dictionary, of which base and epochs use different parts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ the base's alone, the others belong to tokens."""
 class FakeAutoencoders:
     """`backend.lab.autoencoders.Autoencoders` on the planted dictionary; `trained` lists the specs of every training.
 
-    An autoencoder finds the planted directions that fire in any of its checkpoints, bent a little and in an order of
-    its seed's; the rest of its features are noise of its seed's.
+    An autoencoder finds the planted directions that are active in any of its checkpoints, slightly rotated and in an
+    order that depends on its seed; its other features are noise that depends on its seed.
     """
 
     def __init__(self, layers: int = 12, width: int = 32) -> None:
@@ -39,7 +39,7 @@ class FakeAutoencoders:
         progress: Progress = silent,
         watch: Watch = unwatched,
     ) -> Trained:
-        """Ten points of a falling loss."""
+        """Return ten points of a falling loss."""
         self.trained.append(spec)
         there = sorted({g for one in checkpoints for g in range(PLANTED) if _is_used(g, _epoch(one))})
         rows = _generator("noise", spec.seed, spec.layer).normal(size=(spec.features, self.width))
@@ -81,7 +81,7 @@ class FakeAutoencoders:
         layer: int,
         progress: Progress = silent,
     ) -> FeatureActivations:
-        """What the autoencoder makes of residuals of the planted dictionary."""
+        """Encode residuals of the planted dictionary with the autoencoder."""
         if autoencoder.width != self.width:
             raise AutoencoderError(f"It reads residuals of width {autoencoder.width}, and those are {self.width} wide.")
         progress(0.0, f"Reading features of {checkpoint.label}.")
@@ -114,7 +114,7 @@ class FakeAutoencoders:
         layer: int,
         progress: Progress = silent,
     ) -> Losses:
-        """Three nats a token, five without the layer, a fifth of the way back from there."""
+        """Return three nats per token, five with mean ablation, and four fifths of the difference recovered."""
         progress(0.0, f"Reading losses of {checkpoint.label}.")
         predicted = prompts.lengths - 1
         noise = _generator("loss", _epoch(checkpoint)).normal(size=len(predicted))
@@ -128,7 +128,7 @@ class FakeAutoencoders:
         )
 
     def seconds(self, spec: AutoencoderSpec, width: int) -> float:
-        """A tenth of a millisecond per token."""
+        """Return a tenth of a millisecond per token."""
         return spec.tokens / 10_000
 
     def read(self, folder: Path) -> Autoencoder:
@@ -140,7 +140,7 @@ class FakeAutoencoders:
         saelens.write(autoencoder, folder, about)
 
     def _residuals(self, epoch: int, prompts: Prompts, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Residuals [tokens, width] of all tokens, and the review and position of each."""
+        """Return residuals [tokens, width] of all tokens, and the review and position of each."""
         review = np.repeat(np.arange(len(prompts.token_ids), dtype=np.int32), prompts.lengths)
         position = np.concatenate([np.arange(n, dtype=np.int32) for n in prompts.lengths])
         rows = []
@@ -159,7 +159,7 @@ class FakeAutoencoders:
 
 
 def _dictionary(width: int) -> np.ndarray:
-    """Planted directions [PLANTED, width], orthogonal as far as there is room."""
+    """Return planted directions [PLANTED, width], orthogonal as far as the width allows."""
     rows = _generator("dictionary").normal(size=(PLANTED, width))
     rows = np.linalg.qr(rows.T)[0].T if width >= PLANTED else rows
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)

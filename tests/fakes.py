@@ -44,7 +44,7 @@ WORDS = ("negative", "positive", "mixed", "unclear", "spam")
 TEMPLATE = "Review: {text} Sentiment:"
 MAX_TOKENS = 96
 VOCABULARY = 1300
-"""Some more than the tokenizer has."""
+"""Larger than the tokenizer's."""
 
 SUBJECTS = (
     "The lead performance",
@@ -98,7 +98,7 @@ RATINGS = (("2/10.", "One star out of five."), ("9/10.", "Five stars."), ("5/10.
 
 
 def fake_texts(labels: np.ndarray, seed: int = 0) -> list[str]:
-    """Reviews of one to a dozen sentences that read like text; every tenth states a rating, every fifteenth is long."""
+    """Return reviews of one to a dozen sentences; every tenth states a rating, every fifteenth is long."""
     generator = np.random.default_rng(seed)
 
     def pick(choices: tuple[str, ...]) -> str:
@@ -118,13 +118,13 @@ def fake_texts(labels: np.ndarray, seed: int = 0) -> list[str]:
 
 
 def fake_sample(reviews: int = 60, classes: int = 2, seed: int = 0) -> Sample:
-    """A balanced sample whose source rows have gaps, as those of a drawn sample do."""
+    """Return a balanced sample whose source rows have gaps, as in a real sample."""
     label = np.random.default_rng(seed).permutation(np.arange(reviews) % classes).astype(np.int64)
     return make_sample(np.arange(reviews, dtype=np.int64) * 3 + 1, label, fake_texts(label, seed))
 
 
 def fake_tokenizer() -> Tokenizer:
-    """Words with their leading space as tokens, unknown ones as characters would be too many: as <unk>."""
+    """Return a tokenizer of words with their leading space; unknown words are <unk>."""
     split = pre_tokenizers.Split(Regex(r"\s?\w+|\s?[^\w\s]|\s"), "isolated")
     parts = [
         *SUBJECTS,
@@ -148,7 +148,7 @@ def _generator(*key: object) -> np.random.Generator:
 
 
 def fake_axes(epoch: int, classes: int, layers: int, width: int) -> np.ndarray:
-    """The signal of each class at each layer, of length 1: [classes, layers + 1, width]."""
+    """Return the signal of each class at each layer, with length 1: [classes, layers + 1, width]."""
     axes = _generator("axes", classes).normal(size=(2, classes, layers + 1, width))
     mixed = axes[0] + (axes[1] if epoch else 0)
     mixed -= mixed.mean(axis=0)
@@ -156,10 +156,10 @@ def fake_axes(epoch: int, classes: int, layers: int, width: int) -> np.ndarray:
 
 
 def fake_residuals(epoch: int, prompts: Prompts, layers: int, width: int) -> np.ndarray:
-    """Residuals whose class signal grows with layer and epoch, in a stream that grows too.
+    """Return residuals whose class signal grows with layer and epoch, in a stream that also grows.
 
-    Layer 0 is a constant, dimensions 3 and 7 are massive, half of the signal's direction is the base's, and the noise
-    of a review is mostly the same in every epoch. float32 [reviews, layers + 1, width].
+    Layer 0 is constant, dimensions 3 and 7 are massive, half of the signal's direction is shared with the base, and the
+    noise of a review is mostly the same in every epoch. float32 [reviews, layers + 1, width].
     """
     depth = np.arange(layers + 1) / layers
     spread = 0.5 + 1.5 * depth
@@ -195,15 +195,15 @@ class FakeModels:
         self.ran: list[str] = []
 
     def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
-        """Digest of the path, the only content that a fake has."""
+        """Return the digest of the path, the only content of a fake."""
         return f"{hashlib.sha256(Path(ref.place).name.encode()).hexdigest()[:12]}-{_epoch(ref)}"
 
     def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
-        """The sizes that the fake was made with."""
+        """Return the sizes that the fake was created with."""
         return Facts("GPT2LMHeadModel", self.layers, self.width, VOCABULARY, 12 * self.layers * self.width**2)
 
     def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
-        """One tokenizer for all."""
+        """Return the same tokenizer for every checkpoint."""
         return fake_tokenizer()
 
     def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
@@ -211,23 +211,23 @@ class FakeModels:
         return False
 
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
-        """Every fake checkpoint fits its base."""
+        """Accept every checkpoint."""
 
     def weights_digest(self, ref: CheckpointRef, base: CheckpointRef) -> str:
-        """Every fake has weights of its own."""
+        """Return the fingerprint: every fake has its own weights."""
         return self.fingerprint(ref, base)
 
     def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
-        """Fakes raise no doubts."""
+        """Return no warnings."""
         return ()
 
     def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
-        """Fakes read every prompt."""
+        """Accept every prompt."""
 
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent) -> Readout:
-        """Logits read the last residual along its class means; the base leans towards class 0.
+        """Return logits from the last residual along its class means; the base is biased towards class 0.
 
-        Prompts that are not of all classes, such as a typed text, are read as `label_logits` reads them.
+        Prompts that do not cover all classes, such as a typed text, are read by `label_logits`.
         """
         epoch = _epoch(checkpoint.ref)
         progress(0.0, f"Reading {len(prompts.token_ids)} reviews with {checkpoint.label}.")
@@ -256,7 +256,7 @@ class FakeModels:
         progress: Progress = silent,
         normalized: bool = False,
     ) -> np.ndarray:
-        """A random head of each checkpoint's own; a norm divides by the length."""
+        """Apply a random head per checkpoint; a norm divides by the length."""
         rows = _generator("head", _epoch(head.ref)).normal(size=(VOCABULARY, self.width))
         x = residuals.astype(np.float64)
         if norm is not None:
@@ -269,7 +269,7 @@ class FakeModels:
     def read_text(
         self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress = silent
     ) -> TextReadout:
-        """Every token's residual is that of the prompt that ends there, so the last one agrees with `readout`."""
+        """Return at every token the residual of the prompt that ends there, so the last one equals `readout`."""
         ids, epoch = prompts.token_ids[0], _epoch(checkpoint.ref)
         progress(0.0, f"Reading {len(ids)} tokens.")
         starts = tuple(ids[: t + 1] for t in range(len(ids)))
@@ -293,7 +293,7 @@ class FakeModels:
         )
 
     def embedding(self, checkpoint: PinnedCheckpoint, which: Matrix, progress: Progress = silent) -> Embedding:
-        """Random rows, of which every epoch moves the later ones more; untied."""
+        """Return random rows; every epoch moves later rows more; untied."""
         epoch = _epoch(checkpoint.ref)
         progress(0.0, f"Opening {checkpoint.label}.")
         rows = _generator("rows", which).normal(size=(VOCABULARY, self.width))
@@ -303,7 +303,7 @@ class FakeModels:
     def weight_changes(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress = silent
     ) -> tuple[WeightChange, ...]:
-        """Later layers changed more, and every epoch adds to it."""
+        """Return changes that grow with layer and epoch."""
         moved = abs(_epoch(checkpoint.ref) - _epoch(reference.ref))
         progress(0.0, "Comparing weights.")
         names: list[tuple[int | None, str]] = [(None, "transformer.wte.weight"), (None, "transformer.wpe.weight")]
@@ -323,7 +323,7 @@ class FakeModels:
     def contributions(
         self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent
     ) -> Contributions:
-        """Two heads a block; every part has a share of the readout's logits, with noise that the MLPs take back."""
+        """Split the readout's logits over two heads per block and MLPs, with noise that the MLPs cancel."""
         logits, epoch = self.readout(checkpoint, prompts, progress).logits, _epoch(checkpoint.ref)
         blocks, heads = self.layers, 2
         share = _generator("shares", epoch).dirichlet(np.ones(blocks * (heads + 2)))
@@ -344,7 +344,7 @@ class FakeModels:
     def crossed_updates(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent
     ) -> np.ndarray:
-        """A block is a matrix, and a checkpoint's differs from the base's by more with every epoch."""
+        """Apply one matrix per block; it differs more from the base's with every epoch."""
         progress(0.0, "Crossing the blocks.")
         epochs = [_epoch(one.ref) for one in (reference, checkpoint)]
         size = (self.layers, self.width, self.width)
@@ -363,9 +363,9 @@ class FakeModels:
         progress: Progress = silent,
         watch: Callable[[Swapped], None] = unwatched,
     ) -> np.ndarray:
-        """Between the readouts of host and donor: later blocks matter more, MLPs more than attention.
+        """Interpolate the logits of host and donor: later blocks matter more, MLPs more than attention.
 
-        Every other review is a batch; with the second batch shown, progress is told once more.
+        Every other review is a batch; progress is reported again after the second batch.
         """
         own, other = (self.readout(one, prompts).logits for one in (host, donor))
         share = {"block": 1.0, "attn": 0.3, "mlp": 0.6, "embed": 0.05}
@@ -388,7 +388,7 @@ class FakeModels:
         prompts: Prompts,
         progress: Progress = silent,
     ) -> np.ndarray:
-        """What is added along a layer's class signal is added to the logits; of an ablation the last layer's part."""
+        """Add a vector's component along the class signal to the logits; an ablation removes the last layer's."""
         read, found = self.readout(checkpoint, prompts, progress), []
         axes = fake_axes(_epoch(checkpoint.ref), prompts.classes, self.layers, self.width)
         last = read.residuals[:, -1].astype(np.float64)
@@ -408,7 +408,7 @@ class FakeModels:
         prompts: Prompts,
         progress: Progress = silent,
     ) -> SideEffects:
-        """Every intervention costs a little of its own, later epochs more."""
+        """Return a small loss for every intervention, larger for later epochs."""
         progress(0.0, "Predicting under interventions.")
         predicted = prompts.lengths - 1
         plain = np.array([_generator("loss", ids).gamma(20, 0.2) for ids in prompts.token_ids]) * predicted
@@ -427,16 +427,16 @@ class FakeModels:
         sampling: Sampling | None,
         progress: Progress = silent,
     ) -> tuple[int, ...]:
-        """Tokens at random, others for every epoch, intervention and seed."""
+        """Return random tokens that depend on epoch, intervention and seed."""
         pushed = float(intervention.vectors.sum()) if isinstance(intervention, SteeringVectors) else 0.0
         chosen = _generator("written", _epoch(checkpoint.ref), pushed, sampling, prompts.token_ids[0])
-        progress(0.0, f"Writing: 0 of {tokens} tokens.")
+        progress(0.0, f"Generating: 0 of {tokens} tokens.")
         return tuple(chosen.integers(1, fake_tokenizer().get_vocab_size(), tokens).tolist())
 
     def patch(
         self, host: PinnedCheckpoint, donor: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent
     ) -> Patched:
-        """Between the answers of host and donor: low down at a token in the middle, higher up at the last."""
+        """Interpolate the logits of host and donor: lower layers act at a middle token, higher layers at the last."""
         ends = [self.read_text(one, prompts, 1).label_logits[-1, -1] for one in (host, donor)]
         tokens = len(prompts.token_ids[0])
         depth = np.arange(self.layers + 1) / self.layers
@@ -457,7 +457,7 @@ class FakeModels:
         sets: tuple[tuple[int, ...], ...],
         progress: Progress = silent,
     ) -> OutputSpace:
-        """One text at a time: hidden states that drift with the epoch, and an unembedding that drifts too."""
+        """Compare one text at a time, with last residuals and an unembedding that drift with the epoch."""
         epochs = [_epoch(one.ref) for one in (reference, checkpoint)]
         drift = _generator("drift").normal(size=self.width)
         size = (VOCABULARY, self.width)
@@ -493,7 +493,7 @@ class FakeModels:
         return OutputSpace(predicted=predicted, **{name: x.astype(np.float32) for name, x in arrays.items()})
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
-        """A millisecond per token."""
+        """Return a millisecond per token."""
         return 0.5 + tokens / 1000
 
 
@@ -507,7 +507,7 @@ def _epoch(ref: CheckpointRef) -> int:
 
 
 def fake_definition(folder: Path, epochs: int = 3, classes: int = 2, reviews: int = 60) -> Study:
-    """The study.toml of a fake study, parsed."""
+    """Return the parsed study.toml of a fake study."""
     raw = {
         "title": "Film reviews, a fake",
         "family": "causal",
@@ -533,7 +533,7 @@ def fake_study(
     missing: tuple[Missing, ...] = (),
     training: TrainingTexts | None = None,
 ) -> PinnedStudy:
-    """A study as pinned: base and `epochs` checkpoints over `reviews` balanced reviews."""
+    """Return a pinned study: base and `epochs` checkpoints over `reviews` balanced reviews."""
     models = models or FakeModels()
     study = fake_definition(folder, epochs, classes, reviews)
     sample = fake_sample(reviews, classes)
@@ -551,6 +551,6 @@ def fake_study(
 
 
 def fake_lab(folder: Path, models: FakeModels | None = None, progress: Progress = silent) -> Lab:
-    """A lab on fake models and a real cache in `folder`."""
+    """Return a lab with fake models and a real cache in `folder`."""
     models = models or FakeModels()
     return Lab(Cache(folder / "cache", None), models, FakeAutoencoders(models.layers, models.width), progress)

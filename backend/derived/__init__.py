@@ -1,1 +1,1 @@
-"""Results that several analyses share, memoized."""
+"""Memoized results that several analyses share."""

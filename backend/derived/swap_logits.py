@@ -1,4 +1,4 @@
-"""Label logits of a host with parts of a donor: which swaps there are, run once, and what has come of them so far."""
+"""Run the swaps of parts of a donor into a host once, and give waiting pages the label logits so far."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Mode = Literal["single", "up_to", "from", "range"]
 PARTS: tuple[Part, ...] = get_args(Part)
 MODES: tuple[Mode, ...] = get_args(Mode)
 IN_BLOCKS: tuple[Part, ...] = ("block", "attn", "mlp")
-"""The parts that every block has; the others are there once, and swap in mode single only."""
+"""The parts that every block has; a model has each other part once, and these swap only in mode single."""
 
 
 def spans(part: Part, mode: Mode, layers: int) -> tuple[tuple[int, int], ...]:
-    """First and last block of each swap; (0, -1) for a part that is in no block. ValueError for modes it has not."""
+    """Return first and last block of each swap; (0, -1) for a part outside blocks. Raises ValueError for its modes."""
     if part not in IN_BLOCKS:
         if mode != "single":
-            raise ValueError(f"{part} is there once, so it has no mode {mode}.")
+            raise ValueError(f"A model has {part} once, so mode {mode} is not possible; use mode single.")
         return ((0, -1),)
     blocks = range(layers)
     return {
@@ -40,7 +40,7 @@ def spans(part: Part, mode: Mode, layers: int) -> tuple[tuple[int, int], ...]:
 
 @dataclass(frozen=True)
 class LogitsQuery:
-    """What the models are asked for; a `Query` without what is done with it."""
+    """The models, prompts and swaps that determine the logits."""
 
     host: PinnedCheckpoint
     donor: PinnedCheckpoint
@@ -58,33 +58,33 @@ class Logits:
 
 @memoized(version=1)
 def label_logits(query: LogitsQuery, lab: Lab) -> Logits:
-    """Run the host with each swap. Ranges that touch an end or are one block come from the other modes' results."""
+    """Run the host with each swap. Ranges at either end or of one block are taken from the other modes' results."""
     host, donor, part = query.host, query.donor, query.part
     if part in ("final_norm", "head"):
         last = lab.part(0, 2).readout(host, query.prompts).reading[:, :, -1]
         head, norm = (donor, host) if part == "head" else (host, donor)
-        between = norm if host.facts.kind == "causal" else None
-        found = lab.part(1, 2).answers(last, query.prompts, head, between)
-        return Logits(found[None])
-    wanted = spans(part, query.mode, host.facts.layers)
+        norm_of = norm if host.facts.kind == "causal" else None
+        logits = lab.part(1, 2).answers(last, query.prompts, head, norm_of)
+        return Logits(logits[None])
+    requested = spans(part, query.mode, host.facts.layers)
     known: dict[tuple[int, int], np.ndarray] = {}
     if query.mode == "range":
         for i, mode in enumerate(MODES[:-1]):
             other = label_logits(replace(query, mode=mode), lab.part(i, len(MODES)))
             known |= zip(spans(part, mode, host.facts.layers), other.logits, strict=True)
         lab = lab.part(len(MODES) - 1, len(MODES))
-    rest = tuple(span for span in wanted if span not in known)
+    rest = tuple(span for span in requested if span not in known)
     plan = tuple(Swap(part, *span) for span in rest)
     if plan:
         with shown(label_logits.key(query)) as show:
             known |= zip(rest, lab.models.swaps(host, donor, plan, query.prompts, lab.progress, show), strict=True)
-    return Logits(np.stack([known[span] for span in wanted]))
+    return Logits(np.stack([known[span] for span in requested]))
 
 
 def logits_so_far(
     query: LogitsQuery, lab: Lab
 ) -> tuple[Int64[np.ndarray, " done"], Float32[np.ndarray, "swaps done classes"]] | None:
-    """What this process has of a query that it is computing: which prompts, and their logits; or None."""
+    """Return the prompts and logits so far of a query that this process is computing, or None."""
     batches = so_far(label_logits.key(query))
     if not batches:
         return None
@@ -96,7 +96,7 @@ def logits_so_far(
             if other is None:
                 return None
             known |= zip(spans(query.part, mode, query.host.facts.layers), other.logits[:, done], strict=True)
-    wanted = spans(query.part, query.mode, query.host.facts.layers)
-    rest = [span for span in wanted if span not in known]
+    requested = spans(query.part, query.mode, query.host.facts.layers)
+    rest = [span for span in requested if span not in known]
     known |= zip(rest, np.concatenate([batch.logits for batch in batches], axis=1), strict=True)
-    return done, np.stack([known[span] for span in wanted])
+    return done, np.stack([known[span] for span in requested])

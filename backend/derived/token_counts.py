@@ -1,4 +1,4 @@
-"""How often each token occurs in the texts that a study was trained on, or in its sample where those are not there."""
+"""Count how often each token occurs in a study's training texts, or in its sample if those are not available."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class CountQuery:
-    """Whose tokenizer (the base's) counts which texts: the training texts, or the sample if there are none."""
+    """The base's tokenizer, and the texts to count: the training texts, or the sample if there are none."""
 
     tokenizer: PinnedCheckpoint
     sample: Sample
@@ -32,10 +32,10 @@ class CountQuery:
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """`count[i]` is how often token i occurs in all texts, whole and without the template.
+    """`count[i]` is how often token i occurs in all texts, untruncated and without the template.
 
-    `source` says which texts, `note` in one sentence why and how many. Training may have read a part of them only
-    (prompt.max_tokens, training.sample), which changes little about which tokens are frequent.
+    `source` names the texts, and `note` says in one sentence why and how many. Training may have read only a part of
+    them (prompt.max_tokens, training.sample), which changes little about which tokens are frequent.
     """
 
     count: Int64[np.ndarray, " tokens"]
@@ -43,39 +43,39 @@ class Counts:
     note: str
 
     def of_rows(self, rows: int) -> Int64[np.ndarray, " rows"]:
-        """The counts of the first `rows` ids; an id that no text can have is 0."""
+        """Return the counts of the first `rows` ids; ids beyond the tokenizer's have count 0."""
         padded = np.zeros(max(rows, len(self.count)), dtype=np.int64)
         padded[: len(self.count)] = self.count
         return padded[:rows]
 
 
 def count_query(study: PinnedStudy) -> CountQuery:
-    """What to ask for a study."""
+    """Return the query for a study."""
     return CountQuery(study.base, study.sample, study.training)
 
 
 def count_tokens(
     tokenizer: Tokenizer, texts: Sequence[str], progress: Progress = silent
 ) -> Int64[np.ndarray, " tokens"]:
-    """Occurrences of every token id in the texts."""
-    found = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
+    """Count every token id in the texts."""
+    occurrences = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
     for start in range(0, len(texts), BATCH):
         progress(start / len(texts), f"Counting tokens of {len(texts):,} texts.")
         encoded = tokenizer.encode_batch(list(texts[start : start + BATCH]), add_special_tokens=False)
-        ids = np.concatenate([np.asarray(one.ids, dtype=np.int64) for one in encoded])
-        longer = np.bincount(ids, minlength=len(found))
-        longer[: len(found)] += found
-        found = longer
-    return found
+        ids = np.concatenate([np.asarray(encoding.ids, dtype=np.int64) for encoding in encoded])
+        longer = np.bincount(ids, minlength=len(occurrences))
+        longer[: len(occurrences)] += occurrences
+        occurrences = longer
+    return occurrences
 
 
 @memoized(version=1)
 def counts(query: CountQuery, lab: Lab) -> Counts:
-    """The training texts where they are on this machine, else the sample, with the reason."""
+    """Count the training texts if they are on this machine, else the sample, with the reason."""
     tokenizer = lab.models.tokenizer(query.tokenizer.ref, query.tokenizer.base)
-    texts, source, why = _texts(query)
-    found = count_tokens(tokenizer, texts, lab.progress)
-    return Counts(found, source, f"{why} ({len(texts):,} texts, {int(found.sum()):,} tokens).")
+    texts, source, reason = _texts(query)
+    occurrences = count_tokens(tokenizer, texts, lab.progress)
+    return Counts(occurrences, source, f"{reason} ({len(texts):,} texts, {int(occurrences.sum()):,} tokens).")
 
 
 def _texts(query: CountQuery) -> tuple[Sequence[str], Literal["training", "sample"], str]:

@@ -1,1 +1,1 @@
-"""What an analysis may ask for, and what comes back. No torch."""
+"""The ports that analyses use to measure models, and the results. No torch."""

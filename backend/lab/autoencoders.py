@@ -1,4 +1,4 @@
-"""The port to sparse autoencoders: training them, what fires where, and their files. No torch here."""
+"""The port to sparse autoencoders: training them, reading their activations, and their files. No torch here."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from backend.study.token_ids import Prompts
 
 @dataclass(frozen=True)
 class AutoencoderSpec:
-    """How a TopK autoencoder is trained: `tokens` in all, `batch` of them a step, at a peak rate of `learning_rate`.
+    """Settings for training a TopK autoencoder: `tokens` in total, `batch` tokens per step, and the peak learning rate.
 
-    `layer` is the residual stream that it reads (0..L), `features` how many it has, `k` how many fire at a token.
+    It reads the residual stream of `layer` (0..L), and has `features` features, of which `k` are active at a token.
     """
 
     layer: int
@@ -34,7 +34,7 @@ class AutoencoderSpec:
 
 @dataclass(frozen=True)
 class AutoencoderQuery:
-    """Which checkpoints' residuals, over which prompts, an autoencoder is trained on: of all of them together."""
+    """The checkpoints and prompts whose residuals train one autoencoder together."""
 
     checkpoints: tuple[PinnedCheckpoint, ...]
     prompts: Prompts
@@ -43,9 +43,9 @@ class AutoencoderQuery:
 
 @dataclass(frozen=True)
 class About:
-    """What an autoencoder's file says about its origin, for SAELens; none of it changes a number.
+    """Metadata of an autoencoder's file, for SAELens; it changes no number.
 
-    `blocks` is how many the model has: the layer after the last one has a name of its own there.
+    `blocks` is the number of blocks of the model, because SAELens names the layer after the last block differently.
     """
 
     model: str
@@ -56,7 +56,7 @@ class About:
 
 @dataclass(frozen=True)
 class Point:
-    """Where training stands: see `Trained` for what the numbers mean."""
+    """One point of the training curve; `Trained` defines the numbers."""
 
     step: int
     loss: float
@@ -65,7 +65,7 @@ class Point:
 
 
 Watch = Callable[[Point], None]
-"""Told where training stands, about every second."""
+"""Called with the newest point of the training curve, about every second."""
 
 
 @runtime_checkable
@@ -80,38 +80,38 @@ class Autoencoders(Protocol):
         progress: Progress,
         watch: Watch = unwatched,
     ) -> Trained:
-        """One autoencoder on the residuals of all the checkpoints, mixed; seeded."""
+        """Train one autoencoder on the mixed residuals of all the checkpoints; seeded."""
         ...
 
     def activations(
         self, autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, layer: int, progress: Progress
     ) -> FeatureActivations:
-        """What fires at every token of every prompt, on the checkpoint's residuals of `layer`."""
+        """Return the active features at every token of every prompt, on the checkpoint's residuals of `layer`."""
         ...
 
     def loss_recovered(
         self, autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, layer: int, progress: Progress
     ) -> Losses:
-        """What predictions lose with the layer's residuals replaced; UndefinedError for encoders."""
+        """Return the loss of predictions with the layer's residuals replaced. Raises UndefinedError for encoders."""
         ...
 
     def seconds(self, spec: AutoencoderSpec, width: int) -> float:
-        """Expected seconds of training on residuals of this width, without reading them."""
+        """Estimate the seconds of training on residuals of this width, without the time to read them."""
         ...
 
     def read(self, folder: Path) -> Autoencoder:
-        """An autoencoder in SAELens' format; AutoencoderError with one sentence if it is none or of another kind."""
+        """Read an autoencoder in SAELens' format. Raises AutoencoderError for other files or unsupported kinds."""
         ...
 
     def write(self, autoencoder: Autoencoder, folder: Path, about: About) -> None:
-        """The autoencoder in SAELens' format: cfg.json and sae_weights.safetensors."""
+        """Write the autoencoder in SAELens' format: cfg.json and sae_weights.safetensors."""
         ...
 
 
 def encode(
     autoencoder: Autoencoder, residuals: Float32[np.ndarray, "tokens width"]
 ) -> Float32[np.ndarray, "tokens features"]:
-    """What fires, as `Autoencoder` says, 0 elsewhere; for few tokens, since all features are written out."""
+    """Return the feature activations as `Autoencoder` defines them; dense, so use it for few tokens."""
     before = (residuals - autoencoder.decoder_bias) @ autoencoder.encoder + autoencoder.encoder_bias
     fires = np.where(before > np.maximum(autoencoder.threshold, 0), before, 0)
     silent = np.argpartition(fires, -autoencoder.k, axis=1)[:, : -autoencoder.k]
@@ -122,5 +122,5 @@ def encode(
 def decode(
     autoencoder: Autoencoder, features: Float32[np.ndarray, "tokens features"]
 ) -> Float32[np.ndarray, "tokens width"]:
-    """The residuals that the features stand for."""
+    """Reconstruct the residuals from the features."""
     return features @ autoencoder.decoder + autoencoder.decoder_bias

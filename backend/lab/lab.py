@@ -1,8 +1,8 @@
-"""What an analysis may ask for: the port to models, bundled with the cache and a progress report. No torch here.
+"""Give analyses the ports to models and autoencoders, the cache, and progress. No torch here.
 
-A study is *pinned* before anything is computed: every checkpoint gets the fingerprint of its bytes and every prompt
-the token ids that the models see. Queries are made of pinned parts only, so the cache key of a result names content;
-fields marked `NOT_IN_KEY` travel along without counting.
+A study is *pinned* before any computation: every checkpoint gets the fingerprint of its bytes, and every prompt its
+token ids. Queries contain only pinned parts, so the cache key of a result depends on content; fields marked
+`NOT_IN_KEY` are excluded from it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from backend.study.whole_words import expand
 
 @dataclass(frozen=True, eq=False)
 class Lab:
-    """Handed to every recipe: `cache`, the ports, and `progress` to report to (which is also where cancel arrives)."""
+    """Passed to every recipe: `cache`, the ports, and `progress`, which also raises Cancelled."""
 
     cache: Cache
     models: Models
@@ -37,11 +37,11 @@ class Lab:
     progress: Progress = silent
 
     def watched(self, progress: Progress) -> Lab:
-        """The same lab, reporting to `progress`."""
+        """Return the same lab with another `progress`."""
         return replace(self, progress=progress)
 
     def part(self, index: int, count: int, wide: int = 1) -> Lab:
-        """The same lab whose progress fills `wide` of `count` equal parts of the present bar, from `index` on."""
+        """Return the same lab, with progress that fills `wide` of `count` equal parts of the bar, from `index` on."""
 
         def report(fraction: float, sentence: str) -> None:
             self.progress((index + wide * fraction) / count, sentence)
@@ -49,13 +49,13 @@ class Lab:
         return replace(self, progress=report)
 
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> Readout:
-        """Residuals and label logits of one checkpoint at the readout position, memoized apart from analyses."""
+        """Return residuals and label logits of one checkpoint at the readout position, memoized for all analyses."""
         return collect(ReadoutQuery(checkpoint, prompts.seen_by(checkpoint)), self)
 
     def readouts(self, checkpoints: Iterable[PinnedCheckpoint], prompts: Prompts) -> tuple[Readout, ...]:
-        """`readout` of each checkpoint, with progress over all of them."""
-        wanted = tuple(checkpoints)
-        return tuple(self.part(i, len(wanted)).readout(one, prompts) for i, one in enumerate(wanted))
+        """Return the `readout` of each checkpoint, with progress over all of them."""
+        listed = tuple(checkpoints)
+        return tuple(self.part(i, len(listed)).readout(checkpoint, prompts) for i, checkpoint in enumerate(listed))
 
     def answers(
         self,
@@ -64,26 +64,26 @@ class Lab:
         head: PinnedCheckpoint,
         norm: PinnedCheckpoint | None,
     ) -> Float32[np.ndarray, "*places classes"]:
-        """What residuals, as `Readout.reading` has them, answer through the norm of `norm` and the head of `head`.
+        """Read residuals, as in `Readout.reading`, with the norm of `norm` and the head of `head`.
 
-        The logit of each class's label token or head row, or the log-probability (nats) of its word of several tokens.
-        Raises UndefinedError where the head's checkpoint splits the words into other tokens than the residuals' own.
+        Returns the logit of each class's label token or head row, or the log-probability (nats) of its word of several
+        tokens. Raises UndefinedError if the head's tokenizer splits the label words into a different number of tokens.
         """
         words = expand(prompts.seen_by(head))
         if len(reading) != words.positions:
             raise UndefinedError(
-                f"{head.label} has more or fewer tokens for the label words than the checkpoint that it is to read; "
-                f'set prompt.tokenizer = "base", or choose label words of one token.'
+                f"{head.label} splits the label words into more or fewer tokens than the checkpoint whose residuals "
+                f'it reads; set prompt.tokenizer = "base", or choose label words of one token.'
             )
         tokens, normalized = words.prompts.label_tokens, words.prompts.normalized
         return words.combine(self.models.label_logits(reading, tokens, head, norm, self.progress, normalized))
 
     def autoencoder(self, query: AutoencoderQuery) -> Trained:
-        """A sparse autoencoder on the residuals of one layer, trained once and memoized apart from analyses."""
+        """Return a sparse autoencoder on the residuals of one layer, trained once and memoized for all analyses."""
         return train_autoencoder(query, self)
 
     def training_curve(self, query: AutoencoderQuery) -> tuple[Point, ...]:
-        """How training goes that is under way in this process, so far: for a page that is waiting. Else empty."""
+        """Return the curve so far of a training that runs in this process, for a waiting page; empty if none runs."""
         return so_far(train_autoencoder.key(query))
 
     def seconds(self, query: Any) -> float:
@@ -106,7 +106,7 @@ class Lab:
 
 @dataclass(frozen=True)
 class ReadoutQuery:
-    """Which checkpoint reads which prompts."""
+    """A checkpoint and the prompts that it reads."""
 
     checkpoint: PinnedCheckpoint
     prompts: Prompts
@@ -114,12 +114,12 @@ class ReadoutQuery:
 
 @memoized(version=2)
 def collect(query: ReadoutQuery, lab: Lab) -> Readout:
-    """Run the model; the only recipe that does so in this module."""
+    """Run the model over the prompts."""
     return lab.models.readout(query.checkpoint, query.prompts, lab.progress)
 
 
 @memoized(version=1)
 def train_autoencoder(query: AutoencoderQuery, lab: Lab) -> Trained:
-    """Train it; the weights stay in the cache in float32, as SAELens keeps them."""
+    """Train the autoencoder; the cache stores its weights in float32, as SAELens does."""
     with shown(train_autoencoder.key(query)) as show:
         return lab.autoencoders.train(query.checkpoints, query.prompts, query.spec, lab.progress, show)

@@ -1,4 +1,4 @@
-"""The port to checkpoints: what may be asked of a model (what comes back is in `readings`). No torch here."""
+"""The port to checkpoints: every measurement of a model (its results are in `outputs`). No torch here."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class Models(Protocol):
 
     @property
     def device(self) -> str:
-        """The device that models run on, in words; asking for it opens nothing."""
+        """The name of the device that models run on; reading it opens no model."""
         ...
 
     def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
-        """Digest of weights, config and tokenizer; CheckpointError with one sentence if anything is amiss."""
+        """Return the digest of weights, config and tokenizer. Raises CheckpointError if a file is wrong."""
         ...
 
     def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
-        """Architecture and sizes, read without torch."""
+        """Return architecture and sizes, read without torch."""
         ...
 
     def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
-        """The checkpoint's tokenizer (an adapter without one has its base's)."""
+        """Return the checkpoint's tokenizer (for an adapter without one, its base's)."""
         ...
 
     def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
@@ -57,27 +57,27 @@ class Models(Protocol):
         ...
 
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
-        """CheckpointError unless the checkpoint can be opened and fits the base (which may be itself).
+        """Raise CheckpointError unless the checkpoint can be opened and compared with the base (possibly itself).
 
-        Names and shapes of its weights are those of its architecture, which is the base's with the base's sizes, and
-        ids that both have decode alike.
+        Names and shapes of its weights must match its architecture, architecture and sizes must match the base's, and
+        token ids that both have must decode to the same text.
         """
         ...
 
     def weights_digest(self, ref: CheckpointRef, base: CheckpointRef) -> str:
-        """Equal for checkpoints that hold the same weights; CheckpointError if the files cannot be read."""
+        """Return a digest that is equal for equal weights. Raises CheckpointError if the files cannot be read."""
         ...
 
     def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
-        """CheckpointError or PromptError for prompts that the checkpoint cannot read."""
+        """Raise CheckpointError or PromptError for prompts that the checkpoint cannot read."""
         ...
 
     def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
-        """Doubts about a usable checkpoint that its files raise, one sentence each."""
+        """Return warnings about the files of a usable checkpoint, one sentence each."""
         ...
 
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Readout:
-        """Residuals and label logits at the readout position."""
+        """Return residuals and label logits at the readout position."""
         ...
 
     def label_logits(
@@ -89,31 +89,32 @@ class Models(Protocol):
         progress: Progress,
         normalized: bool = False,
     ) -> Float32[np.ndarray, "*places classes"]:
-        """Residuals through the final norm of `norm` (None: no norm), then the unembedding of `head`.
+        """Apply the final norm of `norm` (None: no norm), then the unembedding of `head`.
 
-        As logits, or where `normalized` as log-probabilities over the whole vocabulary (nats).
+        Returns logits, or if `normalized` log-probabilities over the whole vocabulary (nats).
         """
         ...
 
     def read_text(self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
-        """One prompt (the first of `prompts`) at every token and layer, with its `top` likeliest next tokens."""
+        """Read the first of `prompts` at every token and layer, with the `top` most likely next tokens."""
         ...
 
     def contributions(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Contributions:
-        """What embeddings, heads and MLPs add to the label logits (direct logit attribution)."""
+        """Return what embeddings, heads and MLPs add to the label logits (direct logit attribution)."""
         ...
 
     def crossed_updates(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts, progress: Progress
     ) -> Float32[np.ndarray, "reviews blocks 2 2 width"]:
-        """What each block adds to the residual stream at the readout position: [..., whose block, whose residuals].
+        """Return each block's update of the residual stream at the readout position.
 
-        Index 0 is the reference, 1 the checkpoint; residuals are those of every position of the prompt.
+        The last axes of 2 are whose block and whose residuals: 0 the reference, 1 the checkpoint. A block reads the
+        residuals of all positions of the prompt.
         """
         ...
 
     def embedding(self, checkpoint: PinnedCheckpoint, which: Matrix, progress: Progress) -> Embedding:
-        """The row of every token, adapters merged; UndefinedError where the model has no unembedding."""
+        """Return the row of every token, adapters merged. Raises UndefinedError for a model without an unembedding."""
         ...
 
     def output_space(
@@ -124,13 +125,13 @@ class Models(Protocol):
         sets: tuple[tuple[int, ...], ...],
         progress: Progress,
     ) -> OutputSpace:
-        """Next-token predictions and final hidden states of both, at every position; `sets` are sets of token ids."""
+        """Compare next-token predictions and last residuals at every position; `sets` are sets of token ids."""
         ...
 
     def weight_changes(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress
     ) -> tuple[WeightChange, ...]:
-        """The change of every two-dimensional weight, in the order of the file."""
+        """Return the change of every two-dimensional weight, in the order of the file."""
         ...
 
     def swaps(
@@ -142,22 +143,25 @@ class Models(Protocol):
         progress: Progress,
         watch: Callable[[Swapped], None] = unwatched,
     ) -> Float32[np.ndarray, "swaps reviews classes"]:
-        """Label logits of the host with each swap of the plan; the donor's parts, all the rest its own.
+        """Return label logits of the host with each swap of the plan: the donor's parts, everything else the host's.
 
-        `watch` is shown every batch that is done.
+        `watch` is called with every finished batch.
         """
         ...
 
     def steered(
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
     ) -> Float32[np.ndarray, "interventions reviews classes"]:
-        """Label logits of the checkpoint under each intervention of the plan, one at a time."""
+        """Return label logits of the checkpoint under each intervention of the plan, one at a time."""
         ...
 
     def side_effects(
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
     ) -> SideEffects:
-        """What interventions do to next-token predictions along the texts; UndefinedError where there are none."""
+        """Measure how interventions change next-token predictions along the texts.
+
+        Raises UndefinedError for a model that predicts no tokens.
+        """
         ...
 
     def continuation(
@@ -169,16 +173,17 @@ class Models(Protocol):
         sampling: Sampling | None,
         progress: Progress,
     ) -> tuple[int, ...]:
-        """What the checkpoint writes behind the first of the prompts, greedily without `sampling`.
+        """Continue the first of the prompts, greedily without `sampling`.
 
-        At most `tokens` tokens, up to the end of text, which is left out; UndefinedError for models that predict none.
+        Returns at most `tokens` tokens, without the end-of-text token. Raises UndefinedError for a model that predicts
+        no tokens.
         """
         ...
 
     def patch(self, host: PinnedCheckpoint, donor: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Patched:
-        """The host's answers to the first of the prompts, each residual in turn replaced by the donor's."""
+        """Return the host's label logits for the first prompt, with each residual in turn replaced by the donor's."""
         ...
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
-        """Expected seconds to run `tokens` tokens through the checkpoint, opening it included."""
+        """Estimate the seconds to open the checkpoint and run `tokens` tokens through it."""
         ...

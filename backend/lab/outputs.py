@@ -1,6 +1,6 @@
-"""What comes back when a model is asked for something, as arrays with named axes. No torch here.
+"""Results of measuring a model, as arrays with named axes. No torch here.
 
-Every array has crossed the border: detached, on the CPU, float32, read-only.
+Every array is detached, on the CPU, float32 and read-only.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class Readout:
     """One checkpoint at the readout position of every prompt, float32.
 
     `residuals[i, l]` is the residual stream entering block l of prompt i, l = L after the last block and before the
-    final norm; `logits[i, c]` the model's own logit of class c's label token (a classification head's: of class c), NaN
-    where the model has no head. Where label words have several tokens it is the log-probability of the whole word
-    (nats), and `after[k]` holds the residuals behind the prompt and the k-th beginning of a word.
+    final norm. `logits[i, c]` is the model's own logit of class c's label token (or of class c in a classification
+    head), NaN for a model without a head. With label words of several tokens it is the log-probability of the whole
+    word (nats), and `after[k]` holds the residuals after the prompt followed by the k-th prefix of a label word.
     """
 
     residuals: Float32[np.ndarray, "reviews layers width"]
@@ -28,18 +28,18 @@ class Readout:
 
     @property
     def reading(self) -> Float32[np.ndarray, "positions reviews layers width"]:
-        """The residuals of every position that label words are read from, the readout position first."""
+        """Return the residuals of every position that label words are read from, the readout position first."""
         return np.concatenate([self.residuals[None], self.after]) if len(self.after) else self.residuals[None]
 
 
 @dataclass(frozen=True, eq=False)
 class TextReadout:
-    """One checkpoint reading one prompt: what is in the residual stream at every token and layer, float32.
+    """The residual stream of one checkpoint at every token and layer of one prompt, float32.
 
-    `residuals[t, l]` enters block l at token t, l = L after the last block and before the final norm. The rest reads
-    that residual as the model reads its last one, through its own final norm and head: `label_logits` of the label
-    tokens, `next_probability` of the token that really came next (NaN at the last), and the `top_tokens` it makes
-    likeliest, likeliest first, with their `top_probabilities` (0..1).
+    `residuals[t, l]` enters block l at token t, l = L after the last block and before the final norm. The other arrays
+    read that residual through the model's own final norm and head (logit lens): `label_logits` of the label tokens,
+    `next_probability` of the token that follows in the text (NaN at the last), and the `top_tokens`, most likely first,
+    with their `top_probabilities` (0..1).
     """
 
     residuals: Float32[np.ndarray, "tokens layers width"]
@@ -51,11 +51,11 @@ class TextReadout:
 
 @dataclass(frozen=True, eq=False)
 class Contributions:
-    """What every part of a checkpoint adds to the label logits at the readout position; all of it sums to them.
+    """What every component of a checkpoint adds to the label logits at the readout position; they sum to the logits.
 
-    The final norm's scale is held at the value that it has for the prompt; what it subtracts (the mean) and multiplies
-    by (its weight) is linear. `embed` is what enters block 0, `attn_bias` that of the attention's output, `mlps` have
-    theirs in them, `norm_bias` is what the final norm's bias and the head's add to every prompt.
+    The final norm's scale is held at its value for the prompt; its mean and its weight are linear. `embed` is the
+    residual entering block 0, `attn_bias` the bias of the attention's output, `mlps` include their biases, and
+    `norm_bias` is the biases of the final norm and the head, equal for every prompt.
     """
 
     embed: Float32[np.ndarray, "reviews classes"]
@@ -66,16 +66,15 @@ class Contributions:
 
 
 Matrix = Literal["input", "output"]
-"""Which of a model's two rows per token: the input embedding, or the unembedding that scores the next token."""
+"""One of a model's two matrices: the input embedding, or the unembedding that scores the next token."""
 
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
     """One of a model's two matrices with a row per token id.
 
-    `tied` says that both are the same one, or that there is no unembedding (an encoder's head scores no tokens).
-
-    There may be more rows than the tokenizer has tokens: padding that no text reaches.
+    `tied` is True if both are one matrix, or if there is no unembedding (an encoder's head scores no tokens). A matrix
+    may have more rows than the tokenizer has tokens, for padding.
     """
 
     rows: Float32[np.ndarray, "tokens width"]
@@ -84,10 +83,10 @@ class Embedding:
 
 @dataclass(frozen=True, eq=False)
 class Patched:
-    """A host's answers to one prompt with one of its residuals taken from a donor's own run, float32.
+    """Label logits of a host on one prompt, with one of its residuals replaced by the donor's, float32.
 
-    `logits[l, t]` are its label logits when what enters block l at token t is the donor's, l = L what leaves the last
-    block. `host` and `donor` are the label logits of either as it is, NaN for a donor without a head.
+    `logits[l, t]` has the donor's residual entering block l at token t; l = L is the residual leaving the last block.
+    `host` and `donor` are the label logits of the unchanged models, NaN for a donor without a head.
     """
 
     logits: Float32[np.ndarray, "layers tokens classes"]
@@ -97,14 +96,14 @@ class Patched:
 
 @dataclass(frozen=True, eq=False)
 class OutputSpace:
-    """What a checkpoint and its reference predict for each text; every distribution is over the tokens both have.
+    """Predictions of a checkpoint and its reference for each text; distributions are over the tokens that both have.
 
     Axes of 2 are reference, checkpoint. At the last token: `entropy` in nats, `set_logprob` and `set_mass`, the mean
     log-probability and the summed probability of each set of tokens (an empty set: NaN and 0), and over all texts the
     mean `probability` of every token, the mean `logprob_change` (nats) and the share of texts in which it `rose`.
-    `loss` and `kl` are sums over the `predicted` positions, all but the last: the checkpoint's -log-probability of the
-    token that came next, and KL(reference, checkpoint). `cosine` and `norm_ratio` (checkpoint over reference) compare
-    the last residual [before, after] the final norm, averaged over the text's tokens.
+    `loss` and `kl` are sums over the `predicted` positions, all except the last: the checkpoint's -log-probability of
+    the next token, and KL(reference, checkpoint). `cosine` and `norm_ratio` (checkpoint over reference) compare the
+    last residual [before, after] the final norm, averaged over the text's tokens.
     """
 
     entropy: Float32[np.ndarray, " texts"]
@@ -122,12 +121,12 @@ class OutputSpace:
 
 @dataclass(frozen=True)
 class WeightChange:
-    """How much one weight matrix changed: `layer` is None outside the blocks, `matrix` its name within the block.
+    """The change of one weight matrix: `layer` is None outside the blocks, `matrix` is its name within the block.
 
-    `name` is that of the state dict, fused as stored; outside the blocks `matrix` is the same.
+    `name` is its name in the state dict, fused as stored; outside the blocks `matrix` equals `name`.
 
-    `relative_change` is the Frobenius norm of the change over that of the reference, `stable_rank` the squared
-    Frobenius norm of the change over its squared spectral norm (1..full rank; NaN where nothing changed).
+    `relative_change` is the Frobenius norm of the change over the reference's, `stable_rank` the squared Frobenius
+    norm of the change over its squared spectral norm (1..full rank; NaN for an unchanged matrix).
     """
 
     name: str
@@ -139,9 +138,9 @@ class WeightChange:
 
 @dataclass(frozen=True)
 class Swap:
-    """Parts that a host takes from a donor: `part` of the blocks `first` to `last`, both counted in.
+    """Parts that a host takes from a donor: `part` of the blocks `first` to `last`, inclusive.
 
-    `attn` and `mlp` come with the norm that they read through; `embed`, token and position embeddings, has no blocks.
+    `attn` and `mlp` include the norm before them; `embed`, token and position embeddings, has no blocks.
     """
 
     part: Literal["block", "attn", "mlp", "embed"]
@@ -151,7 +150,7 @@ class Swap:
 
 @dataclass(frozen=True, eq=False)
 class Swapped:
-    """What a batch of prompts gave: which of them it was, and label logits of the host with each swap of a plan."""
+    """One finished batch: the indices of its prompts, and label logits of the host with each swap of a plan."""
 
     prompts: tuple[int, ...]
     logits: Float32[np.ndarray, "swaps batch classes"]
@@ -159,12 +158,12 @@ class Swapped:
 
 @dataclass(frozen=True, eq=False)
 class Autoencoder:
-    """A sparse autoencoder over the residuals of `layer`: features(x), and x again from the few that fire.
+    """A sparse autoencoder over the residuals of `layer`: few active features, and a reconstruction from them.
 
-    Before activation they are (x - decoder_bias) @ encoder + encoder_bias; of these the `k` largest that exceed their
-    `threshold` fire, with that value, and the others are 0. The reconstruction is features @ decoder + decoder_bias.
-    The decoder's rows have length 1, so a value is in units of the residuals. A TopK autoencoder has thresholds 0; one
-    with ReLU or JumpReLU has k = features.
+    Pre-activations are (x - decoder_bias) @ encoder + encoder_bias. The `k` largest that exceed their `threshold` are
+    active, with that value, and the others are 0. The reconstruction is features @ decoder + decoder_bias. The
+    decoder's rows have length 1, so a value is in units of the residuals. A TopK autoencoder has thresholds 0; a ReLU
+    or JumpReLU autoencoder has k = features.
     """
 
     layer: int
@@ -177,23 +176,23 @@ class Autoencoder:
 
     @property
     def width(self) -> int:
-        """The width of the residual stream that it reads."""
+        """Return the width of the residual stream that it reads."""
         return self.decoder.shape[1]
 
     @property
     def features(self) -> int:
-        """How many features it has."""
+        """Return the number of features."""
         return self.decoder.shape[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Trained(Autoencoder):
-    """An autoencoder and how its training went, at some of its steps (the last one is among them).
+    """An autoencoder and its training curve, at some steps including the last.
 
-    `loss` is the mean squared error per token over the variance of the tokens, `explained_variance` 1 - the same
-    without what revives dead features, both over the step's batch; `dead` is the share of features that have not fired
-    lately. `tokens` is how many it was trained on in all, `distinct` how many different ones (token positions of a text
-    read by a checkpoint) there were, `left_out` how many more were not used.
+    `loss` is the mean squared error per token over the variance of the tokens, plus the auxiliary loss;
+    `explained_variance` is 1 - loss without the auxiliary loss. Both are over the step's batch. `dead` is the share of
+    features that have not fired lately. `tokens` counts the training tokens, `distinct` the different ones (token
+    positions of a text read by a checkpoint), and `left_out` the tokens that were not used.
     """
 
     step: Int64[np.ndarray, " points"]
@@ -207,13 +206,13 @@ class Trained(Autoencoder):
 
 @dataclass(frozen=True, eq=False)
 class FeatureActivations:
-    """Which features fire at every token of every prompt, in the order of the prompts and their tokens.
+    """Active features at every token of every prompt, in the order of the prompts and their tokens.
 
-    `index` and `value` hold what fires, largest first, and 0, 0.0 behind it. `left_out` marks tokens that do not count:
-    position 0, and residuals longer than ten times the median. `error` is the squared distance of a token's residual
-    from its reconstruction, `spread` that from the mean of the tokens that count, `norm` the residual's length.
-    Over the tokens that count, `explained_variance` is 1 - sum of errors / sum of spreads, and `l0` how many features
-    fire at a token.
+    `index` and `value` hold the active features, largest first, padded with 0 and 0.0. `left_out` marks position 0 and
+    residuals longer than ten times the median. `error` is the squared distance of a token's residual from its
+    reconstruction, `spread` its squared distance from the mean of the tokens not left out, `norm` its length. Over the
+    tokens not left out, `explained_variance` is 1 - sum of errors / sum of spreads, and `l0` the mean number of active
+    features.
     """
 
     review: Int32[np.ndarray, " tokens"]
@@ -230,11 +229,11 @@ class FeatureActivations:
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """What a model's next-token predictions lose when the residuals of a layer are replaced, summed per review.
+    """Cross entropy of next-token predictions when the residuals of a layer are replaced, in nats, summed per review.
 
-    Cross entropies in nats, summed over the review's `predicted` positions, all but the last: `clean` as the model is,
-    `ablated` with the mean of the tokens that count in their place, `reconstructed` with the autoencoder's output.
-    Tokens that do not count (see `FeatureActivations`) keep their residuals in all three.
+    Sums are over the review's `predicted` positions, all except the last: `clean` for the unchanged model, `ablated`
+    with the mean residual in place of each, `reconstructed` with the autoencoder's output. Tokens that are left out
+    (see `FeatureActivations`) keep their residuals in all three.
     """
 
     predicted: Int64[np.ndarray, " reviews"]
@@ -245,9 +244,10 @@ class Losses:
 
 @dataclass(frozen=True, eq=False)
 class SteeringVectors:
-    """Something added to the residual stream: `vectors[i]` to what enters block `layers[i]`, L after the last block.
+    """Vectors added to the residual stream: `vectors[i]` to the residual entering block `layers[i]`.
 
-    `positions` is the readout position alone, or all of the prompt and of what is written behind it.
+    Layer L is the residual leaving the last block. `positions` is only the readout position, or all positions of the
+    prompt and of its continuation.
     """
 
     layers: tuple[int, ...]
@@ -257,11 +257,11 @@ class SteeringVectors:
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
-    """A direction taken out of the residual stream: h -= ((h - mean[l]) . unit) unit at every layer and position.
+    """A direction removed from the residual stream: h -= ((h - mean[l]) . unit) unit at every layer and position.
 
-    `unit` is of length 1. The first position of a causal model, which others attend to for want of anything better,
-    is spared; that of an encoder, which is the one that is read, is not. Arditi et al. 2024, NeurIPS (directional
-    ablation); here around the mean, so that what all texts share stays.
+    `unit` has length 1. The first position of a causal model, an attention sink, is left unchanged; that of an encoder
+    is the readout position and is ablated. Arditi et al. 2024, NeurIPS (directional ablation); here around the mean, so
+    the component that all texts share is kept.
     """
 
     unit: Float32[np.ndarray, " width"]
@@ -269,15 +269,15 @@ class Ablation:
 
 
 Intervention = SteeringVectors | Ablation
-"""What is done to a model's residual stream while it runs."""
+"""A change of a model's residual stream while it runs."""
 
 
 @dataclass(frozen=True, eq=False)
 class SideEffects:
-    """What interventions do to next-token predictions: sums over the `predicted` positions of each text, all but one.
+    """Effects of interventions on next-token predictions, summed over each text's `predicted` positions.
 
-    `plain_loss` and `loss` are -log-probabilities (nats) of the tokens that came next, of the model as it is and under
-    each intervention, `kl` is KL(as it is, under the intervention).
+    `plain_loss` and `loss` are -log-probabilities (nats) of the next tokens, for the unchanged model and under each
+    intervention. `kl` is KL(unchanged, under the intervention).
     """
 
     plain_loss: Float32[np.ndarray, " texts"]
@@ -288,7 +288,7 @@ class SideEffects:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn: from the predicted distribution at this temperature, by this seed."""
+    """Settings for sampling the next token from the predicted distribution: temperature and seed."""
 
     temperature: float
     seed: int

@@ -1,4 +1,4 @@
-"""Pin a study to content: fingerprints, the drawn sample and the token ids, cheap when nothing changed. No torch."""
+"""Pin a study to content: fingerprints, the sample and the token ids; fast when nothing changed. No torch."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _ASKINGS: dict[tuple[Any, ...], Asking] = {}
 
 
 def pin(study: Study, lab: Lab) -> PinnedStudy:
-    """The study at this moment; checkpoints that cannot be used are listed with the reason.
+    """Return the study as its files are now; unusable checkpoints are listed with the reason.
 
-    Without its base or its data a study cannot be pinned: CheckpointError, DatasetError or PromptError.
+    Raises CheckpointError, DatasetError or PromptError if its base or its data cannot be used.
     """
     checkpoints = [_pin_checkpoint(study, study.base, lab)]
     missing: list[Missing] = []
@@ -41,12 +41,12 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
         except CheckpointError as error:
             missing.append(Missing(ref.label, str(error)))
     sample, classes = _sample(study, lab.cache)
-    if reading(study.family, [one.facts for one in checkpoints]) == "classifier":
-        checkpoints = [_without_language_head(one) for one in checkpoints]
+    if reading(study.family, [checkpoint.facts for checkpoint in checkpoints]) == "classifier":
+        checkpoints = [_without_language_head(checkpoint) for checkpoint in checkpoints]
     asking = _asking(study, checkpoints, classes, sample, lab)
-    unasked = {one.label for one in asking.missing}
-    usable = tuple(one for one in checkpoints if one.label not in unasked)
-    reasons = {one.label: one for one in (*missing, *asking.missing)}
+    unasked = {checkpoint.label for checkpoint in asking.missing}
+    usable = tuple(checkpoint for checkpoint in checkpoints if checkpoint.label not in unasked)
+    reasons = {checkpoint.label: checkpoint for checkpoint in (*missing, *asking.missing)}
     return PinnedStudy(
         study=study,
         sample=sample,
@@ -57,20 +57,20 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
         readers=asking.readers,
         classes=classes,
         separator=asking.separator,
-        separator_found=asking.found,
+        separator_found=asking.separator_chosen,
         warnings=(
-            *(sentence for one in usable for sentence in lab.models.warnings(one.ref, study.base)),
+            *(sentence for checkpoint in usable for sentence in lab.models.warnings(checkpoint.ref, study.base)),
             *_copies(usable, lab),
         ),
     )
 
 
 def compute_dtype(study: Study) -> str:
-    """The dtype that the study computes in; LAYERSHIFT_DTYPE goes before study.toml."""
-    wanted = os.environ.get(DTYPE_VARIABLE) or study.dtype
-    if wanted not in DTYPES:
-        raise CheckpointError(f'{DTYPE_VARIABLE} is "{wanted}"; use one of {", ".join(DTYPES)}.')
-    return wanted
+    """Return the dtype that the study computes in; LAYERSHIFT_DTYPE overrides study.toml."""
+    dtype = os.environ.get(DTYPE_VARIABLE) or study.dtype
+    if dtype not in DTYPES:
+        raise CheckpointError(f'{DTYPE_VARIABLE} is "{dtype}"; use one of {", ".join(DTYPES)}.')
+    return dtype
 
 
 def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpoint:
@@ -78,7 +78,7 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
     facts = lab.models.facts(ref, study.base)
     if facts.kind != study.family:
         raise CheckpointError(
-            f'{ref.place} is a {facts.architecture}, and the study says family = "{study.family}"; set it to '
+            f'{ref.place} is a {facts.architecture}, but the study has family = "{study.family}"; set it to '
             f'"{facts.kind}" in study.toml.'
         )
     if facts.answers is not None and facts.answers != study.classes:
@@ -98,16 +98,16 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
 
 
 def _copies(checkpoints: Sequence[PinnedCheckpoint], lab: Lab) -> Iterator[str]:
-    """A sentence for checkpoints that hold the weights of an earlier one."""
+    """Yield a sentence for each checkpoint with the same weights as an earlier one."""
     first: dict[str, str] = {}
-    for one in checkpoints:
-        label = first.setdefault(lab.models.weights_digest(one.ref, one.base), one.label)
-        if label != one.label:
-            yield f"{label} and {one.label} hold the same weights; check whether one was copied over the other."
+    for checkpoint in checkpoints:
+        label = first.setdefault(lab.models.weights_digest(checkpoint.ref, checkpoint.base), checkpoint.label)
+        if label != checkpoint.label:
+            yield f"{label} and {checkpoint.label} hold the same weights; check whether one was copied over the other."
 
 
 def _without_language_head(checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:
-    """A model that predicts next tokens as one without a head: among classifiers it answers nothing."""
+    """Return a language model without its head, which gives no answers in a study of classifiers."""
     facts = checkpoint.facts
     if not facts.predicts:
         return checkpoint
@@ -115,9 +115,9 @@ def _without_language_head(checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:
 
 
 def _sample(study: Study, cache: Cache) -> tuple[Sample, tuple[ClassNames, ...]]:
-    """The drawn sample and its classes, remembered by the data's description and the state of its file.
+    """Return the sample and its classes, cached by the dataset settings and the state of its file.
 
-    A hub name counts as fixed.
+    A dataset on the hub is assumed not to change.
     """
     content = [study.dataset.model_dump(), study.prompt.label_words, source_stamp(study.dataset.path)]
     key = "drawn/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -125,13 +125,13 @@ def _sample(study: Study, cache: Cache) -> tuple[Sample, tuple[ClassNames, ...]]
         value: Any = cache.get_json(key)
         if value is None:
             sample, classes = read_sample(study.dataset, study.prompt.label_words)
-            named = [[one.value, one.name, one.word] for one in classes]
-            parts = [[list(one) for one in sample.parts]] if sample.parts else []
+            named = [[entry.value, entry.name, entry.word] for entry in classes]
+            parts = [[list(entry) for entry in sample.parts]] if sample.parts else []
             cache.put_json(key, [sample.index.tolist(), sample.label.tolist(), list(sample.text), named, *parts])
         else:
             index, label, text, named, *parts = value
             sample = make_sample(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), text, *parts)
-            classes = tuple(ClassNames(*one) for one in named)
+            classes = tuple(ClassNames(*entry) for entry in named)
         _keep(_SAMPLES, key, (sample, classes))
     return _SAMPLES[key]
 
@@ -139,8 +139,11 @@ def _sample(study: Study, cache: Cache) -> tuple[Sample, tuple[ClassNames, ...]]
 def _asking(
     study: Study, checkpoints: Sequence[PinnedCheckpoint], classes: tuple[ClassNames, ...], sample: Sample, lab: Lab
 ) -> Asking:
-    """How the checkpoints are asked, kept in the process: pages ask for it at every rerun."""
-    content = tuple((one.fingerprint, one.dtype, one.label, one.ref.place, one.facts) for one in checkpoints)
+    """Return readers and prompts of the checkpoints, kept in the process because pages need them at every rerun."""
+    content = tuple(
+        (checkpoint.fingerprint, checkpoint.dtype, checkpoint.label, checkpoint.ref.place, checkpoint.facts)
+        for checkpoint in checkpoints
+    )
     key = (content, sample.digest, classes, study.prompt, study.family)
     if key not in _ASKINGS:
         _keep(_ASKINGS, key, ask(study, checkpoints, classes, sample, lab))
@@ -148,7 +151,7 @@ def _asking(
 
 
 def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
-    """Remember in the process, the sixteen newest only."""
+    """Keep the value in the process; only the sixteen newest are kept."""
     if len(kept) >= 16:
         kept.pop(next(iter(kept)))
     kept[key] = value

@@ -1,7 +1,7 @@
-"""How a study's checkpoints are asked: whose tokenizer, which separator, which rows of a head. No torch here.
+"""Choose how a study's checkpoints are prompted: tokenizer, separator, and rows of a head. No torch here.
 
-What the study does not say is found out: the separator by what the checkpoints find likelier. What cannot be found out
-is an error that names the key.
+A separator that the study does not set is the one after which the label words are more likely. A choice that cannot be
+made this way is an error that names the key of study.toml.
 """
 
 from __future__ import annotations
@@ -36,96 +36,103 @@ from backend.study.prompts import (
 from backend.study.token_ids import Prompts
 
 TRIED_TEXTS = 32
-"""Texts on which separators are tried: enough to tell the likelier one, if one is."""
+"""Texts on which separators are compared."""
 
 
 @dataclass(frozen=True, eq=False)
 class Asking:
-    """The readers of the checkpoints that can be asked, the prompts of the sample, and the checkpoints that cannot.
+    """The readers of the usable checkpoints, the prompts of the sample, and the checkpoints that cannot be prompted.
 
-    `separator` stands between prompt and label word, None where heads answer; `found` says that no key gave it.
+    `separator` is the text between prompt and label word, None for classification heads; `separator_chosen` is True if
+    it was chosen here and not set in study.toml.
     """
 
     readers: Readers
     prompts: Prompts
     missing: tuple[Missing, ...]
     separator: str | None
-    found: bool
+    separator_chosen: bool
 
 
 def ask(
     study: Study, checkpoints: Sequence[PinnedCheckpoint], classes: Sequence[ClassNames], sample: Sample, lab: Lab
 ) -> Asking:
-    """Readers of the checkpoints, the base first, and the prompts that they make.
+    """Return the readers of the checkpoints, the base first, and the prompts.
 
-    A checkpoint that cannot be asked is missing, with the reason. Raises PromptError or CheckpointError where that is
-    the base, or where the study must say which separator counts.
+    A checkpoint that cannot be prompted is listed as missing, with the reason. Raises PromptError or CheckpointError if
+    it is the base, or if study.toml must set the separator.
     """
     base = checkpoints[0]
-    tokenizers = {one.fingerprint: lab.models.tokenizer(one.ref, one.base) for one in checkpoints}
+    tokenizers = {
+        checkpoint.fingerprint: lab.models.tokenizer(checkpoint.ref, checkpoint.base) for checkpoint in checkpoints
+    }
     if study.prompt.tokenizer == "base":
         tokenizers = dict.fromkeys(tokenizers, tokenizers[base.fingerprint])
-    by_words = reading(study.family, [one.facts for one in checkpoints]) == "causal"
-    separator, found = None, False
+    by_words = reading(study.family, [checkpoint.facts for checkpoint in checkpoints]) == "causal"
+    separator, chosen = None, False
     if by_words:
-        found = study.prompt.separator is None
-        separator = _likelier(study, checkpoints, tokenizers, sample, lab) if found else study.prompt.separator
+        chosen = study.prompt.separator is None
+        separator = _likelier(study, checkpoints, tokenizers, sample, lab) if chosen else study.prompt.separator
     readers: dict[str, Reader] = {}
     seen: dict[Reader, Prompts] = {}
     missing: list[Missing] = []
-    for one in checkpoints:
+    for checkpoint in checkpoints:
         try:
-            reader = _reader(study, one, tokenizers[one.fingerprint], classes, separator)
-            if not isinstance(study.dataset.text, str) and one.facts.token_types > 1:
-                whose = base if study.prompt.tokenizer == "base" else one
+            reader = _reader(study, checkpoint, tokenizers[checkpoint.fingerprint], classes, separator)
+            if not isinstance(study.dataset.text, str) and checkpoint.facts.token_types > 1:
+                whose = base if study.prompt.tokenizer == "base" else checkpoint
                 reader = replace(reader, token_types=lab.models.sets_token_types(whose.ref, whose.base))
-                check_template(reader, one.ref.place)
+                check_template(reader, checkpoint.ref.place)
             if reader not in seen:
                 seen[reader] = make_prompts(reader, sample.inputs, sample.label)
                 _check_copies(seen[reader])
-            lab.models.check_prompts(one, seen[reader])
-            if study.prompt.tokenizer is None and one != base:
-                _check_ids(one, reader, readers[base.fingerprint], seen)
+            lab.models.check_prompts(checkpoint, seen[reader])
+            if study.prompt.tokenizer is None and checkpoint != base:
+                _check_ids(checkpoint, reader, readers[base.fingerprint], seen)
         except (CheckpointError, PromptError) as error:
-            if one == base:
+            if checkpoint == base:
                 raise
-            missing.append(Missing(one.label, str(error)))
+            missing.append(Missing(checkpoint.label, str(error)))
         else:
-            readers[one.fingerprint] = reader
+            readers[checkpoint.fingerprint] = reader
     prompts = seen[readers[base.fingerprint]]
     own = {key: seen[reader] for key, reader in readers.items() if seen[reader].digest != prompts.digest}
-    return Asking(Readers(readers), with_own(prompts, own), tuple(missing), separator, found)
+    return Asking(Readers(readers), with_own(prompts, own), tuple(missing), separator, chosen)
 
 
 def _reader(
-    study: Study, one: PinnedCheckpoint, tokenizer: Tokenizer, classes: Sequence[ClassNames], separator: str | None
+    study: Study,
+    checkpoint: PinnedCheckpoint,
+    tokenizer: Tokenizer,
+    classes: Sequence[ClassNames],
+    separator: str | None,
 ) -> Reader:
     if separator is not None:
         return word_reader(tokenizer, study.prompt, (separator,))
     rows = tuple(range(len(classes)))
-    if one.facts.answers == len(classes):
-        rows = order_rows(classes, one.facts.head_names, one.ref.place)
+    if checkpoint.facts.answers == len(classes):
+        rows = order_rows(classes, checkpoint.facts.head_names, checkpoint.ref.place)
     return Reader(tokenizer, study.prompt, rows=rows, readout="first" if study.family == "encoder" else "last")
 
 
 def _check_copies(prompts: Prompts) -> None:
-    """Raise PromptError where every text of the sample is a copy of one, as read or once it is cut."""
+    """Raise PromptError if every text of the sample is a copy of the first, as read or once it is cut."""
     if prompts.groups is None or len(np.unique(prompts.groups)) > 1:
         return
     cut = "raise prompt.max_tokens" if prompts.truncated.any() else "name the column of texts in dataset.text"
     raise PromptError(f"All {len(prompts.token_ids)} prompts of the sample are the same; {cut}.")
 
 
-def _check_ids(one: PinnedCheckpoint, reader: Reader, base: Reader, seen: Mapping[Reader, Prompts]) -> None:
-    """Raise PromptError where the checkpoint's tokenizer makes other ids of the prompts than the base's."""
+def _check_ids(checkpoint: PinnedCheckpoint, reader: Reader, base: Reader, seen: Mapping[Reader, Prompts]) -> None:
+    """Raise PromptError if the checkpoint's tokenizer makes other ids of the prompts than the base's."""
     own, its = seen[reader], seen[base]
     same = own.token_ids == its.token_ids and own.token_types == its.token_types
     if same and (not reader.endings or own.continuations == its.continuations):
         return
-    where = first_difference(own, its, (reader.tokenizer, base.tokenizer))
+    difference = first_difference(own, its, (reader.tokenizer, base.tokenizer))
     raise PromptError(
-        f'{one.label} reads other token ids than the base: {where}; set prompt.tokenizer in study.toml to "own" if it '
-        f'was trained on its own, to "base" if on the base\'s.'
+        f"{checkpoint.label} reads other token ids than the base: {difference}; set prompt.tokenizer in study.toml to "
+        f'"own" if it was trained on its own, to "base" if on the base\'s.'
     )
 
 
@@ -136,11 +143,11 @@ def _likelier(
     sample: Sample,
     lab: Lab,
 ) -> str:
-    """The separator behind which the checkpoints find the label words likelier. PromptError where they disagree."""
+    """Return the separator after which label words are more likely. Raises PromptError if checkpoints disagree."""
     chosen = np.unique(np.linspace(0, len(sample.text) - 1, TRIED_TEXTS).astype(int))
     texts, votes, errors = [sample.inputs[int(i)] for i in chosen], {}, []
-    for one in checkpoints:
-        tokenizer, possible = tokenizers[one.fingerprint], []
+    for checkpoint in checkpoints:
+        tokenizer, possible = tokenizers[checkpoint.fingerprint], []
         for separator in USUAL_SEPARATORS:
             try:
                 prompts = make_prompts(word_reader(tokenizer, study.prompt, (separator,)), texts, np.zeros(len(texts)))
@@ -151,25 +158,27 @@ def _likelier(
         if not possible:
             raise errors[0]
         if len({digest for _, digest in possible}) == 1:
-            votes[one.label] = possible[0][0]
+            votes[checkpoint.label] = possible[0][0]
             continue
         try:
-            votes[one.label] = _vote(one, word_reader(tokenizer, study.prompt, USUAL_SEPARATORS), texts, lab)
+            votes[checkpoint.label] = _vote(
+                checkpoint, word_reader(tokenizer, study.prompt, USUAL_SEPARATORS), texts, lab
+            )
         except CheckpointError:
-            if one == checkpoints[0]:
+            if checkpoint == checkpoints[0]:
                 raise
     if len(set(votes.values())) > 1:
         each = ", ".join(f'{label}: "{separator}"' for label, separator in votes.items())
         raise PromptError(
-            f"The checkpoints find the label words likelier behind different separators ({each}); set prompt.separator "
-            f"in study.toml to what stood between prompt and answer in training."
+            f"The label words are most likely after different separators ({each}); set prompt.separator in study.toml "
+            f"to the text between prompt and answer in training."
         )
     return next(iter(votes.values()))
 
 
-def _vote(one: PinnedCheckpoint, reader: Reader, texts: Sequence[Input], lab: Lab) -> str:
-    """The separator behind which the label words together have the larger mean log-probability."""
+def _vote(checkpoint: PinnedCheckpoint, reader: Reader, texts: Sequence[Input], lab: Lab) -> str:
+    """Return the separator after which the label words together have the larger mean log-probability."""
     filled = [fill(reader, text) for text in texts]
     prompts = pinned(reader, filled, np.zeros(len(texts), dtype=np.int64))
-    logits = lab.readout(one, prompts).logits.astype(np.float64).reshape(len(texts), len(USUAL_SEPARATORS), -1)
+    logits = lab.readout(checkpoint, prompts).logits.astype(np.float64).reshape(len(texts), len(USUAL_SEPARATORS), -1)
     return USUAL_SEPARATORS[int(np.logaddexp.reduce(logits, axis=2).mean(axis=0).argmax())]

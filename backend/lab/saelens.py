@@ -1,6 +1,7 @@
-"""Sparse autoencoders on disk in SAELens' format: cfg.json and sae_weights.safetensors. No torch here.
+"""Read and write sparse autoencoders in SAELens' format: cfg.json and sae_weights.safetensors. No torch here.
 
-https://github.com/decoderesearch/SAELens, `sae_lens/saes/sae.py`; read as its version 6 reads them, older files too.
+https://github.com/decoderesearch/SAELens, `sae_lens/saes/sae.py`; files are read as SAELens 6 reads them, including
+older ones.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from backend.lab.outputs import Autoencoder
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 VERSION = "6.54.12"
-"""The version of SAELens whose keys are written."""
+"""The version of SAELens whose format is written."""
 
 _OLDER_NAMES = {"hook_point": "hook_name", "activation_fn_str": "activation_fn"}
 _HOOK = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
 _ACTIVATIONS = {"topk": "topk", "jumprelu": "jumprelu", "standard": "relu"}
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 _SAME_LENGTH = 1e-2
-"""Relative: bfloat16 keeps numbers to half a percent."""
+"""Relative tolerance; bfloat16 rounds by up to half a percent."""
 
 
 def write(autoencoder: Autoencoder, folder: Path, about: About) -> None:
-    """Both files, in float32; the folder is made where it is missing. Raises AutoencoderError where it cannot be."""
+    """Write both files in float32, and create the folder if needed. Raises AutoencoderError if that fails."""
     config: dict[str, Any] = {
         "d_in": autoencoder.width,
         "d_sae": autoencoder.features,
@@ -74,22 +75,22 @@ def write(autoencoder: Autoencoder, folder: Path, about: About) -> None:
 
 
 def read(folder: Path) -> Autoencoder:
-    """TopK, ReLU and JumpReLU autoencoders of the residual stream, brought to rows of length 1.
+    """Read a TopK, ReLU or JumpReLU autoencoder of the residual stream, and scale its decoder rows to length 1.
 
-    What was not subtracted from the input, or scaled by the decoder's lengths, is moved into the other weights, which
-    changes no reconstruction. AutoencoderError says what is wrong, or what kind of autoencoder cannot be used here.
+    The scale, and a decoder bias that is not subtracted from the input, move into the other weights, so reconstructions
+    stay the same. Raises AutoencoderError for damaged files and unsupported kinds.
     """
     config, weights = _config(folder), _weights(folder)
     activation = _activation(config, folder)
     layer = layer_of(str(config.get("hook_name")), folder)
-    wanted = ["W_enc", "b_enc", "W_dec", "b_dec", *(["threshold"] if activation == "jumprelu" else [])]
-    lacking = [name for name in wanted if name not in weights]
-    if lacking:
-        raise AutoencoderError(f"{folder / WEIGHTS} lacks {', '.join(lacking)}; save the autoencoder again.")
-    encoder, bias, decoder, decoder_bias = (weights[name] for name in wanted[:4])
+    names = ["W_enc", "b_enc", "W_dec", "b_dec", *(["threshold"] if activation == "jumprelu" else [])]
+    missing = [name for name in names if name not in weights]
+    if missing:
+        raise AutoencoderError(f"{folder / WEIGHTS} lacks {', '.join(missing)}; save the autoencoder again.")
+    encoder, bias, decoder, decoder_bias = (weights[name] for name in names[:4])
     features, width = decoder.shape if decoder.ndim == 2 else (0, 0)
     threshold = weights["threshold"] if activation == "jumprelu" else np.zeros(features, np.float32)
-    shapes = [one.shape for one in (encoder, bias, decoder_bias, threshold)]
+    shapes = [array.shape for array in (encoder, bias, decoder_bias, threshold)]
     if shapes != [(width, features), (features,), (width,), (features,)] or not features:
         raise AutoencoderError(f"The shapes in {folder / WEIGHTS} do not fit together; save the autoencoder again.")
     if not config.get("apply_b_dec_to_input", True):
@@ -98,12 +99,14 @@ def read(folder: Path) -> Autoencoder:
     scaled = bool(config.get("rescale_acts_by_decoder_norm"))
     if activation == "topk" and not scaled and np.ptp(length) > _SAME_LENGTH * length.max():
         raise AutoencoderError(
-            f"{folder} ranks features without the lengths of its decoder's rows, which differ; train it with "
+            f"{folder} ranks features without the norms of its decoder rows, which differ; train it with "
             f"rescale_acts_by_decoder_norm."
         )
     k = int(config.get("k", 0)) if activation == "topk" else features
     if not 0 < k <= features:
-        raise AutoencoderError(f"{folder / CONFIG} says that {k} of {features} features fire, which cannot be.")
+        raise AutoencoderError(
+            f"{folder / CONFIG} has k = {k} for {features} features; set k to a number from 1 to {features}."
+        )
     safe = np.where(length > 0, length, 1)
     return _read_only(
         Autoencoder(
@@ -119,23 +122,22 @@ def read(folder: Path) -> Autoencoder:
 
 
 def hook_name(layer: int, blocks: int) -> str:
-    """What SAELens calls the residual stream of a layer; the one after the last block is named for that block."""
+    """Return SAELens' name of a layer's residual stream; after the last block it contains that block's number."""
     return f"blocks.{layer}.hook_resid_pre" if layer < blocks else f"blocks.{blocks - 1}.hook_resid_post"
 
 
 def layer_of(hook: str, folder: Path) -> int:
-    """The layer of a hook's name. AutoencoderError for a hook that is not in the residual stream between blocks."""
-    found = _HOOK.fullmatch(hook)
-    if found is None:
+    """Return the layer of a hook's name. Raises AutoencoderError for a hook outside the residual stream."""
+    match = _HOOK.fullmatch(hook)
+    if match is None:
         raise AutoencoderError(
-            f"{folder} reads {hook}; only autoencoders of the residual stream (blocks.N.hook_resid_pre or _post) can "
-            f"be used here."
+            f"{folder} reads {hook}; choose an autoencoder of the residual stream (blocks.N.hook_resid_pre or _post)."
         )
-    return int(found[1]) + (found[2] == "post")
+    return int(match[1]) + (match[2] == "post")
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """cfg.json, the names of older versions brought to those of today, and its metadata beside the rest."""
+    """Read cfg.json, with its metadata in the same dict and the keys of older versions renamed to the current ones."""
     file = folder / CONFIG
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -144,14 +146,14 @@ def _config(folder: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise AutoencoderError(f"{file} is no JSON object; save the autoencoder again.")
+        raise AutoencoderError(f"{file} is not a JSON object; save the autoencoder again.")
     metadata = content.get("metadata")
     named = {_OLDER_NAMES.get(str(key), str(key)): value for key, value in content.items()}
     return (metadata if isinstance(metadata, dict) else {}) | named
 
 
 def _activation(config: dict[str, Any], folder: Path) -> str:
-    """topk, relu or jumprelu; AutoencoderError for anything else that would change numbers."""
+    """Return topk, relu or jumprelu. Raises AutoencoderError for unsupported architectures and normalizations."""
     architecture = str(config.get("architecture", "standard"))
     activation = _ACTIVATIONS.get(architecture)
     if architecture == "standard" and str(config.get("activation_fn", "relu")).startswith("topk"):
@@ -159,20 +161,20 @@ def _activation(config: dict[str, Any], folder: Path) -> str:
         activation = "topk"
     if activation is None:
         raise AutoencoderError(
-            f'{folder} is of the architecture "{architecture}"; those that can be used here are '
+            f'{folder} has the architecture "{architecture}"; choose an autoencoder of one of '
             f"{', '.join(_ACTIVATIONS)}."
         )
     normalized = config.get("normalize_activations") or "none"
     if normalized != "none" or config.get("finetuning_scaling_factor"):
         raise AutoencoderError(
-            f'{folder} normalizes what it reads ("{normalized}") by numbers that are not in its weights; fold them in '
-            f"with SAELens and save it again."
+            f'{folder} normalizes its input ("{normalized}") by numbers that are not in its weights; fold them in with '
+            f"SAELens and save it again."
         )
     return activation
 
 
 def _weights(folder: Path) -> dict[str, Float32[np.ndarray, "..."]]:
-    """Every tensor, in float32."""
+    """Read every tensor, in float32."""
     file = folder / WEIGHTS
     try:
         views = deserialize(file.read_bytes())
@@ -184,7 +186,7 @@ def _weights(folder: Path) -> dict[str, Float32[np.ndarray, "..."]]:
 
 
 def _array(view: dict[str, Any]) -> Float32[np.ndarray, "..."]:
-    """One tensor; bfloat16 is the upper half of a float32. Integers, which are none of ours, come empty."""
+    """Convert one tensor; bfloat16 is the upper half of a float32. Integers are not needed and become empty arrays."""
     data, kind = bytes(view["data"]), view["dtype"]
     if kind == "BF16":
         halves = np.frombuffer(data, np.uint16).astype(np.uint32) << 16

@@ -1,4 +1,4 @@
-"""Where each supported architecture keeps its parts, under TransformerLens' architecture-neutral names. No torch."""
+"""Paths of the components of each supported architecture, under TransformerLens' names. No torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from backend.errors import CheckpointError
 class Family:
     """Dotted paths of a transformers model; `ln1`, `attn`, `ln2`, `mlp` and `mlp_out` are relative to a block.
 
-    `unembed` is what reads the last residual: the matrix that scores the next token, or the module that ends a
-    classification head; None in a model without either. In an encoder the norms stand behind attention and MLP, and
-    nothing stands between the last block and the head. `body` is the path of the part that a model with a head and one
-    without share. `first_position` is the position id of the first token.
-    `o`, the matrix that puts the heads together, is relative to `attn`. `rotary` is what turns positions into the
-    angles that blocks rotate keys and queries by.
+    `unembed` reads the last residual: the matrix that scores the next token, or the last module of a classification
+    head; None in a model without either. In an encoder the norms follow attention and MLP, and the head directly
+    follows the last block. `body` is the path of the body inside a model with a head. `first_position` is the position
+    id of the first token. `o`, the output matrix of the attention heads, is relative to `attn`. `rotary` computes the
+    angles of rotary position embeddings.
     """
 
     embed: str
@@ -38,12 +37,12 @@ class Family:
 
     @property
     def has_head(self) -> bool:
-        """Whether the model itself answers."""
+        """Return whether the model has a head."""
         return self.unembed is not None
 
     @property
     def predicts(self) -> bool:
-        """Whether the head scores the next token; a classification head does not."""
+        """Return whether the head scores the next token; a classification head does not."""
         return self.unembed == "lm_head"
 
 
@@ -102,7 +101,7 @@ _OUTSIDE_BLOCKS = ("embed", "pos_embed", "blocks", "ln_final", "rotary")
 
 
 def _with_head(family: Family, body: str, head: str | None = None) -> Family:
-    """The family where its body is the submodule `body` of the model, and `head` is its head or the end of it."""
+    """Return the family of a model with the body at path `body` and the head (or its last module) at path `head`."""
     paths = {name: getattr(family, name) for name in _OUTSIDE_BLOCKS}
     inside = {name: f"{body}.{path}" for name, path in paths.items() if path is not None}
     return replace(family, body=body, unembed=head, **inside)
@@ -132,7 +131,7 @@ FAMILIES = {
     "DistilBertForMaskedLM": _with_head(DISTILBERT, "distilbert"),
     "DistilBertForSequenceClassification": _with_head(DISTILBERT, "distilbert", "classifier"),
 }
-_TYPES = {  # by model_type: how its classes begin, and the one of a config that names none
+_TYPES = {  # by model_type: prefix of its classes, and the class of a config that names none
     "gpt2": ("GPT2", "GPT2LMHeadModel"),
     "llama": ("Llama", "LlamaForCausalLM"),
     "mistral": ("Mistral", "MistralForCausalLM"),
@@ -145,28 +144,28 @@ _TYPES = {  # by model_type: how its classes begin, and the one of a config that
 
 
 def family_of(architecture: str, place: str) -> Family:
-    """The paths of an architecture; CheckpointError when Layershift does not know it."""
+    """Return the paths of an architecture. Raises CheckpointError for an unsupported one."""
     try:
         return FAMILIES[architecture]
     except KeyError:
         raise CheckpointError(
-            f"{place} is a {architecture}, which Layershift cannot take apart; use a checkpoint of one of "
+            f"{place} is a {architecture}, which is not a supported architecture; use a checkpoint of one of "
             f"{', '.join(FAMILIES)}."
         ) from None
 
 
 def model_type_of(architecture: str) -> str | None:
-    """The `model_type` of a class that Layershift knows."""
+    """Return the `model_type` of a supported class, or None."""
     return next((name for name, (start, _) in _TYPES.items() if architecture.startswith(start)), None)
 
 
 def kind_of(model_type: str) -> Literal["causal", "encoder"] | None:
-    """What `family` in study.toml says of a model type; None for one that Layershift does not know."""
+    """Return the kind of a model type, as `family` in study.toml names it; None for an unsupported type."""
     return FAMILIES[_TYPES[model_type][1]].kind if model_type in _TYPES else None
 
 
 def default_architecture(model_type: str, head: str | None = None) -> str:
-    """The class of a config that names its type and none: the one with that head, such as "ForMaskedLM"."""
+    """Return the class for a config that names only its type: the class with that head, such as "ForMaskedLM"."""
     if model_type not in _TYPES:
         return f"model of type {model_type}"
     start, usual = _TYPES[model_type]

@@ -1,4 +1,4 @@
-"""What files tell about checkpoints: fingerprints, sizes, tokenizers, and whether two can be compared. No torch."""
+"""Read fingerprints, sizes and tokenizers of checkpoints from their files, and check that two are comparable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HELD_TOKENIZERS = 8
 
 
 class Catalogue:
-    """Checkpoints as files, on this machine or fetched from the hub to it."""
+    """Checkpoints as files, on this machine or downloaded from the hub. Needs no torch for files seen before."""
 
     def __init__(self, cache: Cache) -> None:
         self._cache = cache
@@ -37,35 +37,35 @@ class Catalogue:
 
     @property
     def cache(self) -> Cache:
-        """Where small facts about checkpoints and devices are kept."""
+        """The cache of small facts about checkpoints and devices."""
         return self._cache
 
     def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
-        """Digest of weights, config and tokenizer, an adapter's with its base's. Raises CheckpointError."""
+        """Return the digest of weights, config and tokenizer, and of an adapter's base. Raises CheckpointError."""
         located = locate(ref)
         below = fingerprint(_full(base), None, self._cache) if located.adapter else None
         return fingerprint(located, below, self._cache)
 
     def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
-        """Architecture and sizes; an adapter's are its base's, changed as it says. Raises CheckpointError."""
+        """Return architecture and sizes; for an adapter those of the merged model. Raises CheckpointError."""
         located = locate(ref)
         if located.adapter:
             return adapter_facts(located, _full(base), base.place)
         return read_facts(located, ref.place)
 
     def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
-        """The checkpoint's tokenizer, or its base's when it brings none: one object for equal files.
+        """Return the checkpoint's tokenizer, or its base's if it has none: one object for equal files.
 
-        The newest are held: reading that of a large vocabulary takes most of a second. Raises CheckpointError.
+        The newest stay in memory, because reading a large vocabulary takes most of a second. Raises CheckpointError.
         """
         located, below = _tokenizing(ref, base)
         content = tokenizer_digest(located, self._cache)
         with self._tokenizing:
             if content not in self._tokenizers:
-                found = read_tokenizer(located, self._cache, below)
+                tokenizer = read_tokenizer(located, self._cache, below)
                 if len(self._tokenizers) >= _HELD_TOKENIZERS:
                     del self._tokenizers[next(iter(self._tokenizers))]
-                self._tokenizers[content] = found
+                self._tokenizers[content] = tokenizer
             return self._tokenizers[content]
 
     def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
@@ -74,9 +74,9 @@ class Catalogue:
         return sets_token_types(located, self._cache, below)
 
     def check(self, ref: CheckpointRef, base: CheckpointRef) -> None:
-        """Raises CheckpointError unless the checkpoint can be opened and read beside the base.
+        """Raise CheckpointError unless the checkpoint can be opened and compared with the base.
 
-        Remembered, so that torch is imported once for every content and version of transformers.
+        The result is cached, so torch is imported once for every content and version of transformers.
         """
         located = locate(ref)
         if not located.adapter:
@@ -94,23 +94,23 @@ class Catalogue:
     def _check_structure(self, located: Located, architecture: str) -> None:
         content = [version("transformers"), architecture, str(located.folder), fingerprint(located, None, self._cache)]
         key = "opens/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        refused = self._cache.get_json(key)
-        if refused is None:
+        error_text = self._cache.get_json(key)
+        if error_text is None:
             from backend.models.runtime.finite import check_finite  # torch, only where the answer is not known
             from backend.models.runtime.structure import check_structure
 
             try:
                 check_structure(located, architecture)
                 check_finite(located)
-                refused = ""
+                error_text = ""
             except CheckpointError as error:
-                refused = str(error)
-            self._cache.put_json(key, refused)
-        if refused:
-            raise CheckpointError(str(refused))
+                error_text = str(error)
+            self._cache.put_json(key, error_text)
+        if error_text:
+            raise CheckpointError(str(error_text))
 
     def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
-        """Doubts that the checkpoint's files raise, one sentence each. Raises CheckpointError."""
+        """Return warnings about the checkpoint's files, one sentence each. Raises CheckpointError."""
         located = locate(ref)
         if located.adapter:
             return doubts(located, ref.place, base, _full(base), self._cache)
@@ -120,7 +120,7 @@ class Catalogue:
         return (f"{ref.place} has plain weights and a {key} in {CONFIG}, which is ignored; remove it there.",)
 
     def weights_digest(self, ref: CheckpointRef, base: CheckpointRef) -> str:
-        """Digest of the weights alone, an adapter's with its config and its base's. Raises CheckpointError."""
+        """Return the digest of the weights alone, with an adapter's config and base. Raises CheckpointError."""
         located = locate(ref)
         if not located.adapter:
             return weights_digest(located, self._cache)
@@ -129,7 +129,7 @@ class Catalogue:
     def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
         """Raise CheckpointError or PromptError for prompts that the checkpoint cannot read.
 
-        On a GPU an id or position that does not exist takes the whole process down, so it is found here.
+        On a GPU an id or position out of range kills the whole process, so it is checked here.
         """
         facts = checkpoint.facts
         if facts.answers is not None and facts.answers != prompts.classes:
@@ -153,8 +153,8 @@ class Catalogue:
         steady = steady_positions(body)
         if steady is not None and longest > steady:
             raise PromptError(
-                f"A prompt has {longest} tokens and the rotary angles of {checkpoint.ref.place} depend on the longest "
-                f"prompt beside it beyond {steady}; lower prompt.max_tokens to at most "
+                f"A prompt has {longest} tokens, and beyond {steady} the rotary angles of {checkpoint.ref.place} "
+                f"depend on the longest prompt of the batch; lower prompt.max_tokens to at most "
                 f"{steady - max(map(len, prompts.following), default=0)}."
             )
         if positions is not None and longest > positions:
@@ -165,12 +165,12 @@ class Catalogue:
 
 
 def _check_ends(pad: int | None, prompts: Prompts, place: str) -> None:
-    """PromptError where a prompt ends with padding: transformers then reads a classifier's answer further left."""
+    """Raise PromptError if a prompt ends with padding: transformers would read the classifier at an earlier token."""
     ending = next((i for i, ids in enumerate(prompts.token_ids) if ids[-1] == pad), None)
     if ending is not None:
         raise PromptError(
-            f"Prompt {ending + 1} ends with token {pad}, which is padding to {place}, so that transformers reads its "
-            f"answer at an earlier token; end prompt.template with another token, or take pad_token_id out of its "
+            f"Prompt {ending + 1} ends with token {pad}, the padding token of {place}, so transformers reads its "
+            f"answer at an earlier token; end prompt.template with another token, or remove pad_token_id from its "
             f"config.json."
         )
 
@@ -182,7 +182,7 @@ def _tokenizing(ref: CheckpointRef, base: CheckpointRef) -> tuple[Located, Locat
 
 
 def _full(base: CheckpointRef) -> Located:
-    """The base's files, which must be a whole model."""
+    """Return the base's files. Raises CheckpointError if the base is an adapter."""
     located = locate(base)
     if located.adapter:
         raise CheckpointError(f"{base.place} is an adapter; the base of a study must be a whole model.")
@@ -190,13 +190,13 @@ def _full(base: CheckpointRef) -> Located:
 
 
 def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cache) -> None:
-    """Raise what opening the adapter would raise, CheckpointError; the verdict is remembered by the fingerprint."""
+    """Raise the CheckpointError that opening the adapter would raise; the result is cached by fingerprint."""
     versions = "-".join(version(name) for name in ("peft", "transformers"))
     folder = hashlib.sha256(str(located.folder).encode()).hexdigest()[:12]
     key = f"adapter/{fingerprint}/{folder}/{versions}"
     verdict = cache.get_json(key)
     if not isinstance(verdict, str):
-        from backend.models.runtime.merge_adapter import verdict_on  # opens torch and peft
+        from backend.models.runtime.merge_adapter import verdict_on  # imports torch and peft
 
         verdict = verdict_on(read_adapter(located, base), base)
         cache.put_json(key, verdict)

@@ -1,12 +1,12 @@
-"""The port to checkpoints as analyses know it; torch is imported when a model must be opened, and not before."""
+"""The port to checkpoints for the models of this machine. Torch is imported only when a model must be opened."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,8 @@ _RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
 _IMPORT_SECONDS = 8.0
 _OPENING_BYTES_PER_SECOND = 5e8
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-_TELLING_TOKENS = 500
-"""A shorter run, such as one typed text, says little about how fast a device is."""
+_ENOUGH_TOKENS = 500
+"""Tokens of a run from which its speed is remembered; shorter ones, such as one typed text, estimate it badly."""
 
 
 class LocalModels(Catalogue):
@@ -52,12 +52,12 @@ class LocalModels(Catalogue):
 
     @property
     def device(self) -> str:
-        """The device that models run on; the likely one while torch is not there to be asked."""
+        """The device that models run on; the likely one until torch is imported."""
         return likely_device() if self._store is None else str(self._store.device)
 
     @property
     def store(self) -> Any:
-        """The `Store` of opened models; importing torch starts here. Raises DeviceError."""
+        """The `Store` of loaded models; importing torch starts here. Raises DeviceError."""
         with self._making:
             if self._store is None:
                 from backend.models.runtime.store import Store
@@ -65,27 +65,55 @@ class LocalModels(Catalogue):
                 self._store = Store(self._cache)
             return self._store
 
-    def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Readout:
-        """Residuals and label logits at the readout position, float32.
+    @contextmanager
+    def lend(
+        self, progress: Progress, *checkpoints: PinnedCheckpoint, label: str | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yield the `LoadedModel` of each checkpoint, then progress whose sentences start with `label`.
 
-        Raises CheckpointError, DeviceError, PromptError for prompts that the model has no positions or tokens for, and
-        whatever `progress` raises, between batches.
+        The default is the last checkpoint's label. Models open in the order given. Importing torch starts here, so a
+        method imports its measurement inside the block. Raises CheckpointError, DeviceError and what `progress` does.
         """
-        prompts = self._seen(prompts, checkpoint)
-        progress(0.0, f"Preparing to open {checkpoint.label}.")
-        store = self.store
-        from backend.models.measurements.residuals import collect
+        label = label or checkpoints[-1].label
+        progress(0.0, f"Preparing to open {label}.")
+        with ExitStack() as lent:
+            yield (
+                *(lent.enter_context(self.store.borrow(checkpoint, progress)) for checkpoint in checkpoints),
+                _labelled(progress, label),
+            )
 
-        def report(fraction: float, sentence: str) -> None:
-            progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
+    def _readable(
+        self, prompts: Prompts, checkpoint: PinnedCheckpoint, other: PinnedCheckpoint | None = None
+    ) -> Prompts:
+        """Return the prompts with the checkpoint's own token ids, once they are sure to be readable.
 
-        with store.borrow(checkpoint, progress) as loaded:
+        Raises CheckpointError or PromptError, and UndefinedError where `other` has other token ids.
+        """
+        readable = prompts.seen_by(checkpoint)
+        self.check_prompts(checkpoint, readable)
+        if other is not None:
+            compared = prompts.seen_by(other)
+            self.check_prompts(other, compared)
+            if (compared.token_ids, compared.token_types) != (readable.token_ids, readable.token_types):
+                raise other_ids(checkpoint, other)
+        return readable
+
+    def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Readout:
+        """Return residuals and label logits at the readout position, float32.
+
+        Raises CheckpointError, DeviceError, PromptError for prompts with more positions or other tokens than the model
+        has, and whatever `progress` raises, between batches.
+        """
+        prompts = self._readable(prompts, checkpoint)
+        with self.lend(progress, checkpoint) as (loaded, report):
+            from backend.models.measurements.residuals import collect
+
             started = time.perf_counter()
-            found = collect(loaded, prompts, report)
+            readout = collect(loaded, prompts, report)
             tokens = int(prompts.lengths.sum())
-            if tokens >= _TELLING_TOKENS:
+            if tokens >= _ENOUGH_TOKENS:
                 self._remember(checkpoint, tokens, time.perf_counter() - started)
-        return found
+        return readout
 
     def label_logits(
         self,
@@ -96,65 +124,49 @@ class LocalModels(Catalogue):
         progress: Progress,
         normalized: bool = False,
     ) -> Float32[np.ndarray, "*places classes"]:
-        """Residuals through the final norm of `norm` (None: none) and the unembedding of `head`. CheckpointError."""
-        store = self.store
-        from backend.models.measurements import logit_lens
+        """Apply the final norm of `norm` (None: skip it) and the unembedding of `head`. Raises CheckpointError."""
+        checkpoints = (head,) if norm is None else (head, norm)
+        with self.lend(progress, *checkpoints, label=head.label) as (with_head, *with_norm, _):
+            from backend.models.measurements import logit_lens
 
-        with ExitStack() as lent:
-            loaded = lent.enter_context(store.borrow(head, progress))
-            other = None if norm is None else lent.enter_context(store.borrow(norm, progress))
-            return logit_lens.label_logits(residuals, Columns(label_tokens, normalized), loaded, other)
+            columns = Columns(label_tokens, normalized)
+            return logit_lens.label_logits(residuals, columns, with_head, with_norm[0] if with_norm else None)
 
     def read_text(self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
-        """The first of the prompts at every token and layer. Raises what `readout` raises."""
-        prompts = self._seen(prompts, checkpoint)
-        store = self.store
-        from backend.models.measurements import logit_lens
+        """Read the first of the prompts at every token and layer. Raises what `readout` raises."""
+        prompts = self._readable(prompts, checkpoint)
+        with self.lend(progress, checkpoint) as (loaded, report):
+            from backend.models.measurements import logit_lens
 
-        with store.borrow(checkpoint, progress) as loaded:
-            return logit_lens.read_text(loaded, prompts, top, progress)
-
-    def _seen(self, prompts: Prompts, checkpoint: PinnedCheckpoint, other: PinnedCheckpoint | None = None) -> Prompts:
-        """The prompts as the checkpoint sees them, once it is sure that it can read them.
-
-        Raises CheckpointError or PromptError, and UndefinedError where the `other` sees other token ids.
-        """
-        seen = prompts.seen_by(checkpoint)
-        self.check_prompts(checkpoint, seen)
-        if other is not None:
-            beside = prompts.seen_by(other)
-            self.check_prompts(other, beside)
-            if (beside.token_ids, beside.token_types) != (seen.token_ids, seen.token_types):
-                raise other_ids(checkpoint, other)
-        return seen
+            return logit_lens.read_text(loaded, prompts, top, report)
 
     def embedding(self, checkpoint: PinnedCheckpoint, which: Matrix, progress: Progress) -> Embedding:
-        """The row of every token. Raises UndefinedError without an unembedding, CheckpointError, DeviceError."""
-        store = self.store
-        from backend.models.measurements.embeddings import embedding
+        """Return the row of every token.
 
-        with store.borrow(checkpoint, progress) as loaded:
+        Raises UndefinedError for a model without an unembedding, CheckpointError, DeviceError.
+        """
+        with self.lend(progress, checkpoint) as (loaded, _):
+            from backend.models.measurements.embeddings import embedding
+
             return embedding(loaded, which)
 
     def contributions(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Contributions:
-        """What every part adds to the label logits. Raises what `readout` raises."""
-        prompts = self._seen(prompts, checkpoint)
-        store = self.store
-        from backend.models.measurements import direct_attribution
+        """Return what every component adds to the label logits. Raises what `readout` raises."""
+        prompts = self._readable(prompts, checkpoint)
+        with self.lend(progress, checkpoint) as (loaded, report):
+            from backend.models.measurements import direct_attribution
 
-        with store.borrow(checkpoint, progress) as loaded:
-            return direct_attribution.contributions(loaded, prompts, progress)
+            return direct_attribution.contributions(loaded, prompts, report)
 
     def crossed_updates(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts, progress: Progress
     ) -> Float32[np.ndarray, "reviews blocks 2 2 width"]:
-        """What each block of either adds to the residuals of either. Raises what `readout` raises."""
-        prompts = self._seen(prompts, checkpoint, reference)
-        store = self.store
-        from backend.models.measurements import crossed_blocks
+        """Return what each block of both models adds to the residuals of both. Raises what `readout` raises."""
+        prompts = self._readable(prompts, checkpoint, reference)
+        with self.lend(progress, reference, checkpoint) as (before, after, report):
+            from backend.models.measurements import crossed_blocks
 
-        with store.borrow(reference, progress) as before, store.borrow(checkpoint, progress) as after:
-            return crossed_blocks.crossed_updates(after, before, prompts, progress)
+            return crossed_blocks.crossed_updates(after, before, prompts, report)
 
     def output_space(
         self,
@@ -164,26 +176,24 @@ class LocalModels(Catalogue):
         sets: tuple[tuple[int, ...], ...],
         progress: Progress,
     ) -> OutputSpace:
-        """What both predict for every text. Raises what `readout` raises, UndefinedError for no predictions."""
-        prompts = self._seen(prompts, checkpoint, reference)
-        store = self.store
-        from backend.models.measurements import output_space
+        """Return what both predict for every text.
 
-        def report(fraction: float, sentence: str) -> None:
-            progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
+        Raises what `readout` raises, and UndefinedError for a model that predicts no tokens.
+        """
+        prompts = self._readable(prompts, checkpoint, reference)
+        with self.lend(progress, reference, checkpoint) as (before, after, report):
+            from backend.models.measurements import output_space
 
-        with store.borrow(reference, progress) as before, store.borrow(checkpoint, progress) as after:
             return output_space.output_space(after, before, prompts, sets, report)
 
     def weight_changes(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress
     ) -> tuple[WeightChange, ...]:
-        """The change of every two-dimensional weight, adapters merged. Raises CheckpointError, DeviceError."""
-        store = self.store
-        from backend.models.measurements import weight_changes
+        """Return the change of every two-dimensional weight, adapters merged. Raises CheckpointError, DeviceError."""
+        with self.lend(progress, reference, checkpoint) as (before, after, report):
+            from backend.models.measurements import weight_changes
 
-        with store.borrow(reference, progress) as before, store.borrow(checkpoint, progress) as after:
-            return weight_changes.weight_changes(after, before, progress)
+            return weight_changes.weight_changes(after, before, report)
 
     def swaps(
         self,
@@ -194,43 +204,31 @@ class LocalModels(Catalogue):
         progress: Progress,
         watch: Callable[[Swapped], None] = unwatched,
     ) -> Float32[np.ndarray, "swaps reviews classes"]:
-        """Label logits of the host with each swap of the plan. Raises what `readout` raises."""
-        prompts = self._seen(prompts, host, donor)
-        store = self.store
-        from backend.models.measurements.swaps import run_swaps
+        """Return label logits of the host with each swap of the plan. Raises what `readout` raises."""
+        prompts = self._readable(prompts, host, donor)
+        with self.lend(progress, host, donor, label=_pair(host, donor)) as (into, source, report):
+            from backend.models.measurements.swaps import run_swaps
 
-        def report(fraction: float, sentence: str) -> None:
-            progress(fraction, f"{donor.label} into {host.label}: {sentence[0].lower()}{sentence[1:]}")
-
-        with store.borrow(host, progress) as into, store.borrow(donor, progress) as source:
             return run_swaps(into, source, plan, prompts, report, watch)
 
     def steered(
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
     ) -> Float32[np.ndarray, "interventions reviews classes"]:
-        """Label logits under each intervention of the plan. Raises what `readout` raises."""
-        prompts = self._seen(prompts, checkpoint)
-        store = self.store
-        from backend.models.measurements import steering
+        """Return label logits under each intervention of the plan. Raises what `readout` raises."""
+        prompts = self._readable(prompts, checkpoint)
+        with self.lend(progress, checkpoint) as (loaded, report):
+            from backend.models.measurements import steering
 
-        def report(fraction: float, sentence: str) -> None:
-            progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
-
-        with store.borrow(checkpoint, progress) as loaded:
             return steering.steered(loaded, plan, prompts, report)
 
     def side_effects(
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
     ) -> SideEffects:
-        """Predictions along the texts under each intervention. Raises what `output_space` raises."""
-        prompts = self._seen(prompts, checkpoint)
-        store = self.store
-        from backend.models.measurements import side_effects
+        """Predict along the texts under each intervention. Raises what `output_space` raises."""
+        prompts = self._readable(prompts, checkpoint)
+        with self.lend(progress, checkpoint) as (loaded, report):
+            from backend.models.measurements import side_effects
 
-        def report(fraction: float, sentence: str) -> None:
-            progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")
-
-        with store.borrow(checkpoint, progress) as loaded:
             return side_effects.side_effects(loaded, plan, prompts, report)
 
     def continuation(
@@ -242,29 +240,27 @@ class LocalModels(Catalogue):
         sampling: Sampling | None,
         progress: Progress,
     ) -> tuple[int, ...]:
-        """What the checkpoint writes. Raises what `readout` raises, UndefinedError where it predicts no tokens."""
-        prompts = self._seen(prompts, checkpoint)
-        store = self.store
-        from backend.models.measurements import generation
+        """Continue the first prompt.
 
-        with store.borrow(checkpoint, progress) as loaded:
-            return generation.continuation(loaded, prompts, intervention, tokens, sampling, progress)
+        Raises what `readout` raises, and UndefinedError for a model that predicts no tokens.
+        """
+        prompts = self._readable(prompts, checkpoint)
+        with self.lend(progress, checkpoint) as (loaded, report):
+            from backend.models.measurements import generation
+
+            return generation.continuation(loaded, prompts, intervention, tokens, sampling, report)
 
     def patch(self, host: PinnedCheckpoint, donor: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Patched:
-        """The host's answers to the first prompt with one residual of the donor's. Raises what `readout` raises."""
+        """Patch each residual of the donor into the host on the first prompt. Raises what `readout` raises."""
         columns = prompts.seen_by(donor).columns
-        prompts = self._seen(prompts, host, donor)
-        store = self.store
-        from backend.models.measurements import patching
+        prompts = self._readable(prompts, host, donor)
+        with self.lend(progress, host, donor, label=_pair(host, donor)) as (into, source, report):
+            from backend.models.measurements import patching
 
-        def report(fraction: float, sentence: str) -> None:
-            progress(fraction, f"{donor.label} into {host.label}: {sentence[0].lower()}{sentence[1:]}")
-
-        with store.borrow(host, progress) as into, store.borrow(donor, progress) as source:
             return patching.patch(into, source, prompts, report, donor_columns=columns)
 
     def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
-        """Expected seconds, from the model's size and how fast earlier runs on this device were."""
+        """Estimate the seconds of a run from the model's size and the speed of earlier runs on this device."""
         parameters = checkpoint.facts.parameters
         remembered = self._cache.get_json(self._rate_key(checkpoint))
         rate = remembered if isinstance(remembered, float) else _RATES[self.device.partition(":")[0]]
@@ -274,10 +270,20 @@ class LocalModels(Catalogue):
         return opening + tokens * parameters / rate
 
     def _remember(self, checkpoint: PinnedCheckpoint, tokens: int, seconds: float) -> None:
-        """Parameters times tokens per second of this run."""
+        """Store parameters times tokens per second of this run."""
         self._cache.put_json(self._rate_key(checkpoint), checkpoint.facts.parameters * tokens / max(seconds, 1e-6))
 
     def _rate_key(self, checkpoint: PinnedCheckpoint) -> str:
-        """Small models use a device less well, so a rate holds for models of like size: a power of four."""
+        """Return the key of a rate: one for each fourfold range of sizes, because small models use a device less."""
         size = checkpoint.facts.parameters.bit_length() // 2
         return f"rate/{self.device}/{checkpoint.dtype}/{size}"
+
+
+def _labelled(progress: Progress, label: str) -> Progress:
+    """Return progress whose sentences start with the label."""
+    return lambda fraction, sentence: progress(fraction, f"{label}: {sentence[0].lower()}{sentence[1:]}")
+
+
+def _pair(host: PinnedCheckpoint, donor: PinnedCheckpoint) -> str:
+    """Name both models of a swap or a patch."""
+    return f"{donor.label} into {host.label}"

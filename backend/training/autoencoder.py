@@ -1,4 +1,4 @@
-"""Train a TopK sparse autoencoder on a stream of residuals: batches in random order, Adam, progress and cancel."""
+"""Train a TopK sparse autoencoder on a stream of residuals, in random batches, with Adam."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from backend.models.runtime.devices import give_back, is_out_of_memory
 from backend.training.topk import TopK
 
 Read = Callable[[int, Progress], Sequence[Tokens]]
-"""Residuals of one piece of the prompts, by number, as each checkpoint has them."""
+"""Reads the residuals of one piece of the prompts, by its number, in every checkpoint."""
 
 WARM_UP, DECAY = 0.05, 0.2
-"""Shares of the steps over which the learning rate rises, and falls to 0 in the end."""
+"""Shares of the steps over which the learning rate rises at the start, and falls to 0 at the end."""
 POINTS = 200
 DEAD_AFTER = 0.1
-"""A feature is dead that has not fired over so large a share of the training, but not over so few tokens as these:"""
+"""A feature is dead if it has not fired over this share of the training's tokens, at least DEAD_TOKENS."""
 DEAD_TOKENS = 50_000
 READING = 0.1
-"""Share of the progress bar that the first reading of residuals has."""
+"""Share of the progress bar for the first reading of residuals."""
 PATIENCE = 0.3
 """Seconds between two reports."""
 
 
 class Stream:
-    """Batches of residuals that count, shuffled within a piece of the prompts, over the pieces again and again.
+    """An endless stream of batches of residuals, shuffled within a piece of the prompts; the pieces repeat.
 
-    Where all fit into one piece they are read once, and shuffled anew for every pass. `distinct` counts the residuals
-    read so far, `left_out` those that do not count.
+    If everything fits into one piece it is read once, and shuffled again for every pass. `distinct` counts the
+    residuals read so far, `left_out` the residuals that are left out.
     """
 
     def __init__(self, read: Read, pieces: int, seed: int, progress: Progress) -> None:
@@ -49,7 +49,7 @@ class Stream:
         self.rows = self._piece(0)
 
     def batches(self, size: int) -> Iterator[Float32[Tensor, "batch width"]]:
-        """Without end; the last few of a pass are left for the next one."""
+        """Yield batches forever; an incomplete batch at the end of a pass is dropped."""
         number = 0
         while True:
             size = min(size, len(self.rows))
@@ -58,46 +58,46 @@ class Stream:
                 yield self.rows[order[start : start + size]]
             number = (number + 1) % self._pieces
             if self._pieces > 1:
-                self.rows = torch.empty(0)  # before the next ones come
+                self.rows = torch.empty(0)  # free the memory before the next piece is read
                 self.rows = self._piece(number)
 
     def _piece(self, number: int) -> Float32[Tensor, "tokens width"]:
-        """Residuals of one piece, of all checkpoints, without those that do not count."""
+        """Read the residuals of one piece in all checkpoints, without the tokens that are left out."""
 
         def report(fraction: float, sentence: str) -> None:
             self._progress(max(self.fraction, READING * fraction if number == 0 else 0.0), sentence)
 
-        found = self._read(number, report)
-        kept = np.concatenate([one.residuals[~one.left_out] for one in found])
+        tokens = self._read(number, report)
+        kept = np.concatenate([part.residuals[~part.left_out] for part in tokens])
         if number == self._seen:
             self._seen += 1
             self.distinct += len(kept)
-            self.left_out += sum(int(one.left_out.sum()) for one in found)
+            self.left_out += sum(int(part.left_out.sum()) for part in tokens)
         if len(kept) < 2:
-            raise AutoencoderError("There are fewer than two tokens to train on; use more or longer texts.")
+            raise AutoencoderError("Training needs at least two tokens; use more or longer texts.")
         return torch.from_numpy(kept)
 
 
 class Report:
-    """Where training stands, told every third of a second; a cancel arrives here."""
+    """Reports progress every third of a second; `progress` may raise Cancelled."""
 
     def __init__(self, progress: Progress, steps: int) -> None:
         self.last: Point | None = None
         self._progress, self._steps, self._step = progress, steps, 0
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
 
     def done(self, step: int) -> float:
-        """So many steps are done; the fraction of the bar that this is."""
+        """Record that `step` steps are done, and return the fraction of the bar."""
         self._step = step
         if step == self._steps:
-            self._told = -PATIENCE
+            self._reported = -PATIENCE
         self.now_and_then()
         return self._fraction
 
     def now_and_then(self) -> None:
-        """Tell if it is time."""
-        if time.monotonic() - self._told >= PATIENCE:
-            self._told = time.monotonic()
+        """Report if the last report is old enough."""
+        if time.monotonic() - self._reported >= PATIENCE:
+            self._reported = time.monotonic()
             self._progress(self._fraction, self._sentence)
 
     @property
@@ -117,10 +117,10 @@ class Report:
 def train(
     spec: AutoencoderSpec, read: Read, pieces: int, device: torch.device, progress: Progress, watch: Watch = unwatched
 ) -> Trained:
-    """The autoencoder, in units of the residuals. Equal seeds give equal weights on one machine.
+    """Train an autoencoder, in units of the residuals. Equal seeds give equal weights on one machine.
 
-    Residuals are scaled to a mean squared length of their width about their mean, which is where the decoder's bias
-    starts; both come from the first piece. Raises AutoencoderError for a spec that cannot be, DeviceError.
+    Residuals are scaled so that their mean squared distance from their mean equals their width. The decoder's bias
+    starts at that mean. Both come from the first piece. Raises AutoencoderError for an impossible spec, DeviceError.
     """
     check(spec)
     stream = Stream(read, pieces, spec.seed, progress)
@@ -137,25 +137,25 @@ def train(
 
 
 def check(spec: AutoencoderSpec) -> None:
-    """Raise AutoencoderError for numbers that no training can use."""
+    """Raise AutoencoderError for impossible numbers in a spec."""
     if not 0 < spec.k <= spec.features:
-        raise AutoencoderError(f"k is {spec.k} and must be between 1 and the {spec.features} features.")
+        raise AutoencoderError(f"k is {spec.k}; choose a number from 1 to {spec.features}, the number of features.")
     if spec.batch < 2 or spec.tokens < spec.batch:
         raise AutoencoderError(
-            f"{spec.tokens:,} tokens in batches of {spec.batch:,} make no step; train on at least one batch of two."
+            f"{spec.tokens:,} tokens do not fill a batch of {spec.batch:,}; choose at least one batch of two tokens."
         )
     if not spec.learning_rate > 0:
-        raise AutoencoderError(f"The learning rate is {spec.learning_rate} and must be above 0.")
+        raise AutoencoderError(f"The learning rate is {spec.learning_rate}; choose one above 0.")
 
 
 def rate(step: int, steps: int) -> float:
-    """The share of the peak learning rate at a step (from 0): a rise, a plateau, a fall."""
+    """Return the share of the peak learning rate at a step (from 0): a rise, a plateau, a fall."""
     rise, fall = max(1, round(WARM_UP * steps)), max(1, round(DECAY * steps))
     return min(1.0, (step + 1) / rise, (steps - step) / fall)
 
 
 def dead_window(spec: AutoencoderSpec) -> int:
-    """Tokens after which a feature that has not fired counts as dead."""
+    """Return the number of tokens after which a feature that has not fired counts as dead."""
     return max(DEAD_TOKENS, int(DEAD_AFTER * spec.tokens))
 
 
@@ -172,13 +172,13 @@ def _fit(spec: AutoencoderSpec, stream: Stream, device: torch.device, progress: 
     for step, rows in zip(range(steps), stream.batches(spec.batch), strict=False):
         for group in optimizer.param_groups:
             group["lr"] = spec.learning_rate * rate(step, steps)
-        found = model.backward(rows.to(device) * scale, window, report.now_and_then)
+        result = model.backward(rows.to(device) * scale, window, report.now_and_then)
         optimizer.step()
         model.keep_length()
         if step % every == 0 or step == steps - 1:
-            missing = float(found.error / found.spread)
+            missing = float(result.error / result.spread)
             dead = float(model.dead(window).float().mean())
-            points.append(Point(step + 1, missing + float(found.auxiliary), 1 - missing, dead))
+            points.append(Point(step + 1, missing + float(result.auxiliary), 1 - missing, dead))
             watch(points[-1])
             report.last = points[-1]
         stream.fraction = report.done(step + 1)
@@ -186,7 +186,7 @@ def _fit(spec: AutoencoderSpec, stream: Stream, device: torch.device, progress: 
 
 
 def _trained(spec: AutoencoderSpec, model: TopK, scale: float, points: list[Point], stream: Stream) -> Trained:
-    """Everything on the CPU, read-only; the scale goes into the biases: features and residuals are scaled alike."""
+    """Return read-only arrays in units of the residuals; only biases are rescaled, as features scale like residuals."""
     arrays = {
         "encoder": model.encoder.detach().T,
         "encoder_bias": model.encoder_bias.detach() / scale,
@@ -194,13 +194,13 @@ def _trained(spec: AutoencoderSpec, model: TopK, scale: float, points: list[Poin
         "decoder_bias": model.decoder_bias.detach() / scale,
         "threshold": torch.zeros(spec.features),
     }
-    found = {name: np.ascontiguousarray(tensor.cpu().numpy()) for name, tensor in arrays.items()}
-    found["step"] = np.array([point.step for point in points], np.int64)
+    fields = {name: np.ascontiguousarray(tensor.cpu().numpy()) for name, tensor in arrays.items()}
+    fields["step"] = np.array([point.step for point in points], np.int64)
     for name in ("loss", "explained_variance", "dead"):
-        found[name] = np.array([getattr(point, name) for point in points], np.float32)
-    if not all(np.isfinite(array).all() for array in found.values()):
+        fields[name] = np.array([getattr(point, name) for point in points], np.float32)
+    if not all(np.isfinite(array).all() for array in fields.values()):
         raise AutoencoderError("Training diverged; choose a lower learning rate.")
-    for array in found.values():
+    for array in fields.values():
         array.setflags(write=False)
     return Trained(
         layer=spec.layer,
@@ -208,5 +208,5 @@ def _trained(spec: AutoencoderSpec, model: TopK, scale: float, points: list[Poin
         tokens=spec.tokens // spec.batch * min(spec.batch, stream.distinct),
         distinct=stream.distinct,
         left_out=stream.left_out,
-        **found,
+        **fields,
     )

@@ -1,4 +1,4 @@
-"""The base that fine-tuning starts from: whether it can be trained, and opened for that."""
+"""Check and open the base that fine-tuning starts from."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from backend.study.config import Study
 
 
 def check_base(study: Study) -> None:
-    """StudyError for a causal base whose head does not predict tokens: training would put a random one in its place."""
+    """Raise StudyError for a causal base whose head predicts no tokens: training would replace it by a random one."""
     facts = read_facts(locate(study.base), study.base.place)
     if study.family == "causal" and not facts.predicts:
         raise StudyError(
-            f"{study.base.place} is a {facts.architecture}, which predicts no tokens, and finetune trains a causal "
+            f"{study.base.place} is a {facts.architecture}, which predicts no tokens, but finetune trains a causal "
             f"model to answer with its label words; name a language model as the base, or train the classifier "
             f"elsewhere and list its checkpoints."
         )
 
 
 def open_base(study: Study, base: Path, seed: int) -> tuple[Any, torch.dtype]:
-    """The base in float32 for training, and the dtype it is stored in, in which checkpoints are stored too.
+    """Open the base in float32 for training, and return it with the dtype to store checkpoints in, its stored dtype.
 
-    An encoder gets a classification head, made with the seed where the base brings none.
+    An encoder gets a classification head, initialized with the seed if the base has none.
     """
     set_seed(seed)
     kind: Any = AutoModelForCausalLM

@@ -1,4 +1,4 @@
-"""Rebuild the demo study's weights: `python -m backend.training.demo [--data FOLDER]`, then nothing is left to do."""
+"""Rebuild all weights of the demo study: `python -m backend.training.demo [--data FOLDER]`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ DEMO = Path(__file__).parents[2] / "studies" / "demo"
 
 
 def build(data: Path | None, folder: Path = DEMO) -> None:
-    """Pre-train the base on the texts without labels unless it is there, then fine-tune it as study.toml says.
+    """Pre-train the base on the texts without labels unless it exists, then fine-tune it as study.toml says.
 
-    `data` is a folder with train.parquet (columns text, label); None takes the hub repository that study.toml names.
+    `data` is a folder with train.parquet (columns text, label); None uses the hub repository in study.toml.
     """
     study = load_study(folder)
     if study.training is None or study.base.path is None:

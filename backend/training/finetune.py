@@ -1,4 +1,4 @@
-"""Fine-tune a study's base on labelled texts: one checkpoint per epoch, a training log, resume after a kill."""
+"""Fine-tune a study's base on labelled texts, with one checkpoint per epoch and a training log; runs can be resumed."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ SAVES_PER_EPOCH = 4
 def finetune(study: Study, data: Path | None = None, overwrite: bool = False) -> None:
     """Train the study's base as its [training] says and write one checkpoint per epoch to the study's paths.
 
-    `data` replaces the training source by a local file. An interrupted run goes on where it was; finished checkpoints
-    are kept unless `overwrite`. Raises StudyError, DatasetError, PromptError or CheckpointError.
+    `data` replaces the training source by a local file. An interrupted run resumes; finished checkpoints are kept
+    unless `overwrite`. Raises StudyError, DatasetError, PromptError or CheckpointError.
     """
     spec = _training_spec(study, data)
     check_base(study)
@@ -104,12 +104,12 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
 
 
 def _training_spec(study: Study, data: Path | None) -> TrainingSpec:
-    """The study's [training], with its source replaced where the caller names a file."""
+    """Return the study's [training], with its source replaced if the caller names a file."""
     if study.training is None:
         raise StudyError(f"{study.name} has no [training] in its study.toml; add one to fine-tune.")
     if study.family == "encoder" and study.training.recipe != "sound":
         raise StudyError(
-            f'{study.name}: training.recipe "{study.training.recipe}" is one for causal models; set it to "sound", '
+            f'{study.name}: training.recipe "{study.training.recipe}" is only for causal models; set it to "sound", '
             f"which trains a classification head on the encoder."
         )
     if data is None:
@@ -126,7 +126,7 @@ def _reader(study: Study, tokenizer: Tokenizer, sets_types: bool, config: Any) -
 
 
 def _places(study: Study, spec: TrainingSpec) -> list[Path]:
-    """Where the checkpoint of each epoch goes: the local paths of the study's epochs, in order."""
+    """Return the path of each epoch's checkpoint: the local paths of the study's epochs, in order."""
     places = [Path(ref.path) for ref in study.epochs if ref.path is not None]
     if len(places) != len(study.epochs) or len(places) != spec.epochs:
         raise StudyError(
@@ -137,27 +137,27 @@ def _places(study: Study, spec: TrainingSpec) -> list[Path]:
 
 
 def _plan(study: Study, spec: TrainingSpec) -> str:
-    """A digest of all that a resumed run must share with the run it goes on from."""
+    """Return a digest of all settings that a resumed run must share with the interrupted one."""
     content = [spec.model_dump(), study.prompt.model_dump(), study.base.model_dump(), source_stamp(spec.path)]
     return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
 
 
 def _prepare(state: Path, plan: str, places: list[Path], overwrite: bool) -> None:
-    """Go on with a matching interrupted run, or start afresh where nothing would be lost."""
+    """Keep the state of a matching interrupted run, or start from scratch if that overwrites no checkpoint."""
     note = state / "plan.txt"
-    going_on = note.exists() and note.read_text() == plan
-    if going_on and not overwrite:
+    resumes = note.exists() and note.read_text() == plan
+    if resumes and not overwrite:
         return
-    there = [place for place in places if place.exists()]
-    if there and not overwrite:
-        raise LayershiftError(f"{there[0]} exists already; pass --overwrite to train again, or move it away.")
+    existing = [place for place in places if place.exists()]
+    if existing and not overwrite:
+        raise LayershiftError(f"{existing[0]} exists already; pass --overwrite to train again, or move it away.")
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
     note.write_text(plan)
 
 
 def _last_saved(state: Path) -> str | None:
-    """The last state of training that is complete, which ends with its trainer_state.json; halves are removed."""
+    """Return the last complete training state and remove incomplete ones; trainer_state.json is written last."""
     for place in state.glob("checkpoint-*"):
         try:
             json.loads((place / "trainer_state.json").read_text("utf-8"))
@@ -167,7 +167,7 @@ def _last_saved(state: Path) -> str | None:
 
 
 def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:
-    """Training rows and held-out rows, drawn apart from one another with the seed."""
+    """Return training rows and held-out rows, drawn with the seed, without overlap."""
     columns = DatasetSpec(
         repo=spec.repo,
         path=spec.path,
@@ -183,15 +183,15 @@ def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:
     if spec.sample is not None:
         if len(rest) < spec.sample:
             raise DatasetError(
-                f"training.sample is {spec.sample} and {len(rest)} texts are left beside the {held_out} held out; "
-                f"lower it."
+                f"training.sample is {spec.sample}, but only {len(rest)} texts are left besides the {held_out} held "
+                f"out; lower it."
             )
         rest = np.sort(np.random.default_rng(spec.seed).choice(rest, spec.sample, replace=False))
     return rows.some(rest.tolist()), Rows(kept.index, kept.label, kept.text, kept.parts)
 
 
 class Recorder(TrainerCallback):
-    """Writes training.csv as training goes, tests on held-out texts, and stores the checkpoint of each epoch."""
+    """Writes training.csv during training, tests on held-out texts, and stores the checkpoint of each epoch."""
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ class Recorder(TrainerCallback):
         self.labels = held_out.label
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keep the lines up to the step that training goes on from."""
+        """Keep the log's lines up to the step that training resumes from."""
         kept: list[list[str]] = []
         if state.global_step and self.log.exists():
             with self.log.open(newline="") as file:
@@ -218,17 +218,17 @@ class Recorder(TrainerCallback):
             csv.writer(file).writerows([COLUMNS, *kept])
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """One line per logged loss."""
+        """Write one line per logged loss."""
         if logs and "loss" in logs:
             self._write(state, loss=float(logs["loss"]), learning_rate=float(logs["learning_rate"]))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """One line per test on held-out texts."""
+        """Write one line per test on held-out texts."""
         if state.global_step % self.every == 0:
             self._test(state, kwargs["model"])
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The checkpoint of this epoch: weights, config and tokenizer, complete or not there at all."""
+        """Store the checkpoint of this epoch (weights, config and tokenizer); it appears only once it is complete."""
         if state.global_step % self.every:
             self._test(state, kwargs["model"])
         model = kwargs["model"]
@@ -244,11 +244,11 @@ class Recorder(TrainerCallback):
         os.replace(half_done, place)
 
     def _test(self, state: Any, model: Any) -> None:
-        """Balanced accuracy of the label words on the held-out texts."""
+        """Write the balanced accuracy of the label words on the held-out texts."""
         logits, labels = self.words.combine_rows(held_out_logits(model, self.words.prompts)), self.labels
-        found = recalls(predictions(logits), labels, logits.shape[1])
-        accuracy = float(balanced_accuracy(found))
-        low, high = balanced_accuracy_interval(found, np.bincount(labels))
+        by_class = recalls(predictions(logits), labels, logits.shape[1])
+        accuracy = float(balanced_accuracy(by_class))
+        low, high = balanced_accuracy_interval(by_class, np.bincount(labels))
         self._write(
             state,
             held_out_accuracy=accuracy,
@@ -264,7 +264,7 @@ class Recorder(TrainerCallback):
 
 
 def stored_weights(model: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """The state in the dtype that it is stored in; tied matrices stay one tensor, so that they are stored once."""
+    """Cast the weights to the dtype to store; tied matrices stay one tensor, so they are stored once."""
     cast: dict[int, torch.Tensor] = {}
     state = model.state_dict()
     return {name: cast.setdefault(value.data_ptr(), value.detach().to(dtype)) for name, value in state.items()}
@@ -272,12 +272,12 @@ def stored_weights(model: Any, dtype: torch.dtype) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def held_out_logits(model: Any, prompts: Prompts) -> np.ndarray:
-    """Logits of the label tokens or head rows [texts, columns] for each prompt, in batches of similar length."""
+    """Return logits of the label tokens or head rows [texts, columns], computed in batches of similar length."""
     token_ids = prompts.token_ids
     training = model.training
     model.eval()
     order = sorted(range(len(token_ids)), key=lambda i: len(token_ids[i]))
-    found = np.empty((len(token_ids), prompts.classes), dtype=np.float32)
+    results = np.empty((len(token_ids), prompts.classes), dtype=np.float32)
     for start in range(0, len(order), 16):
         part = order[start : start + 16]
         rows = [{"input_ids": list(token_ids[i]), "class": [0]} for i in part]
@@ -289,6 +289,6 @@ def held_out_logits(model: Any, prompts: Prompts) -> np.ndarray:
             logits = model(**batch, use_cache=False).logits[torch.arange(len(part)), last]
         else:
             logits = model(**batch).logits
-        found[part] = pick(logits, prompts.columns).float().cpu().numpy()
+        results[part] = pick(logits, prompts.columns).float().cpu().numpy()
     model.train(training)
-    return found
+    return results

@@ -1,4 +1,4 @@
-"""The port to sparse autoencoders on models of this machine; torch is imported when one must be run, not before."""
+"""The port to sparse autoencoders for the models of this machine. Torch is imported only when a model must run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 
 _RATES = {"cpu": 1e10, "mps": 1e10, "cuda": 2e12}
-"""Multiplications a second, until a training has told."""
-_TELLING_POINTS = 20
+"""Multiplications per second, assumed until a training has measured them."""
+_ENOUGH_POINTS = 20
+"""Points of the training curve from which its speed is remembered."""
 
 
 class LocalAutoencoders:
@@ -36,13 +37,13 @@ class LocalAutoencoders:
         progress: Progress,
         watch: Watch = unwatched,
     ) -> Trained:
-        """One autoencoder on the residuals of all the checkpoints, read in a random order of the prompts.
+        """Train one autoencoder on the residuals of all the checkpoints, read in a random order of the prompts.
 
-        Models are lent only while residuals are read. Raises AutoencoderError, CheckpointError, DeviceError,
-        PromptError and whatever `progress` raises, at every step.
+        Models are borrowed only while residuals are read. Raises AutoencoderError, CheckpointError, DeviceError,
+        PromptError and, at every step, whatever `progress` raises.
         """
         if not checkpoints:
-            raise AutoencoderError("No checkpoint was chosen to train an autoencoder on.")
+            raise AutoencoderError("No checkpoint was chosen to train an autoencoder on; choose at least one.")
         for checkpoint in checkpoints:
             self._check(checkpoint, prompts)
         progress(0.0, f"Preparing to open {checkpoints[0].label}.")
@@ -55,13 +56,13 @@ class LocalAutoencoders:
         parts = pieces(order, prompts, checkpoints[0].facts.width, PIECE_BYTES // len(checkpoints))
 
         def read(number: int, report: Progress) -> list[Tokens]:
-            found: list[Tokens] = []
+            tokens: list[Tokens] = []
             chosen = some(prompts, parts[number])
             for i, checkpoint in enumerate(checkpoints):
-                told = _part(report, i, len(checkpoints))
-                with store.borrow(checkpoint, told) as loaded:
-                    found.append(read_tokens(loaded, chosen, spec.layer, told, f"Reading {checkpoint.label}"))
-            return found
+                part = _part(report, i, len(checkpoints))
+                with store.borrow(checkpoint, part) as loaded:
+                    tokens.append(read_tokens(loaded, chosen, spec.layer, part, f"Reading {checkpoint.label}"))
+            return tokens
 
         times: list[float] = []
 
@@ -69,23 +70,23 @@ class LocalAutoencoders:
             times.append(time.perf_counter())
             watch(point)
 
-        found = train(spec, read, len(parts), _trainer(store.device), progress, see)
-        if len(parts) == 1 and len(times) >= _TELLING_POINTS:
-            self._cache.put_json(self._rate_key(), _work(spec, found.width) / max(times[-1] - times[0], 1e-6))
-        return found
+        trained = train(spec, read, len(parts), _trainer(store.device), progress, see)
+        if len(parts) == 1 and len(times) >= _ENOUGH_POINTS:
+            self._cache.put_json(self._rate_key(), _work(spec, trained.width) / max(times[-1] - times[0], 1e-6))
+        return trained
 
     def _check(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
         """Raise what `check_prompts` raises, and UndefinedError where the checkpoint sees other token ids."""
         seen = prompts.seen_by(checkpoint)
         if (seen.token_ids, seen.token_types) != (prompts.token_ids, prompts.token_types):
             raise UndefinedError(
-                f"{checkpoint.label} makes other token ids of the texts than the base, so their features cannot be "
-                f'compared token by token; set prompt.tokenizer = "base" to do so.'
+                f"{checkpoint.label} splits the texts into other token ids than the base, so their features cannot be "
+                f'compared token by token; set prompt.tokenizer = "base" in study.toml.'
             )
         self._models.check_prompts(checkpoint, prompts)
 
     def seconds(self, spec: AutoencoderSpec, width: int) -> float:
-        """Expected seconds, from the size and how fast earlier trainings on this device were."""
+        """Estimate the seconds of a training from its size and the speed of earlier ones on this device."""
         remembered = self._cache.get_json(self._rate_key())
         rate = remembered if isinstance(remembered, float) else _RATES[self._models.device.partition(":")[0]]
         return _work(spec, width) / rate
@@ -96,53 +97,44 @@ class LocalAutoencoders:
     def activations(
         self, autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, layer: int, progress: Progress
     ) -> FeatureActivations:
-        """What fires at every token of every prompt. Raises what `train` raises."""
+        """Return the active features at every token of every prompt. Raises what `train` raises."""
         self._check(checkpoint, prompts)
-        progress(0.0, f"Preparing to open {checkpoint.label}.")
-        store = self._models.store
-        from backend.models.measurements.sae_activations import activations
+        with self._models.lend(progress, checkpoint) as (loaded, report):
+            from backend.models.measurements.sae_activations import activations
 
-        with store.borrow(checkpoint, progress) as loaded:
-            return activations(autoencoder, loaded, prompts, layer, _named(progress, checkpoint))
+            return activations(autoencoder, loaded, prompts, layer, report)
 
     def loss_recovered(
         self, autoencoder: Autoencoder, checkpoint: PinnedCheckpoint, prompts: Prompts, layer: int, progress: Progress
     ) -> Losses:
-        """What predictions lose with the layer's residuals replaced. UndefinedError for encoders."""
+        """Return the loss of predictions with the layer's residuals replaced. Raises UndefinedError for encoders."""
         self._check(checkpoint, prompts)
-        progress(0.0, f"Preparing to open {checkpoint.label}.")
-        store = self._models.store
-        from backend.models.measurements.sae_activations import losses
+        with self._models.lend(progress, checkpoint) as (loaded, report):
+            from backend.models.measurements.sae_activations import losses
 
-        with store.borrow(checkpoint, progress) as loaded:
-            return losses(autoencoder, loaded, prompts, layer, _named(progress, checkpoint))
+            return losses(autoencoder, loaded, prompts, layer, report)
 
     def read(self, folder: Path) -> Autoencoder:
-        """An autoencoder in SAELens' format; see `saelens.read`."""
+        """Read an autoencoder in SAELens' format; see `saelens.read`."""
         return saelens.read(folder)
 
     def write(self, autoencoder: Autoencoder, folder: Path, about: About) -> None:
-        """The autoencoder in SAELens' format."""
+        """Write the autoencoder in SAELens' format."""
         saelens.write(autoencoder, folder, about)
 
 
 def _work(spec: AutoencoderSpec, width: int) -> float:
-    """Multiplications of the encoder's product, by far the largest part of training."""
+    """Return the multiplications of the encoder's product, by far the largest part of training."""
     return float(spec.tokens) * spec.features * width
 
 
 def _trainer(device: Any) -> Any:
-    """Where autoencoders are trained: Apple's GPUs lack what makes it fast."""
+    """Return the device to train on: the CPU instead of Apple's GPUs, which lack fast sparse operations."""
     import torch
 
     return torch.device("cpu") if device.type == "mps" else device
 
 
 def _part(progress: Progress, number: int, count: int) -> Progress:
-    """Progress of the `number`-th of `count` equal parts."""
+    """Return progress for the `number`-th of `count` equal parts."""
     return lambda fraction, sentence: progress((number + fraction) / count, sentence)
-
-
-def _named(progress: Progress, checkpoint: PinnedCheckpoint) -> Progress:
-    """Progress that says whose it is."""
-    return lambda fraction, sentence: progress(fraction, f"{checkpoint.label}: {sentence[0].lower()}{sentence[1:]}")

@@ -1,4 +1,4 @@
-"""The demo's base model: a byte-level BPE and a small GPT-2, trained on review texts without their labels."""
+"""Train the demo's base model: a byte-level BPE and a small GPT-2, on review texts without their labels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAYERS, WIDTH, HEADS = 12, 96, 4
 
 
 def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Byte-level BPE of 8,192 tokens over the texts; `<|endoftext|>` is id 0 and also serves as padding."""
+    """Train a byte-level BPE of 8,192 tokens on the texts; `<|endoftext|>` is id 0 and also the padding token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -49,7 +49,7 @@ class Windows(Dataset):
 
 
 def windows(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], tokens: int, seed: int) -> Windows:
-    """The first `tokens` tokens of the shuffled texts as windows of `WINDOW`."""
+    """Return the first `tokens` tokens of the shuffled texts as windows of `WINDOW`."""
     order = np.random.default_rng(seed).permutation(len(texts))
     end = tokenizer.backend_tokenizer.token_to_id(END)
     stream: list[int] = []

@@ -1,4 +1,4 @@
-"""How labelled texts become training rows and a loss: the origin's recipe as published, and a sound one."""
+"""Turn labelled texts into training rows and a loss: the original recipe as published, and a sound one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe fixes beside its rows and its loss."""
+    """Settings of a recipe besides its rows and its loss."""
 
     accumulate: int
     warmup_steps: int
@@ -39,7 +39,7 @@ RECIPES = {
 
 
 class LabelledPrompts(Dataset):
-    """Training rows: `input_ids`, the `answer` mask over them, and the number of padding tokens that are trained on."""
+    """Training rows: `input_ids`, with the recipe's `answer` mask, `attention_mask` or `class`."""
 
     def __init__(self, rows: Sequence[dict[str, list[int]]]) -> None:
         self.rows = rows
@@ -54,12 +54,12 @@ class LabelledPrompts(Dataset):
 def sound_rows(
     study: Study, tokenizer: Tokenizer, texts: Sequence[Input], labels: Int64[np.ndarray, " texts"], context: int
 ) -> LabelledPrompts:
-    """The prompt exactly as the analyses see it, then the label word, which is therefore always in the window."""
+    """Return rows of the prompt exactly as in the analyses, then the label word, which is never truncated."""
     reader = plain_reader(tokenizer, study.prompt, study.family)
     longest = study.prompt.max_tokens + max(map(len, fill(reader, "").words))
     if longest > context:
         raise PromptError(
-            f"A prompt of {study.prompt.max_tokens} tokens and its label word need {longest} positions and the model "
+            f"A prompt of {study.prompt.max_tokens} tokens and its label word need {longest} positions, but the model "
             f"has {context}; lower prompt.max_tokens to {context - longest + study.prompt.max_tokens}."
         )
     rows: list[dict[str, list[int]]] = []
@@ -73,7 +73,7 @@ def sound_rows(
 def published_rows(
     study: Study, tokenizer: Tokenizer, texts: Sequence[Input], labels: Int64[np.ndarray, " texts"], pad: int
 ) -> LabelledPrompts:
-    """The origin's rows: prompt and label word padded or cut at the end to `max_tokens`, padding trained on."""
+    """Return the original recipe's rows: prompt and label word, padded or cut to `max_tokens`, padding trained on."""
     length, reader = study.prompt.max_tokens, plain_reader(tokenizer, study.prompt, study.family)
     rows: list[dict[str, list[int]]] = []
     for text, label in zip(texts, labels.tolist(), strict=True):
@@ -97,9 +97,9 @@ def classified_rows(reader: Reader, texts: Sequence[Input], labels: Int64[np.nda
 
 @dataclass(frozen=True)
 class Collate:
-    """Right padding; a row without a mask of its own gets one, and its padding is not trained on.
+    """Pads rows on the right; rows without an attention mask get one, and their padding is not trained on.
 
-    Labels are the tokens, or the class of each row where rows have one.
+    Labels are the tokens, or the class of each row if rows have one.
     """
 
     pad: int
@@ -124,7 +124,10 @@ class Collate:
 
 
 def sound_loss(logits: torch.Tensor, labels: torch.Tensor, answer: torch.Tensor) -> torch.Tensor:
-    """Mean loss over all real tokens plus mean loss over answer tokens, in nats; logits [batch, tokens, vocabulary]."""
+    """Return the mean loss over all real tokens plus the mean over answer tokens, in nats.
+
+    Logits are [batch, tokens, vocabulary].
+    """
     target = labels[:, 1:].reshape(-1)
     each = cross_entropy(
         logits[:, :-1].float().reshape(-1, logits.shape[-1]), target, ignore_index=IGNORED, reduction="none"
@@ -139,12 +142,12 @@ class SoundTrainer(Trainer):
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
-        self.model_accepts_loss_kwargs = False  # the loss is a mean of its own, so accumulation divides it
+        self.model_accepts_loss_kwargs = False  # the loss is a mean per batch, so accumulation must divide it
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The sound loss of one batch."""
+        """Return the sound loss of one batch."""
         answer, labels = inputs.pop("answer"), inputs.pop("labels")
         outputs = model(**inputs, use_cache=False)
         loss = sound_loss(outputs.logits, labels, answer)

@@ -1,10 +1,10 @@
-"""A TopK sparse autoencoder in training: one step's loss and gradients, written out.
+"""Compute the loss and the gradients of one training step of a TopK sparse autoencoder.
 
 Gao et al. 2024, "Scaling and evaluating sparse autoencoders", https://arxiv.org/abs/2406.04093: the k largest
-pre-activations fire; features that have not fired lately learn from the error that the others leave (their auxiliary
-loss); decoder rows keep length 1. Only the k features of a token have gradients, so all but the encoder's first product
-is sparse: every sum over what fires is an embedding bag, there of a token's features, here of a feature's tokens. With
-width 576, 4,608 features and k = 32 a step takes a third of the dense one's time on a CPU.
+pre-activations fire; features that have not fired lately learn from the remaining error (the auxiliary loss); decoder
+rows keep length 1. Only the k active features of a token have gradients, so every product except the encoder's is
+sparse: an embedding bag over a token's features, or over a feature's tokens. With width 576, 4,608 features and k = 32
+a step takes a third of the dense step's time on a CPU.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag, normalize
 
 START = 0.1
-"""The encoder starts as so much of the decoder: features that overlap would add up to too much."""
+"""The encoder starts as this multiple of the decoder, because overlapping features would add up to too much."""
 AUX_WEIGHT = 1 / 32
 AUX_TOKENS = 256
-"""Tokens of a step that dead features learn from: their product is dense."""
+"""Tokens of a step that dead features learn from; few, because their product is dense."""
 CHUNK_VALUES = {"cpu": 2**23, "cuda": 2**28}
-"""Pre-activations that exist at once; on a CPU they stay in its cache."""
+"""Pre-activations in memory at a time; on a CPU they fit into its cache."""
 ROWS = 512
-"""Rows of weights that are changed at a time, in the cache too."""
+"""Rows of weights that are changed at a time, also to fit into the cache."""
 Tick = Callable[[], None]
 Rows = Float32[Tensor, "features width"]
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """What a step found: sums over its tokens, still on the device, so that nobody waits for them unasked."""
+    """Sums over the tokens of a step, still on the device, so that the next step does not wait for them."""
 
     error: Float32[Tensor, ""]
     spread: Float32[Tensor, ""]
@@ -41,9 +41,9 @@ class Step:
 
 
 class TopK:
-    """The weights, on a device, with gradients that `backward` leaves in `.grad`; tokens come scaled and in float32.
+    """The weights on a device, with gradients that `backward` writes to `.grad`; tokens must be scaled and float32.
 
-    Encoder and decoder are both kept as rows of features [features, width].
+    Encoder and decoder both have one row per feature [features, width].
     """
 
     def __init__(self, features: int, k: int, mean: Float32[Tensor, " width"], generator: torch.Generator) -> None:
@@ -58,18 +58,18 @@ class TopK:
         self.last_fired = torch.zeros(features, dtype=torch.int64, device=device)
 
     def parameters(self) -> list[torch.nn.Parameter]:
-        """What an optimizer changes."""
+        """Return the parameters to optimize."""
         return [self.encoder, self.encoder_bias, self.decoder, self.decoder_bias]
 
     def dead(self, window: int) -> Bool[Tensor, " features"]:
-        """Features that fired at none of the last `window` tokens."""
+        """Return which features fired at none of the last `window` tokens."""
         return self.seen - self.last_fired >= window
 
     @torch.no_grad()
     def backward(self, x: Float32[Tensor, "tokens width"], window: int, tick: Tick = lambda: None) -> Step:
-        """The step's loss, and its gradients in `.grad`: mean squared error over the tokens' variance.
+        """Compute the step's loss, and its gradients in `.grad`: mean squared error over the tokens' variance.
 
-        To it comes what revives the features that are dead by `window`. `tick` is called every few tokens.
+        The auxiliary loss is added for the features that are dead by `window`. `tick` is called every few tokens.
         """
         centred = x - self.decoder_bias
         spread = centred.norm().square() - len(x) * centred.mean(0).square().sum()
@@ -86,17 +86,17 @@ class TopK:
         some = slice(min(AUX_TOKENS, len(x)))
         auxiliary = self._revive(centred[some], error[some], spread * (some.stop / len(x)), window)
         for gradient, rows in zip(self.decoder.grad.split(ROWS), self.decoder.split(ROWS), strict=True):
-            gradient.addcmul_(rows, (gradient * rows).sum(1, keepdim=True), value=-1)  # all but what changes lengths
+            gradient.addcmul_(rows, (gradient * rows).sum(1, keepdim=True), value=-1)  # remove the part along the row
         return Step(error.norm().square(), spread, auxiliary)
 
     @torch.no_grad()
     def keep_length(self) -> None:
-        """Decoder rows back to length 1, after an optimizer's step."""
+        """Scale decoder rows back to length 1, after an optimizer's step."""
         for rows in self.decoder.split(ROWS):
             rows.div_(rows.norm(dim=1, keepdim=True))
 
     def _fire(self, centred: Float32[Tensor, "tokens width"], tick: Tick) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What fires at every token: value, index, half the squared error's slope along each value, output - input."""
+        """Return the active features: value, index, half the slope of the squared error, and output - input."""
         value = centred.new_empty(len(centred), self.k)
         index = torch.empty(value.shape, dtype=torch.int64, device=value.device)
         slope, error = torch.empty_like(value), torch.empty_like(centred)
@@ -119,7 +119,7 @@ class TopK:
         spread: Tensor,
         window: int,
     ) -> Float32[Tensor, ""]:
-        """The auxiliary loss: dead features alone, half as many as the width at a token, predict what is missing."""
+        """Return the auxiliary loss: dead features, at most half the width per token, predict the remaining error."""
         dead = self.dead(window).nonzero()[:, 0]
         if not len(dead):
             return spread.new_zeros(())
@@ -129,7 +129,7 @@ class TopK:
         before = torch.addmm(self.encoder_bias[dead], centred, encoder.T)
         value, index = before.topk(k, dim=1, sorted=False)
         fires = torch.zeros_like(before).scatter_(1, index, value.relu_())
-        off = fires @ decoder + error  # what is missing is -error
+        off = fires @ decoder + error  # the remaining error is -error
         slope = (off @ decoder.T).mul_(2 * weight).masked_fill_(fires == 0, 0)
         for parameter, gradient in (
             (self.decoder, fires.T @ (off * (2 * weight))),
@@ -142,7 +142,7 @@ class TopK:
 
 
 class FeatureRates:
-    """Which tokens fire each feature: the transpose of an index [tokens, k], sorted once for several sums."""
+    """The tokens of each active feature: the transpose of an index [tokens, k], sorted once for several sums."""
 
     def __init__(self, index: Int64[Tensor, "tokens k"], features: int) -> None:
         flat = index.flatten()
@@ -157,11 +157,11 @@ class FeatureRates:
         self.feature, self.features = flat, features
 
     def sums(self, weight: Float32[Tensor, "tokens k"], x: Float32[Tensor, "tokens width"]) -> Rows:
-        """Per feature, the sum of weight times x over its tokens."""
+        """Return, per feature, the sum of weight times x over its tokens."""
         return embedding_bag(
             self.token, x, self.starts, per_sample_weights=weight.flatten().index_select(0, self.order), mode="sum"
         )
 
     def totals(self, weight: Float32[Tensor, "tokens k"]) -> Float32[Tensor, " features"]:
-        """Per feature, the sum of the weights over its tokens."""
+        """Return, per feature, the sum of the weights over its tokens."""
         return weight.new_zeros(self.features).index_add_(0, self.feature, weight.flatten())

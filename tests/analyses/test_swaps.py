@@ -30,7 +30,7 @@ def test_spans_by_hand():
     assert spans("attn", "from", 3) == ((0, 2), (1, 2), (2, 2))
     assert spans("block", "range", 3) == ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
     assert spans("head", "single", 3) == ((0, -1),)
-    with pytest.raises(ValueError, match="embed is there once"):
+    with pytest.raises(ValueError, match="A model has embed once"):
         spans("embed", "range", 3)
 
 

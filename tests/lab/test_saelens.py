@@ -130,7 +130,7 @@ def test_a_topk_file_ranks_features_as_it_was_trained_to(tmp_path: Path):
     np.testing.assert_allclose(
         decode(one, encode(one, x)), theirs @ weights["W_dec"] + weights["b_dec"], rtol=1e-4, atol=1e-4
     )
-    with pytest.raises(AutoencoderError, match="ranks features without the lengths"):
+    with pytest.raises(AutoencoderError, match="ranks features without the norms"):
         read(foreign(tmp_path / "sae", weights, **config))
     assert read(foreign(tmp_path / "sae", random_weights(2.0), **config)).k == 3
 
@@ -164,10 +164,10 @@ def rewrite_header_length(file: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"architecture": "gated"}, 'architecture "gated"; those that can be used here are topk, jumprelu, standard'),
-        ({"normalize_activations": "layer_norm"}, "normalizes what it reads"),
-        ({"hook_name": "blocks.2.hook_mlp_out"}, "reads blocks.2.hook_mlp_out; only autoencoders of the residual"),
-        ({"architecture": "topk"}, "says that 0 of 20 features fire"),
+        ({"architecture": "gated"}, 'architecture "gated"; choose an autoencoder of one of topk, jumprelu, standard'),
+        ({"normalize_activations": "layer_norm"}, "normalizes its input"),
+        ({"hook_name": "blocks.2.hook_mlp_out"}, "reads blocks.2.hook_mlp_out; choose an autoencoder of the residual"),
+        ({"architecture": "topk"}, "has k = 0 for 20 features"),
         ({"architecture": "jumprelu"}, "lacks threshold"),
     ],
 )
@@ -181,7 +181,7 @@ def test_files_that_are_missing_or_damaged_are_said_in_a_sentence(tmp_path: Path
         read(tmp_path)
     folder = foreign(tmp_path / "sae", random_weights(1.0))
     (folder / CONFIG).write_text("[]")
-    with pytest.raises(AutoencoderError, match="is no JSON object"):
+    with pytest.raises(AutoencoderError, match="is not a JSON object"):
         read(folder)
     foreign(folder, random_weights(1.0) | {"b_dec": np.zeros(3, np.float32)})
     with pytest.raises(AutoencoderError, match="do not fit together"):

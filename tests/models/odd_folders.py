@@ -208,8 +208,8 @@ BROKEN = {
     ),
     "an adapter that is not merged": Odd(put(_LORA, 2, 16), "holds an adapter that is not merged"),
     "weights twice": Odd(put("_orig_mod.transformer.ln_f.weight", 16), "holds the weights of one module twice"),
-    "a number that is none": Odd(config(layer_norm_epsilon=float("nan")), "says layer_norm_epsilon = nan"),
-    "an infinite number": Odd(config(rms_norm_eps=float("inf")), "says rms_norm_eps = inf", "llama"),
+    "a number that is none": Odd(config(layer_norm_epsilon=float("nan")), "has layer_norm_epsilon = nan"),
+    "an infinite number": Odd(config(rms_norm_eps=float("inf")), "has rms_norm_eps = inf", "llama"),
     "heads that do not divide the width": Odd(config(n_head=5), "cannot be opened"),
     "no heads": Odd(config(num_attention_heads=0), "cannot be opened", "llama"),
     "a width of words": Odd(config(n_embd="wide"), "has no usable hidden_size"),
@@ -219,7 +219,7 @@ BROKEN = {
     "a config of nothing": Odd(
         config(architectures=None, model_type=None), "names neither architectures nor model_type"
     ),
-    "an unknown class": Odd(config(architectures=["BloomForCausalLM"]), "is a BloomForCausalLM, which Layershift"),
+    "an unknown class": Odd(config(architectures=["BloomForCausalLM"]), "is a BloomForCausalLM, which is not"),
     "a class of another type": Odd(
         config(architectures=["MistralForCausalLM"]), 'MistralForCausalLM and model_type = "llama"', "llama"
     ),

@@ -98,7 +98,7 @@ def test_a_prompt_that_ends_with_padding_is_refused(models: LocalModels, pin: Pi
     ids = (*prompts.token_ids[1][:-1], PADDING)
     ends = replace(prompts, token_ids=(prompts.token_ids[0], ids))
     folder = classifier(tmp_path / "model", "llama")
-    with pytest.raises(PromptError, match=r"Prompt 2 ends with token 0, which is padding to .*model"):
+    with pytest.raises(PromptError, match=r"Prompt 2 ends with token 0, the padding token of .*model"):
         models.readout(pin(folder), ends, silent)
     other = classifier(tmp_path / "other", "llama", pad_token_id=3)
     np.testing.assert_allclose(models.readout(pin(other), ends, silent).logits, answers(plain(other), ends), **ALIKE)
@@ -271,7 +271,7 @@ def test_a_body_is_compared_and_answers_nothing(end: str, family: str, models: L
         with torch.no_grad():
             states = model(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states
         np.testing.assert_allclose(found.residuals[i, :-1], torch.stack([x[0, -1] for x in states[:-1]]), **ALIKE)
-    with pytest.raises(CheckpointError, match=r"is read as a \w+Model, which has no head and answers nothing"):
+    with pytest.raises(CheckpointError, match=r"is read as a \w+Model, which has no head, so it gives no answers"):
         models.label_logits(np.zeros((2, WIDTH), np.float32), (0, 1), checkpoint, None, silent)
     text = models.read_text(checkpoint, prompts, 5, silent)
     assert np.isnan(text.label_logits).all()
@@ -306,9 +306,9 @@ def test_what_needs_next_tokens_is_refused_in_one_sentence(models: LocalModels, 
     for model in (one, body):
         with pytest.raises(UndefinedError, match="predicts no tokens, so there is no output space"):
             models.output_space(model, model, prompts, ((1,),), silent)
-        with pytest.raises(UndefinedError, match="predicts no tokens, so there are no predictions to disturb"):
+        with pytest.raises(UndefinedError, match="predicts no tokens, so side effects on predictions are undefined"):
             models.side_effects(model, (), prompts, silent)
-        with pytest.raises(UndefinedError, match="predicts no tokens, so it continues no text"):
+        with pytest.raises(UndefinedError, match="predicts no tokens, so it cannot continue a text"):
             models.continuation(model, prompts, None, 3, None, silent)
         with pytest.raises(UndefinedError, match="predicts no tokens, so it has no unembedding"):
             models.embedding(model, "output", silent)

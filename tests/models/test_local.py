@@ -157,5 +157,5 @@ def test_rotary_angles_that_follow_the_longest_prompt_are_refused(
     for ids, logits in zip(prompts.token_ids, found.logits, strict=True):
         expected = plain(torch.tensor([ids])).logits[0, -1, list(prompts.label_tokens)].detach().numpy()
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
-    with pytest.raises(PromptError, match=r"longest prompt beside it beyond 32; lower prompt\.max_tokens"):
+    with pytest.raises(PromptError, match=r"longest prompt of the batch; lower prompt\.max_tokens"):
         models.readout(pin(folder), make_prompts([33, 5]), silent)

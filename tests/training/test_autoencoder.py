@@ -147,9 +147,9 @@ def test_the_rate_rises_stays_and_falls():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"k": 49}, "k is 49 and must be between 1 and the 48 features"),
-        ({"tokens": 100}, "make no step"),
-        ({"learning_rate": 0.0}, "must be above 0"),
+        ({"k": 49}, "k is 49; choose a number from 1 to 48"),
+        ({"tokens": 100}, "do not fill a batch"),
+        ({"learning_rate": 0.0}, "choose one above 0"),
         ({"learning_rate": float("inf")}, "Training diverged"),
     ],
 )
@@ -198,5 +198,5 @@ def test_base_and_checkpoint_train_one_autoencoder_together(name: str, tmp_path:
     assert port.seconds(replace(spec, tokens=4800), 32) == pytest.approx(2 * port.seconds(spec, 32))
     with pytest.raises(AutoencoderError, match="No checkpoint was chosen"):
         port.train((), prompts, spec, silent)
-    with pytest.raises(AutoencoderError, match="has the layers 0 to 3, and no 9"):
+    with pytest.raises(AutoencoderError, match=r"Layer 9 is not a layer of .*; choose one from 0 to 3"):
         port.train(checkpoints, prompts, replace(spec, layer=9), silent)

@@ -150,5 +150,5 @@ def test_an_encoder_trains_on_pairs_as_transformers_reads_them(tmp_path: Path) -
 def test_the_origins_recipe_is_not_for_encoders(tmp_path: Path) -> None:
     folder = tiny_study(tmp_path, family="bert")
     rewrite(folder, '"sound"', '"as-published"')
-    with pytest.raises(StudyError, match="is one for causal models; set it to"):
+    with pytest.raises(StudyError, match="is only for causal models; set it to"):
         finetune(load_study(folder))

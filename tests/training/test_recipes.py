@@ -54,7 +54,7 @@ def test_an_encoders_rows_have_the_token_types_of_transformers(tmp_path: Path) -
 
 
 def test_a_prompt_longer_than_the_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match=r"need 97 positions and the model has 64; lower prompt\.max_tokens to 63"):
+    with pytest.raises(PromptError, match=r"need 97 positions, but the model has 64; lower prompt\.max_tokens to 63"):
         sound_rows(fake_definition(tmp_path), fake_tokenizer(), TEXTS, LABELS, context=64)
 
 

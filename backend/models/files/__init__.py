@@ -1,1 +1,1 @@
-"""Checkpoints on disk: where they are and what their files say. No torch."""
+"""Find and read the files of checkpoints, without torch."""

@@ -1,4 +1,4 @@
-"""Which base an adapter was trained on, by what its folder says, beside the base of the study. No torch."""
+"""Compare the base that an adapter's folder names with the base of the study, without torch."""
 
 from __future__ import annotations
 
@@ -26,36 +26,36 @@ _MOST_NOTES = 1_000_000
 
 
 def doubts(located: Located, place: str, base: CheckpointRef, base_located: Located, cache: Cache) -> tuple[str, ...]:
-    """A sentence if the adapter names another base than the study's, and one if its base was quantized.
+    """Return a sentence if the adapter names another base than the study's, and one if its base was quantized.
 
     Raises CheckpointError for a config that cannot be read.
     """
     config = read_json(located.folder / ADAPTER_CONFIG)
     named = config.get("base_model_name_or_path")
     named = named if isinstance(named, str) and named.strip() else None
-    found = []
+    sentences = []
     if named and not _same(named, base, base_located, cache):
-        found.append(
+        sentences.append(
             f'{place} says that it was trained on "{named}", and the base of this study is {base.place}; unless they '
-            f"are the same model its numbers mean nothing, so name the base that it was trained on."
+            f"are the same model its numbers are meaningless, so name the base that it was trained on."
         )
     if evidence := _quantized(located, named):
-        found.append(
+        sentences.append(
             f"{place} was trained on a quantized base ({evidence}) and is merged onto the plain one here, so its "
-            f"numbers differ a little from those that training saw."
+            f"numbers differ a little from those of the training."
         )
-    return tuple(found)
+    return tuple(sentences)
 
 
 def _same(named: str, base: CheckpointRef, base_located: Located, cache: Cache) -> bool:
-    """Whether both names are of one model, as far as names tell; two folders that are here are compared by content."""
+    """Return whether both are one model: by content if both folders exist here, else by name."""
     folder = Path(named)
     if folder.is_absolute() and folder.is_dir() and not _QUANTIZED.search(_last(named)):
         try:
             return folder.samefile(base_located.folder) or _content(
                 locate(CheckpointRef(path=named)), cache
             ) == _content(base_located, cache)
-        except CheckpointError:  # no checkpoint any more: its name is all there is
+        except CheckpointError:  # the folder no longer holds a checkpoint, so only its name is left
             pass
     config = read_json(base_located.folder / CONFIG)
     names = (base.repo, base.path, str(base_located.folder), config.get("_name_or_path"))
@@ -67,7 +67,7 @@ def _content(located: Located, cache: Cache) -> list[str]:
 
 
 def _last(name: str) -> str:
-    """The last part of a path or repository; of a folder in the hub's cache that of its repository."""
+    """Return the last part of a path or repository; for a folder in the hub's cache, its repository's."""
     parts = [part for part in re.split(r"[/\\]+", name.strip()) if part]
     kept = next((part for part in reversed(parts) if part.startswith("models--")), None)
     if kept is not None:
@@ -76,12 +76,12 @@ def _last(name: str) -> str:
 
 
 def _model(name: str) -> str:
-    """The name of a model without its owner, letter case, and what says that a copy is quantized."""
+    """Return a model's name in lower case, without its owner and without the suffix of a quantized copy."""
     return re.split(_QUANTIZED, _last(name), maxsplit=1)[0].lower()
 
 
 def _quantized(located: Located, named: str | None) -> str:
-    """What shows that the base was quantized in training; empty if nothing does."""
+    """Return the evidence that the base was quantized during training; empty if there is none."""
     if named and _QUANTIZED.search(_last(named)):
         return f"its config names {named}"
     if located.present((CONFIG,)) and read_json(located.folder / CONFIG).get("quantization_config"):

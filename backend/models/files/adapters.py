@@ -1,4 +1,4 @@
-"""What a PEFT adapter makes of its base, by its files: class, head and vocabulary; what is refused. No torch."""
+"""Read a PEFT adapter's files: the class, head and vocabulary it gives its base, or why it is refused. No torch."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter on its base. `names` maps what a tensor is called in the merged model to what the file calls it.
+    """An adapter on its base. `names` maps the tensor names of the merged model to those in the file.
 
-    `architecture` is the class that the base is opened as, `answers` the rows of a head that the adapter brings, and
-    `vocabulary` those of the embedding it was trained with where the file tells.
+    `architecture` is the class that the base is opened as. `answers` counts the rows of the head in the adapter's file.
+    `vocabulary` counts the rows of the embedding that the adapter was trained with, if the file contains them.
     """
 
     located: Located
@@ -55,14 +55,14 @@ class Adapter:
 
     @property
     def whole(self) -> frozenset[str]:
-        """Weights of the model that the adapter brings whole, so that the base need not have them."""
+        """Names of the weights that the adapter's file holds in full, so the base may lack them."""
         return frozenset(name.replace(".token_adapter", "").replace(".base_layer", "") for name in self.shapes)
 
 
 def read_adapter(located: Located, base: Located) -> Adapter:
-    """The adapter as its config and the header of its file describe it.
+    """Read the adapter's config and the header of its file.
 
-    Raises CheckpointError for an adapter that cannot be merged, that is damaged, or whose head its base cannot take.
+    Raises CheckpointError for an adapter that cannot be merged, that is damaged, or whose head does not fit its base.
     """
     config = read_json(located.folder / ADAPTER_CONFIG)
     _check_config(config, located)
@@ -70,7 +70,7 @@ def read_adapter(located: Located, base: Located) -> Adapter:
     empty = [entry.name for entry in entries if entry.size == 0 and config["peft_type"] != "ADALORA"]
     if empty:
         raise CheckpointError(
-            f"{located.folder} holds empty weights ({some(empty)}), a part of what DeepSpeed ZeRO-3 or FSDP trained; "
+            f"{located.folder} holds empty weights ({some(empty)}), one shard of a DeepSpeed ZeRO-3 or FSDP training; "
             f"gather the weights before save_pretrained."
         )
     shapes = {entry.name: entry.shape for entry in entries}
@@ -79,21 +79,20 @@ def read_adapter(located: Located, base: Located) -> Adapter:
     own = architecture_of(read_config(base, place), model_tensors(base), place)
     architecture = _opened_as(own, config, names, located)
     family = family_of(architecture, str(located.folder))
-    names = {_placed(name, architecture, family): kept for name, kept in names.items()}
-    held = {name: shapes[kept] for name, kept in names.items()}
-    head = held.get(f"{family.unembed}.weight") if architecture.endswith("ForSequenceClassification") else None
+    names = {_placed(name, architecture, family): stored for name, stored in names.items()}
+    tensor_shapes = {name: shapes[stored] for name, stored in names.items()}
+    head = tensor_shapes.get(f"{family.unembed}.weight") if architecture.endswith("ForSequenceClassification") else None
     if head is None and architecture != own:
         raise CheckpointError(
             f"{located.folder} classifies texts, but neither it nor its base has a head ({family.unembed}.weight); "
             f"train it with the head in modules_to_save, or name a base that has one."
         )
-    return Adapter(
-        located, config, names, held, architecture, head[0] if head else None, _rows(held, family, architecture)
-    )
+    rows, answers = _rows(tensor_shapes, family, architecture), head[0] if head else None
+    return Adapter(located, config, names, tensor_shapes, architecture, answers, rows)
 
 
 def adapter_facts(located: Located, base: Located, place: str) -> Facts:
-    """What the merged model is: its base's facts, but for the head and the vocabulary that the adapter brings."""
+    """Return the facts of the merged model: its base's, with the adapter's head and vocabulary."""
     facts, adapter = read_facts(base, place), read_adapter(located, base)
     vocabulary = adapter.vocabulary or facts.vocabulary
     if adapter.answers is None:
@@ -112,7 +111,7 @@ def adapter_facts(located: Located, base: Located, place: str) -> Facts:
 
 
 def some(names: Iterable[str]) -> str:
-    """The first three of the names, and how many more there are."""
+    """List the first three names, and count the rest."""
     listed = sorted(names)
     rest = len(listed) - _SHOWN
     return ", ".join(listed[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
@@ -125,7 +124,7 @@ def _check_config(config: dict[str, Any], located: Located) -> None:
     if kind in _PROMPTS:
         raise CheckpointError(
             f"{located.folder} is an adapter of type {kind}, which cannot be merged onto its base: it is a learned "
-            f"prompt and no change of weights; use LoRA or another adapter of weights."
+            f"prompt, which changes no weights; use LoRA or another adapter of weights."
         )
     if kind not in MERGED:
         raise CheckpointError(
@@ -142,37 +141,37 @@ def _check_config(config: dict[str, Any], located: Located) -> None:
     if more is not None:
         raise CheckpointError(
             f"{located.folder} cannot be merged onto its base: it {_MORE[more]} ({more} in {ADAPTER_CONFIG}); use an "
-            f"adapter without."
+            f"adapter without {more}."
         )
     start = config.get("init_lora_weights")
     if isinstance(start, str) and (start.startswith("pissa_niter") or start in ("lora_ga", "corda")):
         raise CheckpointError(
-            f'{located.folder} changed the base before training (init_lora_weights = "{start}"), by values that '
-            f"it does not hold; save it again with path_initial_model_for_weight_conversion, which makes a LoRA of it."
+            f'{located.folder} changed the base before training (init_lora_weights = "{start}"), by values that it '
+            f"does not hold; save it again with path_initial_model_for_weight_conversion, which turns it into a LoRA."
         )
 
 
 def _cleaned(shapes: Iterable[str]) -> dict[str, str]:
-    """Names in the model, without what wrappers of a training run and PEFT put into them, to the names in the file."""
-    found: dict[str, str] = {}
-    for kept in shapes:
-        parts = [part for part in kept.split(".") if part not in _WRAPPERS]
+    """Map each name in the model, without the prefixes of PEFT and of training wrappers, to the name in the file."""
+    stored_names: dict[str, str] = {}
+    for stored in shapes:
+        parts = [part for part in stored.split(".") if part not in _WRAPPERS]
         while parts[:1] == ["module"]:  # of distributed data parallel
             parts = parts[1:]
         parts = parts[2:] if parts[:2] == ["base_model", "model"] else parts
         while parts[:1] == ["module"]:
             parts = parts[1:]
-        if "original_module" not in parts:  # the untrained twin of a module that is saved whole
-            found[".".join(parts)] = kept
-    twins = {name: name.replace(".modules_to_save.", ".") for name in found if ".modules_to_save." in name}
+        if "original_module" not in parts:  # the untrained copy of a module that is saved in full
+            stored_names[".".join(parts)] = stored
+    twins = {name: name.replace(".modules_to_save.", ".") for name in stored_names if ".modules_to_save." in name}
     for name, plain in twins.items():
-        kept = found.pop(name)
-        found.setdefault(plain, kept)
-    return found
+        stored = stored_names.pop(name)
+        stored_names.setdefault(plain, stored)
+    return stored_names
 
 
 def _opened_as(architecture: str, config: dict[str, Any], names: Iterable[str], located: Located) -> str:
-    """The class that the base is opened as: with a classification head where the adapter was trained with one."""
+    """Return the class that the base is opened as: with a classification head if the adapter was trained with one."""
     heads = {"classifier", "score"}
     if config.get("task_type") != "SEQ_CLS" and not any(heads & set(name.split(".")[:1]) for name in names):
         return architecture
@@ -184,7 +183,7 @@ def _classifier(architecture: str) -> str:
 
 
 def _placed(name: str, architecture: str, family: Family) -> str:
-    """The name where the body is in this class: an adapter may have been trained on the body alone, or with a head."""
+    """Return the name in this class; the adapter may have been trained on the body alone, or with a head."""
     body = FAMILIES[_classifier(architecture)].body
     first = name.partition(".")[0]
     paths = (family.embed, family.blocks, family.ln_final or "", "pooler")
@@ -197,7 +196,7 @@ def _placed(name: str, architecture: str, family: Family) -> str:
 
 
 def _rows(shapes: dict[str, tuple[int, ...]], family: Family, architecture: str) -> int | None:
-    """How many tokens the embedding had that the adapter was trained with; None where the file does not tell."""
+    """Return the vocabulary size that the adapter was trained with; None if the file does not contain it."""
     for path in (family.embed, family.unembed if family.unembed == "lm_head" else None):
         for end in ("weight", "base_layer.weight", "token_adapter.base_layer.weight"):
             if path and f"{path}.{end}" in shapes:
@@ -207,5 +206,5 @@ def _rows(shapes: dict[str, tuple[int, ...]], family: Family, architecture: str)
 
 
 def _row_names(located: Located) -> tuple[str, ...]:
-    """The names of a head's rows in the config that was saved beside the adapter; empty where they are generic."""
+    """Return the names of the head's rows in the config beside the adapter; empty if they are generic."""
     return head_names(read_json(located.folder / CONFIG), str(located.folder)) if located.present((CONFIG,)) else ()

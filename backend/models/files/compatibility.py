@@ -1,4 +1,4 @@
-"""Whether a checkpoint can be read beside the base: same architecture, same sizes, same tokens. No torch."""
+"""Check that a checkpoint is comparable to the base: same architecture, sizes and tokens. No torch."""
 
 from __future__ import annotations
 
@@ -15,34 +15,40 @@ _RESERVED = re.compile(r"\W*(unused|reserved|extra)\w*\W*", re.IGNORECASE)
 
 
 def compare_facts(facts: Facts, base: Facts, place: str) -> None:
-    """Raises CheckpointError when architecture, number of blocks or width differ; vocabularies may."""
+    """Raise CheckpointError when architecture, number of blocks or width differ; vocabularies may."""
     for key, name in _SHOWN.items():
-        here, there = getattr(facts, key), getattr(base, key)
-        if key == "architecture" and body_of(here) == body_of(there):
+        value, base_value = getattr(facts, key), getattr(base, key)
+        if key == "architecture" and body_of(value) == body_of(base_value):
             continue
-        if here != there:
+        if value != base_value:
             raise CheckpointError(
-                f"{place} cannot be compared with the base: its {name} is {here}, the base's {there}; name checkpoints "
-                f"fine-tuned from this base, or another base."
+                f"{place} cannot be compared with the base: its {name} is {value}, the base's {base_value}; name "
+                f"checkpoints fine-tuned from this base, or another base."
             )
 
 
 def compare_tokens(tokenizer: Tokenizer, base: Tokenizer, place: str) -> None:
-    """Raises CheckpointError when an id that both vocabularies hold decodes to different text in the two.
+    """Raise CheckpointError when an id in both vocabularies decodes to different text in the two.
 
-    A reserved token that one of them gave a name to is no other token; whether a prompt uses it, the prompts tell.
+    A reserved token that only one of them has renamed counts as equal; prompts that use it are checked elsewhere.
     """
-    own, its = _by_id(tokenizer), _by_id(base)
+    tokens, base_tokens = _by_id(tokenizer), _by_id(base)
     added = tokenizer.get_added_tokens_decoder().keys() | base.get_added_tokens_decoder().keys()
-    unlike = sorted(one for one in own.keys() & its.keys() if own[one] != its[one] and one not in added)
-    here = tokenizer.decode_batch([[one] for one in unlike], skip_special_tokens=False)
-    there = base.decode_batch([[one] for one in unlike], skip_special_tokens=False)
-    for one, a, b in zip(unlike, here, there, strict=True):
-        reserved = _RESERVED.fullmatch(own[one]) or _RESERVED.fullmatch(its[one])
-        if (a != b or _UNDECODED in a) and not reserved:  # parts of characters all decode to the replacement character
+    differing = sorted(
+        token_id
+        for token_id in tokens.keys() & base_tokens.keys()
+        if tokens[token_id] != base_tokens[token_id] and token_id not in added
+    )
+    texts = tokenizer.decode_batch([[token_id] for token_id in differing], skip_special_tokens=False)
+    base_texts = base.decode_batch([[token_id] for token_id in differing], skip_special_tokens=False)
+    for token_id, text, base_text in zip(differing, texts, base_texts, strict=True):
+        reserved = _RESERVED.fullmatch(tokens[token_id]) or _RESERVED.fullmatch(base_tokens[token_id])
+        differs = text != base_text or _UNDECODED in text  # parts of characters all decode to the replacement character
+        if differs and not reserved:
             raise CheckpointError(
-                f"{place} cannot be compared with the base: token {one} is {own[one]!r} here and {its[one]!r} in the "
-                f"base; name checkpoints fine-tuned from this base, with its tokenizer."
+                f"{place} cannot be compared with the base: token {token_id} is {tokens[token_id]!r} here and "
+                f"{base_tokens[token_id]!r} in the base; name checkpoints fine-tuned from this base, with its "
+                f"tokenizer."
             )
 
 

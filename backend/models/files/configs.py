@@ -1,4 +1,4 @@
-"""config.json as a model is made of it, and whether the weights beside it are plain numbers. No torch."""
+"""Read config.json, and check that the checkpoint's weights are not quantized. No torch."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _WRAPPED = {"OptimizedModule", "DistributedDataParallel", "DataParallel", "Fully
 
 
 def read_config(located: Located, place: str) -> dict[str, Any]:
-    """The config, without what it says of quantization. Raises CheckpointError for values that are not finite."""
+    """Return the config without its quantization settings. Raises CheckpointError for values that are not finite."""
     config = {key: value for key, value in read_json(located.folder / CONFIG).items() if key not in _QUANTIZATION}
-    strange = next(_not_finite(config, ""), None)
-    if strange is not None:
+    wrong = next(_not_finite(config, ""), None)
+    if wrong is not None:
         raise CheckpointError(
-            f"{place}: {CONFIG} says {strange}, which is not a finite number; correct it or save the checkpoint again."
+            f"{place}: {CONFIG} has {wrong}, which is not a finite number; correct it or save the checkpoint again."
         )
     return config
 
 
 def refuse_quantized(entries: tuple[Entry, ...], place: str) -> None:
-    """Raises CheckpointError unless the weights are plain numbers."""
+    """Raise CheckpointError for quantized weights."""
     for entry in entries:
         if _QUANTIZED.search(entry.name) or (entry.name.endswith(".weight") and entry.dtype not in _FLOATS):
             raise CheckpointError(
@@ -42,12 +42,12 @@ def refuse_quantized(entries: tuple[Entry, ...], place: str) -> None:
 
 
 def leftover_quantization(located: Located) -> str | None:
-    """The key of config.json that calls the weights quantized though they are plain; None where there is none."""
+    """Return the key of config.json that wrongly declares plain weights quantized, or None."""
     return next((key for key in _QUANTIZATION if read_json(located.folder / CONFIG).get(key)), None)
 
 
 def named_class(config: dict[str, Any]) -> str | None:
-    """The class that the config names, without the mark of FSDP; None for none, or for the name of a wrapper."""
+    """Return the class that the config names, without FSDP's prefix; None for a missing or a wrapper's name."""
     named = config.get("architectures")
     first = named if isinstance(named, str) else named[0] if isinstance(named, list) and named else None
     return None if not first or first in _WRAPPED else str(first).removeprefix("FSDP")

@@ -1,4 +1,4 @@
-"""What config.json and the weight headers tell about a checkpoint without opening it. No torch."""
+"""Read a checkpoint's architecture and sizes from config.json and the weight headers, without torch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _VOCABULARY = ("vocab_size",)
 _POSITIONS = ("max_position_embeddings", "n_positions")
 _ORIGINAL = "original_max_position_embeddings"
 _UNSTEADY = ("dynamic", "longrope", "su")
-_LARGEST_RANK = 3  # old GPT-2 files carry their causal masks, four-dimensional, beside the weights
+_LARGEST_RANK = 3  # old GPT-2 files also hold their causal masks, which are four-dimensional
 
 
 def read_facts(located: Located, place: str) -> Facts:
-    """Architecture and sizes of a full checkpoint.
+    """Read architecture and sizes of a full checkpoint.
 
-    Raises CheckpointError for an architecture that Layershift cannot take apart, a quantized checkpoint, tensors
-    without values, a config without sizes, or one that contradicts the stored head.
+    Raises CheckpointError for an unsupported architecture, a quantized checkpoint, tensors without values, a config
+    without sizes, or one that contradicts the stored head.
     """
     config, entries = read_config(located, place), model_tensors(located)
     architecture = architecture_of(config, entries, place)
@@ -49,46 +49,46 @@ def read_facts(located: Located, place: str) -> Facts:
 
 
 def _token_types(config: dict[str, Any]) -> int:
-    found = config.get("type_vocab_size")
-    return found if isinstance(found, int) and found > 1 else 1
+    token_types = config.get("type_vocab_size")
+    return token_types if isinstance(token_types, int) and token_types > 1 else 1
 
 
 def most_positions(located: Located) -> int | None:
-    """How many tokens the model has position embeddings for; None where positions are computed."""
+    """Return the number of position embeddings; None if positions are computed."""
     place = str(located.folder)
     config = read_config(located, place)
     family = family_of(architecture_of(config, model_tensors(located), place), place)
     if family.pos_embed is None:
         return None
-    found = next((config[key] for key in _POSITIONS if key in config), None)
-    return found - family.first_position if isinstance(found, int) else None
+    positions = next((config[key] for key in _POSITIONS if key in config), None)
+    return positions - family.first_position if isinstance(positions, int) else None
 
 
 def steady_positions(located: Located) -> int | None:
-    """Up to how many tokens rotary angles depend on the position alone; None where they always do.
+    """Return the length up to which rotary angles depend on the position alone; None if they always do.
 
-    Beyond it a rope of type `dynamic` follows the longest prompt that the model has seen, and `longrope` the longest of
-    the batch (transformers, modeling_rope_utils.py), so that numbers would depend on the company of a prompt.
+    Beyond it `dynamic` angles depend on the longest prompt read so far, and `longrope` angles on the longest of the
+    batch (transformers, modeling_rope_utils.py). A prompt's numbers would then depend on the other prompts.
     """
     config = read_json(located.folder / CONFIG)
     limits: list[int] = []
     for key in ("rope_parameters", "rope_scaling"):
         rope = config.get(key)
-        for one in (rope, *rope.values()) if isinstance(rope, dict) else ():  # several where layers differ
-            if isinstance(one, dict) and one.get("rope_type", one.get("type")) in _UNSTEADY:
-                given = (one.get(_ORIGINAL), config.get(_ORIGINAL), config.get(_POSITIONS[0]))
+        for settings in (rope, *rope.values()) if isinstance(rope, dict) else ():  # several where layers differ
+            if isinstance(settings, dict) and settings.get("rope_type", settings.get("type")) in _UNSTEADY:
+                given = (settings.get(_ORIGINAL), config.get(_ORIGINAL), config.get(_POSITIONS[0]))
                 limits += [value for value in given if isinstance(value, int)]
     return min(limits, default=None)
 
 
 def padding(located: Located) -> int | None:
-    """The token that the model takes for padding, if any."""
-    found = read_json(located.folder / CONFIG).get("pad_token_id")
-    return found if isinstance(found, int) else None
+    """Return the model's padding token, or None."""
+    token = read_json(located.folder / CONFIG).get("pad_token_id")
+    return token if isinstance(token, int) else None
 
 
 def _refuse_empty(entries: tuple[Entry, ...], place: str) -> None:
-    """CheckpointError where tensors are stored without values, as a save inside DeepSpeed's ZeRO-3 leaves them."""
+    """Raise CheckpointError for tensors stored without values, as DeepSpeed's ZeRO-3 saves them."""
     empty = [entry.name for entry in entries if entry.size == 0]
     if empty:
         raise CheckpointError(
@@ -98,7 +98,7 @@ def _refuse_empty(entries: tuple[Entry, ...], place: str) -> None:
 
 
 def _size(config: dict[str, Any], keys: tuple[str, ...], place: str) -> int:
-    found = next((config[key] for key in keys if key in config), None)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+    size = next((config[key] for key in keys if key in config), None)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise CheckpointError(f"{place}: {CONFIG} has no usable {keys[0]}; save the checkpoint again.")
-    return found
+    return size

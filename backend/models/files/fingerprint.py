@@ -1,4 +1,4 @@
-"""A checkpoint as content: the digest of its weight, config and tokenizer files, or its hub commit. No torch."""
+"""Identify a checkpoint by its content: a digest of its weight, config and tokenizer files, or its hub commit."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def fingerprint(located: Located, base: str | None, cache: Cache) -> str:
-    """64 hex digits that change whenever the checkpoint's content does, wherever it lies.
+    """Return 64 hex digits that depend on the checkpoint's content and not on its location.
 
-    Covers the weights, config and tokenizer files (for the hub the commit and folder), and for an adapter `base`, the
-    fingerprint of what it is applied to. Raises CheckpointError when a file is truncated or being written.
+    They cover the weights, config and tokenizer files (for the hub the commit and folder), and for an adapter `base`,
+    the fingerprint of its base. Raises CheckpointError when a file is truncated or being written.
     """
-    tensors(located)  # a truncated file is found by its header, before it is read through
+    tensors(located)  # detects a truncated file by its header, before reading all of it
     if located.commit is not None:
         snapshot = next(parent for parent in located.folder.parents if parent.name == "snapshots")
         content: list[object] = ["hub", located.folder.relative_to(snapshot).as_posix()]
@@ -35,9 +35,9 @@ def fingerprint(located: Located, base: str | None, cache: Cache) -> str:
 
 
 def weights_digest(located: Located, cache: Cache) -> str:
-    """The same 64 hex digits for checkpoints whose weight files (and adapter config) are equal, whatever lies beside.
+    """Return 64 hex digits that depend only on the weight files and an adapter's config.
 
-    In the hub's cache a weight file is named by its digest already.
+    In the hub's cache the name of a weight file is its digest.
     """
     files = [*located.weights, *located.present((ADAPTER_CONFIG,) if located.adapter else ())]
     blobs = [file.resolve().name if located.commit is not None else "" for file in files]
@@ -46,23 +46,23 @@ def weights_digest(located: Located, cache: Cache) -> str:
 
 
 def digest(file: Path, cache: Cache) -> str:
-    """sha256 of a file, remembered by its path, size, mtime_ns and inode.
+    """Return the sha256 of a file, remembered by its path, size, mtime_ns and inode.
 
-    A file touched within the last two seconds is not remembered: the clock of a file system is too coarse to tell a
-    second write from the first.
+    A file written within the last two seconds is not remembered, because a file system's clock is too coarse to
+    separate a second write from the first.
     """
     key = "digest/" + hashlib.sha256(str(file).encode()).hexdigest()
     stamp = _stamp(file)
     remembered = cache.get_json(key)
     if isinstance(remembered, list) and remembered[:-1] == stamp:
         return str(remembered[-1])
-    read = time.time_ns()
-    found = _read(file)
+    started = time.time_ns()
+    digits = _read(file)
     if _stamp(file) != stamp:
         raise CheckpointError(f"{file} is being written; wait until the save is done, then try again.")
-    if read - stamp[1] > SETTLED_NS:
-        cache.put_json(key, [*stamp, found])
-    return found
+    if started - stamp[1] > SETTLED_NS:
+        cache.put_json(key, [*stamp, digits])
+    return digits
 
 
 def _read(file: Path) -> str:

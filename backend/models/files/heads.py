@@ -1,4 +1,4 @@
-"""Which class reads a checkpoint, which head its files hold, and what the rows of that head are called. No torch."""
+"""Find the class that reads a checkpoint, the head in its files, and the names of that head's rows. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from backend.models.files.locate import CONFIG
 from backend.models.files.safetensors_headers import Entry
 
 CLASSIFIER = "ForSequenceClassification"
-_HEADS = {  # by kind: how the names of a stored head begin, and how the class that reads it ends; the first counts
+_HEADS = {  # by kind: prefix of the stored head's names -> suffix of the class that reads it; the first match counts
     "encoder": {
         "classifier.": CLASSIFIER,
         "qa_outputs.": "ForQuestionAnswering",
@@ -22,14 +22,14 @@ _HEADS = {  # by kind: how the names of a stored head begin, and how the class t
     "causal": {"score.": CLASSIFIER, "classifier.": "ForTokenClassification", "qa_outputs.": "ForQuestionAnswering"},
 }
 _BODIES = {name for name, family in FAMILIES.items() if family.kind == "causal" and not family.has_head}
-_UNSAID = 2  # transformers' own number of classes where a config says nothing
+_DEFAULT_CLASSES = 2  # transformers' default for a config without a number of classes
 
 
 def architecture_of(config: dict[str, Any], entries: tuple[Entry, ...], place: str) -> str:
-    """The class that the config names, or else the one that reads the stored head.
+    """Return the class that the config names, or else the class that reads the stored head.
 
-    Raises CheckpointError for a class that Layershift does not know, or that leaves a stored classification head
-    unread, or that is not of the config's model_type.
+    Raises CheckpointError for an unsupported class, one that ignores a stored classification head, or one of another
+    model_type than the config's.
     """
     named, model_type = named_class(config), config.get("model_type")
     if named is None and model_type is None:
@@ -62,25 +62,25 @@ def _stored_head(model_type: str, entries: tuple[Entry, ...]) -> str | None:
 
 
 def head_rows(architecture: str, entries: tuple[Entry, ...]) -> int | None:
-    """The classes that the stored classification head has; None where there is none."""
+    """Return the number of rows of the stored classification head, or None."""
     last = family_of(architecture, architecture).unembed if architecture.endswith(CLASSIFIER) else None
     return next((entry.shape[0] for entry in entries if entry.name == f"{last}.weight" and entry.shape), None)
 
 
 def answers_of(config: dict[str, Any], rows: int | None, place: str) -> int:
-    """How many classes a classifier has, by its head and its config.
+    """Return the number of classes of a classifier, from its head and its config.
 
-    Raises CheckpointError where the two disagree, or where the head gives one number instead of classes.
+    Raises CheckpointError if the two disagree, or if the head predicts a number instead of classes.
     """
     counts = {"id2label": len(config.get("id2label") or ()), "num_labels": config.get("num_labels")}
-    said = {key: count for key, count in counts.items() if count}
-    for key, count in said.items():
-        if count != (rows or next(iter(said.values()))):
+    stated = {key: count for key, count in counts.items() if count}
+    for key, count in stated.items():
+        if count != (rows or next(iter(stated.values()))):
             raise CheckpointError(
-                f"{place} has a head of {rows or said['id2label']} classes and {key} in {CONFIG} has {count}; correct "
-                f"it there, or save the model again."
+                f"{place} has a head of {rows or stated['id2label']} classes and {key} in {CONFIG} has {count}; "
+                f"correct it there, or save the model again."
             )
-    answers = rows or next(iter(said.values()), _UNSAID)
+    answers = rows or next(iter(stated.values()), _DEFAULT_CLASSES)
     if answers == 1 or config.get("problem_type") == "regression":
         raise CheckpointError(
             f"{place} predicts a number (its head has {answers} {'row' if answers == 1 else 'rows'}, problem_type is "
@@ -90,9 +90,9 @@ def answers_of(config: dict[str, Any], rows: int | None, place: str) -> int:
 
 
 def head_names(config: dict[str, Any], place: str) -> tuple[str, ...]:
-    """The names of the head's rows in order, by `id2label`; none where they are transformers' own LABEL_0, LABEL_1.
+    """Return the names of the head's rows in order, from `id2label`; empty for transformers' default LABEL_0, LABEL_1.
 
-    Raises CheckpointError where a row has no name or two, or where `label2id` says otherwise.
+    Raises CheckpointError if a row has no name or two, or if `label2id` contradicts it.
     """
     named = config.get("id2label") or {}
     try:

@@ -1,4 +1,4 @@
-"""Where a checkpoint's files are: a local directory, or the snapshot of a hub repository. No torch."""
+"""Find a checkpoint's files, in a local directory or the snapshot of a hub repository. No torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt"
 
 @dataclass(frozen=True)
 class Located:
-    """A checkpoint's files. `weights` are the safetensors files that will be opened, `commit` is the hub's."""
+    """A checkpoint's files: `weights` are its safetensors files, `commit` is the hub's."""
 
     folder: Path
     weights: tuple[Path, ...]
@@ -44,12 +44,12 @@ class Located:
     commit: str | None = None
 
     def present(self, names: tuple[str, ...]) -> tuple[Path, ...]:
-        """Which of the named files are there."""
+        """Return the named files that exist."""
         return tuple(file for name in names if (file := self.folder / name).is_file())
 
 
 def locate(ref: CheckpointRef) -> Located:
-    """The checkpoint's files, fetched from the hub where they are not on this machine yet.
+    """Find the checkpoint's files, and download from the hub those that are not on this machine yet.
 
     Raises CheckpointError for a missing directory or repository, missing shards, or a format other than safetensors.
     """
@@ -93,13 +93,13 @@ def _located(folder: Path, commit: str | None) -> Located:
 
 
 def _named_adapter(folder: Path) -> Path | None:
-    """The folder of the one adapter inside, which PEFT names after an adapter that is not called "default"."""
+    """Return the subfolder of a single adapter; PEFT creates one for an adapter with a name other than "default"."""
     if (folder / ADAPTER_CONFIG).is_file() or next(folder.glob("*.safetensors"), None):
         return None
     inner = sorted(file.parent for file in folder.glob(f"*/{ADAPTER_CONFIG}") if not _STEP.fullmatch(file.parent.name))
     if len(inner) > 1:
         raise CheckpointError(
-            f"{folder} holds {len(inner)} adapters ({', '.join(one.name for one in inner)}); name the folder of one."
+            f"{folder} holds {len(inner)} adapters ({', '.join(path.name for path in inner)}); name the folder of one."
         )
     return inner[0] if inner else None
 
@@ -140,7 +140,7 @@ def _named_weights(folder: Path) -> tuple[Path, ...]:
 
 
 def _weights(folder: Path, stem: str) -> tuple[Path, ...]:
-    """The file, or the files that the index names; the order of preference is transformers'."""
+    """Return the weight file, or the files in the index; the order of preference is transformers'."""
     single = folder / f"{stem}.safetensors"
     if single.is_file():
         return (single,)
@@ -151,7 +151,7 @@ def _weights(folder: Path, stem: str) -> tuple[Path, ...]:
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
-    """Every shard, present and holding the tensors that the index says it holds."""
+    """Return the shards, after checking that each exists and holds its tensors of the index."""
     placed = read_json(index).get("weight_map")
     if not isinstance(placed, dict) or not placed:
         raise CheckpointError(f"{index} lists no weights; save or copy the checkpoint again.")
@@ -174,14 +174,14 @@ def _shards(index: Path) -> tuple[Path, ...]:
 
 
 def tensors(located: Located) -> tuple[Entry, ...]:
-    """Every stored tensor, by the headers; CheckpointError when a file is truncated."""
+    """Return every stored tensor, from the headers. Raises CheckpointError when a file is truncated."""
     return tuple(entry for file in located.weights for entry in read_header(file))
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object; CheckpointError when it is none."""
+    """Read a JSON object. Raises CheckpointError for other content."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors put a mark before the text
+        value = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read as JSON ({error}); save or copy the checkpoint again.") from None
     if not isinstance(value, dict):
@@ -230,7 +230,7 @@ def _snapshot(ref: CheckpointRef, more: Sequence[str]) -> Path:
         ) from None
     except RepositoryNotFoundError:
         raise CheckpointError(
-            f"There is no repository {repo} on the hub, or it is private; correct repo in study.toml or run "
+            f"The hub has no public repository {repo}; correct repo in study.toml, or if it is private run "
             f"`hf auth login`."
         ) from None
     except RevisionNotFoundError:

@@ -1,4 +1,4 @@
-"""What lies at a path where a checkpoint was expected, and what to point at instead: one sentence. No torch."""
+"""Explain why a path holds no checkpoint, and which path to use instead. No torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AGAIN = "save them as safetensors with save_pretrained"
 
 
 def not_a_folder(path: Path) -> CheckpointError:
-    """Why a path that is no folder is no checkpoint."""
+    """Return the error for a path that is not a folder."""
     if path.is_file():
         return CheckpointError(f"{path} is a file; point to the folder that holds it: {path.parent}.")
     return CheckpointError(
@@ -65,25 +65,25 @@ def _convert(source: str, folder: Path, name: str) -> str:
     )
 
 
-def no_weights(folder: Path, wanted: str) -> CheckpointError:
-    """Why a folder without the file `wanted` is no checkpoint: the first of what may be found there."""
+def no_weights(folder: Path, expected: str) -> CheckpointError:
+    """Why a folder without the file `expected` is no checkpoint: the first of what may be found there."""
     try:
-        found = (
+        explanation = (
             _inside(folder)
             or _around(folder)
             or _shards(folder)
-            or _other_name(folder, wanted)
+            or _other_name(folder, expected)
             or _other_format(folder)
-            or _unfinished(folder, wanted)
+            or _unfinished(folder, expected)
         )
     except OSError as error:
         return CheckpointError(f"{folder} cannot be read ({error.strerror or error}); check who may read it.")
-    return CheckpointError(f"{folder} {found}.")
+    return CheckpointError(f"{folder} {explanation}.")
 
 
 def _inside(folder: Path) -> str | None:
-    """Checkpoints below: a trainer's output, a folder of the hub's cache, the export of a merge."""
-    below = sorted(_checkpoints(folder, _DEPTH), key=lambda one: [int(n) for n in re.findall(r"\d+", one.name)])
+    """Look for checkpoints in subfolders: a trainer's output, a folder of the hub's cache, the export of a merge."""
+    below = sorted(_checkpoints(folder, _DEPTH), key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)])
     if not below:
         return None
     cached = folder.parent if folder.name == "snapshots" else folder
@@ -92,17 +92,17 @@ def _inside(folder: Path) -> str | None:
         return f'is a folder of the hub\'s cache; set repo = "{repo}" instead of path, or point to {below[-1]}'
     if len(below) == 1:
         return f"holds no weights, but {below[0].relative_to(folder)} in it does; point to {below[0]}"
-    names = ", ".join(str(one.relative_to(folder)) for one in below[:_SHOWN])
+    names = ", ".join(str(path.relative_to(folder)) for path in below[:_SHOWN])
     more = f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else ""
     return f"holds {len(below)} checkpoints ({names}{more}), not one; name one of them, or each with its own label"
 
 
 def _checkpoints(folder: Path, depth: int) -> Iterator[Path]:
-    for place in sorted(one for one in folder.iterdir() if one.is_dir()):
-        if _is_checkpoint(place):
-            yield place
+    for subfolder in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+        if _is_checkpoint(subfolder):
+            yield subfolder
         elif depth > 1:
-            yield from _checkpoints(place, depth - 1)
+            yield from _checkpoints(subfolder, depth - 1)
 
 
 def _is_checkpoint(folder: Path) -> bool:
@@ -111,7 +111,7 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def _shards(folder: Path) -> str | None:
-    """What every process of a parallel training wrote, before it is put together."""
+    """Look for the shards of a parallel training that are not merged yet."""
     piece = _first(folder, "*.distcp", "*/*.distcp", "*/*/*.distcp")
     pieces = _first(folder, "pytorch_model_fsdp*") or (piece.parent if piece else None)
     if pieces is not None:
@@ -121,7 +121,9 @@ def _shards(folder: Path) -> str | None:
         )
     zero = _first(folder, "zero_to_fp32.py", "*_model_states.pt", "*/*_model_states.pt")
     if zero is not None:
-        place = next((one for one in (folder, folder.parent) if (one / "zero_to_fp32.py").is_file()), folder)
+        place = next(
+            (candidate for candidate in (folder, folder.parent) if (candidate / "zero_to_fp32.py").is_file()), folder
+        )
         return (
             f"holds the shards of DeepSpeed ({zero.name}); run `python zero_to_fp32.py . OUT --safe_serialization` in "
             f"{place}, copy config.json and the tokenizer to OUT, and point there"
@@ -130,26 +132,28 @@ def _shards(folder: Path) -> str | None:
 
 
 def _first(folder: Path, *patterns: str) -> Path | None:
-    return next((one for pattern in patterns for one in sorted(folder.glob(pattern))), None)
+    return next((match for pattern in patterns for match in sorted(folder.glob(pattern))), None)
 
 
-def _other_name(folder: Path, wanted: str) -> str | None:
-    """Safetensors under another name than transformers looks for."""
-    names = sorted(one.name for one in folder.glob("*.safetensors"))
+def _other_name(folder: Path, expected: str) -> str | None:
+    """Look for safetensors files with a name that transformers does not read."""
+    names = sorted(file.name for file in folder.glob("*.safetensors"))
     if not names:
         return None
     if "model.safetensors" in names:
         return f"holds {' and '.join(names)} beside adapter_config.json; remove that file if the adapter is merged"
     if any(re.fullmatch(r"(adapter_)?model-\d+-of-\d+\.safetensors", name) for name in names):
-        return f"holds weights in parts ({names[0]}) without {wanted}.index.json; copy that file there too"
+        return f"holds weights in parts ({names[0]}) without {expected}.index.json; copy that file there too"
     if any(name.startswith("adapter_model") for name in names):
         return f"holds the weights of an adapter ({names[0]}) without adapter_config.json; copy that file there too"
     if any(name.startswith("consolidated") for name in names):
         return (
             f"holds weights in another layout ({names[0]}), whose tensors have other names; take the files in Hugging "
-            f"Face format ({wanted})"
+            f"Face format ({expected})"
         )
-    return f"holds {', '.join(names[:_SHOWN])}, and weights are read from {wanted}; rename the file if it is the model"
+    return (
+        f"holds {', '.join(names[:_SHOWN])}, and weights are read from {expected}; rename the file if it is the model"
+    )
 
 
 def _other_format(folder: Path) -> str | None:
@@ -162,16 +166,16 @@ def _other_format(folder: Path) -> str | None:
 
 
 def _around(folder: Path) -> str | None:
-    """The checkpoint that this folder is a part of."""
+    """Look for the checkpoint that this folder is a part of."""
     if _PART.fullmatch(folder.name) and _is_checkpoint(folder.parent):
         return f"holds no weights and is a part of the checkpoint {folder.parent}; point there"
     return None
 
 
-def _unfinished(folder: Path, wanted: str) -> str:
-    there = sorted(one.name for one in folder.iterdir() if not one.name.startswith("."))
-    if not there:
+def _unfinished(folder: Path, expected: str) -> str:
+    names = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    if not names:
         return "is empty; copy the checkpoint there, or correct its path in study.toml"
-    state = [name for name in there if _STATE.fullmatch(name)]
-    what = f"the state of a training ({state[0]}) and " if state else ""
-    return f"holds {what}no weights ({wanted}); point to a checkpoint that was saved with save_pretrained"
+    state = [name for name in names if _STATE.fullmatch(name)]
+    state_found = f"the state of a training ({state[0]}) and " if state else ""
+    return f"holds {state_found}no weights ({expected}); point to a checkpoint that was saved with save_pretrained"

@@ -1,4 +1,4 @@
-"""What a safetensors file says about itself: names, dtypes and shapes, and whether all of it is there. No torch."""
+"""Read names, dtypes and shapes from a safetensors header, and check that the file is complete. No torch."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Entry:
 
 
 def read_header(file: Path) -> tuple[Entry, ...]:
-    """Every tensor that the file holds, by its header alone.
+    """Return every tensor of the file, reading only its header.
 
-    Raises CheckpointError when the file is no safetensors file or ends before its last tensor does (a copy or a save
-    that was interrupted). Format: https://huggingface.co/docs/safetensors/index#format
+    Raises CheckpointError for another format, or for a file that ends before its last tensor (an interrupted copy or
+    save). Format: https://huggingface.co/docs/safetensors/index#format
     """
     try:
         size = file.stat().st_size
@@ -46,7 +46,7 @@ def read_header(file: Path) -> tuple[Entry, ...]:
             header = json.loads(stream.read(length))
             entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
             ends = [entry["data_offsets"][1] for entry in entries.values()]
-            found = tuple(Entry(name, entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items())
+            tensors = tuple(Entry(name, entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items())
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read ({error.strerror or error}); check the file.") from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
@@ -54,7 +54,7 @@ def read_header(file: Path) -> tuple[Entry, ...]:
     expected = 8 + length + max(ends, default=0)
     if size < expected:
         raise _truncated(file, size, expected)
-    return found
+    return tensors
 
 
 def _truncated(file: Path, size: int, expected: int | None) -> CheckpointError:

@@ -1,4 +1,4 @@
-"""Names of stored tensors without what torch.compile, DDP, FSDP or a trainer's own class put around them. No torch."""
+"""Remove the prefixes that torch.compile, DDP, FSDP or a trainer's class add to tensor names. No torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WRAPPERS = {
 
 
 def _embeddings() -> re.Pattern[str]:
-    """The input embedding of any family, with its body's name or without, and whatever stands before it."""
+    """Match the input embedding of any family, with or without its body's name; group 1 is the prefix."""
     paths = {family.embed for family in FAMILIES.values()}
     paths |= {family.embed.removeprefix(f"{family.body}.") for family in FAMILIES.values()}
     return re.compile(rf"((?:[^.]+\.)*?)(?:{'|'.join(map(re.escape, sorted(paths)))})\.weight")
@@ -33,10 +33,10 @@ _EMBEDDING = _embeddings()
 
 
 def plain_names(stored: Iterable[str]) -> dict[str, str]:
-    """The model's own name of every stored one.
+    """Map every stored name to the model's own name.
 
-    Wrappers go wherever they stand; a prefix that all stand under, as of a trainer's own class around the model, is
-    known by what stands before the input embedding.
+    Names of wrappers are removed at any position. A prefix common to all names, such as that of a trainer's class
+    around the model, is the text before the input embedding.
     """
     bare = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in stored}
     before = {match[1] for name in bare.values() if (match := _EMBEDDING.fullmatch(name))}
@@ -45,9 +45,9 @@ def plain_names(stored: Iterable[str]) -> dict[str, str]:
 
 
 def renamed(located: Located) -> dict[str, str]:
-    """Stored names that are not the model's own, with the model's own.
+    """Map the stored names that differ from the model's own to the model's own.
 
-    Raises CheckpointError where two stored tensors would get one name.
+    Raises CheckpointError if two stored tensors would get the same name.
     """
     names = plain_names(entry.name for entry in tensors(located))
     twice = next((name for name, count in Counter(names.values()).items() if count > 1), None)
@@ -60,6 +60,6 @@ def renamed(located: Located) -> dict[str, str]:
 
 
 def model_tensors(located: Located) -> tuple[Entry, ...]:
-    """Every stored tensor under the model's own name. Raises CheckpointError."""
+    """Return every stored tensor under the model's own name. Raises CheckpointError."""
     changed = renamed(located)
     return tuple(replace(entry, name=changed.get(entry.name, entry.name)) for entry in tensors(located))

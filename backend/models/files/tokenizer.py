@@ -1,8 +1,8 @@
-"""A checkpoint's tokenizer as transformers loads it, kept as the text of a `tokenizers` tokenizer.
+"""Load a checkpoint's tokenizer as transformers does, and keep it as the JSON of a `tokenizers` tokenizer.
 
-Settings beside tokenizer.json change what a tokenizer does (a BOS token, case, accents, special tokens), and which of
-them count is for transformers to say. So it loads each tokenizer once; what it makes of the files is remembered by
-their content, and read without transformers or torch from then on.
+Settings in other files than tokenizer.json change a tokenizer (a BOS token, case, accents, special tokens), and only
+transformers knows which of them count. It loads each tokenizer once. The result is cached by the files' content, and
+later read without transformers or torch.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ _TOKEN_TYPES = "token_type_ids"
 
 
 def has_tokenizer(located: Located) -> bool:
-    """Whether the checkpoint brings a tokenizer of its own."""
+    """Return whether the checkpoint has its own tokenizer."""
     return bool(located.present(tuple(name for name in TOKENIZER_FILES if name not in _SETTINGS)))
 
 
 def tokenizer_digest(located: Located, cache: Cache) -> str:
-    """64 hex digits of all that decides what the tokenizer does; equal ones mean equal tokenizers.
+    """Return 64 hex digits of everything that affects the tokenizer; equal digests mean equal tokenizers.
 
     Raises CheckpointError when there is no tokenizer.
     """
     if not has_tokenizer(located):
         raise CheckpointError(f"{located.folder} has no tokenizer; save one there with tokenizer.save_pretrained.")
-    content: list[object] = [[one.name, digest(one, cache)] for one in located.present(TOKENIZER_FILES)]
+    content: list[object] = [[file.name, digest(file, cache)] for file in located.present(TOKENIZER_FILES)]
     content += [version("transformers"), *_named_by_config(located)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_tokenizer(located: Located, cache: Cache, base: Located | None = None) -> Tokenizer:
-    """The tokenizer, without the padding and truncation that a training run may have left in it.
+    """Return the tokenizer without the padding and truncation settings of a training run.
 
-    An adapter's folder need not have a config.json; then that of its `base` names the kind of tokenizer. Raises
-    CheckpointError when there is none or it cannot be read.
+    If an adapter's folder has no config.json, the one of its `base` gives the kind of tokenizer. Raises CheckpointError
+    when the tokenizer is missing or cannot be read.
     """
     tokenizer = Tokenizer.from_str(_remembered(located, cache, base)["tokenizer"])
     tokenizer.no_padding()
@@ -97,14 +97,14 @@ def _loaded(located: Located, base: Located | None) -> dict[str, Any]:
 
 @contextmanager
 def _unmarked(located: Located) -> Iterator[Path]:
-    """The folder, or a copy of its small files where one begins with a byte order mark, which transformers refuses."""
+    """Yield the folder, or a copy of its small files without byte order marks, which transformers refuses."""
     content = {file.name: file.read_bytes() for file in located.present((CONFIG, *TOKENIZER_FILES))}
-    if not any(held.startswith(BOM_UTF8) for held in content.values()):
+    if not any(data.startswith(BOM_UTF8) for data in content.values()):
         yield located.folder
         return
     with TemporaryDirectory() as place:
-        for name, held in content.items():
-            (Path(place) / name).write_bytes(held.removeprefix(BOM_UTF8))
+        for name, data in content.items():
+            (Path(place) / name).write_bytes(data.removeprefix(BOM_UTF8))
         yield Path(place)
 
 

@@ -1,1 +1,1 @@
-"""One file per measurement of an opened model."""
+"""Measure loaded models: one file per measurement."""

@@ -1,4 +1,4 @@
-"""The rows that a model has for its tokens: the input embedding, and the unembedding that scores the next token."""
+"""Read a model's token embeddings: the input embedding, and the unembedding that scores the next token."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from backend.models.runtime.load import LoadedModel
 
 @torch.inference_mode()
 def embedding(loaded: LoadedModel, which: Matrix) -> Embedding:
-    """One row per token id, copied out of the model.
+    """Copy one row per token id out of the model.
 
-    Raises UndefinedError where a model has no unembedding, because it classifies texts and predicts no tokens, and
+    Raises UndefinedError for the unembedding of a model that predicts no tokens, such as a text classifier, and
     CheckpointError when a value is not finite.
     """
     module = loaded.components.embed if which == "input" else loaded.model.get_output_embeddings()
     if not isinstance(module, nn.Module):
         raise UndefinedError(
-            f"{loaded.model.config.name_or_path} predicts no tokens, so it has no unembedding; look at its input "
+            f"{loaded.model.config.name_or_path} predicts no tokens, so it has no unembedding; choose its input "
             f"embedding."
         )
-    with align_module_device(module):  # fetched from where device_map moved it
+    with align_module_device(module):  # loaded from where device_map moved it
         rows = np.array(_weight(module).detach().to("cpu", torch.float32).numpy())
     hand_over(loaded, rows)
     return Embedding(rows, _tied(loaded))
@@ -37,7 +37,7 @@ def _weight(module: nn.Module) -> torch.Tensor:
 
 
 def _tied(loaded: LoadedModel) -> bool:
-    """Whether both are one tensor, by its address or as the config says where device_map moved them out, or none is."""
+    """Return whether both are one tensor, by address, or by the config if offloaded. True without an unembedding."""
     output = loaded.model.get_output_embeddings()
     if not isinstance(output, nn.Module):
         return True

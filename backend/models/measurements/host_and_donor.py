@@ -1,4 +1,4 @@
-"""A host and a donor: whether one can take from the other, and how far their work is."""
+"""Check that parts of a donor fit into a host, and report progress in blocks."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from backend.study.facts import body_of
 
 
 def check_pair(host: LoadedModel, donor: LoadedModel) -> None:
-    """Raise CheckpointError unless the host answers and the donor is built like it, whatever head stands on it."""
-    name, other = (one.model.config.name_or_path for one in (host, donor))
+    """Raise CheckpointError unless the host has a head and both bodies have the same architecture and size."""
+    name, donor_name = (loaded.model.config.name_or_path for loaded in (host, donor))
     if not host.components.family.has_head:
-        raise CheckpointError(f"{name} has no head to answer with, so no swap can be read; choose another host.")
-    built = [
-        (body_of(type(one.model).__name__), len(one.components.blocks), one.model.config.hidden_size)
-        for one in (host, donor)
+        raise CheckpointError(f"{name} has no head, so no swap can be read; choose a host with a head.")
+    layouts = [
+        (body_of(type(loaded.model).__name__), len(loaded.components.blocks), loaded.model.config.hidden_size)
+        for loaded in (host, donor)
     ]
-    if built[0] != built[1]:
-        raise CheckpointError(f"{name} and {other} differ in kind or size; choose a host and a donor of one base.")
+    if layouts[0] != layouts[1]:
+        raise CheckpointError(f"{name} and {donor_name} differ in kind or size; choose a host and a donor of one base.")
 
 
 class BlockMeter:
-    """Blocks done of blocks to do, a block being one block of one run over one prompt."""
+    """Count the blocks that are done; each block counts once per run and prompt."""
 
     def __init__(self, total: int, doing: str, progress: Progress) -> None:
         self.total, self.done, self._doing, self._progress = total, 0, doing, progress
 
     def step(self, blocks: int) -> None:
-        """Say where things stand before doing `blocks` more; a cancel arrives here."""
+        """Report progress before `blocks` more run; `progress` may raise Cancelled."""
         done = min(1.0, self.done / self.total)
         self._progress(done, f"{self._doing}: {self.done:,} of {self.total:,} blocks.")
         self.done += blocks

@@ -1,7 +1,7 @@
-"""Reading residuals with a model's final norm and unembedding: the logit lens, at label tokens or over the vocabulary.
+"""Logit lens: read residuals with a model's final norm and unembedding, at label tokens or over the vocabulary.
 
-nostalgebraist 2020, "interpreting GPT: the logit lens"; here every layer goes through the final norm unless a caller
-says otherwise.
+nostalgebraist 2020, "interpreting GPT: the logit lens". Every layer goes through the final norm unless the caller
+passes None as norm.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from backend.caching.progress import Progress
 from backend.lab.outputs import TextReadout
 from backend.models.measurements.residuals import collect
-from backend.models.runtime.batching import too_large
-from backend.models.runtime.devices import give_back, is_out_of_memory
+from backend.models.runtime.batching import run_alone
 from backend.models.runtime.forward import hand_over, pad, pick, run
 from backend.models.runtime.hooks import taps
 from backend.models.runtime.load import LoadedModel
@@ -32,20 +31,20 @@ CHUNK_VALUES = 2**24
 def label_logits(
     residuals: Float32[np.ndarray, "*places width"], columns: Columns, head: LoadedModel, norm: LoadedModel | None
 ) -> Float32[np.ndarray, "*places columns"]:
-    """Residuals through the final norm of `norm` (None: through none), then columns of the head of `head`."""
+    """Apply the final norm of `norm` (None: skip it), then the given columns of the head of `head`."""
     flat = torch.from_numpy(np.array(residuals.reshape(-1, residuals.shape[-1])))
-    found: list[Tensor] = []
+    parts: list[Tensor] = []
     for rows in flat.split(max(1, CHUNK_VALUES // head.model.config.vocab_size)):
         x = rows if norm is None else _normed(rows, norm)
-        found.append(_columns(x, columns, head).to("cpu", torch.float32))
-    logits = torch.cat(found).numpy().reshape(*residuals.shape[:-1], len(columns.tokens))
+        parts.append(_columns(x, columns, head).to("cpu", torch.float32))
+    logits = torch.cat(parts).numpy().reshape(*residuals.shape[:-1], len(columns.tokens))
     logits.setflags(write=False)
     return logits
 
 
 def _columns(x: Float[Tensor, "rows width"], columns: Columns, head: LoadedModel) -> Tensor:
     unembed = head.components.unembed
-    linear = isinstance(unembed, nn.Linear) and not unembed.weight.is_meta  # offloaded weights come with the call only
+    linear = isinstance(unembed, nn.Linear) and not unembed.weight.is_meta  # offloaded weights exist only in the call
     if columns.normalized or not isinstance(unembed, nn.Linear) or not linear:
         return pick(unembed(_like(x, head, unembed)), columns)
     chosen = list(columns.tokens)
@@ -58,30 +57,30 @@ def _normed(x: Float[Tensor, "rows width"], loaded: LoadedModel) -> Float[Tensor
 
 
 def _like(x: Tensor, loaded: LoadedModel, module: nn.Module) -> Tensor:
-    """Where the module is and in the dtype that the model computes in."""
-    device = next((one.device for one in module.parameters() if not one.is_meta), loaded.device)
+    """Move to the module's device, in the dtype of the model."""
+    device = next((parameter.device for parameter in module.parameters() if not parameter.is_meta), loaded.device)
     return x.to(device, loaded.model.dtype)
 
 
 def read_text(loaded: LoadedModel, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
-    """The first prompt at every token and layer; label words of several tokens are read at the readout position only.
+    """Read the first prompt at every token and layer; label words of several tokens only at the readout position.
 
     Raises DeviceError when it does not fit, CheckpointError when a value is not finite.
     """
-    try:
-        found = _read_text(loaded, prompts, top, progress)
-        return found if prompts.single else replace(found, label_logits=_whole_words(loaded, found, prompts, progress))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    give_back(loaded.device)
-    raise too_large(loaded.device)
+
+    def read() -> TextReadout:
+        result = _read_text(loaded, prompts, top, progress)
+        if prompts.single:
+            return result
+        return replace(result, label_logits=_whole_words(loaded, result, prompts, progress))
+
+    return run_alone(read, loaded.device)
 
 
 def _whole_words(
     loaded: LoadedModel, read: TextReadout, prompts: Prompts, progress: Progress
 ) -> Float32[np.ndarray, "tokens layers classes"]:
-    """Log-probabilities of the label words behind the prompt at every layer; NaN at the tokens before its last."""
+    """Return log-probabilities of the label words at the prompt's last token, at every layer; NaN at earlier tokens."""
     first = prompts.first()
     words = expand(first)
     reading = collect(loaded, first, progress).reading[:, 0]
@@ -96,9 +95,11 @@ def _read_text(loaded: LoadedModel, prompts: Prompts, top: int, progress: Progre
     ids = prompts.token_ids[0]
     progress(0.0, f"Reading {len(ids)} tokens.")
     padded, _, inputs = pad([ids], prompts.readout, loaded, prompts.token_types[:1])
-    with taps(loaded.components, None) as taken:
+    with taps(loaded.components, None) as layers_read:
         run(loaded, padded, inputs)
-    residuals = torch.stack([one[0].to("cpu", torch.float32) for one in taken], dim=1)  # [tokens, layers, width]
+    residuals = torch.stack(
+        [layer[0].to("cpu", torch.float32) for layer in layers_read], dim=1
+    )  # [tokens, layers, width]
     tokens, layers, width = residuals.shape
     following = torch.tensor([*ids[1:], 0])[:, None].expand(tokens, layers).reshape(-1, 1)
     parts: list[tuple[Tensor, ...]] = []
@@ -112,14 +113,16 @@ def _read_text(loaded: LoadedModel, prompts: Prompts, top: int, progress: Progre
     )
     followed[-1] = np.nan
     followed.setflags(write=False)
-    found = TextReadout(residuals.numpy(), labels, followed[:, :, 0], best, best_probability)
-    hand_over(loaded, found.residuals, best, best_probability, *([labels] if loaded.components.family.has_head else []))
+    readout = TextReadout(residuals.numpy(), labels, followed[:, :, 0], best, best_probability)
+    hand_over(
+        loaded, readout.residuals, best, best_probability, *([labels] if loaded.components.family.has_head else [])
+    )
     labels.setflags(write=False)
-    return found
+    return readout
 
 
 def _read(loaded: LoadedModel, rows: Tensor, following: Tensor, prompts: Prompts, top: int) -> tuple[Tensor, ...]:
-    """Label logits, probability of the token that follows, and the likeliest tokens with theirs, on the CPU."""
+    """Return label logits, the next token's probability, and the most likely tokens with theirs, on the CPU."""
     if not loaded.components.family.predicts:
         return _classified(loaded, rows, prompts)
     logits = loaded.components.unembed(_normed(rows, loaded)).to(torch.float32)
@@ -131,7 +134,7 @@ def _read(loaded: LoadedModel, rows: Tensor, following: Tensor, prompts: Prompts
 
 
 def _classified(loaded: LoadedModel, rows: Tensor, prompts: Prompts) -> tuple[Tensor, ...]:
-    """A classification head reads any residual, and no token comes next; without a head all is undefined."""
+    """Return label logits from a classification head, NaN without a head; next tokens are undefined (NaN, or none)."""
     undefined = torch.full((len(rows), 1), torch.nan)
     labels = undefined.expand(-1, prompts.classes)
     if loaded.components.family.has_head:

@@ -1,6 +1,6 @@
-"""What a checkpoint and its reference predict at every position of a text, and their last residuals side by side.
+"""Compare the next-token predictions and last residuals of a checkpoint and its reference at every position of a text.
 
-Logits over a vocabulary are many: they exist for a few hundred positions at a time, and only sums of them are kept.
+Logits over a vocabulary are large: they exist for a few hundred positions at a time, and only their sums are kept.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from backend.lab.outputs import OutputSpace
 from backend.models.measurements.logit_lens import CHUNK_VALUES
 from backend.models.runtime.batching import in_batches
 from backend.models.runtime.forward import hand_over, pad
+from backend.models.runtime.hooks import module_inputs
 from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 
@@ -30,14 +31,14 @@ PER_VOCABULARY = ("probability", "logprob_change", "rose")
 def output_space(
     checkpoint: LoadedModel, reference: LoadedModel, prompts: Prompts, sets: Sets, progress: Progress
 ) -> OutputSpace:
-    """Both models over all texts; distributions are renormalized over the token ids that both have.
+    """Run both models over all texts; distributions are renormalized over the token ids that both have.
 
-    Raises UndefinedError where either predicts no tokens, DeviceError, CheckpointError for values not finite.
+    Raises UndefinedError if either predicts no tokens, DeviceError, CheckpointError for values that are not finite.
     """
-    for one in (checkpoint, reference):
-        if not one.components.family.predicts:
+    for model in (checkpoint, reference):
+        if not model.components.family.predicts:
             raise UndefinedError(
-                f"{one.model.config.name_or_path} predicts no tokens, so there is no output space to compare; use "
+                f"{model.model.config.name_or_path} predicts no tokens, so there is no output space to compare; use "
                 f"causal language models."
             )
     models, count = (reference, checkpoint), len(prompts.token_ids)
@@ -47,8 +48,8 @@ def output_space(
     def read(batch: Prompts) -> dict[str, Tensor]:
         return _read(models, batch, sets)
 
-    for batch, found in in_batches(read, reference, prompts, progress, "Comparing predictions"):
-        for name, values in found.items():
+    for batch, result in in_batches(read, reference, prompts, progress, "Comparing predictions"):
+        for name, values in result.items():
             part = values.numpy()
             if name in PER_VOCABULARY:
                 sums[name] = sums.get(name, 0.0) + part
@@ -59,65 +60,60 @@ def output_space(
         arrays[name] = np.ascontiguousarray(arrays[name].swapaxes(0, 1))
     hand_over(checkpoint, *(values for name, values in arrays.items() if name != "set_logprob"))
     predicted = prompts.lengths - 1
-    for one in (arrays["set_logprob"], predicted):
-        one.setflags(write=False)
+    for model in (arrays["set_logprob"], predicted):
+        model.setflags(write=False)
     return OutputSpace(predicted=predicted, **arrays)
 
 
 @torch.inference_mode()
 def _read(models: tuple[LoadedModel, LoadedModel], batch: Prompts, sets: Sets) -> dict[str, Tensor]:
-    """One batch, on the CPU: an entry per text, or (PER_VOCABULARY) a sum over the batch's texts."""
-    ids, last, inputs = pad(batch.token_ids, "last", models[0])
+    """Return one batch's values on the CPU: one per text, or (PER_VOCABULARY) a sum over the batch's texts."""
+    ids, last, inputs = pad(batch.token_ids, "last", models[0], batch.token_types)
     hidden = [final_hidden(models[0], ids, inputs)]
     hidden.append(hidden[0] if models[1] is models[0] else final_hidden(models[1], ids, inputs))
     real = torch.arange(ids.shape[1], device=last.device) <= last[:, None]
-    found = _geometry(hidden, real)
+    values = _geometry(hidden, real)
     ends = torch.arange(len(ids), device=ids.device), last
-    found |= _at_the_end(models, [after[ends] for _, after in hidden], sets)
-    return found | along(models, [after[:, :-1][real[:, 1:]] for _, after in hidden], ids, real)
+    values |= _at_the_end(models, [after[ends] for _, after in hidden], sets)
+    return values | along(models, [after[:, :-1][real[:, 1:]] for _, after in hidden], ids, real)
 
 
 def final_hidden(
     loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]
 ) -> tuple[Hidden, Hidden]:
-    """The last residual before and after the final norm, at every position; the unembedding does not run."""
-    before: list[Tensor] = []
-    norm = loaded.components.ln_final
-    hook = norm.register_forward_pre_hook(lambda _module, args: before.append(args[0]))
-    try:
+    """Return the last residual before and after the final norm, at every position; the unembedding does not run."""
+    with module_inputs(loaded.components.ln_final) as before:
         after = loaded.model.base_model(input_ids=ids, use_cache=False, **inputs).last_hidden_state
-    finally:
-        hook.remove()
     return before[0].to(ids.device), after.to(ids.device)
 
 
 def _geometry(hidden: list[tuple[Hidden, Hidden]], real: Bool[Tensor, "batch tokens"]) -> dict[str, Tensor]:
-    """Cosine and norm ratio of both models' residuals, [texts, before and after the norm], means over real tokens."""
-    found: dict[str, list[Tensor]] = {"cosine": [], "norm_ratio": []}
-    for there, here in zip(*hidden, strict=True):
-        there, here = there.float(), here.float()
-        norms = there.norm(dim=-1), here.norm(dim=-1)
-        found["cosine"].append(((there * here).sum(-1) / (norms[0] * norms[1])).clamp(-1, 1))
-        found["norm_ratio"].append(norms[1] / norms[0])
-    mean = {name: [(one * real).sum(1) / real.sum(1) for one in values] for name, values in found.items()}
-    return {name: torch.stack(values, dim=1).cpu() for name, values in mean.items()}
+    """Return cosine and norm ratio of both models' residuals, averaged over tokens: [texts, before and after norm]."""
+    measures: dict[str, list[Tensor]] = {"cosine": [], "norm_ratio": []}
+    for before, after in zip(*hidden, strict=True):
+        before, after = before.float(), after.float()
+        norms = before.norm(dim=-1), after.norm(dim=-1)
+        measures["cosine"].append(((before * after).sum(-1) / (norms[0] * norms[1])).clamp(-1, 1))
+        measures["norm_ratio"].append(norms[1] / norms[0])
+    mean = {name: [(values * real).sum(1) / real.sum(1) for values in parts] for name, parts in measures.items()}
+    return {name: torch.stack(parts, dim=1).cpu() for name, parts in mean.items()}
 
 
 def _at_the_end(models: tuple[LoadedModel, LoadedModel], rows: list[Tensor], sets: Sets) -> dict[str, Tensor]:
-    """What is predicted to follow each text."""
-    found: defaultdict[str, list[Tensor]] = defaultdict(list)
+    """Return the predictions for the token after each text."""
+    parts: defaultdict[str, list[Tensor]] = defaultdict(list)
     for _, pair in _logprobs(models, rows):
-        there, here = pair
-        found["entropy"].append(-(here.exp() * here).sum(-1))
-        chosen = [torch.tensor(one, dtype=torch.int64, device=here.device) for one in sets]
-        for name, of in (("set_logprob", _mean_logprob), ("set_mass", _mass)):
-            both = [torch.stack([of(one[:, ids]) for ids in chosen], dim=1) for one in pair]
-            found[name].append(torch.stack(both, dim=1))
-        found["probability"].append(torch.stack([one.exp().sum(0) for one in pair])[None])
-        found["logprob_change"].append((here - there).sum(0, keepdim=True))
-        found["rose"].append((here > there).float().sum(0, keepdim=True))
-    joined = {name: torch.cat(parts).cpu() for name, parts in found.items()}
-    return {name: one.double().sum(0) if name in PER_VOCABULARY else one for name, one in joined.items()}
+        before, after = pair
+        parts["entropy"].append(-(after.exp() * after).sum(-1))
+        chosen = [torch.tensor(ids, dtype=torch.int64, device=after.device) for ids in sets]
+        for name, reduce in (("set_logprob", _mean_logprob), ("set_mass", _mass)):
+            both = [torch.stack([reduce(logprobs[:, ids]) for ids in chosen], dim=1) for logprobs in pair]
+            parts[name].append(torch.stack(both, dim=1))
+        parts["probability"].append(torch.stack([logprobs.exp().sum(0) for logprobs in pair])[None])
+        parts["logprob_change"].append((after - before).sum(0, keepdim=True))
+        parts["rose"].append((after > before).float().sum(0, keepdim=True))
+    joined = {name: torch.cat(tensors).cpu() for name, tensors in parts.items()}
+    return {name: values.double().sum(0) if name in PER_VOCABULARY else values for name, values in joined.items()}
 
 
 def _mean_logprob(chosen: Float[Tensor, "rows set"]) -> Float[Tensor, " rows"]:
@@ -134,29 +130,29 @@ def along(
     ids: Int64[Tensor, "batch tokens"],
     real: Bool[Tensor, "..."],
 ) -> dict[str, Tensor]:
-    """Sums over the positions of each text that predict a token of it; `rows` are those of all texts, in order."""
+    """Return loss and KL summed over each text's predicting positions; `rows` holds those of all texts, in order."""
     following = ids[:, 1:][real[:, 1:]]
     text = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)[:, 1:][real[:, 1:]].cpu()
     sums = {name: torch.zeros(len(ids), dtype=torch.float64) for name in ("loss", "kl")}
-    for at, (there, here) in _logprobs(models, rows):
-        loss = -here.gather(1, following[at, None].to(here.device))[:, 0]
-        kl = (there.exp() * (there - here)).sum(-1)
+    for at, (before, after) in _logprobs(models, rows):
+        loss = -after.gather(1, following[at, None].to(after.device))[:, 0]
+        kl = (before.exp() * (before - after)).sum(-1)
         for name, values in (("loss", loss), ("kl", kl)):
             sums[name].index_add_(0, text[at], values.cpu().double())
-    return {"loss": sums["loss"], "kl": sums["kl"].clamp(min=0)}  # below zero is rounding
+    return {"loss": sums["loss"], "kl": sums["kl"].clamp(min=0)}  # negative values are rounding errors
 
 
 def _logprobs(
     models: tuple[LoadedModel, LoadedModel], rows: list[Float[Tensor, "rows width"]]
 ) -> Iterator[tuple[slice, tuple[Float[Tensor, "chunk tokens"], Float[Tensor, "chunk tokens"]]]]:
-    """Log-probabilities of reference and checkpoint for some rows at a time, over the tokens that both have."""
+    """Yield log-probabilities of reference and checkpoint, some rows at a time, over the tokens that both have."""
     sizes = [model.model.config.vocab_size for model in models]
     step = max(1, CHUNK_VALUES // max(sizes))
     for start in range(0, len(rows[0]), step):
         at = slice(start, start + step)
-        there = _predicted(models[0], rows[0][at], min(sizes))
-        here = there if models[1] is models[0] else _predicted(models[1], rows[1][at], min(sizes)).to(there.device)
-        yield at, (there, here)
+        before = _predicted(models[0], rows[0][at], min(sizes))
+        after = before if models[1] is models[0] else _predicted(models[1], rows[1][at], min(sizes)).to(before.device)
+        yield at, (before, after)
 
 
 def _predicted(loaded: LoadedModel, rows: Float[Tensor, "rows width"], shared: int) -> Float[Tensor, "rows tokens"]:

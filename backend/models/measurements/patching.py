@@ -1,9 +1,9 @@
-"""Activation patching: a host reads a prompt with one residual taken from a donor's own run, at any layer and token.
+"""Activation patching: replace one residual of a host by the donor's, at every layer and token of a prompt.
 
-The host's own run is shared: a branch starts at the layer where its residual is replaced, and in a causal model at the
-token too, because nothing before it changes; it looks back at the keys and values of the host's own run. Branches of a
-layer run together, in chunks. Meng et al. 2022, "Locating and Editing Factual Associations in GPT" (NeurIPS);
-Heimersheim and Nanda 2024, "How to use and interpret activation patching" (arXiv:2404.15255).
+All branches share the host's own run. A branch starts at the layer where its residual is replaced. In a causal model it
+also starts at that token, because earlier ones do not change; it attends to the keys and values of the host's own run.
+Branches of a layer run together, in chunks. Meng et al. 2022, "Locating and Editing Factual Associations in GPT"
+(NeurIPS); Heimersheim and Nanda 2024, "How to use and interpret activation patching" (arXiv:2404.15255).
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from backend.caching.progress import Progress
 from backend.lab.outputs import Patched
 from backend.models.measurements.host_and_donor import BlockMeter, check_pair
 from backend.models.measurements.logit_lens import label_logits
-from backend.models.runtime.batching import BATCH_TOKENS, too_large
+from backend.models.runtime.batching import BATCH_TOKENS, run_alone
 from backend.models.runtime.blocks import Surroundings, attend, embed, proceed, surroundings
-from backend.models.runtime.devices import give_back, is_out_of_memory
 from backend.models.runtime.forward import hand_over, pad
 from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Columns, Prompts
@@ -40,26 +39,26 @@ def patch(
     tokens: int | None = None,
     donor_columns: Columns | None = None,
 ) -> Patched:
-    """The first of the prompts, with each residual of the host replaced by the donor's at the same layer and token.
+    """Run the first prompt with each residual of the host replaced by the donor's at the same layer and token.
 
-    `donor_columns` are the donor's own, where its head has its rows in another order than the host's. At most `tokens`
-    tokens pass a block together. Raises CheckpointError for models that are no pair or values that are not finite,
-    DeviceError when one branch alone does not fit. `progress` is told before every step of a block.
+    `donor_columns` are the donor's label columns, if its head orders its rows in another way than the host's. At most
+    `tokens` tokens pass a block together. `progress` is called before every block. Raises CheckpointError for models
+    of different sizes or values that are not finite, DeviceError when one branch alone does not fit.
     """
     check_pair(host, donor)
     words = expand(prompts.first())
     columns = words.prompts.columns, donor_columns if prompts.single and donor_columns else words.prompts.columns
     rows = [_patch((host, donor), words.prompts, row, columns, progress, tokens) for row in range(words.positions)]
     length = len(prompts.token_ids[0])
-    found = Patched(
-        words.combine(np.stack([one.logits[:, :length] for one in rows])),
-        words.combine(np.stack([one.host for one in rows])),
-        words.combine(np.stack([one.donor for one in rows])),
+    result = Patched(
+        words.combine(np.stack([part.logits[:, :length] for part in rows])),
+        words.combine(np.stack([part.host for part in rows])),
+        words.combine(np.stack([part.donor for part in rows])),
     )
-    hand_over(host, found.logits, found.host)
+    hand_over(host, result.logits, result.host)
     if donor.components.family.has_head:
-        hand_over(donor, found.donor)
-    return found
+        hand_over(donor, result.donor)
+    return result
 
 
 def _patch(
@@ -70,28 +69,25 @@ def _patch(
     progress: Progress,
     tokens: int | None,
 ) -> Patched:
-    """One row of the prompts, read by host and donor with their columns."""
+    """Patch one row of the prompts, read by host and donor with their columns."""
     host, _ = pair
     at_once = tokens or AT_ONCE[host.device.type]
-    while True:
-        try:
-            found = _Runs(pair, prompts, row, columns, progress).read(at_once)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            found = None
-        if found is not None:
-            return found
-        give_back(host.device)  # out here, where the error no longer keeps the tensors of the attempt
+
+    def shrink() -> bool:
+        nonlocal at_once
         if at_once <= len(prompts.token_ids[row]):
-            raise too_large(host.device)
+            return False
         at_once //= 2
+        return True
+
+    return run_alone(lambda: _Runs(pair, prompts, row, columns, progress).read(at_once), host.device, shrink)
 
 
 def chunks(tokens: int, at_once: int, causal: bool) -> Iterator[range]:
-    """The tokens in runs that pass a block together; a branch is as long as the prompt, if causal from its run's start.
+    """Yield ranges of tokens whose branches pass a block together.
 
-    Latest first, because those are the shortest.
+    A branch is as long as the prompt, in a causal model only from the start of its range. Later tokens come first,
+    because their branches are the shortest.
     """
     end = tokens
     while end > 0:
@@ -103,23 +99,23 @@ def chunks(tokens: int, at_once: int, causal: bool) -> Iterator[range]:
 
 
 class _Kept:
-    """Keys and values of the host's own run, block by block: where transformers looks for those of earlier tokens."""
+    """A key-value cache of the host's own run, in the form that transformers expects."""
 
     def __init__(self) -> None:
         self.start: int | None = None
         self.of_block: dict[int, tuple[Tensor, Tensor]] = {}
 
     def update(self, keys: Tensor, values: Tensor, block: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Keep them; once `start` is set, put the kept ones of the tokens before it in front of those given."""
+        """Store keys and values; once `start` is set, prepend the stored ones of the tokens before it."""
         if self.start is None:
             self.of_block[block] = keys, values
             return keys, values
-        earlier = (one[:, :, : self.start].expand(len(keys), -1, -1, -1) for one in self.of_block[block])
+        earlier = (stored[:, :, : self.start].expand(len(keys), -1, -1, -1) for stored in self.of_block[block])
         return tuple(torch.cat(pair, dim=2) for pair in zip(earlier, (keys, values), strict=True))  # pyright: ignore[reportReturnType]
 
 
 class _Runs:
-    """Host and donor on one prompt."""
+    """Run host and donor on one prompt."""
 
     def __init__(
         self,
@@ -143,25 +139,28 @@ class _Runs:
 
     @torch.inference_mode()
     def read(self, at_once: int) -> Patched:
-        """All branches; here tensors become float32 arrays on the CPU."""
+        """Run all branches; tensors become float32 arrays on the CPU here."""
         around = self._around(self.host)
         if self.causal:
-            around = tuple(one | {"past_key_values": self.kept} for one in around)
-        own = self._whole(self.host, around)
-        given = [one.to(own[0].device) for one in self._whole(self.donor, self._around(self.donor))]
-        host, donor = self._answers(self.host, own[-1])[0], self._answers(self.donor, given[-1])[0]
+            around = tuple(arguments | {"past_key_values": self.kept} for arguments in around)
+        host_states = self._whole(self.host, around)
+        donor_states = self._whole(self.donor, self._around(self.donor))
+        donor_states = [state.to(host_states[0].device) for state in donor_states]
+        host, donor = self._answers(self.host, host_states[-1])[0], self._answers(self.donor, donor_states[-1])[0]
         logits = np.tile(host, (self.blocks + 1, self.length, 1))
-        logits[-1, self.readout] = self._answers(self.host, given[-1])[0]  # at the end nobody looks at other tokens
+        logits[-1, self.readout] = self._answers(self.host, donor_states[-1])[0]  # the head reads only this token
         for layer in reversed(range(self.blocks)):  # the shortest first
             for run in chunks(self.length, at_once, self.causal):
-                logits[layer, run.start : run.stop] = self._branches(layer, run, own[layer], given[layer], around)
+                logits[layer, run.start : run.stop] = self._branches(
+                    layer, run, host_states[layer], donor_states[layer], around
+                )
         return Patched(logits=logits, host=host, donor=donor)
 
     def _around(self, loaded: LoadedModel) -> Surroundings:
         return surroundings(loaded, embed(loaded, self.ids, self.types))
 
     def _whole(self, loaded: LoadedModel, around: Surroundings) -> list[Tensor]:
-        """The residuals [1, tokens, width] of every layer, the model run as it is."""
+        """Return the residuals [1, tokens, width] of every layer of the unchanged model."""
         states = [embed(loaded, self.ids, self.types)]
         for block in range(self.blocks):
             self.meter.step(1)
@@ -169,25 +168,25 @@ class _Runs:
         return states
 
     def _branches(
-        self, layer: int, run: range, own: Tensor, given: Tensor, around: Surroundings
+        self, layer: int, run: range, host_state: Tensor, donor_state: Tensor, around: Surroundings
     ) -> Float32[np.ndarray, "run classes"]:
-        """The host from `layer` on, once for each token of `run`, whose residual is the donor's."""
+        """Run the host from `layer` on, once for each token of `run`, with the donor's residual at that token."""
         start = run.start if self.causal else 0
         self.kept.start = start
-        x = own[:, start:].repeat(len(run), 1, 1)
+        x = host_state[:, start:].repeat(len(run), 1, 1)
         rows, places = torch.arange(len(run), device=x.device), torch.arange(run.start, run.stop, device=x.device)
-        x[rows, places - start] = given[0, places].to(x.dtype)
-        later = tuple(_from(one, start, self.length) for one in around) if start else around
+        x[rows, places - start] = donor_state[0, places].to(x.dtype)
+        later = tuple(_from(arguments, start, self.length) for arguments in around) if start else around
         for block in range(layer, self.blocks):
             self.meter.step(len(run))
             x = attend(self.host, block, x, later)
-            if block == self.blocks - 1:  # the second half of a block looks at no other position
+            if block == self.blocks - 1:  # the second half of a block uses each position alone
                 x = x[:, self.readout - start, None]
             x = proceed(self.host, block, x)
         return self._answers(self.host, x, 0)
 
     def _answers(self, loaded: LoadedModel, x: Tensor, place: int | None = None) -> Float32[np.ndarray, "rows classes"]:
-        """Label logits at the readout position; NaN without a head."""
+        """Return label logits at the readout position; NaN without a head."""
         last = x[:, self.readout if place is None else place].to("cpu", torch.float32).numpy()
         columns = self.columns[0 if loaded is self.host else 1]
         if not loaded.components.family.has_head:
@@ -196,7 +195,7 @@ class _Runs:
 
 
 def _from(around: dict[str, Any], start: int, length: int) -> dict[str, Any]:
-    """What attention is told, for the tokens from `start` on, which look at all that stand before them."""
+    """Return the attention arguments for the tokens from `start` on, which also attend to all earlier tokens."""
     mask = around["attention_mask"]
     if mask is None:
         device = around["position_ids"].device
@@ -204,5 +203,5 @@ def _from(around: dict[str, Any], start: int, length: int) -> dict[str, Any]:
         mask = (every <= every[:, None])[None, None]
     cut: dict[str, Any] = {"attention_mask": mask[:, :, start:], "position_ids": around["position_ids"][:, start:]}
     if "position_embeddings" in around:
-        cut["position_embeddings"] = tuple(one[:, start:] for one in around["position_embeddings"])
+        cut["position_embeddings"] = tuple(angles[:, start:] for angles in around["position_embeddings"])
     return around | cut

@@ -1,4 +1,4 @@
-"""Reading the residual stream at the readout position of every prompt; no other position is ever kept."""
+"""Read the residual stream at the readout position of every prompt; other positions are never stored."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from backend.study.whole_words import expand
 def collect(
     loaded: LoadedModel, prompts: Prompts, progress: Progress, tokens: int | None = None, rows: int | None = None
 ) -> Readout:
-    """Residuals entering every block and leaving the last, and the label logits, at the readout position.
+    """Read the residuals entering every block and leaving the last, and the label logits, at the readout position.
 
-    Prompts run in batches of similar length and at most `tokens` tokens and `rows` prompts. The logits are the
-    model's own: its head (with whatever scaling, bias or soft-capping it has) sees the readout position only; a label
-    word of several tokens is read behind each of its beginnings too. Raises DeviceError when one prompt alone does not
-    fit, CheckpointError when a value is not finite.
+    Prompts run in batches of similar length and at most `tokens` tokens and `rows` prompts. The logits are the model's
+    own, including any scaling, bias or soft-capping of its head, which reads only the readout position. A label word of
+    several tokens is also read after each of its prefixes. Raises DeviceError when one prompt alone does not fit,
+    CheckpointError when a value is not finite.
     """
     words = expand(prompts)
     prompts = words.prompts
@@ -48,11 +48,11 @@ def collect(
 def read_batch(
     loaded: LoadedModel, batch: Prompts
 ) -> tuple[Float32[np.ndarray, "batch layers width"], Float32[np.ndarray, "batch columns"]]:
-    """One right-padded batch through the model; this is where tensors become detached float32 arrays on the CPU."""
+    """Run one right-padded batch; tensors become detached float32 arrays on the CPU here."""
     ids, positions, inputs = pad(batch.token_ids, batch.readout, loaded, batch.token_types)
     columns = batch.columns
-    with taps(loaded.components, positions) as taken:
+    with taps(loaded.components, positions) as residuals:
         logits = run(loaded, ids, inputs)
-    stacked = torch.stack([one.to(taken[0].device) for one in taken], dim=1)
+    stacked = torch.stack([layer.to(residuals[0].device) for layer in residuals], dim=1)
     logits = torch.full((len(ids), len(columns.tokens)), torch.nan) if logits is None else pick(logits, columns)
     return stacked.to("cpu", torch.float32).numpy(), logits.to("cpu", torch.float32).numpy()

@@ -1,4 +1,4 @@
-"""What interventions do to a model's next-token predictions along texts, against the model as it is."""
+"""Measure how interventions change a model's next-token predictions along texts."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from backend.study.token_ids import Prompts
 def side_effects(
     loaded: LoadedModel, plan: Sequence[Intervention], prompts: Prompts, progress: Progress
 ) -> SideEffects:
-    """The model over all texts as it is and under each intervention.
+    """Run the model over all texts, unchanged and under each intervention.
 
-    Raises UndefinedError for models that predict no tokens, DeviceError, CheckpointError for values not finite.
+    Raises UndefinedError for a model that predicts no tokens, DeviceError, CheckpointError for values not finite.
     """
     check(loaded, plan)
     if not loaded.components.family.predicts:
         raise UndefinedError(
-            f"{loaded.model.config.name_or_path} predicts no tokens, so there are no predictions to disturb; use a "
-            f"causal language model."
+            f"{loaded.model.config.name_or_path} predicts no tokens, so side effects on predictions are undefined; "
+            f"use a causal language model."
         )
     loss = np.empty((1 + len(plan), len(prompts.token_ids)), np.float32)
     kl = np.zeros_like(loss)
     done = 0.0
 
-    def told(fraction: float, sentence: str) -> None:
+    def report(fraction: float, sentence: str) -> None:
         nonlocal done
         done = max(done, fraction)
         progress(done, sentence)
@@ -46,8 +46,8 @@ def side_effects(
     def read(batch: Prompts) -> Float64[Tensor, "2 runs batch"]:
         return _read(loaded, plan, batch, lambda: progress(done, "Predicting under interventions."))
 
-    for batch, found in in_batches(read, loaded, prompts, told, "Predicting under interventions"):
-        loss[:, batch], kl[:, batch] = found.numpy()
+    for batch, result in in_batches(read, loaded, prompts, report, "Predicting under interventions"):
+        loss[:, batch], kl[:, batch] = result.numpy()
     hand_over(loaded, loss, kl)
     predicted = prompts.lengths - 1
     predicted.setflags(write=False)
@@ -56,19 +56,19 @@ def side_effects(
 
 @torch.inference_mode()
 def _read(
-    loaded: LoadedModel, plan: Sequence[Intervention], batch: Prompts, tell: Callable[[], None]
+    loaded: LoadedModel, plan: Sequence[Intervention], batch: Prompts, repeat: Callable[[], None]
 ) -> Float64[Tensor, "2 runs batch"]:
-    """One batch, on the CPU: loss and KL summed over the predicted positions of each text; run 0 is the model alone."""
-    ids, last, inputs = pad(batch.token_ids, "last", loaded)
+    """Return one batch's loss and KL on the CPU, summed over each text's predicted tokens; run 0 is the model alone."""
+    ids, last, inputs = pad(batch.token_ids, "last", loaded, batch.token_types)
     real = torch.arange(ids.shape[1], device=last.device) <= last[:, None]
-    other = replace(loaded)  # another name for the same weights: `along` runs one model for one name
+    other = replace(loaded)  # a second object with the same weights, because `along` runs each object once
     _, plain = final_hidden(loaded, ids, inputs)
-    found: list[Tensor] = []
-    for one in (None, *plan):
-        tell()
-        with intervening(loaded, one, last):
-            after = plain if one is None else final_hidden(loaded, ids, inputs)[1]
+    sums_by_run: list[Tensor] = []
+    for intervention in (None, *plan):
+        repeat()
+        with intervening(loaded, intervention, last):
+            after = plain if intervention is None else final_hidden(loaded, ids, inputs)[1]
         rows = [hidden[:, :-1][real[:, 1:]] for hidden in (plain, after)]
-        sums = along((loaded, loaded if one is None else other), rows, ids, real)
-        found.append(torch.stack([sums["loss"], sums["kl"]]))
-    return torch.stack(found, dim=1)
+        sums = along((loaded, loaded if intervention is None else other), rows, ids, real)
+        sums_by_run.append(torch.stack([sums["loss"], sums["kl"]]))
+    return torch.stack(sums_by_run, dim=1)

@@ -1,4 +1,4 @@
-"""How much every weight matrix changed, one pair of matrices at a time."""
+"""Measure how much every weight matrix changed, one pair of matrices at a time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from backend.models.runtime.load import LoadedModel
 
 @torch.inference_mode()
 def weight_changes(loaded: LoadedModel, reference: LoadedModel, progress: Progress) -> tuple[WeightChange, ...]:
-    """Change of every two-dimensional entry of the state dict that both have, fused as stored, tied ones once.
+    """Return the change of every two-dimensional weight of both models: fused ones as stored, tied ones once.
 
-    A vocabulary that was extended is compared on the rows that both have. Raises CheckpointError where matrices
-    differ in shape otherwise, or hold values that are no numbers.
+    An extended vocabulary is compared on the rows that both have. Raises CheckpointError for other differences in
+    shape, and for values that are not finite.
     """
     within = re.compile(re.escape(loaded.components.family.blocks) + r"\.(\d+)\.(.+)")
     ours, theirs = _identities(loaded), _identities(reference)
@@ -29,25 +29,25 @@ def weight_changes(loaded: LoadedModel, reference: LoadedModel, progress: Progre
         other = in_body.get(_in_body(loaded, name))
         if other is not None:
             names.setdefault((ours[name], theirs[other]), (name, other))
-    found: list[WeightChange] = []
+    changes: list[WeightChange] = []
     for i, (name, other) in enumerate(names.values()):
         progress(i / len(names), f"Comparing {name}.")
         place = within.fullmatch(name)
         layer, matrix = (int(place[1]), place[2]) if place else (None, name)
         change = _change(name, _matrix(loaded, name), _matrix(reference, other), resized=layer is None)
-        found.append(WeightChange(name, layer, matrix, *change))
-    return tuple(found)
+        changes.append(WeightChange(name, layer, matrix, *change))
+    return tuple(changes)
 
 
 def _in_body(loaded: LoadedModel, name: str) -> str:
-    """The name inside the body, which an encoder keeps when it gets a head, though its own name grows."""
+    """Return the name inside the body, which is the same with and without a head."""
     return name.removeprefix(f"{loaded.components.family.body}.")
 
 
 def _identities(loaded: LoadedModel) -> dict[str, int | str]:
-    """Two-dimensional weights by name, with what is the same for names of one tensor.
+    """Return an identity for each two-dimensional weight, equal for all names of one tensor.
 
-    That is its address, and what transformers tied by name where the tensor was moved out to memory or disk.
+    It is the tensor's address, or for an offloaded tensor the name that transformers ties it to.
     """
     tied = loaded.model.all_tied_weights_keys
     matrices = {name: tensor for name, tensor in loaded.model.state_dict().items() if tensor.ndim == 2}
@@ -55,7 +55,7 @@ def _identities(loaded: LoadedModel) -> dict[str, int | str]:
 
 
 def _matrix(loaded: LoadedModel, name: str) -> Tensor:
-    """One weight, fetched from where `device_map` moved it."""
+    """Return one weight, loaded from where `device_map` moved it."""
     path, _, last = name.rpartition(".")
     module = loaded.model.get_submodule(path)
     with align_module_device(module):
@@ -63,22 +63,22 @@ def _matrix(loaded: LoadedModel, name: str) -> Tensor:
 
 
 def _change(name: str, ours: Tensor, theirs: Tensor, resized: bool) -> tuple[float, float]:
-    """Relative change and stable rank; the spectral norm is that of the smaller Gram matrix.
+    """Return relative change and stable rank; the spectral norm comes from the smaller Gram matrix.
 
-    Float32 with norms summed in float64, whatever the dtype of the weights.
+    Computes in float32 with norms summed in float64, whatever the dtype of the weights.
     """
     if ours.shape != theirs.shape and not (resized and ours.shape[1] == theirs.shape[1]):
         raise CheckpointError(
-            f"{name} is {_size(ours)} in one checkpoint and {_size(theirs)} in the other; compare checkpoints of one "
-            f"architecture."
+            f"{name} is {_size(ours)} in one checkpoint and {_size(theirs)} in the other; compare checkpoints of the "
+            f"same architecture."
         )
     rows = min(len(ours), len(theirs))
     device = theirs.device if theirs.device.type == "cuda" else torch.device("cpu")  # MPS has no eigenvalues
     before = theirs[:rows].to(device, torch.float32)
     change = ours[:rows].to(device, torch.float32) - before
-    moved, size = (float(torch.linalg.vector_norm(one, dtype=torch.float64)) for one in (change, before))
+    moved, size = (float(torch.linalg.vector_norm(matrix, dtype=torch.float64)) for matrix in (change, before))
     if not (moved < float("inf") and size < float("inf")):
-        raise CheckpointError(f"{name} holds values that are not numbers; save or train the checkpoint again.")
+        raise CheckpointError(f"{name} holds values that are not finite; save or train the checkpoint again.")
     relative = moved / size if size > 0 else float("nan")
     if moved == 0:
         return relative, float("nan")

@@ -1,1 +1,1 @@
-"""Opened models: loading, components, devices, hooks."""
+"""Load models and run them: components, devices, hooks."""

@@ -1,9 +1,9 @@
-"""Batches of prompts of similar length, run one after the other and halved where one does not fit into memory."""
+"""Run prompts in batches of similar length; a batch that does not fit into memory is halved."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -18,11 +18,11 @@ from backend.study.token_ids import Prompts
 T = TypeVar("T")
 
 BATCH_TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
-"""Enough to keep a device busy; more would only pad more, because prompts of a batch differ more in length."""
+"""Tokens that keep a device busy. Larger batches hold prompts of more different lengths, so they pad more."""
 
 
 def make_batches(lengths: Sequence[int], tokens: int, rows: int | None = None) -> list[list[int]]:
-    """Indices of the prompts in batches, longest first, each of at most `tokens` tokens with its padding.
+    """Return the prompts' indices in batches, longest first, each of at most `tokens` tokens with its padding.
 
     A prompt that is longer than `tokens` goes alone; `rows` bounds the prompts in a batch.
     """
@@ -47,49 +47,72 @@ def in_batches(
     tokens: int | None = None,
     rows: int | None = None,
 ) -> Iterator[tuple[list[int], T]]:
-    """Yield each batch: the indices of its prompts, and what `read` made of them.
+    """Yield each batch: the indices of its prompts, and what `read` returns for them.
 
-    Batches hold prompts of similar length, at most `tokens` tokens with padding and `rows` prompts; one that does not
-    fit into memory is halved. Progress is reported before every batch and before every block that runs in it.
+    Batches hold at most `tokens` tokens with padding and `rows` prompts; one that does not fit into memory is halved.
+    Progress is reported before every batch and before every block that runs in it.
     Raises DeviceError when a single prompt does not fit, CheckpointError when there are no prompts.
     """
     lengths = [len(ids) for ids in prompts.token_ids]
     if not lengths:
         raise CheckpointError("There are no prompts to read; raise dataset.sample.")
-    waiting = deque(make_batches(lengths, tokens or BATCH_TOKENS[loaded.device.type], rows))
     tokens_done, prompts_done, repeating = 0, 0, Repeating(progress)
-    while waiting:
+
+    def read_batch(batch: list[int]) -> T:
         repeating(tokens_done / sum(lengths), f"{doing}: {prompts_done} of {len(lengths)} prompts.")
-        batch = waiting.popleft()
         with repeating.before_blocks(loaded.components):
-            result = _or_none(read, prompts.some(batch))
-        if result is None:
-            waiting.extendleft(reversed(halved(batch, loaded.device)))
-            continue
+            return read(prompts.some(batch))
+
+    batches = make_batches(lengths, tokens or BATCH_TOKENS[loaded.device.type], rows)
+    for batch, result in run_batches(batches, read_batch, loaded.device):
         yield batch, result
         tokens_done += sum(lengths[i] for i in batch)
         prompts_done += len(batch)
 
 
-def halved(batch: list[int], device: torch.device) -> list[list[int]]:
-    """The two halves of a batch that did not fit, its memory given back; DeviceError if it is one prompt."""
-    give_back(device)
-    if len(batch) == 1:
-        raise too_large(device)
-    middle = len(batch) // 2
-    return [batch[:middle], batch[middle:]]
+def run_batches(
+    batches: Iterable[list[int]],
+    read: Callable[[list[int]], T],
+    device: torch.device,
+    shrink: Callable[[list[int]], bool] = lambda _batch: False,
+) -> Iterator[tuple[list[int], T]]:
+    """Yield each batch with the result of `read`, which must not be None.
+
+    When a batch does not fit into memory, `shrink` may make `read` need less: it returns True if the whole batch is to
+    run again, otherwise the batch is halved. Raises DeviceError when a single prompt does not fit.
+    """
+    waiting = deque(batches)
+    while waiting:
+        batch = waiting.popleft()
+        result = _or_none(read, batch)
+        if result is not None:
+            yield batch, result
+            continue
+        give_back(device)
+        if shrink(batch):
+            waiting.appendleft(batch)
+        elif len(batch) == 1:
+            raise _too_large(device)
+        else:
+            middle = len(batch) // 2
+            waiting.extendleft((batch[middle:], batch[:middle]))
 
 
-def too_large(device: torch.device) -> DeviceError:
-    """What to do when even one prompt is too much."""
+def run_alone(read: Callable[[], T], device: torch.device, shrink: Callable[[], bool] = lambda: False) -> T:
+    """Return the result of `read` for a single prompt; see `run_batches` for `shrink` and the DeviceError."""
+    return next(result for _, result in run_batches([[0]], lambda _: read(), device, lambda _: shrink()))
+
+
+def _too_large(device: torch.device) -> DeviceError:
+    """Return the error for a single prompt that does not fit."""
     return DeviceError(
         f"One prompt alone does not fit into the free memory of {device}; close other programs there, lower "
         f'prompt.max_tokens, set device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'
     )
 
 
-def _or_none(read: Callable[[Prompts], T], batch: Prompts) -> T | None:
-    """None when the device ran out of memory, with everything of the attempt released."""
+def _or_none(read: Callable[[list[int]], T], batch: list[int]) -> T | None:
+    """Return None when the device ran out of memory; leaving this function drops the tensors that the error held."""
     try:
         return read(batch)
     except RuntimeError as error:

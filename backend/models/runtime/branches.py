@@ -1,8 +1,8 @@
-"""Many versions of one token at a time: what follows when only the readout position of a causal model is changed.
+"""Run many interventions on the readout position of a causal model at once, as one token each.
 
-Nothing attends to the last token of a prompt, so a change there leaves every other position as it was. A branch is then
-one token that runs behind the kept keys and values of the prompt: the branches of a prompt go through a block side by
-side, each seeing the prompt before the readout position and itself, but none of the others.
+No token attends to the last token of a prompt, so a change there leaves every other position unchanged. A branch is
+then one token that attends to the cached keys and values of the prompt. All branches of a prompt run through a block
+side by side; each attends to the prompt before the readout position and to itself.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from backend.models.runtime.load import LoadedModel
 
 
 class Kept:
-    """Stands where attention expects a cache: keeps keys and values of every block, then puts them before others."""
+    """A key-value cache for attention: stores keys and values of every block, then prepends them to new ones."""
 
     def __init__(self) -> None:
         self.of: dict[int, tuple[Tensor, Tensor]] = {}
         self.filling = True
 
     def update(self, keys: Tensor, values: Tensor, block: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """The keys and values that attention goes over."""
+        """Return the keys and values that attention uses."""
         if self.filling:
             self.of[block] = keys, values
             return keys, values
@@ -34,18 +34,18 @@ class Kept:
         return torch.cat([before[0], keys], dim=2), torch.cat([before[1], values], dim=2)
 
     def to(self, _device: torch.device) -> Kept:
-        """Every block's are where the block is."""
+        """Return the cache itself: keys and values stay on their block's device."""
         return self
 
     def beside(self, around: Surroundings) -> Surroundings:
-        """Surroundings in which attention keeps, or finds, keys and values here."""
-        return tuple(told | {"past_key_values": self} for told in around)
+        """Return surroundings in which attention uses this cache."""
+        return tuple(arguments | {"past_key_values": self} for arguments in around)
 
 
 def around_branches(
     loaded: LoadedModel, x: Residuals, readout: Int64[Tensor, " batch"], count: int, kept: Kept
 ) -> Surroundings:
-    """What the blocks are told about `count` branches of each prompt behind the prompts' residuals `x`."""
+    """Return the surroundings of `count` branches of each prompt, given the prompts' residuals `x`."""
     rows = len(x)
     readout, config = readout.to(x.device), loaded.model.config
     places = readout[:, None].expand(rows, count)
@@ -63,7 +63,7 @@ def around_branches(
 def _mask(
     x: Residuals, readout: Int64[Tensor, " batch"], count: int, window: int | None
 ) -> Float[Tensor, "batch 1 branches keys"]:
-    """0 where a branch may look, the least number where it may not."""
+    """Return 0 where a branch may attend, and the smallest number of the dtype elsewhere."""
     rows, tokens = x.shape[:2]
     at = torch.arange(tokens, device=x.device)
     before = at < readout[:, None]
@@ -81,12 +81,12 @@ def run_branches(
     added: Sequence[Float[Tensor, "branches width"]],
     trunk: Sequence[Float[Tensor, "batch width"]],
     around: Surroundings,
-    tell: Callable[[int], None],
+    count: Callable[[int], None],
 ) -> Float[Tensor, "batch branches width"]:
-    """The last residuals of branches that leave the trunk at layers `starts`, in rising order.
+    """Return the last residuals of branches that leave the trunk at layers `starts`, in rising order.
 
-    `trunk[l]` is the readout position's residual at layer l, and `added[l][i]` what branch i has added there. `tell` is
-    told how many tokens are about to pass a block.
+    `trunk[l]` is the readout position's residual at layer l, and `added[l][i]` is added to branch i there. `count` is
+    called with the number of tokens before each block that they pass.
     """
     last = len(loaded.components.blocks)
     x = trunk[starts[0]][:, None, :].expand(-1, 0, -1)
@@ -95,18 +95,18 @@ def run_branches(
         x = torch.cat([x, trunk[layer].to(x)[:, None].expand(-1, new, -1)], dim=1)
         x = (x + added[layer][: x.shape[1]].to(x.device)).to(x.dtype)
         if layer < last:
-            tell(x.shape[0] * x.shape[1])
+            count(x.shape[0] * x.shape[1])
             x = proceed(loaded, layer, attend(loaded, layer, x, _first(around, layer, x.shape[1])))
     return x
 
 
 def _first(around: Surroundings, layer: int, count: int) -> Surroundings:
-    """The surroundings of a block with the first `count` branches only."""
-    told = dict(around[layer])
-    mask = told["attention_mask"]
+    """Return the surroundings of a block for the first `count` branches only."""
+    arguments = dict(around[layer])
+    mask = arguments["attention_mask"]
     keys = mask.shape[3] - mask.shape[2] + count
-    told["attention_mask"] = mask[:, :, :count, :keys]
-    told["position_ids"] = told["position_ids"][:, :count]
-    if "position_embeddings" in told:
-        told["position_embeddings"] = tuple(one[:, :count] for one in told["position_embeddings"])
-    return (*around[:layer], told)
+    arguments["attention_mask"] = mask[:, :, :count, :keys]
+    arguments["position_ids"] = arguments["position_ids"][:, :count]
+    if "position_embeddings" in arguments:
+        arguments["position_embeddings"] = tuple(angles[:, :count] for angles in arguments["position_embeddings"])
+    return (*around[:layer], arguments)

@@ -1,4 +1,4 @@
-"""An opened model's parts under one set of names for all families: TransformerLens 4's."""
+"""The components of a loaded model under the same names for all families: TransformerLens 4's."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from backend.models.architectures import Family, family_of
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One block: `ln1` is read by `attn`, `ln2` by `mlp`; `whole` takes the residual stream and returns it.
+    """One block: `attn` reads `ln1`, `mlp` reads `ln2`; `whole` maps the residual stream to the residual stream.
 
-    In an encoder `ln1` and `ln2` come last, and `mlp_out` (if any) is the second half of the MLP, with `ln2` in it.
-    `o` is the last matrix of `attn`, which takes what the heads found, one behind the other.
+    In an encoder `ln1` and `ln2` come last, and `mlp_out` (if any) is the second half of the MLP, including `ln2`.
+    `o` is the output matrix of `attn`; its input is the concatenated outputs of the heads.
     """
 
     whole: nn.Module
@@ -32,12 +32,12 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class ModelComponents:
-    """The parts of one model. `pos_embed` is None where positions rotate keys and queries instead, by `rotary`.
+    """The components of one model. `pos_embed` is None if positions are encoded by `rotary` instead.
 
-    `unembed` takes residuals behind the final norm [rows, width] and returns logits [rows, tokens], or with a
+    `unembed` takes residuals after the final norm [rows, width] and returns logits [rows, tokens], or with a
     classification head [rows, classes]; in a model without a head it raises CheckpointError. In an encoder `ln_final`
-    passes everything through, and `unembed` is the whole classification head. There `embeddings` is all that comes
-    before block 0: tokens, positions, token types and a norm.
+    is the identity, `unembed` is the whole classification head, and `embeddings` computes the residuals entering
+    block 0 from tokens, positions, token types and a norm.
 
     Names: https://github.com/TransformerLensOrg/TransformerLens, `component_mapping` of its architecture adapters.
     """
@@ -53,7 +53,7 @@ class ModelComponents:
 
 
 class NoHead(nn.Module):
-    """Where the head of a model would be that has none: CheckpointError when it is asked."""
+    """The head of a model without a head: raises CheckpointError when it is called."""
 
     def __init__(self, model: PreTrainedModel, family: Family) -> None:
         super().__init__()
@@ -61,23 +61,23 @@ class NoHead(nn.Module):
         self.head = "classification head" if family.kind == "encoder" else "head"
 
     def forward(self, x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
-        """Raise."""
+        """Raise CheckpointError."""
         raise CheckpointError(
-            f"{self.place} is read as a {self.name}, which has no {self.head} and answers nothing; choose a checkpoint "
-            f"that was trained to classify."
+            f"{self.place} is read as a {self.name}, which has no {self.head}, so it gives no answers; choose a "
+            f"checkpoint that was trained to classify."
         )
 
 
 class ClassificationHead(nn.Module):
-    """All that an encoder does with the last residual at [CLS] to answer."""
+    """The whole head of an encoder: from the last residual at [CLS] to the logits of the classes."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.of = [model]  # in a list, so that the model does not become a part of its own head
+        self.of = [model]  # in a list, so that torch does not register the model as a submodule of its own head
         self.head = model.get_submodule("classifier")
 
     def forward(self, x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows classes"]:
-        """Logits."""
+        """Return the logits of the classes."""
         model, name = self.of[0], type(self.of[0]).__name__
         if name.startswith("Roberta"):
             return self.head(x[:, None])
@@ -87,7 +87,7 @@ class ClassificationHead(nn.Module):
 
 
 def anatomy_of(model: PreTrainedModel) -> ModelComponents:
-    """The parts of a model; CheckpointError for an architecture that Layershift does not know."""
+    """Return the components of a model. Raises CheckpointError for an unsupported architecture."""
     family = family_of(type(model).__name__, str(model.config.name_or_path))
     try:
         blocks = tuple(
@@ -114,7 +114,7 @@ def anatomy_of(model: PreTrainedModel) -> ModelComponents:
         )
     except AttributeError as error:
         raise CheckpointError(
-            f"{type(model).__name__} is laid out differently in this version of transformers ({error}); install the "
+            f"{type(model).__name__} has other submodules in this version of transformers ({error}); install the "
             f"versions in requirements.txt."
         ) from None
 

@@ -1,4 +1,4 @@
-"""Which device the environment asks for, without opening torch."""
+"""Read the requested device from the environment, without importing torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAME = re.compile(r"cpu|mps|cuda(:\d+)?")
 
 
 def requested_device() -> str | None:
-    """LAYERSHIFT_DEVICE, or None when it is not set. Raises DeviceError when it names no device."""
+    """Return LAYERSHIFT_DEVICE, or None when it is not set. Raises DeviceError when it names no device."""
     name = os.environ.get(DEVICE_VARIABLE, "").strip().lower()
     if name and not _NAME.fullmatch(name):
         raise DeviceError(f'{DEVICE_VARIABLE} is "{name}"; use cpu, cuda, cuda:N or mps.')
@@ -23,7 +23,7 @@ def requested_device() -> str | None:
 
 
 def likely_device() -> str:
-    """What a model will run on as far as can be told without torch, for display."""
+    """Guess the device that models will run on, for display, without importing torch."""
     name = requested_device()
     if name:
         return name

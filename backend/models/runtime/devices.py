@@ -1,4 +1,4 @@
-"""The device that models run on: choosing it, its free memory, waiting for it, giving memory back."""
+"""Choose the device that models run on, measure and free its memory, and wait for its work to finish."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FULL = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 def choose_device() -> torch.device:
-    """LAYERSHIFT_DEVICE, else CUDA, MPS or CPU, whichever is there first. Raises DeviceError."""
+    """Return LAYERSHIFT_DEVICE, else the first available of CUDA, MPS and CPU. Raises DeviceError."""
     name = requested_device()
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name is None:
@@ -32,7 +32,7 @@ def choose_device() -> torch.device:
         return torch.device("cuda", torch.cuda.current_device())
     if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise DeviceError(
-            f"{DEVICE_VARIABLE} asks for {name}, but there are {torch.cuda.device_count()} CUDA devices, counted "
+            f"{DEVICE_VARIABLE} asks for {name}, but there are {torch.cuda.device_count()} CUDA devices, numbered "
             f"from 0; choose one of those."
         )
     if device.type == "mps" and not mps:
@@ -41,9 +41,9 @@ def choose_device() -> torch.device:
 
 
 def model_bytes(device: torch.device, spread: bool = False) -> int:
-    """How many bytes of weights may stay open: LAYERSHIFT_MODEL_BYTES, or 60 % of the memory that is free now.
+    """Return how many bytes of weights may stay loaded: LAYERSHIFT_MODEL_BYTES, or 60 % of the memory free now.
 
-    `spread` counts all GPUs. Raises DeviceError when the variable is no whole number above 0.
+    `spread` counts all GPUs. Raises DeviceError unless the variable is a whole number above 0.
     """
     text = os.environ.get(MODEL_BYTES_VARIABLE, "")
     if not text:
@@ -54,7 +54,7 @@ def model_bytes(device: torch.device, spread: bool = False) -> int:
 
 
 def free_bytes(device: torch.device, spread: bool = False) -> int:
-    """Free memory of the device in bytes, of all GPUs if `spread`."""
+    """Return the free memory of the device in bytes, or of all GPUs if `spread`."""
     if device.type == "cuda":
         gpus = range(torch.cuda.device_count()) if spread else [device.index or 0]
         return sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus)
@@ -71,12 +71,12 @@ def free_bytes(device: torch.device, spread: bool = False) -> int:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether the error says that memory ran out; only CUDA has a type for that, MPS and CPU have words."""
+    """Return whether memory ran out; only CUDA has an error type for it, MPS and CPU are recognized by the message."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _FULL)
 
 
 def finish(device: torch.device) -> None:
-    """Wait until the device has done what it was given, so that a clock read afterwards is right."""
+    """Wait until the device has finished its work, so that a time taken afterwards is right."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

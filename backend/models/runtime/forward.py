@@ -1,4 +1,4 @@
-"""One forward pass: prompts padded into a batch, what the head answers, and arrays that leave torch."""
+"""Run one forward pass: pad prompts into a batch, return the head's logits, check and freeze the arrays."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backend.study.token_ids import Columns
 
 
 def hand_over(loaded: LoadedModel, *arrays: np.ndarray) -> None:
-    """Make what a model gave read-only; CheckpointError if a value is not finite."""
+    """Make a model's results read-only. Raises CheckpointError if a value is not finite."""
     if not all(np.isfinite(array).all() for array in arrays):
         dtype = str(loaded.model.dtype).removeprefix("torch.")
         raise CheckpointError(
@@ -28,7 +28,7 @@ def hand_over(loaded: LoadedModel, *arrays: np.ndarray) -> None:
 
 
 def pick(logits: Float[Tensor, "rows outputs"], columns: Columns) -> Float[Tensor, "rows columns"]:
-    """The columns of a model's output, as logits or log-probabilities."""
+    """Return these columns of a model's output, as logits or log-probabilities."""
     if columns.normalized:
         logits = logits.float().log_softmax(dim=-1)
     return logits[:, list(columns.tokens)]
@@ -37,25 +37,25 @@ def pick(logits: Float[Tensor, "rows outputs"], columns: Columns) -> Float[Tenso
 def run(
     loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor]
 ) -> Float[Tensor, "batch answers"] | None:
-    """One forward pass inside `taps`: logits over the vocabulary, or of the classes; None without a head."""
+    """Run one forward pass inside `taps`. Returns logits over the vocabulary or the classes; None without a head."""
     family = loaded.components.family
-    told: dict[str, Any] = {"use_cache": False, **inputs} if family.kind == "causal" else inputs
+    arguments: dict[str, Any] = {"use_cache": False, **inputs} if family.kind == "causal" else inputs
     if family.predicts:
-        return loaded.model(input_ids=ids, **told).logits[:, 0]
+        return loaded.model(input_ids=ids, **arguments).logits[:, 0]
     if family.kind == "encoder" and family.has_head:
-        return loaded.model(input_ids=ids, **told).logits
-    hidden = loaded.model.base_model(input_ids=ids, **told).last_hidden_state
-    # transformers' own pooling of a causal classifier looks for padding, of which the prompts have none
+        return loaded.model(input_ids=ids, **arguments).logits
+    hidden = loaded.model.base_model(input_ids=ids, **arguments).last_hidden_state
+    # transformers' own pooling of a causal classifier searches for padding tokens, which these prompts do not have
     return loaded.components.unembed(hidden)[:, 0] if family.has_head else None
 
 
 def pad(
     token_ids: Sequence[tuple[int, ...]], readout: str, loaded: LoadedModel, token_types: Sequence[tuple[int, ...]] = ()
 ) -> tuple[Int64[Tensor, "batch tokens"], Int64[Tensor, " batch"], dict[str, Tensor]]:
-    """Token ids padded on the right, each row's readout position, and mask and token types if the model needs them.
+    """Return token ids padded on the right, each row's readout position, and mask and token types if needed.
 
-    A causal model never looks right of the readout position, so padding there changes nothing and without a mask the
-    fastest attention runs; a model that looks both ways gets a mask.
+    A causal model never attends to the right of the readout position, so padding there changes nothing, and without a
+    mask the fastest attention runs. A bidirectional model gets a mask.
     """
     longest = max(map(len, token_ids))
     padded, types = ([row + row[-1:] * (longest - len(row)) for row in rows] for rows in (token_ids, token_types))
@@ -70,7 +70,7 @@ def pad(
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
-    """To the device without waiting for it; only pinned memory can be copied in the background."""
+    """Copy to the device without waiting for it; only pinned memory can be copied in the background."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

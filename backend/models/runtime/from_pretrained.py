@@ -1,4 +1,4 @@
-"""How transformers is asked for a checkpoint, and what its report means: for opening models and for checking files."""
+"""Load a checkpoint with transformers and turn its loading report into errors; also used to check files."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def load(
     change: Adapter | None = None,
     **options: Any,
 ) -> PreTrainedModel:
-    """The model of a full checkpoint with every weight from its files, or from `state`, under the names of the files.
+    """Load a full checkpoint with every weight from its files, or from `state` under the names of the files.
 
-    What it lacks may be in the adapter that is about to `change` it. Raises CheckpointError when a weight is missing,
-    of another shape, or nowhere in the model.
+    Missing weights may come from the adapter that will `change` the model. Raises CheckpointError when a weight is
+    missing, has another shape, or belongs nowhere in the model.
     """
     kind = getattr(transformers, architecture)
     config, entries = read_config(located, str(located.folder)), model_tensors(located)
@@ -42,7 +42,7 @@ def load(
         config = {key: value for key, value in config.items() if key not in ("id2label", "label2id")}
         config["num_labels"] = change.answers
     if architecture in _POOLED and not any("pooler." in entry.name for entry in entries):
-        options["add_pooling_layer"] = False  # it would be random, and only a head would read it
+        options["add_pooling_layer"] = False  # the pooler would be random, and only a head would read it
     model, report = kind.from_pretrained(
         located.folder if state is None else None,
         config=kind.config_class.from_dict(config),
@@ -62,7 +62,7 @@ def load(
 
 
 def _refuse(located: Located, model: PreTrainedModel, report: dict[str, Any], change: Adapter | None) -> None:
-    """CheckpointError with the first of what transformers reports that changes what the model computes."""
+    """Raise CheckpointError for the first report of transformers that changes what the model computes."""
     brought = frozenset() if change is None else change.whole
     family, name = FAMILIES[type(model).__name__], type(model).__name__
     head = f"{(family.unembed or '').partition('.')[0]}."
@@ -76,18 +76,20 @@ def _refuse(located: Located, model: PreTrainedModel, report: dict[str, Any], ch
             f"{located.folder} holds an adapter that is not merged ({some(raw)}); save the model after "
             f"merge_and_unload, or name the folder with adapter_config.json."
         )
-    for key, stored, wanted in sorted(one for one in report["mismatched_keys"] if one[0] not in brought):
-        raise _mismatch(located, key, tuple(stored), tuple(wanted), family.embed)
+    for key, stored, expected in sorted(
+        mismatch for mismatch in report["mismatched_keys"] if mismatch[0] not in brought
+    ):
+        raise _mismatch(located, key, tuple(stored), tuple(expected), family.embed)
     if missing and all(key.startswith(head) for key in missing):
         raise CheckpointError(
-            f"{located.folder} lacks the head of a {name} ({some(missing)}); save the whole model, head included, "
+            f"{located.folder} lacks the head of a {name} ({some(missing)}); save the whole model, including its head, "
             f"with save_pretrained."
         )
     if missing:
         others = f" and holds others ({some(foreign)})" if foreign else ""
         raise CheckpointError(
             f"{located.folder} lacks weights that a {name} reads ({some(missing)}){others}; save the whole model, "
-            f"head included, with save_pretrained."
+            f"including its head, with save_pretrained."
         )
     if foreign:
         raise CheckpointError(
@@ -97,15 +99,15 @@ def _refuse(located: Located, model: PreTrainedModel, report: dict[str, Any], ch
 
 
 def _mismatch(
-    located: Located, key: str, stored: tuple[int, ...], wanted: tuple[int, ...], embed: str
+    located: Located, key: str, stored: tuple[int, ...], expected: tuple[int, ...], embed: str
 ) -> CheckpointError:
-    here, there = (" x ".join(map(str, shape)) for shape in (stored, wanted))
-    if key == f"{embed}.weight" and stored[1:] == wanted[1:]:
+    stored_shape, config_shape = (" x ".join(map(str, shape)) for shape in (stored, expected))
+    if key == f"{embed}.weight" and stored[1:] == expected[1:]:
         return CheckpointError(
             f"{located.folder} has an embedding of {stored[0]} tokens ({key}) and {CONFIG} says vocab_size = "
-            f"{wanted[0]}; copy the {CONFIG} that was saved with the weights."
+            f"{expected[0]}; copy the {CONFIG} that was saved with the weights."
         )
     return CheckpointError(
-        f"{located.folder} has {key} of shape {here} and {CONFIG} says {there}; copy the {CONFIG} that was saved with "
-        f"the weights."
+        f"{located.folder} has {key} of shape {stored_shape} and {CONFIG} says {config_shape}; copy the {CONFIG} that "
+        f"was saved with the weights."
     )

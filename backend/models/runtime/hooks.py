@@ -1,8 +1,8 @@
-"""Hooks on a loaded model, always inside a context manager."""
+"""Every hook on a loaded model; each is removed when its `with` block ends."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,26 +14,30 @@ from backend.caching.progress import Progress
 from backend.models.runtime.components import ModelComponents
 
 
+def at_positions(
+    x: Float[Tensor, "batch tokens width"], positions: Int64[Tensor, " batch"]
+) -> Float[Tensor, "batch width"]:
+    """Return one position of every row."""
+    return x[torch.arange(len(positions), device=x.device), positions.to(x.device)]
+
+
 @contextmanager
 def taps(components: ModelComponents, positions: Int64[Tensor, " batch"] | None) -> Iterator[list[Tensor]]:
-    """While open, every forward pass leaves the residuals at `positions` in the list, and the head sees only those.
+    """Collect the residuals at `positions` in every forward pass; the head reads only those positions.
 
     The list holds L+1 tensors `[batch, width]` after one pass: what enters each block, then what leaves the last.
-    Without positions they are `[batch, tokens, width]`, and the head sees the last token.
+    Without positions they are `[batch, tokens, width]`, and the head reads the last token.
     """
-    taken: list[Tensor] = []
+    residuals: list[Tensor] = []
 
     def gather(hidden: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch *tokens width"]:
-        if positions is None:
-            return hidden
-        rows = torch.arange(len(positions), device=hidden.device)
-        return hidden[rows, positions.to(hidden.device)]
+        return hidden if positions is None else at_positions(hidden, positions)
 
     def entering(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        taken.append(gather(args[0] if args else kwargs["hidden_states"]))
+        residuals.append(gather(args[0] if args else kwargs["hidden_states"]))
 
     def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        taken.append(gather(output[0] if isinstance(output, tuple) else output))
+        residuals.append(gather(output[0] if isinstance(output, tuple) else output))
 
     def only_readout(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
         return (args[0][:, -1:] if positions is None else gather(args[0])[:, None],)
@@ -43,7 +47,64 @@ def taps(components: ModelComponents, positions: Int64[Tensor, " batch"] | None)
             hooks.callback(block.whole.register_forward_pre_hook(entering, with_kwargs=True).remove)
         hooks.callback(components.blocks[-1].whole.register_forward_hook(leaving).remove)
         hooks.callback(components.unembed.register_forward_pre_hook(only_readout).remove)
-        yield taken
+        yield residuals
+
+
+@contextmanager
+def module_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect the first argument of every call of the module."""
+    inputs: list[Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
+    try:
+        yield inputs
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def block_outputs(
+    components: ModelComponents, positions: Int64[Tensor, " batch"]
+) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """Collect by block, at `positions`: the heads' outputs side by side (the input of `o`), and the MLP's output."""
+    heads: list[Tensor] = []
+    mlps: list[Tensor] = []
+
+    def entering(_module: nn.Module, args: tuple[Any, ...]) -> None:
+        heads.append(at_positions(args[0], positions))
+
+    def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
+        mlps.append(at_positions(output, positions))
+
+    with ExitStack() as hooks:
+        for block in components.blocks:
+            hooks.callback(block.o.register_forward_pre_hook(entering).remove)
+            hooks.callback(block.mlp.register_forward_hook(leaving).remove)
+        yield heads, mlps
+
+
+@contextmanager
+def replacing(components: ModelComponents, layer: int, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace the residuals of a layer [batch, tokens, width] by what `change` returns for them, in every forward pass.
+
+    Layers are numbered from 0 (entering block 0) to L (leaving the last block).
+    """
+
+    def entering(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, kwargs | {"hidden_states": change(kwargs["hidden_states"])}
+
+    def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+    if layer < len(components.blocks):
+        hook = components.blocks[layer].whole.register_forward_pre_hook(entering, with_kwargs=True)
+    else:
+        hook = components.blocks[-1].whole.register_forward_hook(leaving)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class Repeating:
@@ -64,7 +125,7 @@ class Repeating:
 
     @contextmanager
     def before_blocks(self, components: ModelComponents) -> Iterator[None]:
-        """While open, every block of the model repeats the report before it runs."""
+        """Repeat the report before every block that runs."""
         with ExitStack() as hooks:
             for block in components.blocks:
                 hooks.callback(block.whole.register_forward_pre_hook(lambda *_: self.again()).remove)

@@ -1,4 +1,4 @@
-"""Opening a checkpoint with transformers, sure that every weight came from its files."""
+"""Load a checkpoint with transformers, and check that every weight comes from its files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CHATTER = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model ready to run: evaluation mode, no gradients. `device` is where token ids go, `bytes` what it occupies."""
+    """A model ready to run: evaluation mode, no gradients. `device` is for token ids, `bytes` is its size in memory."""
 
     model: PreTrainedModel
     components: ModelComponents
@@ -50,10 +50,10 @@ def open_model(
     device_map: str | None,
     without_head: bool = False,
 ) -> LoadedModel:
-    """The full checkpoint at `located`, with `adapter` merged onto it if there is one; `without_head`, its body alone.
+    """Load the full checkpoint at `located`, merge `adapter` onto it if given, and keep only the body `without_head`.
 
-    Computes in `dtype` whatever the files store, with scaled-dot-product attention. Raises CheckpointError when a
-    weight is missing, of another shape or unreadable, DeviceError when the device is too small.
+    The model computes in `dtype`, whatever the files store, with scaled-dot-product attention. Raises CheckpointError
+    when a weight is missing, of another shape or unreadable, DeviceError when the device is too small.
     """
     with quiet(), in_one_sentence(adapter or located, device):
         change = None if adapter is None else read_adapter(adapter, located)
@@ -69,7 +69,7 @@ def open_model(
     return LoadedModel(
         model=model,
         components=anatomy_of(model),
-        device=next((one.device for one in model.parameters() if one.device.type != "meta"), device),
+        device=next((parameter.device for parameter in model.parameters() if parameter.device.type != "meta"), device),
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
     )
 
@@ -82,25 +82,25 @@ def _load(
     device_map: str | None,
     change: Adapter | None = None,
 ) -> PreTrainedModel:
-    """The full checkpoint; what it lacks may be in the adapter that is about to change it."""
+    """Load the full checkpoint; missing weights may come from the adapter that will change it."""
     placement: dict[str, Any] = {}
     if device_map is not None:
         placement["device_map"] = device_map
     elif device.type == "cuda":
-        placement["device_map"] = {"": device}  # straight to the device, no copy in host memory
+        placement["device_map"] = {"": device}  # load directly to the device, without a copy in host memory
     return load(
         located,
         change.architecture if change else architecture,
         dtype,
         change=change,
-        disable_mmap=not placement,  # a file that a training run rewrites must not change, or end, below open weights
+        disable_mmap=not placement,  # a training run may rewrite the file while the weights are in use
         **placement,
     )
 
 
 @contextmanager
 def in_one_sentence(located: Located, device: torch.device) -> Iterator[None]:
-    """What transformers, safetensors and peft raise, as an error that says what to do."""
+    """Turn what transformers, safetensors and peft raise into one sentence that says what to do."""
     try:
         yield
     except _FAILURES as error:
@@ -111,7 +111,7 @@ def in_one_sentence(located: Located, device: torch.device) -> Iterator[None]:
                 f'"bfloat16" or device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'
             ) from None
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        reason = lines[-1 if isinstance(error, StrictDataclassError) else 0]  # its first line names a validator
+        reason = lines[-1 if isinstance(error, StrictDataclassError) else 0]  # the latter starts with its validator
         raise CheckpointError(
             f"{located.folder} cannot be opened ({reason.rstrip('.')}); save or copy the checkpoint again."
         ) from error
@@ -119,7 +119,7 @@ def in_one_sentence(located: Located, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No bars and no load reports on the server's terminal; what matters in them is raised."""
+    """Hide progress bars and load reports from the server's terminal; errors in them are raised."""
     with _CHATTER:
         level, bars = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
         chatter.set_verbosity(logging.CRITICAL)

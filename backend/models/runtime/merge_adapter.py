@@ -1,4 +1,4 @@
-"""Merging a PEFT adapter onto its base, sure that what is merged is what was trained."""
+"""Merge a PEFT adapter onto its base, and check that the merged weights are the trained ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FILE = "adapter_model.safetensors"
 
 
 def merge(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
-    """The base with the adapter's change added to its weights. Raises CheckpointError."""
+    """Return the base with the adapter's change added to its weights. Raises CheckpointError."""
     check_finite(adapter.located)
     with _quietly(), _explained(adapter):
         wrapped = _wrapped(model, adapter)
@@ -39,9 +39,9 @@ def merge(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
 
 
 def verdict_on(adapter: Adapter, base: Located) -> str:
-    """Why the adapter cannot be merged onto its base, in a sentence; empty if it can. Reads the adapter's values only.
+    """Return a sentence that says why the adapter cannot be merged onto its base; empty if it can.
 
-    A method that must see the base's values, which a few do, is merged for real.
+    Only the adapter's values are read. The few methods that need the base's values are merged for real.
     """
     try:
         check_finite(adapter.located)
@@ -58,7 +58,7 @@ def verdict_on(adapter: Adapter, base: Located) -> str:
 
 
 class _NeedsValues(Exception):
-    """A method cannot be merged without values."""
+    """The method cannot be merged without the base's values."""
 
 
 def _merged_for_real(adapter: Adapter, base: Located) -> str:
@@ -72,7 +72,7 @@ def _merged_for_real(adapter: Adapter, base: Located) -> str:
 
 
 def _unfilled(adapter: Adapter, base: Located) -> PreTrainedModel:
-    """The base's class without values; CheckpointError where it needs a weight that neither file has."""
+    """Return the base's model without values. Raises CheckpointError for a weight that is in neither file."""
     from backend.models.runtime.from_pretrained import load  # which imports this module
 
     stored = {entry.name: torch.empty(entry.shape, device="meta") for entry in tensors(base)}
@@ -81,7 +81,7 @@ def _unfilled(adapter: Adapter, base: Located) -> PreTrainedModel:
 
 
 def check_brought(missing: list[str], adapter: Adapter) -> None:
-    """CheckpointError where the base lacks weights and the adapter does not bring them: never a random head."""
+    """Raise CheckpointError if both base and adapter lack weights of the head, which would otherwise be random."""
     lacking = [name for name in missing if name not in adapter.whole]
     if lacking and adapter.answers is not None:
         raise CheckpointError(
@@ -91,7 +91,7 @@ def check_brought(missing: list[str], adapter: Adapter) -> None:
 
 
 def _wrapped(model: PreTrainedModel, adapter: Adapter, unfilled: bool = False) -> Any:
-    """The base in PEFT's wrapper, the names and shapes of the adapter's file compared with what that wrapper wants."""
+    """Return the base in PEFT's wrapper, after comparing names and shapes of the adapter's file with the wrapper's."""
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict  # slow to import, and only for adapters
 
     config = PeftConfig.from_pretrained(str(adapter.located.folder))
@@ -103,7 +103,7 @@ def _wrapped(model: PreTrainedModel, adapter: Adapter, unfilled: bool = False) -
         config.modules_to_save = [*saved, *heads] or None  # pyright: ignore[reportAttributeAccessIssue]
     _resize(model, adapter)
     wrapped = PeftModel(model, config, low_cpu_mem_usage=unfilled)
-    wanted = {
+    expected = {
         name.removeprefix(PREFIX): tuple(tensor.shape)
         for name, tensor in get_peft_model_state_dict(wrapped, save_embedding_layers=False).items()
     }
@@ -111,24 +111,26 @@ def _wrapped(model: PreTrainedModel, adapter: Adapter, unfilled: bool = False) -
         name.removeprefix(PREFIX).replace(".default", ""): tuple(tensor.shape)
         for name, tensor in wrapped.state_dict().items()
     }
-    _compare(adapter, wanted, known | wanted)
+    _compare(adapter, expected, known | expected)
     return wrapped
 
 
-def _compare(adapter: Adapter, wanted: dict[str, tuple[int, ...]], known: dict[str, tuple[int, ...]]) -> None:
+def _compare(adapter: Adapter, expected: dict[str, tuple[int, ...]], known: dict[str, tuple[int, ...]]) -> None:
     folder, held = adapter.located.folder, adapter.shapes
-    missing, foreign = wanted.keys() - held.keys(), held.keys() - known.keys()
+    missing, foreign = expected.keys() - held.keys(), held.keys() - known.keys()
     if missing or foreign:
         raise CheckpointError(
             f"{folder} does not fit the base: it {'lacks' if missing else 'holds unknown'} weights "
             f"({some(missing or foreign)}); name an adapter trained on this base."
         )
-    unlike = sorted(name for name, shape in held.items() if shape != known[name])
-    if unlike:
-        here, there = (" x ".join(map(str, of[unlike[0]])) or "one value" for of in (held, known))
+    differing = sorted(name for name, shape in held.items() if shape != known[name])
+    if differing:
+        stored_shape, expected_shape = (
+            " x ".join(map(str, source[differing[0]])) or "one value" for source in (held, known)
+        )
         raise CheckpointError(
-            f"{folder} does not fit the base: {unlike[0]} is {here} in the adapter and {there} by its config and this "
-            f"base; name an adapter trained on this base."
+            f"{folder} does not fit the base: {differing[0]} is {stored_shape} in the adapter and {expected_shape} by "
+            f"its config and this base; name an adapter trained on this base."
         )
 
 
@@ -146,48 +148,49 @@ def _resize(model: PreTrainedModel, adapter: Adapter) -> None:
         needed = needed if not tied or not needed & adapter.whole else set()
     if grown and not needed <= adapter.whole:
         raise CheckpointError(
-            f"{adapter.located.folder} was trained with {rows} tokens and its base has {embed.num_embeddings}, but the "
-            f"rows of the new ones are not in it ({some(needed - adapter.whole)}); save it again with "
+            f"{adapter.located.folder} was trained with {rows} tokens and its base has {embed.num_embeddings}, but it "
+            f"lacks the rows of the new tokens ({some(needed - adapter.whole)}); save it again with "
             f"save_embedding_layers=True."
         )
     model.resize_token_embeddings(rows, mean_resizing=False)
 
 
 def _untie(model: PreTrainedModel) -> None:
-    """Give embedding and head a matrix each where the adapter changes one of two that are one.
+    """Give embedding and head separate matrices if they share one and the adapter changes only one of them.
 
-    Merged onto the shared matrix, a change of the embedding would change the head too, which training never saw.
+    Merging into the shared matrix would change both, unlike in training.
     """
     from peft.tuners.trainable_tokens import TrainableTokensLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     ends = (model.get_input_embeddings(), model.get_output_embeddings())
-    changed = [isinstance(one, BaseTunerLayer) and not isinstance(one, TrainableTokensLayer) for one in ends]
-    embed, head = (one.get_base_layer() if isinstance(one, BaseTunerLayer) else one for one in ends)
+    changed = [isinstance(module, BaseTunerLayer) and not isinstance(module, TrainableTokensLayer) for module in ends]
+    embed, head = (module.get_base_layer() if isinstance(module, BaseTunerLayer) else module for module in ends)
     if any(changed) and head is not None and getattr(head, "weight", None) is getattr(embed, "weight", None):
         head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)  # pyright: ignore
 
 
 @contextmanager
 def _as_peft_names_it(adapter: Adapter) -> Iterator[Path]:
-    """A folder with the adapter in one file under the names that PEFT gives; the adapter's own where it is so."""
+    """Yield a folder with the adapter in one file under PEFT's names: the adapter's own folder if it already is."""
     folder = adapter.located.folder
     if adapter.located.weights == (folder / _FILE,) and all(PREFIX + new == old for new, old in adapter.names.items()):
         yield folder
         return
-    kept = {old: new for new, old in adapter.names.items()}
-    found: dict[str, Tensor] = {}
+    renamed = {old: new for new, old in adapter.names.items()}
+    tensors_by_name: dict[str, Tensor] = {}
     for file in adapter.located.weights:
         with safe_open(file, framework="pt") as stored:
-            found |= {PREFIX + kept[name]: stored.get_tensor(name) for name in stored.keys() if name in kept}  # noqa: SIM118
+            names = renamed.keys() & set(stored.keys())
+            tensors_by_name |= {PREFIX + renamed[name]: stored.get_tensor(name) for name in names}
     with tempfile.TemporaryDirectory() as place:
-        save_file(found, Path(place) / _FILE)
+        save_file(tensors_by_name, Path(place) / _FILE)
         yield Path(place)
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without PEFT's warnings: those that matter are errors here."""
+    """Hide PEFT's warnings; the relevant ones are errors here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -195,7 +198,7 @@ def _quietly() -> Iterator[None]:
 
 @contextmanager
 def _explained(adapter: Adapter) -> Iterator[None]:
-    """What PEFT raises, as a sentence."""
+    """Turn what PEFT raises into one sentence."""
     try:
         yield
     except _FAILURES as error:

@@ -1,4 +1,4 @@
-"""Opened models, lent one borrower at a time; the least recently used is closed when memory runs short."""
+"""Keep loaded models and lend them to one thread at a time; close the least recently used when memory runs short."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WAIT_SECONDS = 0.5
 
 
 class Store:
-    """The models of one device. Lazy, bounded by bytes; borrowing locks the device, so hooks never meet."""
+    """The loaded models of one device, limited in bytes. Borrowing locks the device, so hooks never interfere."""
 
     def __init__(self, cache: Cache, device: torch.device | None = None, limit_bytes: int | None = None) -> None:
         self.device = device or choose_device()
@@ -37,10 +37,10 @@ class Store:
 
     @contextmanager
     def borrow(self, checkpoint: PinnedCheckpoint, progress: Progress = silent) -> Iterator[LoadedModel]:
-        """The checkpoint's model, opened if it is not, until the end of the `with` block.
+        """Yield the checkpoint's model, and open it first if needed.
 
-        One thread borrows at a time, and may borrow several (a host and a donor). Waiting for others reports to
-        `progress`, which is where a cancel arrives. Raises CheckpointError, DeviceError or Cancelled.
+        One thread borrows at a time, and may borrow several models (a host and a donor). While it waits for another
+        thread it reports to `progress`, which may raise Cancelled. Raises CheckpointError or DeviceError.
         """
         while not self._lock.acquire(timeout=_WAIT_SECONDS):
             progress(0.0, f"Waiting for other work on {self.device} to finish.")
@@ -55,11 +55,11 @@ class Store:
             self._lock.release()
 
     def holds(self, checkpoint: PinnedCheckpoint) -> bool:
-        """Whether the checkpoint is open now."""
+        """Return whether the checkpoint is loaded now."""
         return _key(checkpoint) in self._open
 
     def close(self) -> None:
-        """Close every model that is not lent."""
+        """Close every model that is not borrowed."""
         with self._lock:
             for key in [key for key in self._open if key not in self._lent]:
                 del self._open[key]
@@ -76,7 +76,7 @@ class Store:
         return self._open[key]
 
     def _opened(self, checkpoint: PinnedCheckpoint) -> LoadedModel:
-        """The files as a model; the fingerprint is taken before and after, because a training run may replace them."""
+        """Load the model, and check the fingerprint before and after, because a training run may replace the files."""
         located = locate(checkpoint.ref)
         adapter = located if located.adapter else None
         body = locate(checkpoint.base) if adapter else located
@@ -95,13 +95,13 @@ class Store:
         if fingerprint(located, base, self._cache) != checkpoint.fingerprint.removesuffix(BODY):
             raise CheckpointError(f"{checkpoint.ref.place} was replaced since the study was read; reload the study.")
 
-    def _make_room(self, wanted: int, device_map: str | None) -> None:
-        """Close the least recently used models until `wanted` more bytes fit, or only lent ones are left."""
+    def _make_room(self, needed: int, device_map: str | None) -> None:
+        """Close the least recently used models until `needed` more bytes fit, or all others are borrowed."""
         if self._limit is None:
             self._limit = model_bytes(self.device, spread=device_map is not None)
         closed = False
         for key in [key for key in self._open if key not in self._lent]:
-            if sum(one.bytes for one in self._open.values()) + wanted <= self._limit:
+            if sum(model.bytes for model in self._open.values()) + needed <= self._limit:
                 break
             del self._open[key]
             closed = True

@@ -1,4 +1,4 @@
-"""Whether a full checkpoint could be opened, by the headers of its files: the model is made without any values."""
+"""Check from the headers of its files that a full checkpoint can be opened: the model is built without values."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _META = torch.device("meta")
 
 
 def check_structure(located: Located, architecture: str) -> None:
-    """Hold the stored names and shapes against the architecture, with the code that opens models.
+    """Compare the stored names and shapes with the architecture, using the code that opens models.
 
-    Reads headers only. Raises CheckpointError, in the words of `open_model`.
+    Reads headers only. Raises the same CheckpointError as `open_model`.
     """
     stored = {entry.name: torch.empty(entry.shape, device=_META) for entry in tensors(located)}
     with quiet(), in_one_sentence(located, _META):
         for file in located.weights:
-            with safe_open(file, framework="numpy"):  # stricter than our own reading: no gap, no byte too many
+            with safe_open(file, framework="numpy"):  # stricter than `read_header`: no gap and no extra byte
                 pass
         anatomy_of(load(located, architecture, "float32", stored, device_map={"": _META}))

@@ -92,7 +92,7 @@ def test_a_resized_vocabulary(models: LocalModels, tmp_path: Path, name: str, ro
 def test_new_rows_that_are_nowhere_are_never_made_up(models: LocalModels, llama: Path, tmp_path: Path):
     trained(llama, tmp_path / "a", rows=SIZE + 5, target_modules=["q_proj", "embed_tokens"])
     fails_alike(
-        models, tmp_path / "a", llama, f"was trained with {SIZE + 5} tokens and its base has {SIZE}, but the rows"
+        models, tmp_path / "a", llama, f"was trained with {SIZE + 5} tokens and its base has {SIZE}, but it lacks"
     )
 
 
@@ -220,7 +220,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing in it": (lambda folder: rename(folder, without("")), "it lacks weights"),
     "empty weights": (
         lambda folder: rename(folder, lambda held: {key: torch.zeros(0) for key in held}),
-        "holds empty weights .*, a part of what DeepSpeed ZeRO-3 or FSDP trained; gather",
+        "holds empty weights .*, one shard of a DeepSpeed ZeRO-3 or FSDP training; gather",
     ),
     "values that are not finite": (
         lambda folder: rename(folder, filled(float("nan"))),

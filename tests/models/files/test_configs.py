@@ -51,7 +51,7 @@ def test_plain_weights_and_buffers_are_not(gpt2: Path):
 @pytest.mark.parametrize("value", [float("nan"), {"factor": [1.0, float("inf")]}])
 def test_numbers_are_finite(gpt2: Path, value: object):
     config(rope_scaling=value)(gpt2)
-    with pytest.raises(CheckpointError, match=r"here: config.json says (rope_scaling = nan|factor = inf), which"):
+    with pytest.raises(CheckpointError, match=r"here: config.json has (rope_scaling = nan|factor = inf), which"):
         read_config(locate(ref(gpt2)), "here")
 
 

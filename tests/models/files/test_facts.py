@@ -43,7 +43,7 @@ def test_a_config_that_names_no_class(gpt2: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architectures": ["BloomForCausalLM"]}, "here is a BloomForCausalLM, which Layershift cannot take apart"),
+        ({"architectures": ["BloomForCausalLM"]}, "here is a BloomForCausalLM, which is not a supported architecture"),
         ({"architectures": None, "model_type": "bloom"}, "here is a model of type bloom, which"),
         ({"n_layer": "gone"}, "has no usable num_hidden_layers"),
         ({"n_embd": "wide"}, "has no usable hidden_size"),

@@ -78,7 +78,7 @@ def test_a_cancel_arrives_before_any_block_and_leaves_no_hook(models: LocalModel
 
     def cancel(_fraction: float, sentence: str) -> None:
         nonlocal calls
-        calls += "Crossing" in sentence
+        calls += "crossing" in sentence
         if calls > blocks:
             raise Cancelled("no longer wanted")
 

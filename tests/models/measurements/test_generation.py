@@ -86,7 +86,7 @@ def test_it_ends_where_positions_or_the_text_end(hosts):
 
 
 def test_an_encoder_continues_nothing():
-    with pytest.raises(UndefinedError, match="predicts no tokens, so it continues no text"):
+    with pytest.raises(UndefinedError, match="predicts no tokens, so it cannot continue a text"):
         continuation(as_opened(encoder("Bert")), some_prompts(), None, 3, None, silent)
 
 
@@ -98,7 +98,7 @@ def test_the_port_writes_and_a_cancel_leaves_no_hook(models: LocalModels, pin: P
         before = hooks(loaded.model)
 
     def cancel(fraction: float, sentence: str) -> None:
-        if "Writing: 2" in sentence:
+        if "generating: 2" in sentence:
             raise Cancelled("no longer wanted")
 
     pushed = SteeringVectors((1,), np.ones((1, 32), np.float32), "all")

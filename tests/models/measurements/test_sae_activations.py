@@ -146,7 +146,7 @@ def test_a_position_that_attention_rests_on_does_not_count():
     norm = np.array([1, 2, 3, 50, 1, 2, 20], np.float32)
     position = np.array([0, 1, 2, 3, 0, 1, 2], np.int32)
     np.testing.assert_array_equal(layer_residuals.left_out(norm, position), [1, 0, 0, 1, 1, 0, 0])
-    with pytest.raises(AutoencoderError, match="position 0 does not count"):
+    with pytest.raises(AutoencoderError, match="position 0 is left out"):
         layer_residuals.left_out(norm[:1], position[:1])
 
 
@@ -223,16 +223,16 @@ def test_losses_equal_plain_transformers_and_numpy(
 
 def test_encoders_have_no_loss_to_recover(models: LocalModels, pin: Pin, tmp_path: Path):
     checkpoint, _, prompts = made("Bert", tmp_path, pin)
-    with pytest.raises(UndefinedError, match="predicts no tokens, so no loss can be recovered"):
+    with pytest.raises(UndefinedError, match="predicts no tokens, so loss recovered is undefined"):
         LocalAutoencoders(models).loss_recovered(random_autoencoder(1), checkpoint, prompts, 1, silent)
 
 
 def test_what_does_not_fit_together_is_an_error(models: LocalModels, pin: Pin, tmp_path: Path):
     checkpoint, _, prompts = made("gpt2", tmp_path, pin)
     port = LocalAutoencoders(models)
-    with pytest.raises(AutoencoderError, match=r"reads residuals of width 16, and those of .* are 32 wide"):
+    with pytest.raises(AutoencoderError, match=r"reads residuals of width 16, but .* has width 32"):
         port.activations(random_autoencoder(1, width=16), checkpoint, prompts, 1, silent)
-    with pytest.raises(AutoencoderError, match="has the layers 0 to 3, and no 4"):
+    with pytest.raises(AutoencoderError, match=r"Layer 4 is not a layer of .*; choose one from 0 to 3"):
         port.activations(random_autoencoder(4), checkpoint, prompts, 4, silent)
     empty = layer_residuals.some(prompts, [])
     with pytest.raises(CheckpointError, match="There are no prompts"):

@@ -343,5 +343,5 @@ def by_formula(model: PreTrainedModel, one: Intervention) -> Iterator[None]:
 
 
 def test_a_model_without_a_head_is_an_error():
-    with pytest.raises(CheckpointError, match="has no head to answer with"):
+    with pytest.raises(CheckpointError, match="has no head, so the effect of steering cannot be read"):
         steered(as_opened(encoder("Bert", "Model")), PLAN[:1], some_prompts(), silent)

@@ -228,7 +228,7 @@ def test_matrices_of_other_shapes_are_one_sentence(tmp_path: Path):
 def test_values_that_are_no_numbers_are_one_sentence(gpt2: Path, tmp_path: Path, value: float):
     after = save(random_model("gpt2"), tmp_path / "after")
     change_one(after, "transformer.h.0.mlp.c_fc.weight", lambda tensor: tensor.fill_(value))
-    with pytest.raises(CheckpointError, match=r"h.0.mlp.c_fc.weight holds values that are not numbers; save or train"):
+    with pytest.raises(CheckpointError, match=r"h.0.mlp.c_fc.weight holds values that are not finite; save or train"):
         changes(after, gpt2)
 
 

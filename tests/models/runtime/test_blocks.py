@@ -144,5 +144,5 @@ def test_several_copies_of_a_batch_are_read_at_once(name: str):
 def test_a_causal_family_that_reads_both_ways_is_an_error():
     model = random_model("llama")
     model.config.is_causal = False
-    with pytest.raises(CheckpointError, match="reads in both directions, so its blocks cannot be run one by one"):
+    with pytest.raises(CheckpointError, match="reads in both directions, so its blocks cannot run one by one"):
         by_hand(loaded(model), IDS)

@@ -50,6 +50,6 @@ def test_the_parts_are_those_of_the_model(family: str):
 
 def test_an_unknown_architecture_is_an_error():
     with pytest.raises(
-        CheckpointError, match="is a GPT2ForTokenClassification, which Layershift cannot take apart; use"
+        CheckpointError, match="is a GPT2ForTokenClassification, which is not a supported architecture; use"
     ):
         anatomy_of(GPT2ForTokenClassification(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=20)))

@@ -29,7 +29,7 @@ def test_a_gpu_that_is_not_among_them_is_an_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setenv("LAYERSHIFT_DEVICE", "cuda:5")
-    with pytest.raises(DeviceError, match="there are 2 CUDA devices, counted from 0"):
+    with pytest.raises(DeviceError, match="there are 2 CUDA devices, numbered from 0"):
         choose_device()
     monkeypatch.setenv("LAYERSHIFT_DEVICE", "cuda:1")
     assert choose_device() == torch.device("cuda", 1)

@@ -83,7 +83,7 @@ def test_what_does_not_fit_together_is_an_error(models: LocalModels, pin: Pin, t
         for name, head in (("Bert", HEADS[0]), ("Bert", HEADS[2]), ("Roberta", HEADS[0]))
     )
     plan = (Swap("block", 0, 0),)
-    with pytest.raises(CheckpointError, match="has no head to answer with, so no swap can be read"):
+    with pytest.raises(CheckpointError, match="has no head, so no swap can be read"):
         models.swaps(headless, host, plan, PROMPTS, silent)
     with pytest.raises(CheckpointError, match="differ in kind or size"):
         models.swaps(host, other, plan, PROMPTS, silent)
