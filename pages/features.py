@@ -85,9 +85,7 @@ def _quality(view: shell.View, query: features.Query, result: features.Result) -
         view,
         "features-quality",
         [{key: plain(value) for key, value in row.items()} for row in rows],
-        f"Layer {result.layer}: how much of each model's residuals the autoencoder explains, over the tokens of the "
-        "sample, which are those that it was trained on; with little explained or most features dead, its features are "
-        "not what the layer is made of, so widen it or raise k before reading on.",
+        figures.quality_guide(result.layer),
         lambda: rows,
         None,
     )
@@ -137,9 +135,7 @@ def _all(view: shell.View, query: features.Query, result: features.Result) -> No
     picture.show(
         view,
         drawn,
-        "Left, every feature at its rates in both models: on the diagonal nothing changed, at an edge one model does "
-        "not use it; ringed where its largest activation in a review tells the classes apart with one false discovery "
-        "in twenty. Click one. Another seed finds other features: none of them is the model's own.",
+        figures.GUIDE,
         recipe_rows,
         exported,
         {"features-scatter": address.picked("features-scatter", "feature", every)},
@@ -151,9 +147,7 @@ def _all(view: shell.View, query: features.Query, result: features.Result) -> No
         view,
         "features-all",
         figures.table(result, ids[:LISTED], names, at),
-        f"The first {min(LISTED, len(ids)):,} of {len(ids):,} features in this order; sort by a click on a column. "
-        "A rate says how often, a mean how strongly"
-        + ("; what a feature promotes is what it says, not what it fires at." if result.words else "."),
+        figures.table_guide(min(LISTED, len(ids)), len(ids), bool(result.words)),
         recipe_rows,
         exported,
         height=320,

@@ -62,18 +62,9 @@ def _projections(view: shell.View) -> None:
     found = view.results(wanted, "Projecting every layer")
     if found is not None:
         drawn, picks = layer_details.of_reviews(view, found, projection_figures.draw, "pca", ["", ""])
-        arrow = (
-            "the arrow leads from one class mean to the other"
-            if len(view.words) == 2
-            else "the arrows lead to each class mean from that of the others"
+        picture.show(
+            view, drawn, projection_figures.guide(len(view.words)), picture.rows(wanted, found), "projection", picks
         )
-        guide = (
-            "Every panel is a layer, named with the share of the variance on its x and y axis, every point a review "
-            f"at the readout position, {arrow}; panels have their own scales, "
-            "so compare shapes and not sizes, and two axes of many can hide a separation that the direction below "
-            "shows."
-        )
-        picture.show(view, drawn, guide, picture.rows(wanted, found), "projection", picks)
     with above:  # filled last, so that the browser sets about loading what draws pictures first
         view.control(st.segmented_control, "Axes of the PCA", "basis", format_func=BASES.__getitem__, required=True)
     _review(view)
@@ -109,8 +100,7 @@ def _answers(view: shell.View, chosen: int) -> None:
         view,
         "review-answers",
         accuracy_figures.review(found, [one.label for one in view.pair], view.words, chosen),
-        "What the models answer for this review by their own readout; the probability is among the label words only, "
-        "and one review says nothing about a model.",
+        accuracy_figures.REVIEW_GUIDE,
         lambda: [
             one for query, result in zip(asked, found, strict=True) for one in result.review_rows(query, chosen, index)
         ],
@@ -130,8 +120,7 @@ def _along(view: shell.View, chosen: int) -> None:
     picture.show(
         view,
         {"review-curve": drawn},
-        "How far the review lies along the class direction; it took part in the class means, so a small sample pulls "
-        "it towards its own class, and where the direction is within chance the curve means nothing.",
+        direction_figures.REVIEW_GUIDE,
         lambda: [
             one
             for request, result in zip(wanted, found, strict=True)

@@ -124,8 +124,7 @@ def _answers(view: shell.View) -> None:
     picture.show(
         view,
         {"accuracy": figures.draw(found, view.names, view.words)},
-        "Share of texts whose largest logit among the label words is the right one, with 95 % intervals; do not read "
-        "one recall alone: a checkpoint that gives one answer to everything has 100 % there and 0 % elsewhere.",
+        figures.GUIDE,
         picture.rows(wanted, found),
         "accuracy",
     )
@@ -172,9 +171,7 @@ def _weights(view: shell.View) -> None:
     picture.show(
         view,
         {"weight-changes": weights_figures.draw(found[at], title, scale, found)},
-        "Size of the change over the size of the matrix before (Frobenius norms), or in how many directions it changed "
-        "(stable rank); matrices outside the blocks stand below. These are exact and no sample, but a large change of "
-        "weights need not change what the model does, and a small one may.",
+        weights_figures.GUIDE,
         picture.rows([wanted[at]], [found[at]]),
         "weights",
     )

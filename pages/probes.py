@@ -142,43 +142,27 @@ def _curves(view: shell.View) -> None:
     names, places, c = [one.label for one in shown], [view.place(one) for one in shown], _class(view)
     at = [answering.index(one) for one in shown]
     pictured = [found[i] for i in at]
-    mixed = (
-        " As published means without a norm, but behind the checkpoint's own at the last layer: the jump there is the "
-        "norm's."
-        if reading == probes.AS_PUBLISHED
-        else ""
-    )
     picture.show(
         view,
         {"probe-curves": figures.curves(pictured, names, places, len(view.names), view.words, reading, measure, c)},
-        "Every layer read as if it were the last, with 95 % intervals, dotted what shuffled labels reach at any layer "
-        "in one case of twenty, ringed where a curve leaves that for good; a head that leans to one word has a "
-        "balanced accuracy of one half however much it knows, so look at AUC and recalls too." + mixed,
+        figures.curves_guide(reading),
         _rows([wanted[i] for i in at], pictured, reading),
         "probes",
     )
     st.markdown(figures.leaves_chance(pictured, [plain(name) for name in names], reading))
     if view.study.base.facts.kind == "causal":
         last, query = found[at[-1]], wanted[at[-1]].query
-        heads = (
-            "Both heads behind each norm, and what the study that Layershift follows plotted, with stars: its jump at "
-            "the last layer is the norm's."
-            if view.reference.facts.has_head
-            else "Its own head behind each norm."
-        )
         picture.show(
             view,
             {"probe-readings": figures.readings(last, names[-1], view.reference.label, view.words, measure, c)},
-            f"{heads} Without a norm, or behind another model's, layers differ in size, so compare AUC or accuracy "
-            "between them and no logits.",
+            figures.readings_guide(view.reference.facts.has_head),
             lambda: [row for one in last.readings for row in last.rows_of(query, one)],
             "probes",
         )
     picture.show(
         view,
         {"probe-heat": figures.heatmap(found, [one.label for one in answering], view.words, reading, measure, c)},
-        "The same for all checkpoints, blue above chance and orange below; a layer that the head cannot read may hold "
-        "the answer all the same, in a form that the head was not made for (see the linear probes).",
+        figures.HEATMAP_GUIDE,
         _rows(wanted, found, reading),
         "probes",
     )
@@ -211,9 +195,7 @@ def _reviews(view: shell.View) -> None:
     picture.show(
         view,
         drawn,
-        "Every row is a review, by class and then by the layer of its last flip, every column a layer; the colour is "
-        "the word that it is read as, faint where the head is undecided, and the squares on the right are the labels: "
-        "click one for its review. A block of one colour over all rows is a bias of the head, not knowledge.",
+        flips.REVIEWS_GUIDE,
         lambda: [
             one
             for query, result in zip(asked, found, strict=True)
@@ -241,8 +223,7 @@ def _review(
         picture.show(
             view,
             {"flip-curve": drawn},
-            "The logit difference of this review by layer, over its root mean square; it flips where a curve crosses "
-            "zero, and a curve that hugs zero says nothing.",
+            flips.REVIEW_GUIDE,
             lambda: [
                 one
                 for query, result in zip(asked, found, strict=True)
@@ -280,17 +261,14 @@ def _linear(view: shell.View) -> None:
                 pictured, names, places, len(view.names), classes, fit, view.reference.label
             )
         },
-        "How many reviews a logistic regression gets right that it was not fitted on, five-fold, with 95 % intervals; "
-        "only what lies above the mean token embedding was worked out by the blocks, and that a probe finds the class "
-        "does not mean that the model uses it.",
+        linear_figures.CURVES_GUIDE,
         picture.rows([wanted[place] for place in places], pictured),
         "linear_probes",
     )
     picture.show(
         view,
         {"linear-heat": linear_figures.heatmap(found, view.names, classes, fit, view.reference.label)},
-        "The same for all checkpoints; layers at which all reviews are alike are empty, and the layer with the highest "
-        "value was picked by looking, so its value is flattered.",
+        linear_figures.HEATMAP_GUIDE,
         picture.rows(wanted, found),
         "linear_probes",
     )

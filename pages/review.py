@@ -138,9 +138,7 @@ def _curves(view: shell.View, typed: Typed, text: str) -> None:
     picture.show(
         view,
         {"review-logit-diff": figures.curves(*given), "review-place": figures.places(*given)},
-        "Left, how strongly each layer prefers one label word when it is read as the model reads its last layer; "
-        "right, where the text stands between the class means of the sample. Early layers are not made to be read like "
-        "that: trust a curve where the readings agree, and a place where the direction is beyond chance (Layers).",
+        figures.GUIDE,
         lambda: [
             {**row, "text": text} for query, result in zip(queries, found, strict=True) for row in result.rows(query)
         ],
@@ -159,8 +157,7 @@ def _answers(view: shell.View, typed: Typed, text: str) -> None:
     picture.show(
         view,
         {"review-answers": figures.probabilities(found, [query.checkpoint.label for query in queries], view.words)},
-        "How each checkpoint divides 100 % among the label words alone: one that would say something else altogether "
-        "may still look sure here.",
+        figures.ANSWERS_GUIDE,
         lambda: [
             {**row, "text": text} for query, result in zip(queries, found, strict=True) for row in result.answers(query)
         ],
@@ -212,10 +209,7 @@ def _tokens(view: shell.View, typed: Typed) -> None:
     picture.show(
         view,
         {"review-tokens": token_figures.tokens(found, names, typed.pieces, heat, view.words, _direction(view))},
-        "The prompt as the models see it; under each token its layers, the first at the bottom and the last on top, "
-        "and hovering names the five likeliest next tokens. The direction is that of the readout position: at other "
-        "tokens it is borrowed, and the first token, which many others attend to, is often extreme for no reason "
-        "(look at its length).",
+        token_figures.TOKENS_GUIDE,
         lambda: [row for query, result in zip(queries, found, strict=True) for row in result.rows(query, typed.pieces)],
         None,
     )
@@ -241,9 +235,7 @@ def _words(view: shell.View, typed: Typed) -> None:
     picture.show(
         view,
         {f"review-words-{i}": figure for i, figure in enumerate(drawn)},
-        f"The logit difference of the whole text minus that without the word{token_figures.grouped(parts)}; only words "
-        f"that the models see are left out. A text with a hole reads oddly, and two words that say the same hide each "
-        f"other: take strong colours as a hint, not as a sum.",
+        token_figures.parts_guide(parts),
         lambda: [row for query, result in zip(queries, found, strict=True) for row in result.rows(query, parts)],
         None,
     )
@@ -271,8 +263,7 @@ def _nearest(view: shell.View, typed: Typed) -> None:
             view,
             f"review-nearest-{view.place(one)}",
             [{key: plain(figures.excerpt(str(value), 400)) for key, value in row.items()} for row in rows],
-            "By the cosine of the residuals at the readout position, both without the mean of the sample (with it, all "
-            "cosines are near 1). Early layers are near in wording and length rather than in opinion.",
+            figures.NEAREST_GUIDE,
             lambda rows=rows: rows,
             None,
         )

@@ -145,8 +145,7 @@ def _single(view: shell.View) -> None:
         picture.show(
             view,
             _drawn(view, {"single": found[0]}, "single"),
-            "The host with this part of one block taken from the donor, with 95 % intervals; a block that fails alone "
-            "may still be needed together with others, so a low curve does not say that nothing changed there.",
+            figures.SINGLE_GUIDE,
             picture.rows(wanted, found),
             "swaps",
         )
@@ -161,8 +160,7 @@ def _single(view: shell.View) -> None:
             view,
             "outside",
             figures.table(dict(zip(there, found, strict=True))),
-            "The host with one of these taken from the donor; where embeddings and head are one matrix, each is "
-            "swapped without the other, a state that no training ever went through.",
+            figures.OUTSIDE_GUIDE,
             picture.rows(wanted, found),
             "swaps",
         )
@@ -181,8 +179,7 @@ def _cumulative(view: shell.View) -> None:
         picture.show(
             view,
             _drawn(view, there, "cumulative"),
-            "The host with ever more of the donor, from the bottom up to block b and from block b up to the top, with "
-            "95 % intervals; the whole donor is not reached where embeddings, final norm or head changed too.",
+            figures.CUMULATIVE_GUIDE,
             picture.rows([wanted[mode] for mode in there], list(there.values())),
             "swaps",
         )
@@ -193,11 +190,6 @@ def _ranges(view: shell.View) -> None:
     host, donor = _pair(view)
     part: Any = view.value("part")
     measure: Any = view.value("measure")
-    colours = (
-        "orange is like the host, blue like the donor"
-        if donor.facts.has_head
-        else "grey is like the host, blue above it and orange below"
-    )
     wanted = [_query(view, "range")]
     found = view.results(wanted, "Swapping every range of blocks", lambda: _so_far(view, "range"))
     if found is None:
@@ -205,8 +197,7 @@ def _ranges(view: shell.View) -> None:
     picture.show(
         view,
         {"range": figures.triangle(found[0], part, measure, host.label, donor.label)},
-        f"The host with all blocks from one to another taken from the donor, single blocks on the diagonal: {colours}; "
-        "of so many ranges some stand out by chance, so look for regions and at the intervals, which pointing shows.",
+        figures.triangle_guide(donor.facts.has_head),
         picture.rows(wanted, found),
         "swaps",
     )
@@ -222,8 +213,7 @@ def _freeze(view: shell.View) -> None:
     picture.show(
         view,
         {"freeze": figures.losses(found[0], query.host.label, query.donor.label)},
-        "What it costs to put the lower blocks back as they were, with 95 % intervals for the same reviews; the prefix "
-        "was chosen on these reviews, which flatters it, and a model trained with these blocks frozen may do better.",
+        figures.LOSSES_GUIDE,
         lambda: found[0].losses(query),
         "swaps",
     )

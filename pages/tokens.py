@@ -23,16 +23,6 @@ TITLE = "Tokens"
 SHOWN = {"shift": "Most affected tokens", "groups": "Word groups", "map": "Map", "output": "Output space"}
 MATRICES = {"input": "Input embedding", "output": "Unembedding"}
 RANKED, LISTED = 30, 100
-GUIDES = {
-    "pca": "The two directions in which the tokens compared with vary most, every checkpoint around its own mean: "
-    "arrows are real movement along these two, and most of it may lie in the others, so a short arrow proves nothing.",
-    **dict.fromkeys(
-        ("tsne", "umap"),
-        "Neighbours on the map are mostly neighbours by cosine, while distances between groups and the shapes of "
-        "groups mean nothing; the map starts from that of the checkpoint compared with, and arrows no longer than the "
-        "noise floor are chance.",
-    ),
-}
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
@@ -111,9 +101,7 @@ def _shift(view: shell.View) -> None:
                 len(ids[:RANKED]),
             ),
         },
-        "How far the row of each token went: frequent tokens move for being read often, and where one matrix embeds "
-        "and unembeds, rare ones for hardly ever being the answer, so compare a token with others of its frequency. "
-        + result.count_note,
+        shift_figures.guide(result),
         rows,
         "token_shift",
     )
@@ -150,9 +138,7 @@ def _groups(view: shell.View) -> None:
     picture.show(
         view,
         {"token-groups": groups_figures.draw(result, matrix, measure, f"{view.checkpoint.label}: word groups")},
-        "The mean shift of each group with its 95 % interval over words, against the bands that hold 95 % of 1,000 "
-        "random groups: only what lies beyond the frequency-matched band moved for what it means and not for how often "
-        "it is read. " + result.count_note,
+        groups_figures.guide(result),
         picture.rows(wanted, found),
         "token_groups",
     )
@@ -173,8 +159,7 @@ def _near(view: shell.View, matrix: Any, result: token_shift.Result, ids: list[i
         view,
         "tokens",
         shift_figures.table(result, matrix, ids, found[0] if found else None),
-        "The same tokens with their numbers; a space is ␣, a line break ↵, and a byte that is no character <0xE2>. "
-        "Tokens that are rare in the texts have neighbours by chance, which any change exchanges.",
+        shift_figures.TABLE_GUIDE,
         lambda: [{"checkpoint": view.checkpoint.label, **result.row(i)} for i in ids],
         "token_shift",
         height=420,
@@ -185,8 +170,7 @@ def _near(view: shell.View, matrix: Any, result: token_shift.Result, ids: list[i
     picture.show(
         view,
         {"token-neighbours": neighbours_figures.draw(found[0], f"{view.checkpoint.label}: neighbours kept", RANKED)},
-        "Whether the nearest tokens by cosine are still the same ones; pointing names them. A token can move far and "
-        "keep its neighbours if they move along, and one that never meant much exchanges them at a touch.",
+        neighbours_figures.GUIDE,
         picture.rows(wanted, found),
         "token_neighbours",
     )
@@ -223,7 +207,7 @@ def _map(view: shell.View) -> None:
     picture.show(
         view,
         {"token-map": map_figures.draw(result, before, title, hits, f"{scope} {method} {matrix}")},
-        GUIDES[method],
+        map_figures.GUIDES[method],
         picture.rows(wanted, found),
         "token_map" if (method == "pca" or scope == "words") and matrix == "input" else None,
     )

@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses import ablation, steering
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 from backend.stats.estimate import stacked
 
 _ANSWERS: tuple[tuple[steering.Measure, str, int, int], ...] = (
@@ -17,6 +18,13 @@ _ANSWERS: tuple[tuple[steering.Measure, str, int, int], ...] = (
     ("balanced_accuracy", "balanced accuracy (%)", 1, 100),
 )
 _COSTS = (("perplexity", "neutral perplexity", 1), ("kl_from_plain", "neutral KL (nats per token)", 3))
+
+
+TABLE_GUIDE = Guide(
+    "Each model as it is → without its own direction, with the 95 % interval.",
+    "A loss that permuted directions cause too is not about the classes.",
+    f"The permuted columns are the range of {steering.NULL} directions from shuffled labels.",
+)
 
 
 def table(
@@ -59,6 +67,13 @@ def _range(null: np.ndarray, digits: int) -> str:
     return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
+COSTS_GUIDE = Guide(
+    "How much worse each model predicts neutral sentences without the direction.",
+    "The direction was measured at the readout position, and other positions only borrow it.",
+    "A diamond far above the dashes means that the direction carries more than the classes.",
+)
+
+
 def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -> go.Figure:
     """Nats per token that each model loses on neutral sentences, over the range of permuted directions."""
     m, x = ablation.MEASURES.index("loss_change"), [theme.literal(name) for name in names]
@@ -92,8 +107,7 @@ def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -
         height=360,
         xaxis={"type": "category", "showgrid": False},
         yaxis=theme.axis("nats per token"),
-        legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
-        margin={"l": 64, "r": 12, "t": 40, "b": 70},
+        **drawing.below(-0.14, 70, 64),
     )
 
 

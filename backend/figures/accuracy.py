@@ -10,10 +10,18 @@ import plotly.graph_objects as go
 from scipy.special import expit
 
 from backend.analyses.accuracy import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 NOTHING = "–"
 """What stands for the numbers of a checkpoint that has no head to answer with."""
+
+
+GUIDE = Guide(
+    "The share of texts that each checkpoint answers correctly, with 95 % intervals.",
+    "Never read one recall alone: a checkpoint with one answer for everything gets 100 % there.",
+    "The answer is the label word with the largest logit. A constant answer has a recall of 0 % in every other class.",
+)
 
 
 def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
@@ -58,8 +66,7 @@ def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) 
                 "font": {"size": 11},
             }
         ],
-        legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 70},
+        **drawing.below(-0.14, 70),
     )
 
 
@@ -108,6 +115,13 @@ def table(results: Sequence[Result], names: Sequence[str], words: Sequence[str])
 
 def _percent(value: float, low: float, high: float) -> str:
     return f"{100 * value:.1f} % ({100 * low:.1f} to {100 * high:.1f})" if np.isfinite(value) else NOTHING
+
+
+REVIEW_GUIDE = Guide(
+    "The answer of both models to this review, by their own readout.",
+    "One review says nothing about a model.",
+    "The probability is divided among the label words only.",
+)
 
 
 def review(results: Sequence[Result], names: Sequence[str], words: Sequence[str], chosen: int) -> list[dict[str, str]]:

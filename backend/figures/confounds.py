@@ -8,7 +8,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.confounds import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
+
+GUIDE = Guide(
+    "Accuracy by prompt length, and how similar different reviews are.",
+    "Quartiles hold few reviews each, so read their intervals.",
+    "Read this before any other picture. "
+    "If the classes differ in length, directions may be about length. "
+    "If the sample was trained on, accuracy says little about new texts.",
+)
 
 
 def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
@@ -48,8 +57,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
         xaxis=theme.axis("", tickmode="array", tickvals=np.arange(len(ticks)), ticktext=ticks)
         | {"range": [-0.5, len(ticks) - 0.5]},
         yaxis=theme.axis("%", range=[-3, 103]),
-        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.24, 80),
     )
 
 
@@ -74,8 +82,7 @@ def sameness(result: Result, names: Sequence[str]) -> go.Figure:
         height=340,
         xaxis=theme.layer_axis(result.review_cosine.shape[1]),
         yaxis=theme.axis("mean cosine", range=[min(-0.05, float(np.nanmin(result.review_cosine)) - 0.05), 1.05]),
-        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.24, 80),
     )
 
 

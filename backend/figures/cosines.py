@@ -10,6 +10,12 @@ import plotly.graph_objects as go
 
 from backend.analyses.cosines import Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
+
+LAYERS_GUIDE = Guide(
+    "Cosines between the class directions of a checkpoint's layers.",
+    "Neighbouring layers share most of the residual stream, so expect a band along the diagonal.",
+)
 
 
 def between_layers(result: Result, position: int, name: str, direction: int = 0) -> go.Figure:
@@ -25,6 +31,13 @@ def between_layers(result: Result, position: int, name: str, direction: int = 0)
         xaxis=axis | {"constrain": "domain"},
         yaxis=axis | {"scaleanchor": "x", "constrain": "domain", "autorange": "reversed", "range": None},
     )
+
+
+CHECKPOINTS_GUIDE = Guide(
+    "Cosines between the class directions of all checkpoints at one layer.",
+    "Do not read them where the direction is within chance.",
+    "These are plain cosines, inflated because all checkpoints read the same reviews.",
+)
 
 
 def between_checkpoints(result: Result, layer: int, names: Sequence[str], direction: int = 0) -> go.Figure:

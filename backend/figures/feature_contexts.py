@@ -11,12 +11,21 @@ import plotly.graph_objects as go
 
 from backend.analyses.features import SURE, Result
 from backend.derived.feature_contexts import Contexts, InText
-from backend.figures.style import text, theme, token_bands
+from backend.figures.style import drawing, text, theme, token_bands
+from backend.figures.style.guide import Guide
 from backend.stats.feature_rates import STATES
 
 FAINTEST, HIGHLIGHT = 0.12, 0.6
 """Opacity behind the weakest and the strongest firing: text of either theme keeps a contrast of 4.5 on it."""
 BINS = 30
+
+
+GUIDE = Guide(
+    "How many tokens have each activation, and the tokens that the feature promotes.",
+    "In early layers promoted tokens say little, because later blocks transform the feature's output.",
+    "A feature with one meaning has many strong activations. "
+    "Promoted tokens are those whose logits the direction raises most by itself.",
+)
 
 
 def histogram(found: Contexts, names: Sequence[str], positions: Sequence[int], count: int, feature: int) -> go.Figure:
@@ -46,9 +55,16 @@ def histogram(found: Contexts, names: Sequence[str], positions: Sequence[int], c
         height=340,
         xaxis=theme.axis("activation (residual units)", rangemode="tozero"),
         yaxis=theme.axis("tokens", type="log", dtick=1, range=[-0.2, max(1.0, float(np.log10(most)) + 0.2)]),
-        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.22, 80),
     )
+
+
+TEXTS_GUIDE = Guide(
+    "The reviews where the feature fires most strongly; darker tokens have larger activations.",
+    "The strongest activations are the clearest, so also check the histogram for typical ones.",
+    "Each text is cut around its largest activation. "
+    "Activations are in residual units. Point at a token to see both models.",
+)
 
 
 def texts(
@@ -89,6 +105,15 @@ def _token(
     style = f"background:{theme.veil(theme.DIRECTION, round(FAINTEST + (HIGHLIGHT - FAINTEST) * share, 3))}"
     style += ";border-radius:3px;padding:1px 0" + (";font-weight:600" if largest else "")
     return f'{space}<span style="{style}" title="{escape(values)}">{said}</span>'
+
+
+def in_text_guide(layer: int) -> Guide:
+    """Return the guide of `in_text`."""
+    return Guide(
+        "The activation of the feature at each token and layer, the last layer on top.",
+        f"The autoencoder was trained on layer {layer}, so other layers may mislead it.",
+        "The first token is left out, as it was during training.",
+    )
 
 
 def in_text(found: Sequence[InText], names: Sequence[str], pieces: Sequence[str], feature: int) -> go.Figure:

@@ -8,12 +8,22 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.inherited import PARTS, SCOPES, Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 COLOURS = {"own": theme.checkpoint_colour(2, 3), "inherited": theme.QUIET, "interaction": theme.MANY[6]}
 SYMBOLS = {"own": "circle", "inherited": "square", "interaction": "diamond"}
 SAID = {"own": "own weights", "inherited": "inherited input", "interaction": "both together"}
 SCOPE_NAMES = {"change": "the whole change", "differences": "what differs between reviews"}
+
+
+GUIDE = Guide(
+    "What changed in each block's output at the readout position, divided by its cause.",
+    "Shares mean little where the change itself is small.",
+    "Own weights: the new weights on the old residuals. "
+    "Inherited input: the old weights on the new residuals. "
+    "Both together: the rest. Shares sum to 100 % and can be negative.",
+)
 
 
 def shares(result: Result, title: str, scope: str) -> go.Figure:
@@ -85,8 +95,7 @@ def _figure(
         shapes=shapes,
         xaxis=theme.layer_axis(result.total.shape[1], "block"),
         yaxis=theme.axis(axis, **({} if shapes else {"rangemode": "tozero"})),
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.2, 80),
     )
 
 

@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 from backend.stats.estimate import Estimate
 from backend.stats.layer_roles import KINDS, Reading
 
 COLOURS = (theme.veil(theme.POSITIVE, 0.3), theme.veil(theme.QUIET, 0.14), theme.veil(theme.NEGATIVE, 0.3))
+
+
+GUIDE = Guide(
+    "The role of each layer as its background: general, transitional or task-specific.",
+    "The roles follow from a rule and a level, and few reviews leave most layers transitional.",
+    "The rule uses the CKA with the reference and the gain of a linear probe.",
+)
 
 
 def draw(reading: Reading, name: str, reference: str) -> go.Figure:
@@ -75,8 +83,7 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
         shapes=shapes,
         xaxis=theme.layer_axis(len(x), showgrid=False),
         yaxis=theme.axis("CKA, held-out accuracy (0 to 1)", range=[-0.03, 1.03]),
-        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 110},
+        **drawing.below(-0.24, 110),
     )
 
 

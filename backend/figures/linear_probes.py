@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.linear_probes import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 Shown = Literal["accuracy", "from_base", "to_base"]
 SHOWN: tuple[Shown, ...] = ("accuracy", "from_base", "to_base")
@@ -32,6 +33,14 @@ def copies(repeated: int, reviews: int) -> str | None:
         f"{repeated} of {reviews} reviews repeat an earlier one. All copies of a text are in one fold, so no probe is "
         f"tested on a text that it was fitted on; intervals count each copy, so they are too narrow."
     )
+
+
+CURVES_GUIDE = Guide(
+    "How many unseen reviews a logistic regression gets right, with 95 % intervals.",
+    "A probe that finds the class does not prove that the model uses it.",
+    "The probes use five-fold cross-validation. "
+    "Only accuracy above the mean token embedding was computed by the blocks.",
+)
 
 
 def curves(
@@ -80,8 +89,7 @@ def curves(
         shapes=[level | {"line": {"color": theme.QUIET, "width": 1}}],
         xaxis=theme.layer_axis(len(x)),
         yaxis=theme.axis("held-out accuracy (%)", range=[min(-3 + chance - 20, 30), 103]),
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 100},
+        **drawing.below(-0.18, 100),
     )
 
 
@@ -96,6 +104,13 @@ def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any], mode: s
         "marker": {"size": 6},
         "hovertemplate": "layer %{x}: %{y:.1f} %<extra>" + name + "</extra>",
     }
+
+
+HEATMAP_GUIDE = Guide(
+    "The same for all checkpoints.",
+    "The layer with the highest value was picked by looking, so its value is too high.",
+    "Layers where all reviews are the same are empty.",
+)
 
 
 def heatmap(results: Sequence[Result], names: Sequence[str], classes: int, shown: Shown, reference: str) -> go.Figure:
@@ -123,5 +138,5 @@ def heatmap(results: Sequence[Result], names: Sequence[str], classes: int, shown
         f"Checkpoint × layer: {title(shown, reference)} (%)",
         height=130 + 34 * len(names),
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
+        yaxis=drawing.NAMES,
     )

@@ -10,8 +10,16 @@ import plotly.graph_objects as go
 
 from backend.analyses.map import Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 
 NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
+
+
+GUIDE = Guide(
+    "Neighbours on the map are mostly neighbours in the residual stream.",
+    "Distances between groups, their sizes and their shapes mean nothing.",
+    "Both maps start from the positions of the reference, so you can compare places.",
+)
 
 
 def draw(

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.output_space import MEASURES, Result, mean_over_texts, perplexity
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import group_colour, quoted
 from backend.stats.estimate import stacked
 from backend.vocabulary import neutral
@@ -33,6 +34,30 @@ _LOGARITHMIC = {"non_sentiment_mass": "~e", "perplexity": ",~g", "mean_text_perp
 """Measures of several magnitudes, with the format of their ticks."""
 OUTLIER = 0.1
 """A summary that one text of many moves by more than this share carries an outlier."""
+
+
+_PREDICTIONS = Guide(
+    "The prediction after the last token, with 95 % intervals over texts.",
+    "At the end of a sentence a model does not show how sure it is within one.",
+    "Masses are on a logarithmic axis. "
+    "All checkpoints read the same texts, so two can differ although their intervals overlap.",
+)
+_TEXTS = Guide(
+    "How badly the models predict the texts themselves, on logarithmic axes.",
+    "One strange text can dominate the mean of perplexities.",
+    "The other perplexity counts every token equally. The sentences below name the text that matters most.",
+)
+_DISTANCES = Guide(
+    "How far predictions and last residuals are from the reference, averaged over positions.",
+    "A few massive dimensions and the first position can dominate cosine and length.",
+    "After the final norm a length is mostly the gain of the norm.",
+)
+PICTURES: tuple[tuple[Guide, tuple[str, ...]], ...] = (
+    (_PREDICTIONS, ("entropy", "non_sentiment_logprob", "non_sentiment_mass")),
+    (_TEXTS, ("perplexity", "mean_text_perplexity")),
+    (_DISTANCES, ("kl_from_base", *(name for name in MEASURES if name.startswith("hidden")))),
+)
+"""Each guide, and the measures that are shown side by side above it."""
 
 
 def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure: str) -> go.Figure:
@@ -91,6 +116,15 @@ def _ticks(seen: np.ndarray) -> dict[str, Any]:
     return {"dtick": "D2"} if decades > np.log10(5) else {"nticks": 6}
 
 
+def masses_guide(result: Result) -> Guide:
+    """Return the guide of `masses`."""
+    return Guide(
+        "The change of each group's mean probability at the last position, with 95 % intervals over texts.",
+        "A group holds only words that are one token and in no group above it.",
+        words(result),
+    )
+
+
 def masses(result: Result, title: str) -> go.Figure:
     """Change of each group's probability in percentage points, with its 95 % interval; labels say from what to what."""
     title = theme.literal(title)
@@ -136,6 +170,13 @@ def masses(result: Result, title: str) -> go.Figure:
         shapes=[{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": 0, "x1": 0, "line": {"color": theme.QUIET}}],
         margin={"l": 48, "r": 12, "t": 40, "b": 44},
     )
+
+
+LISTED_GUIDE = Guide(
+    "The tokens whose mean log-probability rose most and fell most, at most thirty each.",
+    "Most are so rare that even a large change moves little probability.",
+    "Point at a token to see its probability before and after.",
+)
 
 
 def listed(result: Result, rising: bool, title: str) -> go.Figure:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from backend.analyses.patching import LEAST, Result
 from backend.figures.review import against
 from backend.figures.style import text, theme, token_bands
+from backend.figures.style.guide import Guide
 from backend.vocabulary.display import visible
 
 Measure = Literal["fraction_recovered", "moved"]
@@ -20,6 +21,14 @@ MEASURES: dict[Measure, str] = {
 }
 FARTHEST = 1.5
 """Shares beyond it, of either sign, have the strongest colour: few, and where host and donor are near each other."""
+
+
+GUIDE = Guide(
+    "The answer of the host with the donor's residual at one token and layer.",
+    "A difference that is spread over many tokens shows at none, and shares need not add up.",
+    "Under each token are its layers, the first at the bottom. "
+    "Blue moves towards the donor, or towards the class named first. Orange moves away.",
+)
 
 
 def draw(

@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.probes import AS_PUBLISHED, Reading, Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 Measure = Literal["balanced_accuracy", "auc", "gap", "recall", "mean_logit_diff"]
 MEASURES: dict[Measure, str] = {
@@ -43,6 +44,21 @@ def in_words(reading: Reading, reference: str) -> str:
     owners = {"base": f"of {reference}", "own": "of its own"}
     norm = "no norm" if reading[1] == "none" else f"norm {owners[reading[1]]}"
     return f"head {owners[reading[0]]}, {norm}"
+
+
+def curves_guide(reading: Reading) -> Guide:
+    """Return the guide of `curves`; the published reading changes its norm at the last layer."""
+    published = (
+        " As published, layers have no norm, but the last layer has its own. The norm causes the jump there."
+        if reading == AS_PUBLISHED
+        else ""
+    )
+    return Guide(
+        "Every layer read as if it were the last one, with 95 % intervals.",
+        "A head that prefers one word has chance accuracy whatever it knows, so check AUC and recalls.",
+        "The dotted line is chance: shuffled labels exceed it at some layer in 5 % of cases. "
+        f"A ring marks the layer from which a curve stays above chance.{published}",
+    )
 
 
 def curves(
@@ -81,8 +97,7 @@ def curves(
         shapes=[] if measure == "recall" else [level | {"line": {"color": theme.QUIET, "width": 1}}],
         xaxis=theme.layer_axis(layers),
         yaxis=theme.axis(MEASURES[measure], **scale),
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.18, 80),
     )
 
 
@@ -137,6 +152,18 @@ def _chance(result: Result, reading: Reading, measure: Measure, name: str, colou
     return [dotted, ring]
 
 
+def readings_guide(reference_has_head: bool) -> Guide:
+    """Return the guide of `readings`."""
+    heads = "Its own head after each norm."
+    if reference_has_head:
+        heads = "Both heads after each norm, and with stars the reading of the published study."
+    return Guide(
+        heads,
+        "Without a matching norm, layers differ in scale, so compare AUC or accuracy, not logits.",
+        "The published study applied the final norm at the last layer only. That norm causes the jump there.",
+    )
+
+
 def readings(
     result: Result, name: str, reference: str, words: Sequence[str], measure: Measure, c: int = 0
 ) -> go.Figure:
@@ -161,8 +188,7 @@ def readings(
         height=440,
         xaxis=theme.layer_axis(result.auc.value.shape[1]),
         yaxis=theme.axis(MEASURES[measure]),
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 100},
+        **drawing.below(-0.18, 100),
     )
 
 
@@ -178,6 +204,12 @@ def leaves_chance(results: Sequence[Result], names: Sequence[str], reading: Read
             f"**{name}** " + (both if order == answer else f"{said[0]} by AUC and {said[1]} by balanced accuracy")
         )
     return "; ".join(parts) + "."
+
+
+HEATMAP_GUIDE = Guide(
+    "The same for all checkpoints: blue is above chance and orange below.",
+    "A layer that the head cannot read may still hold the answer; see the linear probes.",
+)
 
 
 def heatmap(
@@ -234,6 +266,6 @@ def heatmap(
         f"Checkpoint × layer: {MEASURES[measure]}{of}",
         height=130 + 34 * len(names),
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
+        yaxis=drawing.NAMES,
+        legend=drawing.RIGHT,
     )

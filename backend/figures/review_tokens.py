@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from backend.analyses.review import Parts, Tokens
 from backend.figures.review import against, sides
 from backend.figures.style import text, theme, token_bands
+from backend.figures.style.guide import Guide
 from backend.study.facts import Facts
 
 Heat = Literal["logit_diff", "projection", "next", "norm", "relative"]
@@ -32,6 +33,15 @@ WORD_LINE = 46
 """Characters in a line of words: what fits beside the sidebar on a small screen."""
 HIGHLIGHT = 0.55
 """Opacity of the strongest highlight: text of either theme keeps a contrast of 4.5 on it."""
+
+
+TOKENS_GUIDE = Guide(
+    "The prompt as the models see it, with the layers of each token below it.",
+    "The first token is often extreme, because many tokens attend to it.",
+    "The first layer is at the bottom. Point at a cell to see the five likeliest next tokens. "
+    "The direction was measured at the readout position, and other tokens only borrow it. "
+    "Compare with the length of the residual.",
+)
 
 
 def tokens(
@@ -123,10 +133,19 @@ def parts(
     ]
 
 
+def parts_guide(texts: Sequence[str]) -> Guide:
+    """Return the guide of `parts`."""
+    return Guide(
+        "The logit difference of the whole text minus that of the text without each word.",
+        "Words that say the same hide each other, so effects do not add up.",
+        f"Only words that the models see are ablated.{grouped(texts)} A text with a gap reads oddly.",
+    )
+
+
 def grouped(texts: Sequence[str]) -> str:
-    """What the guide adds where words were left out several at a time."""
+    """Return the sentence that the guide adds where several words are ablated at a time."""
     most = max(len(text.split()) for text in texts)
-    return f" (the text is long, so {most} words in a row at a time)" if most > 1 else ""
+    return f" The text is long, so {most} words in a row are ablated at a time." if most > 1 else ""
 
 
 def _reach(results: Sequence[Parts], layer: int, at: int) -> float:

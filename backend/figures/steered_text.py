@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from backend.analyses.steered_text import Query, Result, Written, WrittenQuery
-from backend.figures.style import text, theme
+from backend.analyses.steered_text import TOKENS, Query, Result, Written, WrittenQuery
+from backend.figures.style import drawing, text, theme
+from backend.figures.style.guide import Guide
+
+GUIDE = Guide(
+    "The logit difference of this text at each coefficient; the class wins above the dotted line.",
+    "Any vector of this length may do the same.",
+    "The Swaps page, under Steering, compares with directions from shuffled labels.",
+)
 
 
 def coefficients(
@@ -71,8 +78,7 @@ def coefficients(
         shapes=[zero | {"line": {"color": theme.QUIET, "dash": "dot"}}],
         xaxis=theme.axis("coefficient α (class differences)", tickmode="array", **ticks),
         yaxis=theme.axis("logit difference (nats)"),
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"l": 56, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.2, 80, 56),
     )
 
 
@@ -91,6 +97,14 @@ def answer(result: Result, query: Query, words: Sequence[str], alpha: float) -> 
         best = int(result.probability[a].argmax())
         said.append(f"“{words[best]}” ({100 * result.probability[a, best]:.1f} %)")
     return f"{query.checkpoint.label} answers {said[0]} as it is, {said[1]} at α = {alpha:g}."
+
+
+WRITTEN_GUIDE = Guide(
+    f"At most {TOKENS} generated tokens, greedy and sampled.",
+    "A large coefficient ends in repetition.",
+    "At coefficient 0 every direction gives the same text. "
+    "At the readout position only the first new token is steered.",
+)
 
 
 def written(found: Sequence[Written], queries: Sequence[WrittenQuery]) -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from backend.analyses.swaps import MEASURES, SPENT, Result, frozen_prefix
 from backend.derived.swap_logits import Mode, Part
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 
 Measure = Literal["balanced_accuracy", "auc", "gap", "fraction_recovered"]
 SHOWN: tuple[Measure, ...] = ("balanced_accuracy", "auc", "gap", "fraction_recovered")
@@ -51,6 +52,18 @@ def levels(result: Result, measure: Measure) -> tuple[float, float]:
     return float(host), float(donor)
 
 
+SINGLE_GUIDE = Guide(
+    "The host with this part of one block taken from the donor, with 95 % intervals.",
+    "A low curve does not prove that nothing changed there.",
+    "A block that fails alone may still be needed together with others.",
+)
+CUMULATIVE_GUIDE = Guide(
+    "The host with more and more blocks of the donor, from either end, with 95 % intervals.",
+    "The curves miss the donor where embeddings, final norm or head changed too.",
+    "One curve swaps from the bottom up to block b. The other swaps from block b to the top.",
+)
+
+
 def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: str, donor: str) -> go.Figure:
     """The measure over blocks b with its 95 % interval, one curve per mode, between host and donor as they are."""
     host, donor = theme.literal(host), theme.literal(donor)
@@ -75,6 +88,13 @@ def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: s
         yaxis=theme.axis(UNITS[measure]),
         **_layout(blocks),
     )
+
+
+LOSSES_GUIDE = Guide(
+    "The accuracy lost by restoring the lower blocks, with paired 95 % intervals.",
+    "The prefix was chosen on these reviews, so its loss looks too small.",
+    "A model trained with these blocks frozen may do better.",
+)
 
 
 def losses(up_to: Result, host: str, donor: str) -> go.Figure:
@@ -148,6 +168,18 @@ def _level(name: str, at: float, blocks: int, dash: str) -> dict[str, Any]:
     }
 
 
+def triangle_guide(donor_has_head: bool) -> Guide:
+    """Return the guide of `triangle`."""
+    colours = "Orange is like the host, blue is like the donor."
+    if not donor_has_head:
+        colours = "Grey is like the host, blue is above it and orange below."
+    return Guide(
+        "The host with a range of blocks taken from the donor; single blocks are on the diagonal.",
+        "Some of so many ranges stand out by chance, so look for regions.",
+        f"{colours} Point at a cell to see its interval.",
+    )
+
+
 def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str) -> go.Figure:
     """Every contiguous range at (first block, last block); colours lead from the host as it is to the donor."""
     blocks = int(result.last.max()) + 1
@@ -185,6 +217,12 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
         xaxis=theme.layer_axis(blocks, title="first block taken", showgrid=False),
         yaxis=theme.layer_axis(blocks, title="last block taken", showgrid=False),
     )
+
+
+OUTSIDE_GUIDE = Guide(
+    "The host with one of these parts taken from the donor.",
+    "Where embeddings and head are one matrix, swapping only one is a state that training never saw.",
+)
 
 
 def table(results: Mapping[Part, Result]) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.token_map import NEUTRAL, Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 from backend.figures.style.labels import GAP, place
 from backend.figures.style.tokens import OTHERS, group_colour, group_symbol, quoted
 from backend.vocabulary.display import SPACE, visible
@@ -29,6 +30,22 @@ def matches(result: Result, search: str) -> list[int]:
     wanted = visible(search).lower()
     found = [i for i, name in enumerate(result.token) if wanted in name.lower()] if search else []
     return sorted(found, key=lambda i: result.token[i].lower().lstrip(SPACE) != wanted.lstrip(SPACE))
+
+
+_NEIGHBOURS = Guide(
+    "Neighbours on the map are mostly neighbours by cosine.",
+    "Distances between groups and the shapes of groups mean nothing.",
+    "The map starts from the map of the reference. Arrows no longer than the noise floor are chance.",
+)
+GUIDES = {
+    "pca": Guide(
+        "The two directions in which the compared tokens vary most.",
+        "Most movement may lie in other directions, so a short arrow proves nothing.",
+        "Every checkpoint is centred on its own mean. Arrows are real movement along these two directions.",
+    ),
+    "tsne": _NEIGHBOURS,
+    "umap": _NEIGHBOURS,
+}
 
 
 def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), revision: str = "") -> go.Figure:

@@ -12,6 +12,7 @@ from backend.analyses.token_neighbours import Result as Neighbours
 from backend.analyses.token_shift import Result
 from backend.derived.embedding_shift import MEASURES
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import OTHERS, group_colour, group_symbol, quoted
 from backend.vocabulary.display import visible
 
@@ -37,6 +38,17 @@ def chosen(result: Result, matrix: str, measure: str, search: str, most: int) ->
     found = [i for i in ids if wanted in result.token[i].lower() or search.strip() == str(i)]
     whole = {i for i in found if result.token[i].lower().lstrip("␣") == wanted.lstrip("␣") or search.strip() == str(i)}
     return sorted(found, key=lambda i: (i not in whole, -values[i]))[:most]
+
+
+def guide(result: Result) -> Guide:
+    """Return the guide of the ranking and of the frequencies."""
+    return Guide(
+        "How far the embedding row of each token moved.",
+        "Compare a token only with tokens of its frequency.",
+        "Frequent tokens move because they are read often. "
+        "Where one matrix embeds and unembeds, rare tokens move because they are hardly ever the answer. "
+        f"{result.count_note}",
+    )
 
 
 def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title: str) -> go.Figure:
@@ -164,6 +176,13 @@ def _rings(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> dict[str, Any]
         "hoverinfo": "skip",
         "marker": {"symbol": "circle-open", "size": 13, "color": _FOUND, "line": {"width": 2}},
     }
+
+
+TABLE_GUIDE = Guide(
+    "The numbers of the same tokens, and their nearest tokens.",
+    "Tokens that are rare in the texts have neighbours by chance, which any change exchanges.",
+    "A space is ␣ and a line break is ↵. A byte that is part of a character reads <0xE2>.",
+)
 
 
 def table(result: Result, matrix: str, ids: Sequence[int], near: Neighbours | None) -> list[dict[str, Any]]:

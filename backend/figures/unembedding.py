@@ -9,6 +9,13 @@ import plotly.graph_objects as go
 
 from backend.analyses.unembedding import Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
+
+GUIDE = Guide(
+    "The difference between the tokens' rows that the best rotation and scale leave.",
+    "Most tokens are rare and hardly trained, so a small number can hide frequent tokens that moved.",
+    "The number is exact, so it needs no interval.",
+)
 
 
 def draw(

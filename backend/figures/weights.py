@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.weights import OUTSIDE, Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 
 Scale = Literal["change", "rank"]
 SCALES: dict[Scale, str] = {"change": "relative change", "rank": "stable rank of the change"}
@@ -25,6 +26,16 @@ _ROW, _STRIP, _AROUND = 28, 96, 110
 def values(result: Result, scale: Scale) -> np.ndarray:
     """What is drawn of each matrix: the relative change in percent, or the stable rank."""
     return 100 * result.relative_change if scale == "change" else result.stable_rank
+
+
+GUIDE = Guide(
+    "How much each weight matrix changed, or in how many directions it changed.",
+    "A large change of weights need not change the model's behaviour, and a small change may.",
+    "The relative change is the Frobenius norm of the change over that of the matrix before. "
+    "The stable rank counts the directions of the change. "
+    "Matrices outside the blocks are in the strip below. "
+    "These numbers are exact, so they need no interval.",
+)
 
 
 def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = ()) -> go.Figure:

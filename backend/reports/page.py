@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from backend.figures.style import html
+from backend.figures.style.guide import Guide
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b2330; --soft: #566072; --ground: #fff; --panel: #f3f4f7; --line: #d5d9e0;
@@ -26,7 +27,8 @@ section > details > summary { font-size: 1.3rem; font-weight: 600; padding: .5re
   border-top: 1px solid var(--line); }
 section > details > summary h2 { display: inline; font: inherit; }
 .soft, .guide { color: var(--soft); } .guide { max-width: 100ch; margin: .2rem 0 .8rem; }
-.pair { display: flex; flex-wrap: wrap; gap: 1rem; } .plot { flex: 1 1 420px; min-width: min(420px, 100%); }
+.guide p { margin: .2rem 0; } .pair { display: flex; flex-wrap: wrap; gap: 1rem; }
+.pair > .plot, .side { flex: 1 1 420px; min-width: min(420px, 100%); }
 .findings { background: var(--panel); border: 1px solid var(--line); border-radius: 6px;
   padding: .7rem 1.2rem .7rem 2.2rem; }
 .wide { overflow-x: auto; margin: .4rem 0 1.2rem; } table { border-collapse: collapse; font-size: .88rem; }
@@ -61,7 +63,7 @@ const repaint = () => plots.forEach(plot => plot.screen && Plotly.relayout(plot.
 dark.addEventListener('change', repaint);
 window.addEventListener('beforeprint', () => {
   paper = true;
-  document.querySelectorAll('section > details').forEach(one => { one.open = true; });
+  document.querySelectorAll('section > details, details.guide').forEach(one => { one.open = true; });
   plots.forEach(draw);
   repaint();
 });
@@ -110,15 +112,32 @@ def _folding(section: Section) -> str:
     )
 
 
-def picture(figures: Sequence[Any], guide: str) -> str:
-    """Figures side by side with their reading guide; what they say without eyes is the guide and their titles."""
-    plots = "".join(
-        f'<div class="plot" role="img" aria-label="{escape(str(one.layout.title.text))}" '
-        f'style="min-height:{one.layout.height or 300}px"><script type="application/json">{html.embedded(one)}'
-        f"</script></div>"
-        for one in figures
+def picture(figures: Sequence[Any], guide: Guide) -> str:
+    """Return figures side by side, with their common reading guide below them."""
+    return f'<div class="pair">{"".join(map(_plot, figures))}</div>\n{reading(guide)}'
+
+
+def pictures(guided: Iterable[tuple[Any, Guide]]) -> str:
+    """Return figures side by side, each with a reading guide of its own."""
+    sides = "".join(f'<div class="side">{_plot(figure)}\n{reading(guide)}</div>' for figure, guide in guided)
+    return f'<div class="pair">{sides}</div>'
+
+
+def _plot(figure: Any) -> str:
+    """Return a figure; its label for screen readers is its title."""
+    return (
+        f'<div class="plot" role="img" aria-label="{escape(str(figure.layout.title.text))}" '
+        f'style="min-height:{figure.layout.height or 300}px">'
+        f'<script type="application/json">{html.embedded(figure)}</script></div>'
     )
-    return f'<div class="pair">{plots}</div>\n<p class="guide">{escape(guide)}</p>'
+
+
+def reading(guide: Guide) -> str:
+    """Return a guide: its two sentences, and the rest folded."""
+    short = f'<p class="guide">{escape(guide.short)}</p>'
+    if not guide.more:
+        return short
+    return f'{short}<details class="guide"><summary>How to read this</summary><p>{escape(guide.more)}</p></details>'
 
 
 def sentences(lines: Iterable[str], kind: str = "") -> str:

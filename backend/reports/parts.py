@@ -19,7 +19,7 @@ from backend.figures import steering as steering_figures
 from backend.figures import swaps as swaps_figures
 from backend.figures import token_groups as groups_figures
 from backend.figures import token_shift as shift_figures
-from backend.reports.page import Section, picture, sentences, table
+from backend.reports.page import Section, picture, pictures, reading, sentences, table
 from backend.study.comparison import Comparison
 from backend.vocabulary import lexicon
 
@@ -62,9 +62,7 @@ def through_heads(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         [
             picture(
                 drawn,
-                "Every layer read as if it were the last, by the checkpoint's own norm and head, with 95 % intervals, "
-                "and dotted what shuffled labels reach at any layer in one case of twenty; a head that leans to one "
-                "word has a balanced accuracy of one half however much it knows.",
+                probes_figures.curves_guide(reading),
             ),
             table(rows(wanted, found), "Numbers of every head and norm"),
         ],
@@ -88,9 +86,7 @@ def single_swaps(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         [
             picture(
                 drawn,
-                f"{host.label} with one block of {donor.label} at a time, with 95 % intervals; a block that fails "
-                "alone may still be needed together with others, so a low curve does not say that nothing changed "
-                "there.",
+                swaps_figures.SINGLE_GUIDE,
             ),
             sentences([swaps_figures.strongest(found[0], "block", host.label, donor.label)]),
             table(rows(wanted, found), "Numbers"),
@@ -118,9 +114,7 @@ def steered(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
                     steering_figures.coefficients(found[0], added, "mean_logit_diff"),
                     steering_figures.flips(found[0], added, case.words),
                 ],
-                "The effect of a coefficient with its 95 % interval, and the answers it turns. Grey is the range of "
-                f"{added.null} directions of shuffled labels, put in at the same length, and dotted their median: in "
-                "there it is the steering vector that works, not the direction.",
+                steering_figures.COEFFICIENTS_GUIDE,
             ),
             sentences(
                 [
@@ -146,13 +140,17 @@ def moved_tokens(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         "tokens",
         "Which words moved?",
         [
-            picture(
+            pictures(
                 [
-                    shift_figures.ranked(shifts, "input", "l2_centred", ids, f"{last.label}: most moved tokens"),
-                    groups_figures.draw(groups, "input", "l2_centred", f"{last.label}: word groups"),
-                ],
-                "How far rows of the input embedding went, without the drift that all share; of a group only what lies "
-                "beyond the frequency-matched band moved for what it means. " + shifts.count_note,
+                    (
+                        shift_figures.ranked(shifts, "input", "l2_centred", ids, f"{last.label}: most moved tokens"),
+                        shift_figures.guide(shifts),
+                    ),
+                    (
+                        groups_figures.draw(groups, "input", "l2_centred", f"{last.label}: word groups"),
+                        groups_figures.guide(groups),
+                    ),
+                ]
             ),
             sentences(
                 [
@@ -183,20 +181,12 @@ def layer_features(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         f"What are the residuals of layer {found.layer} made of?",
         [
             table(features_figures.quality(found, names)),
-            picture(
-                [features_figures.scatter(found, names, at, case.words[-1])],
-                "Features of a sparse autoencoder at their rates in both models, ringed where they tell the classes "
-                "apart with one false discovery in twenty; another seed finds other features, so none is the model's "
-                "own.",
-            ),
+            reading(features_figures.quality_guide(found.layer)),
+            picture([features_figures.scatter(found, names, at, case.words[-1])], features_figures.GUIDE),
             sentences(features_figures.in_words(found, names, at, f"“{case.words[-1]}”")),
-            sentences(
-                [
-                    f"Feature {ids[0]}, whose AUC is furthest from one half: the reviews in which it fires most; the "
-                    "strongest firings are the clearest ones, and what it mostly fires at may be something else."
-                ]
-            ),
+            sentences([f"Feature {ids[0]}, whose AUC is furthest from 0.5:"]),
             *drawn,
+            reading(context_figures.TEXTS_GUIDE),
             table(features_figures.table(found, ids[:RANKED], names, at), "The features that tell most"),
         ],
     )
@@ -221,8 +211,7 @@ def predictions(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
                     output_figures.listed(found[-1], True, f"{label}: likelier behind neutral sentences"),
                     output_figures.listed(found[-1], False, f"{label}: unlikelier behind neutral sentences"),
                 ],
-                "Mean change of the log-probability of a token behind neutral sentences; most such tokens are rare, "
-                "and remain so.",
+                output_figures.LISTED_GUIDE,
             ),
             table(rows(wanted, found), "Numbers"),
         ],

@@ -18,7 +18,7 @@ from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
 from backend.reports import findings
 from backend.reports.evidence import accuracy_requests, card_request, direction_requests
-from backend.reports.page import Section, picture, sentences, table
+from backend.reports.page import Section, picture, pictures, sentences, table
 from backend.reports.parts import Ask, layer_features, moved_tokens, predictions, single_swaps, steered, through_heads
 from backend.reports.similar import similar_layers
 from backend.study.comparison import Comparison
@@ -45,9 +45,7 @@ def _sample(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
             sentences(confounds_figures.card(card, case.names, len(case.study.sample.text))),
             picture(
                 [confounds_figures.quartiles(card, case.names), confounds_figures.sameness(card, case.names)],
-                "Read this before any other picture: a sample whose classes differ in length, or that was trained on, "
-                "shows directions that are not about the classes, and quartiles hold few reviews each, so mind their "
-                "intervals.",
+                confounds_figures.GUIDE,
             ),
             table(list(card.rows(request.query)), "Numbers"),
         ],
@@ -64,9 +62,7 @@ def _answers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         [
             picture(
                 [accuracy_figures.draw(found, case.names, case.words)],
-                "Share of texts whose largest logit among the label words is the right one, with 95 % intervals; do "
-                "not read one recall alone: a checkpoint that gives one answer to everything has 100 % there and 0 % "
-                "elsewhere.",
+                accuracy_figures.GUIDE,
             ),
             table(accuracy_figures.table(found, case.names, case.words)),
             table(rows, "All numbers"),
@@ -103,9 +99,7 @@ def _weights(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
                     weights_figures.draw(found, f"{words.capitalize()}: {case.reference.label} → {last.label}", scale)
                     for scale, words in weights_figures.SCALES.items()
                 ],
-                "Size of the change over the size of the matrix before (Frobenius norms), and in how many directions "
-                "it changed (stable rank); these are exact and no sample, but a large change of weights need not "
-                "change what the model does, and a small one may.",
+                weights_figures.GUIDE,
             ),
             table(list(found.rows(query)), "Numbers"),
         ],
@@ -134,10 +128,7 @@ def _projections(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         [
             picture(
                 _of_reviews(case, found, projection_figures.draw),
-                "Every panel is a layer, named with the share of the variance on its x and y axis (PCA of that "
-                "checkpoint's own), every point a review at the readout position, the arrow leads from one class mean "
-                "to the other; panels have their own scales, so compare shapes and not sizes, and two axes of many "
-                "can hide a separation that the direction below shows.",
+                projection_figures.guide(len(case.words)),
             )
         ],
     )
@@ -153,28 +144,13 @@ def _directions(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         if len(case.words) > 2:
             parts.append(sentences([f"**{case.words[at]}** against the other classes"]))
         for scale in reversed(direction_figures.SCALES):
-            drawn = [
-                direction_figures.heatmap(found, case.names, scale, at),
-                direction_figures.curves(shown, names, places, len(case.names), scale, at),
-            ]
-            parts.append(picture(drawn, _GUIDES[scale]))
+            heat = direction_figures.heatmap(found, case.names, scale, at)
+            curves = direction_figures.curves(shown, names, places, len(case.names), scale, at)
+            parts.append(pictures([(heat, direction_figures.GUIDES[scale]), (curves, direction_figures.CURVES_GUIDE)]))
         parts.append(sentences([direction_figures.leaves_chance(shown, names, at)]))
     rows = [row for i in places for row in found[i].rows(wanted[i].query)]
     parts.append(table(rows, "Numbers"))
     yield Section("direction", "How far apart are the classes, and is it more than chance?", parts)
-
-
-_GUIDES = {
-    "separation": "The distance between the class means in units of the spread within a class, with 95 % intervals, "
-    "ringed where it leaves chance for good; dotted is what shuffled labels reach at any layer in one case of twenty, "
-    "and nothing below it is to be believed.",
-    "relative": "The same distance over the mean length of the residuals, for comparing layers; it has not been "
-    "relieved of noise, so read it against the dotted line.",
-    "unbiased": "The same distance without what sampling noise adds; it says whether there is one, but grows with the "
-    "residual stream, so do not compare layers by it.",
-    "raw": "The same distance as it is measured; it grows with the residual stream and with noise, so trust no other "
-    "reading of it than that against the dotted line.",
-}
 
 
 def _cosines(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
@@ -188,24 +164,11 @@ def _cosines(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
             names = [case.names[i] for i in others]
             there = [lines[i] for i in others]
             drawn = direction_figures.to_reference(there, names, others, len(case.names), case.reference.label, at)
-            parts.append(
-                picture(
-                    [drawn],
-                    f"How far each checkpoint's class direction points the way of {case.reference.label}'s (1: the "
-                    "same, 0: unrelated); plain cosines are inflated because all checkpoints saw the same reviews, "
-                    "the split-half curves are not, and have gaps where a direction is within its noise.",
-                )
-            )
+            parts.append(picture([drawn], direction_figures.cosine_guide(case.reference.label)))
         heats = [cosines_figures.between_layers(found, i, case.names[i], at) for i in _pair(case)]
-        heats.append(cosines_figures.between_checkpoints(found, layer, case.names, at))
-        parts.append(
-            picture(
-                heats,
-                "Cosines between the class directions of layers, and of checkpoints at one layer; they are plain "
-                "ones, inflated by the shared reviews and the shared residual stream, and say nothing where the "
-                "direction is within chance.",
-            )
-        )
+        parts.append(picture(heats, cosines_figures.LAYERS_GUIDE))
+        checkpoints = cosines_figures.between_checkpoints(found, layer, case.names, at)
+        parts.append(picture([checkpoints], cosines_figures.CHECKPOINTS_GUIDE))
     yield Section("cosines", "Do checkpoints and layers share a direction?", parts)
 
 
@@ -222,8 +185,7 @@ def _maps(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
         parts.append(
             picture(
                 _of_reviews(case, found, map_figures.draw, f", layer {layer}, {name}"),
-                "Neighbours on the map are mostly neighbours in the residual stream, while distances between groups, "
-                "their sizes and their shapes mean nothing; both maps start from the reference's positions.",
+                map_figures.GUIDE,
             )
         )
         words = [map_figures.in_words(r, one.label, case.reference.label) for r, one in zip(found, pair, strict=True)]

@@ -11,11 +11,13 @@ from backend.errors import UndefinedError
 from backend.figures import cka_grid as grid_figures
 from backend.figures import layer_roles as roles_figures
 from backend.figures import similarity as figures
-from backend.reports.page import Section, picture, sentences, table
+from backend.figures.style.guide import Guide
+from backend.reports.page import Section, picture, pictures, sentences, table
 from backend.reports.parts import Ask, rows
 from backend.stats import layer_roles
 from backend.study.comparison import Comparison
 
+MEASURES: tuple[similarity.Measure, ...] = ("cka", "procrustes", "cosine")
 LEVEL = 0.9
 """CKA below which a layer counts as moved, as the page has it before one chooses another."""
 
@@ -40,13 +42,16 @@ def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     names, places = [one.label for one in others], [case.names.index(one.label) for one in others]
     seeds = [f"floor: {one.label} and {twin.label}, two seeds" for one, twin in study.seeds]
     named, last = list(zip(seeds, floors, strict=True)), len(others) - 1
-    drawn = [
-        figures.curves(results, names, places, len(case.names), measure, reference.label, last, named)
-        for measure in ("cka", "procrustes", "cosine")
+    guided: list[tuple[Any, Guide]] = [
+        (
+            figures.curves(results, names, places, len(case.names), measure, reference.label, last, named),
+            figures.GUIDES[measure],
+        )
+        for measure in MEASURES
     ]
-    drawn.append(figures.moved(results, names, "cka", LEVEL, reference.label))
+    guided.append((figures.moved(results, names, "cka", LEVEL, reference.label), figures.MOVED_GUIDE))
     (grid,) = ask([cka_grid.recipe.request(cka_grid.Query(others[last], reference, study.prompts, case.drop_largest))])
-    drawn.append(grid_figures.draw(grid, names[last], reference.label))
+    guided.append((grid_figures.draw(grid, names[last], reference.label), grid_figures.GUIDE))
     said = [figures.moved_in_words(results, names, "cka", LEVEL)]
     said += [
         figures.beyond_floor(results[last], floor, "cka", names[last], twin.label, one.label)
@@ -54,13 +59,7 @@ def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     ]
     said.append(grid_figures.in_words(grid, names[last], reference.label))
     parts = [
-        picture(
-            drawn,
-            "How alike the same reviews lie in both models, 1 for the same up to rotation and scale (the cosine knows "
-            "no rotation), with 95 % intervals and, dotted, what reviews paired at random reach at some layer in one "
-            "case of twenty; massive dimensions can decide it alone, and Procrustes calls any two models alike that "
-            "have more dimensions than there are reviews.",
-        ),
+        pictures(guided),
         sentences(said),
         *_roles(case, ask, results[last]),
         table(rows(wanted, found), "Numbers"),
@@ -87,8 +86,7 @@ def _roles(case: Comparison, ask: Ask, alike: similarity.Result) -> list[str]:
     return [
         picture(
             [roles_figures.draw(reading, last.label, case.reference.label)],
-            "Each layer's ground says of which kind it is, by its CKA with the reference and by what a linear probe "
-            "gained there; the names are a reading by a rule, and few reviews leave most layers transitional.",
+            roles_figures.GUIDE,
         ),
         sentences(
             [

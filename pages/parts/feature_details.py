@@ -43,9 +43,7 @@ def one(view: shell.View, query: features.Query, result: features.Result, featur
         view,
         "feature-texts",
         [context_figures.texts(found[0], m, names, view.words, labels, index) for m in range(len(names))],
-        "The reviews in which it fires most, around the token where it is largest, darker where it is stronger, in "
-        "units of the residuals; pointing at a token tells both models. The strongest firings are the clearest ones: "
-        "what it mostly fires at may be something else, so look at the histogram too.",
+        context_figures.TEXTS_GUIDE,
         rows,
     )
     drawn = {"feature-histogram": context_figures.histogram(found[0], names, places, len(view.names), feature)}
@@ -54,9 +52,7 @@ def one(view: shell.View, query: features.Query, result: features.Result, featur
     picture.show(
         view,
         drawn,
-        "How many tokens have which activation; a feature that means one thing has many strong ones. Promoted tokens "
-        "are those whose logits its direction raises most by itself, which says little in early layers, whose writing "
-        "is read by later blocks before it reaches the output.",
+        context_figures.GUIDE,
         rows,
         None,
     )
@@ -83,9 +79,7 @@ def typed(view: shell.View, text: Typed) -> None:
     picture.show(
         view,
         {"review-feature": context_figures.in_text(found, names, text.pieces, feature)},
-        f"The feature's activation under each token, the first layer at the bottom and the last on top; the "
-        f"autoencoder is that of layer {result.layer}, and reads the other layers' residuals without having been made "
-        f"for them. The first token did not count when it was trained and is left out.",
+        context_figures.in_text_guide(result.layer),
         lambda: [row for one, inside in zip(queries, found, strict=True) for row in inside.rows(one, text.pieces)],
         None,
     )
@@ -130,10 +124,7 @@ def turnover(view: shell.View) -> None:
             "turnover-curves": turnover_figures.curves(found[0], layers, names, places, len(view.names), measure),
             "turnover-heat": turnover_figures.heatmap(found[0], layers, names, measure),
         },
-        "Each model has an autoencoder of its own here, and two features are one where their directions have a cosine "
-        "of 0.7 or more; only what lies beyond the dashed line, which is another seed on the reference, came or went "
-        "with training, and one pair of seeds is no more than one pair. Small autoencoders are trained here: seeds "
-        "agree less on large ones.",
+        turnover_figures.GUIDE,
         picture.rows(wanted, found),
         None,
     )

@@ -95,9 +95,7 @@ def _direction(view: shell.View) -> None:
     picture.show(
         view,
         {"direction-heat": direction_figures.heatmap(found, view.names, scale, at)},
-        "The distance between the class means of every checkpoint at every layer, ringed where it leaves chance for "
-        "good; the raw norm grows with the residual stream and with noise, so compare layers by relative or "
-        "separation only.",
+        direction_figures.GUIDES[scale],
         picture.rows(wanted, found),
         "direction",
     )
@@ -106,8 +104,7 @@ def _direction(view: shell.View) -> None:
     picture.show(
         view,
         {"direction-curves": direction_figures.curves(pictured, names, places, len(view.names), scale, at)},
-        "The same distance with 95 % intervals and, dotted, what shuffled labels reach at any layer in one case of "
-        "twenty; believe nothing below the dotted line.",
+        direction_figures.CURVES_GUIDE,
         picture.rows([wanted[place] for place in places], pictured),
         "direction",
     )
@@ -133,9 +130,7 @@ def _cosines(view: shell.View) -> None:
                     lines, names, others, len(view.names), view.reference.label, at
                 )
             },
-            f"How far each checkpoint's class direction points the way of {view.reference.label}'s (1: the same, 0: "
-            "unrelated); plain cosines are inflated because all checkpoints saw the same reviews, the split-half "
-            "curves are not, and have gaps where a direction is within its noise.",
+            direction_figures.cosine_guide(view.reference.label),
             picture.rows(wanted, lines),
             "direction",
         )
@@ -150,8 +145,7 @@ def _cosines(view: shell.View) -> None:
     picture.show(
         view,
         drawn,
-        "Whether the layers of a checkpoint share one class direction; neighbouring layers share most of the residual "
-        "stream, so a band along the diagonal is no finding.",
+        cosines_figures.LAYERS_GUIDE,
         rows,
         "cosines",
     )
@@ -159,8 +153,7 @@ def _cosines(view: shell.View) -> None:
     picture.show(
         view,
         {"cosine-checkpoints": cosines_figures.between_checkpoints(found[0], layer, view.names, at)},
-        "Cosines of the class directions of all checkpoints at one layer; they are plain ones, inflated by the shared "
-        "reviews, and say nothing where the direction is within chance.",
+        cosines_figures.CHECKPOINTS_GUIDE,
         rows,
         "cosines",
     )
@@ -187,9 +180,7 @@ def _map(view: shell.View) -> None:
     picture.show(
         view,
         drawn,
-        "Neighbours on the map are mostly neighbours in the residual stream, while distances between groups, their "
-        "sizes and their shapes mean nothing; both maps start from the reference's positions, so places can be "
-        "compared.",
+        map_figures.GUIDE,
         picture.rows(wanted, found),
         "map",
         picks,
@@ -214,8 +205,7 @@ def _sample(view: shell.View) -> None:
             "quartiles": confounds_figures.quartiles(card, view.names),
             "sameness": confounds_figures.sameness(card, view.names),
         },
-        "Read this before any other picture: a sample whose classes differ in length, or that was trained on, shows "
-        "directions that are not about the classes, and quartiles hold few reviews each, so mind their intervals.",
+        confounds_figures.GUIDE,
         picture.rows([confounds.recipe.request(query)], found),
         "confounds",
     )

@@ -12,26 +12,6 @@ from backend.vocabulary import neutral
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell
 
-PICTURES = (
-    (
-        ("entropy", "non_sentiment_logprob", "non_sentiment_mass"),
-        "What is predicted behind the last token, with 95 % intervals over texts, masses on a logarithmic axis: all "
-        "checkpoints read the same texts, so two can differ although their intervals overlap, and behind a finished "
-        "sentence a model does not show how sure it is within one.",
-    ),
-    (
-        ("perplexity", "mean_text_perplexity"),
-        "How badly the texts themselves are predicted, on logarithmic axes: one strange text can carry the mean of "
-        "perplexities, while the other counts every token alike; the sentences below say which text moves them most.",
-    ),
-    (
-        ("kl_from_base", *(name for name in output_space.MEASURES if name.startswith("hidden"))),
-        "How far predictions and last residuals are from those of the checkpoint compared with, averaged over "
-        "positions: behind the final norm a length is mostly the norm's gain, and before it a few massive dimensions "
-        "and the first position can make up most of cosine and length.",
-    ),
-)
-
 
 def choices() -> dict[str, address.Choice]:
     """The keys in the address that the output space adds to the page's."""
@@ -67,8 +47,7 @@ def _instead(view: shell.View) -> None:
     picture.show(
         view,
         {"output-masses": figures.masses(result, f"{label}: where probability went {behind}")},
-        "Mean probability of each group of tokens at the last position, as a change with its 95 % interval over texts; "
-        "a group holds only words that are one token, and none that is in a group above it. " + figures.words(result),
+        figures.masses_guide(result),
         lambda: [*result.group_rows(query)],
         None,
     )
@@ -80,8 +59,7 @@ def _instead(view: shell.View) -> None:
             "output-likelier": figures.listed(result, True, f"{label}: likelier {behind}"),
             "output-unlikelier": figures.listed(result, False, f"{label}: unlikelier {behind}"),
         },
-        "The tokens whose log-probability rose most on average and those that fell most, at most thirty each: most are "
-        "so rare that even a large change moves little probability, so point at one to see from what to what.",
+        figures.LISTED_GUIDE,
         lambda: [*result.token_rows(query)],
         None,
     )
@@ -105,7 +83,7 @@ def _measures(view: shell.View) -> None:
     }
     names = [one.label for one in view.study.predicting]
     at = view.study.predicting.index(view.checkpoint)
-    for measures, guide in PICTURES:
+    for guide, measures in figures.PICTURES:
         picture.show(
             view,
             {f"output-{measure}": figures.draw(by_set, names, measure) for measure in measures},

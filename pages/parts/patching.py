@@ -19,12 +19,6 @@ Pair = tuple[PinnedCheckpoint, PinnedCheckpoint]
 """Host and donor."""
 BEGINNING = 60
 """Characters of a review in the list to choose from."""
-GUIDE = (
-    "The text as the models see it; under each token its layers, the first at the bottom, and the colour is what the "
-    "host answers with the donor's residual at that one place: blue goes over to the donor (or to the class named "
-    "first), orange the other way. Difference that is spread over many tokens shows at none of them, and shares need "
-    "not add up."
-)
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
@@ -84,7 +78,7 @@ def show(view: shell.View, recipe: Any, read: Typed, ends: Pair, at: int) -> Non
     picture.show(
         view,
         {"patching": figures.draw(found, names, read.pieces, chosen, view.words, at)},
-        GUIDE,
+        figures.GUIDE,
         lambda: [row for query, one in zip(queries, found, strict=True) for row in one.rows(query, read.pieces)],
         None,
     )

@@ -34,9 +34,7 @@ def inherited_share(view: shell.View) -> None:
             "inherited-shares": inherited_figures.shares(found[0], label, scope),
             "inherited-norms": inherited_figures.norms(found[0], label, scope),
         },
-        "The change of what every block writes at the readout position, split into what its new weights do on the old "
-        "residuals, what the old weights do on the new ones, and the rest; shares sum to 100 %, can be negative, and "
-        "mean little where the change itself is small.",
+        inherited_figures.GUIDE,
         picture.rows(wanted, found),
         "inherited",
     )
@@ -93,9 +91,7 @@ def parts(view: shell.View) -> None:
             )
             for one, result in zip(shown, found, strict=True)
         },
-        "The logit difference at the end is the sum of what all parts wrote, and a cell is how far a part tells the "
-        "classes apart in it, blue the right way and orange the wrong one; it leaves out what later parts make of a "
-        "part's writing, so it does not say what would happen without it.",
+        attribution_figures.GUIDE,
         picture.rows(wanted, found),
         "attribution",
     )

@@ -104,7 +104,7 @@ def _curves(view: shell.View) -> None:
                 list(zip(said, of_seeds, strict=True)),
             )
         },
-        _GUIDES[measure],
+        figures.GUIDES[measure],
         picture.rows(wanted + floors, found),
         "similarity",
     )
@@ -112,25 +112,11 @@ def _curves(view: shell.View) -> None:
     picture.show(
         view,
         {f"moved-{measure}": figures.moved(results, names, measure, level, view.reference.label)},
-        "The same numbers for every checkpoint, ringed at the first one in which a layer's whole interval lies below "
-        "the level; the level is a convention, so try others before you name a layer the first to move.",
+        figures.MOVED_GUIDE,
         picture.rows(wanted, results),
         "similarity",
     )
     st.markdown(figures.moved_in_words(results, [plain(name) for name in names], measure, level))
-
-
-_GUIDES = {
-    "cka": "Whether the same reviews lie close to each other, 1 for the same up to rotation and scale, with the 95 % "
-    "interval and, dotted, what reviews paired at random reach at some layer in one case of twenty; a few massive "
-    "dimensions decide it almost alone, so switch the three largest off and look again.",
-    "procrustes": "How much of the difference the best rotation and scale undo, 1 for all of it, with the interval of "
-    "what as many reviews give on average; fewer reviews than dimensions make any two models look alike, so read it "
-    "against the dotted line and never across samples of another size.",
-    "cosine": "The mean cosine between a review's residuals in the two models, with its 95 % interval; it is not blind "
-    "to a rotation, and all residuals of a model may share a direction, so read it against the dotted lines: pairs at "
-    "random, and different reviews.",
-}
 
 
 def _floors(
@@ -160,9 +146,7 @@ def _grid(view: shell.View) -> None:
             )
             for query, result in zip(asked, found, strict=True)
         },
-        "Debiased CKA of every pair of layers, of any two checkpoints that the sidebar chooses, and beside it that of "
-        "the reference with itself; neighbouring layers share most of the residual stream, so blocks along the "
-        "diagonal are the rule and no finding.",
+        grid_figures.GUIDE,
         picture.rows(wanted, found),
         "cka_grid",
     )
@@ -186,9 +170,7 @@ def _roles(view: shell.View) -> None:
     picture.show(
         view,
         {"roles": roles_figures.draw(reading, view.checkpoint.label, view.reference.label)},
-        "Each layer's ground says of which kind it is: by its CKA with the reference and by what a linear probe gained "
-        "there; the names are a reading by a rule and a level that you choose, and few reviews leave most layers "
-        "transitional.",
+        roles_figures.GUIDE,
         lambda: reading.rows(view.checkpoint.label, view.reference.label),
         None,
     )
@@ -212,9 +194,7 @@ def _distances(view: shell.View) -> None:
             "rank-correlation": geometry_figures.rank_correlations(found, *shown),
             "gromov-wasserstein": geometry_figures.gromov_wasserstein(found, *shown),
         },
-        "Whether reviews that are far apart in one model are so in the other: by the ranks of all distances, and by "
-        "the best matching of reviews whichever is which, as a share of no matching at all; the matching found is the "
-        "best of two starts, so the distance is an upper bound.",
+        geometry_figures.GUIDE,
         picture.rows(wanted, found),
         "geometry",
     )
@@ -234,8 +214,7 @@ def _unembedding(view: shell.View) -> None:
     picture.show(
         view,
         {"unembedding": unembedding_figures.draw(found, *shown)},
-        "What the best rotation and scale leave of the difference between all tokens' rows; it is exact and no sample, "
-        "but most tokens are rare and hardly trained, so a small number can hide that the frequent ones moved.",
+        unembedding_figures.GUIDE,
         picture.rows(wanted, found),
         "unembedding",
     )

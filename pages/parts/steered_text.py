@@ -52,8 +52,7 @@ def show(view: shell.View, typed: Typed, direction: int) -> None:
         picture.show(
             view,
             {"steered-text": figures.coefficients(found, queries, places, len(view.names), view.words, alpha)},
-            "The logit difference of this text over the coefficient; above the dotted line the class wins. "
-            "Any vector of this length may do the same; the Swaps page, *Steering*, compares with shuffled labels.",
+            figures.GUIDE,
             picture.rows(wanted, found),
             None,
         )
@@ -114,8 +113,7 @@ def _continuations(view: shell.View, typed: Typed, direction: int, alpha: float)
         view,
         "steered-written",
         rows,
-        f"At most {steered_text.TOKENS} tokens, greedy and sampled; at coefficient 0 everything writes the "
-        "same. At the readout position only the first new token is steered; a large coefficient ends in repetition.",
+        figures.WRITTEN_GUIDE,
         picture.rows(wanted, found),
         None,
     )

@@ -111,9 +111,7 @@ def _coefficients(view: shell.View) -> None:
             f"coefficients-{effect}": figures.coefficients(found[0], asked, effect),
             "coefficients-flips": figures.flips(found[0], asked, view.words),
         },
-        "Left the effect of a coefficient with its 95 % interval, right the answers it turns; grey is the range of "
-        f"{steering.NULL} directions of shuffled labels, put in at the same length, and dotted their median: in there "
-        "any vector of this length does the same. Far from 0 the model is outside what it was trained on.",
+        figures.COEFFICIENTS_GUIDE,
         picture.rows(wanted, found),
         "steering",
     )
@@ -132,9 +130,7 @@ def _layers(view: shell.View) -> None:
     picture.show(
         view,
         {f"layers-{effect}": figures.heatmap(found[0], asked, effect)},
-        "Each layer's own direction put to that layer; blue is above and orange below the model as it is, and empty "
-        "layers hold no text. At a layer that answers evenly to small coefficients the class can be changed; "
-        "whether any other steering vector would do the same is under *Coefficient by coefficient*.",
+        figures.HEATMAP_GUIDE,
         picture.rows(wanted, found),
         "steering",
     )
@@ -165,9 +161,7 @@ def _transfer(view: shell.View) -> None:
     picture.show(
         view,
         {f"transfer-{one}": figures.transfer(found[0], found[1], single, one, alpha, source.label) for one in measures},
-        f"{plain(host.label)} with the direction that {plain(source.label)} has at a layer, put to "
-        "that layer alone and to all at once, with 95 % intervals; at all layers the vectors add up to a far larger "
-        "one, and a higher accuracy on one class alone is bias, which the balanced one does not reward.",
+        figures.transfer_guide(host.label, source.label),
         picture.rows(wanted, found),
         "steering",
     )
@@ -199,8 +193,7 @@ def _ablation(view: shell.View) -> None:
         view,
         "ablation-answers",
         cells,
-        "Each model as it is → without its own direction (95 % interval), beside the range of as many as "
-        f"{steering.NULL} directions of shuffled labels; what these lose too is not about the classes.",
+        ablation_figures.TABLE_GUIDE,
         picture.rows(answers, found),
         "steering",
     )
@@ -210,9 +203,7 @@ def _ablation(view: shell.View) -> None:
         picture.show(
             view,
             {"ablation-costs": ablation_figures.draw(there, names, layer)},
-            "How much worse each model predicts neutral sentences without the direction; a diamond far above the "
-            "dashes says that the direction carries more than the classes, and the direction is borrowed at every "
-            "position but the readout.",
+            ablation_figures.COSTS_GUIDE,
             picture.rows(asked, there),
             "ablation",
         )

@@ -176,4 +176,4 @@ def test_a_text_of_256_tokens_and_48_layers_stays_in_bounds():
 
 def test_the_guide_says_when_several_words_go_at_once():
     assert figures.grouped(("one", "two")) == ""
-    assert "3 words in a row at a time" in figures.grouped(("a b c", "d"))
+    assert "3 words in a row are ablated at a time" in figures.grouped(("a b c", "d"))

@@ -242,7 +242,7 @@ def test_the_downloads_carry_the_text(opens: Opens, monkeypatch: pytest.MonkeyPa
     taken: dict[str, list[dict[str, object]]] = {}
     shown_before = review.picture.show
 
-    def show(view: object, drawn: dict[str, object], guide: str, rows: object, analysis: object) -> None:
+    def show(view: object, drawn: dict[str, object], guide: object, rows: object, analysis: object) -> None:
         taken[next(iter(drawn))] = list(rows())  # type: ignore[operator]
         shown_before(view, drawn, guide, rows, analysis)  # type: ignore[arg-type]
 
