@@ -1,4 +1,4 @@
-"""What the residuals of a layer are made of: features of sparse autoencoders, trained on demand, in both models."""
+"""Show the features of a layer's residuals in both models, from sparse autoencoders trained on demand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LISTED = 300
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The page's keys in the address."""
+    """Return the page's keys in the address."""
     facts = study.base.facts
     layers = [str(layer) for layer in range(facts.layers + 1)]
     words = study.study.prompt.label_words
@@ -42,15 +42,15 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def draw(view: shell.View) -> None:
-    """The page."""
+    """Draw the page."""
     st.title(plain(f"Features: {view.reference.label} and {view.checkpoint.label}"))
-    for one in view.study.missing:
-        st.warning(plain(one.reason))
+    for missing in view.study.missing:
+        st.warning(plain(missing.reason))
     if view.drop_largest:
-        st.info("An autoencoder reads whole residuals, so nothing is left out of them on this page.")
+        st.info("An autoencoder reads whole residuals, so this page keeps the three largest dimensions.")
     shown = view.control(
         st.segmented_control,
-        "What to look at",
+        "View",
         "show",
         format_func=SHOWN.__getitem__,
         required=True,
@@ -61,25 +61,25 @@ def draw(view: shell.View) -> None:
 
 @shell.section
 def _layer(view: shell.View) -> None:
-    """One autoencoder: its quality, all its features, and the chosen one."""
-    st.subheader("What are the residuals of a layer made of?")
+    """Draw one autoencoder: its quality, all its features, and the chosen feature."""
+    st.subheader("Which features make up the residuals of a layer?")
     query = feature_choice.controls(view)
     result = feature_choice.result(view, query)
     if result is None:
         return
     _quality(view, query, result)
     if not result.rate.any():
-        st.info("No feature fires at any token, so there is nothing to show; raise k or train on more tokens.")
+        st.info("No feature fires at any token. Raise k or train on more tokens.")
         return
     _all(view, query, result)
 
 
 def _names(view: shell.View) -> list[str]:
-    return [one.label for one in view.pair]
+    return [checkpoint.label for checkpoint in view.pair]
 
 
 def _quality(view: shell.View, query: features.Query, result: features.Result) -> None:
-    """How good the autoencoder is, and the files."""
+    """Show the quality of the autoencoder, and its files."""
     rows = figures.quality(result, _names(view))
     picture.table(
         view,
@@ -90,9 +90,9 @@ def _quality(view: shell.View, query: features.Query, result: features.Result) -
         None,
     )
     if not all(map(scores_tokens, view.pair)):
-        st.caption("Without next-token predictions there is no loss to recover, and features promote no tokens.")
+        st.caption("Without next-token predictions, recovered loss and promoted tokens are undefined.")
     st.download_button(
-        "The autoencoder (SAELens' format, zip)",
+        "Autoencoder (SAELens format, zip)",
         lambda: autoencoder_files.zipped(view.study, query.source, view.lab),
         f"autoencoder-{view.study.study.name}-layer-{result.layer}.zip",
         "application/zip",
@@ -103,11 +103,11 @@ def _quality(view: shell.View, query: features.Query, result: features.Result) -
 
 
 def _all(view: shell.View, query: features.Query, result: features.Result) -> None:
-    """Every feature as a point and as a row, then the chosen one."""
+    """Draw every feature as a point and as a row, then the chosen feature."""
     names = _names(view)
     word, at = view.choices["class"].default, 0
     if len(view.words) > 2:
-        word = view.control(st.selectbox, "Class told from the others", "class", width=220)
+        word = view.control(st.selectbox, "Class against the rest", "class", width=220)
         at = view.words.index(word)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order: Any = view.control(
@@ -120,7 +120,7 @@ def _all(view: shell.View, query: features.Query, result: features.Result) -> No
         feature_choice.box(view)
     ids = figures.ranked(result, order, at, view.value("search"), len(names))
     if not ids:
-        st.info(f"No feature that fires promotes a token with “{plain(view.value('search'))}”; clear the box.")
+        st.info(f"No firing feature promotes a token with “{plain(view.value('search'))}”. Clear the search box.")
         return
     chosen = feature_choice.chosen(view, result, ids)
     recipe_rows = picture.rows([features.recipe.request(query)], [result])

@@ -56,7 +56,7 @@ def table(
 def _said(plain: float, value: float, low: float, high: float, digits: int) -> str:
     if np.isnan(value):
         return "no direction there"
-    plain, value, low, high = (round(one, digits) + 0.0 for one in (plain, value, low, high))  # no minus before a zero
+    plain, value, low, high = (round(end, digits) + 0.0 for end in (plain, value, low, high))  # no minus before a zero
     return f"{plain:.{digits}f} → {value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
@@ -77,14 +77,14 @@ COSTS_GUIDE = Guide(
 def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -> go.Figure:
     """Nats per token that each model loses on neutral sentences, over the range of permuted directions."""
     m, x = ablation.MEASURES.index("loss_change"), [theme.literal(name) for name in names]
-    value, low, high = stacked([one.measures[m] for one in results]).ends
+    value, low, high = stacked([result.measures[m] for result in results]).ends
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
             "mode": "markers",
             "name": "permuted directions",
-            "x": [name for one, name in zip(results, x, strict=True) for _ in one.null[m]],
-            "y": np.concatenate([one.null[m] for one in results]).astype(np.float32),
+            "x": [name for result, name in zip(results, x, strict=True) for _ in result.null[m]],
+            "y": np.concatenate([result.null[m] for result in results]).astype(np.float32),
             "marker": {"color": theme.QUIET, "size": 7, "symbol": "line-ew-open", "line": {"width": 1.5}},
             "hovertemplate": "%{x}: %{y:.3g}<extra>a permuted direction</extra>",
         },

@@ -86,7 +86,7 @@ def _written(values: np.ndarray) -> list[list[str]]:
 
 def reach(results: Sequence[Result], measure: Measure) -> float:
     """The largest size of any cell, so that pictures side by side share their colours."""
-    return max(float(np.nanmax(np.abs(grid(one, measure)[0]))) for one in results) or 1.0
+    return max(float(np.nanmax(np.abs(grid(result, measure)[0]))) for result in results) or 1.0
 
 
 def in_words(result: Result, measure: Measure, name: str, count: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""How far apart the classes are at each layer: heat map and curves on four scales, and one review along them."""
+"""Draw how far apart the classes are at each layer, on four scales, and one review along their direction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNITS = {
 
 
 def values(result: Result, scale: Scale, direction: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The curve on that scale, its interval's low and high, and its chance level; each [layers]."""
+    """Return the curve on that scale, its interval's low and high, and its chance level; each [layers]."""
     curve: Estimate[np.ndarray] = getattr(result, _FIELDS[scale])
     chance = np.full_like(curve.value, np.nan) if curve.chance is None else curve.chance
     return *(end[direction] for end in curve.ends), chance[direction]
@@ -65,10 +65,12 @@ GUIDES: dict[Scale, Guide] = {
 
 
 def heatmap(results: Sequence[Result], names: Sequence[str], scale: Scale, direction: int = 0) -> go.Figure:
-    """Checkpoint x layer; a ring marks the layer at which each checkpoint leaves chance for good."""
+    """Draw checkpoint x layer; a ring marks the layer from which each checkpoint stays above chance."""
     names = theme.literals(names)
-    matrix = np.stack([values(one, scale, direction)[0] for one in results])
-    starts = [(one.leaves_chance[direction], i) for i, one in enumerate(results) if one.leaves_chance[direction] >= 0]
+    matrix = np.stack([values(result, scale, direction)[0] for result in results])
+    starts = [
+        (result.leaves_chance[direction], i) for i, result in enumerate(results) if result.leaves_chance[direction] >= 0
+    ]
     traces: list[dict[str, Any]] = [
         drawing.heatmap(
             matrix,
@@ -113,7 +115,7 @@ def curves(
     scale: Scale,
     direction: int = 0,
 ) -> go.Figure:
-    """Curves with their 95 % interval as a band and the chance level dotted, one colour per checkpoint.
+    """Draw curves with their 95 % interval as a band and chance dotted, one colour per checkpoint.
 
     `positions` are the checkpoints' places among the study's `count`, for their colours.
     """
@@ -149,7 +151,7 @@ def curves(
 
 
 def _start(layer: int, curve: np.ndarray, name: str) -> list[dict[str, Any]]:
-    """A ring where the curve leaves chance."""
+    """Return a ring where the curve leaves chance."""
     if layer < 0:
         return []
     return [
@@ -164,10 +166,10 @@ def _start(layer: int, curve: np.ndarray, name: str) -> list[dict[str, Any]]:
 
 
 def leaves_chance(results: Sequence[Result], names: Sequence[str], direction: int = 0) -> str:
-    """In words, where each checkpoint leaves chance."""
+    """Say where each checkpoint leaves chance."""
     parts = [
-        f"**{name}** " + (f"leaves chance at layer {at}" if at >= 0 else "never leaves chance for good")
-        for name, at in ((name, one.leaves_chance[direction]) for one, name in zip(results, names, strict=True))
+        f"**{name}** " + (f"leaves chance at layer {at}" if at >= 0 else "never stays above chance")
+        for name, at in ((name, result.leaves_chance[direction]) for result, name in zip(results, names, strict=True))
     ]
     return "; ".join(parts) + "."
 
@@ -189,7 +191,7 @@ def to_reference(
     reference: str,
     direction: int = 0,
 ) -> go.Figure:
-    """Cosine of each checkpoint's direction with that of the reference: plain (dotted) and from split halves.
+    """Draw the cosine of each checkpoint's direction with the reference's: plain (dotted) and from split halves.
 
     The band is the 95 % interval of the latter.
     """
@@ -216,15 +218,17 @@ def to_reference(
 
 
 def without_split(results: Sequence[Result], names: Sequence[str], reference: str, direction: int = 0) -> str | None:
-    """In words, which checkpoints have no split-half cosine at any layer; None if all have one somewhere."""
+    """Name the checkpoints without a split-half cosine at any layer; None if every checkpoint has one."""
     empty = [
-        n for n, one in zip(names, results, strict=True) if np.isnan(one.cosine_to_base_split.value[direction]).all()
+        n
+        for n, result in zip(names, results, strict=True)
+        if np.isnan(result.cosine_to_base_split.value[direction]).all()
     ]
     if not empty:
         return None
     return (
-        f"There is no split-half cosine at any layer for {', '.join(empty)}: wherever it could be measured, the "
-        f"direction there or that of {reference} is within chance, and has none that could be compared."
+        f"{', '.join(empty)}: no split-half cosine at any layer. The direction there, or the direction of "
+        f"{reference}, is within chance everywhere."
     )
 
 
@@ -244,7 +248,7 @@ def review(
     chosen: int,
     direction: int = 0,
 ) -> go.Figure:
-    """Where one review stands along the direction at every layer: 0 and 1 are the means of the two classes.
+    """Draw the position of a review along the direction, layer by layer: 0 and 1 are the two class means.
 
     With more than two classes 1 is the mean of the direction's class and 0 the mean of the other class means.
     """

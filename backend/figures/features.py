@@ -100,7 +100,7 @@ def training(
 def so_far(points: Sequence[Point]) -> go.Figure:
     """`training` while it is under way."""
     names = ("step", "loss", "explained_variance", "dead")
-    step, loss, variance, dead = (np.array([getattr(one, name) for one in points]) for name in names)
+    step, loss, variance, dead = (np.array([getattr(point, name) for point in points]) for name in names)
     return training(step, loss, variance, dead, "Training so far")
 
 
@@ -226,14 +226,14 @@ def ranked(result: Result, order: Order, at: int, search: str, models: int) -> l
         "rate": result.rate[m],
         "cosine": np.abs(result.cosine[m, at]),
     }[order]
-    found = [i for i in np.argsort(-np.nan_to_num(rank), kind="stable").tolist() if fires[i]]
+    results = [i for i in np.argsort(-np.nan_to_num(rank), kind="stable").tolist() if fires[i]]
     if not search.strip():
-        return found
+        return results
     if search.strip().isdigit():
-        return [i for i in found if i == int(search)]
-    wanted = visible(search.strip()).lower()
-    named = {i for i, word in enumerate(result.words) if wanted in word.lower()}
-    return [i for i in found if named & set(result.promoted[:models, i].ravel().tolist())]
+        return [i for i in results if i == int(search)]
+    requests = visible(search.strip()).lower()
+    named = {i for i, word in enumerate(result.words) if requests in word.lower()}
+    return [i for i in results if named & set(result.promoted[:models, i].ravel().tolist())]
 
 
 def table_guide(listed: int, total: int, promotes: bool) -> Guide:

@@ -116,7 +116,7 @@ HEATMAP_GUIDE = Guide(
 def heatmap(results: Sequence[Result], names: Sequence[str], classes: int, shown: Shown, reference: str) -> go.Figure:
     """Checkpoint x layer: held-out accuracy in percent, coloured around chance."""
     names, reference = theme.literals(names), theme.literal(reference)
-    matrix = 100 * np.stack([getattr(one, shown).value for one in results])
+    matrix = 100 * np.stack([getattr(result, shown).value for result in results])
     chance = 100 / classes
     reach = max(chance, 100 - chance)
     heat: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Every layer through a head: curves against chance, and checkpoint x layer."""
+"""Draw every layer read by a head: curves against chance, and checkpoint x layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 def values(result: Result, reading: Reading, measure: Measure, c: int = 0) -> np.ndarray:
-    """The curve with its interval's low and high, [3, layers]; `c` is the class of recalls and biases. In percent."""
+    """Return the curve with its interval's low and high, [3, layers]; `c` is the class of recalls and biases."""
     place = result.place(*reading)
     scale = 100 if measure in ("balanced_accuracy", "recall") else 1
     parts = [end[place] for end in getattr(result, measure).ends]
@@ -38,7 +38,7 @@ def values(result: Result, reading: Reading, measure: Measure, c: int = 0) -> np
 
 
 def in_words(reading: Reading, reference: str) -> str:
-    """What reads: `head of base, no norm`."""
+    """Name a reading, for example `head of base, no norm`."""
     if reading == AS_PUBLISHED:
         return f"head of {reference}, no norm before the last layer"
     owners = {"base": f"of {reference}", "own": "of its own"}
@@ -71,7 +71,7 @@ def curves(
     measure: Measure,
     c: int = 0,
 ) -> go.Figure:
-    """Curves with their 95 % interval as a band, chance dotted and the layer that leaves it ringed.
+    """Draw curves with their 95 % interval as a band, chance dotted and the layer that leaves it ringed.
 
     `positions` are the checkpoints' places among the study's `count`, for their colours; recalls are drawn for every
     class, biases for class `c`.
@@ -122,7 +122,7 @@ def _line(triple: np.ndarray, name: str, colour: str, dash: str) -> list[dict[st
 
 
 def _chance(result: Result, reading: Reading, measure: Measure, name: str, colour: str) -> list[dict[str, Any]]:
-    """The level that shuffled labels exceed at some layer in one case of twenty, and a ring where the curve leaves."""
+    """Return the chance level, which shuffled labels exceed at some layer in 5 % of cases, and a ring."""
     if measure not in WITH_CHANCE:
         return []
     place = result.place(*reading)
@@ -167,7 +167,7 @@ def readings_guide(reference_has_head: bool) -> Guide:
 def readings(
     result: Result, name: str, reference: str, words: Sequence[str], measure: Measure, c: int = 0
 ) -> go.Figure:
-    """All readings of one checkpoint without intervals: a colour per head, a dash per norm, the published one marked.
+    """Draw all readings of one checkpoint without intervals, with a colour per head and a dash per norm.
 
     Recalls and biases are those of class `c`.
     """
@@ -193,12 +193,12 @@ def readings(
 
 
 def leaves_chance(results: Sequence[Result], names: Sequence[str], reading: Reading) -> str:
-    """In words, from which layer on the answer can be read: by its order of the reviews, and by its threshold."""
+    """Say from which layer on the answer can be read: by AUC, and by balanced accuracy."""
     parts = []
     for result, name in zip(results, names, strict=True):
         place = result.place(*reading)
         order, answer = result.auc_leaves_chance[place], result.balanced_accuracy_leaves_chance[place]
-        said = [f"leaves chance at layer {at}" if at >= 0 else "never leaves chance for good" for at in (order, answer)]
+        said = [f"leaves chance at layer {at}" if at >= 0 else "never stays above chance" for at in (order, answer)]
         both = f"{said[0]} by AUC and by balanced accuracy"
         parts.append(
             f"**{name}** " + (both if order == answer else f"{said[0]} by AUC and {said[1]} by balanced accuracy")
@@ -220,9 +220,9 @@ def heatmap(
     measure: Measure,
     c: int = 0,
 ) -> go.Figure:
-    """Checkpoint x layer, coloured around chance; rings mark where each checkpoint leaves chance for good."""
+    """Draw checkpoint x layer, coloured around chance, ringed where a checkpoint starts to stay above chance."""
     names, words = theme.literals(names), theme.literals(words)
-    matrix = np.stack([values(one, reading, measure, c)[0] for one in results])
+    matrix = np.stack([values(result, reading, measure, c)[0] for result in results])
     middle = {"balanced_accuracy": 100 / len(words), "recall": 100 / len(words), "auc": 0.5}.get(measure, 0.0)
     reach = max(float(np.nanmax(np.abs(matrix - middle))), 1e-9)
     if measure in ("balanced_accuracy", "recall"):
@@ -246,7 +246,7 @@ def heatmap(
         }
     ]
     if measure in WITH_CHANCE:
-        starts = [getattr(one, f"{measure}_leaves_chance")[one.place(*reading)] for one in results]
+        starts = [getattr(result, f"{measure}_leaves_chance")[result.place(*reading)] for result in results]
         there = [(at, names[i]) for i, at in enumerate(starts) if at >= 0]
         traces.append(
             {

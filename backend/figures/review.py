@@ -33,7 +33,7 @@ ANSWERS_GUIDE = Guide(
 def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """The probability of each label word per checkpoint, as one bar of 100 %."""
     names, words = theme.literals(names), theme.literals(words)
-    shares = 100 * np.stack([one.probability for one in results])
+    shares = 100 * np.stack([result.probability for result in results])
     traces: list[dict[str, Any]] = [
         {
             "type": "bar",

@@ -1,4 +1,4 @@
-"""A typed text as one reads it: every token with its layers, and every word with its effect on the logit difference."""
+"""Draw a typed text: every token with its layers, and every word with its effect on the logit difference."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def tokens(
     words: Sequence[str],
     at: int = 0,
 ) -> go.Figure:
-    """The text in lines; under each token its layers, the last on top: reference, checkpoint, their difference."""
+    """Draw the text with the layers of each token below it: reference, checkpoint, and their difference."""
     names = theme.literals(names)
-    values = [_values(one, heat, at) for one in results]
+    values = [_values(result, heat, at) for result in results]
     named = [text.shown(piece, 24) for piece in pieces]
     bands = [
-        token_bands.Band(name, value, _hovers(one, named))
-        for name, value, one in zip(names, values, results, strict=True)
+        token_bands.Band(name, value, _hovers(result, named))
+        for name, value, result in zip(names, values, results, strict=True)
     ]
     scales: dict[str, Any] = {"coloraxis": _scale(heat, values)}
     if len(values) > 1:
@@ -71,7 +71,7 @@ def tokens(
 
 
 def _values(result: Tokens, heat: Heat, at: int) -> np.ndarray:
-    """[tokens, layers] of what is on show."""
+    """Return the values of a heat, [tokens, layers]."""
     if heat in ("logit_diff", "projection"):
         return (result.logit_diff if heat == "logit_diff" else result.place)[:, :, at]
     if heat == "next":
@@ -80,7 +80,7 @@ def _values(result: Tokens, heat: Heat, at: int) -> np.ndarray:
 
 
 def _scale(heat: Heat, values: Sequence[np.ndarray]) -> dict[str, Any]:
-    """The colour axis of a heat: from nothing on, or to both sides of what is usual."""
+    """Return the colour axis of a heat: from 0, or centred on its usual value."""
     if heat in ("next", "norm"):
         return token_bands.scale(0.0, token_bands.reach(values), BARS[heat], 0.0, theme.SEQUENTIAL)
     middle = {"logit_diff": 0.0, "projection": 0.5, "relative": 1.0}[heat]
@@ -89,11 +89,11 @@ def _scale(heat: Heat, values: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def undefined(heat: Heat, models: Sequence[Facts]) -> str:
-    """Why a heat has nothing to show for these models; empty where it has."""
-    if heat == "next" and not any(one.predicts for one in models):
+    """Say why a heat is undefined for these models; empty where it is defined."""
+    if heat == "next" and not any(checkpoint.predicts for checkpoint in models):
         return "These models predict no next token, so there is no probability of what came next."
-    if heat == "logit_diff" and not any(one.has_head for one in models):
-        return "A model without a classification head answers nothing, so no token has a logit difference."
+    if heat == "logit_diff" and not any(checkpoint.has_head for checkpoint in models):
+        return "Without a classification head there is no logit difference."
     return ""
 
 
@@ -111,7 +111,7 @@ def _unit(heat: Heat, words: Sequence[str], at: int) -> str:
 
 
 def _hovers(result: Tokens, named: Sequence[str]) -> np.ndarray:
-    """[tokens, layers] of what hovering says: the token, the layer, the likeliest next tokens."""
+    """Return what pointing shows, [tokens, layers]: the token, the layer, the likeliest next tokens."""
     safe = [text.shown(word, 24) for word in result.words]
     said = np.empty(result.top.shape[:2], dtype=object)
     shares = np.round(100 * result.top_probability.astype(np.float64)).astype(int).tolist()
@@ -125,11 +125,11 @@ def _hovers(result: Tokens, named: Sequence[str]) -> np.ndarray:
 def parts(
     results: Sequence[Parts], names: Sequence[str], texts: Sequence[str], layer: int, words: Sequence[str], at: int = 0
 ) -> list[go.Figure]:
-    """The text once per checkpoint, parts coloured by their effect on the logit difference at a layer, on one scale."""
+    """Draw the text once per checkpoint, its parts coloured by their effect on the logit difference at a layer."""
     names = theme.literals(names)
     return [
-        _highlighted(one, name, texts, layer, words, at, _reach(results, layer, at))
-        for one, name in zip(results, names, strict=True)
+        _highlighted(result, name, texts, layer, words, at, _reach(results, layer, at))
+        for result, name in zip(results, names, strict=True)
     ]
 
 
@@ -149,7 +149,7 @@ def grouped(texts: Sequence[str]) -> str:
 
 
 def _reach(results: Sequence[Parts], layer: int, at: int) -> float:
-    return max(1e-6, *(float(np.abs(one.effect[:, layer, at]).max()) for one in results))
+    return max(1e-6, *(float(np.abs(result.effect[:, layer, at]).max()) for result in results))
 
 
 def _highlighted(

@@ -84,7 +84,7 @@ def curves(
 
 
 def _lowest(results: Sequence[Result], measure: Measure) -> float:
-    there = [low[np.isfinite(low)] for low in (one.alike(measure).low for one in results)]
+    there = [low[np.isfinite(low)] for low in (result.alike(measure).low for result in results)]
     return min((float(low.min()) - 0.03 for low in there if len(low)), default=0.0)
 
 
@@ -127,7 +127,7 @@ MOVED_GUIDE = Guide(
 def moved(results: Sequence[Result], names: Sequence[str], measure: Measure, level: float, reference: str) -> go.Figure:
     """Checkpoint x layer: similarity to the reference, ringed where a layer is first below the level."""
     names, reference = theme.literals(names), theme.literal(reference)
-    matrix = np.stack([one.alike(measure).value for one in results])
+    matrix = np.stack([result.alike(measure).value for result in results])
     first = first_below(results, measure, level)
     at = np.flatnonzero(first >= 0)
     traces: list[dict[str, Any]] = [

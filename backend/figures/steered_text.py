@@ -37,7 +37,7 @@ def coefficients(
     for result, query, place in zip(results, queries, places, strict=True):
         name = theme.literal(query.checkpoint.label)
         colour, x = theme.checkpoint_colour(place, count), _spread(query.alphas)
-        wanted = 1 if len(words) == 2 else query.direction
+        requests = 1 if len(words) == 2 else query.direction
         traces.append(
             {
                 "type": "scatter",
@@ -45,11 +45,13 @@ def coefficients(
                 "name": name,
                 "x": x,
                 "y": result.logit_diff.astype(np.float32),
-                "customdata": np.stack([query.alphas, 100 * result.probability[:, wanted]], axis=1).astype(np.float32),
+                "customdata": np.stack([query.alphas, 100 * result.probability[:, requests]], axis=1).astype(
+                    np.float32
+                ),
                 "line": {"color": colour, "width": 2.4},
                 "marker": {"size": 7},
                 "hovertemplate": "α = %{customdata[0]:.3g}: logit difference %{y:.3g}, "
-                + text.shown(words[wanted])
+                + text.shown(words[requests])
                 + " %{customdata[1]:.1f} %<extra>"
                 + name
                 + "</extra>",
@@ -68,7 +70,7 @@ def coefficients(
             }
         )
     alphas = queries[0].alphas
-    ticks = {"tickvals": _spread(alphas), "ticktext": [f"{one:g}" for one in alphas]}
+    ticks = {"tickvals": _spread(alphas), "ticktext": [f"{alpha:g}" for alpha in alphas]}
     word = text.shown(words[1 if len(words) == 2 else queries[0].direction])
     zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0}
     return theme.figure(
@@ -107,13 +109,13 @@ WRITTEN_GUIDE = Guide(
 )
 
 
-def written(found: Sequence[Written], queries: Sequence[WrittenQuery]) -> list[dict[str, str]]:
+def written(results: Sequence[Written], queries: Sequence[WrittenQuery]) -> list[dict[str, str]]:
     """One row per model and coefficient, with what it writes greedily and when drawn."""
     cells: dict[tuple[str, float], dict[str, str]] = {}
-    for one, query in zip(found, queries, strict=True):
+    for result, query in zip(results, queries, strict=True):
         row = cells.setdefault((query.checkpoint.label, query.alpha), {})
         row["model"] = query.checkpoint.label
         row["coefficient"] = f"α = {query.alpha:g}" if query.alpha else "as it is"
         way = "greedy" if query.temperature is None else f"drawn at {query.temperature:g}, seed {query.seed}"
-        row[way] = " ".join(one.text.split()) or "(the text ends here)"
+        row[way] = " ".join(result.text.split()) or "(the text ends here)"
     return list(cells.values())

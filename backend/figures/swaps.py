@@ -243,7 +243,7 @@ def _with_interval(result: Result, measure: Measure, digits: int) -> str:
     value, low, high = (float(one[0]) for one in values(result, measure))
     if np.isnan(value):
         return "undefined"
-    value, low, high = (round(one, digits) + 0.0 for one in (value, low, high))  # no minus before a zero
+    value, low, high = (round(end, digits) + 0.0 for end in (value, low, high))  # no minus before a zero
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 

@@ -18,8 +18,8 @@ _BANDS = {"random": ("random groups of equal size", 0.14), "matched": ("groups m
 
 def _column(result: Result, matrix: str, measure: str) -> int:
     """The measure's place; tied matrices have one."""
-    wanted = measure if matrix == "input" else f"output_{measure}"
-    return result.measures.index(wanted if wanted in result.measures else measure)
+    requests = measure if matrix == "input" else f"output_{measure}"
+    return result.measures.index(requests if requests in result.measures else measure)
 
 
 def guide(result: Result) -> Guide:

@@ -31,13 +31,15 @@ def chosen(result: Result, matrix: str, measure: str, search: str, most: int) ->
     Case does not count, a typed space is ␣, and a number finds the token of that id.
     """
     values = np.nan_to_num(result.measure(measure, matrix), nan=-1.0)
-    wanted = visible(search).lower() if search else ""
+    requests = visible(search).lower() if search else ""
     ids = range(len(result.token))
     if not search:
         return np.argsort(-values, kind="stable")[:most].tolist()
-    found = [i for i in ids if wanted in result.token[i].lower() or search.strip() == str(i)]
-    whole = {i for i in found if result.token[i].lower().lstrip("␣") == wanted.lstrip("␣") or search.strip() == str(i)}
-    return sorted(found, key=lambda i: (i not in whole, -values[i]))[:most]
+    results = [i for i in ids if requests in result.token[i].lower() or search.strip() == str(i)]
+    whole = {
+        i for i in results if result.token[i].lower().lstrip("␣") == requests.lstrip("␣") or search.strip() == str(i)
+    }
+    return sorted(results, key=lambda i: (i not in whole, -values[i]))[:most]
 
 
 def guide(result: Result) -> Guide:
@@ -112,7 +114,7 @@ def _hover(result: Result, token: int) -> str:
 
 
 def by_frequency(
-    result: Result, matrix: str, measure: str, found: Sequence[int], title: str, bars: int = 0
+    result: Result, matrix: str, measure: str, matched: Sequence[int], title: str, bars: int = 0
 ) -> go.Figure:
     """Every token at its count (log axis; never seen: at the left) and its shift; `found` ones are ringed and named.
 
@@ -142,8 +144,8 @@ def by_frequency(
                 },
             }
         )
-    if len(found):
-        traces.append(_rings(x[list(found)], values[list(found)], quoted([result.token[i] for i in found])))
+    if len(matched):
+        traces.append(_rings(x[list(matched)], values[list(matched)], quoted([result.token[i] for i in matched])))
     seen = result.count.max(initial=1)
     ticks = [0.4, *(10**power for power in range(int(np.log10(max(seen, 1))) + 1))]
     return theme.figure(
@@ -205,7 +207,7 @@ def table(result: Result, matrix: str, ids: Sequence[int], near: Neighbours | No
 
 
 WIDTHS = {"nearest before": 250, "nearest after": 250}
-"""Columns of the table that would steering vector all others out of sight, in pixels."""
+"""Widths in pixels of columns that would otherwise hide all others."""
 
 
 def _number(value: float) -> float | None:

@@ -22,7 +22,7 @@ def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
     names = theme.literals(names)
     there = np.isfinite(log.held_out_accuracy)
     x = log.step[there]
-    value, low, high = (100 * one[there] for one in (log.held_out_accuracy, log.held_out_low, log.held_out_high))
+    value, low, high = (100 * end[there] for end in (log.held_out_accuracy, log.held_out_low, log.held_out_high))
     n = int(np.nanmax(log.held_out_n[there])) if there.any() else 0
     chance = 100 / classes
     line = {

@@ -26,11 +26,11 @@ def draw(
     bar = {
         "type": "bar",
         "orientation": "h",
-        "x": np.array([one.procrustes for one in results], dtype=np.float32),
+        "x": np.array([result.procrustes for result in results], dtype=np.float32),
         "y": list(names),
-        "customdata": np.array([[one.cosine, one.procrustes_chance] for one in results], dtype=np.float32),
+        "customdata": np.array([[result.cosine, result.procrustes_chance] for result in results], dtype=np.float32),
         "marker": {"color": [theme.checkpoint_colour(position, count) for position in positions]},
-        "text": [f"{one.procrustes:.3g}" for one in results],
+        "text": [f"{result.procrustes:.3g}" for result in results],
         "textposition": "outside",
         "cliponaxis": False,
         "hovertemplate": "%{y}: disparity %{x:.4g}, mean cosine of rows %{customdata[0]:.4f}, tokens paired at random "

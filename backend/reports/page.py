@@ -1,4 +1,4 @@
-"""One page of HTML that opens without a network: sections that fold, pictures, tables, light, dark and on paper."""
+"""Make one page of HTML that needs no network: folding sections, pictures and tables, for screen and paper."""
 
 from __future__ import annotations
 
@@ -82,11 +82,11 @@ class Section:
 
 
 def page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
-    """The page. Only its own two scripts may run, and nothing may be fetched."""
+    """Return the page. Only its own two scripts may run, and nothing may be fetched."""
     nonce = secrets.token_urlsafe(16)
     shown = list(sections)
     allowed = f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data: blob:"
-    links = "".join(f'<a href="#{one.name}">{escape(one.title)}</a>' for one in shown)
+    links = "".join(f'<a href="#{section.name}">{escape(section.title)}</a>' for section in shown)
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -95,7 +95,7 @@ def page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
             f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
             f'<header><h1>{escape(title)}</h1><p class="soft">{escape(subtitle)}</p></header>',
             f'<nav aria-label="Sections">{links}</nav>',
-            "<noscript><p>The pictures need JavaScript; the numbers stand in the tables.</p></noscript>\n<main>",
+            "<noscript><p>The pictures need JavaScript; the numbers are in the tables.</p></noscript>\n<main>",
             *map(_folding, shown),
             f'</main>\n<script nonce="{nonce}">{html.plotly_js()}</script>',
             f'<script nonce="{nonce}">{SCRIPT}</script>\n</body>\n</html>\n',
@@ -141,13 +141,13 @@ def reading(guide: Guide) -> str:
 
 
 def sentences(lines: Iterable[str], kind: str = "") -> str:
-    """A list of sentences in which `**` makes bold, and nothing else means anything."""
+    """Return a list of sentences in which only `**` is markup, for bold."""
     bold = [re.sub(r"[*]{2}(.+?)[*]{2}", r"<strong>\1</strong>", escape(line)) for line in lines]
     return f'<ul class="{kind}">' + "".join(f"<li>{line}</li>" for line in bold) + "</ul>"
 
 
 def table(rows: Sequence[Mapping[str, Any]], folded: str | None = None) -> str:
-    """Rows as a table, an interval in brackets behind its value; `folded` is the title under which it folds away."""
+    """Return rows as a table, each interval in brackets after its value; `folded` is the title if it folds."""
     if not rows:
         return ""
     names = [name for name in rows[0] if not _is_end(name, rows[0])]

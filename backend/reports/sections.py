@@ -1,4 +1,4 @@
-"""The parts of the report: each asks for results and makes the pictures of a page, for its sensible defaults."""
+"""Make the sections of the report: each requests results and draws the pictures of a page with its defaults."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from backend.study.training_log import read_training_log
 
 def _findings(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     said = findings.find(case, ask, ask) or ()
-    lines = [("**Mind:** " if one.warning else "") + one.sentence for one in said]
+    lines = [("**Warning:** " if one.warning else "") + one.sentence for one in said]
     yield Section(
         "findings",
         "What the numbers say",
-        [sentences(lines or ["Nothing that the numbers support: what differs here may be chance."], "findings")],
+        [sentences(lines or ["The numbers support no finding: the differences may be chance."], "findings")],
     )
 
 
@@ -53,18 +53,18 @@ def _sample(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
 
 
 def _answers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
-    wanted = accuracy_requests(case)
-    found = ask(wanted)
-    rows = [row for request, result in zip(wanted, found, strict=True) for row in result.rows(request.query)]
+    requests = accuracy_requests(case)
+    results = ask(requests)
+    rows = [row for request, result in zip(requests, results, strict=True) for row in result.rows(request.query)]
     yield Section(
         "answers",
         "How well does each checkpoint answer?",
         [
             picture(
-                [accuracy_figures.draw(found, case.names, case.words)],
+                [accuracy_figures.draw(results, case.names, case.words)],
                 accuracy_figures.GUIDE,
             ),
-            table(accuracy_figures.table(found, case.names, case.words)),
+            table(accuracy_figures.table(results, case.names, case.words)),
             table(rows, "All numbers"),
         ],
     )
@@ -79,7 +79,7 @@ def _training(case: Comparison, _: Ask, __: int) -> Iterator[Section]:
         return
     if log is None:
         return
-    labels = [one.label for one in case.study.study.epochs]
+    labels = [checkpoint.label for checkpoint in case.study.study.epochs]
     figures = training_figures.draw(log, len(case.words), labels)
     yield Section("training", title, [picture(list(figures.values()), training_figures.guide(log))])
 
@@ -89,45 +89,47 @@ def _weights(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         return
     last = case.study.checkpoints[case.last]
     query = weights.Query(last, case.reference)
-    (found,) = ask([weights.recipe.request(query)])
+    (results,) = ask([weights.recipe.request(query)])
     yield Section(
         "weights",
         "Which weights changed, and by how much?",
         [
             picture(
                 [
-                    weights_figures.draw(found, f"{words.capitalize()}: {case.reference.label} → {last.label}", scale)
+                    weights_figures.draw(results, f"{words.capitalize()}: {case.reference.label} → {last.label}", scale)
                     for scale, words in weights_figures.SCALES.items()
                 ],
                 weights_figures.GUIDE,
             ),
-            table(list(found.rows(query)), "Numbers"),
+            table(list(results.rows(query)), "Numbers"),
         ],
     )
 
 
 def _pair(case: Comparison) -> list[int]:
-    """Positions of the reference and the last checkpoint, or of the reference alone."""
+    """Return the positions of the reference and the last checkpoint, or of the reference alone."""
     return list(dict.fromkeys((case.against, case.last)))
 
 
-def _of_reviews(case: Comparison, found: list[Any], figure: Any, more: str = "") -> list[Any]:
+def _of_reviews(case: Comparison, results: list[Any], figure: Any, more: str = "") -> list[Any]:
     labels, texts = case.study.prompts.labels, case.study.sample.text
     names = [case.names[i] + more for i in _pair(case)]
-    return [figure(one, labels, texts, case.words, name) for one, name in zip(found, names, strict=True)]
+    return [figure(result, labels, texts, case.words, name) for result, name in zip(results, names, strict=True)]
 
 
 def _projections(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     pair = [case.study.checkpoints[i] for i in _pair(case)]
     prompts = case.study.prompts
-    queries = [projection.Query("own", one, case.reference, (), prompts, case.drop_largest) for one in pair]
-    found = ask([projection.recipe.request(query) for query in queries])
+    queries = [
+        projection.Query("own", checkpoint, case.reference, (), prompts, case.drop_largest) for checkpoint in pair
+    ]
+    results = ask([projection.recipe.request(query) for query in queries])
     yield Section(
         "pca",
         "What do the reviews look like at each layer?",
         [
             picture(
-                _of_reviews(case, found, projection_figures.draw),
+                _of_reviews(case, results, projection_figures.draw),
                 projection_figures.guide(len(case.words)),
             )
         ],
@@ -135,27 +137,27 @@ def _projections(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
 
 
 def _directions(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
-    wanted = direction_requests(case)
-    found: list[direction.Result] = ask(wanted)
+    requests = direction_requests(case)
+    results: list[direction.Result] = ask(requests)
     names, places = [case.names[i] for i in _pair(case)], _pair(case)
-    shown = [found[i] for i in places]
+    shown = [results[i] for i in places]
     parts: list[str] = []
-    for at in range(len(found[0].leaves_chance)):
+    for at in range(len(results[0].leaves_chance)):
         if len(case.words) > 2:
             parts.append(sentences([f"**{case.words[at]}** against the other classes"]))
         for scale in reversed(direction_figures.SCALES):
-            heat = direction_figures.heatmap(found, case.names, scale, at)
+            heat = direction_figures.heatmap(results, case.names, scale, at)
             curves = direction_figures.curves(shown, names, places, len(case.names), scale, at)
             parts.append(pictures([(heat, direction_figures.GUIDES[scale]), (curves, direction_figures.CURVES_GUIDE)]))
         parts.append(sentences([direction_figures.leaves_chance(shown, names, at)]))
-    rows = [row for i in places for row in found[i].rows(wanted[i].query)]
+    rows = [row for i in places for row in results[i].rows(requests[i].query)]
     parts.append(table(rows, "Numbers"))
-    yield Section("direction", "How far apart are the classes, and is it more than chance?", parts)
+    yield Section("direction", "How far apart are the classes, compared with chance?", parts)
 
 
 def _cosines(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
     query = cosines.Query(case.study.checkpoints, case.study.prompts, case.drop_largest, case.reference)
-    (found,) = ask([cosines.recipe.request(query)])
+    (results,) = ask([cosines.recipe.request(query)])
     lines = ask(direction_requests(case))
     others = [i for i in range(len(case.names)) if i != case.against]
     parts: list[str] = []
@@ -165,9 +167,9 @@ def _cosines(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
             there = [lines[i] for i in others]
             drawn = direction_figures.to_reference(there, names, others, len(case.names), case.reference.label, at)
             parts.append(picture([drawn], direction_figures.cosine_guide(case.reference.label)))
-        heats = [cosines_figures.between_layers(found, i, case.names[i], at) for i in _pair(case)]
+        heats = [cosines_figures.between_layers(results, i, case.names[i], at) for i in _pair(case)]
         parts.append(picture(heats, cosines_figures.LAYERS_GUIDE))
-        checkpoints = cosines_figures.between_checkpoints(found, layer, case.names, at)
+        checkpoints = cosines_figures.between_checkpoints(results, layer, case.names, at)
         parts.append(picture([checkpoints], cosines_figures.CHECKPOINTS_GUIDE))
     yield Section("cosines", "Do checkpoints and layers share a direction?", parts)
 
@@ -178,17 +180,20 @@ def _maps(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
     for method in get_args(maps.Method):
         name = map_figures.NAMES[method]
         queries: list[Any] = [
-            maps.Query(method, one, case.reference, case.study.prompts, layer, drop_largest=case.drop_largest)
-            for one in pair
+            maps.Query(method, checkpoint, case.reference, case.study.prompts, layer, drop_largest=case.drop_largest)
+            for checkpoint in pair
         ]
-        found = ask([maps.recipe.request(query) for query in queries])
+        results = ask([maps.recipe.request(query) for query in queries])
         parts.append(
             picture(
-                _of_reviews(case, found, map_figures.draw, f", layer {layer}, {name}"),
+                _of_reviews(case, results, map_figures.draw, f", layer {layer}, {name}"),
                 map_figures.GUIDE,
             )
         )
-        words = [map_figures.in_words(r, one.label, case.reference.label) for r, one in zip(found, pair, strict=True)]
+        words = [
+            map_figures.in_words(r, checkpoint.label, case.reference.label)
+            for r, checkpoint in zip(results, pair, strict=True)
+        ]
         parts.append(sentences(words))
     yield Section("map", f"Which reviews are neighbours at layer {layer}?", parts)
 
@@ -211,4 +216,4 @@ SECTIONS: dict[str, Callable[[Comparison, Ask, int], Iterator[Section]]] = {
     "output space": predictions,
     "features": layer_features,
 }
-"""What stands in the report, in order; each makes its sections from results that it asks for."""
+"""The parts of the report in order; each makes its sections from the results that it requests."""

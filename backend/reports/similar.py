@@ -1,4 +1,4 @@
-"""The part of the report about how like the reference each layer still is, when it moved, and of which kind it is."""
+"""Make the section on the similarity of each layer to the reference, when it moved, and its role."""
 
 from __future__ import annotations
 
@@ -19,27 +19,30 @@ from backend.study.comparison import Comparison
 
 MEASURES: tuple[similarity.Measure, ...] = ("cka", "procrustes", "cosine")
 LEVEL = 0.9
-"""CKA below which a layer counts as moved, as the page has it before one chooses another."""
+"""CKA below which a layer counts as moved: the default of the page."""
 
 
 def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
-    """Curves of all epochs, the grid of the last one, and the kinds of its layers."""
+    """Make curves of all epochs, the grid of the last epoch, and the roles of its layers."""
     if case.last == case.against:
         return
     study, reference = case.study, case.reference
-    others = [one for one in study.epochs if one != reference]
-    pairs = [(one, reference) for one in others] + list(study.seeds)
-    wanted: list[Request[Any]] = [
+    others = [checkpoint for checkpoint in study.epochs if checkpoint != reference]
+    pairs = [(checkpoint, reference) for checkpoint in others] + list(study.seeds)
+    requests: list[Request[Any]] = [
         similarity.recipe.request(similarity.Query(one, other, study.prompts, case.drop_largest))
         for one, other in pairs
     ]
     try:
-        found = ask(wanted)
+        found = ask(requests)
     except UndefinedError as error:
         yield Section("similarity", _TITLE.format(reference.label), [sentences([str(error)])])
         return
     results, floors = found[: len(others)], found[len(others) :]
-    names, places = [one.label for one in others], [case.names.index(one.label) for one in others]
+    names, places = (
+        [checkpoint.label for checkpoint in others],
+        [case.names.index(checkpoint.label) for checkpoint in others],
+    )
     seeds = [f"floor: {one.label} and {twin.label}, two seeds" for one, twin in study.seeds]
     named, last = list(zip(seeds, floors, strict=True)), len(others) - 1
     guided: list[tuple[Any, Guide]] = [
@@ -62,12 +65,12 @@ def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         pictures(guided),
         sentences(said),
         *_roles(case, ask, results[last]),
-        table(rows(wanted, found), "Numbers"),
+        table(rows(requests, found), "Numbers"),
     ]
     yield Section("similarity", _TITLE.format(reference.label), parts)
 
 
-_TITLE = "How like {} is each layer still?"
+_TITLE = "How similar is each layer to {}?"
 
 
 def _roles(case: Comparison, ask: Ask, alike: similarity.Result) -> list[str]:

@@ -18,12 +18,12 @@ from pages.frame import zoom
 from pages.frame.shell import View
 
 Rows = Callable[[], Iterable[dict[str, Any]]]
-"""Makes the tidy rows behind a picture, when the user downloads them."""
+"""Makes the tidy rows of a picture, when the user downloads them."""
 
 
 def without_head(checkpoints: Iterable[PinnedCheckpoint]) -> None:
     """Say which checkpoints are left out because they have no head to answer with."""
-    without = [one for one in checkpoints if not one.facts.has_head]
+    without = [checkpoint for checkpoint in checkpoints if not checkpoint.facts.has_head]
     names = [plain(one.label) for one in without]
     if len(names) == 1:
         st.caption(f"{names[0]} is {without[0].facts.headless} and answers nothing, so it is left out.")
@@ -160,7 +160,7 @@ def _command(view: View, analysis: str | None, layer: int | None) -> None:
 
 def _file(view: View, key: str) -> str:
     """Return the name of a file without its ending: study, picture, checkpoint and reference."""
-    parts = [view.study.study.name, key, *(one.label for one in reversed(view.pair))]
+    parts = [view.study.study.name, key, *(checkpoint.label for checkpoint in reversed(view.pair))]
     if view.drop_largest:
         parts.append(f"without {view.drop_largest} largest")
     return re.sub(r"[^\w.+-]+", "-", "-".join(parts)).strip("-.")[:120]

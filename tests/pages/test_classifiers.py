@@ -38,8 +38,8 @@ DRAWN = [
     *(("review", {"text": TEXT, "show": show}) for show in ("words", "patching", "steered", "nearest")),
 ]
 SAID = [
-    ("tokens", {"show": "output"}, "base predicts no tokens here"),
-    ("layers", {"show": "similarity", "similarity": "unembedding"}, "base predicts no tokens here"),
+    ("tokens", {"show": "output"}, "base predicts no tokens"),
+    ("layers", {"show": "similarity", "similarity": "unembedding"}, "base predicts no tokens"),
     ("probes", {"head": "base"}, "base is a causal model without a classification head"),
     ("probes", {"norm": "published"}, "base is a causal model without a classification head"),
     ("probes", {"show": "parts", "parts": "change"}, "base is a causal model without a classification head"),
@@ -75,7 +75,7 @@ def opened(page: str, address: dict[str, str]) -> AppTest:
         test.query_params[key] = value
     test.switch_page(f"pages/{page}.py")
     test = settle(test.run())
-    for button in [one for one in test.button if one.label.startswith(("Train", "Read", "Place", "Replace"))]:
+    for button in [one for one in test.button if one.label.startswith(("Train", "Read", "Place", "Patch"))]:
         test = settle(button.click().run())
     assert [one.value for one in (*test.error, *test.warning)] == []
     return test

@@ -83,7 +83,7 @@ def test_the_blocks_of_an_encoder_are_compared_and_its_logits_are_no_sum(opens: 
     world.make_encoder(headless=("base",))
     assert charts(opens("probes", show="inherited")).keys() == {"inherited-shares", "inherited-norms"}
     test = opens("probes", show="parts")
-    assert ["no sum over its parts" in one.value for one in test.info] == [True]
+    assert ["not a sum over its parts" in one.value for one in test.info] == [True]
     assert not charts(test)
 
 

@@ -37,7 +37,7 @@ def shown(test: AppTest, key: str = "review-tokens") -> str:
 def test_without_a_text_there_is_one_sentence_and_a_shelf(opens: Opens, world: World):
     test = opens("review")
     (info,) = [one.value for one in test.info]
-    assert "There is no text yet" in info
+    assert "Type a review and press Ctrl+Enter" in info
     assert charts(test) == {}
     shelf = [one.label for one in test.button if str(one.key).startswith("shelf-")]
     assert shelf[:4] == ["typical, negative", "typical, positive", "hardest, negative", "hardest, positive"]
@@ -46,10 +46,10 @@ def test_without_a_text_there_is_one_sentence_and_a_shelf(opens: Opens, world: W
 @pytest.mark.parametrize("text", ["", " ", "\n\t ", "\u2003"])
 def test_nothing_but_white_space_is_no_text(opens: Opens, text: str):
     test = opens("review", text=text)
-    assert ["There is no text yet" in one.value for one in test.info] == [True]
+    assert ["Type a review and press Ctrl+Enter" in one.value for one in test.info] == [True]
     assert charts(test) == {}
     settle(test.text_area(key="text").set_value(f"{text} ").run())
-    assert ["There is no text yet" in one.value for one in test.info] == [True]
+    assert ["Type a review and press Ctrl+Enter" in one.value for one in test.info] == [True]
 
 
 def test_a_text_in_the_address_is_read(opens: Opens):
@@ -192,7 +192,7 @@ def test_where_no_model_answers_there_is_no_shelf(opens: Opens, world: World):
     test = opens("review", text=TEXT)
     assert not [one for one in test.button if str(one.key).startswith("shelf")]
     assert "review-answers" not in charts(test) and any(
-        "no token has a logit difference" in one.value for one in test.info
+        "there is no logit difference" in one.value for one in test.info
     )
 
 

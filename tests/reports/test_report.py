@@ -158,7 +158,7 @@ def test_the_reference_dimensions_and_layer_are_followed(made: dict[str, Outline
     assert "Layer 2: cosine between checkpoints" in titles
     assert "epoch 2, layer 2, t-SNE" in titles
     words = " ".join(one.words)
-    assert "epoch 2 beside epoch 1" in words
+    assert "epoch 2 compared with epoch 1" in words
     assert "the 2 largest dimensions of epoch 1" in words
     assert "--reference 'epoch 1' --drop-largest 2 --layer 2" in words
 

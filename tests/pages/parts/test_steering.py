@@ -47,7 +47,7 @@ def test_transfer_puts_the_epochs_directions_into_the_reference(opens: Opens):
         "transfer-balanced_accuracy": "base with directions of epoch 3, α = 2: balanced accuracy (%)",
     }
     test = opens("swaps", mode="steering", steer="transfer", epoch="base")
-    assert "choose another epoch" in test.info[0].value
+    assert "Choose another epoch" in test.info[0].value
 
 
 def test_models_without_their_direction_stand_in_a_table(opens: Opens):
