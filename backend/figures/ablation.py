@@ -95,7 +95,7 @@ def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -
             "x": x,
             "y": value.astype(np.float32),
             "customdata": np.stack([low, high], axis=1).astype(np.float32),
-            "error_y": {"type": "data", "array": high - value, "arrayminus": value - low, "thickness": 1.4, "width": 4},
+            "error_y": drawing.error_bars(value, low, high, thickness=1.4, width=4),
             "marker": {"color": theme.DIRECTION, "size": 10, "symbol": "diamond"},
             "hovertemplate": "%{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>the class direction"
             "</extra>",

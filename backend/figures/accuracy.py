@@ -43,17 +43,7 @@ def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) 
             "", tickmode="array", tickvals=np.arange(len(names)), ticktext=list(names), range=[-0.3, len(names) - 0.5]
         ),
         yaxis=theme.axis("", range=[-3, 103]),
-        shapes=[
-            {
-                "type": "line",
-                "xref": "paper",
-                "x0": 0,
-                "x1": 1,
-                "y0": chance,
-                "y1": chance,
-                "line": {"color": theme.QUIET, "dash": "dash"},
-            }
-        ],
+        shapes=[drawing.level(chance, dash="dash")],
         annotations=[
             {
                 "xref": "paper",
@@ -75,18 +65,16 @@ def _line(
 ) -> dict[str, Any]:
     """Value, low and high in percent, moved sideways so that bars do not cover each other."""
     value, low, high = (100 * triple).T
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": name,
-        "x": np.arange(len(names)) + shift,
-        "y": value.astype(np.float32),
-        "error_y": {"type": "data", "array": high - value, "arrayminus": value - low, "thickness": 1.2, "width": 3},
-        "line": {"color": colour, "width": width},
-        "marker": {"color": colour, "symbol": symbol, "size": 8},
-        "customdata": np.stack([low, high], axis=1).astype(np.float32),
-        "hovertemplate": "%{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})<extra>" + name + "</extra>",
-    }
+    return drawing.line(
+        np.arange(len(names)) + shift,
+        value,
+        name,
+        {"color": colour, "width": width},
+        "%{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})",
+        {"color": colour, "symbol": symbol, "size": 8},
+        error_y=drawing.error_bars(value, low, high),
+        customdata=np.stack([low, high], axis=1).astype(np.float32),
+    )
 
 
 def table(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> list[dict[str, str]]:

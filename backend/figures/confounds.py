@@ -39,13 +39,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
                 "name": name,
                 "x": np.arange(len(value)) + 0.06 * i,
                 "y": value.astype(np.float32),
-                "error_y": {
-                    "type": "data",
-                    "array": high - value,
-                    "arrayminus": value - low,
-                    "thickness": 1.2,
-                    "width": 3,
-                },
+                "error_y": drawing.error_bars(value, low, high),
                 "line": {"color": colour, "width": 1.6},
                 "hovertemplate": "%{y:.1f} %<extra>" + name + "</extra>",
             }
@@ -65,15 +59,13 @@ def sameness(result: Result, names: Sequence[str]) -> go.Figure:
     """Mean cosine between different reviews at every layer: near 1, a few huge dimensions drown everything else."""
     names = theme.literals(names)
     traces = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": name,
-            "x": np.arange(result.review_cosine.shape[1]),
-            "y": result.review_cosine[i].astype(np.float32),
-            "line": {"color": theme.checkpoint_colour(i, len(names)), "width": 1.8},
-            "hovertemplate": "layer %{x}: %{y:.3f}<extra>" + name + "</extra>",
-        }
+        drawing.line(
+            np.arange(result.review_cosine.shape[1]),
+            result.review_cosine[i],
+            name,
+            drawing.stroke(theme.checkpoint_colour(i, len(names)), 1.8),
+            "layer %{x}: %{y:.3f}",
+        )
         for i, name in enumerate(names)
     ]
     return theme.figure(

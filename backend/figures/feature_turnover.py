@@ -58,16 +58,7 @@ def _unit(measure: Measure) -> tuple[int, str]:
 
 
 def _line(layers: Sequence[int], y: np.ndarray, name: str, line: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": name,
-        "x": list(layers),
-        "y": y.astype(np.float32),
-        "line": line,
-        "marker": {"size": 7},
-        "hovertemplate": "layer %{x}: %{y:.3g}<extra>" + name + "</extra>",
-    }
+    return drawing.line(list(layers), y, name, line, "layer %{x}: %{y:.3g}", {"size": 7})
 
 
 def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure: Measure) -> go.Figure:
@@ -80,21 +71,17 @@ def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure
     colours = theme.DIVERGING if turn > 0 else [[1 - at, colour] for at, colour in reversed(theme.DIVERGING)]
     shown = scale * getattr(result, measure)
     unit = "" if scale == 1 else " points"
-    heat: dict[str, Any] = {
-        "type": "heatmap",
-        "z": theme.cells(beyond),
-        "y": list(names),
-        "x": [str(layer) for layer in layers],
-        "text": [["" if np.isnan(one) else f"{one:.{2 if scale == 1 else 0}f}" for one in row] for row in shown],
-        "texttemplate": "%{text}",
-        "colorscale": colours,
-        "zmin": -reach,
-        "zmax": reach,
-        "xgap": 1,
-        "ygap": 1,
-        "hovertemplate": "%{y}, layer %{x}: %{text}, %{z:+.3g}" + unit + " against two seeds<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
-    }
+    heat: dict[str, Any] = drawing.heatmap(
+        beyond,
+        [str(layer) for layer in layers],
+        list(names),
+        "%{y}, layer %{x}: %{text}, %{z:+.3g}" + unit + " against two seeds<extra></extra>",
+        colours,
+        text=[["" if np.isnan(one) else f"{one:.{2 if scale == 1 else 0}f}" for one in row] for row in shown],
+        texttemplate="%{text}",
+        zmin=-reach,
+        zmax=reach,
+    )
     return theme.figure(
         [heat],
         f"{MEASURES[measure].capitalize()}{_unit(measure)[1]}; colour: against two seeds",

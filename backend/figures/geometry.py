@@ -54,16 +54,9 @@ def gromov_wasserstein(
 
 def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any]) -> dict[str, Any]:
     dotted = "dash" in line
-    return {
-        "type": "scatter",
-        "mode": "lines" if dotted else "lines+markers",
-        "name": name,
-        "x": x,
-        "y": y.astype(np.float32),
-        "line": line,
-        "marker": {"size": 6},
-        "hovertemplate": "layer %{x}: %{y:.3f}<extra>" + name + "</extra>",
-    }
+    return drawing.line(
+        x, y, name, line, "layer %{x}: %{y:.3f}", {"size": 6}, mode="lines" if dotted else "lines+markers"
+    )
 
 
 def _figure(traces: list[dict[str, Any]], title: str, axis: str, results: Sequence[Result]) -> go.Figure:

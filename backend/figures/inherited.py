@@ -37,28 +37,11 @@ def shares(result: Result, title: str, scope: str) -> go.Figure:
             _line(value, SAID[name], name, "%{y:.0f} % (%{customdata[0]:.0f} to %{customdata[1]:.0f})")
             | {
                 "x": np.arange(len(value)) + 0.08 * (i - 1),
-                "error_y": {
-                    "type": "data",
-                    "array": high - value,
-                    "arrayminus": value - low,
-                    "thickness": 1.2,
-                    "width": 3,
-                },
+                "error_y": drawing.error_bars(value, low, high),
                 "customdata": np.stack([low, high], axis=1).astype(np.float32),
             }
         )
-    levels = [
-        {
-            "type": "line",
-            "xref": "paper",
-            "x0": 0,
-            "x1": 1,
-            "y0": y,
-            "y1": y,
-            "line": {"color": theme.QUIET, "width": 1},
-        }
-        for y in (0, 100)
-    ]
+    levels = [drawing.level(y, width=1) for y in (0, 100)]
     return _figure(traces, f"{title}: share of {SCOPE_NAMES[scope]} (%)", "share (%)", result, levels)
 
 

@@ -64,18 +64,7 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
         if isinstance(y, Estimate):
             traces += theme.band(x, y.low, y.high, colour)
             y = y.value
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": label,
-                "x": x,
-                "y": y.astype(np.float32),
-                "line": {"color": colour, "width": 2.2, "dash": dash},
-                "marker": {"size": 6},
-                "hovertemplate": "layer %{x}: %{y:.3f}<extra>" + label + "</extra>",
-            }
-        )
+        traces.append(drawing.line(x, y, label, drawing.stroke(colour, 2.2, dash), "layer %{x}: %{y:.3f}", {"size": 6}))
     return theme.figure(
         traces,
         f"{name}: general, transitional or task-specific",

@@ -94,16 +94,7 @@ def curves(
 
 
 def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any], mode: str = "lines") -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": mode,
-        "name": name,
-        "x": x,
-        "y": y.astype(np.float32),
-        "line": line,
-        "marker": {"size": 6},
-        "hovertemplate": "layer %{x}: %{y:.1f} %<extra>" + name + "</extra>",
-    }
+    return drawing.line(x, y, name, line, "layer %{x}: %{y:.1f} %", {"size": 6}, mode=mode)
 
 
 HEATMAP_GUIDE = Guide(
@@ -119,20 +110,17 @@ def heatmap(results: Sequence[Result], names: Sequence[str], classes: int, shown
     matrix = 100 * np.stack([getattr(result, shown).value for result in results])
     chance = 100 / classes
     reach = max(chance, 100 - chance)
-    heat: dict[str, Any] = {
-        "type": "heatmap",
-        "z": theme.cells(matrix),
-        "y": list(names),
-        "x": np.arange(matrix.shape[1]),
-        "colorscale": theme.DIVERGING,
-        "zmin": chance - reach,
-        "zmid": chance,
-        "zmax": chance + reach,
-        "xgap": 1,
-        "ygap": 1,
-        "hovertemplate": "%{y}, layer %{x}: %{z:.1f} %<extra></extra>",
-        "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
-    }
+    heat: dict[str, Any] = drawing.heatmap(
+        matrix,
+        np.arange(matrix.shape[1]),
+        list(names),
+        "%{y}, layer %{x}: %{z:.1f} %<extra></extra>",
+        theme.DIVERGING,
+        zmin=chance - reach,
+        zmid=chance,
+        zmax=chance + reach,
+        colorbar=drawing.bar(len=1),
+    )
     return theme.figure(
         [heat],
         f"Checkpoint × layer: {title(shown, reference)} (%)",

@@ -230,20 +230,17 @@ def heatmap(
     elif measure == "auc":
         reach = 0.5
     traces: list[dict[str, Any]] = [
-        {
-            "type": "heatmap",
-            "z": theme.cells(matrix),
-            "y": list(names),
-            "x": np.arange(matrix.shape[1]),
-            "colorscale": theme.DIVERGING,
-            "zmin": middle - reach,
-            "zmid": middle,
-            "zmax": middle + reach,
-            "xgap": 1,
-            "ygap": 1,
-            "hovertemplate": "%{y}, layer %{x}: %{z:.3g}<extra></extra>",
-            "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
-        }
+        drawing.heatmap(
+            matrix,
+            np.arange(matrix.shape[1]),
+            list(names),
+            "%{y}, layer %{x}: %{z:.3g}<extra></extra>",
+            theme.DIVERGING,
+            zmin=middle - reach,
+            zmid=middle,
+            zmax=middle + reach,
+            colorbar=drawing.bar(len=1),
+        )
     ]
     if measure in WITH_CHANCE:
         starts = [getattr(result, f"{measure}_leaves_chance")[result.place(*reading)] for result in results]

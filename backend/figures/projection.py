@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.projection import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 
 RADIUS = 0.024
@@ -188,15 +188,7 @@ def _arrows(tiled: np.ndarray, labels: np.ndarray, arrow: np.ndarray, words: Seq
 def _ring(points: np.ndarray) -> dict[str, Any]:
     """The chosen review in every panel."""
     there = points[np.isfinite(points).all(axis=1)].astype(np.float32)
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "chosen review",
-        "x": there[:, 0],
-        "y": there[:, 1],
-        "hoverinfo": "skip",
-        "marker": {"symbol": "circle-open", "size": 13, "color": theme.RING, "line": {"width": 2.5}},
-    }
+    return drawing.ring(there[:, 0], there[:, 1], 13, name="chosen review")
 
 
 def _boxes(corner: np.ndarray) -> dict[str, Any]:

@@ -167,16 +167,15 @@ def _level(y: int) -> dict[str, Any]:
 
 
 def _line(values: np.ndarray, name: str, colour: str, dash: str, width: float) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if dash == "solid" else "lines",
-        "name": name,
-        "x": np.arange(len(values)),
-        "y": values.astype(np.float32),
-        "line": {"color": colour, "width": width, "dash": dash},
-        "marker": {"size": 6},
-        "hovertemplate": "layer %{x}: %{y:.3g}<extra>" + name + "</extra>",
-    }
+    return drawing.line(
+        np.arange(len(values)),
+        values,
+        name,
+        {"color": colour, "width": width, "dash": dash},
+        "layer %{x}: %{y:.3g}",
+        {"size": 6},
+        mode="lines+markers" if dash == "solid" else "lines",
+    )
 
 
 def sides(words: Sequence[str], at: int) -> tuple[str, str]:

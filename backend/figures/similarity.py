@@ -106,15 +106,7 @@ def _line(x: np.ndarray, alike: Estimate[np.ndarray], name: str, line: dict[str,
 
 
 def _dotted(x: np.ndarray, y: np.ndarray, name: str, colour: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "x": x,
-        "y": y.astype(np.float32),
-        "line": {"color": colour, "width": 1.6, "dash": "dot"},
-        "hoverinfo": "skip",
-    }
+    return drawing.line(x, y, name, drawing.stroke(colour, 1.6, "dot"), mode="lines")
 
 
 MOVED_GUIDE = Guide(
@@ -131,29 +123,24 @@ def moved(results: Sequence[Result], names: Sequence[str], measure: Measure, lev
     first = first_below(results, measure, level)
     at = np.flatnonzero(first >= 0)
     traces: list[dict[str, Any]] = [
-        {
-            "type": "heatmap",
-            "z": theme.cells(matrix),
-            "x": np.arange(matrix.shape[1]),
-            "y": list(names),
-            "zmin": 0,
-            "zmax": 1,
-            "colorscale": theme.SEQUENTIAL,
-            "xgap": 1,
-            "ygap": 1,
-            "hovertemplate": "%{y}, layer %{x}: %{z:.3f}<extra></extra>",
-            "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
-        },
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": f"first below {level:g}",
-            "x": at,
-            "y": [names[first[layer]] for layer in at],
-            "marker": {"symbol": "circle-open", "size": 13, "color": theme.RING, "line": {"width": 2.5}},
-            "hovertemplate": "layer %{x} is first below " + f"{level:g}" + " in %{y}<extra></extra>",
-            "showlegend": True,
-        },
+        drawing.heatmap(
+            matrix,
+            np.arange(matrix.shape[1]),
+            list(names),
+            "%{y}, layer %{x}: %{z:.3f}<extra></extra>",
+            theme.SEQUENTIAL,
+            zmin=0,
+            zmax=1,
+            colorbar=drawing.bar(len=1),
+        ),
+        drawing.ring(
+            at,
+            [names[first[layer]] for layer in at],
+            13,
+            "layer %{x} is first below " + f"{level:g}" + " in %{y}<extra></extra>",
+            name=f"first below {level:g}",
+            showlegend=True,
+        ),
     ]
     return theme.figure(
         traces,

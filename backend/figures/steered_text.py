@@ -58,17 +58,7 @@ def coefficients(
             }
         )
         at = query.alphas.index(alpha)
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [x[at]],
-                "y": [float(result.logit_diff[at])],
-                "marker": {"symbol": "circle-open", "size": 15, "color": theme.RING, "line": {"width": 2.5}},
-                "hoverinfo": "skip",
-                "showlegend": False,
-            }
-        )
+        traces.append(drawing.ring([x[at]], [float(result.logit_diff[at])], 15, showlegend=False))
     alphas = queries[0].alphas
     ticks = {"tickvals": _spread(alphas), "ticktext": [f"{alpha:g}" for alpha in alphas]}
     word = text.shown(words[1 if len(words) == 2 else queries[0].direction])

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.steering import MEASURES, NULL, Measure, Query, Result
-from backend.figures.style import text, theme
+from backend.figures.style import drawing, text, theme
 from backend.figures.style.guide import Guide
 
 UNITS: dict[Measure, str] = {
@@ -156,21 +156,17 @@ def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
     value, low, high, _, plain = values(result, measure)
     reach = float(np.nanmax(np.abs(value - plain), initial=1e-9)) if np.isfinite(value).any() else 1.0
     layers = [layer for _, layer in query.spots]
-    trace = {
-        "type": "heatmap",
-        "z": theme.cells(value.T),
-        "x": layers,
-        "y": [f"{alpha:g}" for alpha in query.alphas],
-        "customdata": np.stack([low.T, high.T], axis=2).astype(np.float32),
-        "colorscale": theme.DIVERGING,
-        "zmin": plain - reach,
-        "zmax": plain + reach,
-        "xgap": 1,
-        "ygap": 1,
-        "hoverongaps": False,
-        "hovertemplate": "layer %{x}, α = %{y}: %{z:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
-    }
+    trace = drawing.heatmap(
+        value.T,
+        layers,
+        [f"{alpha:g}" for alpha in query.alphas],
+        "layer %{x}, α = %{y}: %{z:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra></extra>",
+        theme.DIVERGING,
+        customdata=np.stack([low.T, high.T], axis=2).astype(np.float32),
+        zmin=plain - reach,
+        zmax=plain + reach,
+        hoverongaps=False,
+    )
     return theme.figure(
         [trace],
         theme.literal(f"{query.checkpoint.label}, layer × coefficient: {UNITS[measure]}"),

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.swaps import MEASURES, SPENT, Result, frozen_prefix
 from backend.derived.swap_logits import Mode, Part
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 
 Measure = Literal["balanced_accuracy", "auc", "gap", "fraction_recovered"]
@@ -104,17 +104,7 @@ def losses(up_to: Result, host: str, donor: str) -> go.Figure:
     traces.append(_level(f"{100 * SPENT:.0f} point", 100 * SPENT, len(x), "dash"))
     at = frozen_prefix(up_to)
     if at is not None:
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "the deepest prefix that costs no more",
-                "x": [at],
-                "y": [float(triple[0][at])],
-                "marker": {"symbol": "circle-open", "size": 15, "color": theme.RING, "line": {"width": 2.5}},
-                "hoverinfo": "skip",
-            }
-        )
+        traces.append(drawing.ring([at], [float(triple[0][at])], 15, name="the deepest prefix that costs no more"))
     return theme.figure(
         traces,
         f"Points of balanced accuracy that {theme.literal(host)} loses with lower blocks of {theme.literal(donor)}",
@@ -195,21 +185,17 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
     spread = float(max(abs(value - (at_host + at_donor) / 2).max(initial=0.0), abs(at_donor - at_host) / 2, 1e-9))
     middle = (at_host + at_donor) / 2
     what = "" if part == "block" else f" ({PARTS[part]} only)"
-    trace = {
-        "type": "heatmap",
-        "z": theme.cells(matrix),
-        "x": np.arange(blocks),
-        "y": np.arange(blocks),
-        "customdata": limits.astype(np.float32),
-        "colorscale": scale,
-        "zmin": middle - spread,
-        "zmax": middle + spread,
-        "xgap": 1,
-        "ygap": 1,
-        "hoverongaps": False,
-        "hovertemplate": f"blocks %{{x}} to %{{y}}: %{{z:.3g}}{_limits(low)}<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
-    }
+    trace = drawing.heatmap(
+        matrix,
+        np.arange(blocks),
+        np.arange(blocks),
+        f"blocks %{{x}} to %{{y}}: %{{z:.3g}}{_limits(low)}<extra></extra>",
+        scale,
+        customdata=limits.astype(np.float32),
+        zmin=middle - spread,
+        zmax=middle + spread,
+        hoverongaps=False,
+    )
     return theme.figure(
         [trace],
         f"{theme.literal(host)} with a range of blocks of {theme.literal(donor)}{what}: {UNITS[measure]}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,7 @@ def bar(**more: Any) -> dict[str, Any]:
     return {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}} | more
 
 
-def ring(x: Sequence[Any], y: Any, size: int, hover: str | None = None, **more: Any) -> dict[str, Any]:
+def ring(x: Any, y: Any, size: int, hover: str | None = None, **more: Any) -> dict[str, Any]:
     """Return rings around points; `hover` is a whole template, None shows nothing."""
     marker = {"symbol": "circle-open", "size": size, "color": theme.RING, "line": {"width": 2.5}}
     pointing = {"hoverinfo": "skip"} if hover is None else {"hovertemplate": hover}
