@@ -39,17 +39,17 @@ def find(case: Comparison, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
     if answered is None:
         return None
     results = dict(zip(requests, answered, strict=True))
-    said: list[Finding] = []
-    for finding, one in running.items():
-        wanted = asked[finding]
-        there = known(wanted) if finding in COSTLY else [results[request.key] for request in wanted]
-        if there is None:
+    sentences: list[Finding] = []
+    for finding, run in running.items():
+        own = asked[finding]
+        given = known(own) if finding in COSTLY else [results[request.key] for request in own]
+        if given is None:
             continue
         try:
-            one.send(list(there))
+            run.send(list(given))
         except StopIteration as end:
-            said += [end.value] if end.value is not None else []
-    return tuple(said[:MOST])
+            sentences += [end.value] if end.value is not None else []
+    return tuple(sentences[:MOST])
 
 
 def reversed_classes(case: Comparison) -> Asks:

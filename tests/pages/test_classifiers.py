@@ -48,8 +48,8 @@ SAID = [
     ("swaps", {"mode": "steering", "steer": "transfer"}, "base has no head to answer with"),
     ("swaps", {"mode": "steering", "steer": "ablation"}, "These models predict no tokens"),
     ("review", {"text": TEXT, "heat": "next"}, "These models predict no next token"),
-    ("review", {"text": TEXT, "show": "steered"}, "there is nothing that a model would write: base, epoch 2"),
-    ("features", {}, "features promote no tokens"),
+    ("review", {"text": TEXT, "show": "steered"}, "there are no continuations: base, epoch 2"),
+    ("features", {}, "promoted tokens are undefined"),
 ]
 
 
