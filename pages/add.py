@@ -1,4 +1,4 @@
-"""A new study from a form: every field is checked as it is filled, and prompts are shown as the model will see them."""
+"""Create a study from a form that checks every field and previews the prompts."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ choices = None
 """The page needs no study."""
 NEEDED = {"name": "a name", "base": "a base", "checkpoints": "checkpoints", "data": "data"}
 Slots = dict[str, Any]
-"""Where the sentence about each field goes: below it."""
+"""The container below each field, for the message about it."""
 
 
 def draw(_: None) -> None:
-    """The page."""
+    """Draw the page."""
     st.title(TITLE)
     with st.container(width=820):
         st.markdown(
             "A study compares one base model with its fine-tuned checkpoints on labelled texts. Nothing is written "
-            f"until you say so; then it is a folder with a `study.toml` in `{wiring.studies_folder()}`."
+            f"until you add the study. It becomes a folder with a `study.toml` in `{wiring.studies_folder()}`."
         )
         slots: Slots = {}
         inside, typed = _models(slots)
         typed |= _data(slots)
         fetch = _may_fetch(NewStudy(**typed))
         typed |= _columns(NewStudy(**typed), slots, fetch)
-        wanted = NewStudy(**typed, **_prompt(NewStudy(**typed), slots, fetch, inside))
+        entered = NewStudy(**typed, **_prompt(NewStudy(**typed), slots, fetch, inside))
         with st.spinner("Checking …", show_time=True):
-            said = fields.problems(wanted, wiring.studies_folder(), wiring.open_lab(), fetch)
-            _answers(wanted, slots, said, fetch)
-        _seen(wanted, said, fetch)
-        _write(wanted, said, fetch)
+            problems = fields.problems(entered, wiring.studies_folder(), wiring.open_lab(), fetch)
+            _answers(entered, slots, problems, fetch)
+        _seen(entered, problems, fetch)
+        _write(entered, problems, fetch)
 
 
 def _field(slots: Slots, name: str, value: Any) -> Any:
-    """The value of a widget just made, with a place for the sentence about it below."""
+    """Return the value of a widget, with a container below it for the message about it."""
     slots[name] = st.container()
     return value.strip() if isinstance(value, str) else value
 
@@ -58,8 +58,12 @@ def _field(slots: Slots, name: str, value: Any) -> Any:
 def _models(slots: Slots) -> tuple[Inside | None, dict[str, Any]]:
     """What the trainer's folder says, and the models as they stand in the fields."""
     st.subheader("Models")
-    name = _field(slots, "name", st.text_input("Name", key="new-name", placeholder="my-study", help="Of the folder."))
-    title = st.text_input("Title", key="new-title", placeholder="What the pages call it; the name if left empty")
+    name = _field(
+        slots,
+        "name",
+        st.text_input("Name", key="new-name", placeholder="my-study", help="The name of the study's folder."),
+    )
+    title = st.text_input("Title", key="new-title", placeholder="Shown on the pages; the name if empty")
     inside = trainer_folder.ask()
     about = "A folder with config.json and safetensors on this machine, or a repository on the hub."
     base = _field(slots, "base", st.text_input("Base model", key="new-base", placeholder="path/to/base", help=about))
@@ -76,7 +80,7 @@ def _models(slots: Slots) -> tuple[Inside | None, dict[str, Any]]:
             key="new-checkpoints",
             height=68,
             placeholder="out/checkpoint-*",
-            help="A folder or a pattern of folders a line; PEFT adapters count. They are ordered by their numbers.",
+            help="One folder or pattern per line, PEFT adapters included. They are ordered by their numbers.",
         ),
     )
     lines = tuple(line.strip() for line in patterns.splitlines() if line.strip())
@@ -91,12 +95,12 @@ def _data(slots: Slots) -> dict[str, Any]:
         "Data",
         key="new-data",
         placeholder="path/to/reviews.csv",
-        help="A .parquet, .csv or .jsonl file on this machine, or a dataset on the hub; others are in docs/study.md.",
+        help="A .parquet, .csv or .jsonl file on this machine, or a dataset on the hub. docs/study.md lists more.",
     ).strip()
     file = st.file_uploader(
         "Or upload a file",
         key="new-upload",
-        type=[one[1:] for one in DATA_SUFFIXES],
+        type=[suffix[1:] for suffix in DATA_SUFFIXES],
         help="Stored in the study's folder.",
     )
     _field(slots, "data", None)
@@ -114,36 +118,38 @@ def _data(slots: Slots) -> dict[str, Any]:
     return {"data": given, "split": split or None}
 
 
-def _may_fetch(wanted: NewStudy) -> bool:
-    """Whether names on the hub may be looked at, which takes a network and may take minutes."""
-    names = fields.on_hub(wanted)
+def _may_fetch(entered: NewStudy) -> bool:
+    """Ask whether to fetch hub repositories, which needs a network and may take minutes."""
+    names = fields.on_hub(entered)
     if not names:
         return True
-    st.info(f"Not on this machine, so taken for names on the hub: {plain(', '.join(names))}.")
-    return st.toggle("Fetch them from the hub", key="new-fetch", help="Downloads what is not in the local hub cache.")
+    st.info(f"Not found on this machine, so read as hub names: {plain(', '.join(names))}.")
+    return st.toggle(
+        "Fetch them from the hub", key="new-fetch", help="Downloads everything that is not in the local hub cache."
+    )
 
 
-def _columns(wanted: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
-    """Which column holds what, offered once the data is read."""
-    found: list[str] = []
+def _columns(entered: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
+    """Offer the columns of texts and labels, once the data is read."""
+    results: list[str] = []
     with suppress(LayershiftError):  # `problems` says it
-        found = fields.columns(wanted, fetch) if wanted.data else []
-    if not found:
+        results = fields.columns(entered, fetch) if entered.data else []
+    if not results:
         return {}
     left, right = st.columns(2)
     chosen = {}
     for place, key, label in ((left, "text", "Column of the texts"), (right, "label", "Column of the labels")):
         with place:
-            start = found.index(key) if key in found else 0
-            chosen[key] = _field(slots, key, st.selectbox(label, found, index=start, key=f"new-{key}-column"))
+            start = results.index(key) if key in results else 0
+            chosen[key] = _field(slots, key, st.selectbox(label, results, index=start, key=f"new-{key}-column"))
     return chosen
 
 
-def _prompt(wanted: NewStudy, slots: Slots, fetch: bool, inside: Inside | None) -> dict[str, Any]:
+def _prompt(entered: NewStudy, slots: Slots, fetch: bool, inside: Inside | None) -> dict[str, Any]:
     st.subheader("Prompt")
     classes: list[Any] = []
     with suppress(LayershiftError):  # `problems` says it
-        classes = fields.values(wanted, agreeing=False) if wanted.data and fields.columns(wanted, fetch) else []
+        classes = fields.values(entered, agreeing=False) if entered.data and fields.columns(entered, fetch) else []
     order = ", ".join(map(str, classes))
     trainer_folder.fill_words(inside, classes)
     words = _field(
@@ -153,7 +159,7 @@ def _prompt(wanted: NewStudy, slots: Slots, fetch: bool, inside: Inside | None) 
             f"Label words, in the order of the labels {plain(order)}" if order else "Label words",
             key="new-words",
             placeholder=", ".join(fields.suggest_words(classes)) or "negative, positive",
-            help="One word per class, separated by commas: what the model would say next for a text of that class.",
+            help="One word per class, separated by commas: the model's next word for a text of that class.",
         ),
     )
     filled.begin("new-template", fields.TEMPLATE)
@@ -161,7 +167,7 @@ def _prompt(wanted: NewStudy, slots: Slots, fetch: bool, inside: Inside | None) 
     _field(slots, "template", None)
     left, right = st.columns(2)
     with left:
-        about = "A longer text loses its beginning; the template always survives."
+        about = "A longer text loses its beginning; the template is always kept."
         most = st.number_input("Longest prompt, in tokens", value=256, min_value=1, key="new-tokens", help=about)
         _field(slots, "max_tokens", None)
     with right:
@@ -177,69 +183,69 @@ def _prompt(wanted: NewStudy, slots: Slots, fetch: bool, inside: Inside | None) 
     }
 
 
-def _answers(wanted: NewStudy, slots: Slots, said: Mapping[str, str], fetch: bool) -> None:
-    """Below each field that is filled: what is wrong with it, or what was found."""
+def _answers(entered: NewStudy, slots: Slots, problems: Mapping[str, str], fetch: bool) -> None:
+    """Show below each filled field its error, or what was found."""
     for name, slot in slots.items():
         with slot:
-            if name in said and getattr(wanted, name):
-                st.error(plain(said[name]))
-            elif name not in said and (found := _found(name, wanted, fetch)):
-                st.caption(f":material/check: {plain(found)}")
+            if name in problems and getattr(entered, name):
+                st.error(plain(problems[name]))
+            elif name not in problems and (results := _found(name, entered, fetch)):
+                st.caption(f":material/check: {plain(results)}")
 
 
-def _found(name: str, wanted: NewStudy, fetch: bool) -> str:
-    """What a sound field led to, in words."""
-    if name == "base" and wanted.base:
-        facts = fields.facts(wanted, wiring.studies_folder(), wiring.open_lab(), fetch)
+def _found(name: str, entered: NewStudy, fetch: bool) -> str:
+    """Describe what a valid field refers to."""
+    if name == "base" and entered.base:
+        facts = fields.facts(entered, wiring.studies_folder(), wiring.open_lab(), fetch)
         return f"{facts.architecture}, {facts.layers} blocks, width {facts.width}" if facts else ""
     if name == "checkpoints":
-        found = fields.checkpoints(wanted)
-        return f"{len(found)} found, in this order: {', '.join(one.label for one in found)}"
-    if name == "data" and (columns := fields.columns(wanted, fetch)):
-        stored = " It will be stored in the study's folder." if wanted.content is not None else ""
+        results = fields.checkpoints(entered)
+        return f"{len(results)} found, in this order: {', '.join(one.label for one in results)}"
+    if name == "data" and (columns := fields.columns(entered, fetch)):
+        stored = " It will be stored in the study's folder." if entered.content is not None else ""
         return f"Read; its columns are {', '.join(columns)}.{stored}"
     return ""
 
 
-def _seen(wanted: NewStudy, said: Mapping[str, str], fetch: bool) -> None:
-    """Three prompts as the model will see them."""
-    st.subheader("As the model will see it")
-    if said or _lacking(wanted) or (fields.on_hub(wanted) and not fetch):
-        st.info("Three prompts appear here once everything above is filled in.")
+def _seen(entered: NewStudy, problems: Mapping[str, str], fetch: bool) -> None:
+    """Preview three prompts as the model will see them."""
+    st.subheader("Prompt preview")
+    if problems or _lacking(entered) or (fields.on_hub(entered) and not fetch):
+        st.info("Fill in everything above to see three prompts.")
         return
     with st.spinner("Reading the tokenizer …", show_time=True):
-        study = fields.draft(wanted, wiring.studies_folder())
-        shown = preview(study, fields.draw_sample(wanted), wiring.open_lab())
+        study = fields.draft(entered, wiring.studies_folder())
+        shown = preview(study, fields.draw_sample(entered), wiring.open_lab())
     for prompt, cut, length in zip(shown.prompts, shown.cut, shown.lengths, strict=True):
         st.code(prompt, language=None, wrap_lines=True)
         st.caption(f"{length} tokens" + (", after the text was cut to fit" if cut else ""))
     if shown.words:
-        st.caption("The answer is read at the tokens " + ", ".join(f"“{plain(word)}”" for word in shown.words) + ".")
+        st.caption("The answer is read from the tokens " + ", ".join(f"“{plain(word)}”" for word in shown.words) + ".")
 
 
-def _lacking(wanted: NewStudy) -> list[str]:
-    return [words for key, words in NEEDED.items() if not getattr(wanted, key)]
+def _lacking(entered: NewStudy) -> list[str]:
+    return [words for key, words in NEEDED.items() if not getattr(entered, key)]
 
 
-def _write(wanted: NewStudy, said: Mapping[str, str], fetch: bool) -> None:
-    """The button that writes the study, and a link to it."""
-    lacking = _lacking(wanted)
-    waits = bool(said or lacking or (fields.on_hub(wanted) and not fetch))
+def _write(entered: NewStudy, problems: Mapping[str, str], fetch: bool) -> None:
+    """Show the button that writes the study, and a link to it."""
+    lacking = _lacking(entered)
+    waits = bool(problems or lacking or (fields.on_hub(entered) and not fetch))
     pressed = st.button("Add the study", key="new-add", disabled=waits, icon=":material/add:")
     if lacking:
         st.caption(f"Still needed: {', '.join(lacking)}.")
-    elif said:
-        st.caption("Mend what is said above first.")
+    elif problems:
+        st.caption("Fix the errors above first.")
     if not pressed:
         return
     with st.spinner("Checking the weights and writing the study …", show_time=True):
-        folder = fields.create(wanted, wiring.studies_folder(), wiring.open_lab())
+        folder = fields.create(entered, wiring.studies_folder(), wiring.open_lab())
     st.success(f"{plain(str(folder / fields.STUDY_FILE))} is written.")
     st.page_link(
         str(Path(__file__).with_name("overview.py")),
-        label=f"Open {plain(wanted.title or wanted.name)}",
+        label=f"Open {plain(entered.title or entered.name)}",
         icon=":material/arrow_forward:",
-        query_params={"study": wanted.name},
+        query_params={"study": entered.name},
     )
 
 

@@ -1,4 +1,4 @@
-"""What the residuals of a layer are made of: features of sparse autoencoders, trained on demand, in both models."""
+"""Show the features of a layer's residuals in both models, from sparse autoencoders trained on demand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LISTED = 300
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The page's keys in the address."""
+    """Return the page's keys in the address."""
     facts = study.base.facts
     layers = [str(layer) for layer in range(facts.layers + 1)]
     words = study.study.prompt.label_words
@@ -42,15 +42,15 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def draw(view: shell.View) -> None:
-    """The page."""
+    """Draw the page."""
     st.title(plain(f"Features: {view.reference.label} and {view.checkpoint.label}"))
-    for one in view.study.missing:
-        st.warning(plain(one.reason))
+    for missing in view.study.missing:
+        st.warning(plain(missing.reason))
     if view.drop_largest:
-        st.info("An autoencoder reads whole residuals, so nothing is left out of them on this page.")
+        st.info("An autoencoder reads whole residuals, so this page keeps the three largest dimensions.")
     shown = view.control(
         st.segmented_control,
-        "What to look at",
+        "View",
         "show",
         format_func=SHOWN.__getitem__,
         required=True,
@@ -61,40 +61,38 @@ def draw(view: shell.View) -> None:
 
 @shell.section
 def _layer(view: shell.View) -> None:
-    """One autoencoder: its quality, all its features, and the chosen one."""
-    st.subheader("What are the residuals of a layer made of?")
+    """Draw one autoencoder: its quality, all its features, and the chosen feature."""
+    st.subheader("Which features make up the residuals of a layer?")
     query = feature_choice.controls(view)
     result = feature_choice.result(view, query)
     if result is None:
         return
     _quality(view, query, result)
     if not result.rate.any():
-        st.info("No feature fires at any token, so there is nothing to show; raise k or train on more tokens.")
+        st.info("No feature fires at any token. Raise k or train on more tokens.")
         return
     _all(view, query, result)
 
 
 def _names(view: shell.View) -> list[str]:
-    return [one.label for one in view.pair]
+    return [checkpoint.label for checkpoint in view.pair]
 
 
 def _quality(view: shell.View, query: features.Query, result: features.Result) -> None:
-    """How good the autoencoder is, and the files."""
+    """Show the quality of the autoencoder, and its files."""
     rows = figures.quality(result, _names(view))
     picture.table(
         view,
         "features-quality",
         [{key: plain(value) for key, value in row.items()} for row in rows],
-        f"Layer {result.layer}: how much of each model's residuals the autoencoder explains, over the tokens of the "
-        "sample, which are those that it was trained on; with little explained or most features dead, its features are "
-        "not what the layer is made of, so widen it or raise k before reading on.",
+        figures.quality_guide(result.layer),
         lambda: rows,
         None,
     )
     if not all(map(scores_tokens, view.pair)):
-        st.caption("Without next-token predictions there is no loss to recover, and features promote no tokens.")
+        st.caption("Without next-token predictions, recovered loss and promoted tokens are undefined.")
     st.download_button(
-        "The autoencoder (SAELens' format, zip)",
+        "Autoencoder (SAELens format, zip)",
         lambda: autoencoder_files.zipped(view.study, query.source, view.lab),
         f"autoencoder-{view.study.study.name}-layer-{result.layer}.zip",
         "application/zip",
@@ -105,11 +103,11 @@ def _quality(view: shell.View, query: features.Query, result: features.Result) -
 
 
 def _all(view: shell.View, query: features.Query, result: features.Result) -> None:
-    """Every feature as a point and as a row, then the chosen one."""
+    """Draw every feature as a point and as a row, then the chosen feature."""
     names = _names(view)
     word, at = view.choices["class"].default, 0
     if len(view.words) > 2:
-        word = view.control(st.selectbox, "Class told from the others", "class", width=220)
+        word = view.control(st.selectbox, "Class against the rest", "class", width=220)
         at = view.words.index(word)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         order: Any = view.control(
@@ -122,7 +120,7 @@ def _all(view: shell.View, query: features.Query, result: features.Result) -> No
         feature_choice.box(view)
     ids = figures.ranked(result, order, at, view.value("search"), len(names))
     if not ids:
-        st.info(f"No feature that fires promotes a token with “{plain(view.value('search'))}”; clear the box.")
+        st.info(f"No firing feature promotes a token with “{plain(view.value('search'))}”. Clear the search box.")
         return
     chosen = feature_choice.chosen(view, result, ids)
     recipe_rows = picture.rows([features.recipe.request(query)], [result])
@@ -137,9 +135,7 @@ def _all(view: shell.View, query: features.Query, result: features.Result) -> No
     picture.show(
         view,
         drawn,
-        "Left, every feature at its rates in both models: on the diagonal nothing changed, at an edge one model does "
-        "not use it; ringed where its largest activation in a review tells the classes apart with one false discovery "
-        "in twenty. Click one. Another seed finds other features: none of them is the model's own.",
+        figures.GUIDE,
         recipe_rows,
         exported,
         {"features-scatter": address.picked("features-scatter", "feature", every)},
@@ -151,9 +147,7 @@ def _all(view: shell.View, query: features.Query, result: features.Result) -> No
         view,
         "features-all",
         figures.table(result, ids[:LISTED], names, at),
-        f"The first {min(LISTED, len(ids)):,} of {len(ids):,} features in this order; sort by a click on a column. "
-        "A rate says how often, a mean how strongly"
-        + ("; what a feature promotes is what it says, not what it fires at." if result.words else "."),
+        figures.table_guide(min(LISTED, len(ids)), len(ids), bool(result.words)),
         recipe_rows,
         exported,
         height=320,

@@ -1,4 +1,4 @@
-"""What training changed at every layer: pictures of the residual stream, base and chosen epoch side by side."""
+"""Show what training changed at every layer: the residual streams of reference and chosen epoch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BASES = {"own": "its own", "base": "the reference's", "shared": "shared by all"}
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The page's keys in the address."""
+    """Return the page's keys in the address."""
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
     return {
         "basis": address.Choice(list(BASES), "own"),
@@ -37,10 +37,10 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def draw(view: shell.View) -> None:
-    """The page."""
+    """Draw the page."""
     st.title(plain(f"Layers: {view.reference.label} and {view.checkpoint.label}"))
-    for one in view.study.missing:
-        st.warning(plain(one.reason))
+    for missing in view.study.missing:
+        st.warning(plain(missing.reason))
     _projections(view)
     if shell.has_painted():
         layer_details.draw(view)
@@ -48,42 +48,35 @@ def draw(view: shell.View) -> None:
 
 @shell.section
 def _projections(view: shell.View) -> None:
-    """PCA small multiples and the chosen review."""
+    """Draw PCA small multiples and the chosen review."""
     above = st.container()
     basis: Any = view.value("basis")
     pool = view.study.checkpoints if basis == "shared" else ()
     prompts, sample = view.study.prompts, view.study.sample
-    wanted = [
+    requests = [
         projection.recipe.request(
-            projection.Query(basis, one, view.reference, pool, prompts, view.drop_largest, sample)
+            projection.Query(basis, checkpoint, view.reference, pool, prompts, view.drop_largest, sample)
         )
-        for one in view.pair
+        for checkpoint in view.pair
     ]
-    found = view.results(wanted, "Projecting every layer")
-    if found is not None:
-        drawn, picks = layer_details.of_reviews(view, found, projection_figures.draw, "pca", ["", ""])
-        arrow = (
-            "the arrow leads from one class mean to the other"
-            if len(view.words) == 2
-            else "the arrows lead to each class mean from that of the others"
+    results = view.results(requests, "Projecting every layer")
+    if results is not None:
+        drawn, picks = layer_details.of_reviews(view, results, projection_figures.draw, "pca", ["", ""])
+        picture.show(
+            view, drawn, projection_figures.guide(len(view.words)), picture.rows(requests, results), "projection", picks
         )
-        guide = (
-            "Every panel is a layer, named with the share of the variance on its x and y axis, every point a review "
-            f"at the readout position, {arrow}; panels have their own scales, "
-            "so compare shapes and not sizes, and two axes of many can hide a separation that the direction below "
-            "shows."
-        )
-        picture.show(view, drawn, guide, picture.rows(wanted, found), "projection", picks)
-    with above:  # filled last, so that the browser sets about loading what draws pictures first
-        view.control(st.segmented_control, "Axes of the PCA", "basis", format_func=BASES.__getitem__, required=True)
+    with above:  # filled last, so that the browser loads the pictures first
+        view.control(st.segmented_control, "PCA axes", "basis", format_func=BASES.__getitem__, required=True)
     _review(view)
 
 
 def _review(view: shell.View) -> None:
-    """The chosen review in full, and its numbers at every layer."""
+    """Show the chosen review in full, and its numbers at every layer."""
     row = view.value("review")
     if not row:
-        st.info("Point at a review to read its beginning; click it to read all of it with its numbers at every layer.")
+        st.info(
+            "Point at a review to read its beginning. Click it to see the whole text and its numbers at every layer."
+        )
         return
     chosen = [str(index) for index in view.study.sample.index.tolist()].index(row)
     with st.container(border=True):
@@ -99,42 +92,42 @@ def _review(view: shell.View) -> None:
 
 
 def _answers(view: shell.View, chosen: int) -> None:
-    """What reference and checkpoint answer for the chosen review."""
-    asked = [accuracy.Query(one, view.study.prompts) for one in view.pair]
-    found = view.results([accuracy.recipe.request(query) for query in asked], "Reading the answers")
-    if found is None:
+    """Show the answers of reference and checkpoint to the chosen review."""
+    asked = [accuracy.Query(checkpoint, view.study.prompts) for checkpoint in view.pair]
+    results = view.results([accuracy.recipe.request(query) for query in asked], "Reading the answers")
+    if results is None:
         return
     index = int(view.study.sample.index[chosen])
     picture.table(
         view,
         "review-answers",
-        accuracy_figures.review(found, [one.label for one in view.pair], view.words, chosen),
-        "What the models answer for this review by their own readout; the probability is among the label words only, "
-        "and one review says nothing about a model.",
+        accuracy_figures.review(results, [checkpoint.label for checkpoint in view.pair], view.words, chosen),
+        accuracy_figures.REVIEW_GUIDE,
         lambda: [
-            one for query, result in zip(asked, found, strict=True) for one in result.review_rows(query, chosen, index)
+            one
+            for query, result in zip(asked, results, strict=True)
+            for one in result.review_rows(query, chosen, index)
         ],
         None,
     )
 
 
 def _along(view: shell.View, chosen: int) -> None:
-    """Where the chosen review stands along the class direction."""
-    wanted = layer_details.directions(view, view.pair)
-    found = view.results(wanted, "Measuring the directions")
-    if found is None:
+    """Draw the position of the chosen review along the class direction."""
+    requests = layer_details.directions(view, view.pair)
+    results = view.results(requests, "Measuring the directions")
+    if results is None:
         return
-    names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
+    names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
     at, index = layer_details.direction_shown(view), int(view.study.sample.index[chosen])
-    drawn = direction_figures.review(found, names, places, len(view.names), view.words, chosen, at)
+    drawn = direction_figures.review(results, names, places, len(view.names), view.words, chosen, at)
     picture.show(
         view,
         {"review-curve": drawn},
-        "How far the review lies along the class direction; it took part in the class means, so a small sample pulls "
-        "it towards its own class, and where the direction is within chance the curve means nothing.",
+        direction_figures.REVIEW_GUIDE,
         lambda: [
             one
-            for request, result in zip(wanted, found, strict=True)
+            for request, result in zip(requests, results, strict=True)
             for one in result.review_rows(request.query, chosen, index)
         ],
         None,

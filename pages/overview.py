@@ -1,4 +1,4 @@
-"""What a study is, what its numbers say, how well each checkpoint answers, how training went, which weights changed."""
+"""Summarize a study: findings, accuracy of each checkpoint, training curves, changed weights."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ TITLE = "Overview"
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The page's key in the address: on which scale the weights are shown."""
+    """Return the page's key in the address: the scale of the weights."""
     return {"weights": address.Choice(list(weights_figures.SCALES), "change")}
 
 
 def draw(view: shell.View) -> None:
-    """The page."""
+    """Draw the page."""
     st.title(plain(view.study.study.title))
     _what(view)
-    for one in view.study.missing:
-        st.warning(f"**{plain(one.label)}** is missing. {plain(one.reason)}")
+    for missing in view.study.missing:
+        st.warning(f"**{plain(missing.label)}** is missing. {plain(missing.reason)}")
     for sentence in view.study.warnings:
         st.warning(plain(sentence))
     _classes(view)
@@ -48,28 +48,28 @@ def draw(view: shell.View) -> None:
 
 
 def _what(view: shell.View) -> None:
-    """The study in three sentences."""
+    """Describe the study in three sentences."""
     study, facts = view.study, view.study.base.facts
     trained = len(study.checkpoints) - 1
     words = " or ".join(f"“{plain(word)}”" for word in view.words)
     many = f"{trained} fine-tuned checkpoint{'' if trained == 1 else 's'}"
     st.markdown(
         f"One language model ({facts.architecture}, {facts.layers} blocks) before fine-tuning, called **base**, "
-        f"{f'and {many} of it' if trained else 'and no fine-tuned checkpoint yet'}. Each reads the same "
+        f"{f'and {many}' if trained else 'and no fine-tuned checkpoint yet'}. Each reads the same "
         f"**{len(study.sample.text)} texts** and answers {words}. Layershift shows what training changed inside the "
         f"model, layer by layer."
     )
 
 
 def _classes(view: shell.View) -> None:
-    """Which label value is which class, label word, tokens or row of a head; open where it was found out."""
+    """Show how label values, classes, label words, tokens and head rows match; open if the separator was inferred."""
     study = view.study
-    with st.expander("Which class is which, and where the answer is read", expanded=study.separator_found):
+    with st.expander("Classes, label words, and where the answer is read", expanded=study.separator_found):
         if study.separator_found:
             between = "a space" if study.separator == " " else "nothing"
             st.markdown(
-                f"The study names no separator. The checkpoints find the label words likelier behind {between}, so the "
-                f"answer is read there; set `prompt.separator` to change it."
+                f"The study sets no separator. The label words are likelier after {between}, so the answer is read "
+                "there. Set `prompt.separator` to change it."
             )
         rows = []
         for line in summary.classes(study):
@@ -82,21 +82,21 @@ def _classes(view: shell.View) -> None:
 
 @shell.section
 def _findings(view: shell.View) -> None:
-    """What the numbers say, each with a link to the view that shows it."""
+    """Show the findings, each with a link to its view."""
     case = compared(view.study, view.reference, view.drop_largest)
 
-    def there(wanted: Any) -> list[Any] | None:
-        return work.known(wanted, view.lab)
+    def there(requests: Any) -> list[Any] | None:
+        return work.known(requests, view.lab)
 
-    found = findings.find(case, lambda wanted: view.results(wanted, "Looking for findings"), there)
-    if found is None:
+    results = findings.find(case, lambda requests: view.results(requests, "Looking for findings"), there)
+    if results is None:
         return
     with st.container(border=True):
-        st.markdown("**What the numbers say**, each with its 95 % interval")
-        for one in found:
-            _finding(view, one)
-        if not found:
-            st.markdown("Nothing that the numbers support: what differs here may be chance.")
+        st.markdown("**What the numbers say**, with 95 % intervals")
+        for result in results:
+            _finding(view, result)
+        if not results:
+            st.markdown("The numbers support no finding: the differences may be chance.")
 
 
 def _finding(view: shell.View, one: Finding) -> None:
@@ -107,7 +107,7 @@ def _finding(view: shell.View, one: Finding) -> None:
     said.markdown(f"{icon} {plain(one.sentence)}")
     link.page_link(
         str(Path(__file__).with_name(f"{one.page or 'overview'}.py")),
-        label="Show it",
+        label="Show",
         icon=":material/arrow_forward:",
         query_params=kept | massive | one.keys,
     )
@@ -115,40 +115,41 @@ def _finding(view: shell.View, one: Finding) -> None:
 
 @shell.section
 def _answers(view: shell.View) -> None:
-    """Accuracy per checkpoint."""
+    """Draw the accuracy of each checkpoint."""
     st.subheader("How well does each checkpoint answer?")
-    wanted = [accuracy.recipe.request(accuracy.Query(one, view.study.prompts)) for one in view.study.checkpoints]
-    found = view.results(wanted, "Reading the sample")
-    if found is None:
+    requests = [
+        accuracy.recipe.request(accuracy.Query(checkpoint, view.study.prompts)) for checkpoint in view.study.checkpoints
+    ]
+    results = view.results(requests, "Reading the sample")
+    if results is None:
         return
     picture.show(
         view,
-        {"accuracy": figures.draw(found, view.names, view.words)},
-        "Share of texts whose largest logit among the label words is the right one, with 95 % intervals; do not read "
-        "one recall alone: a checkpoint that gives one answer to everything has 100 % there and 0 % elsewhere.",
-        picture.rows(wanted, found),
+        {"accuracy": figures.draw(results, view.names, view.words)},
+        figures.GUIDE,
+        picture.rows(requests, results),
         "accuracy",
     )
     picture.without_head(view.study.checkpoints)
-    st.table(figures.table(found, [plain(name) for name in view.names], view.words))
+    st.table(figures.table(results, [plain(name) for name in view.names], view.words))
 
 
 @shell.section
 def _training(view: shell.View) -> None:
-    """Training curves, where `finetune` or another trainer has left a log."""
+    """Draw training curves, if `finetune` or another trainer left a log."""
     log = read_training_log(view.study.study)
     if log is None:
         return
     st.subheader("How did training go?")
-    labels = [one.label for one in view.study.study.epochs]
+    labels = [checkpoint.label for checkpoint in view.study.study.epochs]
     figures = training_figures.draw(log, len(view.words), labels)
     picture.show(view, figures, training_figures.guide(log), log.rows, None)
 
 
 @shell.section
 def _weights(view: shell.View) -> None:
-    """Which weights changed, from the reference to the chosen checkpoint."""
-    others = [one for one in view.study.checkpoints if one != view.reference]
+    """Draw which weights changed from the reference to the chosen checkpoint."""
+    others = [checkpoint for checkpoint in view.study.checkpoints if checkpoint != view.reference]
     if not others:
         return
     st.subheader("Which weights changed, and by how much?")
@@ -160,29 +161,27 @@ def _weights(view: shell.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    wanted = [weights.recipe.request(weights.Query(one, view.reference)) for one in others]
-    found = view.results(wanted, "Comparing the weights")
-    if found is None:
+    requests = [weights.recipe.request(weights.Query(checkpoint, view.reference)) for checkpoint in others]
+    results = view.results(requests, "Comparing the weights")
+    if results is None:
         return
     if view.checkpoint not in others:
-        st.info(f"{plain(view.reference.label)} is what the others are compared with; choose another epoch.")
+        st.info(f"{plain(view.reference.label)} is the reference. Choose another epoch.")
         return
     at = others.index(view.checkpoint)
     title = f"{weights_figures.SCALES[scale].capitalize()}: {view.reference.label} → {view.checkpoint.label}"
     picture.show(
         view,
-        {"weight-changes": weights_figures.draw(found[at], title, scale, found)},
-        "Size of the change over the size of the matrix before (Frobenius norms), or in how many directions it changed "
-        "(stable rank); matrices outside the blocks stand below. These are exact and no sample, but a large change of "
-        "weights need not change what the model does, and a small one may.",
-        picture.rows([wanted[at]], [found[at]]),
+        {"weight-changes": weights_figures.draw(results[at], title, scale, results)},
+        weights_figures.GUIDE,
+        picture.rows([requests[at]], [results[at]]),
         "weights",
     )
 
 
 @shell.section
 def _compared(view: shell.View) -> None:
-    """The study in two tables."""
+    """Show the study in two tables."""
     st.subheader("What is compared?")
     now = time.time()
     facts = summary.compared(view.study, view.lab, now)

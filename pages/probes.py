@@ -1,4 +1,4 @@
-"""Where the decision becomes readable: heads and linear probes at every layer, and which parts write the answer."""
+"""Show where the answer becomes readable: heads and linear probes at every layer, and direct attribution."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NORMS = {"none": "none", "base": "the reference's", "own": "its own", "published
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The page's keys in the address."""
+    """Return the page's keys in the address."""
     return {
         "show": address.Choice(list(SHOWN), "curves"),
         "head": address.Choice(list(HEADS), "own"),
@@ -46,13 +46,13 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def draw(view: shell.View) -> None:
-    """The page."""
+    """Draw the page."""
     st.title(plain(f"Probes: {view.reference.label} and {view.checkpoint.label}"))
-    for one in view.study.missing:
-        st.warning(plain(one.reason))
+    for missing in view.study.missing:
+        st.warning(plain(missing.reason))
     shown = view.control(
         st.segmented_control,
-        "What to look at",
+        "View",
         "show",
         format_func=SHOWN.__getitem__,
         required=True,
@@ -69,27 +69,30 @@ def draw(view: shell.View) -> None:
 
 
 def _asked(view: shell.View, checkpoints: tuple[PinnedCheckpoint, ...]) -> list[Request[probes.Result]]:
-    """What to ask for the readings of the checkpoints."""
-    return [probes.recipe.request(probes.Query(one, view.reference, view.study.prompts)) for one in checkpoints]
+    """Return the requests for the readings of the checkpoints."""
+    return [
+        probes.recipe.request(probes.Query(checkpoint, view.reference, view.study.prompts))
+        for checkpoint in checkpoints
+    ]
 
 
 def _readers(view: shell.View) -> tuple[PinnedCheckpoint, ...]:
-    """Those of reference and chosen checkpoint that have a head; none, and a sentence, if neither has."""
-    found = tuple(one for one in view.pair if one.facts.has_head)
-    if found:
+    """Return reference and chosen checkpoint if they have a head; show a message if neither has."""
+    results = tuple(checkpoint for checkpoint in view.pair if checkpoint.facts.has_head)
+    if results:
         picture.without_head(view.pair)
-        return found
+        return results
     st.info(
-        f"{plain(view.checkpoint.label)} is {view.checkpoint.facts.headless}, so its head reads no layer; "
-        "choose an epoch that has one, or look at the linear probes."
+        f"{plain(view.checkpoint.label)} is {view.checkpoint.facts.headless}. "
+        "Choose an epoch with a head, or see the linear probes."
     )
     return ()
 
 
 def _reading(view: shell.View) -> probes.Reading | None:
-    """The controls of what reads, and the reading that they choose; an encoder has no final norm to choose.
+    """Show the controls of head and norm, and return their reading; an encoder has no final norm.
 
-    None, and a sentence, where that takes a head that the reference has not.
+    Return None, and show a message, if the reading needs a head that the reference lacks.
     """
     published, encoder = view.value("norm") == "published", view.study.base.facts.kind == "encoder"
     fixed = published and not encoder
@@ -99,8 +102,8 @@ def _reading(view: shell.View) -> probes.Reading | None:
         norm = view.control(st.segmented_control, "Final norm", "norm", format_func=NORMS.__getitem__, required=True)
     if not view.reference.facts.has_head and (fixed or view.value("head") == "base"):
         st.info(
-            f"{plain(view.reference.label)} is {view.reference.facts.headless}, so it has no head to lend; "
-            "choose “its own”, or under “Compared with” a checkpoint that has one."
+            f"{plain(view.reference.label)} is {view.reference.facts.headless}. "
+            "Choose “its own”, or a reference with a head under “Compared with”."
         )
         return None
     return probes.AS_PUBLISHED if fixed else (view.value("head"), norm)
@@ -110,18 +113,20 @@ def _class(view: shell.View) -> int:
     return view.words.index(view.value("class"))
 
 
-def _rows(wanted: list[Request[probes.Result]], found: list[probes.Result], reading: probes.Reading) -> picture.Rows:
-    """The rows of one reading."""
+def _rows(
+    requests: list[Request[probes.Result]], results: list[probes.Result], reading: probes.Reading
+) -> picture.Rows:
+    """Return the rows of one reading."""
     return lambda: [
         row
-        for request, one in zip(wanted, found, strict=True)
-        for row in one.rows_of(request.query, one.readings[one.place(*reading)])
+        for request, result in zip(requests, results, strict=True)
+        for row in result.rows_of(request.query, result.readings[result.place(*reading)])
     ]
 
 
 @shell.section
 def _curves(view: shell.View) -> None:
-    """Every layer through a head: curves of reference and checkpoint, and all checkpoints."""
+    """Draw every layer read by a head: reference and checkpoint, then all checkpoints."""
     st.subheader("From which layer on can a head read the answer?")
     shown, answering = _readers(view), view.study.answering
     if not shown:
@@ -135,58 +140,46 @@ def _curves(view: shell.View) -> None:
             view.control(st.selectbox, "Class", "class", width=160)
     if reading is None:
         return
-    wanted = _asked(view, answering)
-    found = view.results(wanted, "Reading every layer")
-    if found is None:
+    requests = _asked(view, answering)
+    results = view.results(requests, "Reading every layer")
+    if results is None:
         return
-    names, places, c = [one.label for one in shown], [view.place(one) for one in shown], _class(view)
-    at = [answering.index(one) for one in shown]
-    pictured = [found[i] for i in at]
-    mixed = (
-        " As published means without a norm, but behind the checkpoint's own at the last layer: the jump there is the "
-        "norm's."
-        if reading == probes.AS_PUBLISHED
-        else ""
-    )
+    names, places, c = [section.label for section in shown], [view.place(section) for section in shown], _class(view)
+    at = [answering.index(section) for section in shown]
+    pictured = [results[i] for i in at]
     picture.show(
         view,
         {"probe-curves": figures.curves(pictured, names, places, len(view.names), view.words, reading, measure, c)},
-        "Every layer read as if it were the last, with 95 % intervals, dotted what shuffled labels reach at any layer "
-        "in one case of twenty, ringed where a curve leaves that for good; a head that leans to one word has a "
-        "balanced accuracy of one half however much it knows, so look at AUC and recalls too." + mixed,
-        _rows([wanted[i] for i in at], pictured, reading),
+        figures.curves_guide(reading),
+        _rows([requests[i] for i in at], pictured, reading),
         "probes",
     )
     st.markdown(figures.leaves_chance(pictured, [plain(name) for name in names], reading))
     if view.study.base.facts.kind == "causal":
-        last, query = found[at[-1]], wanted[at[-1]].query
-        heads = (
-            "Both heads behind each norm, and what the study that Layershift follows plotted, with stars: its jump at "
-            "the last layer is the norm's."
-            if view.reference.facts.has_head
-            else "Its own head behind each norm."
-        )
+        last, query = results[at[-1]], requests[at[-1]].query
         picture.show(
             view,
             {"probe-readings": figures.readings(last, names[-1], view.reference.label, view.words, measure, c)},
-            f"{heads} Without a norm, or behind another model's, layers differ in size, so compare AUC or accuracy "
-            "between them and no logits.",
+            figures.readings_guide(view.reference.facts.has_head),
             lambda: [row for one in last.readings for row in last.rows_of(query, one)],
             "probes",
         )
     picture.show(
         view,
-        {"probe-heat": figures.heatmap(found, [one.label for one in answering], view.words, reading, measure, c)},
-        "The same for all checkpoints, blue above chance and orange below; a layer that the head cannot read may hold "
-        "the answer all the same, in a form that the head was not made for (see the linear probes).",
-        _rows(wanted, found, reading),
+        {
+            "probe-heat": figures.heatmap(
+                results, [checkpoint.label for checkpoint in answering], view.words, reading, measure, c
+            )
+        },
+        figures.HEATMAP_GUIDE,
+        _rows(requests, results, reading),
         "probes",
     )
 
 
 @shell.section
 def _reviews(view: shell.View) -> None:
-    """Review x layer, and the chosen review."""
+    """Draw review x layer, and the chosen review."""
     st.subheader("Which reviews flip at which layer?")
     shown = _readers(view)
     if not shown:
@@ -195,41 +188,41 @@ def _reviews(view: shell.View) -> None:
         reading = _reading(view)
     if reading is None:
         return
-    wanted = _asked(view, shown)
-    found = view.results(wanted, "Reading every layer")
-    if found is None:
+    requests = _asked(view, shown)
+    results = view.results(requests, "Reading every layer")
+    if results is None:
         return
     sample, labels = view.study.sample, view.study.prompts.labels
     indices = [str(index) for index in sample.index.tolist()]
     row = view.value("review")
     chosen = indices.index(row) if row else None
     drawn = {
-        f"flips-{view.place(one)}": flips.reviews(result, labels, sample.text, view.words, one.label, reading, chosen)
-        for one, result in zip(shown, found, strict=True)
+        f"flips-{view.place(section)}": flips.reviews(
+            result, labels, sample.text, view.words, section.label, reading, chosen
+        )
+        for section, result in zip(shown, results, strict=True)
     }
-    asked = [request.query for request in wanted]
+    asked = [request.query for request in requests]
     picture.show(
         view,
         drawn,
-        "Every row is a review, by class and then by the layer of its last flip, every column a layer; the colour is "
-        "the word that it is read as, faint where the head is undecided, and the squares on the right are the labels: "
-        "click one for its review. A block of one colour over all rows is a bias of the head, not knowledge.",
+        flips.REVIEWS_GUIDE,
         lambda: [
             one
-            for query, result in zip(asked, found, strict=True)
+            for query, result in zip(asked, results, strict=True)
             for one in result.review_rows(query, reading, sample.index)
         ],
         None,
         {key: address.picked(key, "review", indices) for key in drawn},
     )
     if chosen is not None:
-        _review(view, asked, found, reading, chosen)
+        _review(view, asked, results, reading, chosen)
 
 
 def _review(
-    view: shell.View, asked: list[probes.Query], found: list[probes.Result], reading: probes.Reading, chosen: int
+    view: shell.View, asked: list[probes.Query], results: list[probes.Result], reading: probes.Reading, chosen: int
 ) -> None:
-    """The chosen review in full, and its logit difference at every layer."""
+    """Show the chosen review in full, and its logit difference at every layer."""
     sample = view.study.sample
     with st.container(border=True):
         word = view.words[int(sample.label[chosen])]
@@ -237,15 +230,14 @@ def _review(
         st.text(sample.text[chosen])
         names = [query.checkpoint.label for query in asked]
         places = [view.place(query.checkpoint) for query in asked]
-        drawn = flips.review(found, names, places, len(view.names), view.words, reading, chosen, _class(view))
+        drawn = flips.review(results, names, places, len(view.names), view.words, reading, chosen, _class(view))
         picture.show(
             view,
             {"flip-curve": drawn},
-            "The logit difference of this review by layer, over its root mean square; it flips where a curve crosses "
-            "zero, and a curve that hugs zero says nothing.",
+            flips.REVIEW_GUIDE,
             lambda: [
                 one
-                for query, result in zip(asked, found, strict=True)
+                for query, result in zip(asked, results, strict=True)
                 for one in result.review_rows(query, reading, sample.index, chosen)
             ],
             None,
@@ -254,25 +246,25 @@ def _review(
 
 @shell.section
 def _linear(view: shell.View) -> None:
-    """Linear probes beside their baselines, and transferred."""
-    st.subheader("Is the class in the residuals at all, whatever reads them?")
+    """Draw linear probes with their baselines, and transferred between models."""
+    st.subheader("Can a linear probe find the class in the residuals?")
 
     def said(fit: Any) -> str:
         return linear_figures.title(fit, view.reference.label)
 
     fit: Any = view.control(st.segmented_control, "Probes", "fit", format_func=said, required=True)
-    wanted = [
-        linear_probes.recipe.request(linear_probes.Query(one, view.reference, view.study.prompts))
-        for one in view.study.checkpoints
+    requests = [
+        linear_probes.recipe.request(linear_probes.Query(checkpoint, view.reference, view.study.prompts))
+        for checkpoint in view.study.checkpoints
     ]
-    found = view.results(wanted, "Fitting linear probes")
-    if found is None:
+    results = view.results(requests, "Fitting linear probes")
+    if results is None:
         return
     prompts = view.study.prompts
     if copied := linear_figures.copies(repeated(prompts.groups), len(prompts.token_ids)):
         st.markdown(copied)
-    names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
-    pictured, classes = [found[place] for place in places], len(view.words)
+    names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
+    pictured, classes = [results[place] for place in places], len(view.words)
     picture.show(
         view,
         {
@@ -280,18 +272,15 @@ def _linear(view: shell.View) -> None:
                 pictured, names, places, len(view.names), classes, fit, view.reference.label
             )
         },
-        "How many reviews a logistic regression gets right that it was not fitted on, five-fold, with 95 % intervals; "
-        "only what lies above the mean token embedding was worked out by the blocks, and that a probe finds the class "
-        "does not mean that the model uses it.",
-        picture.rows([wanted[place] for place in places], pictured),
+        linear_figures.CURVES_GUIDE,
+        picture.rows([requests[place] for place in places], pictured),
         "linear_probes",
     )
     picture.show(
         view,
-        {"linear-heat": linear_figures.heatmap(found, view.names, classes, fit, view.reference.label)},
-        "The same for all checkpoints; layers at which all reviews are alike are empty, and the layer with the highest "
-        "value was picked by looking, so its value is flattered.",
-        picture.rows(wanted, found),
+        {"linear-heat": linear_figures.heatmap(results, view.names, classes, fit, view.reference.label)},
+        linear_figures.HEATMAP_GUIDE,
+        picture.rows(requests, results),
         "linear_probes",
     )
 

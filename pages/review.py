@@ -1,4 +1,4 @@
-"""A typed text in every checkpoint: answers, logit difference by layer, tokens, words, neighbours."""
+"""Show the user's text in every checkpoint: answers, logit difference by layer, tokens, words, neighbours."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ TEXT = address.Text()
 MOST_PARTS = 128
 SHOWN = {
     "tokens": "Every token",
-    "words": "What each word adds",
-    "patching": "One residual replaced",
-    "steered": "Steered",
+    "words": "Word ablation",
+    "patching": "Activation patching",
+    "steered": "Steering",
     "nearest": "Nearest reviews",
 }
 
@@ -32,7 +32,7 @@ HEATS = {**token_figures.HEATS, "feature": "A feature"}
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The page's keys in the address."""
+    """Return the page's keys in the address."""
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
     words = study.study.prompt.label_words
     return {
@@ -48,10 +48,10 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def draw(view: shell.View) -> None:
-    """The page."""
-    st.title(plain(f"Review: {view.reference.label} and {view.checkpoint.label} read a text of yours"))
-    for one in view.study.missing:
-        st.warning(plain(one.reason))
+    """Draw the page."""
+    st.title(plain(f"Review: {view.reference.label} and {view.checkpoint.label} read your text"))
+    for missing in view.study.missing:
+        st.warning(plain(missing.reason))
     above = st.container()
     text = view.value("text")
     typed = _read(view, text) if text.strip() else None
@@ -69,32 +69,34 @@ def _read(view: shell.View, text: str) -> Typed:
 
 
 def _box(view: shell.View, typed: Typed | None, text: str) -> None:
-    """Where a text is typed or taken from the shelf, and what of it the models do not see."""
-    address.text_box("A text of yours", "text", TEXT, height=120, placeholder="Type or paste a review …")
+    """Show the box for a text, the examples, and what was truncated."""
+    address.text_box("Your text", "text", TEXT, height=120, placeholder="Type or paste a review …")
     _shelf(view)
     if typed is None:
-        st.info("There is no text yet: type a review into the box and press Ctrl+Enter, or take one from the shelf.")
+        st.info("Type a review and press Ctrl+Enter, or choose an example from the sample.")
         return
     if len(text) > TEXT.most:
         st.caption(
-            f"The address carries texts of up to {TEXT.most:,} characters; this one is longer, so only the downloads "
-            f"carry it."
+            f"The address carries texts of up to {TEXT.most:,} characters. "
+            "This text is longer, so only the downloads carry it."
         )
     said = figures.cut(typed, view.study.study.prompt)
     if said:
         st.caption(said)
-        with st.expander("What was cut"):
+        with st.expander("Truncated text"):
             st.text(figures.excerpt(typed.cut))
 
 
 def _shelf(view: shell.View) -> None:
-    """Reviews of the sample worth trying; they are the same at every epoch."""
-    wanted = [accuracy.recipe.request(accuracy.Query(one, view.study.prompts)) for one in view.study.checkpoints]
-    found = view.results(wanted, "Looking for examples") if view.study.answering else None
-    if found is None:
+    """Offer example reviews of the sample, the same at every epoch."""
+    requests = [
+        accuracy.recipe.request(accuracy.Query(checkpoint, view.study.prompts)) for checkpoint in view.study.checkpoints
+    ]
+    results = view.results(requests, "Looking for examples") if view.study.answering else None
+    if results is None:
         return
     shelf = review.examples(
-        [one.logit_diff for one in found], [one.prediction for one in found], view.study.prompts.labels
+        [result.logit_diff for result in results], [result.prediction for result in results], view.study.prompts.labels
     )
     with st.container(horizontal=True, key="shelf", vertical_alignment="center"):
         st.caption("From the sample:", width="content")
@@ -120,29 +122,27 @@ def _query(view: shell.View, typed: Typed, one: PinnedCheckpoint) -> review.Quer
 
 
 def _direction(view: shell.View) -> int:
-    """Which logit difference is on show: the only one of two classes, else that of the chosen class."""
+    """Return the logit difference to show: the only one of two classes, else the chosen class's."""
     return 0 if len(view.words) == 2 else view.words.index(view.value("class"))
 
 
 @shell.section
 def _curves(view: shell.View, typed: Typed, text: str) -> None:
-    """Logit difference and place along the direction by layer."""
+    """Draw the logit difference and the position along the direction by layer."""
     if len(view.words) > 2:
         view.control(st.selectbox, "Class against the rest", "class", width=220)
-    queries = [_query(view, typed, one) for one in view.pair]
-    found = view.results([review.recipe.request(query) for query in queries], "Reading the text")
-    if found is None:
+    queries = [_query(view, typed, checkpoint) for checkpoint in view.pair]
+    results = view.results([review.recipe.request(query) for query in queries], "Reading the text")
+    if results is None:
         return
-    names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
-    given = (found, names, places, len(view.names), view.words, _direction(view))
+    names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
+    given = (results, names, places, len(view.names), view.words, _direction(view))
     picture.show(
         view,
         {"review-logit-diff": figures.curves(*given), "review-place": figures.places(*given)},
-        "Left, how strongly each layer prefers one label word when it is read as the model reads its last layer; "
-        "right, where the text stands between the class means of the sample. Early layers are not made to be read like "
-        "that: trust a curve where the readings agree, and a place where the direction is beyond chance (Layers).",
+        figures.GUIDE,
         lambda: [
-            {**row, "text": text} for query, result in zip(queries, found, strict=True) for row in result.rows(query)
+            {**row, "text": text} for query, result in zip(queries, results, strict=True) for row in result.rows(query)
         ],
         None,
     )
@@ -150,19 +150,20 @@ def _curves(view: shell.View, typed: Typed, text: str) -> None:
 
 @shell.section
 def _answers(view: shell.View, typed: Typed, text: str) -> None:
-    """The probability of each label word, per checkpoint."""
-    queries = [_query(view, typed, one) for one in view.study.answering]
-    found = view.results([review.recipe.request(query) for query in queries], "Asking every checkpoint")
+    """Draw the probability of each label word, per checkpoint."""
+    queries = [_query(view, typed, checkpoint) for checkpoint in view.study.answering]
+    results = view.results([review.recipe.request(query) for query in queries], "Asking every checkpoint")
     picture.without_head(view.study.checkpoints)
-    if not found:
+    if not results:
         return
     picture.show(
         view,
-        {"review-answers": figures.probabilities(found, [query.checkpoint.label for query in queries], view.words)},
-        "How each checkpoint divides 100 % among the label words alone: one that would say something else altogether "
-        "may still look sure here.",
+        {"review-answers": figures.probabilities(results, [query.checkpoint.label for query in queries], view.words)},
+        figures.ANSWERS_GUIDE,
         lambda: [
-            {**row, "text": text} for query, result in zip(queries, found, strict=True) for row in result.answers(query)
+            {**row, "text": text}
+            for query, result in zip(queries, results, strict=True)
+            for row in result.answers(query)
         ],
         None,
     )
@@ -170,10 +171,10 @@ def _answers(view: shell.View, typed: Typed, text: str) -> None:
 
 @shell.section
 def _details(view: shell.View, typed: Typed) -> None:
-    """One of the closer looks, so that only what is on show is computed."""
+    """Draw the chosen detail; only that is computed."""
     shown = view.control(
         st.segmented_control,
-        "A closer look",
+        "Details",
         "show",
         format_func=SHOWN.__getitem__,
         required=True,
@@ -186,37 +187,36 @@ def _details(view: shell.View, typed: Typed) -> None:
 
 
 def _tokens(view: shell.View, typed: Typed) -> None:
-    st.subheader("What stands at each token, layer by layer?")
+    st.subheader("What does each token hold, layer by layer?")
     heat: Any = view.control(st.segmented_control, "Colour", "heat", format_func=HEATS.__getitem__, required=True)
     if heat == "feature":
         feature_details.typed(view, typed)
         return
-    reason = token_figures.undefined(heat, [one.facts for one in view.pair])
+    reason = token_figures.undefined(heat, [checkpoint.facts for checkpoint in view.pair])
     if reason:
         st.info(reason)
         return
     shown = {
-        "logit_diff": [one for one in view.pair if one.facts.has_head],
-        "next": [one for one in view.pair if one.facts.predicts],
+        "logit_diff": [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head],
+        "next": [checkpoint for checkpoint in view.pair if checkpoint.facts.predicts],
     }
     models = shown.get(heat, list(view.pair))
-    queries = [_query(view, typed, one) for one in models]
-    found = view.results([review.tokens.request(query) for query in queries], "Reading every token at every layer")
-    if found is None:
+    queries = [_query(view, typed, checkpoint) for checkpoint in models]
+    results = view.results([review.tokens.request(query) for query in queries], "Reading every token at every layer")
+    if results is None:
         return
     if heat == "logit_diff":
         picture.without_head(view.pair)
         if not typed.prompts.single:
-            st.info("The label words have several tokens, so they are read behind the last token only.")
-    names = [one.label for one in models]
+            st.info("The label words have several tokens, so they are read after the last token only.")
+    names = [checkpoint.label for checkpoint in models]
     picture.show(
         view,
-        {"review-tokens": token_figures.tokens(found, names, typed.pieces, heat, view.words, _direction(view))},
-        "The prompt as the models see it; under each token its layers, the first at the bottom and the last on top, "
-        "and hovering names the five likeliest next tokens. The direction is that of the readout position: at other "
-        "tokens it is borrowed, and the first token, which many others attend to, is often extreme for no reason "
-        "(look at its length).",
-        lambda: [row for query, result in zip(queries, found, strict=True) for row in result.rows(query, typed.pieces)],
+        {"review-tokens": token_figures.tokens(results, names, typed.pieces, heat, view.words, _direction(view))},
+        token_figures.TOKENS_GUIDE,
+        lambda: [
+            row for query, result in zip(queries, results, strict=True) for row in result.rows(query, typed.pieces)
+        ],
         None,
     )
 
@@ -225,54 +225,51 @@ def _words(view: shell.View, typed: Typed) -> None:
     st.subheader("What does each word add?")
     texts, parts = leave_out(view.study.readers, typed.parts, MOST_PARTS)
     if not parts:
-        st.info("Nothing of the text is left beside the template, so there is no word to leave out.")
+        st.info("Truncation removed the whole text, so there are no words to ablate.")
         return
-    models = [one for one in view.pair if one.facts.has_head]
+    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head]
     picture.without_head(view.pair)
     if not models:
         return
     layer = int(view.control(st.select_slider, "Layer", "layer"))
-    queries = [review.PartsQuery(one, texts) for one in models]
-    found = view.results([review.parts.request(query) for query in queries], "Leaving out one word after the other")
-    if found is None:
+    queries = [review.PartsQuery(checkpoint, texts) for checkpoint in models]
+    results = view.results([review.parts.request(query) for query in queries], "Ablating the words")
+    if results is None:
         return
-    names = [one.label for one in models]
-    drawn = token_figures.parts(found, names, parts, layer, view.words, _direction(view))
+    names = [checkpoint.label for checkpoint in models]
+    drawn = token_figures.parts(results, names, parts, layer, view.words, _direction(view))
     picture.show(
         view,
         {f"review-words-{i}": figure for i, figure in enumerate(drawn)},
-        f"The logit difference of the whole text minus that without the word{token_figures.grouped(parts)}; only words "
-        f"that the models see are left out. A text with a hole reads oddly, and two words that say the same hide each "
-        f"other: take strong colours as a hint, not as a sum.",
-        lambda: [row for query, result in zip(queries, found, strict=True) for row in result.rows(query, parts)],
+        token_figures.parts_guide(parts),
+        lambda: [row for query, result in zip(queries, results, strict=True) for row in result.rows(query, parts)],
         None,
     )
 
 
 def _patched(view: shell.View, typed: Typed) -> None:
-    st.subheader("Where in the text does the difference come in?")
+    st.subheader("At which tokens do the two models differ?")
     patching_part.show(view, patching.typed, typed, (view.reference, view.checkpoint), _direction(view))
 
 
 def _nearest(view: shell.View, typed: Typed) -> None:
-    st.subheader("Which reviews of the sample are nearest?")
+    st.subheader("Which reviews of the sample are most similar?")
     layer = int(view.control(st.select_slider, "Layer", "layer"))
-    queries = [_query(view, typed, one) for one in view.pair]
-    found = view.results([review.recipe.request(query) for query in queries], "Looking for the nearest reviews")
-    if found is None:
+    queries = [_query(view, typed, checkpoint) for checkpoint in view.pair]
+    results = view.results([review.recipe.request(query) for query in queries], "Looking for the nearest reviews")
+    if results is None:
         return
-    for one, result in zip(view.pair, found, strict=True):
-        st.markdown(f"**{plain(one.label)}**, layer {layer}")
+    for checkpoint, result in zip(view.pair, results, strict=True):
+        st.markdown(f"**{plain(checkpoint.label)}**, layer {layer}")
         rows = figures.nearest(result, layer, view.study.sample, view.words)
         if not rows:
-            st.info(f"Layer {layer} holds no text at the readout position, so nothing is near or far there.")
+            st.info(f"Layer {layer} holds no text at the readout position, so there are no neighbours.")
             continue
         picture.table(
             view,
-            f"review-nearest-{view.place(one)}",
+            f"review-nearest-{view.place(checkpoint)}",
             [{key: plain(figures.excerpt(str(value), 400)) for key, value in row.items()} for row in rows],
-            "By the cosine of the residuals at the readout position, both without the mean of the sample (with it, all "
-            "cosines are near 1). Early layers are near in wording and length rather than in opinion.",
+            figures.NEAREST_GUIDE,
             lambda rows=rows: rows,
             None,
         )

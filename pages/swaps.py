@@ -1,4 +1,4 @@
-"""Which parts carry what training changed: one model with parts of another, whole blocks, attention or MLPs."""
+"""Show which parts carry the change: one model runs with blocks, attention or MLPs of another."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ MODES = {
     "cumulative": "From either end",
     "range": "Every range",
     "freeze": "Freeze advice",
-    "patching": "One review, token by token",
+    "patching": "Activation patching",
     "steering": "Steering",
 }
 OUTSIDE: tuple[swaps.Part, ...] = ("embed", "final_norm", "head")
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The page's keys in the address; without `host` and `donor`, the reference runs with parts of the chosen epoch."""
-    labels = ["", *(one.label for one in study.checkpoints)]
+    """Return the page's keys in the address; by default the reference runs with parts of the chosen epoch."""
+    labels = ["", *(checkpoint.label for checkpoint in study.checkpoints)]
     return {
         "host": address.Choice(labels, ""),
         "donor": address.Choice(labels, ""),
@@ -44,19 +44,19 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def draw(view: shell.View) -> None:
-    """The page."""
+    """Draw the page."""
     steers = view.value("mode") == "steering"
     host, donor = steering.pair(view) if steers else _pair(view)
     what = f"direction of {donor.label}" if steers else f"parts of {donor.label}"
     st.title(plain(f"Swaps: {host.label} with {'its own direction' if steers and host == donor else what}"))
-    for one in view.study.missing:
-        st.warning(plain(one.reason))
+    for missing in view.study.missing:
+        st.warning(plain(missing.reason))
     _controls(view)
     if steers:
         steering.draw(view)
         return
     if host == donor:
-        st.info("Host and donor are the same model, so every swap changes nothing; choose two that differ.")
+        st.info("Host and donor are the same model. Choose two different ones.")
         return
     if view.value("mode") == "patching":
         patching.review(view, (host, donor))
@@ -70,7 +70,7 @@ def draw(view: shell.View) -> None:
 
 
 def _pair(view: shell.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
-    """Host and donor."""
+    """Return host and donor."""
     said = (view.value("host"), view.value("donor"))
     host, donor = (
         view.study.checkpoint(label) if label else one
@@ -80,13 +80,13 @@ def _pair(view: shell.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
 
 
 def _freezes(view: shell.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
-    """Host and donor of freeze advice: always the later one with parts of the earlier."""
+    """Return host and donor of freeze advice: the later checkpoint with parts of the earlier."""
     host, donor = sorted(_pair(view), key=view.place, reverse=True)
     return host, donor
 
 
 def _controls(view: shell.View) -> None:
-    """What runs, what it takes, and what is measured."""
+    """Show the controls of host, donor and measure."""
 
     def named(instead: str) -> Any:
         return lambda label: label or instead
@@ -97,7 +97,7 @@ def _controls(view: shell.View) -> None:
     with st.container(horizontal=True):
         runs, gives = f"{view.reference.label} (compared with)", f"{view.checkpoint.label} (epoch chosen)"
         view.control(st.selectbox, "Host: the model that runs", "host", format_func=named(runs), width=260)
-        view.control(st.selectbox, "Donor: parts are taken from it", "donor", format_func=named(gives), width=260)
+        view.control(st.selectbox, "Donor: the model that gives parts", "donor", format_func=named(gives), width=260)
         if view.value("mode") != "patching":
             view.control(st.selectbox, "Measure", "measure", format_func=figures.UNITS.__getitem__, width=240)
     with st.container(horizontal=True):
@@ -108,14 +108,14 @@ def _controls(view: shell.View) -> None:
 
 
 def _query(view: shell.View, mode: swaps.Mode, part: swaps.Part | None = None) -> Request[swaps.Result]:
-    """Recipe and query of the part that the address names."""
+    """Return the request for a part, by default the part in the address."""
     host, donor = _pair(view)
     chosen: Any = part or view.value("part")
     return swaps.recipe.request(swaps.Query(host, donor, view.study.prompts, chosen, mode))
 
 
 def _drawn(view: shell.View, results: dict[Any, Any], key: str) -> dict[str, Any]:
-    """The chosen measure and, beside it, the share recovered."""
+    """Draw the chosen measure and the fraction recovered."""
     host, donor = _pair(view)
     part: Any = view.value("part")
     measures: Any = dict.fromkeys((view.value("measure"), *(["fraction_recovered"] if donor.facts.has_head else [])))
@@ -123,47 +123,45 @@ def _drawn(view: shell.View, results: dict[Any, Any], key: str) -> dict[str, Any
 
 
 def _so_far(view: shell.View, mode: swaps.Mode) -> None:
-    """What swaps that are under way say of the reviews that are done."""
+    """Draw the swaps that are under way, over the finished reviews."""
     query = _query(view, mode).query
-    found = swaps.under_way(query, view.lab)
-    if found is None:
+    results = swaps.under_way(query, view.lab)
+    if results is None:
         return
-    result, reviews = found
+    result, reviews = results
     measure: Any = view.value("measure")
     names = (query.part, measure, query.host.label, query.donor.label)
     figure = figures.triangle(result, *names) if mode == "range" else figures.curves({mode: result}, *names)
-    said = f"{reviews} of {len(view.study.prompts.labels)} reviews so far; intervals come with the last one."
+    said = f"{reviews} of {len(view.study.prompts.labels)} reviews so far; intervals follow at the end."
     picture.unfinished(figure, f"so-far-{mode}", said)
 
 
 @shell.section
 def _single(view: shell.View) -> None:
     host, donor = (plain(one.label) for one in _pair(view))
-    wanted = [_query(view, "single")]
-    found = view.results(wanted, "Swapping one block at a time", lambda: _so_far(view, "single"))
-    if found is not None:
+    requests = [_query(view, "single")]
+    results = view.results(requests, "Swapping one block at a time", lambda: _so_far(view, "single"))
+    if results is not None:
         picture.show(
             view,
-            _drawn(view, {"single": found[0]}, "single"),
-            "The host with this part of one block taken from the donor, with 95 % intervals; a block that fails alone "
-            "may still be needed together with others, so a low curve does not say that nothing changed there.",
-            picture.rows(wanted, found),
+            _drawn(view, {"single": results[0]}, "single"),
+            figures.SINGLE_GUIDE,
+            picture.rows(requests, results),
             "swaps",
         )
-        st.markdown(figures.strongest(found[0], wanted[0].query.part, host, donor))
+        st.markdown(figures.strongest(results[0], requests[0].query.part, host, donor))
     st.subheader("Outside the blocks")
     reasons: dict[swaps.Part, str] = {part: swaps.undefined(*_pair(view), part) for part in OUTSIDE}
     there: list[swaps.Part] = [part for part, reason in reasons.items() if not reason]
-    wanted = [_query(view, "single", part) for part in there]
-    found = view.results(wanted, "Swapping what is in no block")
-    if found is not None:
+    requests = [_query(view, "single", part) for part in there]
+    results = view.results(requests, "Swapping parts outside the blocks")
+    if results is not None:
         picture.table(
             view,
             "outside",
-            figures.table(dict(zip(there, found, strict=True))),
-            "The host with one of these taken from the donor; where embeddings and head are one matrix, each is "
-            "swapped without the other, a state that no training ever went through.",
-            picture.rows(wanted, found),
+            figures.table(dict(zip(there, results, strict=True))),
+            figures.OUTSIDE_GUIDE,
+            picture.rows(requests, results),
             "swaps",
         )
     for reason in filter(None, reasons.values()):
@@ -173,17 +171,16 @@ def _single(view: shell.View) -> None:
 @shell.section
 def _cumulative(view: shell.View) -> None:
     modes: tuple[swaps.Mode, ...] = ("up_to", "from")
-    wanted = {mode: _query(view, mode) for mode in modes}
+    requests = {mode: _query(view, mode) for mode in modes}
     work = {"up_to": "Swapping from the bottom", "from": "Swapping from the top"}
-    found = {mode: view.results([wanted[mode]], work[mode], partial(_so_far, view, mode)) for mode in modes}
-    there = {mode: one[0] for mode, one in found.items() if one is not None}
+    results = {mode: view.results([requests[mode]], work[mode], partial(_so_far, view, mode)) for mode in modes}
+    there = {mode: one[0] for mode, one in results.items() if one is not None}
     if there:
         picture.show(
             view,
             _drawn(view, there, "cumulative"),
-            "The host with ever more of the donor, from the bottom up to block b and from block b up to the top, with "
-            "95 % intervals; the whole donor is not reached where embeddings, final norm or head changed too.",
-            picture.rows([wanted[mode] for mode in there], list(there.values())),
+            figures.CUMULATIVE_GUIDE,
+            picture.rows([requests[mode] for mode in there], list(there.values())),
             "swaps",
         )
 
@@ -193,21 +190,15 @@ def _ranges(view: shell.View) -> None:
     host, donor = _pair(view)
     part: Any = view.value("part")
     measure: Any = view.value("measure")
-    colours = (
-        "orange is like the host, blue like the donor"
-        if donor.facts.has_head
-        else "grey is like the host, blue above it and orange below"
-    )
-    wanted = [_query(view, "range")]
-    found = view.results(wanted, "Swapping every range of blocks", lambda: _so_far(view, "range"))
-    if found is None:
+    requests = [_query(view, "range")]
+    results = view.results(requests, "Swapping every range of blocks", lambda: _so_far(view, "range"))
+    if results is None:
         return
     picture.show(
         view,
-        {"range": figures.triangle(found[0], part, measure, host.label, donor.label)},
-        f"The host with all blocks from one to another taken from the donor, single blocks on the diagonal: {colours}; "
-        "of so many ranges some stand out by chance, so look for regions and at the intervals, which pointing shows.",
-        picture.rows(wanted, found),
+        {"range": figures.triangle(results[0], part, measure, host.label, donor.label)},
+        figures.triangle_guide(donor.facts.has_head),
+        picture.rows(requests, results),
         "swaps",
     )
 
@@ -215,16 +206,15 @@ def _ranges(view: shell.View) -> None:
 @shell.section
 def _freeze(view: shell.View) -> None:
     query = swaps.Query(*_freezes(view), view.study.prompts, "block", "up_to")
-    found = view.results([swaps.recipe.request(query)], "Putting blocks back from the bottom")
-    if found is None:
+    results = view.results([swaps.recipe.request(query)], "Restoring blocks from the bottom")
+    if results is None:
         return
-    st.markdown(figures.advice(found[0], plain(query.host.label), plain(query.donor.label)))
+    st.markdown(figures.advice(results[0], plain(query.host.label), plain(query.donor.label)))
     picture.show(
         view,
-        {"freeze": figures.losses(found[0], query.host.label, query.donor.label)},
-        "What it costs to put the lower blocks back as they were, with 95 % intervals for the same reviews; the prefix "
-        "was chosen on these reviews, which flatters it, and a model trained with these blocks frozen may do better.",
-        lambda: found[0].losses(query),
+        {"freeze": figures.losses(results[0], query.host.label, query.donor.label)},
+        figures.LOSSES_GUIDE,
+        lambda: results[0].losses(query),
         "swaps",
     )
 

@@ -1,4 +1,4 @@
-"""Which words training moved: ranked tokens with their neighbours, word groups against chance, and maps."""
+"""Show which words training moved: ranked tokens with neighbours, word groups against chance, and maps."""
 
 from __future__ import annotations
 
@@ -23,20 +23,10 @@ TITLE = "Tokens"
 SHOWN = {"shift": "Most affected tokens", "groups": "Word groups", "map": "Map", "output": "Output space"}
 MATRICES = {"input": "Input embedding", "output": "Unembedding"}
 RANKED, LISTED = 30, 100
-GUIDES = {
-    "pca": "The two directions in which the tokens compared with vary most, every checkpoint around its own mean: "
-    "arrows are real movement along these two, and most of it may lie in the others, so a short arrow proves nothing.",
-    **dict.fromkeys(
-        ("tsne", "umap"),
-        "Neighbours on the map are mostly neighbours by cosine, while distances between groups and the shapes of "
-        "groups mean nothing; the map starts from that of the checkpoint compared with, and arrows no longer than the "
-        "noise floor are chance.",
-    ),
-}
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The page's keys in the address."""
+    """Return the page's keys in the address."""
     return {
         "show": address.Choice(list(SHOWN), "shift"),
         "matrix": address.Choice(list(MATRICES), "input"),
@@ -49,24 +39,22 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def draw(view: shell.View) -> None:
-    """The page."""
+    """Draw the page."""
     st.title(plain(f"Tokens: from {view.reference.label} to {view.checkpoint.label}"))
-    for one in view.study.missing:
-        st.warning(plain(one.reason))
+    for missing in view.study.missing:
+        st.warning(plain(missing.reason))
     if view.reference == view.checkpoint:
-        st.info(
-            "Choose another epoch than the one it is compared with: no token has moved between a checkpoint and itself."
-        )
+        st.info("Reference and chosen checkpoint are the same. Choose another epoch.")
         return
     _parts(view)
 
 
 @shell.section
 def _parts(view: shell.View) -> None:
-    """One of the parts, so that a move of its widgets redraws only what is on show."""
+    """Draw the chosen part; its widgets redraw only that part."""
     shown = view.control(
         st.segmented_control,
-        "What moved",
+        "View",
         "show",
         format_func=SHOWN.__getitem__,
         required=True,
@@ -79,18 +67,18 @@ def _shift(view: shell.View) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         matrix, measure = _measured(view)
         _search(view)
-    wanted = [token_shift.recipe.request(_shift_query(view))]
-    found = view.results(wanted, "Comparing the rows of all tokens")
-    if found is None:
+    requests = [token_shift.recipe.request(_shift_query(view))]
+    results = view.results(requests, "Comparing the rows of all tokens")
+    if results is None:
         return
-    result = found[0]
+    result = results[0]
     _say_if_tied(matrix, result.tied)
     search = view.value("search")
     ids = shift_figures.chosen(result, matrix, measure, search, LISTED)
     if not ids:
-        st.info(f"No token holds “{plain(search)}”; a word may be several tokens, so try a part of it.")
+        st.info(f"No token contains “{plain(search)}”. A word may be several tokens, so try a part of it.")
         return
-    rows = picture.rows(wanted, found)
+    rows = picture.rows(requests, results)
     label = view.checkpoint.label
     picture.show(
         view,
@@ -111,9 +99,7 @@ def _shift(view: shell.View) -> None:
                 len(ids[:RANKED]),
             ),
         },
-        "How far the row of each token went: frequent tokens move for being read often, and where one matrix embeds "
-        "and unembeds, rare ones for hardly ever being the answer, so compare a token with others of its frequency. "
-        + result.count_note,
+        shift_figures.guide(result),
         rows,
         "token_shift",
     )
@@ -121,7 +107,7 @@ def _shift(view: shell.View) -> None:
 
 
 def _measured(view: shell.View) -> tuple[str, str]:
-    """Which matrix, and by which measure."""
+    """Return the chosen matrix and measure."""
     many: dict[str, Any] = {"required": True}
     matrix = view.control(st.segmented_control, "Matrix", "matrix", format_func=MATRICES.__getitem__, **many)
     names = shift_figures.NAMES
@@ -131,8 +117,8 @@ def _measured(view: shell.View) -> tuple[str, str]:
 def _say_if_tied(matrix: str, tied: bool) -> None:
     if matrix == "output" and tied:
         st.info(
-            "These models unembed with their input embedding (both are one matrix), or one of them not at all: the "
-            "numbers of the input embedding are shown."
+            "Input embedding and unembedding are one matrix, or a model has no unembedding. "
+            "The numbers are those of the input embedding."
         )
 
 
@@ -141,53 +127,49 @@ def _groups(view: shell.View) -> None:
         matrix, measure = _measured(view)
     own = lexicon.own_words(view.study.study.lexicon)
     query = token_groups.Query(view.checkpoint, view.reference, count_query(view.study), own)
-    wanted = [token_groups.recipe.request(query)]
-    found = view.results(wanted, "Drawing random groups")
-    if found is None:
+    requests = [token_groups.recipe.request(query)]
+    results = view.results(requests, "Drawing random groups")
+    if results is None:
         return
-    result = found[0]
+    result = results[0]
     _say_if_tied(matrix, "output_l2" not in result.measures)
     picture.show(
         view,
         {"token-groups": groups_figures.draw(result, matrix, measure, f"{view.checkpoint.label}: word groups")},
-        "The mean shift of each group with its 95 % interval over words, against the bands that hold 95 % of 1,000 "
-        "random groups: only what lies beyond the frequency-matched band moved for what it means and not for how often "
-        "it is read. " + result.count_note,
-        picture.rows(wanted, found),
+        groups_figures.guide(result),
+        picture.rows(requests, results),
         "token_groups",
     )
     names = [plain(name) for name in result.groups]
     lines = [groups_figures.in_words(result, name, matrix, measure, g) for g, name in enumerate(names)]
     st.markdown("\n".join(f"- {line}" for line in lines))
     if not own:
-        st.caption("Positive and negative words are VADER's; put lists of your own under [lexicon] in study.toml.")
+        st.caption("Positive and negative words are from VADER. Add your own lists under [lexicon] in study.toml.")
 
 
 def _near(view: shell.View, matrix: Any, result: token_shift.Result, ids: list[int]) -> None:
-    """The table of the same tokens, with their neighbours as soon as they are known."""
+    """Show the table of the same tokens, with their neighbours when they are computed."""
     which: Any = "input" if result.tied else matrix
     query = token_neighbours.Query(view.checkpoint, view.reference, tuple(ids), which)
-    wanted = [token_neighbours.recipe.request(query)]
-    found = view.results(wanted, "Looking for the nearest tokens")
+    requests = [token_neighbours.recipe.request(query)]
+    results = view.results(requests, "Looking for the nearest tokens")
     picture.table(
         view,
         "tokens",
-        shift_figures.table(result, matrix, ids, found[0] if found else None),
-        "The same tokens with their numbers; a space is ␣, a line break ↵, and a byte that is no character <0xE2>. "
-        "Tokens that are rare in the texts have neighbours by chance, which any change exchanges.",
+        shift_figures.table(result, matrix, ids, results[0] if results else None),
+        shift_figures.TABLE_GUIDE,
         lambda: [{"checkpoint": view.checkpoint.label, **result.row(i)} for i in ids],
         "token_shift",
         height=420,
         widths=shift_figures.WIDTHS,
     )
-    if found is None:
+    if results is None:
         return
     picture.show(
         view,
-        {"token-neighbours": neighbours_figures.draw(found[0], f"{view.checkpoint.label}: neighbours kept", RANKED)},
-        "Whether the nearest tokens by cosine are still the same ones; pointing names them. A token can move far and "
-        "keep its neighbours if they move along, and one that never meant much exchanges them at a touch.",
-        picture.rows(wanted, found),
+        {"token-neighbours": neighbours_figures.draw(results[0], f"{view.checkpoint.label}: neighbours kept", RANKED)},
+        neighbours_figures.GUIDE,
+        picture.rows(requests, results),
         "token_neighbours",
     )
 
@@ -204,27 +186,27 @@ def _map(view: shell.View) -> None:
         matrix: Any = view.control(st.segmented_control, "Matrix", "matrix", format_func=MATRICES.__getitem__, **many)
         _search(view)
     own, counted = lexicon.own_words(view.study.study.lexicon), count_query(view.study)
-    wanted = [
-        token_map.recipe.request(token_map.Query(method, scope, one, view.reference, counted, own, matrix))
-        for one in view.pair
+    requests = [
+        token_map.recipe.request(token_map.Query(method, scope, checkpoint, view.reference, counted, own, matrix))
+        for checkpoint in view.pair
     ]
     what = f"Placing {map_figures.SCOPES[scope]} by {map_figures.NAMES[method]}"
     offer = f"Place {view.study.base.facts.vocabulary:,} tokens"
-    found = work.on_demand(wanted, view.lab, what, offer, beyond=work.LONG_SECONDS)
-    if found is None:
+    results = work.on_demand(requests, view.lab, what, offer, beyond=work.LONG_SECONDS)
+    if results is None:
         return
-    before, result = found
+    before, result = results
     _say_if_tied(matrix, result.tied)
     search = view.value("search")
     hits = map_figures.matches(result, search)
     if search and not hits:
-        st.info(f"No token on this map holds “{plain(search)}”.")
+        st.info(f"No token on this map contains “{plain(search)}”.")
     title = f"{view.checkpoint.label}: {map_figures.SCOPES[scope]}, arrows from {view.reference.label}"
     picture.show(
         view,
         {"token-map": map_figures.draw(result, before, title, hits, f"{scope} {method} {matrix}")},
-        GUIDES[method],
-        picture.rows(wanted, found),
+        map_figures.GUIDES[method],
+        picture.rows(requests, results),
         "token_map" if (method == "pca" or scope == "words") and matrix == "input" else None,
     )
     verdict = reviews_map_figures.verdict(result.drift, result.noise_floor) if result.noise_floor else ""

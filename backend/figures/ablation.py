@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses import ablation, steering
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 from backend.stats.estimate import stacked
 
 _ANSWERS: tuple[tuple[steering.Measure, str, int, int], ...] = (
@@ -17,6 +18,13 @@ _ANSWERS: tuple[tuple[steering.Measure, str, int, int], ...] = (
     ("balanced_accuracy", "balanced accuracy (%)", 1, 100),
 )
 _COSTS = (("perplexity", "neutral perplexity", 1), ("kl_from_plain", "neutral KL (nats per token)", 3))
+
+
+TABLE_GUIDE = Guide(
+    "Each model as it is → without its own direction, with the 95 % interval.",
+    "A loss that permuted directions cause too is not about the classes.",
+    f"The permuted columns are the range of {steering.NULL} directions from shuffled labels.",
+)
 
 
 def table(
@@ -48,7 +56,7 @@ def table(
 def _said(plain: float, value: float, low: float, high: float, digits: int) -> str:
     if np.isnan(value):
         return "no direction there"
-    plain, value, low, high = (round(one, digits) + 0.0 for one in (plain, value, low, high))  # no minus before a zero
+    plain, value, low, high = (round(end, digits) + 0.0 for end in (plain, value, low, high))  # no minus before a zero
     return f"{plain:.{digits}f} → {value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
@@ -59,17 +67,24 @@ def _range(null: np.ndarray, digits: int) -> str:
     return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
+COSTS_GUIDE = Guide(
+    "How much worse each model predicts neutral sentences without the direction.",
+    "The direction was measured at the readout position, and other positions only borrow it.",
+    "A diamond far above the dashes means that the direction carries more than the classes.",
+)
+
+
 def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -> go.Figure:
     """Nats per token that each model loses on neutral sentences, over the range of permuted directions."""
     m, x = ablation.MEASURES.index("loss_change"), [theme.literal(name) for name in names]
-    value, low, high = stacked([one.measures[m] for one in results]).ends
+    value, low, high = stacked([result.measures[m] for result in results]).ends
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
             "mode": "markers",
             "name": "permuted directions",
-            "x": [name for one, name in zip(results, x, strict=True) for _ in one.null[m]],
-            "y": np.concatenate([one.null[m] for one in results]).astype(np.float32),
+            "x": [name for result, name in zip(results, x, strict=True) for _ in result.null[m]],
+            "y": np.concatenate([result.null[m] for result in results]).astype(np.float32),
             "marker": {"color": theme.QUIET, "size": 7, "symbol": "line-ew-open", "line": {"width": 1.5}},
             "hovertemplate": "%{x}: %{y:.3g}<extra>a permuted direction</extra>",
         },
@@ -80,7 +95,7 @@ def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -
             "x": x,
             "y": value.astype(np.float32),
             "customdata": np.stack([low, high], axis=1).astype(np.float32),
-            "error_y": {"type": "data", "array": high - value, "arrayminus": value - low, "thickness": 1.4, "width": 4},
+            "error_y": drawing.error_bars(value, low, high, thickness=1.4, width=4),
             "marker": {"color": theme.DIRECTION, "size": 10, "symbol": "diamond"},
             "hovertemplate": "%{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>the class direction"
             "</extra>",
@@ -92,8 +107,7 @@ def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -
         height=360,
         xaxis={"type": "category", "showgrid": False},
         yaxis=theme.axis("nats per token"),
-        legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
-        margin={"l": 64, "r": 12, "t": 40, "b": 70},
+        **drawing.below(-0.14, 70, 64),
     )
 
 

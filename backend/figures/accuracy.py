@@ -10,10 +10,18 @@ import plotly.graph_objects as go
 from scipy.special import expit
 
 from backend.analyses.accuracy import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 NOTHING = "–"
 """What stands for the numbers of a checkpoint that has no head to answer with."""
+
+
+GUIDE = Guide(
+    "The share of texts that each checkpoint answers correctly, with 95 % intervals.",
+    "Never read one recall alone: a checkpoint with one answer for everything gets 100 % there.",
+    "The answer is the label word with the largest logit. A constant answer has a recall of 0 % in every other class.",
+)
 
 
 def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
@@ -35,17 +43,7 @@ def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) 
             "", tickmode="array", tickvals=np.arange(len(names)), ticktext=list(names), range=[-0.3, len(names) - 0.5]
         ),
         yaxis=theme.axis("", range=[-3, 103]),
-        shapes=[
-            {
-                "type": "line",
-                "xref": "paper",
-                "x0": 0,
-                "x1": 1,
-                "y0": chance,
-                "y1": chance,
-                "line": {"color": theme.QUIET, "dash": "dash"},
-            }
-        ],
+        shapes=[drawing.level(chance, dash="dash")],
         annotations=[
             {
                 "xref": "paper",
@@ -58,8 +56,7 @@ def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) 
                 "font": {"size": 11},
             }
         ],
-        legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 70},
+        **drawing.below(-0.14, 70),
     )
 
 
@@ -68,18 +65,16 @@ def _line(
 ) -> dict[str, Any]:
     """Value, low and high in percent, moved sideways so that bars do not cover each other."""
     value, low, high = (100 * triple).T
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": name,
-        "x": np.arange(len(names)) + shift,
-        "y": value.astype(np.float32),
-        "error_y": {"type": "data", "array": high - value, "arrayminus": value - low, "thickness": 1.2, "width": 3},
-        "line": {"color": colour, "width": width},
-        "marker": {"color": colour, "symbol": symbol, "size": 8},
-        "customdata": np.stack([low, high], axis=1).astype(np.float32),
-        "hovertemplate": "%{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})<extra>" + name + "</extra>",
-    }
+    return drawing.line(
+        np.arange(len(names)) + shift,
+        value,
+        name,
+        {"color": colour, "width": width},
+        "%{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})",
+        {"color": colour, "symbol": symbol, "size": 8},
+        error_y=drawing.error_bars(value, low, high),
+        customdata=np.stack([low, high], axis=1).astype(np.float32),
+    )
 
 
 def table(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> list[dict[str, str]]:
@@ -108,6 +103,13 @@ def table(results: Sequence[Result], names: Sequence[str], words: Sequence[str])
 
 def _percent(value: float, low: float, high: float) -> str:
     return f"{100 * value:.1f} % ({100 * low:.1f} to {100 * high:.1f})" if np.isfinite(value) else NOTHING
+
+
+REVIEW_GUIDE = Guide(
+    "The answer of both models to this review, by their own readout.",
+    "One review says nothing about a model.",
+    "The probability is divided among the label words only.",
+)
 
 
 def review(results: Sequence[Result], names: Sequence[str], words: Sequence[str], chosen: int) -> list[dict[str, str]]:

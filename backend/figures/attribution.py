@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.attribution import OUTSIDE, Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 
 Measure = Literal["gap", "change"]
 ROOMY = 8
@@ -34,6 +35,14 @@ def grid(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.n
     if not np.any(arrays[0][:, heads]):
         arrays, names = [np.delete(array, heads, axis=1) for array in arrays], [*names[:heads], "MLP"]
     return arrays[0], arrays[1], arrays[2], names
+
+
+GUIDE = Guide(
+    "How much each part adds to the logit difference: blue helps, orange hurts.",
+    "It ignores how later parts use a part's output, so it does not predict an ablation.",
+    "The logit difference at the end is the sum of the outputs of all parts. "
+    "A cell is how far a part separates the classes in it.",
+)
 
 
 def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Figure:
@@ -77,7 +86,7 @@ def _written(values: np.ndarray) -> list[list[str]]:
 
 def reach(results: Sequence[Result], measure: Measure) -> float:
     """The largest size of any cell, so that pictures side by side share their colours."""
-    return max(float(np.nanmax(np.abs(grid(one, measure)[0]))) for one in results) or 1.0
+    return max(float(np.nanmax(np.abs(grid(result, measure)[0]))) for result in results) or 1.0
 
 
 def in_words(result: Result, measure: Measure, name: str, count: int = 3) -> str:

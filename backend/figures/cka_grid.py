@@ -8,7 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.cka_grid import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 
 def elsewhere(result: Result) -> list[tuple[int, int]]:
@@ -16,6 +17,14 @@ def elsewhere(result: Result) -> list[tuple[int, int]]:
     there = np.flatnonzero(np.isfinite(result.cka.value).any(axis=1) & np.isfinite(np.diagonal(result.cka.value)))
     pairs = [(int(layer), int(np.nanargmax(result.cka.value[layer]))) for layer in there]
     return [(layer, other) for layer, other in pairs if result.cka.high[layer, layer] < result.cka.low[layer, other]]
+
+
+GUIDE = Guide(
+    "Debiased CKA of every pair of layers, for the two checkpoints of the sidebar.",
+    "Neighbouring layers share most of the residual stream, so expect blocks along the diagonal.",
+    "Compare with the grid of the reference with itself. "
+    "A ring marks a row where another layer is clearly more similar than the same one.",
+)
 
 
 def draw(result: Result, name: str, reference: str) -> go.Figure:
@@ -55,8 +64,7 @@ def draw(result: Result, name: str, reference: str) -> go.Figure:
         xaxis=theme.layer_axis(others, f"layer of {reference}", showgrid=False, constrain="domain"),
         yaxis=theme.layer_axis(layers, f"layer of {name}", showgrid=False, constrain="domain")
         | {"scaleanchor": "x", "range": [layers - 0.5, -0.5]},
-        legend={"orientation": "h", "x": 0, "y": -0.14, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.14, 80),
     )
 
 

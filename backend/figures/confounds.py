@@ -8,7 +8,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.confounds import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
+
+GUIDE = Guide(
+    "Accuracy by prompt length, and how similar different reviews are.",
+    "Quartiles hold few reviews each, so read their intervals.",
+    "Read this before any other picture. "
+    "If the classes differ in length, directions may be about length. "
+    "If the sample was trained on, accuracy says little about new texts.",
+)
 
 
 def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
@@ -30,13 +39,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
                 "name": name,
                 "x": np.arange(len(value)) + 0.06 * i,
                 "y": value.astype(np.float32),
-                "error_y": {
-                    "type": "data",
-                    "array": high - value,
-                    "arrayminus": value - low,
-                    "thickness": 1.2,
-                    "width": 3,
-                },
+                "error_y": drawing.error_bars(value, low, high),
                 "line": {"color": colour, "width": 1.6},
                 "hovertemplate": "%{y:.1f} %<extra>" + name + "</extra>",
             }
@@ -48,8 +51,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
         xaxis=theme.axis("", tickmode="array", tickvals=np.arange(len(ticks)), ticktext=ticks)
         | {"range": [-0.5, len(ticks) - 0.5]},
         yaxis=theme.axis("%", range=[-3, 103]),
-        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.24, 80),
     )
 
 
@@ -57,15 +59,13 @@ def sameness(result: Result, names: Sequence[str]) -> go.Figure:
     """Mean cosine between different reviews at every layer: near 1, a few huge dimensions drown everything else."""
     names = theme.literals(names)
     traces = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": name,
-            "x": np.arange(result.review_cosine.shape[1]),
-            "y": result.review_cosine[i].astype(np.float32),
-            "line": {"color": theme.checkpoint_colour(i, len(names)), "width": 1.8},
-            "hovertemplate": "layer %{x}: %{y:.3f}<extra>" + name + "</extra>",
-        }
+        drawing.line(
+            np.arange(result.review_cosine.shape[1]),
+            result.review_cosine[i],
+            name,
+            drawing.stroke(theme.checkpoint_colour(i, len(names)), 1.8),
+            "layer %{x}: %{y:.3f}",
+        )
         for i, name in enumerate(names)
     ]
     return theme.figure(
@@ -74,8 +74,7 @@ def sameness(result: Result, names: Sequence[str]) -> go.Figure:
         height=340,
         xaxis=theme.layer_axis(result.review_cosine.shape[1]),
         yaxis=theme.axis("mean cosine", range=[min(-0.05, float(np.nanmin(result.review_cosine)) - 0.05), 1.05]),
-        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.24, 80),
     )
 
 

@@ -9,7 +9,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.cosines import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
+
+LAYERS_GUIDE = Guide(
+    "Cosines between the class directions of a checkpoint's layers.",
+    "Neighbouring layers share most of the residual stream, so expect a band along the diagonal.",
+)
 
 
 def between_layers(result: Result, position: int, name: str, direction: int = 0) -> go.Figure:
@@ -25,6 +31,13 @@ def between_layers(result: Result, position: int, name: str, direction: int = 0)
         xaxis=axis | {"constrain": "domain"},
         yaxis=axis | {"scaleanchor": "x", "constrain": "domain", "autorange": "reversed", "range": None},
     )
+
+
+CHECKPOINTS_GUIDE = Guide(
+    "Cosines between the class directions of all checkpoints at one layer.",
+    "Do not read them where the direction is within chance.",
+    "These are plain cosines, inflated because all checkpoints read the same reviews.",
+)
 
 
 def between_checkpoints(result: Result, layer: int, names: Sequence[str], direction: int = 0) -> go.Figure:
@@ -45,16 +58,6 @@ def between_checkpoints(result: Result, layer: int, names: Sequence[str], direct
 
 
 def _heat(matrix: np.ndarray, x: Any, y: Any, hover: str) -> dict[str, Any]:
-    return {
-        "type": "heatmap",
-        "z": theme.cells(matrix),
-        "x": x,
-        "y": y,
-        "zmin": -1,
-        "zmax": 1,
-        "colorscale": theme.DIVERGING,
-        "xgap": 1,
-        "ygap": 1,
-        "hovertemplate": hover,
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickvals": [-1, 0, 1], "tickfont": {"size": 10}},
-    }
+    return drawing.heatmap(
+        matrix, x, y, hover, theme.DIVERGING, zmin=-1, zmax=1, colorbar=drawing.bar(tickvals=[-1, 0, 1])
+    )

@@ -1,4 +1,4 @@
-"""How far apart the classes are at each layer: heat map and curves on four scales, and one review along them."""
+"""Draw how far apart the classes are at each layer, on four scales, and one review along their direction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.direction import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 from backend.stats.estimate import Estimate
 
 Scale = Literal["raw", "unbiased", "relative", "separation"]
@@ -29,49 +30,81 @@ UNITS = {
 
 
 def values(result: Result, scale: Scale, direction: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The curve on that scale, its interval's low and high, and its chance level; each [layers]."""
+    """Return the curve on that scale, its interval's low and high, and its chance level; each [layers]."""
     curve: Estimate[np.ndarray] = getattr(result, _FIELDS[scale])
     chance = np.full_like(curve.value, np.nan) if curve.chance is None else curve.chance
     return *(end[direction] for end in curve.ends), chance[direction]
 
 
+_RINGS = (
+    "A ring marks the layer from which a checkpoint stays above chance. "
+    "Chance is what shuffled labels exceed at some layer in 5 % of cases."
+)
+GUIDES: dict[Scale, Guide] = {
+    "raw": Guide(
+        "The distance between the class means at every layer, as measured.",
+        "It grows with the residual stream and with noise, so compare it only with chance.",
+        _RINGS,
+    ),
+    "unbiased": Guide(
+        "The distance between the class means, less what sampling noise adds.",
+        "It grows with the residual stream, so do not compare layers by it.",
+        _RINGS,
+    ),
+    "relative": Guide(
+        "The distance between the class means over the mean length of the residuals.",
+        "It still contains noise, so compare it with chance.",
+        "This scale makes layers comparable. " + _RINGS,
+    ),
+    "separation": Guide(
+        "The distance between the class means, in units of the spread within a class.",
+        "A layer without a ring at or before it may be chance.",
+        "This scale makes layers comparable. " + _RINGS,
+    ),
+}
+
+
 def heatmap(results: Sequence[Result], names: Sequence[str], scale: Scale, direction: int = 0) -> go.Figure:
-    """Checkpoint x layer; a ring marks the layer at which each checkpoint leaves chance for good."""
+    """Draw checkpoint x layer; a ring marks the layer from which each checkpoint stays above chance."""
     names = theme.literals(names)
-    matrix = np.stack([values(one, scale, direction)[0] for one in results])
-    starts = [(one.leaves_chance[direction], i) for i, one in enumerate(results) if one.leaves_chance[direction] >= 0]
+    matrix = np.stack([values(result, scale, direction)[0] for result in results])
+    starts = [
+        (result.leaves_chance[direction], i) for i, result in enumerate(results) if result.leaves_chance[direction] >= 0
+    ]
     traces: list[dict[str, Any]] = [
-        {
-            "type": "heatmap",
-            "z": theme.cells(matrix),
-            "y": list(names),
-            "x": np.arange(matrix.shape[1]),
-            "colorscale": theme.SEQUENTIAL,
-            "zmin": 0,
-            "xgap": 1,
-            "ygap": 1,
-            "hovertemplate": "%{y}, layer %{x}: %{z:.3g}<extra></extra>",
-            "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
-        },
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "leaves chance here",
-            "x": [layer for layer, _ in starts],
-            "y": [names[i] for _, i in starts],
-            "marker": {"symbol": "circle-open", "size": 13, "color": theme.RING, "line": {"width": 2.5}},
-            "hovertemplate": "%{y} leaves chance at layer %{x}<extra></extra>",
-            "showlegend": True,
-        },
+        drawing.heatmap(
+            matrix,
+            np.arange(matrix.shape[1]),
+            list(names),
+            "%{y}, layer %{x}: %{z:.3g}<extra></extra>",
+            theme.SEQUENTIAL,
+            zmin=0,
+            colorbar=drawing.bar(len=1),
+        ),
+        drawing.ring(
+            [layer for layer, _ in starts],
+            [names[i] for _, i in starts],
+            13,
+            "%{y} leaves chance at layer %{x}<extra></extra>",
+            name="leaves chance here",
+            showlegend=True,
+        ),
     ]
     return theme.figure(
         traces,
         f"Checkpoint × layer: {UNITS[scale]}",
         height=130 + 34 * len(names),
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
+        yaxis=drawing.NAMES,
+        legend=drawing.RIGHT,
     )
+
+
+CURVES_GUIDE = Guide(
+    "The same distance for both models, with 95 % intervals.",
+    "Values below the dotted line may be chance.",
+    "The dotted line is chance: shuffled labels exceed it at some layer in 5 % of cases.",
+)
 
 
 def curves(
@@ -82,7 +115,7 @@ def curves(
     scale: Scale,
     direction: int = 0,
 ) -> go.Figure:
-    """Curves with their 95 % interval as a band and the chance level dotted, one colour per checkpoint.
+    """Draw curves with their 95 % interval as a band and chance dotted, one colour per checkpoint.
 
     `positions` are the checkpoints' places among the study's `count`, for their colours.
     """
@@ -94,27 +127,16 @@ def curves(
         colour = theme.checkpoint_colour(position, count)
         traces += theme.band(x, low, high, colour)
         traces += [
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": x,
-                "y": curve.astype(np.float32),
-                "customdata": np.stack([low, high, chance], axis=1).astype(np.float32),
-                "line": {"color": colour, "width": 2.2},
-                "marker": {"size": 6},
-                "hovertemplate": "layer %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g}), "
-                "chance %{customdata[2]:.3g}<extra>" + name + "</extra>",
-            },
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": f"chance, {name}",
-                "x": x,
-                "y": chance.astype(np.float32),
-                "line": {"color": colour, "width": 1.6, "dash": "dot"},
-                "hoverinfo": "skip",
-            },
+            drawing.line(
+                x,
+                curve,
+                name,
+                drawing.stroke(colour),
+                "layer %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g}), chance %{customdata[2]:.3g}",
+                {"size": 6},
+                customdata=drawing.ends(low, high, chance),
+            ),
+            drawing.line(x, chance, f"chance, {name}", drawing.stroke(colour, 1.6, "dot"), mode="lines"),
             *_start(result.leaves_chance[direction], curve, name),
         ]
     layers = results[0].norm.value.shape[1]
@@ -124,35 +146,41 @@ def curves(
         height=400,
         xaxis=theme.layer_axis(layers),
         yaxis=theme.axis(UNITS[scale], rangemode="tozero"),
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.2, 80),
     )
 
 
 def _start(layer: int, curve: np.ndarray, name: str) -> list[dict[str, Any]]:
-    """A ring where the curve leaves chance."""
+    """Return a ring where the curve leaves chance."""
     if layer < 0:
         return []
     return [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "x": [layer],
-            "y": [float(curve[layer])],
-            "marker": {"symbol": "circle-open", "size": 14, "color": theme.RING, "line": {"width": 2.5}},
-            "hovertemplate": f"{name} leaves chance at layer {layer}<extra></extra>",
-            "showlegend": False,
-        }
+        drawing.ring(
+            [layer],
+            [float(curve[layer])],
+            14,
+            f"{name} leaves chance at layer {layer}<extra></extra>",
+            showlegend=False,
+        )
     ]
 
 
 def leaves_chance(results: Sequence[Result], names: Sequence[str], direction: int = 0) -> str:
-    """In words, where each checkpoint leaves chance."""
+    """Say where each checkpoint leaves chance."""
     parts = [
-        f"**{name}** " + (f"leaves chance at layer {at}" if at >= 0 else "never leaves chance for good")
-        for name, at in ((name, one.leaves_chance[direction]) for one, name in zip(results, names, strict=True))
+        f"**{name}** " + (f"leaves chance at layer {at}" if at >= 0 else "never stays above chance")
+        for name, at in ((name, result.leaves_chance[direction]) for result, name in zip(results, names, strict=True))
     ]
     return "; ".join(parts) + "."
+
+
+def cosine_guide(reference: str) -> Guide:
+    """Return the guide of `to_reference`."""
+    return Guide(
+        f"The cosine of each checkpoint's class direction with that of {reference}: 1 is the same, 0 is unrelated.",
+        "Plain cosines are inflated, because all checkpoints read the same reviews.",
+        "The split-half curves are not inflated. They have gaps where a direction is within its noise.",
+    )
 
 
 def to_reference(
@@ -163,7 +191,7 @@ def to_reference(
     reference: str,
     direction: int = 0,
 ) -> go.Figure:
-    """Cosine of each checkpoint's direction with that of the reference: plain (dotted) and from split halves.
+    """Draw the cosine of each checkpoint's direction with the reference's: plain (dotted) and from split halves.
 
     The band is the 95 % interval of the latter.
     """
@@ -174,45 +202,41 @@ def to_reference(
         x = np.arange(len(split))
         colour = theme.checkpoint_colour(position, count)
         traces += theme.band(x, low, high, colour)
-        for label, y, line in (
-            (f"{name}, split halves", split, {"color": colour, "width": 2.2}),
-            (f"{name}, plain", result.cosine_to_base[direction], {"color": colour, "width": 1.4, "dash": "dot"}),
-        ):
-            hover = "layer %{x}: %{y:.3f}<extra>" + label + "</extra>"
-            solid = "dash" not in line
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers" if solid else "lines",
-                    "name": label,
-                    "x": x,
-                    "y": y.astype(np.float32),
-                    "line": line,
-                    "hovertemplate": hover,
-                }
-            )
+        hover, plain = "layer %{x}: %{y:.3f}", result.cosine_to_base[direction]
+        traces += [
+            drawing.line(x, split, f"{name}, split halves", drawing.stroke(colour), hover),
+            drawing.line(x, plain, f"{name}, plain", drawing.stroke(colour, 1.4, "dot"), hover, mode="lines"),
+        ]
     return theme.figure(
         traces,
         f"Cosine with the direction of {reference}",
         height=340,
         xaxis=theme.layer_axis(results[0].norm.value.shape[1]),
         yaxis=theme.axis("cosine", range=[-1.05, 1.05]),
-        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.22, 80),
     )
 
 
 def without_split(results: Sequence[Result], names: Sequence[str], reference: str, direction: int = 0) -> str | None:
-    """In words, which checkpoints have no split-half cosine at any layer; None if all have one somewhere."""
+    """Name the checkpoints without a split-half cosine at any layer; None if every checkpoint has one."""
     empty = [
-        n for n, one in zip(names, results, strict=True) if np.isnan(one.cosine_to_base_split.value[direction]).all()
+        n
+        for n, result in zip(names, results, strict=True)
+        if np.isnan(result.cosine_to_base_split.value[direction]).all()
     ]
     if not empty:
         return None
     return (
-        f"There is no split-half cosine at any layer for {', '.join(empty)}: wherever it could be measured, the "
-        f"direction there or that of {reference} is within chance, and has none that could be compared."
+        f"{', '.join(empty)}: no split-half cosine at any layer. The direction there, or the direction of "
+        f"{reference}, is within chance everywhere."
     )
+
+
+REVIEW_GUIDE = Guide(
+    "The position of this review along the class direction, layer by layer.",
+    "The curve means nothing where the direction is within chance.",
+    "The review is part of the class means, so a small sample pulls it towards its own class.",
+)
 
 
 def review(
@@ -224,7 +248,7 @@ def review(
     chosen: int,
     direction: int = 0,
 ) -> go.Figure:
-    """Where one review stands along the direction at every layer: 0 and 1 are the means of the two classes.
+    """Draw the position of a review along the direction, layer by layer: 0 and 1 are the two class means.
 
     With more than two classes 1 is the mean of the direction's class and 0 the mean of the other class means.
     """
@@ -233,33 +257,18 @@ def review(
     for result, name, position in zip(results, names, positions, strict=True):
         raw = result.projections[chosen, direction]
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": np.arange(len(raw)),
-                "y": result.along(chosen, direction).astype(np.float32),
-                "customdata": raw.astype(np.float32),
-                "line": {"color": theme.checkpoint_colour(position, count), "width": 2.2},
-                "hovertemplate": "layer %{x}: %{y:.2f} of the way, r·d/|d| = %{customdata:.3g}<extra>"
-                + name
-                + "</extra>",
-            }
+            drawing.line(
+                np.arange(len(raw)),
+                result.along(chosen, direction),
+                name,
+                drawing.stroke(theme.checkpoint_colour(position, count)),
+                "layer %{x}: %{y:.2f} of the way, r·d/|d| = %{customdata:.3g}",
+                customdata=raw.astype(np.float32),
+            )
         )
     target = words[1] if len(words) == 2 else words[direction]
     rest = words[0] if len(words) == 2 else "the others"
-    levels = [
-        {
-            "type": "line",
-            "xref": "paper",
-            "x0": 0,
-            "x1": 1,
-            "y0": y,
-            "y1": y,
-            "line": {"color": theme.QUIET, "dash": "dash"},
-        }
-        for y in (0, 1)
-    ]
+    levels = [drawing.level(y, dash="dash") for y in (0, 1)]
     return theme.figure(
         traces,
         f"This review along the direction: 0 = mean of {rest}, 1 = mean of {target}",
@@ -267,6 +276,5 @@ def review(
         shapes=levels,
         xaxis=theme.layer_axis(results[0].norm.value.shape[1]),
         yaxis=theme.axis("place between the class means"),
-        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 70},
+        **drawing.below(-0.24, 70),
     )

@@ -1,4 +1,4 @@
-"""One feature: how strongly it fires in either model, and the texts in which it fires most, drawn on the words."""
+"""Draw one feature: how strongly it fires in each model, and the texts in which it fires most."""
 
 from __future__ import annotations
 
@@ -11,17 +11,28 @@ import plotly.graph_objects as go
 
 from backend.analyses.features import SURE, Result
 from backend.derived.feature_contexts import Contexts, InText
-from backend.figures.style import text, theme, token_bands
+from backend.figures.style import drawing, text, theme, token_bands
+from backend.figures.style.guide import Guide
 from backend.stats.feature_rates import STATES
 
 FAINTEST, HIGHLIGHT = 0.12, 0.6
-"""Opacity behind the weakest and the strongest firing: text of either theme keeps a contrast of 4.5 on it."""
+"""Background opacity of the weakest and the strongest firing: text of both themes keeps a contrast of 4.5."""
 BINS = 30
 
 
-def histogram(found: Contexts, names: Sequence[str], positions: Sequence[int], count: int, feature: int) -> go.Figure:
-    """How many tokens have which activation, in either model, on a logarithmic count."""
-    values = (found.reference, found.checkpoint)[: len(names)]
+GUIDE = Guide(
+    "How many tokens have each activation, and the tokens that the feature promotes.",
+    "In early layers promoted tokens say little, because later blocks transform the feature's output.",
+    "A feature with one meaning has many strong activations. "
+    "Promoted tokens are those whose logits the direction raises most by itself.",
+)
+
+
+def histogram(
+    contexts: Contexts, names: Sequence[str], positions: Sequence[int], count: int, feature: int
+) -> go.Figure:
+    """Draw how many tokens have each activation in each model, with a logarithmic count."""
+    values = (contexts.reference, contexts.checkpoint)[: len(names)]
     largest = max((float(one.max()) for one in values if len(one)), default=1.0)
     edges, most = np.linspace(0.0, largest, BINS + 1), 1
     traces: list[dict[str, Any]] = []
@@ -46,29 +57,38 @@ def histogram(found: Contexts, names: Sequence[str], positions: Sequence[int], c
         height=340,
         xaxis=theme.axis("activation (residual units)", rangemode="tozero"),
         yaxis=theme.axis("tokens", type="log", dtick=1, range=[-0.2, max(1.0, float(np.log10(most)) + 0.2)]),
-        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.22, 80),
     )
 
 
+TEXTS_GUIDE = Guide(
+    "The reviews where the feature fires most strongly; darker tokens have larger activations.",
+    "The strongest activations are the clearest, so also check the histogram for typical ones.",
+    "Each text is cut around its largest activation. "
+    "Activations are in residual units. Point at a token to see both models.",
+)
+
+
 def texts(
-    found: Contexts, model: int, names: Sequence[str], words: Sequence[str], labels: np.ndarray, index: np.ndarray
+    contexts: Contexts, model: int, names: Sequence[str], words: Sequence[str], labels: np.ndarray, index: np.ndarray
 ) -> str:
-    """The contexts in which a feature is largest in one model, as HTML: text, each token on its activation there.
+    """Return as HTML the contexts where a feature is largest in one model, each token coloured by its activation.
 
     `labels` are the classes of the sample's reviews, `index` their source rows, by which they are named everywhere.
-    Pointing at a token tells its activation in every model. All contexts of all models share one scale.
+    Pointing at a token shows its activation in every model. All contexts of all models share one scale.
     """
-    wanted = found.of(model)
+    requests = contexts.of(model)
     name = escape(names[model])
-    title = f"Where it fires most in {name}" if wanted else f"It fires nowhere in {name}"
-    reach = max(1e-6, float(np.nanmax(found.value, initial=0.0)))
+    title = f"Where it fires most in {name}" if requests else f"It fires nowhere in {name}"
+    reach = max(1e-6, float(np.nanmax(contexts.value, initial=0.0)))
     parts = [f'<p style="margin:0 0 .6em"><strong>{title}</strong></p>']
-    for i in wanted:
-        review = int(found.review[i])
+    for i in requests:
+        review = int(contexts.review[i])
         heading = f"review {index[review]}, {escape(words[int(labels[review])])}"
-        largest = int(found.position[i] - found.start[i])
-        tokens = "".join(_token(found, i, t, model, names, reach, t == largest) for t in range(len(found.pieces[i])))
+        largest = int(contexts.position[i] - contexts.start[i])
+        tokens = "".join(
+            _token(contexts, i, t, model, names, reach, t == largest) for t in range(len(contexts.pieces[i]))
+        )
         parts.append(f'<p style="{_PARAGRAPH}"><small style="opacity:.75">{heading}</small><br>{tokens}</p>')
     return "".join(parts)
 
@@ -77,24 +97,33 @@ _PARAGRAPH = "margin:0 0 .7em;line-height:1.65;overflow-wrap:anywhere"
 
 
 def _token(
-    found: Contexts, context: int, token: int, model: int, names: Sequence[str], reach: float, largest: bool
+    contexts: Contexts, context: int, token: int, model: int, names: Sequence[str], reach: float, largest: bool
 ) -> str:
-    """A token as a reader sees it, behind its space; the largest one is in bold."""
-    piece = found.pieces[context][token]
+    """Return a token as the reader sees it, with its space before it; the largest activation is in bold."""
+    piece = contexts.pieces[context][token]
     space, said = " " if piece[:1].isspace() else "", text.shown(piece)
-    share = float(found.value[context, model, token]) / reach
+    share = float(contexts.value[context, model, token]) / reach
     if not share > 0:
         return space + said
-    values = ", ".join(f"{found.value[context, m, token]:.3g} in {name}" for m, name in enumerate(names))
+    values = ", ".join(f"{contexts.value[context, m, token]:.3g} in {name}" for m, name in enumerate(names))
     style = f"background:{theme.veil(theme.DIRECTION, round(FAINTEST + (HIGHLIGHT - FAINTEST) * share, 3))}"
     style += ";border-radius:3px;padding:1px 0" + (";font-weight:600" if largest else "")
     return f'{space}<span style="{style}" title="{escape(values)}">{said}</span>'
 
 
-def in_text(found: Sequence[InText], names: Sequence[str], pieces: Sequence[str], feature: int) -> go.Figure:
-    """A text with the feature's activation under each token, layer by layer, in every model, and what changed."""
+def in_text_guide(layer: int) -> Guide:
+    """Return the guide of `in_text`."""
+    return Guide(
+        "The activation of the feature at each token and layer, the last layer on top.",
+        f"The autoencoder was trained on layer {layer}, so other layers may mislead it.",
+        "The first token is left out, as it was during training.",
+    )
+
+
+def in_text(contexts: Sequence[InText], names: Sequence[str], pieces: Sequence[str], feature: int) -> go.Figure:
+    """Draw a text with the feature's activation under each token, layer by layer, in each model, and the change."""
     named = [text.shown(piece, 24) for piece in pieces]
-    values = [one.activation.astype(np.float64) for one in found]
+    values = [result.activation.astype(np.float64) for result in contexts]
     said = np.array([[f"{name}, layer {layer}" for layer in range(values[0].shape[1])] for name in named])
     bands = [token_bands.Band(name, one, said) for name, one in zip(names, values, strict=True)]
     top = max(1e-6, *(float(np.nanmax(one, initial=0.0)) for one in values))
@@ -104,12 +133,12 @@ def in_text(found: Sequence[InText], names: Sequence[str], pieces: Sequence[str]
         bands.append(token_bands.Band(f"{names[1]} − {names[0]}", change, said, "coloraxis2"))
         reach = token_bands.reach([change])
         scales["coloraxis2"] = token_bands.scale(-reach, reach, "difference", 0.5)
-    title = f"Feature {feature} at every token and layer (its autoencoder's is layer {found[0].layer})"
+    title = f"Feature {feature} at every token and layer (its autoencoder's is layer {contexts[0].layer})"
     return token_bands.draw(pieces, bands, title, scales)
 
 
 def promoted(result: Result, feature: int, names: Sequence[str]) -> go.Figure:
-    """The tokens that a feature promotes in either model, likeliest on top; those of one model alone stand out."""
+    """Draw the tokens that a feature promotes in each model, likeliest on top; those of one model alone are bold."""
     said = [result.promotes(m, feature) for m in range(len(names))]
     common = set.intersection(*map(set, said))
     traces = [
@@ -145,7 +174,7 @@ def promoted(result: Result, feature: int, names: Sequence[str]) -> go.Figure:
 
 
 def about(result: Result, feature: int, names: Sequence[str], at: int) -> str:
-    """The numbers of one feature, in a sentence for each model."""
+    """Return the numbers of one feature as sentences, for each model."""
     said = []
     for m, name in enumerate(names):
         rate = 100 * result.rate[m, feature]
@@ -156,9 +185,9 @@ def about(result: Result, feature: int, names: Sequence[str], at: int) -> str:
         chance = "beyond chance" if q <= SURE else "within chance"
         along = "undefined here" if np.isnan(cosine) else f"{cosine:+.2f}"
         said.append(
-            f"In **{name}** it fires at {rate:.3g} % of the tokens, {result.mean_when_firing[m, feature]:.3g} on "
-            f"average where it does; the AUC of its largest activation in a review is {auc:.3f} (q = {q:.2g}, "
-            f"{chance}), its cosine with the class direction {along}."
+            f"In **{name}** it fires at {rate:.3g} % of the tokens, with mean activation "
+            f"{result.mean_when_firing[m, feature]:.3g}. The AUC of its largest activation in a review is {auc:.3f} "
+            f"(q = {q:.2g}, {chance}). Its cosine with the class direction is {along}."
         )
     if len(names) > 1:
         low, high = 100 * result.change.low[feature], 100 * result.change.high[feature]

@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.feature_turnover import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 Measure = Literal["kept", "new", "cosine"]
 MEASURES: dict[Measure, str] = {
@@ -19,6 +20,15 @@ MEASURES: dict[Measure, str] = {
 }
 LITTLE = 0.1
 """Of a floor that keeps less than a tenth, nothing can be lost."""
+
+
+GUIDE = Guide(
+    "The features that each checkpoint's own autoencoder shares with the reference's.",
+    "Only differences beyond the dashed line came with training, and it is one pair of seeds.",
+    "Two features are the same if the cosine of their directions is at least 0.7. "
+    "The dashed line is another seed on the reference. "
+    "These autoencoders are small; seeds agree less on large ones.",
+)
 
 
 def curves(
@@ -39,8 +49,7 @@ def curves(
         height=380,
         xaxis=theme.axis("layer", tickmode="array", tickvals=list(layers)),
         yaxis=theme.axis(MEASURES[measure] + unit, rangemode="tozero"),
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+        **drawing.below(-0.2, 90),
     )
 
 
@@ -49,16 +58,7 @@ def _unit(measure: Measure) -> tuple[int, str]:
 
 
 def _line(layers: Sequence[int], y: np.ndarray, name: str, line: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": name,
-        "x": list(layers),
-        "y": y.astype(np.float32),
-        "line": line,
-        "marker": {"size": 7},
-        "hovertemplate": "layer %{x}: %{y:.3g}<extra>" + name + "</extra>",
-    }
+    return drawing.line(list(layers), y, name, line, "layer %{x}: %{y:.3g}", {"size": 7})
 
 
 def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure: Measure) -> go.Figure:
@@ -71,27 +71,23 @@ def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure
     colours = theme.DIVERGING if turn > 0 else [[1 - at, colour] for at, colour in reversed(theme.DIVERGING)]
     shown = scale * getattr(result, measure)
     unit = "" if scale == 1 else " points"
-    heat: dict[str, Any] = {
-        "type": "heatmap",
-        "z": theme.cells(beyond),
-        "y": list(names),
-        "x": [str(layer) for layer in layers],
-        "text": [["" if np.isnan(one) else f"{one:.{2 if scale == 1 else 0}f}" for one in row] for row in shown],
-        "texttemplate": "%{text}",
-        "colorscale": colours,
-        "zmin": -reach,
-        "zmax": reach,
-        "xgap": 1,
-        "ygap": 1,
-        "hovertemplate": "%{y}, layer %{x}: %{text}, %{z:+.3g}" + unit + " against two seeds<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
-    }
+    heat: dict[str, Any] = drawing.heatmap(
+        beyond,
+        [str(layer) for layer in layers],
+        list(names),
+        "%{y}, layer %{x}: %{text}, %{z:+.3g}" + unit + " against two seeds<extra></extra>",
+        colours,
+        text=[["" if np.isnan(one) else f"{one:.{2 if scale == 1 else 0}f}" for one in row] for row in shown],
+        texttemplate="%{text}",
+        zmin=-reach,
+        zmax=reach,
+    )
     return theme.figure(
         [heat],
         f"{MEASURES[measure].capitalize()}{_unit(measure)[1]}; colour: against two seeds",
         height=max(380, 150 + 40 * len(names)),
         xaxis=theme.axis("layer", type="category", showgrid=False),
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
+        yaxis=drawing.NAMES,
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.features import SURE, Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import quoted
 from backend.lab.autoencoders import Point
 from backend.stats.feature_rates import STATES
@@ -25,6 +26,15 @@ ORDERS: dict[Order, str] = {
 SHAPES = {"shared": "circle", "appeared": "triangle-up", "vanished": "triangle-down", "rare": "x"}
 NAMED, BESIDE = 5, 12
 """Promoted tokens told when one points, and how far two points in a hundred must be apart on a logarithmic axis."""
+
+
+def quality_guide(layer: int) -> Guide:
+    """Return the guide of `quality`."""
+    return Guide(
+        f"How much of each model's residuals at layer {layer} the autoencoder explains.",
+        "If it explains little or most features are dead, use more features or raise k first.",
+        "The numbers are over the tokens of the sample, which also trained it.",
+    )
 
 
 def quality(result: Result, names: Sequence[str]) -> list[dict[str, str]]:
@@ -83,16 +93,24 @@ def training(
         height=470,
         xaxis=theme.axis("training step"),
         yaxis=theme.axis("share", rangemode="tozero"),
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+        **drawing.below(-0.18, 90),
     )
 
 
 def so_far(points: Sequence[Point]) -> go.Figure:
     """`training` while it is under way."""
     names = ("step", "loss", "explained_variance", "dead")
-    step, loss, variance, dead = (np.array([getattr(one, name) for one in points]) for name in names)
+    step, loss, variance, dead = (np.array([getattr(point, name) for point in points]) for name in names)
     return training(step, loss, variance, dead, "Training so far")
+
+
+GUIDE = Guide(
+    "Every feature at its firing rate in both models.",
+    "Another seed finds other features, so none of them is the model's own.",
+    "On the diagonal nothing changed. At an edge one model does not use the feature. "
+    "A ring marks features that separate the classes, at a false-discovery rate of 5 %. "
+    "Click a feature to see more.",
+)
 
 
 def scatter(
@@ -147,8 +165,7 @@ def scatter(
         uirevision=revision,
         xaxis=_rates(labels[0], floor),
         yaxis=_rates(labels[1], floor) if m else theme.axis(f"AUC in {theme.literal(names[0])}"),
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+        **drawing.below(-0.18, 90),
         coloraxis={
             "colorscale": [[0.0, theme.NEGATIVE], [0.5, theme.QUIET], [1.0, theme.POSITIVE]],
             "cmin": 0.5 - _reach(result, m, at),
@@ -209,14 +226,23 @@ def ranked(result: Result, order: Order, at: int, search: str, models: int) -> l
         "rate": result.rate[m],
         "cosine": np.abs(result.cosine[m, at]),
     }[order]
-    found = [i for i in np.argsort(-np.nan_to_num(rank), kind="stable").tolist() if fires[i]]
+    results = [i for i in np.argsort(-np.nan_to_num(rank), kind="stable").tolist() if fires[i]]
     if not search.strip():
-        return found
+        return results
     if search.strip().isdigit():
-        return [i for i in found if i == int(search)]
-    wanted = visible(search.strip()).lower()
-    named = {i for i, word in enumerate(result.words) if wanted in word.lower()}
-    return [i for i in found if named & set(result.promoted[:models, i].ravel().tolist())]
+        return [i for i in results if i == int(search)]
+    requests = visible(search.strip()).lower()
+    named = {i for i, word in enumerate(result.words) if requests in word.lower()}
+    return [i for i in results if named & set(result.promoted[:models, i].ravel().tolist())]
+
+
+def table_guide(listed: int, total: int, promotes: bool) -> Guide:
+    """Return the guide of `table`, which lists the first of all features."""
+    return Guide(
+        f"The first {listed:,} of {total:,} features in this order.",
+        "A promoted token says what a feature writes, not where it fires." if promotes else "Rare features are noisy.",
+        "A rate says how often a feature fires, a mean how strongly. Click a column to sort by it.",
+    )
 
 
 def table(result: Result, ids: Sequence[int], names: Sequence[str], at: int) -> list[dict[str, Any]]:

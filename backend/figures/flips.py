@@ -9,7 +9,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.probes import Reading, Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
+
+REVIEWS_GUIDE = Guide(
+    "The word that the head reads for every review (row) at every layer (column).",
+    "One colour over all rows is a bias of the head, not knowledge.",
+    "Rows are sorted by class, then by the layer of the last flip. "
+    "Faint cells are undecided. "
+    "The squares on the right are the labels. Click one to see its review.",
+)
 
 
 def reviews(
@@ -100,6 +109,13 @@ def reviews(
     )
 
 
+REVIEW_GUIDE = Guide(
+    "The logit difference of this review by layer, over its root mean square.",
+    "A curve that stays near zero says nothing.",
+    "The answer flips where the curve crosses zero.",
+)
+
+
 def review(
     results: Sequence[Result],
     names: Sequence[str],
@@ -139,6 +155,5 @@ def review(
         shapes=[zero],
         xaxis=theme.layer_axis(results[0].auc.value.shape[1]),
         yaxis=theme.axis("logit difference ÷ its root mean square"),
-        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 70},
+        **drawing.below(-0.24, 70),
     )

@@ -9,7 +9,16 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.geometry import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
+
+GUIDE = Guide(
+    "Whether reviews that are far apart in one model are far apart in the other.",
+    "The Gromov-Wasserstein distance is an upper bound, from the better of two starts.",
+    "Rank correlation compares the ranks of all distances. "
+    "Gromov-Wasserstein matches the reviews as well as possible, whichever is which. "
+    "It is a share of the distance without any matching.",
+)
 
 
 def rank_correlations(
@@ -45,16 +54,9 @@ def gromov_wasserstein(
 
 def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any]) -> dict[str, Any]:
     dotted = "dash" in line
-    return {
-        "type": "scatter",
-        "mode": "lines" if dotted else "lines+markers",
-        "name": name,
-        "x": x,
-        "y": y.astype(np.float32),
-        "line": line,
-        "marker": {"size": 6},
-        "hovertemplate": "layer %{x}: %{y:.3f}<extra>" + name + "</extra>",
-    }
+    return drawing.line(
+        x, y, name, line, "layer %{x}: %{y:.3f}", {"size": 6}, mode="lines" if dotted else "lines+markers"
+    )
 
 
 def _figure(traces: list[dict[str, Any]], title: str, axis: str, results: Sequence[Result]) -> go.Figure:
@@ -64,6 +66,5 @@ def _figure(traces: list[dict[str, Any]], title: str, axis: str, results: Sequen
         height=380,
         xaxis=theme.layer_axis(len(results[0].unmatched)),
         yaxis=theme.axis(axis, rangemode="tozero"),
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.2, 80),
     )

@@ -8,12 +8,22 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.inherited import PARTS, SCOPES, Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 COLOURS = {"own": theme.checkpoint_colour(2, 3), "inherited": theme.QUIET, "interaction": theme.MANY[6]}
 SYMBOLS = {"own": "circle", "inherited": "square", "interaction": "diamond"}
 SAID = {"own": "own weights", "inherited": "inherited input", "interaction": "both together"}
 SCOPE_NAMES = {"change": "the whole change", "differences": "what differs between reviews"}
+
+
+GUIDE = Guide(
+    "What changed in each block's output at the readout position, divided by its cause.",
+    "Shares mean little where the change itself is small.",
+    "Own weights: the new weights on the old residuals. "
+    "Inherited input: the old weights on the new residuals. "
+    "Both together: the rest. Shares sum to 100 % and can be negative.",
+)
 
 
 def shares(result: Result, title: str, scope: str) -> go.Figure:
@@ -27,28 +37,11 @@ def shares(result: Result, title: str, scope: str) -> go.Figure:
             _line(value, SAID[name], name, "%{y:.0f} % (%{customdata[0]:.0f} to %{customdata[1]:.0f})")
             | {
                 "x": np.arange(len(value)) + 0.08 * (i - 1),
-                "error_y": {
-                    "type": "data",
-                    "array": high - value,
-                    "arrayminus": value - low,
-                    "thickness": 1.2,
-                    "width": 3,
-                },
+                "error_y": drawing.error_bars(value, low, high),
                 "customdata": np.stack([low, high], axis=1).astype(np.float32),
             }
         )
-    levels = [
-        {
-            "type": "line",
-            "xref": "paper",
-            "x0": 0,
-            "x1": 1,
-            "y0": y,
-            "y1": y,
-            "line": {"color": theme.QUIET, "width": 1},
-        }
-        for y in (0, 100)
-    ]
+    levels = [drawing.level(y, width=1) for y in (0, 100)]
     return _figure(traces, f"{title}: share of {SCOPE_NAMES[scope]} (%)", "share (%)", result, levels)
 
 
@@ -85,8 +78,7 @@ def _figure(
         shapes=shapes,
         xaxis=theme.layer_axis(result.total.shape[1], "block"),
         yaxis=theme.axis(axis, **({} if shapes else {"rangemode": "tozero"})),
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.2, 80),
     )
 
 

@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 from backend.stats.estimate import Estimate
 from backend.stats.layer_roles import KINDS, Reading
 
 COLOURS = (theme.veil(theme.POSITIVE, 0.3), theme.veil(theme.QUIET, 0.14), theme.veil(theme.NEGATIVE, 0.3))
+
+
+GUIDE = Guide(
+    "The role of each layer as its background: general, transitional or task-specific.",
+    "The roles follow from a rule and a level, and few reviews leave most layers transitional.",
+    "The rule uses the CKA with the reference and the gain of a linear probe.",
+)
 
 
 def draw(reading: Reading, name: str, reference: str) -> go.Figure:
@@ -56,18 +64,7 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
         if isinstance(y, Estimate):
             traces += theme.band(x, y.low, y.high, colour)
             y = y.value
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": label,
-                "x": x,
-                "y": y.astype(np.float32),
-                "line": {"color": colour, "width": 2.2, "dash": dash},
-                "marker": {"size": 6},
-                "hovertemplate": "layer %{x}: %{y:.3f}<extra>" + label + "</extra>",
-            }
-        )
+        traces.append(drawing.line(x, y, label, drawing.stroke(colour, 2.2, dash), "layer %{x}: %{y:.3f}", {"size": 6}))
     return theme.figure(
         traces,
         f"{name}: general, transitional or task-specific",
@@ -75,8 +72,7 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
         shapes=shapes,
         xaxis=theme.layer_axis(len(x), showgrid=False),
         yaxis=theme.axis("CKA, held-out accuracy (0 to 1)", range=[-0.03, 1.03]),
-        legend={"orientation": "h", "x": 0, "y": -0.24, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 110},
+        **drawing.below(-0.24, 110),
     )
 
 

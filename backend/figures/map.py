@@ -9,9 +9,17 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.map import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
+
+
+GUIDE = Guide(
+    "Neighbours on the map are mostly neighbours in the residual stream.",
+    "Distances between groups, their sizes and their shapes mean nothing.",
+    "Both maps start from the positions of the reference, so you can compare places.",
+)
 
 
 def draw(
@@ -47,15 +55,7 @@ def draw(
         )
     if selected is not None and np.isfinite(result.xy[selected]).all():
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "chosen review",
-                "x": [float(result.xy[selected, 0])],
-                "y": [float(result.xy[selected, 1])],
-                "hoverinfo": "skip",
-                "marker": {"symbol": "circle-open", "size": 17, "color": theme.RING, "line": {"width": 2.5}},
-            }
+            drawing.ring([float(result.xy[selected, 0])], [float(result.xy[selected, 1])], 17, name="chosen review")
         )
     bare = {"visible": False, "constrain": "domain", "fixedrange": True}
     return theme.figure(

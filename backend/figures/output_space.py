@@ -1,4 +1,4 @@
-"""The output space: every measure by checkpoint on both sets of texts, where probability went, and to which tokens."""
+"""Draw the output space: every measure by checkpoint, and the groups and tokens whose probability changed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.output_space import MEASURES, Result, mean_over_texts, perplexity
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import group_colour, quoted
 from backend.stats.estimate import stacked
 from backend.vocabulary import neutral
@@ -22,9 +23,9 @@ TITLES = {
     "mean_text_perplexity": "Mean of the texts' perplexities",
     "kl_from_base": "KL from the reference (nats)",
     "hidden_cosine": "Last residual: cosine to the reference",
-    "hidden_cosine_after_norm": "Cosine behind the final norm",
+    "hidden_cosine_after_norm": "Cosine after the final norm",
     "hidden_norm_ratio": "Last residual: length over the reference's",
-    "hidden_norm_ratio_after_norm": "Length ratio behind the final norm",
+    "hidden_norm_ratio_after_norm": "Length ratio after the final norm",
 }
 SET_NAMES = {"neutral": "neutral sentences", "sample": "the study's prompts"}
 _COLOURS = {"neutral": theme.MANY[5], "sample": theme.MANY[2]}
@@ -35,12 +36,36 @@ OUTLIER = 0.1
 """A summary that one text of many moves by more than this share carries an outlier."""
 
 
+_PREDICTIONS = Guide(
+    "The prediction after the last token, with 95 % intervals over texts.",
+    "At the end of a sentence a model does not show how sure it is within one.",
+    "Masses are on a logarithmic axis. "
+    "All checkpoints read the same texts, so two can differ although their intervals overlap.",
+)
+_TEXTS = Guide(
+    "How badly the models predict the texts themselves, on logarithmic axes.",
+    "One strange text can dominate the mean of perplexities.",
+    "The other perplexity counts every token equally. The sentences below name the text that matters most.",
+)
+_DISTANCES = Guide(
+    "How far predictions and last residuals are from the reference, averaged over positions.",
+    "A few massive dimensions and the first position can dominate cosine and length.",
+    "After the final norm a length is mostly the gain of the norm.",
+)
+PICTURES: tuple[tuple[Guide, tuple[str, ...]], ...] = (
+    (_PREDICTIONS, ("entropy", "non_sentiment_logprob", "non_sentiment_mass")),
+    (_TEXTS, ("perplexity", "mean_text_perplexity")),
+    (_DISTANCES, ("kl_from_base", *(name for name in MEASURES if name.startswith("hidden")))),
+)
+"""Each guide, and the measures that are shown side by side above it."""
+
+
 def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure: str) -> go.Figure:
-    """One measure: checkpoints along x, a line with 95 % intervals for each set of texts."""
+    """Draw one measure over the checkpoints, with a line and 95 % intervals for each set of texts."""
     m = MEASURES.index(measure)
     traces: list[dict[str, Any]] = []
     for position, (text_set, found) in enumerate(results.items()):
-        value, low, high = stacked([one.measures[m] for one in found]).ends
+        value, low, high = stacked([result.measures[m] for result in found]).ends
         there = np.isfinite(value)
         traces.append(
             {
@@ -84,15 +109,24 @@ def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure:
 
 
 def _ticks(seen: np.ndarray) -> dict[str, Any]:
-    """Ticks of a logarithmic axis: at most about six, and two where the values are that far apart."""
+    """Return ticks of a logarithmic axis, at most about six."""
     decades = float(np.log10(seen.max() / seen.min())) if len(seen) else 0.0
     if decades > 2:
         return {"dtick": int(np.ceil(decades / 6))}
     return {"dtick": "D2"} if decades > np.log10(5) else {"nticks": 6}
 
 
+def masses_guide(result: Result) -> Guide:
+    """Return the guide of `masses`."""
+    return Guide(
+        "The change of each group's mean probability at the last position, with 95 % intervals over texts.",
+        "A group holds only words that are one token and in no group above it.",
+        words(result),
+    )
+
+
 def masses(result: Result, title: str) -> go.Figure:
-    """Change of each group's probability in percentage points, with its 95 % interval; labels say from what to what."""
+    """Draw the change of each group's probability in percentage points, with 95 % intervals and both values."""
     title = theme.literal(title)
     there = [g for g, size in enumerate(result.group_size) if size > 0]
     change, low, high = (100 * end[there] for end in result.mass_change.ends)
@@ -138,8 +172,15 @@ def masses(result: Result, title: str) -> go.Figure:
     )
 
 
+LISTED_GUIDE = Guide(
+    "The tokens whose mean log-probability rose most and fell most, at most thirty each.",
+    "Most are so rare that even a large change moves little probability.",
+    "Point at a token to see its probability before and after.",
+)
+
+
 def listed(result: Result, rising: bool, title: str) -> go.Figure:
-    """Bars of the tokens that became likelier, or unlikelier, the furthest at the top, coloured by group."""
+    """Draw bars of the tokens that became likelier, or less likely, the largest change on top, coloured by group."""
     title = theme.literal(title)
     ids = [i for i, change in enumerate(result.change) if (change > 0) == rising]
     order = sorted(ids, key=lambda i: -abs(result.change[i]))
@@ -197,18 +238,18 @@ def _percent(share: float) -> str:
 
 
 def largest(result: Result) -> int | None:
-    """The text of the highest perplexity by itself; None where no text has two tokens."""
+    """Return the text of the highest perplexity; None where no text has two tokens."""
     of_text = _of_text(result)
     return None if np.isnan(of_text).all() else int(np.nanargmax(of_text))
 
 
 def _of_text(result: Result) -> np.ndarray:
-    """Each text's own perplexity, NaN for a text of one token."""
+    """Return each text's own perplexity, NaN for a text of one token."""
     return np.array([np.exp(a / n) if n else np.nan for a, n in zip(result.loss, result.predicted, strict=True)])
 
 
 def outlier(result: Result, text_set: str, name: str, quote: str) -> str:
-    """Which of the two perplexities one text carries; `quote` is the `largest` text, and both names safe markdown."""
+    """Say which of the two perplexities the `largest` text dominates; `name` and `quote` are safe markdown."""
     chosen = largest(result)
     if chosen is None or (result.predicted > 0).sum() < 2:
         return f"**{name}** on {SET_NAMES[text_set]}: fewer than two texts have a token to predict."
@@ -218,19 +259,19 @@ def outlier(result: Result, text_set: str, name: str, quote: str) -> str:
     moved = {"token-weighted perplexity": weighted, "mean of the texts' perplexities": mean}
     carries = [which for which, (all_of, rest) in moved.items() if abs(all_of - rest) > OUTLIER * all_of]
     verdict = {
-        0: "neither summary carries an outlier",
-        1: f"the {carries[0]} carries an outlier, and the other does not" if carries else "",
-        2: "both summaries carry an outlier",
+        0: "No text dominates either of them",
+        1: f"That text dominates only the {carries[0]}" if carries else "",
+        2: "That text dominates both of them",
     }[len(carries)]
     return (
-        f"**{name}** on {SET_NAMES[text_set]}: the token-weighted perplexity is {weighted[0]:,.4g} and the mean of the "
-        f"texts' perplexities {mean[0]:,.4g}; without “{quote}”, whose own is {of_text[chosen]:,.4g}, they are "
-        f"{weighted[1]:,.4g} and {mean[1]:,.4g}: {verdict}."
+        f"**{name}** on {SET_NAMES[text_set]}: the token-weighted perplexity is {weighted[0]:,.4g}, and the mean of "
+        f"the texts' perplexities is {mean[0]:,.4g}. Without “{quote}” (perplexity {of_text[chosen]:,.4g}), they are "
+        f"{weighted[1]:,.4g} and {mean[1]:,.4g}. {verdict}."
     )
 
 
 def where_mass_went(result: Result, text_set: str, name: str, groups: Sequence[str]) -> str:
-    """Which group gained and which lost most probability, of those whose interval leaves 0 out."""
+    """Say which groups gained and lost most probability, of those whose interval excludes 0."""
     sure = [g for g in range(len(groups)) if result.mass_change.low[g] > 0 or result.mass_change.high[g] < 0]
     if not sure:
         return f"**{name}** on {SET_NAMES[text_set]}: no group's probability changed by more than its interval."
@@ -247,7 +288,7 @@ def where_mass_went(result: Result, text_set: str, name: str, groups: Sequence[s
 
 
 def words(result: Result) -> str:
-    """How many of the non-sentiment words are measured, and which are not."""
+    """Say how many of the non-sentiment words are measured, and which are left out."""
     used = len(neutral.WORDS) - len(result.left_out)
-    said = f"{used} of the {len(neutral.WORDS)} non-sentiment words are one token and are measured"
-    return said + (f"; left out: {', '.join(result.left_out)}." if result.left_out else ".")
+    said = f"{used} of the {len(neutral.WORDS)} non-sentiment words are one token and are measured."
+    return said + (f" Left out: {', '.join(result.left_out)}." if result.left_out else "")

@@ -1,4 +1,4 @@
-"""One text with residuals of another model put in, one at a time: tokens as one reads them, layers under each."""
+"""Draw activation patching on one text: its tokens, and under each token its layers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from backend.analyses.patching import LEAST, Result
 from backend.figures.review import against
 from backend.figures.style import text, theme, token_bands
+from backend.figures.style.guide import Guide
 from backend.vocabulary.display import visible
 
 Measure = Literal["fraction_recovered", "moved"]
@@ -22,6 +23,14 @@ FARTHEST = 1.5
 """Shares beyond it, of either sign, have the strongest colour: few, and where host and donor are near each other."""
 
 
+GUIDE = Guide(
+    "The answer of the host with the donor's residual at one token and layer.",
+    "A difference that is spread over many tokens shows at none, and shares need not add up.",
+    "Under each token are its layers, the first at the bottom. "
+    "Blue moves towards the donor, or towards the class named first. Orange moves away.",
+)
+
+
 def draw(
     results: Sequence[Result],
     names: Sequence[str],
@@ -30,16 +39,16 @@ def draw(
     words: Sequence[str],
     at: int = 0,
 ) -> go.Figure:
-    """A band of layers per result under each token; `names` say whose residuals are put into whom."""
+    """Draw a band of layers per result under each token; `names` name donor and host."""
     names = theme.literals(names)
     named = [text.shown(piece, 24) for piece in pieces]
     values = [
-        (one.fraction_recovered if measure == "fraction_recovered" else one.logit_diff - one.host)[:, :, at].T
-        for one in results
+        (result.fraction_recovered if measure == "fraction_recovered" else result.logit_diff - result.host)[:, :, at].T
+        for result in results
     ]
     bands = [
-        token_bands.Band(name, value, _said(one, named, at))
-        for name, value, one in zip(names, values, results, strict=True)
+        token_bands.Band(name, value, _said(result, named, at))
+        for name, value, result in zip(names, values, results, strict=True)
     ]
     if measure == "fraction_recovered":
         far = min(max(1.0, token_bands.reach(values)), FARTHEST)
@@ -51,11 +60,11 @@ def draw(
             f"change of the host's logit difference, {against(words, at)} (nats)",
         )
     scales: dict[str, Any] = {"coloraxis": token_bands.scale(-far, far, bar, 0.0, theme.DIVERGING)}
-    return token_bands.draw(pieces, bands, f"One residual replaced: {unit}", scales)
+    return token_bands.draw(pieces, bands, f"Activation patching: {unit}", scales)
 
 
 def _said(result: Result, named: Sequence[str], at: int) -> np.ndarray:
-    """[tokens, layers] of what hovering says behind the value."""
+    """Return what pointing shows after the value, [tokens, layers]."""
     logit_diff, share = result.logit_diff[:, :, at], result.fraction_recovered[:, :, at]
     ends = f"host {result.host[at]:.3g}, donor {result.donor[at]:.3g}".replace("nan", "no head")
     said = np.empty(logit_diff.T.shape, dtype=object)
@@ -67,14 +76,14 @@ def _said(result: Result, named: Sequence[str], at: int) -> np.ndarray:
 
 
 def in_words(result: Result, pieces: Sequence[str], host: str, donor: str, readout: int, at: int = 0) -> str:
-    """Which token carries the difference below, and from which layer on the readout position does."""
+    """Name the token that carries the difference, and the layer from which the readout position does."""
     share = result.fraction_recovered[:, :, at]
     if np.isnan(result.donor[at]):
-        return f"{donor} has no head, so nothing can be recovered; only the logit difference of {host} is shown."
+        return f"{donor} has no head, so recovery is undefined. Only the logit difference of {host} is shown."
     if np.isnan(share).all():
         return (
-            f"{host} and {donor} answer alike (logit difference {result.host[at]:.2f} and {result.donor[at]:.2f} nats, "
-            f"less than {LEAST} apart), so there is no difference to find a place for."
+            f"{host} and {donor} have similar logit differences ({result.host[at]:.2f} and "
+            f"{result.donor[at]:.2f} nats, less than {LEAST} apart). There is no difference to locate."
         )
     said = f"{donor} into {host}: "
     passed = share[:, readout] >= 0.5
@@ -83,7 +92,7 @@ def in_words(result: Result, pieces: Sequence[str], host: str, donor: str, reado
     said += (
         f"at the readout position, half of the way is passed from layer {first} on"
         if first < len(share)
-        else f"at the readout position, no layer brings more than {100 * share[:, readout].max():.0f} % for good"
+        else f"at the readout position, recovery never stays above half (at most {100 * share[:, readout].max():.0f} %)"
     )
     others = np.delete(share, readout, axis=1)
     if not others.size:
@@ -91,4 +100,4 @@ def in_words(result: Result, pieces: Sequence[str], host: str, donor: str, reado
     layer, token = divmod(int(others.argmax()), others.shape[1])
     token += token >= readout
     most = f"{100 * share[layer, token]:.0f} %, of “{visible(pieces[token].strip())}” at layer {layer}"
-    return f"{said}; of all other tokens, one residual alone brings at most {most}."
+    return f"{said}. Of all other tokens, a single residual recovers at most {most}."

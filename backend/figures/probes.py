@@ -1,4 +1,4 @@
-"""Every layer through a head: curves against chance, and checkpoint x layer."""
+"""Draw every layer read by a head: curves against chance, and checkpoint x layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.probes import AS_PUBLISHED, Reading, Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 Measure = Literal["balanced_accuracy", "auc", "gap", "recall", "mean_logit_diff"]
 MEASURES: dict[Measure, str] = {
@@ -25,7 +26,7 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 def values(result: Result, reading: Reading, measure: Measure, c: int = 0) -> np.ndarray:
-    """The curve with its interval's low and high, [3, layers]; `c` is the class of recalls and biases. In percent."""
+    """Return the curve with its interval's low and high, [3, layers]; `c` is the class of recalls and biases."""
     place = result.place(*reading)
     scale = 100 if measure in ("balanced_accuracy", "recall") else 1
     parts = [end[place] for end in getattr(result, measure).ends]
@@ -37,12 +38,27 @@ def values(result: Result, reading: Reading, measure: Measure, c: int = 0) -> np
 
 
 def in_words(reading: Reading, reference: str) -> str:
-    """What reads: `head of base, no norm`."""
+    """Name a reading, for example `head of base, no norm`."""
     if reading == AS_PUBLISHED:
         return f"head of {reference}, no norm before the last layer"
     owners = {"base": f"of {reference}", "own": "of its own"}
     norm = "no norm" if reading[1] == "none" else f"norm {owners[reading[1]]}"
     return f"head {owners[reading[0]]}, {norm}"
+
+
+def curves_guide(reading: Reading) -> Guide:
+    """Return the guide of `curves`; the published reading changes its norm at the last layer."""
+    published = (
+        " As published, layers have no norm, but the last layer has its own. The norm causes the jump there."
+        if reading == AS_PUBLISHED
+        else ""
+    )
+    return Guide(
+        "Every layer read as if it were the last one, with 95 % intervals.",
+        "A head that prefers one word has chance accuracy whatever it knows, so check AUC and recalls.",
+        "The dotted line is chance: shuffled labels exceed it at some layer in 5 % of cases. "
+        f"A ring marks the layer from which a curve stays above chance.{published}",
+    )
 
 
 def curves(
@@ -55,7 +71,7 @@ def curves(
     measure: Measure,
     c: int = 0,
 ) -> go.Figure:
-    """Curves with their 95 % interval as a band, chance dotted and the layer that leaves it ringed.
+    """Draw curves with their 95 % interval as a band, chance dotted and the layer that leaves it ringed.
 
     `positions` are the checkpoints' places among the study's `count`, for their colours; recalls are drawn for every
     class, biases for class `c`.
@@ -81,8 +97,7 @@ def curves(
         shapes=[] if measure == "recall" else [level | {"line": {"color": theme.QUIET, "width": 1}}],
         xaxis=theme.layer_axis(layers),
         yaxis=theme.axis(MEASURES[measure], **scale),
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.18, 80),
     )
 
 
@@ -107,7 +122,7 @@ def _line(triple: np.ndarray, name: str, colour: str, dash: str) -> list[dict[st
 
 
 def _chance(result: Result, reading: Reading, measure: Measure, name: str, colour: str) -> list[dict[str, Any]]:
-    """The level that shuffled labels exceed at some layer in one case of twenty, and a ring where the curve leaves."""
+    """Return the chance level, which shuffled labels exceed at some layer in 5 % of cases, and a ring."""
     if measure not in WITH_CHANCE:
         return []
     place = result.place(*reading)
@@ -137,10 +152,22 @@ def _chance(result: Result, reading: Reading, measure: Measure, name: str, colou
     return [dotted, ring]
 
 
+def readings_guide(reference_has_head: bool) -> Guide:
+    """Return the guide of `readings`."""
+    heads = "Its own head after each norm."
+    if reference_has_head:
+        heads = "Both heads after each norm, and with stars the reading of the published study."
+    return Guide(
+        heads,
+        "Without a matching norm, layers differ in scale, so compare AUC or accuracy, not logits.",
+        "The published study applied the final norm at the last layer only. That norm causes the jump there.",
+    )
+
+
 def readings(
     result: Result, name: str, reference: str, words: Sequence[str], measure: Measure, c: int = 0
 ) -> go.Figure:
-    """All readings of one checkpoint without intervals: a colour per head, a dash per norm, the published one marked.
+    """Draw all readings of one checkpoint without intervals, with a colour per head and a dash per norm.
 
     Recalls and biases are those of class `c`.
     """
@@ -161,23 +188,28 @@ def readings(
         height=440,
         xaxis=theme.layer_axis(result.auc.value.shape[1]),
         yaxis=theme.axis(MEASURES[measure]),
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 100},
+        **drawing.below(-0.18, 100),
     )
 
 
 def leaves_chance(results: Sequence[Result], names: Sequence[str], reading: Reading) -> str:
-    """In words, from which layer on the answer can be read: by its order of the reviews, and by its threshold."""
+    """Say from which layer on the answer can be read: by AUC, and by balanced accuracy."""
     parts = []
     for result, name in zip(results, names, strict=True):
         place = result.place(*reading)
         order, answer = result.auc_leaves_chance[place], result.balanced_accuracy_leaves_chance[place]
-        said = [f"leaves chance at layer {at}" if at >= 0 else "never leaves chance for good" for at in (order, answer)]
+        said = [f"leaves chance at layer {at}" if at >= 0 else "never stays above chance" for at in (order, answer)]
         both = f"{said[0]} by AUC and by balanced accuracy"
         parts.append(
             f"**{name}** " + (both if order == answer else f"{said[0]} by AUC and {said[1]} by balanced accuracy")
         )
     return "; ".join(parts) + "."
+
+
+HEATMAP_GUIDE = Guide(
+    "The same for all checkpoints: blue is above chance and orange below.",
+    "A layer that the head cannot read may still hold the answer; see the linear probes.",
+)
 
 
 def heatmap(
@@ -188,9 +220,9 @@ def heatmap(
     measure: Measure,
     c: int = 0,
 ) -> go.Figure:
-    """Checkpoint x layer, coloured around chance; rings mark where each checkpoint leaves chance for good."""
+    """Draw checkpoint x layer, coloured around chance, ringed where a checkpoint starts to stay above chance."""
     names, words = theme.literals(names), theme.literals(words)
-    matrix = np.stack([values(one, reading, measure, c)[0] for one in results])
+    matrix = np.stack([values(result, reading, measure, c)[0] for result in results])
     middle = {"balanced_accuracy": 100 / len(words), "recall": 100 / len(words), "auc": 0.5}.get(measure, 0.0)
     reach = max(float(np.nanmax(np.abs(matrix - middle))), 1e-9)
     if measure in ("balanced_accuracy", "recall"):
@@ -198,23 +230,20 @@ def heatmap(
     elif measure == "auc":
         reach = 0.5
     traces: list[dict[str, Any]] = [
-        {
-            "type": "heatmap",
-            "z": theme.cells(matrix),
-            "y": list(names),
-            "x": np.arange(matrix.shape[1]),
-            "colorscale": theme.DIVERGING,
-            "zmin": middle - reach,
-            "zmid": middle,
-            "zmax": middle + reach,
-            "xgap": 1,
-            "ygap": 1,
-            "hovertemplate": "%{y}, layer %{x}: %{z:.3g}<extra></extra>",
-            "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
-        }
+        drawing.heatmap(
+            matrix,
+            np.arange(matrix.shape[1]),
+            list(names),
+            "%{y}, layer %{x}: %{z:.3g}<extra></extra>",
+            theme.DIVERGING,
+            zmin=middle - reach,
+            zmid=middle,
+            zmax=middle + reach,
+            colorbar=drawing.bar(len=1),
+        )
     ]
     if measure in WITH_CHANCE:
-        starts = [getattr(one, f"{measure}_leaves_chance")[one.place(*reading)] for one in results]
+        starts = [getattr(result, f"{measure}_leaves_chance")[result.place(*reading)] for result in results]
         there = [(at, names[i]) for i, at in enumerate(starts) if at >= 0]
         traces.append(
             {
@@ -234,6 +263,6 @@ def heatmap(
         f"Checkpoint × layer: {MEASURES[measure]}{of}",
         height=130 + 34 * len(names),
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
+        yaxis=drawing.NAMES,
+        legend=drawing.RIGHT,
     )

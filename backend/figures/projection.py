@@ -10,7 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.projection import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 RADIUS = 0.024
 """Of a point, in widths of a panel."""
@@ -20,6 +21,20 @@ PANEL, WIDTH, FEWEST = 112, 450, 4
 """Pixels of a panel at most, and of half a page, which that many columns fill at least."""
 PITCH = 1.2
 """Rows are further apart than panels are high: the panel's title stands between them."""
+
+
+def guide(classes: int) -> Guide:
+    """Return the guide; more than two classes have an arrow each."""
+    arrows = "The arrow leads from one class mean to the other."
+    if classes > 2:
+        arrows = "Each arrow leads to a class mean from the mean of the other classes."
+    return Guide(
+        "The reviews at the readout position of every layer, on the first two principal components.",
+        "Two axes of many can hide a separation, which the direction curves show.",
+        f"Every panel is a layer and every point a review. {arrows} "
+        "The title of a panel gives the share of variance on its x and y axis. "
+        "Every panel has its own scale, so compare shapes, not sizes.",
+    )
 
 
 def draw(
@@ -173,15 +188,7 @@ def _arrows(tiled: np.ndarray, labels: np.ndarray, arrow: np.ndarray, words: Seq
 def _ring(points: np.ndarray) -> dict[str, Any]:
     """The chosen review in every panel."""
     there = points[np.isfinite(points).all(axis=1)].astype(np.float32)
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "chosen review",
-        "x": there[:, 0],
-        "y": there[:, 1],
-        "hoverinfo": "skip",
-        "marker": {"symbol": "circle-open", "size": 13, "color": theme.RING, "line": {"width": 2.5}},
-    }
+    return drawing.ring(there[:, 0], there[:, 1], 13, name="chosen review")
 
 
 def _boxes(corner: np.ndarray) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.review import Result
-from backend.figures.style import text, theme
+from backend.figures.style import drawing, text, theme
+from backend.figures.style.guide import Guide
 from backend.study.config import PromptSpec
 from backend.study.dataset import Sample
 from backend.study.typed_texts import Typed
@@ -23,10 +24,16 @@ APART = 4
 """How many times larger than the rest a reading is before it is hidden."""
 
 
+ANSWERS_GUIDE = Guide(
+    "How each checkpoint divides 100 % among the label words.",
+    "A checkpoint that prefers another word altogether may still look sure here.",
+)
+
+
 def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """The probability of each label word per checkpoint, as one bar of 100 %."""
     names, words = theme.literals(names), theme.literals(words)
-    shares = 100 * np.stack([one.probability for one in results])
+    shares = 100 * np.stack([result.probability for result in results])
     traces: list[dict[str, Any]] = [
         {
             "type": "bar",
@@ -50,10 +57,18 @@ def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequen
         barmode="stack",
         bargap=0.25,
         xaxis=theme.axis("", range=[0, 100], ticksuffix=" %"),
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
+        yaxis=drawing.NAMES,
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
         margin={"l": 48, "r": 12, "t": 56, "b": 28},
     )
+
+
+GUIDE = Guide(
+    "The logit difference of the text by layer, and its position between the class means.",
+    "Trust a curve only where the readings agree.",
+    "Every layer is read as the model reads its last layer, for which early layers were not trained. "
+    "Trust a position only where the direction is beyond chance, as shown on the Layers page.",
+)
 
 
 def curves(
@@ -152,16 +167,15 @@ def _level(y: int) -> dict[str, Any]:
 
 
 def _line(values: np.ndarray, name: str, colour: str, dash: str, width: float) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if dash == "solid" else "lines",
-        "name": name,
-        "x": np.arange(len(values)),
-        "y": values.astype(np.float32),
-        "line": {"color": colour, "width": width, "dash": dash},
-        "marker": {"size": 6},
-        "hovertemplate": "layer %{x}: %{y:.3g}<extra>" + name + "</extra>",
-    }
+    return drawing.line(
+        np.arange(len(values)),
+        values,
+        name,
+        {"color": colour, "width": width, "dash": dash},
+        "layer %{x}: %{y:.3g}",
+        {"size": 6},
+        mode="lines+markers" if dash == "solid" else "lines",
+    )
 
 
 def sides(words: Sequence[str], at: int) -> tuple[str, str]:
@@ -196,6 +210,13 @@ def excerpt(text: str, most: int = 3000) -> str:
         return text
     half = most // 2
     return f"{text[:half]}\n\n[… {len(text) - 2 * half:,} characters …]\n\n{text[-half:]}"
+
+
+NEAREST_GUIDE = Guide(
+    "The nearest reviews by the cosine of their residuals at the readout position.",
+    "Early layers compare wording and length rather than opinion.",
+    "The mean of the sample is subtracted. With it, all cosines would be near 1.",
+)
 
 
 def nearest(result: Result, layer: int, sample: Sample, words: Sequence[str]) -> list[dict[str, Any]]:

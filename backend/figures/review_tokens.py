@@ -1,4 +1,4 @@
-"""A typed text as one reads it: every token with its layers, and every word with its effect on the logit difference."""
+"""Draw a typed text: every token with its layers, and every word with its effect on the logit difference."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from backend.analyses.review import Parts, Tokens
 from backend.figures.review import against, sides
 from backend.figures.style import text, theme, token_bands
+from backend.figures.style.guide import Guide
 from backend.study.facts import Facts
 
 Heat = Literal["logit_diff", "projection", "next", "norm", "relative"]
@@ -34,6 +35,15 @@ HIGHLIGHT = 0.55
 """Opacity of the strongest highlight: text of either theme keeps a contrast of 4.5 on it."""
 
 
+TOKENS_GUIDE = Guide(
+    "The prompt as the models see it, with the layers of each token below it.",
+    "The first token is often extreme, because many tokens attend to it.",
+    "The first layer is at the bottom. Point at a cell to see the five likeliest next tokens. "
+    "The direction was measured at the readout position, and other tokens only borrow it. "
+    "Compare with the length of the residual.",
+)
+
+
 def tokens(
     results: Sequence[Tokens],
     names: Sequence[str],
@@ -42,13 +52,13 @@ def tokens(
     words: Sequence[str],
     at: int = 0,
 ) -> go.Figure:
-    """The text in lines; under each token its layers, the last on top: reference, checkpoint, their difference."""
+    """Draw the text with the layers of each token below it: reference, checkpoint, and their difference."""
     names = theme.literals(names)
-    values = [_values(one, heat, at) for one in results]
+    values = [_values(result, heat, at) for result in results]
     named = [text.shown(piece, 24) for piece in pieces]
     bands = [
-        token_bands.Band(name, value, _hovers(one, named))
-        for name, value, one in zip(names, values, results, strict=True)
+        token_bands.Band(name, value, _hovers(result, named))
+        for name, value, result in zip(names, values, results, strict=True)
     ]
     scales: dict[str, Any] = {"coloraxis": _scale(heat, values)}
     if len(values) > 1:
@@ -61,7 +71,7 @@ def tokens(
 
 
 def _values(result: Tokens, heat: Heat, at: int) -> np.ndarray:
-    """[tokens, layers] of what is on show."""
+    """Return the values of a heat, [tokens, layers]."""
     if heat in ("logit_diff", "projection"):
         return (result.logit_diff if heat == "logit_diff" else result.place)[:, :, at]
     if heat == "next":
@@ -70,7 +80,7 @@ def _values(result: Tokens, heat: Heat, at: int) -> np.ndarray:
 
 
 def _scale(heat: Heat, values: Sequence[np.ndarray]) -> dict[str, Any]:
-    """The colour axis of a heat: from nothing on, or to both sides of what is usual."""
+    """Return the colour axis of a heat: from 0, or centred on its usual value."""
     if heat in ("next", "norm"):
         return token_bands.scale(0.0, token_bands.reach(values), BARS[heat], 0.0, theme.SEQUENTIAL)
     middle = {"logit_diff": 0.0, "projection": 0.5, "relative": 1.0}[heat]
@@ -79,11 +89,11 @@ def _scale(heat: Heat, values: Sequence[np.ndarray]) -> dict[str, Any]:
 
 
 def undefined(heat: Heat, models: Sequence[Facts]) -> str:
-    """Why a heat has nothing to show for these models; empty where it has."""
-    if heat == "next" and not any(one.predicts for one in models):
+    """Say why a heat is undefined for these models; empty where it is defined."""
+    if heat == "next" and not any(checkpoint.predicts for checkpoint in models):
         return "These models predict no next token, so there is no probability of what came next."
-    if heat == "logit_diff" and not any(one.has_head for one in models):
-        return "A model without a classification head answers nothing, so no token has a logit difference."
+    if heat == "logit_diff" and not any(checkpoint.has_head for checkpoint in models):
+        return "Without a classification head there is no logit difference."
     return ""
 
 
@@ -101,7 +111,7 @@ def _unit(heat: Heat, words: Sequence[str], at: int) -> str:
 
 
 def _hovers(result: Tokens, named: Sequence[str]) -> np.ndarray:
-    """[tokens, layers] of what hovering says: the token, the layer, the likeliest next tokens."""
+    """Return what pointing shows, [tokens, layers]: the token, the layer, the likeliest next tokens."""
     safe = [text.shown(word, 24) for word in result.words]
     said = np.empty(result.top.shape[:2], dtype=object)
     shares = np.round(100 * result.top_probability.astype(np.float64)).astype(int).tolist()
@@ -115,22 +125,31 @@ def _hovers(result: Tokens, named: Sequence[str]) -> np.ndarray:
 def parts(
     results: Sequence[Parts], names: Sequence[str], texts: Sequence[str], layer: int, words: Sequence[str], at: int = 0
 ) -> list[go.Figure]:
-    """The text once per checkpoint, parts coloured by their effect on the logit difference at a layer, on one scale."""
+    """Draw the text once per checkpoint, its parts coloured by their effect on the logit difference at a layer."""
     names = theme.literals(names)
     return [
-        _highlighted(one, name, texts, layer, words, at, _reach(results, layer, at))
-        for one, name in zip(results, names, strict=True)
+        _highlighted(result, name, texts, layer, words, at, _reach(results, layer, at))
+        for result, name in zip(results, names, strict=True)
     ]
 
 
+def parts_guide(texts: Sequence[str]) -> Guide:
+    """Return the guide of `parts`."""
+    return Guide(
+        "The logit difference of the whole text minus that of the text without each word.",
+        "Words that say the same hide each other, so effects do not add up.",
+        f"Only words that the models see are ablated.{grouped(texts)} A text with a gap reads oddly.",
+    )
+
+
 def grouped(texts: Sequence[str]) -> str:
-    """What the guide adds where words were left out several at a time."""
+    """Return the sentence that the guide adds where several words are ablated at a time."""
     most = max(len(text.split()) for text in texts)
-    return f" (the text is long, so {most} words in a row at a time)" if most > 1 else ""
+    return f" The text is long, so {most} words in a row are ablated at a time." if most > 1 else ""
 
 
 def _reach(results: Sequence[Parts], layer: int, at: int) -> float:
-    return max(1e-6, *(float(np.abs(one.effect[:, layer, at]).max()) for one in results))
+    return max(1e-6, *(float(np.abs(result.effect[:, layer, at]).max()) for result in results))
 
 
 def _highlighted(

@@ -9,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.similarity import Measure, Result, first_below
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 from backend.stats.estimate import Estimate
 
 NAMES: dict[Measure, str] = {
@@ -18,6 +19,26 @@ NAMES: dict[Measure, str] = {
     "cosine": "mean cosine",
 }
 LEVELS = ("0.99", "0.95", "0.9", "0.8", "0.5")
+
+
+_CHANCE = "The dotted line is chance: reviews paired at random exceed it at some layer in 5 % of cases."
+GUIDES: dict[Measure, Guide] = {
+    "cka": Guide(
+        "Whether the same reviews lie close together in both models: 1 is the same up to rotation and scale.",
+        "A few massive dimensions can decide CKA alone, so also look without the three largest.",
+        _CHANCE,
+    ),
+    "procrustes": Guide(
+        "How much of the difference the best rotation and scale remove: 1 is all of it.",
+        "With fewer reviews than dimensions any two models look similar, so compare with the dotted line.",
+        _CHANCE + " The interval holds the mean over samples of this size. Never compare samples of different sizes.",
+    ),
+    "cosine": Guide(
+        "The mean cosine between a review's residuals in the two models, with its 95 % interval.",
+        "All residuals of a model may share a direction, so compare with the dotted lines.",
+        "A rotation lowers the cosine. The dotted lines are reviews paired at random, and different reviews.",
+    ),
+}
 
 
 def curves(
@@ -58,13 +79,12 @@ def curves(
         height=400,
         xaxis=theme.layer_axis(len(results[0].cka.value)),
         yaxis=theme.axis(NAMES[measure], range=[min(-0.03, _lowest(results, measure)), 1.03]),
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+        **drawing.below(-0.2, 90),
     )
 
 
 def _lowest(results: Sequence[Result], measure: Measure) -> float:
-    there = [low[np.isfinite(low)] for low in (one.alike(measure).low for one in results)]
+    there = [low[np.isfinite(low)] for low in (result.alike(measure).low for result in results)]
     return min((float(low.min()) - 0.03 for low in there if len(low)), default=0.0)
 
 
@@ -86,55 +106,49 @@ def _line(x: np.ndarray, alike: Estimate[np.ndarray], name: str, line: dict[str,
 
 
 def _dotted(x: np.ndarray, y: np.ndarray, name: str, colour: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "x": x,
-        "y": y.astype(np.float32),
-        "line": {"color": colour, "width": 1.6, "dash": "dot"},
-        "hoverinfo": "skip",
-    }
+    return drawing.line(x, y, name, drawing.stroke(colour, 1.6, "dot"), mode="lines")
+
+
+MOVED_GUIDE = Guide(
+    "The same numbers for every checkpoint.",
+    "The level is a convention, so try others before you say which layer moved first.",
+    "A ring marks the first checkpoint in which the whole interval of a layer lies below the level.",
+)
 
 
 def moved(results: Sequence[Result], names: Sequence[str], measure: Measure, level: float, reference: str) -> go.Figure:
     """Checkpoint x layer: similarity to the reference, ringed where a layer is first below the level."""
     names, reference = theme.literals(names), theme.literal(reference)
-    matrix = np.stack([one.alike(measure).value for one in results])
+    matrix = np.stack([result.alike(measure).value for result in results])
     first = first_below(results, measure, level)
     at = np.flatnonzero(first >= 0)
     traces: list[dict[str, Any]] = [
-        {
-            "type": "heatmap",
-            "z": theme.cells(matrix),
-            "x": np.arange(matrix.shape[1]),
-            "y": list(names),
-            "zmin": 0,
-            "zmax": 1,
-            "colorscale": theme.SEQUENTIAL,
-            "xgap": 1,
-            "ygap": 1,
-            "hovertemplate": "%{y}, layer %{x}: %{z:.3f}<extra></extra>",
-            "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
-        },
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": f"first below {level:g}",
-            "x": at,
-            "y": [names[first[layer]] for layer in at],
-            "marker": {"symbol": "circle-open", "size": 13, "color": theme.RING, "line": {"width": 2.5}},
-            "hovertemplate": "layer %{x} is first below " + f"{level:g}" + " in %{y}<extra></extra>",
-            "showlegend": True,
-        },
+        drawing.heatmap(
+            matrix,
+            np.arange(matrix.shape[1]),
+            list(names),
+            "%{y}, layer %{x}: %{z:.3f}<extra></extra>",
+            theme.SEQUENTIAL,
+            zmin=0,
+            zmax=1,
+            colorbar=drawing.bar(len=1),
+        ),
+        drawing.ring(
+            at,
+            [names[first[layer]] for layer in at],
+            13,
+            "layer %{x} is first below " + f"{level:g}" + " in %{y}<extra></extra>",
+            name=f"first below {level:g}",
+            showlegend=True,
+        ),
     ]
     return theme.figure(
         traces,
         f"When each layer moved from {reference}: {NAMES[measure]}",
         height=130 + 34 * len(names),
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
+        yaxis=drawing.NAMES,
+        legend=drawing.RIGHT,
     )
 
 

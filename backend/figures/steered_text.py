@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from backend.analyses.steered_text import Query, Result, Written, WrittenQuery
-from backend.figures.style import text, theme
+from backend.analyses.steered_text import TOKENS, Query, Result, Written, WrittenQuery
+from backend.figures.style import drawing, text, theme
+from backend.figures.style.guide import Guide
+
+GUIDE = Guide(
+    "The logit difference of this text at each coefficient; the class wins above the dotted line.",
+    "Any vector of this length may do the same.",
+    "The Swaps page, under Steering, compares with directions from shuffled labels.",
+)
 
 
 def coefficients(
@@ -30,7 +37,7 @@ def coefficients(
     for result, query, place in zip(results, queries, places, strict=True):
         name = theme.literal(query.checkpoint.label)
         colour, x = theme.checkpoint_colour(place, count), _spread(query.alphas)
-        wanted = 1 if len(words) == 2 else query.direction
+        requests = 1 if len(words) == 2 else query.direction
         traces.append(
             {
                 "type": "scatter",
@@ -38,30 +45,22 @@ def coefficients(
                 "name": name,
                 "x": x,
                 "y": result.logit_diff.astype(np.float32),
-                "customdata": np.stack([query.alphas, 100 * result.probability[:, wanted]], axis=1).astype(np.float32),
+                "customdata": np.stack([query.alphas, 100 * result.probability[:, requests]], axis=1).astype(
+                    np.float32
+                ),
                 "line": {"color": colour, "width": 2.4},
                 "marker": {"size": 7},
                 "hovertemplate": "α = %{customdata[0]:.3g}: logit difference %{y:.3g}, "
-                + text.shown(words[wanted])
+                + text.shown(words[requests])
                 + " %{customdata[1]:.1f} %<extra>"
                 + name
                 + "</extra>",
             }
         )
         at = query.alphas.index(alpha)
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [x[at]],
-                "y": [float(result.logit_diff[at])],
-                "marker": {"symbol": "circle-open", "size": 15, "color": theme.RING, "line": {"width": 2.5}},
-                "hoverinfo": "skip",
-                "showlegend": False,
-            }
-        )
+        traces.append(drawing.ring([x[at]], [float(result.logit_diff[at])], 15, showlegend=False))
     alphas = queries[0].alphas
-    ticks = {"tickvals": _spread(alphas), "ticktext": [f"{one:g}" for one in alphas]}
+    ticks = {"tickvals": _spread(alphas), "ticktext": [f"{alpha:g}" for alpha in alphas]}
     word = text.shown(words[1 if len(words) == 2 else queries[0].direction])
     zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0}
     return theme.figure(
@@ -71,8 +70,7 @@ def coefficients(
         shapes=[zero | {"line": {"color": theme.QUIET, "dash": "dot"}}],
         xaxis=theme.axis("coefficient α (class differences)", tickmode="array", **ticks),
         yaxis=theme.axis("logit difference (nats)"),
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"l": 56, "r": 12, "t": 40, "b": 80},
+        **drawing.below(-0.2, 80, 56),
     )
 
 
@@ -93,13 +91,21 @@ def answer(result: Result, query: Query, words: Sequence[str], alpha: float) -> 
     return f"{query.checkpoint.label} answers {said[0]} as it is, {said[1]} at α = {alpha:g}."
 
 
-def written(found: Sequence[Written], queries: Sequence[WrittenQuery]) -> list[dict[str, str]]:
+WRITTEN_GUIDE = Guide(
+    f"At most {TOKENS} generated tokens, greedy and sampled.",
+    "A large coefficient ends in repetition.",
+    "At coefficient 0 every direction gives the same text. "
+    "At the readout position only the first new token is steered.",
+)
+
+
+def written(results: Sequence[Written], queries: Sequence[WrittenQuery]) -> list[dict[str, str]]:
     """One row per model and coefficient, with what it writes greedily and when drawn."""
     cells: dict[tuple[str, float], dict[str, str]] = {}
-    for one, query in zip(found, queries, strict=True):
+    for result, query in zip(results, queries, strict=True):
         row = cells.setdefault((query.checkpoint.label, query.alpha), {})
         row["model"] = query.checkpoint.label
         row["coefficient"] = f"α = {query.alpha:g}" if query.alpha else "as it is"
         way = "greedy" if query.temperature is None else f"drawn at {query.temperature:g}, seed {query.seed}"
-        row[way] = " ".join(one.text.split()) or "(the text ends here)"
+        row[way] = " ".join(result.text.split()) or "(the text ends here)"
     return list(cells.values())

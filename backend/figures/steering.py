@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from backend.analyses.steering import MEASURES, Measure, Query, Result
-from backend.figures.style import text, theme
+from backend.analyses.steering import MEASURES, NULL, Measure, Query, Result
+from backend.figures.style import drawing, text, theme
+from backend.figures.style.guide import Guide
 
 UNITS: dict[Measure, str] = {
     "mean_logit_diff": "mean logit difference (logits)",
@@ -48,6 +49,15 @@ def where(query: Query, spot: int = 0) -> str:
         return "its own directions at all layers" if layer is None else f"its own direction at layer {layer}"
     of = f"{query.direction_from.label}'s direction" + (" of each layer" if source is None else f" of layer {source}")
     return f"{of} at {'all layers' if layer is None else f'layer {layer}'}"
+
+
+COEFFICIENTS_GUIDE = Guide(
+    "The effect of each coefficient with its 95 % interval, and the answers that change.",
+    "Inside the grey range any vector of this length does the same.",
+    f"Grey is the range of {NULL} directions from shuffled labels, rescaled to the same length. "
+    "The dotted line is their median. "
+    "Far from 0 the model leaves the range of its training.",
+)
 
 
 def coefficients(result: Result, query: Query, measure: Measure, spot: int = 0) -> go.Figure:
@@ -134,32 +144,44 @@ def _coefficients_axis(query: Query) -> dict[str, Any]:
     return theme.axis(COEFFICIENTS[query.scale], tickmode="array", **ticks)
 
 
+HEATMAP_GUIDE = Guide(
+    "Each layer steered with its own direction: blue is above the unsteered model, orange below.",
+    "Another vector may do the same; see the view of all coefficients at one layer.",
+    "Empty layers hold no text. A layer where small coefficients change the effect gradually can change the class.",
+)
+
+
 def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
     """Coefficient over layer; blue is above and orange below the model as it is."""
     value, low, high, _, plain = values(result, measure)
     reach = float(np.nanmax(np.abs(value - plain), initial=1e-9)) if np.isfinite(value).any() else 1.0
     layers = [layer for _, layer in query.spots]
-    trace = {
-        "type": "heatmap",
-        "z": theme.cells(value.T),
-        "x": layers,
-        "y": [f"{alpha:g}" for alpha in query.alphas],
-        "customdata": np.stack([low.T, high.T], axis=2).astype(np.float32),
-        "colorscale": theme.DIVERGING,
-        "zmin": plain - reach,
-        "zmax": plain + reach,
-        "xgap": 1,
-        "ygap": 1,
-        "hoverongaps": False,
-        "hovertemplate": "layer %{x}, α = %{y}: %{z:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
-    }
+    trace = drawing.heatmap(
+        value.T,
+        layers,
+        [f"{alpha:g}" for alpha in query.alphas],
+        "layer %{x}, α = %{y}: %{z:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra></extra>",
+        theme.DIVERGING,
+        customdata=np.stack([low.T, high.T], axis=2).astype(np.float32),
+        zmin=plain - reach,
+        zmax=plain + reach,
+        hoverongaps=False,
+    )
     return theme.figure(
         [trace],
         theme.literal(f"{query.checkpoint.label}, layer × coefficient: {UNITS[measure]}"),
         height=130 + 28 * len(query.alphas),
         xaxis=theme.layer_axis(len(layers), showgrid=False),
         yaxis={"type": "category", "title": {"text": COEFFICIENTS[query.scale]}, "automargin": True, "showgrid": False},
+    )
+
+
+def transfer_guide(host: str, source: str) -> Guide:
+    """Return the guide of `transfer`."""
+    return Guide(
+        f"{host} steered with the direction of {source} at each layer, with 95 % intervals.",
+        "A gain on one class alone is bias, which balanced accuracy does not reward.",
+        "The vector is added at its own layer only, or at all layers. At all layers it adds up to a larger one.",
     )
 
 

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from backend.analyses.swaps import MEASURES, SPENT, Result, frozen_prefix
 from backend.derived.swap_logits import Mode, Part
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
 
 Measure = Literal["balanced_accuracy", "auc", "gap", "fraction_recovered"]
 SHOWN: tuple[Measure, ...] = ("balanced_accuracy", "auc", "gap", "fraction_recovered")
@@ -51,6 +52,18 @@ def levels(result: Result, measure: Measure) -> tuple[float, float]:
     return float(host), float(donor)
 
 
+SINGLE_GUIDE = Guide(
+    "The host with this part of one block taken from the donor, with 95 % intervals.",
+    "A low curve does not prove that nothing changed there.",
+    "A block that fails alone may still be needed together with others.",
+)
+CUMULATIVE_GUIDE = Guide(
+    "The host with more and more blocks of the donor, from either end, with 95 % intervals.",
+    "The curves miss the donor where embeddings, final norm or head changed too.",
+    "One curve swaps from the bottom up to block b. The other swaps from block b to the top.",
+)
+
+
 def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: str, donor: str) -> go.Figure:
     """The measure over blocks b with its 95 % interval, one curve per mode, between host and donor as they are."""
     host, donor = theme.literal(host), theme.literal(donor)
@@ -77,6 +90,13 @@ def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: s
     )
 
 
+LOSSES_GUIDE = Guide(
+    "The accuracy lost by restoring the lower blocks, with paired 95 % intervals.",
+    "The prefix was chosen on these reviews, so its loss looks too small.",
+    "A model trained with these blocks frozen may do better.",
+)
+
+
 def losses(up_to: Result, host: str, donor: str) -> go.Figure:
     """Balanced accuracy lost, in points, by putting blocks 0 to b back to the donor, against what may be spent."""
     x, triple = np.asarray(up_to.last), [100 * end for end in up_to.lost.ends]
@@ -84,17 +104,7 @@ def losses(up_to: Result, host: str, donor: str) -> go.Figure:
     traces.append(_level(f"{100 * SPENT:.0f} point", 100 * SPENT, len(x), "dash"))
     at = frozen_prefix(up_to)
     if at is not None:
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "the deepest prefix that costs no more",
-                "x": [at],
-                "y": [float(triple[0][at])],
-                "marker": {"symbol": "circle-open", "size": 15, "color": theme.RING, "line": {"width": 2.5}},
-                "hoverinfo": "skip",
-            }
-        )
+        traces.append(drawing.ring([at], [float(triple[0][at])], 15, name="the deepest prefix that costs no more"))
     return theme.figure(
         traces,
         f"Points of balanced accuracy that {theme.literal(host)} loses with lower blocks of {theme.literal(donor)}",
@@ -148,6 +158,18 @@ def _level(name: str, at: float, blocks: int, dash: str) -> dict[str, Any]:
     }
 
 
+def triangle_guide(donor_has_head: bool) -> Guide:
+    """Return the guide of `triangle`."""
+    colours = "Orange is like the host, blue is like the donor."
+    if not donor_has_head:
+        colours = "Grey is like the host, blue is above it and orange below."
+    return Guide(
+        "The host with a range of blocks taken from the donor; single blocks are on the diagonal.",
+        "Some of so many ranges stand out by chance, so look for regions.",
+        f"{colours} Point at a cell to see its interval.",
+    )
+
+
 def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str) -> go.Figure:
     """Every contiguous range at (first block, last block); colours lead from the host as it is to the donor."""
     blocks = int(result.last.max()) + 1
@@ -163,21 +185,17 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
     spread = float(max(abs(value - (at_host + at_donor) / 2).max(initial=0.0), abs(at_donor - at_host) / 2, 1e-9))
     middle = (at_host + at_donor) / 2
     what = "" if part == "block" else f" ({PARTS[part]} only)"
-    trace = {
-        "type": "heatmap",
-        "z": theme.cells(matrix),
-        "x": np.arange(blocks),
-        "y": np.arange(blocks),
-        "customdata": limits.astype(np.float32),
-        "colorscale": scale,
-        "zmin": middle - spread,
-        "zmax": middle + spread,
-        "xgap": 1,
-        "ygap": 1,
-        "hoverongaps": False,
-        "hovertemplate": f"blocks %{{x}} to %{{y}}: %{{z:.3g}}{_limits(low)}<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
-    }
+    trace = drawing.heatmap(
+        matrix,
+        np.arange(blocks),
+        np.arange(blocks),
+        f"blocks %{{x}} to %{{y}}: %{{z:.3g}}{_limits(low)}<extra></extra>",
+        scale,
+        customdata=limits.astype(np.float32),
+        zmin=middle - spread,
+        zmax=middle + spread,
+        hoverongaps=False,
+    )
     return theme.figure(
         [trace],
         f"{theme.literal(host)} with a range of blocks of {theme.literal(donor)}{what}: {UNITS[measure]}",
@@ -185,6 +203,12 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
         xaxis=theme.layer_axis(blocks, title="first block taken", showgrid=False),
         yaxis=theme.layer_axis(blocks, title="last block taken", showgrid=False),
     )
+
+
+OUTSIDE_GUIDE = Guide(
+    "The host with one of these parts taken from the donor.",
+    "Where embeddings and head are one matrix, swapping only one is a state that training never saw.",
+)
 
 
 def table(results: Mapping[Part, Result]) -> list[dict[str, str]]:
@@ -205,7 +229,7 @@ def _with_interval(result: Result, measure: Measure, digits: int) -> str:
     value, low, high = (float(one[0]) for one in values(result, measure))
     if np.isnan(value):
         return "undefined"
-    value, low, high = (round(one, digits) + 0.0 for one in (value, low, high))  # no minus before a zero
+    value, low, high = (round(end, digits) + 0.0 for end in (value, low, high))  # no minus before a zero
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.token_groups import Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import group_colour, group_symbol, quoted
 from backend.figures.token_shift import UNITS
 
@@ -17,8 +18,17 @@ _BANDS = {"random": ("random groups of equal size", 0.14), "matched": ("groups m
 
 def _column(result: Result, matrix: str, measure: str) -> int:
     """The measure's place; tied matrices have one."""
-    wanted = measure if matrix == "input" else f"output_{measure}"
-    return result.measures.index(wanted if wanted in result.measures else measure)
+    requests = measure if matrix == "input" else f"output_{measure}"
+    return result.measures.index(requests if requests in result.measures else measure)
+
+
+def guide(result: Result) -> Guide:
+    """Return the guide of the word groups."""
+    return Guide(
+        "The mean shift of each group with its 95 % interval, and the bands of random groups.",
+        "Only a shift beyond the frequency-matched band is about meaning.",
+        f"A band holds 95 % of 1,000 random groups. {result.count_note}",
+    )
 
 
 def draw(result: Result, matrix: str, measure: str, title: str) -> go.Figure:

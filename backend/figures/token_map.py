@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.token_map import NEUTRAL, Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 from backend.figures.style.labels import GAP, place
 from backend.figures.style.tokens import OTHERS, group_colour, group_symbol, quoted
 from backend.vocabulary.display import SPACE, visible
@@ -26,12 +27,28 @@ _FOUND, _FAINT, _MARGIN = "#dc3b78", 0.05, 1.15
 
 def matches(result: Result, search: str) -> list[int]:
     """Places of the tokens whose name holds the search (case does not count, a space is ␣), whole names first."""
-    wanted = visible(search).lower()
-    found = [i for i, name in enumerate(result.token) if wanted in name.lower()] if search else []
-    return sorted(found, key=lambda i: result.token[i].lower().lstrip(SPACE) != wanted.lstrip(SPACE))
+    requests = visible(search).lower()
+    results = [i for i, name in enumerate(result.token) if requests in name.lower()] if search else []
+    return sorted(results, key=lambda i: result.token[i].lower().lstrip(SPACE) != requests.lstrip(SPACE))
 
 
-def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), revision: str = "") -> go.Figure:
+_NEIGHBOURS = Guide(
+    "Neighbours on the map are mostly neighbours by cosine.",
+    "Distances between groups and the shapes of groups mean nothing.",
+    "The map starts from the map of the reference. Arrows no longer than the noise floor are chance.",
+)
+GUIDES = {
+    "pca": Guide(
+        "The two directions in which the compared tokens vary most.",
+        "Most movement may lie in other directions, so a short arrow proves nothing.",
+        "Every checkpoint is centred on its own mean. Arrows are real movement along these two directions.",
+    ),
+    "tsne": _NEIGHBOURS,
+    "umap": _NEIGHBOURS,
+}
+
+
+def draw(result: Result, before: Result, title: str, matched: Sequence[int] = (), revision: str = "") -> go.Figure:
     """The map of a checkpoint, with arrows from the tokens' places in `before`, the reference's; equal axes.
 
     Of a whole vocabulary arrows are drawn for what is `found`, else for those that went furthest. Another epoch with
@@ -46,12 +63,12 @@ def draw(result: Result, before: Result, title: str, found: Sequence[int] = (), 
         {"autorangeoptions": {"include": [at - size / 2, at + size / 2]}, "autorange": True, "constrain": "domain"}
         for at, size in zip(middle.tolist(), span.tolist(), strict=True)
     ]
-    traces = _arrows(start, result.xy, _going(start, result.xy, found) if whole else range(len(result.ids)))
-    traces += _points(result, whole, faint=whole and bool(found))
-    if found:
-        traces.append(_rings(result, found[:MOST_ARROWS], whole))
-    if found or not whole:
-        traces.append(_names(result, (result.xy - middle) * (inside / span[1]), found, whole))
+    traces = _arrows(start, result.xy, _going(start, result.xy, matched) if whole else range(len(result.ids)))
+    traces += _points(result, whole, faint=whole and bool(matched))
+    if matched:
+        traces.append(_rings(result, matched[:MOST_ARROWS], whole))
+    if matched or not whole:
+        traces.append(_names(result, (result.xy - middle) * (inside / span[1]), matched, whole))
     shared = np.isfinite(result.explained).all()
     axes = [
         theme.axis(f"axis {i + 1} ({100 * share:.0f} % of the variance)") if shared else {"visible": False}
@@ -82,10 +99,10 @@ def _frame(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return middle, size * 1.25 ** max(0, int(np.ceil(np.log(beyond) / np.log(1.25)))) if beyond > 0 else size
 
 
-def _going(start: np.ndarray, end: np.ndarray, found: Sequence[int]) -> Sequence[int]:
+def _going(start: np.ndarray, end: np.ndarray, matched: Sequence[int]) -> Sequence[int]:
     """Whose arrows are drawn among many: the tokens found, else those that went furthest."""
-    if found:
-        return list(found)[:MOST_ARROWS]
+    if matched:
+        return list(matched)[:MOST_ARROWS]
     return np.argsort(-np.square(end - start).sum(axis=1), kind="stable")[:MOST_ARROWS].tolist()
 
 
@@ -152,18 +169,18 @@ def _points(result: Result, whole: bool, faint: bool) -> list[dict[str, Any]]:
     return traces
 
 
-def _names(result: Result, pixels: np.ndarray, found: Sequence[int], whole: bool) -> dict[str, Any]:
+def _names(result: Result, pixels: np.ndarray, matched: Sequence[int], whole: bool) -> dict[str, Any]:
     """Names that fit beside their points without touching; of many tokens only those of the first that are found.
 
     Words are named without the space before them.
     """
     if whole:
-        named = np.array(found[:MOST_NAMED])
-        names, order = [result.token[i] for i in found[:MOST_NAMED]], range(len(named))
+        named = np.array(matched[:MOST_NAMED])
+        names, order = [result.token[i] for i in matched[:MOST_NAMED]], range(len(named))
     else:
         named = np.arange(len(result.ids))
         names = [name.removeprefix(SPACE) for name in result.token]
-        order = sorted(named.tolist(), key=lambda i: (i not in found, result.groups[result.group[i]] == NEUTRAL, i))
+        order = sorted(named.tolist(), key=lambda i: (i not in matched, result.groups[result.group[i]] == NEUTRAL, i))
     sides = place(pixels[named].astype(np.float64), names, order)
     there = named[list(sides)]
     return {
@@ -180,9 +197,9 @@ def _names(result: Result, pixels: np.ndarray, found: Sequence[int], whole: bool
     }
 
 
-def _rings(result: Result, found: Sequence[int], whole: bool) -> dict[str, Any]:
+def _rings(result: Result, matched: Sequence[int], whole: bool) -> dict[str, Any]:
     """The tokens found, ringed."""
-    there = list(found)
+    there = list(matched)
     return {
         "type": _kind(whole),
         "mode": "markers",

@@ -9,10 +9,18 @@ import plotly.graph_objects as go
 
 from backend.analyses.token_neighbours import Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import quoted
 
 _LINE = 5
 """Neighbours on a line of what is read when one points at a bar."""
+
+
+GUIDE = Guide(
+    "Whether the nearest tokens by cosine are still the same.",
+    "A token that never meant much exchanges its neighbours easily.",
+    "Point at a bar to see the neighbours. A token can move far and keep neighbours that move with it.",
+)
 
 
 def draw(result: Result, title: str, most: int = 30) -> go.Figure:

@@ -12,6 +12,7 @@ from backend.analyses.token_neighbours import Result as Neighbours
 from backend.analyses.token_shift import Result
 from backend.derived.embedding_shift import MEASURES
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import OTHERS, group_colour, group_symbol, quoted
 from backend.vocabulary.display import visible
 
@@ -30,13 +31,26 @@ def chosen(result: Result, matrix: str, measure: str, search: str, most: int) ->
     Case does not count, a typed space is ␣, and a number finds the token of that id.
     """
     values = np.nan_to_num(result.measure(measure, matrix), nan=-1.0)
-    wanted = visible(search).lower() if search else ""
+    requests = visible(search).lower() if search else ""
     ids = range(len(result.token))
     if not search:
         return np.argsort(-values, kind="stable")[:most].tolist()
-    found = [i for i in ids if wanted in result.token[i].lower() or search.strip() == str(i)]
-    whole = {i for i in found if result.token[i].lower().lstrip("␣") == wanted.lstrip("␣") or search.strip() == str(i)}
-    return sorted(found, key=lambda i: (i not in whole, -values[i]))[:most]
+    results = [i for i in ids if requests in result.token[i].lower() or search.strip() == str(i)]
+    whole = {
+        i for i in results if result.token[i].lower().lstrip("␣") == requests.lstrip("␣") or search.strip() == str(i)
+    }
+    return sorted(results, key=lambda i: (i not in whole, -values[i]))[:most]
+
+
+def guide(result: Result) -> Guide:
+    """Return the guide of the ranking and of the frequencies."""
+    return Guide(
+        "How far the embedding row of each token moved.",
+        "Compare a token only with tokens of its frequency.",
+        "Frequent tokens move because they are read often. "
+        "Where one matrix embeds and unembeds, rare tokens move because they are hardly ever the answer. "
+        f"{result.count_note}",
+    )
 
 
 def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title: str) -> go.Figure:
@@ -100,7 +114,7 @@ def _hover(result: Result, token: int) -> str:
 
 
 def by_frequency(
-    result: Result, matrix: str, measure: str, found: Sequence[int], title: str, bars: int = 0
+    result: Result, matrix: str, measure: str, matched: Sequence[int], title: str, bars: int = 0
 ) -> go.Figure:
     """Every token at its count (log axis; never seen: at the left) and its shift; `found` ones are ringed and named.
 
@@ -130,8 +144,8 @@ def by_frequency(
                 },
             }
         )
-    if len(found):
-        traces.append(_rings(x[list(found)], values[list(found)], quoted([result.token[i] for i in found])))
+    if len(matched):
+        traces.append(_rings(x[list(matched)], values[list(matched)], quoted([result.token[i] for i in matched])))
     seen = result.count.max(initial=1)
     ticks = [0.4, *(10**power for power in range(int(np.log10(max(seen, 1))) + 1))]
     return theme.figure(
@@ -166,6 +180,13 @@ def _rings(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> dict[str, Any]
     }
 
 
+TABLE_GUIDE = Guide(
+    "The numbers of the same tokens, and their nearest tokens.",
+    "Tokens that are rare in the texts have neighbours by chance, which any change exchanges.",
+    "A space is ␣ and a line break is ↵. A byte that is part of a character reads <0xE2>.",
+)
+
+
 def table(result: Result, matrix: str, ids: Sequence[int], near: Neighbours | None) -> list[dict[str, Any]]:
     """A row per token: its shift, how often it occurs, and its neighbours before and after where they are known."""
     kept = {} if near is None else {row["token_id"]: row for row in near.tokens()}
@@ -186,7 +207,7 @@ def table(result: Result, matrix: str, ids: Sequence[int], near: Neighbours | No
 
 
 WIDTHS = {"nearest before": 250, "nearest after": 250}
-"""Columns of the table that would steering vector all others out of sight, in pixels."""
+"""Widths in pixels of columns that would otherwise hide all others."""
 
 
 def _number(value: float) -> float | None:

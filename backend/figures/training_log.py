@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 from backend.study.training_log import TrainingLog
 
 MOST_NAMES = 10
@@ -21,7 +22,7 @@ def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
     names = theme.literals(names)
     there = np.isfinite(log.held_out_accuracy)
     x = log.step[there]
-    value, low, high = (100 * one[there] for one in (log.held_out_accuracy, log.held_out_low, log.held_out_high))
+    value, low, high = (100 * end[there] for end in (log.held_out_accuracy, log.held_out_low, log.held_out_high))
     n = int(np.nanmax(log.held_out_n[there])) if there.any() else 0
     chance = 100 / classes
     line = {
@@ -58,18 +59,18 @@ def draw(log: TrainingLog, classes: int, names: Sequence[str]) -> dict[str, go.F
     return tested | {"training-loss": loss(log, names)}
 
 
-def guide(log: TrainingLog) -> str:
-    """What the pictures show, and when not to trust them."""
-    where = "where the checkpoints were saved" if log.saved else "the ends of epochs, where checkpoints were saved"
+def guide(log: TrainingLog) -> Guide:
+    """Return the guide of both pictures."""
+    beware = "Nothing was measured on held-out texts, so these curves show no generalization."
     if np.isfinite(log.held_out_accuracy).any():
-        trust = "trust the held-out accuracy and its interval"
+        beware = "Trust the held-out accuracy and its interval."
     elif np.isfinite(log.held_out_loss).any():
-        trust = "trust the loss of held-out texts more"
-    else:
-        trust = "nothing was measured on held-out texts"
-    return (
-        f"Logged during training; dotted lines are {where}. Loss is that of training texts, which falls even when "
-        f"nothing general is learned; {trust}."
+        beware = "Trust the loss of held-out texts more than the training loss."
+    ends = "where checkpoints were saved" if log.saved else "ends of epochs, where checkpoints were saved"
+    return Guide(
+        "Values logged during training, by step.",
+        beware,
+        f"Dotted lines are {ends}. The training loss falls even when the model learns nothing general.",
     )
 
 

@@ -9,6 +9,13 @@ import plotly.graph_objects as go
 
 from backend.analyses.unembedding import Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
+
+GUIDE = Guide(
+    "The difference between the tokens' rows that the best rotation and scale leave.",
+    "Most tokens are rare and hardly trained, so a small number can hide frequent tokens that moved.",
+    "The number is exact, so it needs no interval.",
+)
 
 
 def draw(
@@ -19,11 +26,11 @@ def draw(
     bar = {
         "type": "bar",
         "orientation": "h",
-        "x": np.array([one.procrustes for one in results], dtype=np.float32),
+        "x": np.array([result.procrustes for result in results], dtype=np.float32),
         "y": list(names),
-        "customdata": np.array([[one.cosine, one.procrustes_chance] for one in results], dtype=np.float32),
+        "customdata": np.array([[result.cosine, result.procrustes_chance] for result in results], dtype=np.float32),
         "marker": {"color": [theme.checkpoint_colour(position, count) for position in positions]},
-        "text": [f"{one.procrustes:.3g}" for one in results],
+        "text": [f"{result.procrustes:.3g}" for result in results],
         "textposition": "outside",
         "cliponaxis": False,
         "hovertemplate": "%{y}: disparity %{x:.4g}, mean cosine of rows %{customdata[0]:.4f}, tokens paired at random "

@@ -1,4 +1,4 @@
-"""How much every weight matrix changed: a heat map of blocks and matrices, embeddings and head in a strip below."""
+"""Draw how much every weight matrix changed: a heat map of the blocks, and a strip for embeddings and head."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.weights import OUTSIDE, Result
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 
 Scale = Literal["change", "rank"]
 SCALES: dict[Scale, str] = {"change": "relative change", "rank": "stable rank of the change"}
@@ -23,12 +24,22 @@ _ROW, _STRIP, _AROUND = 28, 96, 110
 
 
 def values(result: Result, scale: Scale) -> np.ndarray:
-    """What is drawn of each matrix: the relative change in percent, or the stable rank."""
+    """Return the relative change of each matrix in percent, or its stable rank."""
     return 100 * result.relative_change if scale == "change" else result.stable_rank
 
 
+GUIDE = Guide(
+    "How much each weight matrix changed, or in how many directions it changed.",
+    "A large change of weights need not change the model's behaviour, and a small change may.",
+    "The relative change is the Frobenius norm of the change over that of the matrix before. "
+    "The stable rank counts the directions of the change. "
+    "Matrices outside the blocks are in the strip below. "
+    "These numbers are exact, so they need no interval.",
+)
+
+
 def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = ()) -> go.Figure:
-    """Matrix x block; colours mean the same for all of `everyone`, so that checkpoints can be compared."""
+    """Draw matrix x block; all results of `everyone` share the colours, so that checkpoints can be compared."""
     title = theme.literal(title)
     shown = values(result, scale)
     rows = [name for i, name in enumerate(result.matrix) if result.layer[i] != OUTSIDE]
@@ -64,7 +75,7 @@ def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = 
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Names as one says them: `attn.c_attn` for `attn.c_attn.weight`, `wte` for `transformer.wte.weight`.
+    """Shorten names: `attn.c_attn` for `attn.c_attn.weight`, `wte` for `transformer.wte.weight`.
 
     An encoder's are `pooler.dense` for `bert.pooler.dense.weight`, `word_embeddings` for those of its embeddings.
     """
@@ -74,11 +85,11 @@ def _short(names: Sequence[str]) -> list[str]:
 
 def _limits(arrays: Sequence[np.ndarray]) -> tuple[float, float, bool]:
     """Smallest and largest value of the colours, and whether they follow the logarithm."""
-    found = np.concatenate(arrays)
-    found = found[np.isfinite(found) & (found > 0)]
-    if not found.size:
+    results = np.concatenate(arrays)
+    results = results[np.isfinite(results) & (results > 0)]
+    if not results.size:
         return 0.0, 1.0, False
-    low, high = float(found.min()), float(found.max())
+    low, high = float(results.min()), float(results.max())
     if high > _LOG_ABOVE * low:
         return float(np.log10(low)), float(np.log10(high)), True
     return 0.0, high, False

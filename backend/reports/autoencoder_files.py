@@ -1,4 +1,4 @@
-"""A trained autoencoder to take along: SAELens' two files in a zip."""
+"""Pack a trained autoencoder for download: SAELens' two files in a zip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backend.study.pinned import PinnedStudy
 
 
 def zipped(study: PinnedStudy, source: Source, lab: Lab) -> bytes:
-    """cfg.json and sae_weights.safetensors, which SAELens loads from the folder that they are unpacked into."""
+    """Return a zip of cfg.json and sae_weights.safetensors, which SAELens loads from the unpacked folder."""
     data = study.study.dataset
     about = About(
         model=study.study.base.place,

@@ -1,4 +1,4 @@
-"""Findings of what training changed: which weights, which way the direction turned, which layer, which block counts."""
+"""Find what training changed: weights, class direction, layers, and the block that matters most."""
 
 from __future__ import annotations
 
@@ -12,50 +12,50 @@ from backend.stats.cka import FEWEST
 from backend.study.comparison import Comparison
 
 UNEVEN = 1.1
-"""How much more than the median block the most changed one has changed before that is worth a sentence."""
+"""Change of the most changed block over the median block from which it is a finding."""
 
 
 def changed_weights(case: Comparison) -> Asks:
-    """Which block's weights changed most, if blocks differ."""
+    """Find the block whose weights changed most, if blocks differ."""
     if case.last == case.against:
         yield []
         return None
     last = case.study.checkpoints[case.last]
-    (found,) = yield [weights.recipe.request(weights.Query(last, case.reference))]
-    blocks = found.by_block()
-    there = blocks[np.isfinite(blocks)]
-    if len(there) < 2 or there.max() <= UNEVEN * np.median(there):
+    (result,) = yield [weights.recipe.request(weights.Query(last, case.reference))]
+    blocks = result.by_block()
+    known = blocks[np.isfinite(blocks)]
+    if len(known) < 2 or known.max() <= UNEVEN * np.median(known):
         return None
     most = int(np.nanargmax(blocks))
-    ranks = found.stable_rank[found.layer == most]
+    ranks = result.stable_rank[result.layer == most]
     rank = f", in about {np.nanmedian(ranks):.0f} directions each" if np.isfinite(ranks).any() else ""
     return Finding(
-        f"From {case.reference.label} to {last.label} the weights changed most in block {most}: its matrices by "
-        f"{100 * there.max():.3g} % of their norm on average{rank}; over the blocks it is {100 * there.min():.3g} to "
-        f"{100 * there.max():.3g} %.",
-        float(there.max()),
-        float(there.min()),
-        float(there.max()),
+        f"From {case.reference.label} to {last.label} the weights changed most in block {most}. "
+        f"Its matrices changed by {100 * known.max():.3g} % of their norm on average{rank}. "
+        f"The range over the blocks is {100 * known.min():.3g} to {100 * known.max():.3g} %.",
+        float(known.max()),
+        float(known.min()),
+        float(known.max()),
         "",
         {"epoch": last.label},
     )
 
 
 def turned(case: Comparison) -> Asks:
-    """Whether the last checkpoint tells the classes apart along another direction than the reference."""
+    """Find out whether the last checkpoint has another class direction than the reference."""
     if case.last == case.against:
         yield []
         return None
-    (found,) = yield [direction_requests(case)[case.last]]
-    high = found.cosine_to_base_split.high[:, -1]
+    (result,) = yield [direction_requests(case)[case.last]]
+    high = result.cosine_to_base_split.high[:, -1]
     if not (high < 1).all():
         return None
     c = int(np.argmax(high))  # of several classes, the one whose direction turned least
-    value, low, _ = (float(end[c, -1]) for end in found.cosine_to_base_split.ends)
+    value, low, _ = (float(end[c, -1]) for end in result.cosine_to_base_split.ends)
     name = case.names[case.last]
     return Finding(
-        f"At the last layer {name} tells {_apart(case, c)} along another direction than {case.reference.label}: their "
-        f"cosine is {value:.2f} ({low:.2f} to {float(high[c]):.2f}), and 1 would be the same direction.",
+        f"At the last layer {name} separates {_apart(case, c)} along another direction than {case.reference.label}. "
+        f"Their cosine is {value:.2f} ({low:.2f} to {float(high[c]):.2f}); 1 is the same direction.",
         value,
         low,
         float(high[c]),
@@ -65,24 +65,24 @@ def turned(case: Comparison) -> Asks:
 
 
 def rearranged(case: Comparison) -> Asks:
-    """At which layer the last checkpoint arranges the reviews least as the reference does, if layers differ in that."""
+    """Find the layer where last checkpoint and reference are least similar, if layers differ in that."""
     if case.last == case.against or len(case.study.sample.text) < FEWEST:
         yield []
         return None
     last = case.study.checkpoints[case.last]
-    (found,) = yield [
+    (result,) = yield [
         cka_grid.recipe.request(cka_grid.Query(last, case.reference, case.study.prompts, case.drop_largest))
     ]
-    value, low, high = (np.diagonal(end) for end in found.cka.ends)
+    value, low, high = (np.diagonal(end) for end in result.cka.ends)
     if not np.isfinite(value).any():
         return None
     least, most = int(np.nanargmin(value)), int(np.nanargmax(value))
     if not high[least] < low[most]:
         return None
     return Finding(
-        f"From {case.reference.label} to {last.label} the reviews were rearranged most at layer {least}: CKA is "
-        f"{value[least]:.2f} there ({low[least]:.2f} to {high[least]:.2f}) and {value[most]:.2f} at layer {most}, "
-        f"where it is highest; 1 would be unchanged.",
+        f"From {case.reference.label} to {last.label} layer {least} changed most: its CKA is "
+        f"{value[least]:.2f} ({low[least]:.2f} to {high[least]:.2f}). "
+        f"The highest is {value[most]:.2f} at layer {most}; 1 is unchanged.",
         float(value[least]),
         float(low[least]),
         float(high[least]),
@@ -92,29 +92,29 @@ def rearranged(case: Comparison) -> Asks:
 
 
 def carrying_block(case: Comparison) -> Asks:
-    """Which block carries most of what training did: put back alone, or put alone into the reference."""
+    """Find the block that carries most of the change: restored alone, or swapped alone into the reference."""
     last = case.study.checkpoints[case.last]
     ways = [(last, case.reference), (case.reference, last)]
     if case.last == case.against or any(swaps.undefined(*way, "block") for way in ways):
         yield []
         return None
-    found = yield [swaps.recipe.request(swaps.Query(*way, case.study.prompts)) for way in ways]
-    leading = [_leading_block(one) for one in found]
+    results = yield [swaps.recipe.request(swaps.Query(*way, case.study.prompts)) for way in ways]
+    leading = [_leading_block(result) for result in results]
     back, block = next(((i == 0, at) for i, at in enumerate(leading) if at is not None), (False, None))
     if block is None:
         return None
     host, donor = ways[0 if back else 1]
-    one = found[0 if back else 1]
+    one = results[0 if back else 1]
     value, low, high = (float(end[block]) for end in one.fraction_recovered.ends)
     other = float(np.nanmax(np.delete(one.fraction_recovered.value, block)))
     did = (
-        f"Putting block {block} alone of {host.label} back to {donor.label} undoes {100 * value:.0f} %"
+        f"Restoring only block {block} of {host.label} to {donor.label} undoes {100 * value:.0f} %"
         if back
-        else f"Block {block} of {donor.label}, put alone into {host.label}, brings {100 * value:.0f} %"
+        else f"Swapping only block {block} of {donor.label} into {host.label} recovers {100 * value:.0f} %"
     )
     return Finding(
-        f"{did} of what training did to the gap between the classes ({100 * low:.0f} to {100 * high:.0f}); "
-        f"any other block alone at most {100 * other:.0f} %.",
+        f"{did} of the change in the gap between the classes ({100 * low:.0f} to {100 * high:.0f}). "
+        f"Any other block alone: at most {100 * other:.0f} %.",
         value,
         low,
         high,
@@ -123,17 +123,17 @@ def carrying_block(case: Comparison) -> Asks:
     )
 
 
-def _leading_block(found: swaps.Result) -> int | None:
-    """The block that recovers most, if that is surely more than nothing and than any other: it was picked among all."""
-    blocks = len(found.fraction_recovered.value)
-    if blocks < 2 or np.isnan(found.fraction_recovered.value).all():
+def _leading_block(result: swaps.Result) -> int | None:
+    """Return the block that recovers most, if surely more than 0 and than any other; corrected for the choice."""
+    blocks = len(result.fraction_recovered.value)
+    if blocks < 2 or np.isnan(result.fraction_recovered.value).all():
         return None
-    best = int(np.nanargmax(found.fraction_recovered.value))
+    best = int(np.nanargmax(result.fraction_recovered.value))
     wider = ndtri(1 - (1 - intervals.LEVEL) / 2 / blocks) / ndtri((1 + intervals.LEVEL) / 2)
-    middle, lowest, _ = (end[best] for end in found.fraction_recovered.ends)
+    middle, lowest, _ = (end[best] for end in result.fraction_recovered.ends)
     low = middle - wider * (middle - lowest)
-    return best if low > max(0.0, float(np.nanmax(np.delete(found.fraction_recovered.value, best)))) else None
+    return best if low > max(0.0, float(np.nanmax(np.delete(result.fraction_recovered.value, best)))) else None
 
 
 def _apart(case: Comparison, c: int) -> str:
-    return "the classes apart" if len(case.words) == 2 else f"{case.words[c]} and the other classes apart"
+    return "the classes" if len(case.words) == 2 else f"{case.words[c]} and the other classes"

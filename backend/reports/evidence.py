@@ -1,4 +1,4 @@
-"""What findings are made of: the study that is asked about, and the sentence that comes out."""
+"""Define a finding, and the requests that several findings share."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Finding:
 def accuracy_requests(comparison: Comparison) -> list[Request[accuracy.Result]]:
     """The accuracy of every checkpoint."""
     study = comparison.study
-    return [accuracy.recipe.request(accuracy.Query(one, study.prompts)) for one in study.checkpoints]
+    return [accuracy.recipe.request(accuracy.Query(checkpoint, study.prompts)) for checkpoint in study.checkpoints]
 
 
 def direction_requests(comparison: Comparison) -> list[Request[direction.Result]]:
     """The direction of every checkpoint against the reference."""
     study, reference, dropped = comparison.study, comparison.reference, comparison.drop_largest
-    queries = [direction.Query(one, reference, study.prompts, dropped) for one in study.checkpoints]
+    queries = [direction.Query(checkpoint, reference, study.prompts, dropped) for checkpoint in study.checkpoints]
     return [direction.recipe.request(query) for query in queries]
 
 

@@ -53,9 +53,12 @@ class Viewpoint:
 
     def check(self, pinned: PinnedStudy) -> None:
         """LayershiftError if the study has no such checkpoint, layer, or that many dimensions."""
-        labels = [one.label for one in pinned.checkpoints]
+        labels = [checkpoint.label for checkpoint in pinned.checkpoints]
         if self.reference not in labels:
-            why = next((f" ({one.reason.rstrip('.')})" for one in pinned.missing if one.label == self.reference), "")
+            why = next(
+                (f" ({missing.reason.rstrip('.')})" for missing in pinned.missing if missing.label == self.reference),
+                "",
+            )
             raise LayershiftError(
                 f'There is no checkpoint "{self.reference}" to compare with{why}; choose from {", ".join(labels)}.'
             )
@@ -70,9 +73,9 @@ class Viewpoint:
     def queries(self, analysis: Analysis, pinned: PinnedStudy) -> list[Any]:
         """What the analysis is asked from here."""
         asked = analysis.queries(pinned, self.reference)
-        wanted = {"drop_largest": self.drop_largest} | ({} if self.layer is None else {"layer": self.layer})
+        requests = {"drop_largest": self.drop_largest} | ({} if self.layer is None else {"layer": self.layer})
         known = {field.name for query in asked for field in fields(query)}
-        return [replace(query, **{key: value for key, value in wanted.items() if key in known}) for query in asked]
+        return [replace(query, **{key: value for key, value in requests.items() if key in known}) for query in asked]
 
     def arguments(self) -> list[str]:
         """The options of `export` that choose it."""
@@ -92,14 +95,14 @@ def command(study: str, analysis: str | None, viewpoint: Viewpoint) -> str:
 
 def choose(only: str | None) -> list[Analysis]:
     """The analyses that `--only a,b` names, or all; LayershiftError for a name that there is not."""
-    found = discover()
+    results = discover()
     if only is None:
-        return list(found.values())
+        return list(results.values())
     names = [name.strip() for name in only.split(",") if name.strip()]
-    unknown = [name for name in names if name not in found]
+    unknown = [name for name in names if name not in results]
     if unknown or not names:
-        raise LayershiftError(f"There is no analysis {', '.join(unknown) or only!r}; choose from {', '.join(found)}.")
-    return [found[name] for name in names]
+        raise LayershiftError(f"There is no analysis {', '.join(unknown) or only!r}; choose from {', '.join(results)}.")
+    return [results[name] for name in names]
 
 
 def unnoted(_sentence: str) -> None:
@@ -192,7 +195,11 @@ def write_sample(pinned: PinnedStudy, out: Path) -> Path:
     """
     file = out / "sample.jsonl"
     sample, prompts = pinned.sample, pinned.prompts
-    own = {one.label: prompts.seen_by(one) for one in pinned.checkpoints if one.fingerprint in prompts.own}
+    own = {
+        checkpoint.label: prompts.seen_by(checkpoint)
+        for checkpoint in pinned.checkpoints
+        if checkpoint.fingerprint in prompts.own
+    }
     with replacing(file) as part, part.open("w", encoding="utf-8") as stream:
         rows = zip(sample.index.tolist(), sample.label.tolist(), sample.text, prompts.token_ids, strict=True)
         for i, (index, label, text, ids) in enumerate(rows):
@@ -218,17 +225,17 @@ def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path, viewpoint: Viewpoin
         **asdict(viewpoint),
         "checkpoints": [
             {
-                "label": one.label,
-                "place": one.ref.place,
-                "fingerprint": one.fingerprint,
-                "architecture": one.facts.architecture,
-                "layers": one.facts.layers,
-                "width": one.facts.width,
-                "parameters": one.facts.parameters,
+                "label": checkpoint.label,
+                "place": checkpoint.ref.place,
+                "fingerprint": checkpoint.fingerprint,
+                "architecture": checkpoint.facts.architecture,
+                "layers": checkpoint.facts.layers,
+                "width": checkpoint.facts.width,
+                "parameters": checkpoint.facts.parameters,
             }
-            for one in pinned.checkpoints
+            for checkpoint in pinned.checkpoints
         ],
-        "missing": [{"label": one.label, "reason": one.reason} for one in pinned.missing],
+        "missing": [{"label": missing.label, "reason": missing.reason} for missing in pinned.missing],
         "dataset": study.dataset.model_dump(),
         "sample_digest": pinned.sample.digest,
         "prompt": study.prompt.model_dump(),

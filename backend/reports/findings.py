@@ -1,8 +1,8 @@
-"""What the numbers of a study say, in at most five sentences; one that they do not support is not said.
+"""Find what the numbers of a study support, at most five findings.
 
 A finding is one function: it yields the requests that it needs, is sent their results, and returns its sentence
 or None. Add it to `FINDINGS`, where the most important stand first, and to `COSTLY` too if it takes runs that
-no start page should wait for: it is then said where somebody has asked for their results before.
+no start page should wait for: it is then reported only if its results are cached.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Ask = Callable[[Sequence[Request[Any]]], Sequence[Any] | None]
 
 
 def find(case: Comparison, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
-    """The findings of a study, None while `ask` has not all results; `known` tells only what is there already."""
+    """Return the findings of a study, None until `ask` has all results; `known` returns cached results only."""
     running = {finding: finding(case) for finding in FINDINGS}
     asked = {finding: next(one) for finding, one in running.items()}
     usual = [finding for finding in FINDINGS if finding not in COSTLY]
@@ -39,29 +39,29 @@ def find(case: Comparison, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
     if answered is None:
         return None
     results = dict(zip(requests, answered, strict=True))
-    said: list[Finding] = []
-    for finding, one in running.items():
-        wanted = asked[finding]
-        there = known(wanted) if finding in COSTLY else [results[request.key] for request in wanted]
-        if there is None:
+    sentences: list[Finding] = []
+    for finding, run in running.items():
+        own = asked[finding]
+        given = known(own) if finding in COSTLY else [results[request.key] for request in own]
+        if given is None:
             continue
         try:
-            one.send(list(there))
+            run.send(list(given))
         except StopIteration as end:
-            said += [end.value] if end.value is not None else []
-    return tuple(said[:MOST])
+            sentences += [end.value] if end.value is not None else []
+    return tuple(sentences[:MOST])
 
 
 def reversed_classes(case: Comparison) -> Asks:
-    """Whether a checkpoint orders the reviews the wrong way round, as it does where classes are swapped."""
-    found = yield accuracy_requests(case)
-    worst = min(range(len(found)), key=lambda i: found[i].auc.high if np.isfinite(found[i].auc.high) else 1.0)
-    value, low, high = map(float, found[worst].auc.ends)
+    """Find a checkpoint that orders the reviews the wrong way round, as it does if classes are swapped."""
+    results = yield accuracy_requests(case)
+    worst = min(range(len(results)), key=lambda i: results[i].auc.high if np.isfinite(results[i].auc.high) else 1.0)
+    value, low, high = map(float, results[worst].auc.ends)
     if not high < 0.5:
         return None
     return Finding(
         f"{case.names[worst]} orders the reviews the wrong way round: its AUC is {value:.2f} ({low:.2f} to "
-        f"{high:.2f}), and 0.5 is chance. Check below which label value, label word and row of a head belong together.",
+        f"{high:.2f}; 0.5 is chance). Check below that label values, label words and head rows match.",
         value,
         low,
         high,
@@ -72,7 +72,7 @@ def reversed_classes(case: Comparison) -> Asks:
 
 
 def best_checkpoint(case: Comparison) -> Asks:
-    """How much better than the reference the best checkpoint answers: chosen on one half, compared on the other."""
+    """Compare the best checkpoint, chosen on one half of the reviews, with the reference on the other half."""
     card, *answers = yield [card_request(case), *accuracy_requests(case)]
     chosen, labels, classes = card.best_on_half, case.study.prompts.labels, case.study.prompts.classes
     if chosen in (-1, case.against) or not case.reference.facts.has_head:
@@ -84,7 +84,7 @@ def best_checkpoint(case: Comparison) -> Asks:
         return None
     name, reference = case.names[chosen], case.reference.label
     return Finding(
-        f"{name} answers {_percent(card.held_half_accuracy.value)} of the reviews right "
+        f"{name} answers {_percent(card.held_half_accuracy.value)} of the reviews correctly "
         f"({_span(*card.held_half_accuracy.ends[1:])}), {100 * gain.value:.1f} points more "
         f"than {reference} ({_span(gain.low, gain.high)}). It was chosen on one half of the reviews and tested on "
         f"the other.",
@@ -95,25 +95,25 @@ def best_checkpoint(case: Comparison) -> Asks:
 
 
 def leaves_chance(case: Comparison) -> Asks:
-    """From which layer on the classes are further apart than chance, and in which checkpoint that began."""
-    found = yield direction_requests(case)
-    last = found[case.last]
+    """Find the layer from which the classes are further apart than chance, and the first such checkpoint."""
+    results = yield direction_requests(case)
+    last = results[case.last]
     apart = [c for c, layer in enumerate(last.leaves_chance) if layer >= 0 and last.separation.low[c, -1] > 0]
     if not apart:
         return None
     c = min(apart, key=lambda one: last.leaves_chance[one])
-    started = next(i for i, one in enumerate(found) if one.leaves_chance[c] >= 0)
+    started = next(i for i, result in enumerate(results) if result.leaves_chance[c] >= 0)
     value, low, high = (float(end[c, -1]) for end in last.separation.ends)
     name, layer = case.names[case.last], last.leaves_chance[c]
     since = (
-        f"the first to do so is {case.names[started]}, from layer {found[started].leaves_chance[c]} on"
+        f"The first such checkpoint is {case.names[started]}, from layer {results[started].leaves_chance[c]} on"
         if started < case.last
-        else "no checkpoint before it does so"
+        else "No earlier checkpoint does so"
     )
     return Finding(
-        f"In {name} {_classes(case, c)} further apart than chance from layer {layer} on; at the last layer by "
-        f"{value:.2f} times the spread within a class ({low:.2f} to {high:.2f})"
-        + (f"; {since}." if case.last > 0 else "."),
+        f"In {name} {_classes(case, c)} further apart than chance from layer {layer} on. At the last layer their "
+        f"distance is {value:.2f} times the spread within a class ({low:.2f} to {high:.2f})."
+        + (f" {since}." if case.last > 0 else ""),
         value,
         low,
         high,
@@ -123,14 +123,14 @@ def leaves_chance(case: Comparison) -> Asks:
 
 
 def length(case: Comparison) -> Asks:
-    """Whether the length of a review alone gives its class away."""
+    """Find out whether the length of a review alone predicts its class."""
     (card,) = yield [card_request(case)]
     value, low, high = card.length_auc.ends
     if not (high < 0.5 or low > 0.5):
         return None
     return Finding(
-        f"Length alone tells the classes apart, with an AUC of {value:.2f} ({low:.2f} to {high:.2f}; 0.5 is "
-        f"nothing): part of any accuracy may be length.",
+        f"Length alone separates the classes with an AUC of {value:.2f} ({low:.2f} to {high:.2f}; 0.5 is "
+        f"chance). Part of any accuracy may be length.",
         value,
         low,
         high,
@@ -141,13 +141,13 @@ def length(case: Comparison) -> Asks:
 
 
 def seen_in_training(case: Comparison) -> Asks:
-    """Whether reviews of the sample were trained on."""
+    """Find out whether reviews of the sample were trained on."""
     (card,) = yield [card_request(case)]
     if card.in_training < 1:
         return None
     return Finding(
-        f"{card.in_training} of the {len(case.study.sample.text)} reviews also occur in the training data; what "
-        f"checkpoints answer there says little about new texts.",
+        f"{card.in_training} of the {len(case.study.sample.text)} reviews also occur in the training data. "
+        f"Answers to these reviews say little about new texts.",
         float(card.in_training),
         None,
         None,
@@ -158,7 +158,7 @@ def seen_in_training(case: Comparison) -> Asks:
 
 
 def leaning(case: Comparison) -> Asks:
-    """Whether the last checkpoint, or else the reference, recognizes one class much better than another."""
+    """Find out whether the last checkpoint or the reference recognizes one class much better than another."""
     answers = yield accuracy_requests(case)
     for i in dict.fromkeys((case.last, case.against)):
         one = answers[i]
@@ -169,9 +169,9 @@ def leaning(case: Comparison) -> Asks:
         if apart >= FAR_APART and low > 0 and _differ(one.recall.value, one.n):
             best_word, worst_word = case.words[best], case.words[worst]
             return Finding(
-                f"{case.names[i]} answers {_percent(recall.value[0])} of the {best_word} reviews right and "
+                f"{case.names[i]} answers {_percent(recall.value[0])} of the {best_word} reviews correctly and "
                 f"{_percent(recall.value[1])} of the {worst_word} ones, {100 * apart:.1f} points apart "
-                f"({_span(float(low), float(high))}): look at both recalls, not at one.",
+                f"({_span(float(low), float(high))}). Read both recalls, not one.",
                 apart,
                 float(low),
                 float(high),
@@ -183,7 +183,7 @@ def leaning(case: Comparison) -> Asks:
 
 
 def _differ(recall: np.ndarray, n: np.ndarray) -> bool:
-    """Whether recalls differ by more than chance (chi-square, 5 %); with many classes, some pair always lies apart."""
+    """Test whether recalls differ by more than chance (chi-square, 5 %), over all classes together."""
     pooled = recall @ n / n.sum()
     spread = pooled * (1 - pooled)
     return bool(spread > 0 and chdtrc(len(n) - 1, n @ np.square(recall - pooled) / spread) < 1 - intervals.LEVEL)

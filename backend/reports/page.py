@@ -1,4 +1,4 @@
-"""One page of HTML that opens without a network: sections that fold, pictures, tables, light, dark and on paper."""
+"""Make one page of HTML that needs no network: folding sections, pictures and tables, for screen and paper."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from html import escape, unescape
 from typing import Any
 
 from backend.figures.style import html
+from backend.figures.style.guide import Guide
 from backend.vocabulary.markdown import APART
 
 _MARKS = re.compile(r"\\([\\`*_\[\]~$|#&:.)+-])|[*]{2}((?:\\.|[^\\])+?)[*]{2}")
@@ -30,7 +31,8 @@ section > details > summary { font-size: 1.3rem; font-weight: 600; padding: .5re
   border-top: 1px solid var(--line); }
 section > details > summary h2 { display: inline; font: inherit; }
 .soft, .guide { color: var(--soft); } .guide { max-width: 100ch; margin: .2rem 0 .8rem; }
-.pair { display: flex; flex-wrap: wrap; gap: 1rem; } .plot { flex: 1 1 420px; min-width: min(420px, 100%); }
+.guide p { margin: .2rem 0; } .pair { display: flex; flex-wrap: wrap; gap: 1rem; }
+.pair > .plot, .side { flex: 1 1 420px; min-width: min(420px, 100%); }
 .findings { background: var(--panel); border: 1px solid var(--line); border-radius: 6px;
   padding: .7rem 1.2rem .7rem 2.2rem; }
 .wide { overflow-x: auto; margin: .4rem 0 1.2rem; } table { border-collapse: collapse; font-size: .88rem; }
@@ -65,7 +67,7 @@ const repaint = () => plots.forEach(plot => plot.screen && Plotly.relayout(plot.
 dark.addEventListener('change', repaint);
 window.addEventListener('beforeprint', () => {
   paper = true;
-  document.querySelectorAll('section > details').forEach(one => { one.open = true; });
+  document.querySelectorAll('section > details, details.guide').forEach(one => { one.open = true; });
   plots.forEach(draw);
   repaint();
 });
@@ -84,11 +86,11 @@ class Section:
 
 
 def page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
-    """The page. Only its own two scripts may run, and nothing may be fetched."""
+    """Return the page. Only its own two scripts may run, and nothing may be fetched."""
     nonce = secrets.token_urlsafe(16)
     shown = list(sections)
     allowed = f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data: blob:"
-    links = "".join(f'<a href="#{one.name}">{escape(one.title)}</a>' for one in shown)
+    links = "".join(f'<a href="#{section.name}">{escape(section.title)}</a>' for section in shown)
     return "\n".join(
         [
             '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -97,7 +99,7 @@ def page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
             f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>",
             f'<header><h1>{escape(title)}</h1><p class="soft">{escape(subtitle)}</p></header>',
             f'<nav aria-label="Sections">{links}</nav>',
-            "<noscript><p>The pictures need JavaScript; the numbers stand in the tables.</p></noscript>\n<main>",
+            "<noscript><p>The pictures need JavaScript; the numbers are in the tables.</p></noscript>\n<main>",
             *map(_folding, shown),
             f'</main>\n<script nonce="{nonce}">{html.plotly_js()}</script>',
             f'<script nonce="{nonce}">{SCRIPT}</script>\n</body>\n</html>\n',
@@ -114,15 +116,32 @@ def _folding(section: Section) -> str:
     )
 
 
-def picture(figures: Sequence[Any], guide: str) -> str:
-    """Figures side by side with their reading guide; what they say without eyes is the guide and their titles."""
-    plots = "".join(
-        f'<div class="plot" role="img" aria-label="{_spoken(str(one.layout.title.text))}" '
-        f'style="min-height:{one.layout.height or 300}px"><script type="application/json">{html.embedded(one)}'
-        f"</script></div>"
-        for one in figures
+def picture(figures: Sequence[Any], guide: Guide) -> str:
+    """Return figures side by side, with their common reading guide below them."""
+    return f'<div class="pair">{"".join(map(_plot, figures))}</div>\n{reading(guide)}'
+
+
+def pictures(guided: Iterable[tuple[Any, Guide]]) -> str:
+    """Return figures side by side, each with a reading guide of its own."""
+    sides = "".join(f'<div class="side">{_plot(figure)}\n{reading(guide)}</div>' for figure, guide in guided)
+    return f'<div class="pair">{sides}</div>'
+
+
+def _plot(figure: Any) -> str:
+    """Return a figure; its label for screen readers is its title."""
+    return (
+        f'<div class="plot" role="img" aria-label="{_spoken(str(figure.layout.title.text))}" '
+        f'style="min-height:{figure.layout.height or 300}px">'
+        f'<script type="application/json">{html.embedded(figure)}</script></div>'
     )
-    return f'<div class="pair">{plots}</div>\n<p class="guide">{escape(guide)}</p>'
+
+
+def reading(guide: Guide) -> str:
+    """Return a guide: its two sentences, and the rest folded."""
+    short = f'<p class="guide">{escape(guide.short)}</p>'
+    if not guide.more:
+        return short
+    return f'{short}<details class="guide"><summary>How to read this</summary><p>{escape(guide.more)}</p></details>'
 
 
 def _spoken(title: str) -> str:
@@ -131,18 +150,18 @@ def _spoken(title: str) -> str:
 
 
 def sentences(lines: Iterable[str], kind: str = "") -> str:
-    """A list of sentences in which `**` makes bold; a user's words in them have gone through `markdown.plain`."""
+    """Return a list of sentences in which `**` makes bold; users' words have gone through `markdown.plain`."""
     return f'<ul class="{kind}">' + "".join(f"<li>{_marked(escape(line))}</li>" for line in lines) + "</ul>"
 
 
 def _marked(line: str) -> str:
     """The line with bold parts as tags, and signs after a backslash as themselves."""
-    bold = _MARKS.sub(lambda found: found[1] or f"<strong>{_marked(found[2])}</strong>", line)
+    bold = _MARKS.sub(lambda match: match[1] or f"<strong>{_marked(match[2])}</strong>", line)
     return bold.replace(APART, "")
 
 
 def table(rows: Sequence[Mapping[str, Any]], folded: str | None = None) -> str:
-    """Rows as a table, an interval in brackets behind its value; `folded` is the title under which it folds away."""
+    """Return rows as a table, each interval in brackets after its value; `folded` is the title if it folds."""
     if not rows:
         return ""
     names = [name for name in rows[0] if not _is_end(name, rows[0])]

@@ -1,4 +1,4 @@
-"""A study as one HTML file: what was compared, what its numbers say, and every picture with its guide and numbers."""
+"""Write a study as one HTML file: what was compared, findings, and every picture with guide and numbers."""
 
 from __future__ import annotations
 
@@ -42,22 +42,24 @@ def report(pinned: PinnedStudy, lab: Lab, watch: Watch, viewpoint: Viewpoint) ->
     viewpoint.check(pinned)
     case = compared(pinned, pinned.checkpoint(viewpoint.reference), viewpoint.drop_largest)
     layer = pinned.base.facts.layers if viewpoint.layer is None else viewpoint.layer
-    found = [_compared(case, lab, viewpoint)]
+    results = [_compared(case, lab, viewpoint)]
     for name, make in SECTIONS.items():
         with watch(name) as progress:
             watched = lab.watched(progress)
 
-            def ask(wanted: Sequence[Request[R]], lab: Lab = watched) -> list[R]:
-                return [request(lab.part(i, len(wanted))) for i, request in enumerate(wanted)]
+            def ask(requests: Sequence[Request[R]], lab: Lab = watched) -> list[R]:
+                return [request(lab.part(i, len(requests))) for i, request in enumerate(requests)]
 
             try:
                 for one in make(case, ask, layer):
-                    found += [] if one is None else [one]
+                    results += [] if one is None else [one]
             except UndefinedError as error:
-                found.append(Section(f"{name}-undefined", name.capitalize(), [sentences([plain(str(error))])]))
+                results.append(Section(f"{name}-undefined", name.capitalize(), [sentences([plain(str(error))])]))
     written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     last = case.names[case.last]
-    return page(pinned.study.title, f"Layershift report of {written}: {last} beside {case.reference.label}.", found)
+    return page(
+        pinned.study.title, f"Layershift report of {written}: {last} compared with {case.reference.label}.", results
+    )
 
 
 def _compared(case: Comparison, lab: Lab, viewpoint: Viewpoint) -> Section:
@@ -73,7 +75,7 @@ def _compared(case: Comparison, lab: Lab, viewpoint: Viewpoint) -> Section:
             table([{"what": what, "is": text} for what, text in facts.items()]),
             table(summary.checkpoints(case.study, now)),
             *(
-                [sentences(f"**{plain(one.label)}** {plain(one.reason)}" for one in case.study.missing)]
+                [sentences(f"**{plain(missing.label)}** {plain(missing.reason)}" for missing in case.study.missing)]
                 if case.study.missing
                 else []
             ),

@@ -1,4 +1,4 @@
-"""The part of the report about how like the reference each layer still is, when it moved, and of which kind it is."""
+"""Make the section on the similarity of each layer to the reference, when it moved, and its role."""
 
 from __future__ import annotations
 
@@ -11,43 +11,51 @@ from backend.errors import UndefinedError
 from backend.figures import cka_grid as grid_figures
 from backend.figures import layer_roles as roles_figures
 from backend.figures import similarity as figures
-from backend.reports.page import Section, picture, sentences, table
+from backend.figures.style.guide import Guide
+from backend.reports.page import Section, picture, pictures, sentences, table
 from backend.reports.parts import Ask, rows
 from backend.stats import layer_roles
 from backend.study.comparison import Comparison
 from backend.vocabulary.markdown import plain
 
+MEASURES: tuple[similarity.Measure, ...] = ("cka", "procrustes", "cosine")
 LEVEL = 0.9
-"""CKA below which a layer counts as moved, as the page has it before one chooses another."""
+"""CKA below which a layer counts as moved: the default of the page."""
 
 
 def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
-    """Curves of all epochs, the grid of the last one, and the kinds of its layers."""
+    """Make curves of all epochs, the grid of the last epoch, and the roles of its layers."""
     if case.last == case.against:
         return
     study, reference = case.study, case.reference
-    others = [one for one in study.epochs if one != reference]
-    pairs = [(one, reference) for one in others] + list(study.seeds)
-    wanted: list[Request[Any]] = [
+    others = [checkpoint for checkpoint in study.epochs if checkpoint != reference]
+    pairs = [(checkpoint, reference) for checkpoint in others] + list(study.seeds)
+    requests: list[Request[Any]] = [
         similarity.recipe.request(similarity.Query(one, other, study.prompts, case.drop_largest))
         for one, other in pairs
     ]
     try:
-        found = ask(wanted)
+        found = ask(requests)
     except UndefinedError as error:
         yield Section("similarity", _TITLE.format(reference.label), [sentences([plain(str(error))])])
         return
     results, floors = found[: len(others)], found[len(others) :]
-    names, places = [one.label for one in others], [case.names.index(one.label) for one in others]
+    names, places = (
+        [checkpoint.label for checkpoint in others],
+        [case.names.index(checkpoint.label) for checkpoint in others],
+    )
     seeds = [f"floor: {one.label} and {twin.label}, two seeds" for one, twin in study.seeds]
     named, last = list(zip(seeds, floors, strict=True)), len(others) - 1
-    drawn = [
-        figures.curves(results, names, places, len(case.names), measure, reference.label, last, named)
-        for measure in ("cka", "procrustes", "cosine")
+    guided: list[tuple[Any, Guide]] = [
+        (
+            figures.curves(results, names, places, len(case.names), measure, reference.label, last, named),
+            figures.GUIDES[measure],
+        )
+        for measure in MEASURES
     ]
-    drawn.append(figures.moved(results, names, "cka", LEVEL, reference.label))
+    guided.append((figures.moved(results, names, "cka", LEVEL, reference.label), figures.MOVED_GUIDE))
     (grid,) = ask([cka_grid.recipe.request(cka_grid.Query(others[last], reference, study.prompts, case.drop_largest))])
-    drawn.append(grid_figures.draw(grid, names[last], reference.label))
+    guided.append((grid_figures.draw(grid, names[last], reference.label), grid_figures.GUIDE))
     called = [plain(name) for name in names]
     said = [figures.moved_in_words(results, called, "cka", LEVEL)]
     said += [
@@ -56,21 +64,15 @@ def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     ]
     said.append(grid_figures.in_words(grid, called[last], plain(reference.label)))
     parts = [
-        picture(
-            drawn,
-            "How alike the same reviews lie in both models, 1 for the same up to rotation and scale (the cosine knows "
-            "no rotation), with 95 % intervals and, dotted, what reviews paired at random reach at some layer in one "
-            "case of twenty; massive dimensions can decide it alone, and Procrustes calls any two models alike that "
-            "have more dimensions than there are reviews.",
-        ),
+        pictures(guided),
         sentences(said),
         *_roles(case, ask, results[last]),
-        table(rows(wanted, found), "Numbers"),
+        table(rows(requests, found), "Numbers"),
     ]
     yield Section("similarity", _TITLE.format(reference.label), parts)
 
 
-_TITLE = "How like {} is each layer still?"
+_TITLE = "How similar is each layer to {}?"
 
 
 def _roles(case: Comparison, ask: Ask, alike: similarity.Result) -> list[str]:
@@ -89,8 +91,7 @@ def _roles(case: Comparison, ask: Ask, alike: similarity.Result) -> list[str]:
     return [
         picture(
             [roles_figures.draw(reading, last.label, case.reference.label)],
-            "Each layer's ground says of which kind it is, by its CKA with the reference and by what a linear probe "
-            "gained there; the names are a reading by a rule, and few reviews leave most layers transitional.",
+            roles_figures.GUIDE,
         ),
         sentences(
             [

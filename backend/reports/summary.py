@@ -1,4 +1,4 @@
-"""What a study compares, as one says it: model, checkpoints, texts, prompt, when and where it was computed."""
+"""Describe a study: model, checkpoints, texts, prompt, time and device of the computation."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ _EXAMPLES, _BEGINNING = 2, 80
 
 
 def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
-    """What is compared, in plain text; `now` is the time in seconds since 1970."""
+    """Return what is compared, in plain text; `now` is the time in seconds since 1970."""
     study, facts = pinned.study, pinned.base.facts
     sample = pinned.sample
-    done = [accuracy.recipe.computed(accuracy.Query(one, pinned.prompts), lab) for one in pinned.checkpoints]
+    done = [
+        accuracy.recipe.computed(accuracy.Query(checkpoint, pinned.prompts), lab) for checkpoint in pinned.checkpoints
+    ]
     times = [one for one in done if one is not None]
-    found = {
+    results = {
         "model": f"{facts.architecture}, {facts.layers} blocks, width {facts.width}, {_millions(facts.parameters)} "
         f"parameters",
         "texts": f"{len(sample.text)} of {source(study.dataset, study.folder)}, {len(sample.text) // study.classes} of "
@@ -39,10 +41,10 @@ def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
         f"{study.prompt.keep} of a text is kept",
     }
     if study.training is not None:
-        found["training"] = training(study.training, study.folder)
-    found["computed"] = f"{ago(min(times), now)}" if times else "not yet"
-    found["device"] = f"{lab.models.device}, {pinned.base.dtype}"
-    return found
+        results["training"] = training(study.training, study.folder)
+    results["computed"] = f"{ago(min(times), now)}" if times else "not yet"
+    results["device"] = f"{lab.models.device}, {pinned.base.dtype}"
+    return results
 
 
 @dataclass(frozen=True)
@@ -60,18 +62,18 @@ class ClassLine:
 
 
 def classes(pinned: PinnedStudy) -> list[ClassLine]:
-    """Which label value is which class, label word and row of a head: what a reader must be able to check."""
+    """Return the label value, class, label word and head row that belong together, for the reader to check."""
     lines = []
     for c, names in enumerate(pinned.classes):
         texts = [pinned.sample.text[i] for i in np.flatnonzero(pinned.sample.label == c)[:_EXAMPLES]]
         value = names.value if names.name is None else f"{names.value} ({names.name})"
-        read = {one.label: _answer(pinned, one, c) for one in pinned.checkpoints}
+        read = {checkpoint.label: _answer(pinned, checkpoint, c) for checkpoint in pinned.checkpoints}
         lines.append(ClassLine(c, value, names.word, read, tuple(_beginning(text) for text in texts)))
     return lines
 
 
 def _answer(pinned: PinnedStudy, one: PinnedCheckpoint, c: int) -> str:
-    """What of a checkpoint's output stands for a class."""
+    """Return the tokens or the head row that stand for a class."""
     prompts, reader = pinned.prompts.seen_by(one), pinned.readers.of[one.fingerprint]
     if reader.endings:
         return shown(reader.tokenizer, prompts.continuations[c])
@@ -82,23 +84,23 @@ def _answer(pinned: PinnedStudy, one: PinnedCheckpoint, c: int) -> str:
 
 
 def _beginning(text: str) -> str:
-    """The start of a text on one line."""
+    """Return the start of a text on one line."""
     line = " ".join(text.split())
     return line if len(line) <= _BEGINNING else f"{line[:_BEGINNING]} …"
 
 
 def planned(study: Study) -> str:
-    """What a study compares, in one sentence of plain text, where its weights or texts are not there."""
+    """Describe a study whose weights or texts are missing, in plain text."""
     labels = [ref.label for ref in study.checkpoints]
     texts = f"{study.dataset.sample} texts of {source(study.dataset, study.folder)}"
     beside = f" with {len(labels)} fine-tuned checkpoints ({', '.join(labels)})" if labels else ""
-    makes = f"; python -m backend finetune {study.name} makes the checkpoints" if study.training and labels else ""
+    makes = f". Make the checkpoints with: python -m backend finetune {study.name}" if study.training and labels else ""
     return f"“{study.title}” compares {_near(study.base.place, study.folder)}{beside} on {texts}{makes}."
 
 
 def checkpoints(pinned: PinnedStudy, now: float) -> list[dict[str, str]]:
-    """Where each checkpoint is and how old its weights are; those that cannot be used too."""
-    there = {one.label: one for one in pinned.checkpoints}
+    """Return the place of each checkpoint and the age of its weights, unusable checkpoints included."""
+    there = {checkpoint.label: checkpoint for checkpoint in pinned.checkpoints}
     rows = []
     for ref in pinned.study.refs:
         one = there.get(ref.label)
@@ -115,7 +117,7 @@ def checkpoints(pinned: PinnedStudy, now: float) -> list[dict[str, str]]:
 
 
 def training(spec: TrainingSpec, folder: Path) -> str:
-    """What `finetune` trains on, and how."""
+    """Describe the data and settings of `finetune`."""
     texts = f"{spec.sample:,} texts" if spec.sample else "texts"
     return (
         f"{spec.epochs} {'epoch' if spec.epochs == 1 else 'epochs'} over {texts} of {source(spec, folder)}, recipe "
@@ -124,14 +126,14 @@ def training(spec: TrainingSpec, folder: Path) -> str:
 
 
 def source(spec: DatasetSpec | TrainingSpec, folder: Path) -> str:
-    """Where texts come from; a [training] that names none gets them from the command line."""
+    """Name the source of texts; a [training] without one gets them from the command line."""
     if spec.path is not None:
         return _near(spec.path, folder)
     return f"{spec.repo} ({spec.split})" if spec.repo else "the file named with --data"
 
 
 def ago(then: float, now: float) -> str:
-    """A moment as one says it: `5 minutes ago`, or its date when it is long past."""
+    """Format a moment as `5 minutes ago`, or as a date when it is long past."""
     seconds = max(0.0, now - then)
     if seconds >= _DAYS * _UNITS[0][0]:
         return f"{datetime.fromtimestamp(then):%Y-%m-%d}"
@@ -143,13 +145,13 @@ def ago(then: float, now: float) -> str:
 
 
 def _near(place: str, folder: Path) -> str:
-    """A path inside the study's folder without that."""
+    """Return a path relative to the study's folder, if it is inside."""
     path = Path(place)
     return str(path.relative_to(folder)) if path.is_absolute() and path.is_relative_to(folder) else place
 
 
 def _written(ref: CheckpointRef) -> float | None:
-    """When the newest weights of a local checkpoint were written; None for the hub, or where there are none."""
+    """Return when the newest weights of a local checkpoint were written; None without local weights."""
     if ref.path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The view in the browser's address: read and checked before any widget is made, written when one is moved.
+"""Read, check and write the view in the browser's address.
 
 The address is the truth: each run sets the widgets to it, and a widget that is moved writes it, as a new entry of the
 browser's history, so that Back restores the view. (Streamlit's own `bind="query-params"` replaces the entry, and turns
@@ -33,7 +33,7 @@ _STAND_IN = re.compile("long-[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Choice:
-    """A key of the address: the values that it may have, the one it has when the address does not say."""
+    """A key of the address: its possible values, and its default."""
 
     options: Sequence[str]
     default: str
@@ -53,7 +53,7 @@ class Text(Choice):
 
 
 def value(key: str, choice: Choice) -> str:
-    """What the address says, or the default."""
+    """Return the value in the address, or the default."""
     said = st.query_params.get(key, choice.default)
     if isinstance(choice, Text):
         return _long_texts().get(said, "") if _stands_in(said) else said[: choice.most]
@@ -61,9 +61,9 @@ def value(key: str, choice: Choice) -> str:
 
 
 def check(key: str, choice: Choice, why: str | None = None) -> str:
-    """`value`; an unknown one leaves the address, and a sentence stays, with the reason `why` if there is one.
+    """Return the value; remove an unknown one from the address and show a warning, with the reason `why`.
 
-    The sentence outlives the reruns that landing results cause: it goes when the key is chosen anew.
+    The warning survives the reruns that new results cause: it goes when the user chooses a value for the key.
     """
     notes: dict[str, str] = st.session_state.setdefault("_notes", {})
     _rename_former(key, choice)
@@ -85,7 +85,7 @@ def check(key: str, choice: Choice, why: str | None = None) -> str:
 
 
 def _rename_former(key: str, choice: Choice) -> None:
-    """Give a key, or a value, of an earlier version its present name in the address."""
+    """Rename a key or value of an earlier version in the address."""
     former = FORMER_KEYS.get(key, "")
     if former in st.query_params and key not in st.query_params:
         st.query_params[key] = st.query_params[former]
@@ -96,15 +96,15 @@ def _rename_former(key: str, choice: Choice) -> None:
 
 
 def _check_text(key: str, choice: Text, notes: dict[str, str]) -> str:
-    """A text that the address cannot have, or that only another session has, leaves it with a sentence."""
+    """Remove a text that is too long or of another session from the address, and show a warning."""
     said = st.query_params.get(key, "")
     lost = _stands_in(said) and said not in _long_texts()
     if lost or (len(said) > choice.most and not _stands_in(said)):
         del st.query_params[key]
-        notes[key] = f"A {key} of more than {choice.most:,} characters does not travel in an address: " + (
-            "it stays in the browser tab where it was typed, until that is closed or reloaded; paste it again."
+        notes[key] = f"The address holds no {key} of more than {choice.most:,} characters. " + (
+            "It stays in the browser tab where it was typed, until the tab is closed; paste it again."
             if lost
-            else "this one is left out; paste it into its box."
+            else "This one is left out; paste it into its box."
         )
     elif said:
         notes.pop(key, None)
@@ -118,7 +118,7 @@ def _stands_in(said: str) -> bool:
 
 
 def _long_texts() -> dict[str, str]:
-    """The texts of this browser session that do not fit into an address, by what stands there for them."""
+    """Return the texts of this session that do not fit into an address, by their stand-in."""
     return st.session_state.setdefault("_texts", {})
 
 
@@ -132,7 +132,7 @@ def write_text(key: str, choice: Text, text: str) -> None:
 
 
 def said_of(text: str, choice: Text) -> str:
-    """What the address says of a text: the text, or for a long one a stand-in, by which this session finds it again."""
+    """Return the text, or for a long one a stand-in, by which this session finds it again."""
     text = without_surrogates(text)
     if len(text) <= choice.most and not _stands_in(text):
         return text
@@ -145,10 +145,10 @@ def said_of(text: str, choice: Text) -> str:
 
 
 def text_box(label: str, key: str, choice: Text, make: Callable[..., Any] = st.text_area, **more: Any) -> None:
-    """A text area, or input, that shows the address's text, and writes it when it is left or entered."""
-    wanted = value(key, choice)
-    if st.session_state.get(key) != wanted:  # setting it anew would wipe out what is being typed
-        st.session_state[key] = wanted
+    """Show a text area or input with the text of the address; leaving or entering it writes the address."""
+    requests = value(key, choice)
+    if st.session_state.get(key) != requests:  # setting it again would erase what the user is typing
+        st.session_state[key] = requests
     make(label, key=key, on_change=_typed, args=(key, choice), **more)
 
 
@@ -157,7 +157,7 @@ def _typed(key: str, choice: Text) -> None:
 
 
 def widget(make: Callable[..., Any], label: str, key: str, choice: Choice, **more: Any) -> None:
-    """A widget that shows the address's value of the key, and writes it when it is moved."""
+    """Show a widget with the value of the address; moving it writes the address."""
     st.session_state[key] = value(key, choice)
     make(label, choice.options, key=key, on_change=_moved, args=(key,), **more)
 
@@ -168,7 +168,7 @@ def _moved(key: str) -> None:
 
 
 def switch(label: str, key: str, choice: Choice, **more: Any) -> None:
-    """A toggle between the two options of a key; on is the second."""
+    """Show a toggle between the two options of a key; on is the second."""
     off, on = choice.options
     st.session_state[key] = value(key, choice) == on
     st.toggle(label, key=key, on_change=_switched, args=(key, off, on), **more)
@@ -179,7 +179,7 @@ def _switched(key: str, off: str, on: str) -> None:
 
 
 def picked(chart: str, key: str, names: Sequence[str]) -> Callable[[], None]:
-    """A callback for a plot's selection: the clicked point's customdata is a position among `names`."""
+    """Return a callback for a plot's selection; customdata of the clicked point is a position among `names`."""
 
     def follow() -> None:
         points = st.session_state[chart].selection.points

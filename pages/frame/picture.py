@@ -1,4 +1,4 @@
-"""Pictures as every page shows them: drawn, explained in a sentence, and there to be taken along."""
+"""Show a picture or table as every page does: drawn, with its reading guide and its downloads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import streamlit as st
 
 from backend.caching.memoize import Request
 from backend.figures.style import theme
+from backend.figures.style.guide import Guide
 from backend.reports import export
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
@@ -17,12 +18,12 @@ from pages.frame import zoom
 from pages.frame.shell import View
 
 Rows = Callable[[], Iterable[dict[str, Any]]]
-"""Tidy rows of what a picture shows, made when somebody downloads them."""
+"""Makes the tidy rows of a picture, when the user downloads them."""
 
 
 def without_head(checkpoints: Iterable[PinnedCheckpoint]) -> None:
-    """Says which of them are left out because they have no head to answer with, if any are."""
-    without = [one for one in checkpoints if not one.facts.has_head]
+    """Say which checkpoints are left out because they have no head to answer with."""
+    without = [checkpoint for checkpoint in checkpoints if not checkpoint.facts.has_head]
     names = [plain(one.label) for one in without]
     if len(names) == 1:
         st.caption(f"{names[0]} is {without[0].facts.headless} and answers nothing, so it is left out.")
@@ -40,16 +41,16 @@ def rows(requests: Sequence[Request[Any]], results: Sequence[Any]) -> Rows:
 def show(
     view: View,
     drawn: Mapping[str, Any],
-    guide: str,
+    guide: Guide,
     rows: Rows,
     analysis: str | None,
     picks: Mapping[str, Callable[[], None]] | None = None,
     layer: int | None = None,
 ) -> None:
-    """One picture, or several side by side, by key; below them the reading guide and the downloads.
+    """Show pictures side by side, by key, and below them the reading guide and the downloads.
 
-    `rows` are the numbers in them, `analysis` names what exports the same numbers on the command line (None: nothing
-    does), at `layer` if it is about one. `picks` has callbacks for the points of pictures that can be selected.
+    `rows` are the numbers in them. `analysis` names the analysis that exports the same numbers on the command line,
+    at `layer` if it is about one layer; None if there is none. `picks` are callbacks for a click on a point.
     """
     first = next(iter(drawn))
     picks = picks or {}
@@ -58,32 +59,32 @@ def show(
             with st.container(key=f"side-{key}"):
                 zoom.apply(key, figure)
                 selects: dict[str, Any] = {"on_select": picks[key], "selection_mode": "points"} if key in picks else {}
-                said = f"{figure.layout.title.text}. {guide}"
-                st.plotly_chart(figure, key=key, config=theme.plot_config(_file(view, key)), alt=said, **selects)
+                alt = f"{figure.layout.title.text}. {guide.short}"
+                st.plotly_chart(figure, key=key, config=theme.plot_config(_file(view, key)), alt=alt, **selects)
                 if figure.layout.uirevision is not None:
                     zoom.watch(key, figure.layout.uirevision)
     _below(view, first, drawn, guide, rows, analysis, layer)
 
 
-def unfinished(figure: Any, key: str, said: str) -> None:
-    """A picture of work that is under way, with a sentence that says how far it is: nothing to take along yet."""
-    st.plotly_chart(figure, key=key, config=theme.PLOT_CONFIG, alt=f"{figure.layout.title.text}. {said}")
-    st.caption(said)
+def unfinished(figure: Any, key: str, progress: str) -> None:
+    """Show a picture of work that is under way, and a sentence on its progress, without downloads."""
+    st.plotly_chart(figure, key=key, config=theme.PLOT_CONFIG, alt=f"{figure.layout.title.text}. {progress}")
+    st.caption(progress)
 
 
 def table(
     view: View,
     key: str,
     cells: Sequence[Mapping[str, Any]],
-    guide: str,
+    guide: Guide,
     rows: Rows,
     analysis: str | None,
     height: int | None = None,
     widths: Mapping[str, int] | None = None,
 ) -> None:
-    """A table with what `show` puts below a picture; `cells` are what is read, `rows` what is taken along.
+    """Show a table with the guide and downloads of `show`: `cells` are displayed, `rows` are downloaded.
 
-    With a height it is one to scroll in, to sort and to search, its columns as wide as needed or as `widths` says.
+    With a height the table can be scrolled, sorted and searched; `widths` sets the widths of its columns.
     """
     if height is None:
         st.table([*cells])
@@ -98,8 +99,8 @@ def table(
     _below(view, key, {}, guide, rows, analysis, None)
 
 
-def writing(view: View, key: str, texts: Sequence[str], guide: str, rows: Rows, analysis: str | None = None) -> None:
-    """Texts of the project's own HTML, side by side, with what `show` puts below a picture."""
+def writing(view: View, key: str, texts: Sequence[str], guide: Guide, rows: Rows, analysis: str | None = None) -> None:
+    """Show texts of the project's own HTML side by side, with the guide and downloads of `show`."""
     with st.container(horizontal=True, key=f"pair-{key}"):
         for i, text in enumerate(texts):
             with st.container(key=f"side-{key}-{i}"):
@@ -111,21 +112,24 @@ def _below(
     view: View,
     key: str,
     drawn: Mapping[str, Any],
-    guide: str,
+    guide: Guide,
     rows: Rows,
     analysis: str | None,
     layer: int | None,
 ) -> None:
-    """The guide, and what can be taken along: made when it is opened, the files when they are asked for."""
+    """Show the guide and the downloads. The menu is filled when it is opened, files are made on request."""
     with st.container(horizontal=True, key=f"guide-{key}", vertical_alignment="top"):
-        st.caption(guide, width="stretch")
+        st.caption(plain(guide.short), width="stretch")
+        if guide.more:
+            with st.popover("How to read this", key=f"read-{key}", icon=":material/help:"):
+                st.markdown(plain(guide.more))
         with st.popover("Download", key=f"take-{key}", on_change="rerun", icon=":material/download:") as menu:
             if menu.open:
                 _downloads(view, key, drawn, guide, rows)
                 _command(view, analysis, layer)
 
 
-def _downloads(view: View, key: str, drawn: Mapping[str, Any], guide: str, rows: Rows) -> None:
+def _downloads(view: View, key: str, drawn: Mapping[str, Any], guide: Guide, rows: Rows) -> None:
     name = _file(view, re.sub(r"-\d+$", "", key))  # of a pair, the number of the first
     wide: dict[str, Any] = {"on_click": "ignore", "width": "stretch"}
     st.download_button(
@@ -135,7 +139,7 @@ def _downloads(view: View, key: str, drawn: Mapping[str, Any], guide: str, rows:
         return
     st.download_button(
         "Picture for a browser (HTML)",
-        lambda: theme.standalone(drawn.values(), view.study.study.title, guide),
+        lambda: theme.standalone(drawn.values(), view.study.study.title, guide.text),
         f"{name}.html",
         "text/html",
         key=f"html-{key}",
@@ -145,7 +149,7 @@ def _downloads(view: View, key: str, drawn: Mapping[str, Any], guide: str, rows:
 
 
 def _command(view: View, analysis: str | None, layer: int | None) -> None:
-    """What exports the same numbers; a study is compared with its base unless one says otherwise."""
+    """Show the command that exports the same numbers."""
     if analysis is None:
         return
     st.caption("The same numbers, with those of all checkpoints, on the command line:")
@@ -155,8 +159,8 @@ def _command(view: View, analysis: str | None, layer: int | None) -> None:
 
 
 def _file(view: View, key: str) -> str:
-    """Name of a file without its ending: study, picture, checkpoint and what it is compared with."""
-    parts = [view.study.study.name, key, *(one.label for one in reversed(view.pair))]
+    """Return the name of a file without its ending: study, picture, checkpoint and reference."""
+    parts = [view.study.study.name, key, *(checkpoint.label for checkpoint in reversed(view.pair))]
     if view.drop_largest:
         parts.append(f"without {view.drop_largest} largest")
     return re.sub(r"[^\w.+-]+", "-", "-".join(parts)).strip("-.")[:120]

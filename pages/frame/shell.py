@@ -1,4 +1,4 @@
-"""The frame of every page: navigation, study, epoch slider, play button, errors; pages get the view that results."""
+"""Draw the frame of every page: navigation, study, epoch slider, play button, errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAINT_SECONDS, PAINT_CALLS = 0.5, 4
 MASSIVE = {"with": 0, "without": 3}
 """The `massive` key of the address, and how many of the largest dimensions are left out."""
 KEPT = ("study", "epoch", "reference", "massive")
-"""Keys that mean the same on every page; links take them along."""
+"""Keys that mean the same on every page; links keep them."""
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.2rem; padding-right: 2.2rem; max-width: 1500px; }
 .stMain { scrollbar-gutter: stable; } /* a scroll bar that appears late would have every plot drawn again */
@@ -87,7 +87,7 @@ _inside: ContextVar[tuple[View | None] | None] = ContextVar("inside", default=No
 
 
 def page(draw: Callable[[Any], None], needs_study: bool = True) -> None:
-    """What every page file ends with: draw the page inside the frame, with its View (None if it needs no study).
+    """Draw the page inside the frame, with its View (None if it needs no study); every page file ends with this.
 
     Until a fresh server has run app.py once, Streamlit takes the folder pages/ for pages of the old style and runs a
     deep link's file alone. The file then hands over to the application, which comes back to it.
@@ -102,7 +102,7 @@ def page(draw: Callable[[Any], None], needs_study: bool = True) -> None:
 
 @contextmanager
 def _sentences() -> Iterator[None]:
-    """Whatever the user can mend is shown as its one sentence; anything else is Streamlit's to log."""
+    """Show errors that the user can fix; Streamlit logs all others."""
     try:
         yield
     except LayershiftError as error:
@@ -110,7 +110,7 @@ def _sentences() -> Iterator[None]:
 
 
 def section(draw: Callable[..., None]) -> Callable[..., None]:
-    """A part of a page that reruns by itself when one of its own widgets moves."""
+    """Make a part of a page that reruns alone when one of its widgets moves."""
 
     @functools.wraps(draw)
     def guarded(*given: Any) -> None:
@@ -121,7 +121,7 @@ def section(draw: Callable[..., None]) -> Callable[..., None]:
 
 
 def has_painted() -> bool:
-    """Whether this browser has painted its first pictures; if not, it calls back when it has, and the page runs again.
+    """Return whether the browser has painted its first pictures; the page runs again when it has.
 
     Plots arrive faster than a browser can draw them: what stands further down would delay what is in view.
     """
@@ -166,17 +166,19 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
 
 
 def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> View:
-    """The view that the address asks for; `own` are the page's keys, `beside` is where the study picker goes."""
-    found = wiring.studies()
-    if not found:
+    """Return the view of the address; `own` are the page's keys, `beside` is where the study picker goes."""
+    results = wiring.studies()
+    if not results:
         where = wiring.studies_folder()
-        raise StudyError(f"There is no study in {where}; add one on the page for it, or `python -m backend new NAME`.")
-    choice = Choice(list(found), "demo" if "demo" in found else next(iter(found)))
+        raise StudyError(
+            f"There is no study in {where}. Add one on the page “Add a study”, or run `python -m backend new NAME`."
+        )
+    choice = Choice(list(results), "demo" if "demo" in results else next(iter(results)))
     name = address.check("study", choice)
-    titles = {key: one.title if isinstance(one, Study) else key for key, one in found.items()}
+    titles = {key: one.title if isinstance(one, Study) else key for key, one in results.items()}
     with beside:
         address.widget(st.selectbox, "Study", "study", choice, format_func=titles.__getitem__)
-    study = found[name]
+    study = results[name]
     if isinstance(study, StudyError):
         raise study
     lab = wiring.open_lab()
@@ -190,9 +192,9 @@ def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> Vi
 
 
 def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
-    """Every key of the address checked, before any widget is made that shows it."""
-    labels = [one.label for one in pinned.checkpoints]
-    reasons = {one.label: one.reason.rstrip(".") for one in pinned.missing}
+    """Check every key of the address before its widget is made."""
+    labels = [checkpoint.label for checkpoint in pinned.checkpoints]
+    reasons = {missing.label: missing.reason.rstrip(".") for missing in pinned.missing}
     choices = {
         "epoch": Choice(labels, pinned.epochs[-1].label),
         "reference": Choice(labels, labels[0]),
@@ -214,7 +216,7 @@ def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
 
 
 def _links(pages: Sequence[Any]) -> None:
-    """Links between pages that take the study and the epoch along."""
+    """Show links between pages that keep the study and the epoch."""
     st.markdown("### Layershift")
     kept = {key: value for key in KEPT if (value := st.query_params.get(key))}
     for one in pages:
@@ -222,17 +224,17 @@ def _links(pages: Sequence[Any]) -> None:
 
 
 def _sidebar(view: View) -> None:
-    """What every page follows: epoch, reference, the massive dimensions.
+    """Show the controls of every page: epoch, reference, massive dimensions.
 
     Drawn after the page, which reads the address and needs no widget: pictures come first, and load first.
     """
     if len(view.names) > 1:
-        view.control(st.select_slider, "Epoch", "epoch", help="The checkpoint that every picture on the page shows.")
+        view.control(st.select_slider, "Epoch", "epoch", help="The checkpoint that all pictures show.")
         _play(view)
         view.control(st.selectbox, "Compared with", "reference")
     else:
-        st.info(f"Of this study's checkpoints, only {plain(view.names[0])} is there.")
-    about = "Leaves out, at every layer, the three largest dimensions (on average) of the checkpoint compared with."
+        st.info(f"Only {plain(view.names[0])} could be loaded.")
+    about = "Leaves out the three largest dimensions of the reference (on average) at every layer."
     address.switch("Without the three largest dimensions", "massive", view.choices["massive"], help=about)
     _watch(view)
     if view.lab.cache.note:
@@ -257,7 +259,7 @@ def _play(view: View) -> None:
 
 @st.fragment(run_every=FRAME_SECONDS / 2)
 def _tick(view: View) -> None:
-    """One step further, once the present picture has been on show for a while."""
+    """Go to the next epoch, once the present picture has been visible for a while."""
     if time.monotonic() - st.session_state["_stepped"] < FRAME_SECONDS:
         return
     following = view.study.after(view.checkpoint)
@@ -270,8 +272,10 @@ def _tick(view: View) -> None:
 
 @st.fragment(run_every=WATCH_SECONDS)
 def _watch(view: View) -> None:
-    """Checkpoints that appear or change while the page is open are shown without a restart."""
+    """Show checkpoints that appear or change while the page is open, without a restart."""
     with _sentences():
         now = pin(view.study.study, view.lab)
-        if [one.fingerprint for one in now.checkpoints] != [one.fingerprint for one in view.study.checkpoints]:
+        if [checkpoint.fingerprint for checkpoint in now.checkpoints] != [
+            checkpoint.fingerprint for checkpoint in view.study.checkpoints
+        ]:
             st.rerun()

@@ -1,4 +1,4 @@
-"""Results that a page shows: from the cache, or on their way in the background with progress in their place."""
+"""Return results from the cache, or compute them in the background and show their progress."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ POLL_SECONDS = 0.5
 LINGER_SECONDS = 1.0
 """How long a page waits for work of which less than a second is expected, rather than show a bar and come back."""
 LONG_SECONDS = 60.0
-"""Work of which more is expected had better be asked for, where a mere choice of another text would start it."""
+"""Work expected to take longer starts on a button, where otherwise choosing a text would start it."""
 PACE_SECONDS, PACE_FRACTION = 15.0, 0.03
-"""How long work has gone on, and how far it has come, before what is left is told from that."""
+"""Elapsed time and fraction from which the remaining time is extrapolated."""
 MOST_HELD = 64
 Beside = Callable[[], None] | None
-"""What draws what can be seen of work while it goes on."""
+"""Draws partial results while work goes on."""
 R = TypeVar("R")
 S = TypeVar("S")
 _modules = 0
 
 
 def spare_the_collector() -> None:
-    """Take what is loaded for good out of the full garbage collection that Streamlit does after every run.
+    """Exclude loaded modules from the full garbage collection that Streamlit does after every run.
 
     It looks at every object of every module: 0.14 s of a core per run, 0.26 s once torch is there, and no other thread
     runs meanwhile: pictures came late, and a page that polled for progress slowed the very import that it waited for.
@@ -53,10 +53,9 @@ def known(requests: Sequence[Request[R]], lab: Lab) -> list[R] | None:
 def on_demand(
     requests: Sequence[Request[R]], lab: Lab, what: str, offer: str, beside: Beside = None, beyond: float = 0.0
 ) -> list[R] | None:
-    """`results`, of work that takes long: it starts when somebody presses the button `offer`, which says the cost.
+    """Return `results` of long work, which starts when the user presses the button `offer` with its cost.
 
-    What is in the cache is there without asking, and so are the progress of what anybody has asked for, and work of
-    which no more than `beyond` seconds are expected.
+    Cached results, work that is under way, and work of at most `beyond` seconds need no button.
     """
     under_way = {job.key for job in wiring.jobs().active()} | st.session_state.setdefault("_jobs", {}).keys()
     missing = [request for request in requests if request.peek(lab) is None]
@@ -70,7 +69,7 @@ def on_demand(
 
 
 def said_seconds(seconds: float) -> str:
-    """A duration as one says it."""
+    """Format a duration for people."""
     return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
 
 
@@ -129,13 +128,13 @@ def _linger(jobs: Sequence[Job[Any]]) -> None:
 
 
 def _failure(job: Job[Any], held: dict[str, Job[Any]], what: str) -> None:
-    """Why a job ended without a result, in one sentence, and a button to try it again."""
+    """Show why a job failed, and a button to try again."""
     if isinstance(job.failed, Cancelled):
         st.info(plain(str(job.failed)))
     elif isinstance(job.failed, LayershiftError):
         st.error(plain(str(job.failed)))
     else:
-        st.error(f"“{plain(job.title)}” failed because of a bug; the server's log has the details under that name.")
+        st.error(f"“{plain(job.title)}” failed because of a bug. See the server's log under that name.")
     if st.button("Try again", key=f"again-{what}-{job.key}"):
         held.pop(job.key, None)
         st.rerun()
@@ -143,7 +142,7 @@ def _failure(job: Job[Any], held: dict[str, Job[Any]], what: str) -> None:
 
 @st.fragment(run_every=POLL_SECONDS)
 def _progress(jobs: Sequence[Job[Any]], what: str, beside: Beside) -> None:
-    """A bar, a sentence, what it will cost, and a way out."""
+    """Show a progress bar, the current step, the expected time, and a button to cancel."""
     spare_the_collector()
     if all(job.done for job in jobs):
         st.rerun()
@@ -163,7 +162,7 @@ def _progress(jobs: Sequence[Job[Any]], what: str, beside: Beside) -> None:
 
 
 def _cost(jobs: Sequence[Job[Any]], fraction: float) -> str:
-    """What is left at the pace so far; what was expected, until there is a pace."""
+    """Return the remaining time at the current pace, or the estimate until there is a pace."""
     spent = max(job.elapsed for job in jobs)
     if spent >= PACE_SECONDS and fraction >= PACE_FRACTION:
         return f"about {said_seconds(spent / fraction - spent)} more, at the pace of the {said_seconds(spent)} so far"

@@ -1,6 +1,6 @@
-"""Zooms that stay when a picture changes, for figures with a `uirevision`, as plotly means it.
+"""Keep the zoom of a figure with a `uirevision` when the picture changes.
 
-Streamlit puts a new plot in the place of one that changed, and plotly forgets. So the browser tells what it zoomed to,
+Streamlit puts a new plot in the place of one that changed, and plotly forgets. So the browser reports its zoom,
 and the next picture of the same revision is drawn with those ranges.
 """
 
@@ -28,7 +28,7 @@ export default function({ data, setStateValue }) {
     return () => clearInterval(timer);
 }
 """
-"""Plotly's events are heard only by who asks its plots, which come and go."""
+"""Subscribes to plotly's events on each new plot."""
 
 
 @cache
@@ -47,7 +47,7 @@ def apply(key: str, figure: Any) -> None:
 
 @st.fragment
 def watch(key: str, revision: str) -> None:
-    """Hear of zooms into the plot of that key: a fragment, so that nothing else is drawn anew for one."""
+    """Store zooms into the plot of that key, in a fragment, so that nothing else is drawn again."""
 
     def heard() -> None:
         _zooms()[key] = st.session_state[name]["zoom"]

@@ -1,4 +1,4 @@
-"""Which autoencoder, and which of its features: the keys of the address that say so, their widgets and the query."""
+"""Choose an autoencoder and a feature: keys of the address, their widgets and the query."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEYS = ("layer", "on", "factor", "k", "seed", "open", "feature")
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The keys, but for the layer, of which every page has its own default."""
+    """Return the keys except the layer, whose default is the page's own."""
     return {
         "on": address.Choice(list(TRAINED_ON), "both"),
         "factor": address.Choice(FACTORS, "4"),
@@ -31,17 +31,19 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def controls(view: shell.View) -> features.Query:
-    """The widgets, and what they ask for. AutoencoderError if a folder is named that holds no autoencoder."""
+    """Show the widgets and return their query. AutoencoderError if the folder holds no autoencoder."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view.control(st.select_slider, "Layer", "layer", width=220)
         view.control(st.selectbox, "Trained on", "on", format_func=TRAINED_ON.__getitem__, width=210)
-        size = "How many features it has, in widths of the residual stream."
+        size = "Number of features, in widths of the residual stream."
         view.control(st.selectbox, "Features (× width)", "factor", width=150, help=size)
-        view.control(st.selectbox, "Firing (k)", "k", width=110, help="How many features fire at a token, at most.")
+        view.control(
+            st.selectbox, "Firing (k)", "k", width=110, help="Largest number of features that fire at a token."
+        )
         view.control(st.selectbox, "Seed", "seed", width=80)
-    with st.expander("Open an autoencoder from files instead", expanded=bool(view.value("open"))):
+    with st.expander("Open an autoencoder from files", expanded=bool(view.value("open"))):
         choice: Any = view.choices["open"]
-        about = "A folder on the machine that Layershift runs on, with cfg.json and sae_weights.safetensors (SAELens)."
+        about = "A SAELens folder on the server, with cfg.json and sae_weights.safetensors."
         address.text_box("Folder", "open", choice, make=st.text_input, help=about)
     return _query(view)
 
@@ -66,34 +68,34 @@ def _query(view: shell.View) -> features.Query:
 
 
 def result(view: shell.View, query: features.Query) -> features.Result | None:
-    """The features, or None while nobody has asked for them or they are on their way."""
+    """Return the features, or None until they are requested and computed."""
 
     def live() -> None:
         points = () if query.opened else view.lab.training_curve(query.source)  # type: ignore[arg-type]
         if len(points) > 1:
             picture.unfinished(figures.so_far(points), "features-live", f"Step {points[-1].step:,} so far.")
 
-    found = work.on_demand(
+    results = work.on_demand(
         [features.recipe.request(query)],
         view.lab,
         "Training an autoencoder, then reading its features",
         "Read its features" if query.opened else "Train the autoencoder",
         live,
     )
-    return found[0] if found else None
+    return results[0] if results else None
 
 
 def chosen(view: shell.View, result: features.Result, ids: list[int]) -> int:
-    """The feature that the address names, or the first in order; an unknown one gets a sentence."""
+    """Return the feature of the address, or the first in order with a warning if it is unknown."""
     said, count = view.value("feature").strip(), result.rate.shape[1]
     if said.isdigit() and int(said) < count:
         return int(said)
     if said:
-        st.warning(f"There is no feature “{plain(said)}”: they are 0 to {count - 1:,}; showing {ids[0]} instead.")
+        st.warning(f"There is no feature “{plain(said)}”: features are 0 to {count - 1:,}. Showing {ids[0]} instead.")
     return ids[0]
 
 
 def box(view: shell.View) -> None:
-    """Where the number of a feature is typed."""
+    """Show the box for the number of a feature."""
     choice: Any = view.choices["feature"]
     address.text_box("Feature", "feature", choice, make=st.text_input, placeholder="number", width=110)

@@ -1,4 +1,4 @@
-"""Parts of the Features page: the chosen feature in full, in a typed text, and turnover over layers and epochs."""
+"""Show the chosen feature in full, in the user's text, and turnover over layers and epochs."""
 
 from __future__ import annotations
 
@@ -20,50 +20,48 @@ LAYERS = {"few": "three layers", "some": "five layers", "all": "every layer"}
 
 
 def one(view: shell.View, query: features.Query, result: features.Result, feature: int, at: int) -> None:
-    """One feature: numbers, activations, what it promotes, and the texts in which it fires most."""
+    """Draw one feature: numbers, activations, promoted tokens, and the texts where it fires most."""
     st.subheader(f"Feature {feature}")
-    wanted = [
+    requests = [
         contexts.request(ContextQuery(view.checkpoint, view.reference, view.study.prompts, query.source, feature))
     ]
-    found = view.results(wanted, "Looking the feature up")
-    if found is None:
+    results = view.results(requests, "Reading the feature")
+    if results is None:
         return
-    names, places = [one.label for one in view.pair], [view.place(one) for one in view.pair]
+    names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
     st.markdown(context_figures.about(result, feature, [plain(name) for name in names], at))
     kept = {key: value for key in (*shell.KEPT, *feature_choice.KEYS) if (value := st.query_params.get(key))}
     kept |= {"heat": "feature", "layer": str(result.layer), "feature": str(feature)}
-    st.page_link("pages/review.py", label="Look for it in a text of yours", query_params=kept, icon=":material/edit:")
+    st.page_link(
+        "pages/review.py", label="Find this feature in your own text", query_params=kept, icon=":material/edit:"
+    )
     index = view.study.sample.index
 
     def rows() -> list[dict[str, Any]]:
-        return list(found[0].rows(wanted[0].query, index))
+        return list(results[0].rows(requests[0].query, index))
 
     labels = view.study.prompts.labels
     picture.writing(
         view,
         "feature-texts",
-        [context_figures.texts(found[0], m, names, view.words, labels, index) for m in range(len(names))],
-        "The reviews in which it fires most, around the token where it is largest, darker where it is stronger, in "
-        "units of the residuals; pointing at a token tells both models. The strongest firings are the clearest ones: "
-        "what it mostly fires at may be something else, so look at the histogram too.",
+        [context_figures.texts(results[0], m, names, view.words, labels, index) for m in range(len(names))],
+        context_figures.TEXTS_GUIDE,
         rows,
     )
-    drawn = {"feature-histogram": context_figures.histogram(found[0], names, places, len(view.names), feature)}
+    drawn = {"feature-histogram": context_figures.histogram(results[0], names, places, len(view.names), feature)}
     if result.words:
         drawn["feature-promotes"] = context_figures.promoted(result, feature, names)
     picture.show(
         view,
         drawn,
-        "How many tokens have which activation; a feature that means one thing has many strong ones. Promoted tokens "
-        "are those whose logits its direction raises most by itself, which says little in early layers, whose writing "
-        "is read by later blocks before it reaches the output.",
+        context_figures.GUIDE,
         rows,
         None,
     )
 
 
 def typed(view: shell.View, text: Typed) -> None:
-    """One feature at every token of a typed text, at every layer: for the Review page."""
+    """Draw one feature at every token and layer of the user's text, for the Review page."""
     query = feature_choice.controls(view)
     feature_choice.box(view)
     result = feature_choice.result(view, query)
@@ -71,33 +69,33 @@ def typed(view: shell.View, text: Typed) -> None:
         return
     ids = figures.ranked(result, "auc", 0, "", len(view.pair))
     if not ids:
-        st.info("No feature fires at any token of the sample, so there is nothing to look for in the text.")
+        st.info("No feature fires at any token of the sample.")
         return
     feature = feature_choice.chosen(view, result, ids)
-    queries = [TextQuery(one, query.source, text.prompts, feature) for one in view.pair]
-    found = view.results([in_text.request(one) for one in queries], "Reading every token at every layer")
-    if found is None:
+    queries = [TextQuery(checkpoint, query.source, text.prompts, feature) for checkpoint in view.pair]
+    results = view.results([in_text.request(query) for query in queries], "Reading every token at every layer")
+    if results is None:
         return
-    names = [one.label for one in view.pair]
+    names = [checkpoint.label for checkpoint in view.pair]
     st.markdown(context_figures.about(result, feature, [plain(name) for name in names], 0))
     picture.show(
         view,
-        {"review-feature": context_figures.in_text(found, names, text.pieces, feature)},
-        f"The feature's activation under each token, the first layer at the bottom and the last on top; the "
-        f"autoencoder is that of layer {result.layer}, and reads the other layers' residuals without having been made "
-        f"for them. The first token did not count when it was trained and is left out.",
-        lambda: [row for one, inside in zip(queries, found, strict=True) for row in inside.rows(one, text.pieces)],
+        {"review-feature": context_figures.in_text(results, names, text.pieces, feature)},
+        context_figures.in_text_guide(result.layer),
+        lambda: [
+            row for query, inside in zip(queries, results, strict=True) for row in inside.rows(query, text.pieces)
+        ],
         None,
     )
 
 
 @shell.section
 def turnover(view: shell.View) -> None:
-    """Features of each checkpoint alone, paired with the reference's, layer by layer."""
-    st.subheader("Which features come and go, beyond what another seed exchanges?")
-    others = tuple(one for one in view.study.checkpoints if one != view.reference)
+    """Draw the features of each checkpoint that the reference shares, layer by layer."""
+    st.subheader("Which features appear or vanish beyond a change of seed?")
+    others = tuple(checkpoint for checkpoint in view.study.checkpoints if checkpoint != view.reference)
     if not others:
-        st.info("There is one model only, so no feature can have come or gone; add a checkpoint.")
+        st.info("There is only one model. Add a checkpoint to compare features.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         amount = view.control(st.selectbox, "Layers", "layers", format_func=LAYERS.__getitem__, width=150)
@@ -118,24 +116,21 @@ def turnover(view: shell.View) -> None:
         int(view.value("fires")),
         seed=int(view.value("seed")),
     )
-    wanted = [feature_turnover.recipe.request(query)]
+    requests = [feature_turnover.recipe.request(query)]
     count = len(layers) * (2 + len(others))
-    found = work.on_demand(wanted, view.lab, "Training autoencoders, layer by layer", f"Train {count} autoencoders")
-    if found is None:
+    results = work.on_demand(requests, view.lab, "Training autoencoders, layer by layer", f"Train {count} autoencoders")
+    if results is None:
         return
-    names, places = [one.label for one in others], [view.place(one) for one in others]
+    names, places = [checkpoint.label for checkpoint in others], [view.place(checkpoint) for checkpoint in others]
     picture.show(
         view,
         {
-            "turnover-curves": turnover_figures.curves(found[0], layers, names, places, len(view.names), measure),
-            "turnover-heat": turnover_figures.heatmap(found[0], layers, names, measure),
+            "turnover-curves": turnover_figures.curves(results[0], layers, names, places, len(view.names), measure),
+            "turnover-heat": turnover_figures.heatmap(results[0], layers, names, measure),
         },
-        "Each model has an autoencoder of its own here, and two features are one where their directions have a cosine "
-        "of 0.7 or more; only what lies beyond the dashed line, which is another seed on the reference, came or went "
-        "with training, and one pair of seeds is no more than one pair. Small autoencoders are trained here: seeds "
-        "agree less on large ones.",
-        picture.rows(wanted, found),
+        turnover_figures.GUIDE,
+        picture.rows(requests, results),
         None,
     )
-    lines = turnover_figures.in_words(found[0], layers, [plain(name) for name in names])
+    lines = turnover_figures.in_words(results[0], layers, [plain(name) for name in names])
     st.markdown("\n".join(f"- {line}" for line in lines))

@@ -1,4 +1,4 @@
-"""The lower half of the Layers page: one of directions, cosines, similarity, a map of one layer, the sample card."""
+"""Draw the lower half of the Layers page: directions, cosines, similarity, a map, or the sample card."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ SHOWN = {
 
 @shell.section
 def draw(view: shell.View) -> None:
-    """One of them, so that a move of the slider redraws only what is on show."""
+    """Draw the chosen part; its widgets redraw only that part."""
     shown = view.control(
         st.segmented_control,
-        "More about the layers",
+        "View",
         "show",
         format_func=SHOWN.__getitem__,
         required=True,
@@ -50,78 +50,75 @@ def draw(view: shell.View) -> None:
 
 
 def of_reviews(
-    view: shell.View, found: Sequence[Any], figure: Any, key: str, more: Sequence[str]
+    view: shell.View, results: Sequence[Any], figure: Any, key: str, more: Sequence[str]
 ) -> tuple[dict[str, Any], Mapping[str, Callable[[], None]]]:
-    """Pictures of reference and chosen checkpoint, a point per review, and what a click does: it chooses the review.
+    """Return pictures of both checkpoints with a point per review, and callbacks: a click chooses the review.
 
-    `more` says in the titles what comes behind the checkpoints' labels.
+    `more` is added to the checkpoints' labels in the titles.
     """
     rows = [str(row) for row in view.study.sample.index.tolist()]
     chosen = view.value("review")
     selected = rows.index(chosen) if chosen else None
     labels, texts = view.study.prompts.labels, view.study.sample.text
-    titles = [one.label + words for one, words in zip(view.pair, more, strict=False)]
+    titles = [checkpoint.label + words for checkpoint, words in zip(view.pair, more, strict=False)]
     drawn = {
         f"{key}-{side}": figure(result, labels, texts, view.words, title, selected)
-        for side, (result, title) in enumerate(zip(found, titles, strict=True))
+        for side, (result, title) in enumerate(zip(results, titles, strict=True))
     }
     return drawn, {name: address.picked(name, "review", rows) for name in drawn}
 
 
 def direction_shown(view: shell.View) -> int:
-    """Which direction is on show: the only one of two classes, else that of the chosen class."""
+    """Return the direction to show: the only one of two classes, else the chosen class's."""
     return 0 if len(view.words) == 2 else view.words.index(view.value("class"))
 
 
 def directions(view: shell.View, checkpoints: Sequence[PinnedCheckpoint]) -> list[Request[direction.Result]]:
-    """What to ask for the class directions of the checkpoints against the reference."""
+    """Return the requests for the class directions of the checkpoints against the reference."""
     return [
-        direction.recipe.request(direction.Query(one, view.reference, view.study.prompts, view.drop_largest))
-        for one in checkpoints
+        direction.recipe.request(direction.Query(checkpoint, view.reference, view.study.prompts, view.drop_largest))
+        for checkpoint in checkpoints
     ]
 
 
 def _direction(view: shell.View) -> None:
-    st.subheader("How far apart are the classes, and is it more than chance?")
+    st.subheader("How far apart are the classes, compared with chance?")
     with st.container(horizontal=True):
         scale: Any = view.control(st.segmented_control, "Scale", "scale", required=True)
         if len(view.words) > 2:
             view.control(st.selectbox, "Class against the rest", "class", width=220)
-    wanted = directions(view, view.study.checkpoints)
-    found = view.results(wanted, "Measuring the directions")
-    if found is None:
+    requests = directions(view, view.study.checkpoints)
+    results = view.results(requests, "Measuring the directions")
+    if results is None:
         return
     at = direction_shown(view)
     picture.show(
         view,
-        {"direction-heat": direction_figures.heatmap(found, view.names, scale, at)},
-        "The distance between the class means of every checkpoint at every layer, ringed where it leaves chance for "
-        "good; the raw norm grows with the residual stream and with noise, so compare layers by relative or "
-        "separation only.",
-        picture.rows(wanted, found),
+        {"direction-heat": direction_figures.heatmap(results, view.names, scale, at)},
+        direction_figures.GUIDES[scale],
+        picture.rows(requests, results),
         "direction",
     )
-    places = [view.place(one) for one in view.pair]
-    names, pictured = [one.label for one in view.pair], [found[place] for place in places]
+    places = [view.place(checkpoint) for checkpoint in view.pair]
+    names, pictured = [checkpoint.label for checkpoint in view.pair], [results[place] for place in places]
     picture.show(
         view,
         {"direction-curves": direction_figures.curves(pictured, names, places, len(view.names), scale, at)},
-        "The same distance with 95 % intervals and, dotted, what shuffled labels reach at any layer in one case of "
-        "twenty; believe nothing below the dotted line.",
-        picture.rows([wanted[place] for place in places], pictured),
+        direction_figures.CURVES_GUIDE,
+        picture.rows([requests[place] for place in places], pictured),
         "direction",
     )
     st.markdown(direction_figures.leaves_chance(pictured, [plain(name) for name in names], at))
 
 
 def _cosines(view: shell.View) -> None:
-    st.subheader("Do checkpoints and layers tell the classes apart along the same direction?")
+    st.subheader("Do checkpoints and layers share a class direction?")
     query = cosines.Query(view.study.checkpoints, view.study.prompts, view.drop_largest, view.reference)
-    found = view.results([cosines.recipe.request(query)], "Comparing the directions")
+    results = view.results([cosines.recipe.request(query)], "Comparing the directions")
     others = [place for place, name in enumerate(view.names) if name != view.reference.label]
-    wanted = directions(view, [view.study.checkpoints[place] for place in others])
-    lines = view.results(wanted, "Measuring the directions")
-    if found is None or lines is None:
+    requests = directions(view, [view.study.checkpoints[place] for place in others])
+    lines = view.results(requests, "Measuring the directions")
+    if results is None or lines is None:
         return
     at = direction_shown(view)
     if others:
@@ -133,34 +130,32 @@ def _cosines(view: shell.View) -> None:
                     lines, names, others, len(view.names), view.reference.label, at
                 )
             },
-            f"How far each checkpoint's class direction points the way of {view.reference.label}'s (1: the same, 0: "
-            "unrelated); plain cosines are inflated because all checkpoints saw the same reviews, the split-half "
-            "curves are not, and have gaps where a direction is within its noise.",
-            picture.rows(wanted, lines),
+            direction_figures.cosine_guide(view.reference.label),
+            picture.rows(requests, lines),
             "direction",
         )
         missing = direction_figures.without_split(lines, names, view.reference.label, at)
         if missing:
             st.info(plain(missing))
-    rows = picture.rows([cosines.recipe.request(query)], found)
+    rows = picture.rows([cosines.recipe.request(query)], results)
     drawn = {
-        f"cosine-layers-{view.place(one)}": cosines_figures.between_layers(found[0], view.place(one), one.label, at)
-        for one in view.pair
+        f"cosine-layers-{view.place(checkpoint)}": cosines_figures.between_layers(
+            results[0], view.place(checkpoint), checkpoint.label, at
+        )
+        for checkpoint in view.pair
     }
     picture.show(
         view,
         drawn,
-        "Whether the layers of a checkpoint share one class direction; neighbouring layers share most of the residual "
-        "stream, so a band along the diagonal is no finding.",
+        cosines_figures.LAYERS_GUIDE,
         rows,
         "cosines",
     )
     layer = int(view.control(st.select_slider, "Layer", "layer"))
     picture.show(
         view,
-        {"cosine-checkpoints": cosines_figures.between_checkpoints(found[0], layer, view.names, at)},
-        "Cosines of the class directions of all checkpoints at one layer; they are plain ones, inflated by the shared "
-        "reviews, and say nothing where the direction is within chance.",
+        {"cosine-checkpoints": cosines_figures.between_checkpoints(results[0], layer, view.names, at)},
+        cosines_figures.CHECKPOINTS_GUIDE,
         rows,
         "cosines",
     )
@@ -174,38 +169,38 @@ def _map(view: shell.View) -> None:
         )
         layer = int(view.control(st.select_slider, "Layer", "layer"))
     prompts, sample = view.study.prompts, view.study.sample
-    wanted = [
+    requests = [
         maps.recipe.request(
-            maps.Query(method, one, view.reference, prompts, layer, drop_largest=view.drop_largest, sample=sample)
+            maps.Query(
+                method, checkpoint, view.reference, prompts, layer, drop_largest=view.drop_largest, sample=sample
+            )
         )
-        for one in view.pair
+        for checkpoint in view.pair
     ]
-    found = view.results(wanted, f"Fitting {map_figures.NAMES[method]}")
-    if found is None:
+    results = view.results(requests, f"Fitting {map_figures.NAMES[method]}")
+    if results is None:
         return
-    drawn, picks = of_reviews(view, found, map_figures.draw, "map", [f", layer {layer}"] * 2)
+    drawn, picks = of_reviews(view, results, map_figures.draw, "map", [f", layer {layer}"] * 2)
     picture.show(
         view,
         drawn,
-        "Neighbours on the map are mostly neighbours in the residual stream, while distances between groups, their "
-        "sizes and their shapes mean nothing; both maps start from the reference's positions, so places can be "
-        "compared.",
-        picture.rows(wanted, found),
+        map_figures.GUIDE,
+        picture.rows(requests, results),
         "map",
         picks,
         None if layer == view.study.base.facts.layers else layer,
     )
-    for result, one in zip(found, view.pair, strict=True):
-        st.markdown(map_figures.in_words(result, plain(one.label), plain(view.reference.label)))
+    for result, checkpoint in zip(results, view.pair, strict=True):
+        st.markdown(map_figures.in_words(result, plain(checkpoint.label), plain(view.reference.label)))
 
 
 def _sample(view: shell.View) -> None:
     st.subheader("What else could explain the numbers?")
     query = confounds.Query(view.study.checkpoints, view.study.prompts, view.study.sample, view.study.training)
-    found = view.results([confounds.recipe.request(query)], "Checking the sample")
-    if found is None:
+    results = view.results([confounds.recipe.request(query)], "Checking the sample")
+    if results is None:
         return
-    card = found[0]
+    card = results[0]
     sentences = confounds_figures.card(card, [plain(name) for name in view.names], len(view.study.sample.text))
     st.markdown("\n".join(f"- {line}" for line in sentences))
     picture.show(
@@ -214,8 +209,7 @@ def _sample(view: shell.View) -> None:
             "quartiles": confounds_figures.quartiles(card, view.names),
             "sameness": confounds_figures.sameness(card, view.names),
         },
-        "Read this before any other picture: a sample whose classes differ in length, or that was trained on, shows "
-        "directions that are not about the classes, and quartiles hold few reviews each, so mind their intervals.",
-        picture.rows([confounds.recipe.request(query)], found),
+        confounds_figures.GUIDE,
+        picture.rows([confounds.recipe.request(query)], results),
         "confounds",
     )

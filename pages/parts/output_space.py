@@ -1,4 +1,4 @@
-"""The output space on the Tokens page: every measure by checkpoint, and what the chosen one predicts instead."""
+"""Draw the output space: every measure by checkpoint, and the changed predictions of the chosen checkpoint."""
 
 from __future__ import annotations
 
@@ -12,39 +12,19 @@ from backend.vocabulary import neutral
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell
 
-PICTURES = (
-    (
-        ("entropy", "non_sentiment_logprob", "non_sentiment_mass"),
-        "What is predicted behind the last token, with 95 % intervals over texts, masses on a logarithmic axis: all "
-        "checkpoints read the same texts, so two can differ although their intervals overlap, and behind a finished "
-        "sentence a model does not show how sure it is within one.",
-    ),
-    (
-        ("perplexity", "mean_text_perplexity"),
-        "How badly the texts themselves are predicted, on logarithmic axes: one strange text can carry the mean of "
-        "perplexities, while the other counts every token alike; the sentences below say which text moves them most.",
-    ),
-    (
-        ("kl_from_base", *(name for name in output_space.MEASURES if name.startswith("hidden"))),
-        "How far predictions and last residuals are from those of the checkpoint compared with, averaged over "
-        "positions: behind the final norm a length is mostly the norm's gain, and before it a few massive dimensions "
-        "and the first position can make up most of cosine and length.",
-    ),
-)
-
 
 def choices() -> dict[str, address.Choice]:
-    """The keys in the address that the output space adds to the page's."""
+    """Return the keys that the output space adds to the page's address."""
     return {"texts": address.Choice(list(output_space.TEXT_SETS), "neutral")}
 
 
 def draw(view: shell.View) -> None:
-    """Both sections, or one sentence for a model that predicts no tokens."""
-    silent = next((one for one in view.pair if not one.facts.predicts), None)
+    """Draw both sections, or a message for a model that predicts no tokens."""
+    silent = next((checkpoint for checkpoint in view.pair if not checkpoint.facts.predicts), None)
     if silent is not None:
         st.info(
-            f"{plain(silent.label)} predicts no tokens here, so it has no output space; the other parts of "
-            "this page hold for it too."
+            f"{plain(silent.label)} predicts no tokens, so it has no output space. The other parts of "
+            "this page apply to it too."
         )
         return
     _instead(view)
@@ -53,22 +33,21 @@ def draw(view: shell.View) -> None:
 
 @shell.section
 def _instead(view: shell.View) -> None:
-    """Drill-down: which tokens the chosen checkpoint predicts instead, and where probability went."""
-    st.subheader("What is predicted instead")
+    """Draw which tokens the chosen checkpoint predicts instead, and which groups gained or lost probability."""
+    st.subheader("Which predictions changed?")
     text_set = view.control(
-        st.segmented_control, "Behind", "texts", format_func=figures.SET_NAMES.__getitem__, required=True
+        st.segmented_control, "Predictions after", "texts", format_func=figures.SET_NAMES.__getitem__, required=True
     )
     query = output_space.query(view.study, view.checkpoint, view.reference, text_set)
-    found = view.results([output_space.recipe.request(query)], "Comparing predictions")
-    if found is None:
+    results = view.results([output_space.recipe.request(query)], "Comparing predictions")
+    if results is None:
         return
-    result, label = found[0], view.checkpoint.label
-    behind = f"behind {figures.SET_NAMES[text_set]}"
+    result, label = results[0], view.checkpoint.label
+    after = f"after {figures.SET_NAMES[text_set]}"
     picture.show(
         view,
-        {"output-masses": figures.masses(result, f"{label}: where probability went {behind}")},
-        "Mean probability of each group of tokens at the last position, as a change with its 95 % interval over texts; "
-        "a group holds only words that are one token, and none that is in a group above it. " + figures.words(result),
+        {"output-masses": figures.masses(result, f"{label}: probability by group {after}")},
+        figures.masses_guide(result),
         lambda: [*result.group_rows(query)],
         None,
     )
@@ -77,11 +56,10 @@ def _instead(view: shell.View) -> None:
     picture.show(
         view,
         {
-            "output-likelier": figures.listed(result, True, f"{label}: likelier {behind}"),
-            "output-unlikelier": figures.listed(result, False, f"{label}: unlikelier {behind}"),
+            "output-likelier": figures.listed(result, True, f"{label}: likelier {after}"),
+            "output-unlikelier": figures.listed(result, False, f"{label}: less likely {after}"),
         },
-        "The tokens whose log-probability rose most on average and those that fell most, at most thirty each: most are "
-        "so rare that even a large change moves little probability, so point at one to see from what to what.",
+        figures.LISTED_GUIDE,
         lambda: [*result.token_rows(query)],
         None,
     )
@@ -89,28 +67,30 @@ def _instead(view: shell.View) -> None:
 
 @shell.section
 def _measures(view: shell.View) -> None:
-    """Every measure by checkpoint, on both sets of texts."""
+    """Draw every measure by checkpoint, on both sets of texts."""
     st.subheader("All checkpoints")
-    wanted = [
-        output_space.recipe.request(output_space.query(view.study, one, view.reference, text_set))
+    requests = [
+        output_space.recipe.request(output_space.query(view.study, checkpoint, view.reference, text_set))
         for text_set in output_space.TEXT_SETS
-        for one in view.study.predicting
+        for checkpoint in view.study.predicting
     ]
-    found = view.results(wanted, "Comparing the predictions of all checkpoints")
+    found = view.results(requests, "Comparing the predictions of all checkpoints")
     if found is None:
         return
     by_set = {
-        text_set: [one for request, one in zip(wanted, found, strict=True) if request.query.text_set == text_set]
+        text_set: [
+            result for request, result in zip(requests, found, strict=True) if request.query.text_set == text_set
+        ]
         for text_set in output_space.TEXT_SETS
     }
-    names = [one.label for one in view.study.predicting]
+    names = [checkpoint.label for checkpoint in view.study.predicting]
     at = view.study.predicting.index(view.checkpoint)
-    for measures, guide in PICTURES:
+    for guide, measures in figures.PICTURES:
         picture.show(
             view,
             {f"output-{measure}": figures.draw(by_set, names, measure) for measure in measures},
             guide,
-            picture.rows(wanted, found),
+            picture.rows(requests, found),
             "output_space",
         )
         if "perplexity" in measures:
@@ -118,7 +98,7 @@ def _measures(view: shell.View) -> None:
 
 
 def _outliers(view: shell.View, results: dict[str, output_space.Result]) -> None:
-    """Which summary one text carries, for the chosen checkpoint."""
+    """Say which summary one text dominates, for the chosen checkpoint."""
     texts = {"neutral": neutral.sentences(), "sample": view.study.sample.text}
     lines = []
     for text_set, result in results.items():

@@ -1,4 +1,4 @@
-"""Activation patching on one text: on the Swaps page of a review of the sample, on the Review page of a typed one."""
+"""Draw activation patching on one text: a review of the sample (Swaps) or the user's text (Review)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,10 @@ Pair = tuple[PinnedCheckpoint, PinnedCheckpoint]
 """Host and donor."""
 BEGINNING = 60
 """Characters of a review in the list to choose from."""
-GUIDE = (
-    "The text as the models see it; under each token its layers, the first at the bottom, and the colour is what the "
-    "host answers with the donor's residual at that one place: blue goes over to the donor (or to the class named "
-    "first), orange the other way. Difference that is spread over many tokens shows at none of them, and shares need "
-    "not add up."
-)
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The keys in the address of the page that shows reviews of the sample."""
+    """Return the keys in the address of the page that shows reviews of the sample."""
     rows = [str(row) for row in study.sample.index.tolist()]
     words = study.study.prompt.label_words
     return {
@@ -39,23 +33,23 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def measure() -> address.Choice:
-    """What is coloured."""
+    """Return the choice of the coloured measure."""
     return address.Choice(list(figures.MEASURES), "fraction_recovered")
 
 
 @shell.section
 def review(view: shell.View, ends: Pair) -> None:
-    """A review of the sample, kept in the cache."""
+    """Draw a review of the sample; its results are kept in the cache."""
     sample = view.study.sample
     rows = [str(row) for row in sample.index.tolist()]
 
-    def said(row: str) -> str:
+    def sentence(row: str) -> str:
         chosen = rows.index(row)
         word = view.words[int(sample.label[chosen])]
         return f"{row}, {word}: {' '.join(sample.text[chosen].split())[:BEGINNING]} …"
 
     with st.container(horizontal=True):
-        view.control(st.selectbox, "Review of the sample", "review", format_func=said, width=520)
+        view.control(st.selectbox, "Review of the sample", "review", format_func=sentence, width=520)
         if len(view.words) > 2:
             view.control(st.selectbox, "Class against the rest", "class", width=220)
     chosen = rows.index(view.value("review"))
@@ -65,34 +59,36 @@ def review(view: shell.View, ends: Pair) -> None:
 
 
 def show(view: shell.View, recipe: Any, read: Typed, ends: Pair, at: int) -> None:
-    """The text with either model's residuals in the other, where the other has a head to answer with."""
+    """Draw the text with each model's residuals in the other, if the other has a head."""
     chosen: Any = view.control(
         st.segmented_control, "Colour", "patched", format_func=figures.MEASURES.__getitem__, required=True
     )
     queries = [patching.Query(host, donor, read.prompts) for host, donor in (ends, ends[::-1]) if host.facts.has_head]
     if not queries or ends[0] == ends[1]:
-        st.info("It takes two models that differ, one of them with a head to answer with; choose another epoch.")
+        st.info("Patching needs two different models, one of them with a head. Choose another epoch.")
         return
-    wanted = [recipe.request(query) for query in queries]
-    what, offer = "Replacing one residual at a time", "Replace every residual"
-    found = work.on_demand(wanted, view.lab, what, offer, beyond=work.LONG_SECONDS)
-    if found is None:
+    requests = [recipe.request(query) for query in queries]
+    what, offer = "Activation patching", "Patch every residual"
+    results = work.on_demand(requests, view.lab, what, offer, beyond=work.LONG_SECONDS)
+    if results is None:
         return
-    if chosen == "fraction_recovered" and not all(one.donor.facts.has_head for one in queries):
+    if chosen == "fraction_recovered" and not all(query.donor.facts.has_head for query in queries):
         chosen = "moved"  # of the only direction that is left
-    names = [f"{one.donor.label} into {one.host.label}" for one in queries]
+    names = [f"{query.donor.label} into {query.host.label}" for query in queries]
     picture.show(
         view,
-        {"patching": figures.draw(found, names, read.pieces, chosen, view.words, at)},
-        GUIDE,
-        lambda: [row for query, one in zip(queries, found, strict=True) for row in one.rows(query, read.pieces)],
+        {"patching": figures.draw(results, names, read.pieces, chosen, view.words, at)},
+        figures.GUIDE,
+        lambda: [
+            row for query, result in zip(queries, results, strict=True) for row in result.rows(query, read.pieces)
+        ],
         None,
     )
-    _in_words(queries, found, read, at)
+    _in_words(queries, results, read, at)
 
 
-def _in_words(queries: Sequence[patching.Query], found: Sequence[patching.Result], read: Typed, at: int) -> None:
+def _in_words(queries: Sequence[patching.Query], results: Sequence[patching.Result], read: Typed, at: int) -> None:
     readout = 0 if read.prompts.readout == "first" else len(read.pieces) - 1
-    for query, one in zip(queries, found, strict=True):
-        said = figures.in_words(one, read.pieces, query.host.label, query.donor.label, readout, at)
-        st.markdown(plain(said))
+    for query, result in zip(queries, results, strict=True):
+        sentence = figures.in_words(result, read.pieces, query.host.label, query.donor.label, readout, at)
+        st.markdown(plain(sentence))

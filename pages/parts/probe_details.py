@@ -1,4 +1,4 @@
-"""The lower levels of the Probes page: whose change a block writes, and which heads and MLPs write the answer."""
+"""Draw the causes of each block's change, and the heads and MLPs that write the answer."""
 
 from __future__ import annotations
 
@@ -15,50 +15,48 @@ from pages.frame import picture, shell
 
 @shell.section
 def inherited_share(view: shell.View) -> None:
-    """Shares of own weights and changed input in every block's change."""
-    st.subheader("Does a block write something new because it changed, or because what it reads did?")
+    """Draw the shares of own weights and changed input in every block's change."""
+    st.subheader("Does a block's output change because of its weights or its input?")
     if view.checkpoint == view.reference:
-        st.info("Reference and chosen checkpoint are the same, so no block changed; choose another epoch.")
+        st.info("Reference and chosen checkpoint are the same. Choose another epoch.")
         return
     scope = view.control(
         st.segmented_control, "Scope", "scope", format_func=inherited_figures.SCOPE_NAMES.__getitem__, required=True
     )
-    wanted = [inherited.recipe.request(inherited.Query(view.checkpoint, view.reference, view.study.prompts))]
-    found = view.results(wanted, "Running each block on both models' residuals")
-    if found is None:
+    requests = [inherited.recipe.request(inherited.Query(view.checkpoint, view.reference, view.study.prompts))]
+    results = view.results(requests, "Running each block on both models' residuals")
+    if results is None:
         return
     label = view.checkpoint.label
     picture.show(
         view,
         {
-            "inherited-shares": inherited_figures.shares(found[0], label, scope),
-            "inherited-norms": inherited_figures.norms(found[0], label, scope),
+            "inherited-shares": inherited_figures.shares(results[0], label, scope),
+            "inherited-norms": inherited_figures.norms(results[0], label, scope),
         },
-        "The change of what every block writes at the readout position, split into what its new weights do on the old "
-        "residuals, what the old weights do on the new ones, and the rest; shares sum to 100 %, can be negative, and "
-        "mean little where the change itself is small.",
-        picture.rows(wanted, found),
+        inherited_figures.GUIDE,
+        picture.rows(requests, results),
         "inherited",
     )
     names = [plain(one.label) for one in (view.checkpoint, view.reference)]
-    st.markdown(inherited_figures.in_words(found[0], names[0], names[1], scope))
+    st.markdown(inherited_figures.in_words(results[0], names[0], names[1], scope))
 
 
 @shell.section
 def parts(view: shell.View) -> None:
-    """Direct attribution: the logit difference at the end, by head and MLP."""
+    """Draw direct attribution: the logit difference at the end, by head and MLP."""
     st.subheader("Which heads and MLPs write the answer?")
     if view.study.base.facts.kind == "encoder":
         st.info(
-            "An encoder's logits are no sum over its parts, because every block normalizes the stream and the head "
-            "bends it once more; swaps of attention and MLPs tell what each part does there."
+            "An encoder's logits are not a sum over its parts, because blocks and head are nonlinear. "
+            "See the swaps of attention and MLPs instead."
         )
         return
 
     if not view.study.prompts.single:
         st.info(
-            "A part adds to the logit of one token, and this study's label words have several; choose label words of "
-            "one token each, or look at swaps of attention and MLPs."
+            "Attribution needs label words of one token each, and this study's words have several. "
+            "Change the label words, or see the swaps of attention and MLPs."
         )
         return
 
@@ -67,20 +65,22 @@ def parts(view: shell.View) -> None:
 
     measure: Any = view.control(st.segmented_control, "Show", "parts", format_func=said, required=True)
     ends = view.pair if measure == "gap" else (view.checkpoint,)
-    shown = [one for one in ends if one.facts.has_head]
+    shown = [checkpoint for checkpoint in ends if checkpoint.facts.has_head]
     silent = next((one for one in (view.checkpoint, view.reference) if not one.facts.has_head), None)
     if silent is not None and (not shown or measure == "change"):
         st.info(
-            f"{plain(silent.label)} is {silent.facts.headless} and answers nothing, so there is no answer to "
-            "take apart; choose another epoch, or look at the gap itself."
+            f"{plain(silent.label)} is {silent.facts.headless}, so it has no answer to attribute. "
+            "Choose another epoch, or see the gap itself."
         )
         return
     picture.without_head(view.pair)
-    wanted = [attribution.recipe.request(attribution.Query(one, view.reference, view.study.prompts)) for one in shown]
-    found = view.results(wanted, "Taking the logit difference apart")
-    if found is None:
+    requests = [
+        attribution.recipe.request(attribution.Query(section, view.reference, view.study.prompts)) for section in shown
+    ]
+    results = view.results(requests, "Attributing the logit difference")
+    if results is None:
         return
-    largest = attribution_figures.reach(found, measure)
+    largest = attribution_figures.reach(results, measure)
     title = {
         "gap": "{}: what each part adds to the gap (logits)",
         "change": "{}: change of what each part adds (logits)",
@@ -88,16 +88,14 @@ def parts(view: shell.View) -> None:
     picture.show(
         view,
         {
-            f"parts-{measure}-{view.place(one)}": attribution_figures.heatmap(
-                result, measure, title[measure].format(one.label), largest
+            f"parts-{measure}-{view.place(section)}": attribution_figures.heatmap(
+                result, measure, title[measure].format(section.label), largest
             )
-            for one, result in zip(shown, found, strict=True)
+            for section, result in zip(shown, results, strict=True)
         },
-        "The logit difference at the end is the sum of what all parts wrote, and a cell is how far a part tells the "
-        "classes apart in it, blue the right way and orange the wrong one; it leaves out what later parts make of a "
-        "part's writing, so it does not say what would happen without it.",
-        picture.rows(wanted, found),
+        attribution_figures.GUIDE,
+        picture.rows(requests, results),
         "attribution",
     )
-    for one, result in zip(shown, found, strict=True):
-        st.markdown(attribution_figures.in_words(result, measure, plain(one.label)))
+    for section, result in zip(shown, results, strict=True):
+        st.markdown(attribution_figures.in_words(result, measure, plain(section.label)))

@@ -1,4 +1,4 @@
-"""Similarity on the Layers page: curves and when layers moved, layer by layer, kinds of layers, other measures."""
+"""Draw the similarity of layers: curves, when layers moved, layer by layer, layer roles, other measures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PARTS = {
 
 
 def choices() -> dict[str, address.Choice]:
-    """The keys in the address."""
+    """Return the keys in the address."""
     return {
         "similarity": address.Choice(list(PARTS), "curves"),
         "measure": address.Choice(list(figures.NAMES), "cka"),
@@ -38,8 +38,8 @@ def choices() -> dict[str, address.Choice]:
 
 
 def draw(view: shell.View) -> None:
-    """One part of it."""
-    st.subheader(f"How like {plain(view.reference.label)} is each layer still?")
+    """Draw the chosen part."""
+    st.subheader(f"How similar is each layer to {plain(view.reference.label)}?")
     part = view.control(
         st.segmented_control,
         "Similarity",
@@ -51,14 +51,14 @@ def draw(view: shell.View) -> None:
     if part == "grid":
         _grid(view)
     elif not _others(view):
-        st.info("There is no other checkpoint to compare with; add one to study.toml.")
+        st.info("There is no other checkpoint to compare with. Add one to study.toml.")
     else:
         {"curves": _curves, "roles": _roles, "distances": _distances, "unembedding": _unembedding}[part](view)
 
 
 def _others(view: shell.View) -> list[PinnedCheckpoint]:
-    """The epochs but the reference, and the chosen checkpoint if it is one of another seed."""
-    others = [one for one in view.study.epochs if one != view.reference]
+    """Return the epochs except the reference, and the chosen checkpoint if it is of another seed."""
+    others = [checkpoint for checkpoint in view.study.epochs if checkpoint != view.reference]
     return others + ([view.checkpoint] if view.checkpoint not in (*others, view.reference) else [])
 
 
@@ -81,13 +81,13 @@ def _curves(view: shell.View) -> None:
         )
         level = _level(view)
     others, seeds = _others(view), view.study.seeds
-    wanted = [_asked(view, one, view.reference) for one in others]
+    requests = [_asked(view, checkpoint, view.reference) for checkpoint in others]
     floors = [_asked(view, one, twin) for one, twin in seeds]
-    found = view.results(wanted + floors, "Comparing the layers")
+    found = view.results(requests + floors, "Comparing the layers")
     if found is None:
         return
     results, of_seeds = found[: len(others)], found[len(others) :]
-    names, places = [one.label for one in others], [view.place(one) for one in others]
+    names, places = [checkpoint.label for checkpoint in others], [view.place(checkpoint) for checkpoint in others]
     chosen = others.index(view.checkpoint) if view.checkpoint in others else len(others) - 1
     said = [f"floor: {one.label} and {twin.label}, two seeds" for one, twin in seeds]
     picture.show(
@@ -104,53 +104,42 @@ def _curves(view: shell.View) -> None:
                 list(zip(said, of_seeds, strict=True)),
             )
         },
-        _GUIDES[measure],
-        picture.rows(wanted + floors, found),
+        figures.GUIDES[measure],
+        picture.rows(requests + floors, found),
         "similarity",
     )
     _floors(view, results[chosen], others[chosen], of_seeds, measure)
     picture.show(
         view,
         {f"moved-{measure}": figures.moved(results, names, measure, level, view.reference.label)},
-        "The same numbers for every checkpoint, ringed at the first one in which a layer's whole interval lies below "
-        "the level; the level is a convention, so try others before you name a layer the first to move.",
-        picture.rows(wanted, results),
+        figures.MOVED_GUIDE,
+        picture.rows(requests, results),
         "similarity",
     )
     st.markdown(figures.moved_in_words(results, [plain(name) for name in names], measure, level))
 
 
-_GUIDES = {
-    "cka": "Whether the same reviews lie close to each other, 1 for the same up to rotation and scale, with the 95 % "
-    "interval and, dotted, what reviews paired at random reach at some layer in one case of twenty; a few massive "
-    "dimensions decide it almost alone, so switch the three largest off and look again.",
-    "procrustes": "How much of the difference the best rotation and scale undo, 1 for all of it, with the interval of "
-    "what as many reviews give on average; fewer reviews than dimensions make any two models look alike, so read it "
-    "against the dotted line and never across samples of another size.",
-    "cosine": "The mean cosine between a review's residuals in the two models, with its 95 % interval; it is not blind "
-    "to a rotation, and all residuals of a model may share a direction, so read it against the dotted lines: pairs at "
-    "random, and different reviews.",
-}
-
-
 def _floors(
     view: shell.View, result: similarity.Result, chosen: PinnedCheckpoint, floors: Sequence[Any], measure: Any
 ) -> None:
-    """What a mere change of seed does, or how a study says that it has one."""
+    """Say what a change of seed alone does, or how to add a second seed."""
     for (one, twin), floor in zip(view.study.seeds, floors, strict=True):
         st.markdown(figures.beyond_floor(result, floor, measure, _plain(chosen), _plain(twin), _plain(one)))
     if not floors:
         st.caption(
-            "How much a mere change of seed does is not known here: a checkpoint trained with another seed, with "
-            '`seed_of = "its twin\'s label"` in study.toml, is drawn as the floor.'
+            "The effect of the seed alone was not measured. Add a checkpoint trained with another seed, and "
+            '`seed_of = "its twin\'s label"` in study.toml.'
         )
 
 
 def _grid(view: shell.View) -> None:
-    asked = [cka_grid.Query(one, view.reference, view.study.prompts, view.drop_largest) for one in reversed(view.pair)]
-    wanted = [cka_grid.recipe.request(query) for query in asked]
-    found = view.results(wanted, "Comparing every layer with every layer")
-    if found is None:
+    asked = [
+        cka_grid.Query(checkpoint, view.reference, view.study.prompts, view.drop_largest)
+        for checkpoint in reversed(view.pair)
+    ]
+    requests = [cka_grid.recipe.request(query) for query in asked]
+    results = view.results(requests, "Comparing every layer with every layer")
+    if results is None:
         return
     picture.show(
         view,
@@ -158,37 +147,35 @@ def _grid(view: shell.View) -> None:
             f"cka-grid-{view.place(query.checkpoint)}": grid_figures.draw(
                 result, query.checkpoint.label, view.reference.label
             )
-            for query, result in zip(asked, found, strict=True)
+            for query, result in zip(asked, results, strict=True)
         },
-        "Debiased CKA of every pair of layers, of any two checkpoints that the sidebar chooses, and beside it that of "
-        "the reference with itself; neighbouring layers share most of the residual stream, so blocks along the "
-        "diagonal are the rule and no finding.",
-        picture.rows(wanted, found),
+        grid_figures.GUIDE,
+        picture.rows(requests, results),
         "cka_grid",
     )
-    st.markdown(grid_figures.in_words(found[0], _plain(view.checkpoint), _plain(view.reference)))
+    st.markdown(grid_figures.in_words(results[0], _plain(view.checkpoint), _plain(view.reference)))
 
 
 def _roles(view: shell.View) -> None:
     level = _level(view)
     if view.checkpoint == view.reference:
-        st.info("Reference and chosen checkpoint are the same, so no layer changed; choose another epoch.")
+        st.info("Reference and chosen checkpoint are the same. Choose another epoch.")
         return
     prompts, pair = view.study.prompts, (view.checkpoint, view.reference)
-    probes = [linear_probes.recipe.request(linear_probes.Query(one, view.reference, prompts)) for one in pair]
-    found = work.both([_asked(view, *pair)], probes, view.lab, "Comparing layers and fitting linear probes")
-    if found is None:
+    probes = [
+        linear_probes.recipe.request(linear_probes.Query(checkpoint, view.reference, prompts)) for checkpoint in pair
+    ]
+    results = work.both([_asked(view, *pair)], probes, view.lab, "Comparing layers and fitting linear probes")
+    if results is None:
         return
-    (alike,), (own, other) = found
+    (alike,), (own, other) = results
     reading = layer_roles.read(
         alike.alike("cka"), own.prediction, other.prediction, prompts.labels, prompts.classes, level
     )
     picture.show(
         view,
         {"roles": roles_figures.draw(reading, view.checkpoint.label, view.reference.label)},
-        "Each layer's ground says of which kind it is: by its CKA with the reference and by what a linear probe gained "
-        "there; the names are a reading by a rule and a level that you choose, and few reviews leave most layers "
-        "transitional.",
+        roles_figures.GUIDE,
         lambda: reading.rows(view.checkpoint.label, view.reference.label),
         None,
     )
@@ -198,24 +185,27 @@ def _roles(view: shell.View) -> None:
 
 def _distances(view: shell.View) -> None:
     others = _others(view)
-    wanted = [
-        geometry.recipe.request(geometry.Query(one, view.reference, view.study.prompts, view.drop_largest))
-        for one in others
+    requests = [
+        geometry.recipe.request(geometry.Query(checkpoint, view.reference, view.study.prompts, view.drop_largest))
+        for checkpoint in others
     ]
-    found = view.results(wanted, "Comparing distances")
-    if found is None:
+    results = view.results(requests, "Comparing distances")
+    if results is None:
         return
-    shown = [one.label for one in others], [view.place(one) for one in others], len(view.names), view.reference.label
+    shown = (
+        [checkpoint.label for checkpoint in others],
+        [view.place(checkpoint) for checkpoint in others],
+        len(view.names),
+        view.reference.label,
+    )
     picture.show(
         view,
         {
-            "rank-correlation": geometry_figures.rank_correlations(found, *shown),
-            "gromov-wasserstein": geometry_figures.gromov_wasserstein(found, *shown),
+            "rank-correlation": geometry_figures.rank_correlations(results, *shown),
+            "gromov-wasserstein": geometry_figures.gromov_wasserstein(results, *shown),
         },
-        "Whether reviews that are far apart in one model are so in the other: by the ranks of all distances, and by "
-        "the best matching of reviews whichever is which, as a share of no matching at all; the matching found is the "
-        "best of two starts, so the distance is an upper bound.",
-        picture.rows(wanted, found),
+        geometry_figures.GUIDE,
+        picture.rows(requests, results),
         "geometry",
     )
 
@@ -224,20 +214,24 @@ def _unembedding(view: shell.View) -> None:
     others = [one for one in _others(view) if one.facts.predicts]
     if not view.reference.facts.predicts or not others:
         one = view.checkpoint if view.reference.facts.predicts else view.reference
-        st.info(f"{_plain(one)} predicts no tokens here, so it has no unembedding to compare.")
+        st.info(f"{_plain(one)} predicts no tokens, so it has no unembedding to compare.")
         return
-    wanted = [unembedding.recipe.request(unembedding.Query(one, view.reference)) for one in others]
-    found = view.results(wanted, "Comparing the unembeddings")
-    if found is None:
+    requests = [unembedding.recipe.request(unembedding.Query(checkpoint, view.reference)) for checkpoint in others]
+    results = view.results(requests, "Comparing the unembeddings")
+    if results is None:
         return
-    shown = [one.label for one in others], [view.place(one) for one in others], len(view.names), view.reference.label
+    shown = (
+        [checkpoint.label for checkpoint in others],
+        [view.place(checkpoint) for checkpoint in others],
+        len(view.names),
+        view.reference.label,
+    )
     picture.show(
         view,
-        {"unembedding": unembedding_figures.draw(found, *shown)},
-        "What the best rotation and scale leave of the difference between all tokens' rows; it is exact and no sample, "
-        "but most tokens are rare and hardly trained, so a small number can hide that the frequent ones moved.",
-        picture.rows(wanted, found),
+        {"unembedding": unembedding_figures.draw(results, *shown)},
+        unembedding_figures.GUIDE,
+        picture.rows(requests, results),
         "unembedding",
     )
     chosen = others.index(view.checkpoint) if view.checkpoint in others else len(others) - 1
-    st.markdown(unembedding_figures.in_words(found[chosen], _plain(others[chosen]), _plain(view.reference)))
+    st.markdown(unembedding_figures.in_words(results[chosen], _plain(others[chosen]), _plain(view.reference)))

@@ -1,4 +1,4 @@
-"""A slider that steers a typed text, on the Review page: answers and generated continuations."""
+"""Steer the user's text with a slider, on the Review page: answers and generated continuations."""
 
 from __future__ import annotations
 
@@ -20,48 +20,47 @@ TEMPERATURES = ("0.5", "0.7", "1", "1.5")
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The part's keys in the address; without `source` every model has its own direction."""
+    """Return the part's keys in the address; without `source` every model has its own direction."""
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
     return {
         "alpha": address.Choice([f"{alpha:g}" for alpha in steering_vectors.ALPHAS], "2"),
         "at": address.Choice(layers, str(steering_vectors.middle(study.base.facts.layers))),
         "positions": address.Choice(list(POSITIONS), "all"),
-        "source": address.Choice(["", *(one.label for one in study.checkpoints)], ""),
+        "source": address.Choice(["", *(checkpoint.label for checkpoint in study.checkpoints)], ""),
         "temperature": address.Choice(TEMPERATURES, "0.7"),
         "seed": address.Choice([str(seed) for seed in range(10)], "0"),
     }
 
 
 def show(view: shell.View, typed: Typed, direction: int) -> None:
-    """Controls, the answer over the coefficient, and the continuations."""
-    st.subheader("What if the direction is added?")
+    """Draw the controls, the answer at each coefficient, and the continuations."""
+    st.subheader("What does adding the direction do?")
     with st.container(horizontal=True):
         view.control(st.select_slider, "Coefficient α (class differences)", "alpha", width=320)
         view.control(st.select_slider, "Layer", "at", width=320)
     with st.container(horizontal=True):
         own = "each its own"
         view.control(st.selectbox, "Direction of", "source", format_func=lambda one: one or own, width=180)
-        view.control(st.segmented_control, "Put at", "positions", format_func=POSITIONS.__getitem__, required=True)
-    models = [one for one in view.pair if one.facts.has_head]
-    queries = [_query(view, typed, one, direction) for one in models]
-    wanted = [steered_text.recipe.request(query) for query in queries]
-    found = view.results(wanted, "Reading the text at every coefficient") if wanted else None
+        view.control(st.segmented_control, "Added at", "positions", format_func=POSITIONS.__getitem__, required=True)
+    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head]
+    queries = [_query(view, typed, checkpoint, direction) for checkpoint in models]
+    requests = [steered_text.recipe.request(query) for query in queries]
+    results = view.results(requests, "Reading the text at every coefficient") if requests else None
     alpha = float(view.value("alpha"))
-    if found is not None:
-        places = [view.place(one) for one in models]
+    if results is not None:
+        places = [view.place(checkpoint) for checkpoint in models]
         picture.show(
             view,
-            {"steered-text": figures.coefficients(found, queries, places, len(view.names), view.words, alpha)},
-            "The logit difference of this text over the coefficient; above the dotted line the class wins. "
-            "Any vector of this length may do the same; the Swaps page, *Steering*, compares with shuffled labels.",
-            picture.rows(wanted, found),
+            {"steered-text": figures.coefficients(results, queries, places, len(view.names), view.words, alpha)},
+            figures.GUIDE,
+            picture.rows(requests, results),
             None,
         )
-        for query, result in zip(queries, found, strict=True):
+        for query, result in zip(queries, results, strict=True):
             st.markdown(plain(figures.answer(result, query, view.words, alpha)))
-    silent = [plain(one.label) for one in view.pair if not one.facts.predicts]
+    silent = [plain(checkpoint.label) for checkpoint in view.pair if not checkpoint.facts.predicts]
     if silent:
-        st.caption(f"Without next-token predictions there is nothing that a model would write: {', '.join(silent)}.")
+        st.caption(f"Without next-token predictions there are no continuations: {', '.join(silent)}.")
     if len(silent) < len(view.pair):
         _continuations(view, typed, direction, alpha)
 
@@ -80,17 +79,17 @@ def _positions(view: shell.View) -> Any:
 
 
 def _continuations(view: shell.View, typed: Typed, direction: int, alpha: float) -> None:
-    """What each model writes behind the prompt, as it is and steered."""
-    st.markdown("**What each model writes behind the prompt**")
+    """Show the generated continuations, unsteered and steered."""
+    st.markdown("**Generated continuations**")
     with st.container(horizontal=True):
-        view.control(st.segmented_control, "Temperature of what is drawn", "temperature", required=True)
+        view.control(st.segmented_control, "Sampling temperature", "temperature", required=True)
         view.control(st.selectbox, "Seed", "seed", width=100)
     drawn = float(view.value("temperature"))
     layer, positions, seed = int(view.value("at")), _positions(view), int(view.value("seed"))
     queries = [
         steered_text.WrittenQuery(
-            one,
-            _source(view, one) if coefficient else one,
+            checkpoint,
+            _source(view, checkpoint) if coefficient else checkpoint,
             typed.prompts,
             view.study.prompts,
             layer if coefficient else 0,
@@ -100,22 +99,21 @@ def _continuations(view: shell.View, typed: Typed, direction: int, alpha: float)
             temperature,
             0 if temperature is None else seed,
         )
-        for one in view.pair
-        if one.facts.predicts
+        for checkpoint in view.pair
+        if checkpoint.facts.predicts
         for coefficient in dict.fromkeys((0.0, alpha))
         for temperature in (None, drawn)
     ]
-    wanted = [steered_text.written.request(query) for query in queries]
-    found = view.results(wanted, "Writing")
-    if found is None:
+    requests = [steered_text.written.request(query) for query in queries]
+    results = view.results(requests, "Generating continuations")
+    if results is None:
         return
-    rows = [{key: plain(value) for key, value in row.items()} for row in figures.written(found, queries)]
+    rows = [{key: plain(value) for key, value in row.items()} for row in figures.written(results, queries)]
     picture.table(
         view,
         "steered-written",
         rows,
-        f"At most {steered_text.TOKENS} tokens, greedy and sampled; at coefficient 0 everything writes the "
-        "same. At the readout position only the first new token is steered; a large coefficient ends in repetition.",
-        picture.rows(wanted, found),
+        figures.WRITTEN_GUIDE,
+        picture.rows(requests, results),
         None,
     )

@@ -1,4 +1,4 @@
-"""Steering on the Swaps page: the class direction added at every coefficient and layer, or ablated."""
+"""Draw steering on the Swaps page: the class direction added at each coefficient and layer, or ablated."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell
 
 SHOWN = {
-    "coefficient": "Coefficient by coefficient",
+    "coefficient": "One layer",
     "layers": "Every layer",
     "transfer": "From another model",
-    "ablation": "Taken out",
+    "ablation": "Ablation",
 }
 POSITIONS = {"readout": "readout position", "all": "all positions"}
 SCALES = {"difference": "class differences", "unit": "unit length"}
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """The part's keys in the address; without `runs` and `source`, the chosen epoch runs with its own direction."""
-    labels = ["", *(one.label for one in study.checkpoints)]
+    """Return the part's keys in the address; by default the chosen epoch runs with its own direction."""
+    labels = ["", *(checkpoint.label for checkpoint in study.checkpoints)]
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
     words = list(study.study.prompt.label_words)
     coefficients = [f"{alpha:g}" for one in steering_vectors.COEFFICIENTS.values() for alpha in one if alpha]
@@ -45,7 +45,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def draw(view: shell.View) -> None:
-    """The part of the page that the address names."""
+    """Draw the part of the page that the address names."""
     with st.container(horizontal=True):
         view.control(st.segmented_control, "Show", "steer", format_func=SHOWN.__getitem__, required=True)
         if len(view.words) > 2:
@@ -55,14 +55,14 @@ def draw(view: shell.View) -> None:
         _who(view)
     host = pair(view)[0]
     if shown != "ablation" and not host.facts.has_head:
-        better = "compare with another" if shown == "transfer" else "let another run"
-        st.info(f"{host.label} has no head to answer with, so steering it cannot be read; {better}.")
+        better = "choose another reference" if shown == "transfer" else "choose another model"
+        st.info(f"{host.label} has no head to answer with, so its answers cannot be read; {better}.")
         return
     {"coefficient": _coefficients, "layers": _layers, "transfer": _transfer, "ablation": _ablation}[shown](view)
 
 
 def pair(view: shell.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
-    """The model that runs and the one whose direction it is."""
+    """Return the model that runs and the model whose direction is added."""
     if view.value("steer") == "transfer":
         return view.reference, view.checkpoint
     runs, source = view.value("runs"), view.value("source")
@@ -76,17 +76,19 @@ def _who(view: shell.View) -> None:
         view.control(st.selectbox, "Model that runs", "runs", format_func=lambda one: one or own, width=220)
         view.control(st.selectbox, "Direction of", "source", format_func=lambda one: one or "the same", width=160)
         view.control(st.selectbox, "Effect", "effect", format_func=figures.UNITS.__getitem__, width=200)
-        view.control(st.segmented_control, "Put at the", "positions", format_func=POSITIONS.__getitem__, required=True)
+        view.control(
+            st.segmented_control, "Added at the", "positions", format_func=POSITIONS.__getitem__, required=True
+        )
         view.control(st.segmented_control, "Coefficients in", "scale", format_func=SCALES.__getitem__, required=True)
 
 
 def class_of(view: shell.View) -> int:
-    """Which direction: the only one of two classes, else that of the chosen class."""
+    """Return the direction to use: the only one of two classes, else the chosen class's."""
     return 0 if len(view.words) == 2 else view.words.index(view.value("toward"))
 
 
 def query(view: shell.View, spots: tuple[steering_vectors.Spot, ...], null: int = 0) -> steering.Query:
-    """What the address says, at some spots."""
+    """Return the query of the address, at some spots."""
     positions: Any = view.value("positions")
     scale: Any = view.value("scale")
     alphas = steering_vectors.COEFFICIENTS[scale]
@@ -96,112 +98,115 @@ def query(view: shell.View, spots: tuple[steering_vectors.Spot, ...], null: int 
 
 @shell.section
 def _coefficients(view: shell.View) -> None:
-    """Curves over the coefficient at one layer."""
+    """Draw curves over the coefficient at one layer."""
     said = view.control(st.select_slider, "Layer", "at")
     spot = (None, None) if said == "all" else (int(said), int(said))
     asked = query(view, (spot,), steering.NULL)
-    wanted = [steering.recipe.request(asked)]
-    found = view.results(wanted, "Steering at every coefficient, and with permuted directions")
-    if found is None:
+    requests = [steering.recipe.request(asked)]
+    results = view.results(requests, "Steering at every coefficient, and with permuted directions")
+    if results is None:
         return
     effect: Any = view.value("effect")
     picture.show(
         view,
         {
-            f"coefficients-{effect}": figures.coefficients(found[0], asked, effect),
-            "coefficients-flips": figures.flips(found[0], asked, view.words),
+            f"coefficients-{effect}": figures.coefficients(results[0], asked, effect),
+            "coefficients-flips": figures.flips(results[0], asked, view.words),
         },
-        "Left the effect of a coefficient with its 95 % interval, right the answers it turns; grey is the range of "
-        f"{steering.NULL} directions of shuffled labels, put in at the same length, and dotted their median: in there "
-        "any vector of this length does the same. Far from 0 the model is outside what it was trained on.",
-        picture.rows(wanted, found),
+        figures.COEFFICIENTS_GUIDE,
+        picture.rows(requests, results),
         "steering",
     )
-    st.markdown(" ".join(plain(one) for one in figures.in_words(found[0], asked, view.words)))
+    st.markdown(" ".join(plain(figure) for figure in figures.in_words(results[0], asked, view.words)))
 
 
 @shell.section
 def _layers(view: shell.View) -> None:
-    """Coefficient by layer."""
+    """Draw coefficient by layer."""
     asked = query(view, steering_vectors.every_layer(view.study.base.facts.layers))
-    wanted = [steering.recipe.request(asked)]
-    found = view.results(wanted, "Steering at every layer and coefficient")
-    if found is None:
+    requests = [steering.recipe.request(asked)]
+    results = view.results(requests, "Steering at every layer and coefficient")
+    if results is None:
         return
     effect: Any = view.value("effect")
     picture.show(
         view,
-        {f"layers-{effect}": figures.heatmap(found[0], asked, effect)},
-        "Each layer's own direction put to that layer; blue is above and orange below the model as it is, and empty "
-        "layers hold no text. At a layer that answers evenly to small coefficients the class can be changed; "
-        "whether any other steering vector would do the same is under *Coefficient by coefficient*.",
-        picture.rows(wanted, found),
+        {f"layers-{effect}": figures.heatmap(results[0], asked, effect)},
+        figures.HEATMAP_GUIDE,
+        picture.rows(requests, results),
         "steering",
     )
 
 
 @shell.section
 def _transfer(view: shell.View) -> None:
-    """The reference with the chosen epoch's directions."""
+    """Draw the reference with the chosen epoch's directions."""
     host, source = pair(view)
     if host == source:
-        st.info("Reference and chosen checkpoint are the same, so nothing is taken from another; choose another epoch.")
+        st.info("Reference and chosen checkpoint are the same. Choose another epoch.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         view.control(st.selectbox, "Effect", "effect", format_func=figures.UNITS.__getitem__, width=200)
-        view.control(st.segmented_control, "Put at the", "positions", format_func=POSITIONS.__getitem__, required=True)
+        view.control(
+            st.segmented_control, "Added at the", "positions", format_func=POSITIONS.__getitem__, required=True
+        )
         view.control(st.segmented_control, "Coefficients in", "scale", format_func=SCALES.__getitem__, required=True)
     layers = view.study.base.facts.layers
     single, whole = query(view, steering_vectors.every_layer(layers)), query(view, steering_vectors.to_all(layers))
     coefficients = {f"{alpha:g}": alpha for alpha in single.alphas if alpha}
     said = view.control(st.select_slider, "Coefficient", "coefficient")
     alpha = coefficients.get(said, max(coefficients.values()))
-    wanted = [steering.recipe.request(single), steering.recipe.request(whole)]
-    found = view.results(wanted, f"Putting directions of {source.label} into {host.label}")
-    if found is None:
+    requests = [steering.recipe.request(single), steering.recipe.request(whole)]
+    results = view.results(requests, f"Adding directions of {source.label} to {host.label}")
+    if results is None:
         return
     effect: Any = view.value("effect")
     measures: Any = dict.fromkeys((effect, "balanced_accuracy"))
     picture.show(
         view,
-        {f"transfer-{one}": figures.transfer(found[0], found[1], single, one, alpha, source.label) for one in measures},
-        f"{plain(host.label)} with the direction that {plain(source.label)} has at a layer, put to "
-        "that layer alone and to all at once, with 95 % intervals; at all layers the vectors add up to a far larger "
-        "one, and a higher accuracy on one class alone is bias, which the balanced one does not reward.",
-        picture.rows(wanted, found),
+        {
+            f"transfer-{one}": figures.transfer(results[0], results[1], single, one, alpha, source.label)
+            for one in measures
+        },
+        figures.transfer_guide(host.label, source.label),
+        picture.rows(requests, results),
         "steering",
     )
 
 
 @shell.section
 def _ablation(view: shell.View) -> None:
-    """Reference and chosen epoch without their direction, and what that costs elsewhere."""
+    """Draw reference and chosen epoch without their direction, and the side effects."""
     said = view.control(st.select_slider, "Direction of layer", "at")
     if said == "all":
-        st.info("One direction is taken out at all layers; choose the layer at which it was found.")
+        st.info("Ablation removes one direction at all layers. Choose the layer where it was measured.")
         return
     layer, c = int(said), class_of(view)
-    models = [one for one in view.pair if one.facts.has_head]
+    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head]
     picture.without_head(view.pair)
     if not models:
         return
-    answers = [steering.recipe.request(steering.ablated(one, one, view.study.prompts, layer, c)) for one in models]
-    found = view.results(answers, "Taking the direction out")
+    answers = [
+        steering.recipe.request(steering.ablated(checkpoint, checkpoint, view.study.prompts, layer, c))
+        for checkpoint in models
+    ]
+    results = view.results(answers, "Ablating the direction")
     costs: Any = [None] * len(models)
-    asked = [ablation.recipe.request(ablation.query(view.study, one, one, layer, c)) for one in models]
-    predicts = all(one.facts.predicts for one in models)
+    asked = [
+        ablation.recipe.request(ablation.query(view.study, checkpoint, checkpoint, layer, c)) for checkpoint in models
+    ]
+    predicts = all(checkpoint.facts.predicts for checkpoint in models)
     there = view.results(asked, "Reading neutral sentences without it") if predicts else costs
-    if found is None:
+    if results is None:
         return
-    names = [one.label for one in models]
-    cells = ablation_figures.table(found, there or costs, [plain(name) for name in names])
+    names = [checkpoint.label for checkpoint in models]
+    cells = ablation_figures.table(results, there or costs, [plain(name) for name in names])
     picture.table(
         view,
         "ablation-answers",
         cells,
-        "Each model as it is → without its own direction (95 % interval), beside the range of as many as "
-        f"{steering.NULL} directions of shuffled labels; what these lose too is not about the classes.",
-        picture.rows(answers, found),
+        ablation_figures.TABLE_GUIDE,
+        picture.rows(answers, results),
         "steering",
     )
     if not predicts:
@@ -210,11 +215,9 @@ def _ablation(view: shell.View) -> None:
         picture.show(
             view,
             {"ablation-costs": ablation_figures.draw(there, names, layer)},
-            "How much worse each model predicts neutral sentences without the direction; a diamond far above the "
-            "dashes says that the direction carries more than the classes, and the direction is borrowed at every "
-            "position but the readout.",
+            ablation_figures.COSTS_GUIDE,
             picture.rows(asked, there),
             "ablation",
         )
-    for answer, cost, name in zip(found, there or costs, names, strict=True):
+    for answer, cost, name in zip(results, there or costs, names, strict=True):
         st.markdown(plain(ablation_figures.in_words(answer, cost, name)))

@@ -50,7 +50,7 @@ def test_the_layer_that_leaves_chance_is_ringed(shown: Shown, results: list[dire
     rings = figures.heatmap([never, sure], ["base", "epoch 1"], "raw").data[1]
     assert (list(rings.x), list(rings.y)) == ([5], ["epoch 1"])
     assert figures.leaves_chance([never, sure], ["base", "epoch 1"]) == (
-        "**base** never leaves chance for good; **epoch 1** leaves chance at layer 5."
+        "**base** never stays above chance; **epoch 1** leaves chance at layer 5."
     )
 
 
@@ -87,4 +87,4 @@ def test_split_half_cosines_have_a_band_or_a_sentence(shown: Shown, results: lis
     assert figures.without_split([measured], ["epoch 1"], "base") is None
     said = figures.without_split([measured, empty], ["epoch 1", "epoch 2"], "base")
     assert said is not None
-    assert "any layer for epoch 2:" in said
+    assert "epoch 2: no split-half cosine at any layer" in said

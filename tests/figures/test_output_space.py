@@ -96,14 +96,14 @@ def test_the_sentence_finds_the_summary_that_carries_an_outlier():
     odd = replace(result(), loss=np.array([*[20.0] * 10, 9.0]), predicted=np.array([*[20] * 10, 1]))
     assert figures.largest(odd) == 10
     said = figures.outlier(odd, "neutral", "epoch 1", "the odd one")
-    assert "the mean of the texts' perplexities carries an outlier, and the other does not" in said
-    assert "“the odd one”, whose own is 8,103" in said
+    assert "That text dominates only the mean of the texts' perplexities" in said
+    assert "“the odd one” (perplexity 8,103)" in said
     assert f"{(10 * np.e + np.exp(9)) / 11:,.4g}" in said
     assert "they are 2.718 and 2.718" in said
     even = replace(result(), loss=np.full(20, 3.0), predicted=np.full(20, 3))
-    assert "neither summary carries an outlier" in figures.outlier(even, "neutral", "epoch 1", "")
+    assert "No text dominates either of them" in figures.outlier(even, "neutral", "epoch 1", "")
     long = replace(result(), loss=np.array([2.0, 2.0, 4000.0]), predicted=np.array([2, 2, 1000]))
-    assert "both summaries carry an outlier" in figures.outlier(long, "sample", "epoch 1", "")
+    assert "That text dominates both of them" in figures.outlier(long, "sample", "epoch 1", "")
     single = replace(result(), loss=np.zeros(2), predicted=np.array([0, 4]))
     assert "fewer than two texts" in figures.outlier(single, "sample", "epoch 1", "")
     assert figures.largest(replace(single, predicted=np.array([0, 0]))) is None
@@ -120,7 +120,7 @@ def test_the_sentence_says_where_probability_went():
 def test_words_that_are_not_one_token_are_counted_and_named():
     used = len(neutral.WORDS) - 2
     assert f"{used} of the {len(neutral.WORDS)} non-sentiment words" in figures.words(result())
-    assert figures.words(result()).endswith("left out: kitchen, thousand.")
+    assert figures.words(result()).endswith("Left out: kitchen, thousand.")
     assert "left out" not in figures.words(replace(result(), left_out=()))
 
 

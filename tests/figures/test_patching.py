@@ -77,15 +77,15 @@ def by_hand() -> patching.Result:
 
 def test_the_sentence_names_token_and_layers():
     assert figures.in_words(by_hand(), ["The", " <film>", ":"], "base", "epoch 1", 2) == (
-        "epoch 1 into base: at the readout position, half of the way is passed from layer 3 on; of all other tokens, "
-        "one residual alone brings at most 80 %, of “<film>” at layer 0."
+        "epoch 1 into base: at the readout position, half of the way is passed from layer 3 on. Of all other tokens, "
+        "a single residual recovers at most 80 %, of “<film>” at layer 0."
     )
     one = replace(
         by_hand(), logit_diff=by_hand().logit_diff[:, 2:], fraction_recovered=by_hand().fraction_recovered[:, 2:]
     )
     assert figures.in_words(one, [":"], "base", "epoch 1", 0).endswith("passed from layer 3 on.")
     never = replace(by_hand(), fraction_recovered=0.4 * by_hand().fraction_recovered)
-    assert "no layer brings more than 40 % for good; of" in figures.in_words(never, ["a", "b", "c"], "x", "y", 2)
+    assert "recovery never stays above half (at most 40 %). Of" in figures.in_words(never, ["a", "b", "c"], "x", "y", 2)
     first = replace(by_hand(), fraction_recovered=by_hand().fraction_recovered[:, ::-1])
     assert "80 %, of “a” at layer 0" in figures.in_words(first, ["[CLS]", "a", "b"], "base", "epoch 1", 0)
 
@@ -93,11 +93,9 @@ def test_the_sentence_names_token_and_layers():
 def test_nothing_to_place_is_said():
     nothing = replace(by_hand(), fraction_recovered=np.full((5, 3, 1), np.nan))
     said = figures.in_words(replace(nothing, donor=np.array([-0.95])), ["a", "b", "c"], "base", "epoch 1", 2)
-    assert "answer alike (logit difference -1.00 and -0.95 nats, less than 0.1 apart)" in said
+    assert "have similar logit differences (-1.00 and -0.95 nats, less than 0.1 apart)" in said
     headless = replace(nothing, donor=np.array([np.nan]))
-    assert "has no head, so nothing can be recovered" in figures.in_words(
-        headless, ["a", "b", "c"], "epoch 1", "base", 0
-    )
+    assert "has no head, so recovery is undefined" in figures.in_words(headless, ["a", "b", "c"], "epoch 1", "base", 0)
     picture = figures.draw([headless], ["base into epoch 1"], ["a", " b", " c"], "moved", ("x", "y"))
     assert "donor no head" in heats(picture, "coloraxis")[0].text[0][0]
 

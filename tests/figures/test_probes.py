@@ -53,7 +53,7 @@ def test_the_layer_that_leaves_chance_is_ringed_and_said(shown: Shown, results):
     rings = figures.heatmap([sure], ["epoch 1"], shown.words, OWN, "auc").data[1]
     assert (list(rings.x), list(rings.y)) == ([4], ["epoch 1"])
     said = figures.leaves_chance([sure], ["epoch 1"], OWN)
-    assert said == "**epoch 1** leaves chance at layer 4 by AUC and never leaves chance for good by balanced accuracy."
+    assert said == "**epoch 1** leaves chance at layer 4 by AUC and never stays above chance by balanced accuracy."
     ring = figures.curves([sure], ["epoch 1"], [1], 3, shown.words, OWN, "auc").data[-1]
     assert (list(ring.x), list(ring.y)) == ([4], [sure.auc.value[sure.place(*OWN), 4]])
 

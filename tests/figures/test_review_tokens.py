@@ -116,7 +116,7 @@ def test_what_cannot_be_shown_is_one_sentence():
     encoder = replace(causal, kind="encoder", answers=2)
     headless, classifier = replace(encoder, has_head=False), replace(causal, answers=2)
     assert "predict no next token" in figures.undefined("next", [encoder, classifier])
-    assert "no token has a logit difference" in figures.undefined("logit_diff", [headless, causal.body])
+    assert "there is no logit difference" in figures.undefined("logit_diff", [headless, causal.body])
     shown: list[tuple[figures.Heat, list[Facts]]] = [
         ("next", [causal, causal.body]),
         ("logit_diff", [headless, encoder]),
@@ -176,4 +176,4 @@ def test_a_text_of_256_tokens_and_48_layers_stays_in_bounds():
 
 def test_the_guide_says_when_several_words_go_at_once():
     assert figures.grouped(("one", "two")) == ""
-    assert "3 words in a row at a time" in figures.grouped(("a b c", "d"))
+    assert "3 words in a row are ablated at a time" in figures.grouped(("a b c", "d"))

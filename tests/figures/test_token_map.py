@@ -125,7 +125,7 @@ def test_a_vocabulary_is_drawn_by_the_graphics_card_with_the_furthest_arrows() -
 def test_tokens_found_in_a_vocabulary_stand_out() -> None:
     before, after = result(5000, seed=1), result(5000)
     hits = list(range(7, 47))
-    arrows, *groups, rings, names = figures.draw(after, before, "epoch 1", found=hits).data
+    arrows, *groups, rings, names = figures.draw(after, before, "epoch 1", matched=hits).data
     assert len(arrows.x) == 3 * len(hits)
     assert {one.type for one in (rings, names)} == {"scattergl"}, "plotly draws all others below these"
     assert len(rings.x) == len(hits)

@@ -77,7 +77,7 @@ def test_the_loss_of_held_out_texts_beside_that_of_training_texts(elsewhere: Tra
     np.testing.assert_array_equal(picture.data[1].x, [15, 40])
     np.testing.assert_allclose(picture.data[1].y, [2.2, 1.9], rtol=1e-6)
     assert picture.layout.showlegend
-    assert "trust the loss of held-out texts" in figures.guide(elsewhere)
+    assert "Trust the loss of held-out texts" in figures.guide(elsewhere).beware
 
 
 def test_checkpoints_stand_where_they_were_saved(elsewhere: TrainingLog):
@@ -97,6 +97,6 @@ def test_a_loss_below_zero_is_not_put_on_a_logarithmic_axis(elsewhere: TrainingL
 
 
 def test_what_was_not_measured_is_said(elsewhere: TrainingLog, log: TrainingLog):
-    assert "nothing was measured" in figures.guide(replace(elsewhere, held_out_loss=np.full(4, np.nan)))
-    assert "trust the held-out accuracy" in figures.guide(log)
+    assert "Nothing was measured" in figures.guide(replace(elsewhere, held_out_loss=np.full(4, np.nan))).beware
+    assert "Trust the held-out accuracy" in figures.guide(log).beware
     assert list(figures.draw(log, 2, [])) == ["training-accuracy", "training-loss"]

@@ -38,8 +38,8 @@ DRAWN = [
     *(("review", {"text": TEXT, "show": show}) for show in ("words", "patching", "steered", "nearest")),
 ]
 SAID = [
-    ("tokens", {"show": "output"}, "base predicts no tokens here"),
-    ("layers", {"show": "similarity", "similarity": "unembedding"}, "base predicts no tokens here"),
+    ("tokens", {"show": "output"}, "base predicts no tokens"),
+    ("layers", {"show": "similarity", "similarity": "unembedding"}, "base predicts no tokens"),
     ("probes", {"head": "base"}, "base is a causal model without a classification head"),
     ("probes", {"norm": "published"}, "base is a causal model without a classification head"),
     ("probes", {"show": "parts", "parts": "change"}, "base is a causal model without a classification head"),
@@ -48,8 +48,8 @@ SAID = [
     ("swaps", {"mode": "steering", "steer": "transfer"}, "base has no head to answer with"),
     ("swaps", {"mode": "steering", "steer": "ablation"}, "These models predict no tokens"),
     ("review", {"text": TEXT, "heat": "next"}, "These models predict no next token"),
-    ("review", {"text": TEXT, "show": "steered"}, "there is nothing that a model would write: base, epoch 2"),
-    ("features", {}, "features promote no tokens"),
+    ("review", {"text": TEXT, "show": "steered"}, "there are no continuations: base, epoch 2"),
+    ("features", {}, "promoted tokens are undefined"),
 ]
 
 
@@ -75,7 +75,7 @@ def opened(page: str, address: dict[str, str]) -> AppTest:
         test.query_params[key] = value
     test.switch_page(f"pages/{page}.py")
     test = settle(test.run())
-    for button in [one for one in test.button if one.label.startswith(("Train", "Read", "Place", "Replace"))]:
+    for button in [one for one in test.button if one.label.startswith(("Train", "Read", "Place", "Patch"))]:
         test = settle(button.click().run())
     assert [one.value for one in (*test.error, *test.warning)] == []
     return test

@@ -54,7 +54,7 @@ def test_the_chosen_feature_is_shown_and_an_unknown_one_gets_a_sentence(opens: O
     (warning,) = [one.value for one in opens("features", feature="4800").warning]
     assert "4800" in warning
     nothing = opens("features", search="no token is like this")
-    assert any("No feature that fires" in one.value for one in nothing.info)
+    assert any("No firing feature" in one.value for one in nothing.info)
 
 
 def test_one_model_alone_has_no_other(opens: Opens):

@@ -59,7 +59,7 @@ def test_the_chosen_review_leads_to_its_tokens(opens: Opens, world: World):
     sample = pin(world.studies["film"], world.lab).sample  # type: ignore[arg-type]
     test = opens("layers", review=str(sample.index[2]), epoch="epoch 1")
     test.button(key="to-review").click().run()
-    assert test.title[0].value == "Review: base and epoch 1 read a text of yours"
+    assert test.title[0].value == "Review: base and epoch 1 read your text"
     assert test.text_area(key="text").value == sample.text[2]
     assert test.query_params["epoch"] in ("epoch 1", ["epoch 1"])
 

@@ -35,7 +35,7 @@ def test_accuracy_of_every_checkpoint_against_chance(opens: Opens):
 def test_findings_lead_to_the_view_that_shows_them(opens: Opens):
     test = opens(reference="epoch 1")
     assert any("What the numbers say" in one.value for one in test.markdown)
-    links = [one.proto for one in test.get("page_link") if one.proto.label == "Show it"]
+    links = [one.proto for one in test.get("page_link") if one.proto.label == "Show"]
     assert links
     for link in links:
         assert link.page in ("", "layers")
@@ -99,7 +99,7 @@ def test_weights_follow_the_epoch_and_the_reference(opens: Opens):
 def test_the_reference_itself_has_no_changed_weights(opens: Opens):
     test = opens(epoch="base")
     assert "weight-changes" not in charts(test)
-    assert any("choose another epoch" in one.value for one in test.info)
+    assert any("Choose another epoch" in one.value for one in test.info)
 
 
 def test_missing_checkpoints_say_what_to_run(opens: Opens, world: World):

@@ -37,7 +37,7 @@ def shown(test: AppTest, key: str = "review-tokens") -> str:
 def test_without_a_text_there_is_one_sentence_and_a_shelf(opens: Opens, world: World):
     test = opens("review")
     (info,) = [one.value for one in test.info]
-    assert "There is no text yet" in info
+    assert "Type a review and press Ctrl+Enter" in info
     assert charts(test) == {}
     shelf = [one.label for one in test.button if str(one.key).startswith("shelf-")]
     assert shelf[:4] == ["typical, negative", "typical, positive", "hardest, negative", "hardest, positive"]
@@ -46,10 +46,10 @@ def test_without_a_text_there_is_one_sentence_and_a_shelf(opens: Opens, world: W
 @pytest.mark.parametrize("text", ["", " ", "\n\t ", "\u2003"])
 def test_nothing_but_white_space_is_no_text(opens: Opens, text: str):
     test = opens("review", text=text)
-    assert ["There is no text yet" in one.value for one in test.info] == [True]
+    assert ["Type a review and press Ctrl+Enter" in one.value for one in test.info] == [True]
     assert charts(test) == {}
     settle(test.text_area(key="text").set_value(f"{text} ").run())
-    assert ["There is no text yet" in one.value for one in test.info] == [True]
+    assert ["Type a review and press Ctrl+Enter" in one.value for one in test.info] == [True]
 
 
 def test_a_text_in_the_address_is_read(opens: Opens):
@@ -91,7 +91,7 @@ def test_twenty_thousand_words_are_cut_and_the_cut_is_shown(opens: Opens):
     test = opens("review")
     settle(test.text_area(key="text").set_value("slow " * 10_000 + "funny " * 10_000).run())
     captions = " ".join(one.value for one in test.caption)
-    assert "this one is longer, so only the downloads carry it" in captions
+    assert "This text is longer, so only the downloads carry it" in captions
     assert "words are cut from the start" in captions
     assert "20,000" not in captions and "19,9" in captions
     (cut,) = [one.value for one in test.text if "characters …" in one.value]
@@ -163,7 +163,7 @@ def test_a_typed_text_is_patched_both_ways(opens: Opens):
     ticks = json.loads(shown(test, "patching"))["layout"]["yaxis"]["ticktext"]
     assert ticks[:2] == ["epoch 1 into base", "base into epoch 1"]
     test = opens("review", text=TEXT, show="patching", epoch="base")
-    assert any("two models that differ" in one.value for one in test.info)
+    assert any("two different models" in one.value for one in test.info)
 
 
 def test_what_an_encoder_has_not_is_one_sentence(opens: Opens, world: World):
@@ -192,7 +192,7 @@ def test_where_no_model_answers_there_is_no_shelf(opens: Opens, world: World):
     test = opens("review", text=TEXT)
     assert not [one for one in test.button if str(one.key).startswith("shelf")]
     assert "review-answers" not in charts(test) and any(
-        "no token has a logit difference" in one.value for one in test.info
+        "there is no logit difference" in one.value for one in test.info
     )
 
 
@@ -242,7 +242,7 @@ def test_the_downloads_carry_the_text(opens: Opens, monkeypatch: pytest.MonkeyPa
     taken: dict[str, list[dict[str, object]]] = {}
     shown_before = review.picture.show
 
-    def show(view: object, drawn: dict[str, object], guide: str, rows: object, analysis: object) -> None:
+    def show(view: object, drawn: dict[str, object], guide: object, rows: object, analysis: object) -> None:
         taken[next(iter(drawn))] = list(rows())  # type: ignore[operator]
         shown_before(view, drawn, guide, rows, analysis)  # type: ignore[arg-type]
 

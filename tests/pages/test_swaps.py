@@ -60,7 +60,7 @@ def test_a_curve_of_the_reviews_that_are_done_stands_under_the_bar(opens: Opens,
         test.run()
     assert set(charts(test)) == {"so-far-single"}
     reviews = len(pin(world.studies["film"], world.lab).sample.text)  # type: ignore[arg-type]
-    said = f"20 of {reviews} reviews so far; intervals come with the last one."
+    said = f"20 of {reviews} reviews so far; intervals follow at the end."
     assert said in [one.value for one in test.caption]
     go.set()
     settle(test)
@@ -87,7 +87,7 @@ def test_freezing_always_puts_the_later_one_back_to_the_earlier(opens: Opens):
 
 def test_a_model_is_not_swapped_with_itself(opens: Opens):
     test = opens("swaps", host="epoch 1", donor="epoch 1")
-    assert "choose two that differ" in test.info[0].value
+    assert "Choose two different ones" in test.info[0].value
     assert not charts(test)
 
 
@@ -123,7 +123,7 @@ def test_a_host_without_a_head_is_one_sentence(opens: Opens, world: World):
     assert list(back.table[0].value["part"]) == ["embeddings"]
     assert set(charts(opens("swaps", mode="freeze"))) == {"freeze"}
     ranges = opens("swaps", host="epoch 3", donor="base", mode="range")
-    assert ["grey is like the host" in one.value for one in ranges.caption if "single blocks" in one.value] == [True]
+    assert sum("Grey is like the host" in one.value for one in ranges.markdown) == 1
 
 
 def test_one_review_is_patched_both_ways(opens: Opens, world: World):
@@ -143,7 +143,7 @@ def test_one_review_is_patched_both_ways(opens: Opens, world: World):
 def test_patching_that_takes_long_is_asked_for(opens: Opens, world: World):
     world.models.seconds = lambda checkpoint, tokens: 50.0  # type: ignore[method-assign]
     test = opens("swaps", mode="patching")
-    (offer,) = [button for button in test.button if button.label.startswith("Replace every residual (about")]
+    (offer,) = [button for button in test.button if button.label.startswith("Patch every residual (about")]
     assert not charts(test)
     settle(offer.click().run())
     assert "patching" in charts(test)

@@ -29,7 +29,7 @@ def blocks(values: Sequence[float]) -> weights.Result:
 def test_the_block_that_changed_most() -> None:
     finding = said(changes.changed_weights, case_of(), [blocks([0.01, 0.02, 0.08, 0.02])])
     assert finding is not None
-    assert "From base to epoch 3 the weights changed most in block 2: its matrices by 8 %" in finding.sentence
+    assert "From base to epoch 3 the weights changed most in block 2. Its matrices changed by 8 %" in finding.sentence
     assert "in about 3 directions" in finding.sentence
     assert (finding.value, finding.low, finding.high) == pytest.approx((0.08, 0.01, 0.08))
 
@@ -48,10 +48,8 @@ def test_the_layer_that_was_rearranged_most() -> None:
     found = cka_grid.Result(Estimate(value, value - 0.05, value + 0.05))
     finding = said(changes.rearranged, case_of(), [found])
     assert finding is not None
-    assert "From base to epoch 3 the reviews were rearranged most at layer 2: CKA is 0.30 there (0.25 to 0.35)" in (
-        finding.sentence
-    )
-    assert "0.90 at layer 1, where it is highest" in finding.sentence
+    assert "From base to epoch 3 layer 2 changed most: its CKA is 0.30 (0.25 to 0.35)" in (finding.sentence)
+    assert "The highest is 0.90 at layer 1" in finding.sentence
     assert finding.keys["show"] == "similarity"
     unsure = cka_grid.Result(Estimate(value, value - 0.4, value + 0.4))
     assert said(changes.rearranged, case_of(), [unsure]) is None
@@ -82,14 +80,14 @@ def test_the_block_that_carries_most_is_said_with_its_runner_up() -> None:
     even, uneven = swapped(case, [0.3, 0.3, 0.3]), swapped(case, [0.1, 0.8, 0.2])
     finding = said(changes.carrying_block, case, [uneven, even])
     assert finding is not None
-    assert finding.sentence.startswith("Putting block 1 alone of epoch 3 back to base undoes 8")
+    assert finding.sentence.startswith("Restoring only block 1 of epoch 3 to base undoes 8")
     assert finding.value == pytest.approx(uneven.fraction_recovered.value[1])
     assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
     assert (finding.page, finding.keys["host"], finding.keys["donor"]) == ("swaps", "epoch 3", "base")
     into = said(changes.carrying_block, case, [even, uneven])
     assert into is not None
-    assert into.sentence.startswith("Block 1 of epoch 3, put alone into base, brings 8")
-    assert f"any other block alone at most {100 * uneven.fraction_recovered.value[2]:.0f} %." in into.sentence
+    assert into.sentence.startswith("Swapping only block 1 of epoch 3 into base recovers 8")
+    assert f"Any other block alone: at most {100 * uneven.fraction_recovered.value[2]:.0f} %." in into.sentence
     assert said(changes.carrying_block, case, [even, even]) is None
 
 

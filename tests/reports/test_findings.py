@@ -171,7 +171,7 @@ def test_recalls_that_lie_far_apart_are_a_warning() -> None:
     assert finding is not None
     assert finding.warning
     assert finding.sentence.startswith("epoch 3 answers 9")
-    assert "of the negative reviews right" in finding.sentence
+    assert "of the negative reviews correctly" in finding.sentence
     assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
     of_base = said(findings.leaning, case, answers(case, [(0.1, 0.95), (0.5, 0.5), (0.98, 0.3), (0.9, 0.9)]))
     assert of_base is not None

@@ -20,6 +20,7 @@ import pytest
 import backend.reports.report as reporting
 from backend.analyses import accuracy, direction
 from backend.errors import Cancelled, LayershiftError
+from backend.figures import accuracy as accuracy_figures
 from backend.lab.lab import Lab
 from backend.reports.export import Viewpoint
 from backend.reports.page import Section, page, sentences, table
@@ -129,7 +130,12 @@ def test_every_section_is_there_with_pictures_and_a_guide(made: dict[str, Outlin
     assert len(one.figures) == 1 + 2 + 2 + 2 + 8 + 1 + 3 + 6 + 4 + 2 + 2 + 2 + 2 + 2 + 1
     titles = [figure["layout"]["title"]["text"] for figure in one.figures]
     assert {"base", "epoch 2", "Cosine with the direction of base"} <= set(titles)
-    assert [tag for tag, given in one.tags if given.get("class") == "guide"].count("p") >= 9
+    guides = [tag for tag, given in one.tags if given.get("class") == "guide"]
+    assert guides.count("p") >= 9
+    assert guides.count("details") >= 9, "the rest of each guide folds away"
+    words = " ".join(one.words)
+    assert accuracy_figures.GUIDE.short in words
+    assert accuracy_figures.GUIDE.more in words
 
 
 def test_nothing_is_fetched_and_plotly_stands_in_it_once(made: dict[str, Outline]):
@@ -154,7 +160,7 @@ def test_the_reference_dimensions_and_layer_are_followed(made: dict[str, Outline
     assert "Layer 2: cosine between checkpoints" in titles
     assert "epoch 2, layer 2, t-SNE" in titles
     words = " ".join(one.words)
-    assert "epoch 2 beside epoch 1" in words
+    assert "epoch 2 compared with epoch 1" in words
     assert "the 2 largest dimensions of epoch 1" in words
     assert "--reference 'epoch 1' --drop-largest 2 --layer 2" in words
 

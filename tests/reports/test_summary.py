@@ -64,7 +64,7 @@ def test_a_study_that_cannot_be_opened_is_told_in_a_sentence() -> None:
     gpt2 = load_study(Path(__file__).parents[2] / "studies" / "gpt2-imdb")
     assert summary.planned(gpt2) == (
         "“GPT-2 on IMDB” compares openai-community/gpt2 with 3 fine-tuned checkpoints (epoch 1, epoch 2, epoch 3) on "
-        "200 texts of stanfordnlp/imdb (test); python -m backend finetune gpt2-imdb makes the checkpoints."
+        "200 texts of stanfordnlp/imdb (test). Make the checkpoints with: python -m backend finetune gpt2-imdb."
     )
     alone = fake_study(epochs=0).study
     assert summary.planned(alone) == "“Film reviews, a fake” compares checkpoints/base on 60 texts of reviews.csv."

@@ -1,4 +1,4 @@
-"""Names beside points, none on another name or point; what finds no room is told when one points at it."""
+"""Place names beside points so that none covers another; names without space appear on pointing only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LETTER, LINE, GAP = 7.0, 14.0, 8.0
 
 
 def place(points: np.ndarray, names: Sequence[str], order: Sequence[int]) -> dict[int, str]:
-    """Where each name goes, the first of `order` first; names without room are left out. `points` are in pixels."""
+    """Return where each name goes, the first of `order` first, without names that do not fit; `points` are pixels."""
     placed: dict[int, str] = {}
     boxes = np.empty((0, 4))
     for i in order:

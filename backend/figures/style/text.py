@@ -1,4 +1,4 @@
-"""Texts in pictures: pieces laid out in lines as one reads them, safe to stand in plotly's HTML."""
+"""Lay out the pieces of a text in lines, escaped for plotly's HTML."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def veil(colour: str, alpha: float) -> str:
 
 
 def literal(text: str) -> str:
-    """Somebody's words for plotly, which takes some signs for its HTML and `%{` for a number to fill in.
+    """Escape a user's words for plotly, which reads some signs as HTML and `%{` as a placeholder.
 
     Plotly writes `&quot;` as it stands, so quotes stay.
     """

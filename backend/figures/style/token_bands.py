@@ -1,4 +1,4 @@
-"""A text as one reads it, with bands of layers under every token: the last layer on top, the first at the bottom."""
+"""Draw a text with bands of layers under every token: the last layer on top, the first at the bottom."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import backend.__main__ as command_line
+from backend.figures import accuracy
 from backend.figures.style import theme
 from backend.lab.pinning import pin
 from backend.vocabulary.markdown import plain
@@ -88,6 +89,12 @@ def test_the_numbers_of_a_picture_are_those_of_the_command_below_it(
     assert list(taken[0]) == list(written[0])
     lines = {tuple(row.values()) for row in written}
     assert [row for row in taken if tuple(row.values()) not in lines] == []
+
+
+def test_a_guide_is_two_sentences_and_the_rest_opens(opens: Opens):
+    test = opens("overview")
+    assert accuracy.GUIDE.short in [one.value for one in test.caption]
+    assert accuracy.GUIDE.more in [one.value for one in test.markdown]
 
 
 def test_downloads_are_made_when_the_menu_is_opened(opens: Opens, csvs: dict[str, tuple[str, Any]]):

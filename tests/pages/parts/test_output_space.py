@@ -28,7 +28,7 @@ def test_every_measure_and_the_drill_down_are_shown(opens: Opens):
 def test_the_drill_down_follows_the_address(opens: Opens):
     test = opens("tokens", show="output", texts="sample")
     title = json.loads(charts(test)["output-likelier"])["layout"]["title"]["text"]
-    assert title == "epoch 3: likelier behind the study's prompts"
+    assert title == "epoch 3: likelier after the study's prompts"
 
 
 def test_an_encoder_gets_one_sentence(opens: Opens, world: World, monkeypatch: pytest.MonkeyPatch):
@@ -38,5 +38,5 @@ def test_an_encoder_gets_one_sentence(opens: Opens, world: World, monkeypatch: p
     assert isinstance(film, Study)
     world.studies["film"] = film.model_copy(update={"family": "encoder"})
     test = opens("tokens", show="output")
-    assert [one.value.partition(",")[0] for one in test.info] == ["base predicts no tokens here"]
+    assert [one.value.partition(",")[0] for one in test.info] == ["base predicts no tokens"]
     assert not charts(test)

@@ -54,7 +54,7 @@ def test_kinds_of_layers_with_their_rule(opens: Opens):
     assert "The reading “early general, late task-specific”" in words(test)
     same = opens("layers", show="similarity", similarity="roles", epoch="base")
     assert drawn(same) == set()
-    assert any("choose another epoch" in one.value for one in same.info)
+    assert any("Choose another epoch" in one.value for one in same.info)
 
 
 def test_distances_and_the_unembedding(opens: Opens):

@@ -47,7 +47,7 @@ def test_transfer_puts_the_epochs_directions_into_the_reference(opens: Opens):
         "transfer-balanced_accuracy": "base with directions of epoch 3, α = 2: balanced accuracy (%)",
     }
     test = opens("swaps", mode="steering", steer="transfer", epoch="base")
-    assert "choose another epoch" in test.info[0].value
+    assert "Choose another epoch" in test.info[0].value
 
 
 def test_models_without_their_direction_stand_in_a_table(opens: Opens):
@@ -57,7 +57,7 @@ def test_models_without_their_direction_stand_in_a_table(opens: Opens):
     assert charts(test).keys() == {"ablation-costs"}
     assert sum("Without its direction" in one.value for one in test.markdown) == 2
     test = opens("swaps", mode="steering", steer="ablation", at="all")
-    assert "choose the layer" in test.info[0].value
+    assert "Choose the layer" in test.info[0].value
     test = opens("swaps", mode="steering", steer="ablation", at="0")
     assert "no direction there" in test.table[0].value["gap (logits)"].iloc[0]
 

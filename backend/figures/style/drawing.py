@@ -1,0 +1,84 @@
+"""Traces and shapes that several figures draw: lines, heat maps, rings, error bars, levels, and legends below."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from backend.figures.style import theme
+
+RIGHT: dict[str, Any] = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"}
+"""A legend above the picture, at its right."""
+NAMES: dict[str, Any] = {"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"}
+"""An axis with a row per name, the first on top."""
+
+
+def line(
+    x: Any,
+    y: np.ndarray,
+    name: str,
+    stroke: dict[str, Any],
+    hover: str | None = None,
+    marker: dict[str, Any] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """Return a line with a marker at each point, dotted and dashed lines included.
+
+    `name` is safe HTML. `hover` is the template of what pointing shows before the name; None shows nothing.
+    """
+    trace = {"type": "scatter", "mode": "lines+markers", "name": name, "x": x, "y": y.astype(np.float32)}
+    trace |= {"line": stroke}
+    trace |= {"hoverinfo": "skip"} if hover is None else {"hovertemplate": f"{hover}<extra>{name}</extra>"}
+    return trace | ({} if marker is None else {"marker": marker}) | more
+
+
+def stroke(colour: str, width: float = 2.2, dash: str | None = None) -> dict[str, Any]:
+    """Return how a line looks."""
+    return {"color": colour, "width": width} | ({} if dash is None else {"dash": dash})
+
+
+def ends(*columns: Any) -> np.ndarray:
+    """Return columns side by side as customdata: an interval's low and high, then what else is shown."""
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def error_bars(value: np.ndarray, low: np.ndarray, high: np.ndarray, **look: Any) -> dict[str, Any]:
+    """Return an interval as error bars."""
+    return {"type": "data", "array": high - value, "arrayminus": value - low} | ({"thickness": 1.2, "width": 3} | look)
+
+
+def heatmap(values: np.ndarray, x: Any, y: Any, hover: str, colours: Any, **more: Any) -> dict[str, Any]:
+    """Return a heat map with gaps between its cells; undefined cells are empty. `hover` is a whole template."""
+    cells = {"type": "heatmap", "z": theme.cells(values), "x": x, "y": y, "colorscale": colours, "xgap": 1, "ygap": 1}
+    return cells | {"hovertemplate": hover, "colorbar": bar()} | more
+
+
+def bar(**more: Any) -> dict[str, Any]:
+    """Return a colour bar."""
+    return {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}} | more
+
+
+def ring(x: Any, y: Any, size: int, hover: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return rings around points; `hover` is a whole template, None shows nothing."""
+    marker = {"symbol": "circle-open", "size": size, "color": theme.RING, "line": {"width": 2.5}}
+    pointing = {"hoverinfo": "skip"} if hover is None else {"hovertemplate": hover}
+    return {"type": "scatter", "mode": "markers", "x": x, "y": y, "marker": marker} | pointing | more
+
+
+def level(y: float | int, **look: Any) -> dict[str, Any]:
+    """Return a horizontal line across the picture."""
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": {"color": theme.QUIET} | look}
+
+
+def upright(x: float | int, **look: Any) -> dict[str, Any]:
+    """Return a vertical line across the picture."""
+    return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": x, "x1": x, "line": {"color": theme.QUIET} | look}
+
+
+def below(at: float, room: int, left: int = 48) -> dict[str, Any]:
+    """Return a layout with the legend below the picture, at `at`, in a margin of `room` pixels."""
+    return {
+        "legend": {"orientation": "h", "x": 0, "y": at, "yanchor": "top"},
+        "margin": {"l": left, "r": 12, "t": 40, "b": room},
+    }
