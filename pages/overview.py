@@ -8,8 +8,9 @@ from typing import Any
 
 import streamlit as st
 
-from backend.analyses import accuracy, weights
+from backend.analyses import accuracy, calibration, weights
 from backend.figures import accuracy as figures
+from backend.figures import calibration as calibration_figures
 from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
 from backend.reports import findings, summary
@@ -42,6 +43,7 @@ def draw(view: shell.View) -> None:
     with above:  # asked for last: accuracy comes first, and it is what the findings wait for
         _findings(view)
     if shell.has_painted():
+        _calibration(view)
         _training(view)
         _weights(view)
         _compared(view)
@@ -132,6 +134,26 @@ def _answers(view: shell.View) -> None:
     )
     picture.without_head(view.study.checkpoints)
     st.table(figures.table(results, [plain(name) for name in view.names], view.words))
+
+
+@shell.section
+def _calibration(view: shell.View) -> None:
+    """Draw the reliability curves of the checkpoints that answer."""
+    answering = view.study.answering
+    if not answering:
+        return
+    st.subheader("Does each checkpoint know how sure it is?")
+    requests = [calibration.recipe.request(calibration.Query(one, view.study.prompts)) for one in answering]
+    results = view.results(requests, "Comparing confidence with right answers")
+    if results is None:
+        return
+    names, places = [one.label for one in answering], [view.place(one) for one in answering]
+    curves = calibration_figures.reliability(results, names, places, len(view.names), len(view.words))
+    picture.show(
+        view, {"calibration": curves}, calibration_figures.GUIDE, picture.rows(requests, results), "calibration"
+    )
+    st.table(calibration_figures.table(results, [plain(name) for name in names]))
+    st.markdown(calibration_figures.in_words(results[-1], plain(names[-1])))
 
 
 @shell.section

@@ -3,68 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.calibration import MEASURES, Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
+
+GUIDE = Guide(
+    "The share of right answers over the confidence of the answers, with 95 % intervals; dotted: confidence is earned.",
+    "Confidence is divided among the label words only, so a model that would say something else still looks sure.",
+    "Below the dotted line a model is surer than it is right. Each point holds equally many reviews.",
+)
 
 
 def reliability(
     results: Sequence[Result], names: Sequence[str], positions: Sequence[int], count: int, classes: int
 ) -> go.Figure:
-    """Share of right answers by bin of confidence with its 95 % interval; on the diagonal confidence is earned.
+    """Draw the share of right answers by bin of confidence with its 95 % interval.
 
     `positions` are the checkpoints' positions among the study's `count`, for their colours.
     """
     names = theme.literals(names)
-    traces: list[dict[str, Any]] = []
+    traces = []
     for result, name, position in zip(results, names, positions, strict=True):
         value, low, high = (100 * end for end in result.bin_accuracy.ends)
-        colour = theme.checkpoint_colour(position, count)
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": (100 * result.bin_confidence).astype(np.float32),
-                "y": value.astype(np.float32),
-                "error_y": {
-                    "type": "data",
-                    "array": high - value,
-                    "arrayminus": value - low,
-                    "thickness": 1.2,
-                    "width": 3,
-                },
-                "customdata": np.column_stack([low, high, result.bin_n]).astype(np.float32),
-                "line": {"color": colour, "width": 2.2},
-                "marker": {"size": 7},
-                "hovertemplate": "confidence %{x:.1f} %: right %{y:.1f} % (%{customdata[0]:.1f} to "
-                "%{customdata[1]:.1f}), %{customdata[2]:.0f} reviews<extra>" + name + "</extra>",
-            }
+            drawing.line(
+                (100 * result.bin_confidence).astype(np.float32),
+                value,
+                name,
+                drawing.stroke(theme.checkpoint_colour(position, count)),
+                "confidence %{x:.1f} %: right %{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f}), "
+                "%{customdata[2]:.0f} reviews",
+                error_y=drawing.error_bars(value, low, high),
+                customdata=drawing.ends(low, high, result.bin_n),
+            )
         )
-    least = 100 / classes
-    traces.append(
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "as confident as right",
-            "x": [least, 100],
-            "y": [least, 100],
-            "line": {"color": theme.QUIET, "width": 1.6, "dash": "dot"},
-            "hoverinfo": "skip",
-        }
-    )
+    ends = np.array([100 / classes, 100.0])
+    earned = drawing.stroke(theme.QUIET, 1.6, "dot")
+    traces.append(drawing.line(ends, ends, "as confident as right", earned, mode="lines"))
     return theme.figure(
         traces,
         "Right answers over confidence (%)",
         height=400,
-        xaxis=theme.axis("mean confidence of the answers (%)", range=[least - 2, 102]),
+        xaxis=theme.axis("mean confidence of the answers (%)", range=[ends[0] - 2, 102]),
         yaxis=theme.axis("right answers (%)", range=[-3, 103]),
-        legend={"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        margin={"l": 48, "r": 12, "t": 40, "b": 90},
+        **drawing.below(-0.2, 90),
     )
 
 

@@ -28,7 +28,7 @@ def test_a_curve_holds_every_bin_with_its_interval(shown: Shown, results: list[c
     np.testing.assert_allclose(line.y, 100 * value, rtol=1e-5)
     np.testing.assert_allclose(line.y + line.error_y.array, 100 * high, rtol=1e-5)
     np.testing.assert_allclose(line.y - line.error_y.arrayminus, 100 * low, rtol=1e-5, atol=1e-5)
-    assert list(diagonal.x) == list(diagonal.y) == pytest.approx([100 / len(shown.words), 100])
+    np.testing.assert_allclose([diagonal.x, diagonal.y], [[100 / len(shown.words), 100]] * 2, rtol=1e-6)
     assert line.name == "&lt;b&gt;1"
 
 

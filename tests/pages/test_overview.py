@@ -45,7 +45,7 @@ def test_findings_lead_to_the_view_that_shows_them(opens: Opens):
 
 
 def test_what_is_compared_is_in_tables(opens: Opens):
-    facts, checkpoints = (one.value for one in opens().table[1:])
+    facts, checkpoints = (one.value for one in opens().table[-2:])
     facts = dict(zip(facts.iloc[:, 0], facts.iloc[:, 1], strict=True))
     assert facts["texts"] == "36 of reviews.csv, 18 of each class, drawn with seed 0"
     assert "{text}" in facts["prompt"]
@@ -117,7 +117,7 @@ def test_missing_checkpoints_say_what_to_run(opens: Opens, world: World):
     assert all("python -m backend finetune film" in one for one in said)
     assert "no fine-tuned checkpoint yet" in test.markdown[0].value
     assert "accuracy" in charts(test)
-    assert "cannot be used" in list(test.table[2].value["fingerprint"])
+    assert "cannot be used" in list(test.table[-1].value["fingerprint"])
 
 
 def test_somebodys_words_are_no_commands(opens: Opens, world: World):
