@@ -177,7 +177,7 @@ def _check_ends(pad: int | None, prompts: Prompts, place: str) -> None:
 
 def _tokenizing(ref: CheckpointRef, base: CheckpointRef) -> tuple[Located, Located]:
     """The files of the checkpoint's tokenizer, and its base's files."""
-    located, below = locate(ref), _full(base)
+    located, below = locate(ref).tokenizing, _full(base)
     return (located if has_tokenizer(located) else below), below
 
 

@@ -28,8 +28,8 @@ def fingerprint(located: Located, base: str | None, cache: Cache) -> str:
         snapshot = next(parent for parent in located.folder.parents if parent.name == "snapshots")
         content: list[object] = ["hub", located.folder.relative_to(snapshot).as_posix()]
     else:
-        others = located.present((CONFIG, ADAPTER_CONFIG, *TOKENIZER_FILES))
-        files = sorted({*located.weights, *others})
+        others = located.present((CONFIG, ADAPTER_CONFIG))
+        files = sorted({*located.weights, *others, *located.tokenizing.present(TOKENIZER_FILES)})
         content = [[file.name, digest(file, cache)] for file in files]
     return hashlib.sha256(json.dumps([content, base if located.adapter else None]).encode()).hexdigest()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,9 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+VOCABULARIES = tuple(name for name in TOKENIZER_FILES if name not in _SETTINGS)
+"""The tokenizer's files without those that hold settings only."""
 _NAMED = "transformers_weights"
 _STEP = re.compile(r"checkpoint-\d+")
 _WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt", "*.model", "README.md")
@@ -36,12 +39,23 @@ _WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt"
 
 @dataclass(frozen=True)
 class Located:
-    """A checkpoint's files: `weights` are its safetensors files, `commit` is the hub's."""
+    """A checkpoint's files. `weights` are the safetensors files that will be opened, `commit` is the hub's.
+
+    `outer` is the folder around an adapter in a folder of its own name.
+    """
 
     folder: Path
     weights: tuple[Path, ...]
     adapter: bool
     commit: str | None = None
+    outer: Path | None = None
+
+    @property
+    def tokenizing(self) -> Located:
+        """The same, at the folder of the tokenizer: that of the checkpoint, or the outer one where it has none."""
+        if self.outer is None or self.present(VOCABULARIES):
+            return self
+        return replace(self, folder=self.outer, outer=None)
 
     def present(self, names: tuple[str, ...]) -> tuple[Path, ...]:
         """Return the named files that exist."""
@@ -81,9 +95,12 @@ def _fetched(ref: CheckpointRef, more: Sequence[str]) -> tuple[Path, str]:
 
 
 def _located(folder: Path, commit: str | None) -> Located:
-    folder = _named_adapter(folder) or folder
+    inner = _named_adapter(folder)
+    if inner is not None:
+        return Located(inner, _weights(inner, "adapter_model"), True, commit, folder)
     if (folder / ADAPTER_CONFIG).is_file():
-        return Located(folder, _weights(folder, "adapter_model"), True, commit)
+        outer = folder.parent if commit is None and folder in _adapters(folder.parent) else None
+        return Located(folder, _weights(folder, "adapter_model"), True, commit, outer)
     weights = _named_weights(folder) or _weights(folder, "model")
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
@@ -93,15 +110,20 @@ def _located(folder: Path, commit: str | None) -> Located:
 
 
 def _named_adapter(folder: Path) -> Path | None:
-    """Return the subfolder of a single adapter; PEFT creates one for an adapter with a name other than "default"."""
-    if (folder / ADAPTER_CONFIG).is_file() or next(folder.glob("*.safetensors"), None):
-        return None
-    inner = sorted(file.parent for file in folder.glob(f"*/{ADAPTER_CONFIG}") if not _STEP.fullmatch(file.parent.name))
+    """Return the folder of the only adapter inside, which PEFT names after an adapter that is not called "default"."""
+    inner = _adapters(folder)
     if len(inner) > 1:
         raise CheckpointError(
             f"{folder} holds {len(inner)} adapters ({', '.join(path.name for path in inner)}); name the folder of one."
         )
     return inner[0] if inner else None
+
+
+def _adapters(folder: Path) -> list[Path]:
+    """The folders of the adapters inside a folder without weights of its own."""
+    if (folder / ADAPTER_CONFIG).is_file() or next(folder.glob("*.safetensors"), None):
+        return []
+    return sorted(file.parent for file in folder.glob(f"*/{ADAPTER_CONFIG}") if not _STEP.fullmatch(file.parent.name))
 
 
 def _named(folder: Path) -> Any:

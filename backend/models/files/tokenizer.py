@@ -22,9 +22,8 @@ from tokenizers import Tokenizer
 from backend.caching.cache import Cache
 from backend.errors import CheckpointError
 from backend.models.files.fingerprint import digest
-from backend.models.files.locate import CONFIG, TOKENIZER_FILES, Located, read_json
+from backend.models.files.locate import CONFIG, TOKENIZER_FILES, VOCABULARIES, Located, read_json
 
-_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _OF_CONFIG = ("model_type", "tokenizer_class")
 """What transformers reads of config.json to choose the class of a tokenizer."""
 _TOKEN_TYPES = "token_type_ids"
@@ -32,7 +31,7 @@ _TOKEN_TYPES = "token_type_ids"
 
 def has_tokenizer(located: Located) -> bool:
     """Return whether the checkpoint has its own tokenizer."""
-    return bool(located.present(tuple(name for name in TOKENIZER_FILES if name not in _SETTINGS)))
+    return bool(located.present(VOCABULARIES))
 
 
 def tokenizer_digest(located: Located, cache: Cache) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 from backend.caching.cache import Cache
 from backend.errors import CheckpointError
 from backend.models.files.locate import locate
 from backend.models.files.tokenizer import has_tokenizer, read_tokenizer
+from backend.models.local import LocalModels
 from tests.fakes import fake_tokenizer
 from tests.models.conftest import ref
+from tests.models.runtime.test_merge_adapter import trained
 
 TEXT = "Review: The script drags. Sentiment:"
 
@@ -63,3 +67,27 @@ def test_no_tokenizer_is_an_error(gpt2: Path, cache: Cache):
     assert not has_tokenizer(locate(ref(gpt2)))
     with pytest.raises(CheckpointError, match="has no tokenizer; save one there"):
         read_tokenizer(locate(ref(gpt2)), cache)
+
+
+def test_the_tokenizer_around_an_adapter_of_its_own_name(gpt2: Path, tmp_path: Path, models: LocalModels):
+    outer, inner, base = tmp_path / "checkpoint-10", tmp_path / "checkpoint-10" / "mine", ref(gpt2)
+    trained(gpt2, inner, target_modules=["c_attn"], fan_in_fan_out=True)
+    before = [models.fingerprint(ref(place), base) for place in (outer, inner)]
+    assert models.tokenizer(ref(outer), base) is models.tokenizer(base, base)
+    starting = fake_tokenizer()
+    starting.post_processor = TemplateProcessing(single="<unk> $A", special_tokens=[("<unk>", 0)])
+    PreTrainedTokenizerFast(tokenizer_object=starting).save_pretrained(outer)
+    plain = AutoTokenizer.from_pretrained(outer, config=AutoConfig.from_pretrained(gpt2))(TEXT)["input_ids"]
+    for place, earlier in zip((outer, inner), before, strict=True):
+        assert models.tokenizer(ref(place), base).encode(TEXT).ids == plain == [0, *fake_tokenizer().encode(TEXT).ids]
+        assert models.fingerprint(ref(place), base) != earlier
+    PreTrainedTokenizerFast(tokenizer_object=fake_tokenizer()).save_pretrained(inner)
+    assert models.tokenizer(ref(outer), base).encode(TEXT).ids == plain[1:], "its own goes before"
+    shutil.copytree(inner, outer / "other")
+    (outer / "other" / "tokenizer.json").unlink()
+    assert models.tokenizer(ref(outer / "other"), base).encode(TEXT).ids == plain, "beside another adapter"
+
+
+def test_a_model_around_an_adapter_keeps_its_tokenizer(gpt2: Path, models: LocalModels):
+    trained(gpt2, gpt2 / "mine", target_modules=["c_attn"], fan_in_fan_out=True)
+    assert locate(ref(gpt2 / "mine")).outer is None
