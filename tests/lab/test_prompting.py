@@ -220,7 +220,7 @@ def test_what_has_no_value_is_left_out_of_an_export_and_the_rest_is_there(
     lines = [json.loads(line) for line in (tmp_path / "a" / "sample.jsonl").read_text().splitlines()]
     assert all(line["own_token_ids"]["epoch 2"][0] == 0 for line in lines)
     assert main(["report", str(own), "--out", str(tmp_path / "own.html")]) == 0
-    assert "make different token ids of the texts" in (tmp_path / "own.html").read_text()
+    assert "have different token ids for the texts" in (tmp_path / "own.html").read_text()
     assert main(["export", str(several), "--out", str(tmp_path / "b"), *tables]) == 0
     there = {file.stem for file in (tmp_path / "b").glob("*.csv")}
     assert "attribution" not in there and {"swaps", "steering", "probes", "output_space"} <= there
