@@ -206,6 +206,6 @@ def test_report_writes_one_file(
     file = root / "out" / "report.html"
     assert main(["report", "tiny", "--out", str(file), "--reference", "epoch 1"]) == 0
     assert str(file) in capsys.readouterr().out
-    assert "epoch 2 beside epoch 1" in file.read_text()
+    assert "epoch 2 compared with epoch 1" in file.read_text()
     assert "choose another --out" in fails(capsys, "report", "tiny", "--out", str(root))
     assert "choose from base, epoch 1" in fails(capsys, "report", "tiny", "--out", str(file), "--reference", "x")

@@ -12,9 +12,9 @@ from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 
 GUIDE = Guide(
-    "The share of right answers over the confidence of the answers, with 95 % intervals; dotted: confidence is earned.",
+    "The share of right answers over the confidence of the answers, with 95 % intervals.",
     "Confidence is divided among the label words only, so a model that would say something else still looks sure.",
-    "Below the dotted line a model is surer than it is right. Each point holds equally many reviews.",
+    "On the dotted line confidence is earned; below it a model is surer than it is right.",
 )
 
 

@@ -160,7 +160,7 @@ def test_every_token_agrees_with_plain_transformers(real: Real) -> None:
 
 def test_leaving_words_out_agrees_with_plain_transformers(real: Real) -> None:
     study, lab = real.study, real.lab
-    texts, parts = leave_out(study.readers, TEXT, 100)
+    texts, parts = leave_out(study.readers, (TEXT,), 100)
     words = TEXT.split(" ")
     assert list(parts) == words
     for label, plain in real.plain.items():
@@ -256,7 +256,7 @@ def test_nothing_typed_reaches_the_disk(tmp_path: Path) -> None:
     query = asked(study, lab, "epoch 3", text)
     review.recipe(query, lab)
     review.tokens(query, lab)
-    texts, _ = leave_out(study.readers, text, 9)
+    texts, _ = leave_out(study.readers, (text,), 9)
     review.parts(review.PartsQuery(query.checkpoint, texts), lab)
     assert review.recipe.peek(query, lab) is not None
     assert review.recipe.peek(query, fake_lab(tmp_path)) is None, "another process finds nothing"
@@ -317,13 +317,13 @@ def test_words_are_what_stands_between_white_space(tmp_path: Path) -> None:
     study, lab = fake_study(), fake_lab(tmp_path)
     tokenizer = lab.models.tokenizer(study.study.base, study.study.base)
     text = " The script\tdrags.\n\nLoudly "
-    prompts, parts = leave_out(study.readers, text, 10)
+    prompts, parts = leave_out(study.readers, (text,), 10)
     assert parts == ("The", "script", "drags.", "Loudly")
     expected = [" script\tdrags.\n\nLoudly", " The drags.\n\nLoudly", " The script\tLoudly", " The script\tdrags."]
     left = [tuple(tokenizer.encode(TEMPLATE.format(one)).ids) for one in expected]
     assert [*prompts.token_ids[1:]] == left
     assert prompts.token_ids[0] == tuple(tokenizer.encode(TEMPLATE.format(text)).ids)
-    prompts, parts = leave_out(study.readers, "a b c d e f g", 3)
+    prompts, parts = leave_out(study.readers, ("a b c d e f g",), 3)
     assert parts == ("a b c", "d e f", "g")
     assert len(prompts.token_ids) == 4
-    assert leave_out(study.readers, "  ", 3)[1] == ()
+    assert leave_out(study.readers, ("  ",), 3)[1] == ()

@@ -126,7 +126,7 @@ def test_what_cannot_be_shown_is_one_sentence():
 
 
 def test_words_are_highlighted_by_what_they_add(shown: Shown, typed: Typed):
-    texts, words = leave_out(shown.study.readers, typed.left, 100)
+    texts, words = leave_out(shown.study.readers, typed.parts, 100)
     pair = [review.parts(review.PartsQuery(shown.study.checkpoints[k], texts), shown.lab) for k in (0, 2)]
     pictures = figures.parts(pair, ["base", "epoch 2"], words, 7, shown.words)
     for picture, result in zip(pictures, pair, strict=True):
