@@ -122,6 +122,22 @@ def test_accuracy_agrees_with_plain_transformers(exported: tuple[Path, Path]) ->
                 assert float(row[f"{name}_low"]) <= float(row[name]) <= float(row[f"{name}_high"])
 
 
+def test_calibration_agrees_with_plain_transformers(exported: tuple[Path, Path]) -> None:
+    study, out = exported
+    _, labels = sample(out)
+    rows = {row["checkpoint"]: row for row in read(out / "calibration.csv")}
+    answering = {label: logit_diff for label, (logit_diff, _) in references(study, out).items() if len(logit_diff)}
+    assert rows.keys() == answering.keys()
+    for label, logit_diff in answering.items():
+        of_class_1 = 1 / (1 + np.exp(-logit_diff))
+        confidence = np.maximum(of_class_1, 1 - of_class_1)
+        right = (logit_diff > 0) == (labels == 1)
+        brier = 2 * np.mean((of_class_1 - labels) ** 2)
+        expected = {"brier": brier, "confidence": confidence.mean(), "overconfidence": confidence.mean() - right.mean()}
+        for name, value in expected.items():
+            assert float(rows[label][name]) == pytest.approx(value, rel=1e-3, abs=1e-5), (label, name)
+
+
 def test_direction_agrees_with_plain_transformers(exported: tuple[Path, Path]) -> None:
     study, out = exported
     _, labels = sample(out)
