@@ -47,10 +47,10 @@ def reliability(
     return theme.figure(
         traces,
         "Right answers over confidence (%)",
-        height=400,
+        height=430,
         xaxis=theme.axis("mean confidence of the answers (%)", range=[ends[0] - 2, 102]),
         yaxis=theme.axis("right answers (%)", range=[-3, 103]),
-        **drawing.below(-0.2, 90),
+        **drawing.below(-0.32, 120),
     )
 
 
