@@ -183,6 +183,12 @@ def _roles(view: shell.View) -> None:
     st.markdown(roles_figures.in_words(reading, _plain(view.checkpoint), _plain(view.reference)))
 
 
+def _series(view: shell.View, others: Sequence[PinnedCheckpoint]) -> tuple[list[str], list[int], int, str]:
+    """Return the names, positions and number of the curves, and the name of the reference."""
+    names, places = [one.label for one in others], [view.place(one) for one in others]
+    return names, places, len(view.names), view.reference.label
+
+
 def _distances(view: shell.View) -> None:
     others = _others(view)
     requests = [
@@ -192,17 +198,12 @@ def _distances(view: shell.View) -> None:
     results = view.results(requests, "Comparing distances")
     if results is None:
         return
-    shown = (
-        [checkpoint.label for checkpoint in others],
-        [view.place(checkpoint) for checkpoint in others],
-        len(view.names),
-        view.reference.label,
-    )
+    series = _series(view, others)
     picture.show(
         view,
         {
-            "rank-correlation": geometry_figures.rank_correlations(results, *shown),
-            "gromov-wasserstein": geometry_figures.gromov_wasserstein(results, *shown),
+            "rank-correlation": geometry_figures.rank_correlations(results, *series),
+            "gromov-wasserstein": geometry_figures.gromov_wasserstein(results, *series),
         },
         geometry_figures.GUIDE,
         picture.rows(requests, results),
@@ -220,15 +221,10 @@ def _unembedding(view: shell.View) -> None:
     results = view.results(requests, "Comparing the unembeddings")
     if results is None:
         return
-    shown = (
-        [checkpoint.label for checkpoint in others],
-        [view.place(checkpoint) for checkpoint in others],
-        len(view.names),
-        view.reference.label,
-    )
+    series = _series(view, others)
     picture.show(
         view,
-        {"unembedding": unembedding_figures.draw(results, *shown)},
+        {"unembedding": unembedding_figures.draw(results, *series)},
         unembedding_figures.GUIDE,
         picture.rows(requests, results),
         "unembedding",
