@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -84,13 +85,14 @@ class PromptSpec(Part, frozen=True):
 
 
 class TrainingSpec(Part, frozen=True):
-    """Data and settings of `finetune`."""
+    """Data and settings of `finetune`, which saves a checkpoint after each of `save_steps` and after each epoch."""
 
     repo: Text | None = None
     path: Text | None = None
     split: Text = "train"
     recipe: Literal["sound", "as-published"] = "sound"
     epochs: PositiveInt = 3
+    save_steps: tuple[PositiveInt, ...] = ()
     batch_size: PositiveInt = 16
     learning_rate: PositiveFloat = 5e-5
     sample: PositiveInt | None = None
@@ -217,6 +219,8 @@ def _check(study: Study, file: Path) -> None:
             raise StudyError(f"{file}: [{key}] needs either repo (on the hub) or path (local); give exactly one.")
     if study.training and study.training.repo and study.training.path:
         raise StudyError(f"{file}: [training] has both repo and path; remove one.")
+    if study.training and any(left >= right for left, right in pairwise(study.training.save_steps)):
+        raise StudyError(f"{file}: training.save_steps must be rising steps, such as [100, 400].")
     if study.base.label != BASE:
         raise StudyError(f'{file}: base.label is always "{BASE}"; remove it.')
     seen = {BASE}

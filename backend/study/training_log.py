@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def read_training_log(study: Study) -> TrainingLog | None:
     """
     own = read_csv_log(study.folder)
     if own is not None:
-        return own
+        return replace(own, saved=_saved(study))
     for ref in reversed(study.epochs):
         newest = _newest(ref)
         if newest is not None and (log := _from_state(*newest, study)) is not None:
@@ -101,7 +101,6 @@ def _from_state(file: Path, state: TrainerState, study: Study) -> TrainingLog | 
         return None
     step, epoch, loss, rate, held_out = np.array(sorted(lines, key=lambda line: line[0]), dtype=np.float64).T
     empty = np.full(len(step), np.nan)
-    steps = [(step_of(Path(ref.path)) if ref.path is not None else None, ref.label) for ref in study.epochs]
     return TrainingLog(
         step=step.astype(np.int64),
         epoch=epoch,
@@ -112,8 +111,14 @@ def _from_state(file: Path, state: TrainerState, study: Study) -> TrainingLog | 
         held_out_high=empty,
         held_out_n=empty,
         held_out_loss=held_out,
-        saved=tuple((at, label) for at, label in steps if at is not None),
+        saved=_saved(study),
     )
+
+
+def _saved(study: Study) -> tuple[tuple[int, str], ...]:
+    """Return step and label of the checkpoints with known steps."""
+    steps = [(step_of(Path(ref.path)) if ref.path is not None else None, ref.label) for ref in study.epochs]
+    return tuple((at, label) for at, label in steps if at is not None)
 
 
 def _logged(file: Path, entry: dict[str, Any], key: str) -> float:

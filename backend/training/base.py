@@ -1,17 +1,21 @@
-"""Check and open the base that fine-tuning starts from."""
+"""Where a training starts: the base, checked and opened, or the last state of an interrupted run."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
+from transformers.trainer_utils import get_last_checkpoint
 
 from backend.errors import StudyError
 from backend.models.files.facts import read_facts
 from backend.models.files.locate import locate
 from backend.study.config import Study
+from backend.study.trainers.state import STATE
 
 
 def check_base(study: Study) -> None:
@@ -39,3 +43,13 @@ def open_base(study: Study, base: Path, seed: int) -> tuple[Any, torch.dtype]:
         more = {"id2label": words, "label2id": {word: c for c, word in words.items()}}
     stored = kind.from_pretrained(base, dtype="auto", **more).dtype
     return kind.from_pretrained(base, dtype=torch.float32, **more), stored
+
+
+def last_saved(state: Path) -> str | None:
+    """Return the last complete training state, or None; remove incomplete ones, which lack trainer_state.json."""
+    for place in state.glob("checkpoint-*"):
+        try:
+            json.loads((place / STATE).read_text("utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(place)
+    return get_last_checkpoint(str(state)) if state.is_dir() else None

@@ -1,4 +1,4 @@
-"""Fine-tune a study's base on labelled texts, with one checkpoint per epoch and a training log; runs can be resumed."""
+"""Fine-tune a study's base on labelled texts, with checkpoints and a training log; runs can be resumed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import (
-    AutoTokenizer,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
 
 from backend.errors import DatasetError, LayershiftError, StudyError
 from backend.models.files.locate import locate
@@ -31,9 +25,10 @@ from backend.study.config import DatasetSpec, Study, TrainingSpec
 from backend.study.dataset import Rows, balanced, classify, read_table, source_stamp
 from backend.study.prompts import Reader, check_template, make_prompts, plain_reader
 from backend.study.token_ids import Prompts
+from backend.study.trainers.state import STATE, numbers
 from backend.study.training_log import COLUMNS, LOG
 from backend.study.whole_words import expand
-from backend.training.base import check_base, open_base
+from backend.training.base import check_base, last_saved, open_base
 from backend.training.recipes import RECIPES, Collate, SoundTrainer, classified_rows, published_rows, sound_rows
 
 LOGS_PER_EPOCH = 40
@@ -42,10 +37,11 @@ SAVES_PER_EPOCH = 4
 
 
 def finetune(study: Study, data: Path | None = None, overwrite: bool = False) -> None:
-    """Train the study's base as its [training] says and write one checkpoint per epoch to the study's paths.
+    """Train the study's base as its [training] says and write its checkpoints to the study's paths, in order of steps.
 
-    `data` replaces the training source by a local file. An interrupted run resumes; finished checkpoints are kept
-    unless `overwrite`. Raises StudyError, DatasetError, PromptError or CheckpointError.
+    They are saved after every step in `save_steps` and after every epoch. `data` replaces the training source by a
+    local file. An interrupted run resumes; finished checkpoints are kept unless `overwrite`. Raises
+    StudyError, DatasetError, PromptError or CheckpointError.
     """
     spec = _training_spec(study, data)
     check_base(study)
@@ -71,6 +67,8 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
         rows = published_rows(study, backend, train.inputs, train.label, pad)
     effective = spec.batch_size * recipe.accumulate
     steps = -(-len(rows) // effective)
+    saves = dict(zip(_saves(study, spec, steps), places, strict=True))
+    _check_names(study, saves, steps)
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     arguments = TrainingArguments(
         output_dir=str(state),
@@ -94,12 +92,12 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
         seed=spec.seed,
         data_seed=spec.seed,
     )
-    recorder = Recorder(study, reader, tokenizer, held_out, places, stored, max(1, steps // TESTS_PER_EPOCH))
+    recorder = Recorder(study, reader, tokenizer, held_out, saves, stored, max(1, steps // TESTS_PER_EPOCH))
     trainer_class = SoundTrainer if spec.recipe == "sound" and study.family == "causal" else Trainer
     trainer = trainer_class(
         model=model, args=arguments, train_dataset=rows, data_collator=Collate(pad), callbacks=[recorder]
     )
-    trainer.train(resume_from_checkpoint=_last_saved(state))
+    trainer.train(resume_from_checkpoint=last_saved(state))
     shutil.rmtree(state)
 
 
@@ -126,14 +124,46 @@ def _reader(study: Study, tokenizer: Tokenizer, sets_types: bool, config: Any) -
 
 
 def _places(study: Study, spec: TrainingSpec) -> list[Path]:
-    """Return the path of each epoch's checkpoint: the local paths of the study's epochs, in order."""
+    """Return the path of each saved checkpoint: the local paths of the study's epochs, in order."""
     places = [Path(ref.path) for ref in study.epochs if ref.path is not None]
-    if len(places) != len(study.epochs) or len(places) != spec.epochs:
+    count = spec.epochs + len(spec.save_steps)
+    if len(places) != len(study.epochs) or len(places) != count:
+        listed = len(spec.save_steps)
+        more = f" and training.save_steps lists {listed} step{'s' * (listed > 1)}" if listed else ""
         raise StudyError(
-            f"{study.name}: training.epochs is {spec.epochs}, so the study must list {spec.epochs} checkpoints with a "
+            f"{study.name}: training.epochs is {spec.epochs}{more}, so the study must list {count} checkpoints with a "
             f"local path; it lists {len(places)}."
         )
     return places
+
+
+def _saves(study: Study, spec: TrainingSpec, steps: int) -> list[int]:
+    """Return the steps after which a checkpoint is saved, in order, for epochs of `steps` steps. StudyError."""
+    ends = [steps * epoch for epoch in range(1, spec.epochs + 1)]
+    for step in spec.save_steps:
+        if step in ends:
+            raise StudyError(
+                f"{study.name}: training.save_steps lists {step}, which is the end of epoch {step // steps} and is "
+                f"saved anyway; remove it, and its checkpoint."
+            )
+        if step > ends[-1]:
+            raise StudyError(
+                f"{study.name}: training.save_steps lists {step}, but the training has {ends[-1]} steps; remove it, "
+                f"and its checkpoint."
+            )
+    return sorted([*spec.save_steps, *ends])
+
+
+def _check_names(study: Study, saves: dict[int, Path], steps: int) -> None:
+    """Check that no checkpoint of a study with save_steps states another step or epoch than its own. StudyError."""
+    for step, place in saves.items() if study.training and study.training.save_steps else ():
+        own = {"step": step, "epoch": step // steps if step % steps == 0 else None}
+        if any(own[unit] != number for unit, number in numbers(place.name)):
+            what = f"step {step}" + (f", the end of epoch {own['epoch']}" if own["epoch"] else "")
+            raise StudyError(
+                f"{study.name}: {place} would hold {what}; list the checkpoints in the order in which they are saved: "
+                f"steps {', '.join(map(str, saves))}."
+            )
 
 
 def _plan(study: Study, spec: TrainingSpec) -> str:
@@ -154,16 +184,6 @@ def _prepare(state: Path, plan: str, places: list[Path], overwrite: bool) -> Non
     shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True)
     note.write_text(plan)
-
-
-def _last_saved(state: Path) -> str | None:
-    """Return the last complete training state and remove incomplete ones; trainer_state.json is written last."""
-    for place in state.glob("checkpoint-*"):
-        try:
-            json.loads((place / "trainer_state.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            shutil.rmtree(place)
-    return get_last_checkpoint(str(state))
 
 
 def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:
@@ -191,7 +211,10 @@ def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:
 
 
 class Recorder(TrainerCallback):
-    """Writes training.csv during training, tests on held-out texts, and stores the checkpoint of each epoch."""
+    """Writes training.csv during training, tests on held-out texts, and stores the checkpoints.
+
+    `saves` holds the path of each checkpoint by the step after which it is saved.
+    """
 
     def __init__(
         self,
@@ -199,12 +222,12 @@ class Recorder(TrainerCallback):
         reader: Reader,
         tokenizer: Any,
         held_out: Rows,
-        places: list[Path],
+        saves: dict[int, Path],
         stored: torch.dtype,
         every: int,
     ) -> None:
         self.log = study.folder / LOG
-        self.tokenizer, self.places, self.stored, self.every = tokenizer, places, stored, every
+        self.tokenizer, self.saves, self.stored, self.every = tokenizer, saves, stored, every
         self.words = expand(make_prompts(reader, held_out.inputs, held_out.label))
         self.labels = held_out.label
 
@@ -223,16 +246,16 @@ class Recorder(TrainerCallback):
             self._write(state, loss=float(logs["loss"]), learning_rate=float(logs["learning_rate"]))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write one line per test on held-out texts."""
-        if state.global_step % self.every == 0:
-            self._test(state, kwargs["model"])
+        """Write one line per test on held-out texts, and store the checkpoint of this step if there is one.
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Store the checkpoint of this epoch (weights, config and tokenizer); it appears only once it is complete."""
-        if state.global_step % self.every:
+        A checkpoint holds weights, config, tokenizer and trainer_state.json; it appears only once it is complete.
+        """
+        place = self.saves.get(state.global_step)
+        if state.global_step % self.every == 0 or place is not None:
             self._test(state, kwargs["model"])
+        if place is None:
+            return
         model = kwargs["model"]
-        place = self.places[round(state.epoch) - 1]
         half_done = place.with_name(place.name + ".part")
         shutil.rmtree(half_done, ignore_errors=True)
         model.save_pretrained(half_done, state_dict=stored_weights(model, self.stored))
@@ -240,6 +263,7 @@ class Recorder(TrainerCallback):
         config.dtype = self.stored
         config.save_pretrained(half_done)
         self.tokenizer.save_pretrained(half_done)
+        state.save_to_json(str(half_done / STATE))
         shutil.rmtree(place, ignore_errors=True)
         os.replace(half_done, place)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, Trainer, TrainingArguments
 
+from backend.training.base import last_saved
+
 END = "<|endoftext|>"
 VOCABULARY = 8192
-WINDOW = 112
-LAYERS, WIDTH, HEADS = 12, 96, 4
+WINDOW = 128
+LAYERS, WIDTH, HEADS = 12, 128, 4
+STEPS, WINDOWS_PER_STEP = 6000, 192
 
 
 def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -48,58 +52,69 @@ class Windows(Dataset):
         return {"input_ids": ids, "labels": ids}
 
 
-def windows(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], tokens: int, seed: int) -> Windows:
-    """Return the first `tokens` tokens of the shuffled texts as windows of `WINDOW`."""
-    order = np.random.default_rng(seed).permutation(len(texts))
+def windows(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], seed: int) -> Windows:
+    """Return the shuffled texts, each after an end token, joined and cut into windows of `WINDOW` tokens."""
     end = tokenizer.backend_tokenizer.token_to_id(END)
-    stream: list[int] = []
-    for start in range(0, len(order), 256):
-        batch = [texts[i] for i in order[start : start + 256]]
-        for encoding in tokenizer.backend_tokenizer.encode_batch(batch):
-            stream += [end, *encoding.ids]
-        if len(stream) >= tokens:
-            break
-    count = min(tokens, len(stream)) // WINDOW
-    return Windows(np.array(stream[: count * WINDOW], dtype=np.uint16).reshape(count, WINDOW))
+    shuffled = [texts[i] for i in np.random.default_rng(seed).permutation(len(texts))]
+    stream = np.concatenate([[end, *one.ids] for one in tokenizer.backend_tokenizer.encode_batch(shuffled)])
+    count = len(stream) // WINDOW
+    return Windows(stream[: count * WINDOW].astype(np.uint16).reshape(count, WINDOW))
 
 
-def pretrain(texts: Sequence[str], out: Path, tokens: int = 3_000_000, seed: int = 0) -> None:
-    """Train tokenizer and model on the texts and write them to `out` in Hugging Face format, half precision."""
+def small_gpt2(end: int) -> GPT2LMHeadModel:
+    """Return an untrained GPT-2 of 3.44 M parameters, whose start, end and padding token is `end`."""
+    return GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=VOCABULARY,
+            n_positions=WINDOW,
+            n_embd=WIDTH,
+            n_layer=LAYERS,
+            n_head=HEADS,
+            activation_function="gelu_pytorch_tanh",
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=end,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+    )
+
+
+def pretrain(texts: Sequence[str], out: Path, steps: int = STEPS, seed: int = 0) -> None:
+    """Train tokenizer and model on the texts and write them to `out` in Hugging Face format, half precision.
+
+    An interrupted run resumes from its state in a folder beside `out`, which is deleted at the end.
+    """
     torch.manual_seed(seed)
     tokenizer = train_tokenizer(texts)
     end: Any = tokenizer.convert_tokens_to_ids(END)
-    config = GPT2Config(
-        vocab_size=VOCABULARY,
-        n_positions=128,
-        n_embd=WIDTH,
-        n_layer=LAYERS,
-        n_head=HEADS,
-        activation_function="gelu_pytorch_tanh",
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=end,
-        eos_token_id=end,
-        pad_token_id=end,
-    )
+    state = out.with_name(out.name + "-training")
     arguments = TrainingArguments(
-        output_dir=str(out.with_name(out.name + "-training")),
-        per_device_train_batch_size=24,
-        num_train_epochs=1,
+        output_dir=str(state),
+        per_device_train_batch_size=WINDOWS_PER_STEP,
+        max_steps=steps,
         learning_rate=3e-3,
         lr_scheduler_type="cosine",
-        warmup_steps=60,
+        warmup_steps=200,
         weight_decay=0.1,
+        adam_beta1=0.9,
+        adam_beta2=0.95,
         max_grad_norm=1.0,
-        logging_steps=20,
-        save_strategy="no",
+        logging_steps=100,
+        save_strategy="steps",
+        save_steps=max(1, steps // 12),
+        save_total_limit=1,
         report_to="none",
         use_cache=True,
+        dataloader_num_workers=4 if torch.cuda.is_available() else 0,
         dataloader_pin_memory=torch.cuda.is_available(),
         seed=seed,
         bf16=torch.cuda.is_available(),
     )
-    model = GPT2LMHeadModel(config)
-    Trainer(model=model, args=arguments, train_dataset=windows(tokenizer, texts, tokens, seed)).train()
+    model = small_gpt2(end)
+    trainer = Trainer(model=model, args=arguments, train_dataset=windows(tokenizer, texts, seed))
+    trainer.train(resume_from_checkpoint=last_saved(state))
     model.half().save_pretrained(out)
     tokenizer.save_pretrained(out)
+    shutil.rmtree(state)

@@ -181,7 +181,7 @@ def test_what_finetune_wrote_goes_first(tmp_path: Path):
     (study.folder / LOG).write_text(HEADER + LINES)
     log = read_training_log(study)
     assert log is not None
-    assert (log.saved, log.step[-1]) == ((), 40)
+    assert (log.saved, log.step[-1]) == (((10, "as checkpoint-10"),), 40)
     assert "held_out_loss" not in log.rows()[0]
 
 

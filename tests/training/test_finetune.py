@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from backend.errors import LayershiftError, PromptError, StudyError
 from backend.study.config import load_study
 from backend.study.prompts import make_prompts, plain_reader
-from backend.study.training_log import COLUMNS
+from backend.study.training_log import COLUMNS, read_training_log
 from backend.training import finetune as finetuning
 from backend.training.finetune import finetune
 from tests.fakes import fake_tokenizer
@@ -76,6 +77,48 @@ def test_a_second_call_loses_nothing(folder: Path) -> None:
 def test_epochs_and_checkpoints_must_agree(folder: Path) -> None:
     rewrite(folder, "epochs = 2", "epochs = 3")
     with pytest.raises(StudyError, match="must list 3 checkpoints with a local path; it lists 2"):
+        finetune(load_study(folder))
+
+
+def saves_within_epochs(folder: Path, steps: str = "[5, 30]", names: tuple[str, ...] = ("step-5", "epoch-1")) -> None:
+    """Let the study of 25 steps an epoch save within its epochs too, to folders of these names, then two more."""
+    text = (folder / "study.toml").read_text().replace("epochs = 2", f"epochs = 2\nsave_steps = {steps}")
+    head, rest = text.split("[[checkpoints]]", 1)[0], text[text.index("[dataset]") :]
+    places = [*names, "step-30", "epoch-2"]
+    listed = "".join(f'[[checkpoints]]\nlabel = "{name}"\npath = "checkpoints/{name}"\n' for name in places)
+    (folder / "study.toml").write_text(head + listed + rest)
+
+
+def test_checkpoints_within_an_epoch(folder: Path) -> None:
+    saves_within_epochs(folder)
+    study = load_study(folder)
+    finetune(study)
+    saved = read_training_log(study)
+    assert saved is not None
+    assert saved.saved == ((5, "step-5"), (25, "epoch-1"), (30, "step-30"), (50, "epoch-2"))
+    tested = {int(row["step"]) for row in log(folder) if row["held_out_accuracy"]}
+    assert {5, 25, 30, 50} <= tested, "each checkpoint has its held-out accuracy"
+    weights = [
+        AutoModelForCausalLM.from_pretrained(folder / "checkpoints" / name).state_dict()["lm_head.weight"]
+        for _, name in saved.saved
+    ]
+    assert all(not torch.equal(left, right) for left, right in pairwise(weights))
+
+
+@pytest.mark.parametrize(
+    ("steps", "names", "reason"),
+    [
+        ("[5, 25]", ("step-5", "epoch-1"), "lists 25, which is the end of epoch 1 and is saved anyway"),
+        ("[5, 51]", ("step-5", "epoch-1"), "lists 51, but the training has 50 steps"),
+        ("[30, 5]", ("step-5", "epoch-1"), "training.save_steps must be rising steps"),
+        ("[5]", ("step-5", "epoch-1"), "training.save_steps lists 1 step, so the study must list 3 checkpoints"),
+        ("[5, 30]", ("epoch-1", "step-5"), r"epoch-1 would hold step 5; list .* steps 5, 25, 30, 50\."),
+        ("[5, 30]", ("step-5", "step-24"), "step-24 would hold step 25, the end of epoch 1; list the checkpoints in"),
+    ],
+)
+def test_save_steps_that_fit_no_checkpoint(folder: Path, steps: str, names: tuple[str, ...], reason: str) -> None:
+    saves_within_epochs(folder, steps, names)
+    with pytest.raises(StudyError, match=reason):
         finetune(load_study(folder))
 
 
