@@ -5,7 +5,8 @@
 # make screenshots   the pictures in docs/
 # make calibrate   how often intervals and chance levels are right, into docs/intervals.md (long)
 # make index  the table of analyses in docs/README.md
-# make demo   rebuild the demo study's weights; DATA=folder with IMDB's train.parquet, else from the hub
+# make demo   rebuild the demo study; DATA=folder with IMDB's train.parquet, else from the hub
+# make results   compute what the demo's pages show first; needed after a change of what computes them
 #
 # All that is needed is Python 3.11 or newer; the rest goes into .venv. Settings:
 #   PYTHON=python3.11   PORT=8501   ADDRESS=127.0.0.1   ARGS='more arguments for test, bench and demo'
@@ -14,7 +15,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench calibrate index screenshots demo environment clean
+.PHONY: help run test check bench calibrate index screenshots demo results environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -59,6 +60,10 @@ screenshots: $(VENV)/.development
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m backend.training.demo $(if $(DATA),--data $(DATA)) $(ARGS)
+	$(BIN)/python -m pages.frame.first_views
+
+results: $(VENV)/.runtime
+	$(BIN)/python -m pages.frame.first_views $(ARGS)
 
 environment: $(VENV)/.development
 

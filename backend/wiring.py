@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backend.caching.cache import Cache
 from backend.caching.jobs import Jobs
+from backend.caching.shipped import FILE, Shipped
 from backend.errors import CacheError, StudyError
 from backend.lab.lab import Lab
 from backend.models.local import LocalModels
@@ -39,8 +40,11 @@ def cache_bytes() -> int | None:
 
 @cache
 def open_lab() -> Lab:
-    """Return the lab of this process: one cache, one store of models, and the autoencoders on them."""
-    store = Cache(cache_folder(), cache_bytes())
+    """Return the lab of this process: one cache, one store of models, and the autoencoders on them.
+
+    Results that a study ships are read where the cache has none.
+    """
+    store = Cache(cache_folder(), cache_bytes(), Shipped(sorted(studies_folder().glob(f"*/{FILE}"))))
     models = LocalModels(store)
     return Lab(cache=store, models=models, autoencoders=LocalAutoencoders(models))
 

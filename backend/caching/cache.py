@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from backend.caching.disk import code_of, evict, is_damage, kept_at, open_index, read_only_get, seal, unseal
 from backend.caching.progress import Progress
 from backend.caching.serialize import ForeignEntry
+from backend.caching.shipped import Shipped
 
 T = TypeVar("T")
 
@@ -94,12 +95,14 @@ class Cache:
     Several servers may share a folder. `limit_bytes` bounds the size on disk (default 4 GiB); the least recently read
     entries are evicted first. A folder that is read-only, full, damaged or missing raises no error: `note` describes
     the problem, results are kept in memory only (at most 512 MiB), and existing entries are still read. A damaged index
-    is renamed to `cache.db.damaged` and a new one is created; a damaged entry is removed.
+    is renamed to `cache.db.damaged` and a new one is created; a damaged entry is removed. Results that are absent are
+    looked up in `shipped`.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int | None = None) -> None:
+    def __init__(self, folder: Path, limit_bytes: int | None = None, shipped: Shipped | None = None) -> None:
         self.folder = folder.expanduser().absolute()
         self.limit_bytes = DEFAULT_LIMIT if limit_bytes is None else limit_bytes
+        self.shipped = Shipped(()) if shipped is None else shipped
         self._recent, self._unkept, self._facts = Memory(RECENT_BYTES), Memory(UNKEPT_BYTES), Memory(FACT_BYTES)
         self._flights: dict[str, Flight] = {}
         self._state_lock = threading.RLock()
@@ -119,7 +122,7 @@ class Cache:
         try:
             row = self._try(lambda store: (cast("bytes | None", store.get(key)),), None)
             sealed = read_only_get(self.folder, key) if row is None else row[0]
-            return None if sealed is None else unseal(sealed)
+            return self.shipped.get(key) if sealed is None else unseal(sealed)
         except ForeignEntry:
             self.drop(key)
             return None
@@ -147,6 +150,14 @@ class Cache:
     def kept_at(self, key: str) -> float | None:
         """Return when `key` was written to disk, in seconds since 1970; None if it is absent."""
         return kept_at(self.folder, key)
+
+    def entries(self) -> Iterator[tuple[str, bytes]]:
+        """Yield every key on disk with its bytes, except those of damaged entries."""
+        keys: list[str] = self._try(lambda store: list(cast("Iterator[str]", store)), [])
+        for key in keys:
+            value = self.get(key)
+            if value is not None:
+                yield key, value
 
     def drop(self, key: str) -> None:
         """Remove `key` from memory and disk."""

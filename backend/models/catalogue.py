@@ -92,9 +92,12 @@ class Catalogue:
         self._cache.put_json(pair, True)
 
     def _check_structure(self, located: Located, architecture: str) -> None:
-        content = [version("transformers"), architecture, str(located.folder), fingerprint(located, None, self._cache)]
+        content = [version("transformers"), architecture, fingerprint(located, None, self._cache)]
         key = "opens/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        error_text = self._cache.get_json(key)
+        if self._cache.get_json(key) is True:
+            return
+        failed = f"{key}/{located.folder}"  # the error names the folder
+        error_text = self._cache.get_json(failed)
         if error_text is None:
             from backend.models.runtime.finite import check_finite  # torch, only where the answer is not known
             from backend.models.runtime.structure import check_structure
@@ -102,11 +105,12 @@ class Catalogue:
             try:
                 check_structure(located, architecture)
                 check_finite(located)
-                error_text = ""
             except CheckpointError as error:
                 error_text = str(error)
-            self._cache.put_json(key, error_text)
-        if error_text:
+                self._cache.put_json(failed, error_text)
+            else:
+                self._cache.put_json(key, True)
+        if error_text is not None:
             raise CheckpointError(str(error_text))
 
     def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
