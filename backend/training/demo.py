@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -51,7 +52,8 @@ def _without_tokenizers(study: Study) -> None:
 def _announce(what: str, steps: int, windows_per_step: int) -> None:
     """Print how long a training takes on this machine, from a timed step of the same model."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = small_gpt2(0).to(device)
+    model: Any = small_gpt2(0)
+    model.to(device)
     ids = torch.randint(VOCABULARY, (windows_per_step, WINDOW), device=device)
     seconds = 0.0
     for _ in range(3 if device.type == "cuda" else 1):  # the last one counts: the first ones also prepare kernels
