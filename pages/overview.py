@@ -11,15 +11,17 @@ import streamlit as st
 from backend.analyses import accuracy, calibration, weights
 from backend.figures import accuracy as figures
 from backend.figures import calibration as calibration_figures
+from backend.figures import direction as direction_figures
 from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
+from backend.figures.style import thumbnail
 from backend.reports import findings, summary
-from backend.reports.evidence import Finding
+from backend.reports.evidence import Finding, direction_requests
 from backend.study.comparison import compared
 from backend.study.pinned import PinnedStudy
 from backend.study.training_log import read_training_log
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell, work
+from pages.frame import address, marked, picture, shell, work
 
 TITLE = "Overview"
 
@@ -37,12 +39,15 @@ def draw(view: shell.View) -> None:
         st.warning(f"**{plain(missing.label)}** is missing. {plain(missing.reason)}")
     for sentence in view.study.warnings:
         st.warning(plain(sentence))
-    _classes(view)
-    above = st.container()
-    _answers(view)
-    with above:  # asked for last: accuracy comes first, and it is what the findings wait for
+    _go()
+    lead, beside = st.columns([11, 9], gap="medium")
+    with lead:
+        _lead(view)
+        _answers(view)
+    with beside:
         _findings(view)
     if shell.has_painted():
+        _classes(view)
         _calibration(view)
         _training(view)
         _weights(view)
@@ -83,35 +88,75 @@ def _classes(view: shell.View) -> None:
 
 
 @shell.section
-def _findings(view: shell.View) -> None:
-    """Show the findings, each with a link to its view."""
-    case = compared(view.study, view.reference, view.drop_largest)
-
-    def there(requests: Any) -> list[Any] | None:
-        return work.known(requests, view.lab)
-
-    results = findings.find(case, lambda requests: view.results(requests, "Looking for findings"), there)
+def _lead(view: shell.View) -> None:
+    """Draw how far the classes are apart at every layer of every checkpoint; a click on a cell opens it."""
+    requests = direction_requests(compared(view.study, view.reference, view.drop_largest))
+    results = view.results(requests, "Measuring the directions")
     if results is None:
         return
-    with st.container(border=True):
+    at = len(view.words) - 1 if len(view.words) > 2 else 0
+    key = "separation"
+    picture.show(
+        view,
+        {key: direction_figures.heatmap(results, view.names, "separation", at, clicks=True)},
+        direction_figures.LEAD_GUIDE,
+        picture.rows(requests, results),
+        "direction",
+        {key: lambda: _open(view, key)},
+    )
+
+
+def _open(view: shell.View, key: str) -> None:
+    """Remember the cell that was clicked, since a callback cannot change the page."""
+    points = st.session_state[key]["selection"]["points"]
+    cell = next((point["customdata"] for point in points if "customdata" in point), None)
+    if cell is not None:
+        st.session_state["_cell"] = {"epoch": view.names[int(cell[0])], "layer": str(int(cell[1]))}
+
+
+def _go() -> None:
+    """Open the Layers page at the cell that was clicked."""
+    cell = st.session_state.pop("_cell", None)
+    if cell is not None:
+        kept = {key: said for key in shell.KEPT if (said := st.query_params.get(key))}
+        st.switch_page(str(Path(__file__).with_name("layers.py")), query_params=kept | cell)
+
+
+@shell.section
+def _findings(view: shell.View) -> None:
+    """Show the findings, each with its values in small and a link to its picture."""
+    case = compared(view.study, view.reference, view.drop_largest)
+    results = findings.find(
+        case,
+        lambda requests: view.results(requests, "Looking for findings"),
+        lambda requests: work.known(requests, view.lab),
+    )
+    if results is None:
+        return
+    with st.container():
         st.markdown("**What the numbers say**, with 95 % intervals")
         for result in results:
             _finding(view, result)
         if not results:
             st.markdown("The numbers support no finding: the differences may be chance.")
+    if shell.has_painted() and work.known(requests := findings.costly(case), view.lab) is None:
+        offer = "Find the block that carries the change"
+        if work.on_demand(requests, view.lab, "Swapping one block at a time", offer, beyond=work.LONG_SECONDS):
+            st.rerun()
 
 
 def _finding(view: shell.View, one: Finding) -> None:
     icon = ":orange[:material/warning:]" if one.warning else ":violet[:material/lightbulb:]"
     kept = {"study": view.study.study.name, "reference": view.reference.label, "epoch": view.checkpoint.label}
     massive = {"massive": "without"} if view.drop_largest else {}
-    said, link = st.columns([6, 1], vertical_alignment="center")
-    said.markdown(f"{icon} {plain(one.sentence)}")
+    st.markdown(f"{icon} {plain(one.sentence)}")
+    small, link = st.columns([3, 2], vertical_alignment="center")
+    small.html(thumbnail.image(one.series, one.at))
     link.page_link(
         str(Path(__file__).with_name(f"{one.page or 'overview'}.py")),
-        label="Show",
+        label="Show it",
         icon=":material/arrow_forward:",
-        query_params=kept | massive | one.keys,
+        query_params=kept | massive | one.keys | ({marked.KEY: one.picture} if one.picture else {}),
     )
 
 
@@ -133,7 +178,8 @@ def _answers(view: shell.View) -> None:
         "accuracy",
     )
     picture.without_head(view.study.checkpoints)
-    st.table(figures.table(results, [plain(name) for name in view.names], view.words))
+    with st.expander("Accuracy in numbers"):
+        st.table(figures.table(results, [plain(name) for name in view.names], view.words))
 
 
 @shell.section

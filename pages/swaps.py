@@ -10,6 +10,7 @@ import streamlit as st
 from backend.analyses import swaps
 from backend.caching.memoize import Request
 from backend.derived.swap_logits import IN_BLOCKS
+from backend.figures import single_swaps as single_figures
 from backend.figures import swaps as figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
@@ -26,11 +27,10 @@ MODES = {
     "patching": "Activation patching",
     "steering": "Steering",
 }
-OUTSIDE: tuple[swaps.Part, ...] = ("embed", "final_norm", "head")
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """Return the page's keys in the address; by default the reference runs with parts of the chosen epoch."""
+    """Return the page's keys in the address; by default the chosen epoch runs with parts of the reference."""
     labels = ["", *(checkpoint.label for checkpoint in study.checkpoints)]
     return {
         "host": address.Choice(labels, ""),
@@ -74,7 +74,7 @@ def _pair(view: shell.View) -> tuple[PinnedCheckpoint, PinnedCheckpoint]:
     said = (view.value("host"), view.value("donor"))
     host, donor = (
         view.study.checkpoint(label) if label else one
-        for label, one in zip(said, (view.reference, view.checkpoint), strict=True)
+        for label, one in zip(said, (view.checkpoint, view.reference), strict=True)
     )
     return host, donor
 
@@ -95,7 +95,7 @@ def _controls(view: shell.View) -> None:
         view.control(st.segmented_control, "Which blocks", "mode", format_func=MODES.__getitem__, required=True)
         return
     with st.container(horizontal=True):
-        runs, gives = f"{view.reference.label} (compared with)", f"{view.checkpoint.label} (epoch chosen)"
+        runs, gives = f"{view.checkpoint.label} (epoch chosen)", f"{view.reference.label} (compared with)"
         view.control(st.selectbox, "Host: the model that runs", "host", format_func=named(runs), width=260)
         view.control(st.selectbox, "Donor: the model that gives parts", "donor", format_func=named(gives), width=260)
         if view.value("mode") != "patching":
@@ -138,34 +138,53 @@ def _so_far(view: shell.View, mode: swaps.Mode) -> None:
 
 @shell.section
 def _single(view: shell.View) -> None:
-    host, donor = (plain(one.label) for one in _pair(view))
-    requests = [_query(view, "single")]
-    results = view.results(requests, "Swapping one block at a time", lambda: _so_far(view, "single"))
-    if results is not None:
-        picture.show(
-            view,
-            _drawn(view, {"single": results[0]}, "single"),
-            figures.SINGLE_GUIDE,
-            picture.rows(requests, results),
-            "swaps",
-        )
-        st.markdown(figures.strongest(results[0], requests[0].query.part, host, donor))
-    st.subheader("Outside the blocks")
-    reasons: dict[swaps.Part, str] = {part: swaps.undefined(*_pair(view), part) for part in OUTSIDE}
+    host, donor = _pair(view)
+    answer = st.empty()
+    request = _query(view, "single")
+    results = view.results([request], "Swapping one block at a time", lambda: _so_far(view, "single"))
+    if results is None:
+        return
+    reasons: dict[swaps.Part, str] = {
+        part: swaps.undefined(host, donor, part) for part in single_figures.SINGLE_PARTS[1:]
+    }
     there: list[swaps.Part] = [part for part, reason in reasons.items() if not reason]
     requests = [_query(view, "single", part) for part in there]
-    results = view.results(requests, "Swapping parts outside the blocks")
-    if results is not None:
-        picture.table(
+    place = st.container()
+    others = view.results(requests, "Swapping parts outside the blocks")
+    outside = dict(zip(there, others or [], strict=False))
+    part: Any = view.value("part")
+    answer.markdown(
+        single_figures.strongest(
+            {part: results[0], **outside},
+            plain(host.label),
+            plain(donor.label),
+            back=view.place(donor) < view.place(host),
+        )
+    )
+    measures: Any = dict.fromkeys((*(["fraction_recovered"] if donor.facts.has_head else []), view.value("measure")))
+    with place:
+        picture.show(
             view,
-            "outside",
-            figures.table(dict(zip(there, results, strict=True))),
-            figures.OUTSIDE_GUIDE,
-            picture.rows(requests, results),
+            {
+                f"single-{measure}": single_figures.parts(results[0], part, outside, measure, host.label, donor.label)
+                for measure in measures
+            },
+            single_figures.PARTS_GUIDE,
+            picture.rows([request, *requests[: len(outside)]], [results[0], *outside.values()]),
             "swaps",
         )
     for reason in filter(None, reasons.values()):
         st.caption(reason)
+    if outside:
+        with st.expander("Parts outside the blocks, in numbers"):
+            picture.table(
+                view,
+                "outside",
+                single_figures.table(outside),
+                single_figures.OUTSIDE_GUIDE,
+                picture.rows(requests, list(outside.values())),
+                "swaps",
+            )
 
 
 @shell.section

@@ -64,8 +64,13 @@ GUIDES: dict[Scale, Guide] = {
 }
 
 
-def heatmap(results: Sequence[Result], names: Sequence[str], scale: Scale, direction: int = 0) -> go.Figure:
-    """Draw checkpoint x layer; a ring marks the layer from which each checkpoint stays above chance."""
+def heatmap(
+    results: Sequence[Result], names: Sequence[str], scale: Scale, direction: int = 0, clicks: bool = False
+) -> go.Figure:
+    """Draw checkpoint x layer; a ring marks the layer from which each checkpoint stays above chance.
+
+    With `clicks`, a click on a cell selects its point of the last trace, whose customdata is (checkpoint, layer).
+    """
     names = theme.literals(names)
     matrix = np.stack([values(result, scale, direction)[0] for result in results])
     starts = [
@@ -90,6 +95,8 @@ def heatmap(results: Sequence[Result], names: Sequence[str], scale: Scale, direc
             showlegend=True,
         ),
     ]
+    if clicks:
+        traces.append(drawing.targets(matrix, names, "%{y}, layer %{x}: %{text}<extra></extra>"))
     return theme.figure(
         traces,
         f"Checkpoint × layer: {UNITS[scale]}",
@@ -100,6 +107,12 @@ def heatmap(results: Sequence[Result], names: Sequence[str], scale: Scale, direc
     )
 
 
+LEAD_GUIDE = Guide(
+    "How far apart the classes are at each layer of each checkpoint; click a cell to open it.",
+    "Cells before a ring may be chance.",
+    "The distance between the class means, over the spread within the classes. It is corrected for the number of "
+    "reviews. The ring marks the layer from which a checkpoint stays above chance.",
+)
 CURVES_GUIDE = Guide(
     "The same distance for both models, with 95 % intervals.",
     "Values below the dotted line may be chance.",

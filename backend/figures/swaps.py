@@ -29,7 +29,6 @@ PARTS: dict[Part, str] = {
     "final_norm": "final norm",
     "head": "head",
 }
-_TAKEN: dict[Part, str] = {"block": "block", "attn": "the attention of block", "mlp": "the MLP of block"}
 _LINES: dict[Mode, tuple[str, str, str]] = {
     "single": ("of block b alone", "#7a5cd6", "circle"),
     "up_to": ("of blocks 0 to b", theme.MANY[0], "circle"),
@@ -52,11 +51,6 @@ def levels(result: Result, measure: Measure) -> tuple[float, float]:
     return float(host), float(donor)
 
 
-SINGLE_GUIDE = Guide(
-    "The host with this part of one block taken from the donor, with 95 % intervals.",
-    "A low curve does not prove that nothing changed there.",
-    "A block that fails alone may still be needed together with others.",
-)
 CUMULATIVE_GUIDE = Guide(
     "The host with more and more blocks of the donor, from either end, with 95 % intervals.",
     "The curves miss the donor where embeddings, final norm or head changed too.",
@@ -202,52 +196,6 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
         height=170 + 26 * max(8, blocks),
         xaxis=theme.layer_axis(blocks, title="first block taken", showgrid=False),
         yaxis=theme.layer_axis(blocks, title="last block taken", showgrid=False),
-    )
-
-
-OUTSIDE_GUIDE = Guide(
-    "The host with one of these parts taken from the donor.",
-    "Where embeddings and head are one matrix, swapping only one is a state that training never saw.",
-)
-
-
-def table(results: Mapping[Part, Result]) -> list[dict[str, str]]:
-    """One row per part that is no block's, every number with its 95 % interval."""
-    return [
-        {
-            "part": PARTS[part],
-            "balanced accuracy": _with_interval(result, "balanced_accuracy", 1) + " %",
-            "AUC": _with_interval(result, "auc", 3),
-            "gap (logits)": _with_interval(result, "gap", 2),
-            "fraction recovered": _with_interval(result, "fraction_recovered", 2),
-        }
-        for part, result in results.items()
-    ]
-
-
-def _with_interval(result: Result, measure: Measure, digits: int) -> str:
-    value, low, high = (float(one[0]) for one in values(result, measure))
-    if np.isnan(value):
-        return "undefined"
-    value, low, high = (round(end, digits) + 0.0 for end in (value, low, high))  # no minus before a zero
-    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
-
-
-def strongest(result: Result, part: Part, host: str, donor: str) -> str:
-    """In words, which single swap moves the gap most, and how surely."""
-    if np.isnan(result.levels[1]).all():
-        return f"{donor} has no head of its own, so there is no gap to bring back: the share is left out."
-    if np.isnan(result.fraction_recovered.value).all():
-        return (
-            f"{host} and {donor} do not differ in gap beyond chance, so there is nothing to recover: the share is left "
-            f"out."
-        )
-    at = int(np.nanargmax(result.fraction_recovered.value))
-    low, high = float(result.fraction_recovered.low[at]), float(result.fraction_recovered.high[at])
-    sure = "" if low > 0 else "; its interval contains 0, so chance may have chosen it"
-    return (
-        f"Alone, {_TAKEN[part]} {result.last[at]} of {donor} brings back most of its gap: "
-        f"{100 * result.fraction_recovered.value[at]:.0f} % ({100 * low:.0f} to {100 * high:.0f}){sure}."
     )
 
 

@@ -38,6 +38,9 @@ def changed_weights(case: Comparison) -> Asks:
         float(known.max()),
         "",
         {"epoch": last.label},
+        series=tuple(blocks.tolist()),
+        at=most,
+        picture="weight-changes",
     )
 
 
@@ -61,11 +64,14 @@ def turned(case: Comparison) -> Asks:
         float(high[c]),
         "layers",
         {"epoch": name, "show": "cosines", **case.of_class(c)},
+        series=tuple(result.cosine_to_base_split.value[c].tolist()),
+        at=result.cosine_to_base_split.value.shape[1] - 1,
+        picture="cosine-curves",
     )
 
 
 def rearranged(case: Comparison) -> Asks:
-    """Find the layer where last checkpoint and reference are least similar, if layers differ in that."""
+    """Find the layer where last checkpoint and reference are least similar, if it is surely less than at any other."""
     if case.last == case.against or len(case.study.sample.text) < FEWEST:
         yield []
         return None
@@ -77,8 +83,8 @@ def rearranged(case: Comparison) -> Asks:
     if not np.isfinite(value).any():
         return None
     least, most = int(np.nanargmin(value)), int(np.nanargmax(value))
-    if not high[least] < low[most]:
-        return None
+    if not high[least] < np.nanmin(np.delete(low, least)):
+        return None  # the order of such layers is a coin toss
     return Finding(
         f"From {case.reference.label} to {last.label} layer {least} changed most: its CKA is "
         f"{value[least]:.2f} ({low[least]:.2f} to {high[least]:.2f}). "
@@ -88,38 +94,37 @@ def rearranged(case: Comparison) -> Asks:
         float(high[least]),
         "layers",
         {"epoch": last.label, "show": "similarity"},
+        series=tuple(value.tolist()),
+        at=least,
+        picture="similarity-cka",
     )
 
 
 def carrying_block(case: Comparison) -> Asks:
-    """Find the block that carries most of the change: restored alone, or swapped alone into the reference."""
-    last = case.study.checkpoints[case.last]
-    ways = [(last, case.reference), (case.reference, last)]
-    if case.last == case.against or any(swaps.undefined(*way, "block") for way in ways):
+    """Find the block whose restoration alone undoes most of the gap between the classes, surely more than any other."""
+    host, donor = case.study.checkpoints[case.last], case.reference
+    if case.last == case.against or any(swaps.undefined(*way, "block") for way in ((host, donor), (donor, host))):
         yield []
         return None
-    results = yield [swaps.recipe.request(swaps.Query(*way, case.study.prompts)) for way in ways]
-    leading = [_leading_block(result) for result in results]
-    back, block = next(((i == 0, at) for i, at in enumerate(leading) if at is not None), (False, None))
+    (result,) = yield [swaps.recipe.request(swaps.Query(host, donor, case.study.prompts))]
+    block = _leading_block(result)
     if block is None:
         return None
-    host, donor = ways[0 if back else 1]
-    one = results[0 if back else 1]
-    value, low, high = (float(end[block]) for end in one.fraction_recovered.ends)
-    other = float(np.nanmax(np.delete(one.fraction_recovered.value, block)))
-    did = (
-        f"Restoring only block {block} of {host.label} to {donor.label} undoes {100 * value:.0f} %"
-        if back
-        else f"Swapping only block {block} of {donor.label} into {host.label} recovers {100 * value:.0f} %"
-    )
+    value, low, high = (float(end[block]) for end in result.fraction_recovered.ends)
+    other = float(np.nanmax(np.delete(result.fraction_recovered.value, block)))
+    before, after = 100 * float(result.levels[0, 0]), 100 * float(result.balanced_accuracy.value[block])
     return Finding(
-        f"{did} of the change in the gap between the classes ({100 * low:.0f} to {100 * high:.0f}). "
-        f"Any other block alone: at most {100 * other:.0f} %.",
+        f"Putting only block {block} of {host.label} back to {donor.label} undoes {100 * value:.0f} % of the gap "
+        f"between the classes ({100 * low:.0f} to {100 * high:.0f}); balanced accuracy goes from {before:.1f} to "
+        f"{after:.1f} %. Any other block alone undoes at most {100 * other:.0f} %.",
         value,
         low,
         high,
         "swaps",
-        {"epoch": last.label, "host": host.label, "donor": donor.label, "mode": "single", "part": "block"},
+        {"epoch": host.label, "host": host.label, "donor": donor.label, "mode": "single", "part": "block"},
+        series=tuple(result.fraction_recovered.value.tolist()),
+        at=block,
+        picture="single-fraction_recovered",
     )
 
 

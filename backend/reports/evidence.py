@@ -19,7 +19,9 @@ class Finding:
     """One sentence in plain text, its number with the 95 % interval, and where it is shown.
 
     A number that is exact (weights, counts) has the range of what it is compared with instead, or None. `page` is the
-    path of the page that shows it ("" is the overview), `keys` what its address says.
+    path of the page that shows it ("" is the overview), `keys` what its address says. `series` are the values that the
+    number stands among (layers, blocks or checkpoints), `at` its place among them. `picture` is the key of the picture
+    on that page.
     """
 
     sentence: str
@@ -29,6 +31,9 @@ class Finding:
     page: str
     keys: dict[str, str] = field(default_factory=dict)
     warning: bool = False
+    series: tuple[float, ...] = ()
+    at: int = 0
+    picture: str = ""
 
 
 def accuracy_requests(comparison: Comparison) -> list[Request[accuracy.Result]]:
@@ -48,3 +53,8 @@ def card_request(comparison: Comparison) -> Request[confounds.Result]:
     """The sample card."""
     study = comparison.study
     return confounds.recipe.request(confounds.Query(study.checkpoints, study.prompts, study.sample, study.training))
+
+
+def subject(label: str) -> str:
+    """Return the label of a checkpoint as the first words of a sentence."""
+    return label.capitalize() if label.split(" ", maxsplit=1)[0] in ("base", "step", "epoch") else f"Checkpoint {label}"

@@ -1,4 +1,4 @@
-"""Find what the numbers of a study support, at most five findings.
+"""Find what the numbers of a study support, at most four findings.
 
 A finding is one function: it yields the requests that it needs, is sent their results, and returns its sentence
 or None. Add it to `FINDINGS`, where the most important stand first, and to `COSTLY` too if it takes runs that
@@ -15,12 +15,12 @@ from scipy.special import chdtrc
 
 from backend.caching.memoize import Request
 from backend.reports.changes import carrying_block, changed_weights, rearranged, turned
-from backend.reports.evidence import Asks, Finding, accuracy_requests, card_request, direction_requests
+from backend.reports.evidence import Asks, Finding, accuracy_requests, card_request, direction_requests, subject
 from backend.stats import intervals, paired
 from backend.stats.splits import half_splits
 from backend.study.comparison import Comparison
 
-MOST = 5
+MOST = 4
 FAR_APART = 0.2
 """Difference of recalls from which a checkpoint counts as leaning to one side."""
 
@@ -52,6 +52,11 @@ def find(case: Comparison, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
     return tuple(sentences[:MOST])
 
 
+def costly(case: Comparison) -> list[Request[Any]]:
+    """Return the requests of findings that no start page should wait for."""
+    return [request for finding in COSTLY for request in next(finding(case))]
+
+
 def reversed_classes(case: Comparison) -> Asks:
     """Find a checkpoint that orders the reviews the wrong way round, as it does if classes are swapped."""
     results = yield accuracy_requests(case)
@@ -60,7 +65,7 @@ def reversed_classes(case: Comparison) -> Asks:
     if not high < 0.5:
         return None
     return Finding(
-        f"{case.names[worst]} orders the reviews the wrong way round: its AUC is {value:.2f} ({low:.2f} to "
+        f"{subject(case.names[worst])} orders the reviews the wrong way round: its AUC is {value:.2f} ({low:.2f} to "
         f"{high:.2f}; 0.5 is chance). Check below that label values, label words and head rows match.",
         value,
         low,
@@ -68,6 +73,9 @@ def reversed_classes(case: Comparison) -> Asks:
         "",
         {"epoch": case.names[worst]},
         warning=True,
+        series=tuple(float(result.auc.value) for result in results),
+        at=worst,
+        picture="accuracy",
     )
 
 
@@ -84,13 +92,16 @@ def best_checkpoint(case: Comparison) -> Asks:
         return None
     name, reference = case.names[chosen], case.reference.label
     return Finding(
-        f"{name} answers {_percent(card.held_half_accuracy.value)} of the reviews correctly "
+        f"{subject(name)} answers {_percent(card.held_half_accuracy.value)} of the reviews correctly "
         f"({_span(*card.held_half_accuracy.ends[1:])}), {100 * gain.value:.1f} points more "
         f"than {reference} ({_span(gain.low, gain.high)}). It was chosen on one half of the reviews and tested on "
         f"the other.",
         *gain.ends,
         "layers",
         {"epoch": name, "show": "sample"},
+        series=tuple(float(answer.balanced_accuracy.value) for answer in answers),
+        at=chosen,
+        picture="quartiles",
     )
 
 
@@ -119,6 +130,9 @@ def leaves_chance(case: Comparison) -> Asks:
         high,
         "layers",
         {"epoch": name, "show": "direction", "scale": "separation", **case.of_class(c)},
+        series=tuple(last.separation.value[c].tolist()),
+        at=layer,
+        picture="direction-heat",
     )
 
 
@@ -137,6 +151,7 @@ def length(case: Comparison) -> Asks:
         "layers",
         {"show": "sample"},
         warning=True,
+        picture="quartiles",
     )
 
 
@@ -154,6 +169,7 @@ def seen_in_training(case: Comparison) -> Asks:
         "layers",
         {"show": "sample"},
         warning=True,
+        picture="quartiles",
     )
 
 
@@ -169,8 +185,8 @@ def leaning(case: Comparison) -> Asks:
         if apart >= FAR_APART and low > 0 and _differ(one.recall.value, one.n):
             best_word, worst_word = case.words[best], case.words[worst]
             return Finding(
-                f"{case.names[i]} answers {_percent(recall.value[0])} of the {best_word} reviews correctly and "
-                f"{_percent(recall.value[1])} of the {worst_word} ones, {100 * apart:.1f} points apart "
+                f"{subject(case.names[i])} answers {_percent(recall.value[0])} of the {best_word} reviews correctly "
+                f"and {_percent(recall.value[1])} of the {worst_word} ones, {100 * apart:.1f} points apart "
                 f"({_span(float(low), float(high))}). Read both recalls, not one.",
                 apart,
                 float(low),
@@ -178,6 +194,9 @@ def leaning(case: Comparison) -> Asks:
                 "",
                 {"epoch": case.names[i]},
                 warning=True,
+                series=tuple(one.recall.value.tolist()),
+                at=worst,
+                picture="accuracy",
             )
     return None
 

@@ -9,14 +9,15 @@ from backend.analyses import features, output_space, probes, steering, swaps, to
 from backend.caching.memoize import Request
 from backend.derived.feature_contexts import ContextQuery, contexts
 from backend.derived.steering_vectors import middle
+from backend.derived.swap_logits import Part
 from backend.derived.token_counts import count_query
 from backend.figures import ablation as ablation_figures
 from backend.figures import feature_contexts as context_figures
 from backend.figures import features as features_figures
 from backend.figures import output_space as output_figures
 from backend.figures import probes as probes_figures
+from backend.figures import single_swaps as single_figures
 from backend.figures import steering as steering_figures
-from backend.figures import swaps as swaps_figures
 from backend.figures import token_groups as groups_figures
 from backend.figures import token_shift as shift_figures
 from backend.reports.page import Section, picture, pictures, reading, sentences, table
@@ -71,25 +72,30 @@ def through_heads(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
 
 
 def single_swaps(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
-    """Make the section on the reference with one block of the last checkpoint at a time."""
-    host, donor = case.reference, case.study.checkpoints[case.last]
+    """Make the section on the last checkpoint with one part of the reference at a time."""
+    host, donor = case.study.checkpoints[case.last], case.reference
     if host == donor or swaps.undefined(host, donor, "block"):
         return
-    requests: list[Request[Any]] = [swaps.recipe.request(swaps.Query(host, donor, case.study.prompts))]
-    results = ask(requests)
-    drawn = [
-        swaps_figures.curves({"single": results[0]}, "block", measure, host.label, donor.label)
-        for measure in ("balanced_accuracy", "fraction_recovered")
+    named: list[Part] = [part for part in single_figures.SINGLE_PARTS if not swaps.undefined(host, donor, part)]
+    requests: list[Request[Any]] = [
+        swaps.recipe.request(swaps.Query(host, donor, case.study.prompts, part)) for part in named
     ]
+    results = ask(requests)
+    block, *others = results
+    outside: dict[Part, swaps.Result] = dict(zip(named[1:], others, strict=True))
+    drawn = [
+        single_figures.parts(block, "block", outside, measure, host.label, donor.label)
+        for measure in ("fraction_recovered", "balanced_accuracy")
+        if donor.facts.has_head or measure == "balanced_accuracy"
+    ]
+    by_part: dict[Part, swaps.Result] = dict(zip(named, results, strict=True))
+    back = case.against < case.last
     yield Section(
         "swaps",
         "Which block carries the change?",
         [
-            picture(
-                drawn,
-                swaps_figures.SINGLE_GUIDE,
-            ),
-            sentences([swaps_figures.strongest(results[0], "block", plain(host.label), plain(donor.label))]),
+            sentences([single_figures.strongest(by_part, plain(host.label), plain(donor.label), back)]),
+            picture(drawn, single_figures.PARTS_GUIDE),
             table(rows(requests, results), "Numbers"),
         ],
     )

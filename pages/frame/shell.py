@@ -24,7 +24,7 @@ from backend.study.comparison import Comparison
 from backend.study.config import Study
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, work
+from pages.frame import address, marked, work
 from pages.frame.address import Choice
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -160,6 +160,7 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
         chosen.run()
     finally:
         _inside.reset(token)
+    marked.show()
     if view is not None:
         with rest:
             _sidebar(view)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -65,27 +64,11 @@ def test_the_triangle_holds_every_range_at_its_ends(shown: Shown, back: bool):
     assert heat.zmin <= min(host, donor) < max(host, donor) <= heat.zmax
 
 
-def test_an_undefined_share_is_an_empty_cell_and_said(shown: Shown):
+def test_an_undefined_share_is_an_empty_cell(shown: Shown):
     single = result(shown)
     nothing = replace(single, fraction_recovered=undefined(12))
-    assert figures.table({"head": nothing})[0]["fraction recovered"] == "undefined"
-    assert "nothing to recover" in figures.strongest(nothing, "block", "base", "epoch 2")
     picture = figures.curves({"single": nothing}, "block", "fraction_recovered", "base", "epoch 2")
     assert np.isnan(picture.data[0].y).all()
-
-
-def test_the_strongest_block_is_named_with_its_interval(shown: Shown):
-    single = result(shown)
-    at = int(single.fraction_recovered.value.argmax())
-    said = figures.strongest(single, "mlp", "base", "epoch 2")
-    assert said.startswith(
-        f"Alone, the MLP of block {at} of epoch 2 brings back most of its gap: "
-        f"{100 * single.fraction_recovered.value[at]:.0f} %"
-    )
-    unsure = replace(
-        single, fraction_recovered=replace(single.fraction_recovered, low=single.fraction_recovered.low - 1)
-    )
-    assert "its interval contains 0" in figures.strongest(unsure, "block", "base", "epoch 2")
 
 
 def test_advice_names_prefix_loss_and_interval(shown: Shown):
@@ -104,14 +87,6 @@ def test_advice_names_prefix_loss_and_interval(shown: Shown):
     assert none.startswith("No prefix can be put back: already block 0 of base costs epoch 2 5.0 points")
     everything = figures.advice(replace(sure, lost=alone(0 * lost)), "epoch 2", "base")
     assert "Blocks 0 to 11 of epoch 2" in everything and "embeddings and head carry" in everything
-
-
-def test_parts_outside_the_blocks_stand_in_a_table(shown: Shown):
-    found = {part: result(shown, part) for part in ("embed", "final_norm", "head")}
-    rows = figures.table(found)
-    assert [row["part"] for row in rows] == ["embeddings", "final norm", "head"]
-    assert rows[0]["gap (logits)"].startswith(f"{found['embed'].gap.value[0]:.2f} (")
-    assert set(figures.PARTS) == set(get_args(swaps.Part))
 
 
 def test_losses_are_in_points_and_the_deepest_cheap_prefix_is_ringed(shown: Shown):
@@ -143,7 +118,6 @@ def test_a_donor_without_a_head_has_no_level(shown: Shown):
     )
     picture = figures.curves({"single": single}, "block", "gap", "epoch 2", "base")
     assert [trace.name for trace in picture.data if trace.name][1:] == ["host as it is: epoch 2"]
-    assert "has no head of its own" in figures.strongest(single, "block", "epoch 2", "base")
     ranges = result(shown, mode="range")
     heat = figures.triangle(replace(ranges, levels=single.levels), "block", "gap", "epoch 2", "base").data[0]
     assert heat.zmin < single.levels[0, 2] < heat.zmax

@@ -35,10 +35,11 @@ def test_accuracy_of_every_checkpoint_against_chance(opens: Opens):
 def test_findings_lead_to_the_view_that_shows_them(opens: Opens):
     test = opens(reference="epoch 1")
     assert any("What the numbers say" in one.value for one in test.markdown)
-    links = [one.proto for one in test.get("page_link") if one.proto.label == "Show"]
+    links = [one.proto for one in test.get("page_link") if one.proto.label == "Show it"]
     assert links
     for link in links:
-        assert link.page in ("", "layers")
+        assert link.page in ("", "layers", "swaps")
+        assert "mark=" in link.query_string
         assert "study=film" in link.query_string
         assert "reference=epoch+1" in link.query_string
     assert any("further apart than chance" in one.value for one in test.markdown)

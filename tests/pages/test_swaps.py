@@ -18,15 +18,21 @@ def titles(found: dict[str, str]) -> dict[str, str]:
     return {key: json.loads(spec)["layout"]["title"]["text"] for key, spec in found.items()}
 
 
-def test_the_reference_runs_with_single_blocks_of_the_chosen_epoch(opens: Opens):
+def test_the_chosen_epoch_runs_with_single_parts_of_the_reference(opens: Opens):
     test = opens("swaps", epoch="epoch 2")
-    assert test.title[0].value == "Swaps: base with parts of epoch 2"
+    assert test.title[0].value == "Swaps: epoch 2 with parts of base"
     assert titles(charts(test)) == {
-        "single-balanced_accuracy": "base with parts of epoch 2: balanced accuracy (%)",
-        "single-fraction_recovered": "base with parts of epoch 2: fraction recovered of the gap",
+        "single-fraction_recovered": "epoch 2 with parts of base: fraction recovered of the gap",
+        "single-balanced_accuracy": "epoch 2 with parts of base: balanced accuracy (%)",
     }
-    assert any("brings back most of its gap" in one.value for one in test.markdown)
+    answer = next(one.value for one in test.markdown if "of the gap" in one.value)
+    assert answer.startswith("Putting **") and "back to base undoes" in answer and "Balanced accuracy goes" in answer
     assert list(test.table[0].value["part"]) == ["embeddings", "final norm", "head"]
+
+
+def test_into_the_reference_it_says_what_a_part_adds(opens: Opens):
+    test = opens("swaps", host="base", donor="epoch 2")
+    assert any("of epoch 2 alone adds" in one.value for one in test.markdown)
 
 
 def test_any_two_checkpoints_in_either_direction(opens: Opens):
@@ -92,7 +98,7 @@ def test_a_model_is_not_swapped_with_itself(opens: Opens):
 
 
 def test_an_unknown_model_or_part_is_one_sentence(opens: Opens):
-    test = opens("swaps", host="epoch 9", part="head")
+    test = opens("swaps", donor="epoch 9", part="head")
     said = " ".join(one.value for one in test.warning)
     assert "“epoch 9”" in said and "“head”" in said
     assert "single-balanced_accuracy" in charts(test)
@@ -115,7 +121,7 @@ def test_an_encoder_has_no_final_norm(opens: Opens, world: World):
 def test_a_host_without_a_head_is_one_sentence(opens: Opens, world: World):
     world.make_encoder(headless=("base",))
     for address in ({}, {"mode": "range"}):
-        test = opens("swaps", **address)
+        test = opens("swaps", host="base", donor="epoch 2", **address)
         assert ["base is an encoder without a classification head" in one.value for one in test.info] == [True]
         assert not charts(test)
     back = opens("swaps", host="epoch 3", donor="base")
@@ -132,7 +138,7 @@ def test_one_review_is_patched_both_ways(opens: Opens, world: World):
     test = opens("swaps", mode="patching", review=row, epoch="epoch 2")
     assert test.selectbox(key="review").value == row
     spec = json.loads(charts(test)["patching"])
-    assert spec["layout"]["yaxis"]["ticktext"][:2] == ["epoch 2 into base", "base into epoch 2"]
+    assert spec["layout"]["yaxis"]["ticktext"][:2] == ["base into epoch 2", "epoch 2 into base"]
     assert "share of the way" in spec["layout"]["title"]["text"]
     assert sum("half of the way is passed from layer" in one.value for one in test.markdown) == 2
     settle(test.segmented_control(key="patched").set_value("moved").run())

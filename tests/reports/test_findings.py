@@ -80,7 +80,7 @@ def test_a_better_checkpoint_is_named_with_its_gain_on_the_other_half() -> None:
     shares = [(0.5, 0.5), (0.6, 0.6), (0.9, 0.9), (0.7, 0.7)]
     finding = best(case, shares)
     assert finding is not None
-    assert finding.sentence.startswith("epoch 2 answers ")
+    assert finding.sentence.startswith("Epoch 2 answers ")
     assert "more than base" in finding.sentence
     assert finding.keys == {"epoch": "epoch 2", "show": "sample"}
     labels = case.study.prompts.labels
@@ -170,12 +170,12 @@ def test_recalls_that_lie_far_apart_are_a_warning() -> None:
     finding = said(findings.leaning, case, answers(case, [(0.5, 0.5), (0.5, 0.5), (0.5, 0.5), (0.98, 0.3)]))
     assert finding is not None
     assert finding.warning
-    assert finding.sentence.startswith("epoch 3 answers 9")
+    assert finding.sentence.startswith("Epoch 3 answers 9")
     assert "of the negative reviews correctly" in finding.sentence
     assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
     of_base = said(findings.leaning, case, answers(case, [(0.1, 0.95), (0.5, 0.5), (0.98, 0.3), (0.9, 0.9)]))
     assert of_base is not None
-    assert of_base.sentence.startswith("base answers ")
+    assert of_base.sentence.startswith("Base answers ")
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
@@ -252,13 +252,13 @@ def test_answers_the_wrong_way_round_are_a_warning() -> None:
     case = case_of(reviews=120)
     right = answers(case, [(0.5, 0.5), (0.8, 0.8), (0.9, 0.9), (0.9, 0.9)])
     wrong = answers(case, [(0.5, 0.5), (0.8, 0.8), (0.9, 0.9), (0.05, 0.05)])
-    for results, expected in ((right, None), (wrong, "epoch 3")):
+    for results, expected in ((right, ""), (wrong, "Epoch 3")):
         asked = findings.reversed_classes(case)
         assert next(asked) == accuracy_requests(case)
         with pytest.raises(StopIteration) as end:
             asked.send(results)
         found = end.value.value
-        assert (found is None) == (expected is None)
+        assert (found is None) == (not expected)
         if found is not None:
             assert found.warning and found.high is not None and found.high < 0.5
             assert found.sentence.startswith(f"{expected} orders the reviews the wrong way round")

@@ -22,6 +22,7 @@ from backend.study.prompts import make_prompts, plain_reader
 from backend.study.training_log import COLUMNS, read_training_log
 from backend.training import finetune as finetuning
 from backend.training.finetune import finetune
+from backend.training.recorder import held_out_logits
 from tests.fakes import fake_tokenizer
 from tests.models.measurements.test_token_types import pair_study as encoder_pairs
 from tests.study.test_pairs import pair_study
@@ -183,7 +184,7 @@ def test_an_encoder_trains_on_pairs_as_transformers_reads_them(tmp_path: Path) -
     tests = [row["held_out_accuracy"] for row in log(folder) if row["held_out_accuracy"]]
     assert float(tests[-1]) == pytest.approx(right)
     reader = plain_reader(tokens.backend_tokenizer, study.prompt, "encoder", token_types=True)
-    ours = finetuning.held_out_logits(model, make_prompts(reader, held_out.inputs, held_out.label))
+    ours = held_out_logits(model, make_prompts(reader, held_out.inputs, held_out.label))
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
     rewrite(folder, "{premise} {hypothesis}", "{premise} [SEP] {hypothesis}")
     with pytest.raises(PromptError, match="tells the texts of a pair apart by token types"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,24 @@ def heatmap(values: np.ndarray, x: Any, y: Any, hover: str, colours: Any, **more
     """Return a heat map with gaps between its cells; undefined cells are empty. `hover` is a whole template."""
     cells = {"type": "heatmap", "z": theme.cells(values), "x": x, "y": y, "colorscale": colours, "xgap": 1, "ygap": 1}
     return cells | {"hovertemplate": hover, "colorbar": bar()} | more
+
+
+def targets(values: np.ndarray, names: Sequence[str], hover: str) -> dict[str, Any]:
+    """Return invisible points over the cells of a heat map [rows, columns], because plotly selects only points."""
+    rows, columns = (at.ravel() for at in np.indices(values.shape))
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": columns,
+        "y": [names[row] for row in rows.tolist()],
+        "customdata": np.stack([rows, columns], axis=1),
+        "text": [f"{value:.3g}" if np.isfinite(value) else "undefined" for value in values.ravel()],
+        "marker": {"size": 26, "symbol": "square", "opacity": 0},
+        "selected": {"marker": {"opacity": 0}},
+        "unselected": {"marker": {"opacity": 0}},
+        "showlegend": False,
+        "hovertemplate": hover,
+    }
 
 
 def bar(**more: Any) -> dict[str, Any]:
