@@ -13,7 +13,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed, leave_out, read_typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, live, picture, shell
 from pages.parts import feature_choice, feature_details, steered_text
 from pages.parts import patching as patching_part
 
@@ -21,7 +21,7 @@ TITLE = "Review"
 TEXT = address.Text()
 MOST_PARTS = 128
 SHOWN = {
-    "tokens": "Every token",
+    "curves": "Heads and norms",
     "words": "Word ablation",
     "patching": "Activation patching",
     "steered": "Steering",
@@ -37,7 +37,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     words = study.study.prompt.label_words
     return {
         "text": TEXT,
-        "show": address.Choice(list(SHOWN), "tokens"),
+        "show": address.Choice(list(SHOWN), "curves"),
         "patched": patching_part.measure(),
         "heat": address.Choice(list(HEATS), "logit_diff"),
         **feature_choice.choices(study),
@@ -56,12 +56,13 @@ def draw(view: shell.View) -> None:
     text = view.value("text")
     typed = _read(view, text) if text.strip() else None
     if typed is not None:
-        _curves(view, typed, text)
-    with above:  # filled last: the curves come first
+        _verdicts(view, typed, text)
+        _tokens(view, typed)
+    with above:  # filled last: the answer comes first
         _box(view, typed, text)
     if typed is not None and shell.has_painted():
-        _answers(view, typed, text)
-        _details(view, typed)
+        with st.expander("Other readings", expanded=view.value("show") != "curves"):
+            _details(view, typed, text)
 
 
 def _read(view: shell.View, text: str) -> Typed:
@@ -70,10 +71,11 @@ def _read(view: shell.View, text: str) -> Typed:
 
 def _box(view: shell.View, typed: Typed | None, text: str) -> None:
     """Show the box for a text, the examples, and what was truncated."""
-    address.text_box("Your text", "text", TEXT, height=120, placeholder="Type or paste a review …")
+    address.text_box("Your text", "text", TEXT, height=90, placeholder="Type or paste a review …")
+    live.typing("text")
     _shelf(view)
     if typed is None:
-        st.info("Type a review and press Ctrl+Enter, or choose an example from the sample.")
+        st.info("Type a review, or choose an example from the sample.")
         return
     if len(text) > TEXT.most:
         st.caption(
@@ -88,7 +90,7 @@ def _box(view: shell.View, typed: Typed | None, text: str) -> None:
 
 
 def _shelf(view: shell.View) -> None:
-    """Offer example reviews of the sample, the same at every epoch."""
+    """Offer example reviews of the sample, the same at every epoch; a first visit starts with one."""
     requests = [
         accuracy.recipe.request(accuracy.Query(checkpoint, view.study.prompts)) for checkpoint in view.study.checkpoints
     ]
@@ -98,6 +100,12 @@ def _shelf(view: shell.View) -> None:
     shelf = review.examples(
         [result.logit_diff for result in results], [result.prediction for result in results], view.study.prompts.labels
     )
+    starts = not view.value("text") and not st.session_state.get("_started")
+    st.session_state["_started"] = True
+    if starts and shelf:
+        example = next((one for one in shelf if one.label == len(view.words) - 1), shelf[0])
+        address.write_text("text", TEXT, view.study.sample.text[example.review])
+        st.rerun()
     with st.container(horizontal=True, key="shelf", vertical_alignment="center"):
         st.caption("From the sample:", width="content")
         for i, one in enumerate(shelf):
@@ -127,12 +135,55 @@ def _direction(view: shell.View) -> int:
 
 
 @shell.section
-def _curves(view: shell.View, typed: Typed, text: str) -> None:
-    """Draw the logit difference and the position along the direction by layer."""
+def _verdicts(view: shell.View, typed: Typed, text: str) -> None:
+    """Draw the answer of each checkpoint, and the logit difference at each of its layers."""
     if len(view.words) > 2:
         view.control(st.selectbox, "Class against the rest", "class", width=220)
-    queries = [_query(view, typed, checkpoint) for checkpoint in view.pair]
+    queries = [_query(view, typed, checkpoint) for checkpoint in view.study.answering]
     results = view.results([review.recipe.request(query) for query in queries], "Reading the text")
+    picture.without_head(view.study.checkpoints)
+    if not results:
+        return
+    names = [query.checkpoint.label for query in queries]
+    picture.show(
+        view,
+        {
+            "review-answers": figures.probabilities(results, names, view.words),
+            "review-layers": figures.layers(results, names, view.words, _direction(view)),
+        },
+        figures.ANSWERED_GUIDE,
+        lambda: [
+            {**row, "text": text}
+            for query, result in zip(queries, results, strict=True)
+            for row in (*result.answers(query), *result.rows(query))
+        ],
+        None,
+    )
+
+
+@shell.section
+def _details(view: shell.View, typed: Typed, text: str) -> None:
+    """Draw the chosen detail; only that is computed."""
+    shown = view.control(
+        st.segmented_control,
+        "Details",
+        "show",
+        format_func=SHOWN.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
+    if shown == "steered":
+        steered_text.show(view, typed, _direction(view))
+        return
+    if shown == "curves":
+        _curves(view, typed, text)
+        return
+    {"words": _words, "patching": _patched, "nearest": _nearest}[shown](view, typed)
+
+
+def _curves(view: shell.View, typed: Typed, text: str) -> None:
+    queries = [_query(view, typed, checkpoint) for checkpoint in view.pair]
+    results = view.results([review.recipe.request(query) for query in queries], "Reading it through every head")
     if results is None:
         return
     names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
@@ -149,43 +200,6 @@ def _curves(view: shell.View, typed: Typed, text: str) -> None:
 
 
 @shell.section
-def _answers(view: shell.View, typed: Typed, text: str) -> None:
-    """Draw the probability of each label word, per checkpoint."""
-    queries = [_query(view, typed, checkpoint) for checkpoint in view.study.answering]
-    results = view.results([review.recipe.request(query) for query in queries], "Asking every checkpoint")
-    picture.without_head(view.study.checkpoints)
-    if not results:
-        return
-    picture.show(
-        view,
-        {"review-answers": figures.probabilities(results, [query.checkpoint.label for query in queries], view.words)},
-        figures.ANSWERS_GUIDE,
-        lambda: [
-            {**row, "text": text}
-            for query, result in zip(queries, results, strict=True)
-            for row in result.answers(query)
-        ],
-        None,
-    )
-
-
-@shell.section
-def _details(view: shell.View, typed: Typed) -> None:
-    """Draw the chosen detail; only that is computed."""
-    shown = view.control(
-        st.segmented_control,
-        "Details",
-        "show",
-        format_func=SHOWN.__getitem__,
-        required=True,
-        label_visibility="collapsed",
-    )
-    if shown == "steered":
-        steered_text.show(view, typed, _direction(view))
-        return
-    {"tokens": _tokens, "words": _words, "patching": _patched, "nearest": _nearest}[shown](view, typed)
-
-
 def _tokens(view: shell.View, typed: Typed) -> None:
     st.subheader("What does each token hold, layer by layer?")
     heat: Any = view.control(st.segmented_control, "Colour", "heat", format_func=HEATS.__getitem__, required=True)

@@ -68,6 +68,11 @@ class Memory:
         with self._lock:
             self._entries.pop(key, None)
 
+    def items(self) -> list[tuple[str, Any]]:
+        """Return all keys with their results."""
+        with self._lock:
+            return [(key, result) for key, (result, _) in self._entries.items()]
+
 
 class Flight:
     """A running computation in this process; waiting threads see its progress."""
@@ -158,6 +163,10 @@ class Cache:
             value = self.get(key)
             if value is not None:
                 yield key, value
+
+    def private(self) -> list[tuple[str, Any]]:
+        """Return the keys and decoded results that are in memory only, such as those of typed texts."""
+        return self._unkept.items()
 
     def drop(self, key: str) -> None:
         """Remove `key` from memory and disk."""

@@ -107,9 +107,7 @@ class Recipe(Generic[Q, L, R]):
         recalled = cache.recall(key)
         if isinstance(recalled, self.kind):
             return recalled
-        if self.private:
-            return None
-        data = cache.get(key)
+        data = cache.shipped.get(key) if self.private else cache.get(key)
         if data is None:
             return None
         try:
@@ -117,7 +115,7 @@ class Recipe(Generic[Q, L, R]):
         except ForeignEntry:
             cache.drop(key)
             return None
-        cache.remember(key, result, len(data), kept=True)
+        cache.remember(key, result, len(data), kept=not self.private)
         return result
 
 

@@ -24,12 +24,6 @@ APART = 4
 """How many times larger than the rest a reading is before it is hidden."""
 
 
-ANSWERS_GUIDE = Guide(
-    "How each checkpoint divides 100 % among the label words.",
-    "A checkpoint that prefers another word altogether may still look sure here.",
-)
-
-
 def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
     """The probability of each label word per checkpoint, as one bar of 100 %."""
     names, words = theme.literals(names), theme.literals(words)
@@ -60,6 +54,39 @@ def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequen
         yaxis=drawing.NAMES,
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "traceorder": "normal"},
         margin={"l": 48, "r": 12, "t": 56, "b": 28},
+    )
+
+
+ANSWERED_GUIDE = Guide(
+    "What each checkpoint answers, and which label word leads at each of its layers.",
+    "Early layers were not trained to be read this way.",
+    "The bars divide 100 % among the label words, so a checkpoint that prefers another word may still look sure. "
+    "The map is the logit lens: each layer is read with the checkpoint's own final norm and head.",
+)
+
+
+def layers(results: Sequence[Result], names: Sequence[str], words: Sequence[str], at: int = 0) -> go.Figure:
+    """Draw the logit difference of the text at every layer of every checkpoint."""
+    matrix = np.stack([result.logit_diff[:, at] for result in results])
+    most = _largest(matrix) or 1.0
+    return theme.figure(
+        [
+            drawing.heatmap(
+                matrix,
+                np.arange(matrix.shape[1]),
+                theme.literals(names),
+                "%{y}, layer %{x}: %{z:.3g} nats<extra></extra>",
+                theme.DIVERGING,
+                zmin=-most,
+                zmax=most,
+                hoverongaps=False,
+            )
+        ],
+        f"Logit difference, checkpoint × layer: {against(words, at)} (nats)",
+        height=120 + 30 * len(names),
+        xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
+        yaxis=drawing.NAMES,
+        margin={"l": 48, "r": 12, "t": 56, "b": 40},
     )
 
 

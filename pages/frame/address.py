@@ -26,6 +26,7 @@ FORMER_VALUES = {
     "recovered": "fraction_recovered",
     "dose": "coefficient",
     "kinds": "roles",
+    "tokens": "curves",
 }
 """Names in permalinks of earlier versions, which still open."""
 _STAND_IN = re.compile("long-[0-9a-f]{16}")

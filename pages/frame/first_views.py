@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from backend import wiring
 from backend.caching import shipped
 from backend.caching.cache import Cache
+from backend.caching.serialize import encode
 from backend.study.config import Study
 from pages.frame.shell import PAINT_CALLS
 
@@ -67,7 +68,8 @@ def main(name: str = "demo") -> None:
 def _results_of_visits(study: Study) -> dict[str, bytes]:
     with _empty_cache() as cache:
         _visit_all(study)
-        return dict(cache.entries())
+        examples = {key: encode(result) for key, result in cache.private()}  # of a text that ships too
+        return dict(cache.entries()) | examples
 
 
 def _used_by_visits(study: Study) -> set[str]:

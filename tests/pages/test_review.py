@@ -34,22 +34,22 @@ def shown(test: AppTest, key: str = "review-tokens") -> str:
     return charts(test)[key]
 
 
-def test_without_a_text_there_is_one_sentence_and_a_shelf(opens: Opens, world: World):
+def test_a_first_visit_starts_with_an_example_of_the_sample(opens: Opens, world: World):
     test = opens("review")
-    (info,) = [one.value for one in test.info]
-    assert "Type a review and press Ctrl+Enter" in info
-    assert charts(test) == {}
+    assert test.text_area(key="text").value in pin(world.studies["film"], world.lab).sample.text  # type: ignore[arg-type]
+    assert {"review-answers", "review-layers", "review-tokens"} <= charts(test).keys()
     shelf = [one.label for one in test.button if str(one.key).startswith("shelf-")]
     assert shelf[:4] == ["typical, negative", "typical, positive", "hardest, negative", "hardest, positive"]
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t ", "\u2003"])
-def test_nothing_but_white_space_is_no_text(opens: Opens, text: str):
-    test = opens("review", text=text)
-    assert ["Type a review and press Ctrl+Enter" in one.value for one in test.info] == [True]
+def test_an_emptied_box_stays_empty(opens: Opens, text: str):
+    test = opens("review", text=TEXT)
+    settle(test.text_area(key="text").set_value(text).run())
+    assert ["Type a review, or choose an example" in one.value for one in test.info] == [True]
     assert charts(test) == {}
     settle(test.text_area(key="text").set_value(f"{text} ").run())
-    assert ["Type a review and press Ctrl+Enter" in one.value for one in test.info] == [True]
+    assert ["Type a review, or choose an example" in one.value for one in test.info] == [True]
 
 
 def test_a_text_in_the_address_is_read(opens: Opens):
@@ -67,7 +67,7 @@ def test_any_text_is_safe(opens: Opens, text: str):
         settle(test.segmented_control(key="show").set_value(show).run())
         assert [one.value for one in (*test.error, *test.warning)] == []
         assert test.text_area(key="text").value == text
-        assert {"review-logit-diff", "review-answers"} <= charts(test).keys()
+        assert {"review-layers", "review-answers"} <= charts(test).keys()
         for spec in charts(test).values():
             assert not any(mark in spec for mark in ("<script", "<img", "<a ", "<b "))
         for one in (*test.markdown, *test.caption, *test.info, *test.subheader, *test.title):
