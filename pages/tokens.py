@@ -20,15 +20,15 @@ from pages.frame import address, picture, shell, work
 from pages.parts import output_space
 
 TITLE = "Tokens"
-SHOWN = {"shift": "Most affected tokens", "groups": "Word groups", "map": "Map", "output": "Output space"}
+SHOWN = {"words": "Words", "shift": "All tokens", "groups": "Word groups", "map": "Map", "output": "Output space"}
 MATRICES = {"input": "Input embedding", "output": "Unembedding"}
-RANKED, LISTED = 30, 100
+RANKED, LISTED, WORDS = 30, 100, 16
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
     return {
-        "show": address.Choice(list(SHOWN), "shift"),
+        "show": address.Choice(list(SHOWN), "words"),
         "matrix": address.Choice(list(MATRICES), "input"),
         "measure": address.Choice(list(shift_figures.NAMES), "l2_centred"),
         "search": address.Text(most=60),
@@ -60,7 +60,42 @@ def _parts(view: shell.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    {"shift": _shift, "groups": _groups, "map": _map, "output": output_space.draw}[shown](view)
+    {"words": _words, "shift": _shift, "groups": _groups, "map": _map, "output": output_space.draw}[shown](view)
+
+
+def _words(view: shell.View) -> None:
+    requests = [token_shift.recipe.request(_shift_query(view))]
+    results = view.results(requests, "Comparing the rows of all tokens")
+    if results is None:
+        return
+    result, measure = results[0], "l2_centred"
+    ids = shift_figures.words_moved(result, "input", measure, WORDS)
+    if not ids:
+        st.info("The vocabulary has no whole words after a space. Choose “All tokens”.")
+        return
+    near = [token_neighbours.recipe.request(token_neighbours.Query(view.checkpoint, view.reference, tuple(ids)))]
+    found = view.results(near, "Looking for the nearest tokens")
+    bars, beside = st.columns(2, gap="medium")
+    with bars:
+        ratio = result.against_frequency(measure, "input")
+        picture.show(
+            view,
+            {
+                "token-words": shift_figures.words(
+                    result, "input", measure, ids, f"{view.checkpoint.label}: words that moved most for their frequency"
+                )
+            },
+            shift_figures.WORDS_GUIDE,
+            lambda: [
+                {"checkpoint": view.checkpoint.label, **result.row(i), "against_frequency": float(ratio[i])}
+                for i in ids
+            ],
+            "token_shift",
+        )
+    if found is not None:
+        with beside:
+            st.markdown("**Their nearest tokens, before and after**")
+            st.table(shift_figures.near_words(found[0]))
 
 
 def _shift(view: shell.View) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from backend.caching.memoize import memoized
 from backend.caching.progress import Progress, silent
 from backend.derived.embedding_shift import MEASURES, ShiftQuery, Shifts, shifts
-from backend.derived.token_counts import CountQuery, count_query, counts
+from backend.derived.token_counts import CountQuery, count_query, counts, strata
 from backend.lab.lab import Lab
 from backend.stats import intervals
 from backend.stats.estimate import Estimate, undefined
@@ -72,11 +72,6 @@ class Result:
                     row |= interval(self, name, g, m)
                     row |= {} if name == "mean" else {f"{name}_p": cell(getattr(self, f"{name}_p")[g, m])}
                 yield row
-
-
-def strata(count: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens"]:
-    """Return the frequency stratum of each token: 0 never seen, then occurrences 1-2, 3-6, 7-14, each twice as wide."""
-    return np.floor(np.log2(count + 1)).astype(np.int64)
 
 
 def draw_alike(

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int64
 
 from backend.caching.memoize import memoized
 from backend.derived.embedding_shift import MEASURES, ShiftQuery, shifts
-from backend.derived.token_counts import CountQuery, count_query, counts
+from backend.derived.token_counts import CountQuery, count_query, counts, strata
 from backend.lab.lab import Lab
 from backend.stats.rows import cell
 from backend.study.checkpoint import PinnedCheckpoint
@@ -19,6 +19,8 @@ from backend.study.pinned import PinnedStudy
 from backend.vocabulary import display, lexicon
 
 KEY = ("checkpoint", "token_id")
+FEWEST = 20
+"""Tokens of one frequency below which none of them is called typical."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,19 @@ class Result:
     def measure(self, name: str, matrix: str) -> Float[np.ndarray, " tokens"]:
         """Return one of MEASURES for the `input` or `output` matrix, which are the same if tied."""
         return getattr(self, name if matrix == "input" or self.tied else f"output_{name}")
+
+    def against_frequency(self, name: str, matrix: str) -> Float[np.ndarray, " tokens"]:
+        """Return a measure over its median among the tokens of the same frequency stratum; 1 is typical.
+
+        NaN in strata of fewer than FEWEST tokens, or whose median is 0.
+        """
+        values, of = self.measure(name, matrix), strata(self.count)
+        typical = np.full(len(values), np.nan)
+        for stratum in np.unique(of):
+            inside = of == stratum
+            if inside.sum() >= FEWEST:
+                typical[inside] = np.nanmedian(values[inside]) or np.nan
+        return values / typical
 
 
 @memoized(version=1)

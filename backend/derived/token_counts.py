@@ -85,3 +85,8 @@ def _texts(query: CountQuery) -> tuple[Sequence[str], Literal["training", "sampl
         return query.training.texts(), "training", "Counted in the training texts"
     except DatasetError:
         return query.sample.text, "sample", "Counted in the sample, because the training texts are not on this machine"
+
+
+def strata(count: Int[np.ndarray, " tokens"]) -> Int[np.ndarray, " tokens"]:
+    """Return the frequency stratum of each token: 0 never seen, then occurrences 1-2, 3-6, 7-14, each twice as wide."""
+    return np.floor(np.log2(count + 1)).astype(np.int64)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from backend.analyses.token_neighbours import Result as Neighbours
 from backend.analyses.token_shift import Result
 from backend.derived.embedding_shift import MEASURES
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import OTHERS, group_colour, group_symbol, quoted
 from backend.vocabulary.display import visible
@@ -40,6 +40,74 @@ def chosen(result: Result, matrix: str, measure: str, search: str, most: int) ->
         i for i in results if result.token[i].lower().lstrip("␣") == requests.lstrip("␣") or search.strip() == str(i)
     }
     return sorted(results, key=lambda i: (i not in whole, -values[i]))[:most]
+
+
+WORDS_GUIDE = Guide(
+    "The words that moved most, compared with tokens that occur as often.",
+    "Some of so many words stand out by chance, so look for a pattern.",
+    "The bar is the length of the change over the median of tokens of the same frequency: 1 is typical. The neighbours "
+    "are the tokens with the most similar embedding rows, before and after training. Blue words are positive in the "
+    "lexicon, orange ones negative.",
+)
+
+
+def words_moved(result: Result, matrix: str, measure: str, most: int) -> list[int]:
+    """Return the ids of the whole words that moved most for their frequency, those that occur in the texts first."""
+    ratio = np.nan_to_num(result.against_frequency(measure, matrix), nan=0.0)
+    words = [i for i, name in enumerate(result.token) if _is_word(name)]
+    seen = [i for i in words if result.count[i] > 0]
+    ids = seen if len(seen) >= most else words
+    return sorted(ids, key=lambda i: -ratio[i])[:most]
+
+
+def _is_word(name: str) -> bool:
+    """Return whether a token can be a whole word: a space, then at least four letters."""
+    return name.startswith("␣") and len(name) > 4 and name[1:].isalpha()
+
+
+def words(result: Result, matrix: str, measure: str, ids: Sequence[int], title: str) -> go.Figure:
+    """Draw how far words moved for their frequency, as bars coloured by word group; 1 is typical."""
+    ratio = result.against_frequency(measure, matrix)
+    names = theme.literals([result.token[i].lstrip("␣") for i in ids])
+    groups = [int(result.group[i]) for i in ids]
+    return theme.figure(
+        [
+            {
+                "type": "bar",
+                "orientation": "h",
+                "y": names,
+                "x": ratio[list(ids)],
+                "marker": {
+                    "color": [
+                        group_colour(result.groups[group], group) if group >= 0 else theme.QUIET for group in groups
+                    ]
+                },
+                "customdata": [int(result.count[i]) for i in ids],
+                "hovertemplate": "%{y}: %{x:.2f} × typical, occurs %{customdata} times<extra></extra>",
+            }
+        ],
+        theme.literal(title),
+        height=_height(len(ids)),
+        xaxis=theme.axis("× the median of equally frequent tokens"),
+        yaxis=drawing.NAMES,
+        shapes=[_line(1.0)],
+    )
+
+
+def near_words(near: Neighbours, most: int = 5) -> list[dict[str, str]]:
+    """Return a row per word with its nearest tokens before and after."""
+    return [
+        {
+            "word": row["token"].lstrip("␣"),
+            "near before": _without_spaces(row["nearest_before"], most),
+            "near after": _without_spaces(row["nearest_after"], most),
+        }
+        for row in near.tokens()
+    ]
+
+
+def _without_spaces(names: str, most: int) -> str:
+    return ", ".join(name.lstrip("␣") or name for name in names.split(" ")[:most])
 
 
 def guide(result: Result) -> Guide:

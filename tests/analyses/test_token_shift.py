@@ -123,3 +123,32 @@ def test_queries_leave_the_reference_out() -> None:
     assert {q.reference.label for q in against} == {"epoch 2"}
     with pytest.raises(KeyError):
         token_shift.queries(study, "epoch 9")
+
+
+def test_a_word_is_compared_with_words_of_its_frequency() -> None:
+    rng = np.random.default_rng(0)
+    count = np.repeat([0, 1, 5, 40], [100, 60, 40, 10])
+    moved = np.exp(rng.normal(size=210)) * (1 + count)
+    nothing = np.full(210, np.nan)
+    result = token_shift.Result(
+        token=tuple(map(str, range(210))),
+        groups=(),
+        group=np.full(210, -1),
+        count=count,
+        counted_in="sample",
+        count_note="",
+        tied=True,
+        l2=moved,
+        cosine_distance=np.zeros(210),
+        l2_centred=moved,
+        common=0.0,
+        output_l2=nothing,
+        output_cosine_distance=nothing,
+        output_l2_centred=nothing,
+        output_common=np.nan,
+    )
+    ratio = result.against_frequency("l2", "output")
+    for times in (0, 1, 5):
+        np.testing.assert_allclose(ratio[count == times], moved[count == times] / np.median(moved[count == times]))
+    assert np.isnan(ratio[count == 40]).all(), "ten tokens say nothing of what is typical"
+    assert np.isnan(result.against_frequency("cosine_distance", "input")).all()

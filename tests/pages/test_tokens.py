@@ -18,8 +18,18 @@ def title(test: AppTest, key: str) -> str:
     return json.loads(charts(test)[key])["layout"]["title"]["text"]
 
 
-def test_the_most_moved_tokens_with_their_table_and_neighbours(opens: Opens):
+def test_first_the_words_that_moved_most_for_their_frequency(opens: Opens):
     test = opens("tokens")
+    drawn = json.loads(charts(test)["token-words"])
+    words = drawn["data"][0]["y"]
+    assert 2 <= len(words) <= 16 and all(word.isalpha() for word in words)
+    table = test.table[0].value
+    assert list(table["word"]) == words
+    assert (table["near before"] != "").all() and not table["near after"].str.contains("␣").any()
+
+
+def test_the_most_moved_tokens_with_their_table_and_neighbours(opens: Opens):
+    test = opens("tokens", show="shift")
     assert test.title[0].value == "Tokens: from base to epoch 3"
     assert {"token-ranked", "token-frequency", "token-neighbours"} <= charts(test).keys()
     table = test.dataframe[0].value
@@ -39,7 +49,7 @@ def test_matrix_and_measure_are_in_the_address(opens: Opens, matrix: str, measur
 
 
 def test_a_search_is_in_the_address_and_finds_a_token(opens: Opens):
-    test = opens("tokens", search="script")
+    test = opens("tokens", show="shift", search="script")
     assert test.dataframe[0].value["token"].tolist() == ["␣script"]
     settle(test.text_input(key="search").set_value("<u").run())
     assert test.query_params["search"] in ("<u", ["<u"])
@@ -47,7 +57,7 @@ def test_a_search_is_in_the_address_and_finds_a_token(opens: Opens):
 
 
 def test_a_search_that_finds_nothing_says_so_without_markup(opens: Opens):
-    test = opens("tokens", search="**zyz**")
+    test = opens("tokens", show="shift", search="**zyz**")
     assert any(r"\*\*zyz\*\*" in one.value for one in test.info)
 
 
