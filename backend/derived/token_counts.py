@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int, Int64
 from tokenizers import Tokenizer
 
 from backend.caching.memoize import memoized

@@ -35,6 +35,16 @@ MASSIVE = {"with": 0, "without": 3}
 """The `massive` key of the address, and how many of the largest dimensions are left out."""
 KEPT = ("study", "epoch", "reference", "massive")
 """Keys that mean the same on every page; links keep them."""
+NEXT = {
+    "": ("layers", "At which layer do the classes part?"),
+    "layers": ("swaps", "Which block carries the change?"),
+    "swaps": ("tokens", "Which words moved?"),
+    "tokens": ("review", "How does each checkpoint read your own text?"),
+    "review": ("features", "Which features does the model use?"),
+    "features": ("probes", "What can be read out at each layer?"),
+    "probes": ("", "What do all numbers say together?"),
+}
+"""The page and the question that follow each page."""
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.2rem; padding-right: 2.2rem; max-width: 1500px; }
 .stMain { scrollbar-gutter: stable; } /* a scroll bar that appears late would have every plot drawn again */
@@ -162,6 +172,10 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
         _inside.reset(token)
     marked.show()
     if view is not None:
+        _next(known, chosen.url_path)
+        _own_state()[chosen.url_path] = {
+            key: said for key, said in st.query_params.to_dict().items() if key not in (*KEPT, marked.KEY)
+        }
         with rest:
             _sidebar(view)
 
@@ -217,11 +231,33 @@ def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
 
 
 def _links(pages: Sequence[Any]) -> None:
-    """Show links between pages that keep the study and the epoch."""
+    """Show links between pages that keep the study, the epoch, and what was chosen on each page."""
     st.markdown("### Layershift")
-    kept = {key: value for key in KEPT if (value := st.query_params.get(key))}
     for one in pages:
-        st.page_link(one, query_params=kept or None)
+        st.page_link(one, query_params=(_kept() | _own_state().get(one.url_path, {})) or None)
+
+
+def _kept() -> dict[str, str]:
+    """Return what the address holds for every page."""
+    return {key: value for key in KEPT if (value := st.query_params.get(key))}
+
+
+def _own_state() -> dict[str, dict[str, str]]:
+    """Return the keys of its own that each page had when this session last saw it, by the path of the page."""
+    return st.session_state.setdefault("_own_state", {})
+
+
+def _next(pages: Mapping[str, Any], path: str) -> None:
+    """End the page with the question that comes next, as a link that keeps what was chosen."""
+    if path in NEXT:
+        to, question = NEXT[path]
+        st.divider()
+        st.page_link(
+            pages[to],
+            label=f"Next: {question}",
+            icon=":material/arrow_forward:",
+            query_params=(_kept() | _own_state().get(to, {})) or None,
+        )
 
 
 def _sidebar(view: View) -> None:

@@ -178,3 +178,20 @@ def test_a_file_that_is_run_alone_hands_over_to_the_application(world: World, fi
 def test_a_base_without_a_head_is_left_out_of_the_answers_and_says_so(opens: Opens, world: World):
     world.make_encoder(headless=("base",))
     assert ["base is an encoder" in one.value for one in opens().caption if "left out" in one.value] == [True]
+
+
+def test_every_page_ends_with_the_next_question(opens: Opens):
+    for page, following in (("overview", "layers"), ("layers", "swaps"), ("probes", "")):
+        test = opens(page, epoch="epoch 1")
+        (link,) = [one.proto for one in test.get("page_link") if one.proto.label.startswith("Next: ")]
+        assert link.page == following
+        assert "epoch=epoch+1" in link.query_string
+
+
+def test_sidebar_links_keep_what_was_chosen_on_a_page(opens: Opens):
+    test = opens("tokens", show="groups", epoch="epoch 1")
+    test.switch_page("pages/layers.py")
+    settle(test.run())
+    links = {one.proto.page: one.proto.query_string for one in test.get("page_link")}
+    assert "show=groups" in links["tokens"]
+    assert "show" not in links["swaps"]
