@@ -33,7 +33,7 @@ def pca(
 def orient(
     components: Float[np.ndarray, "components=2 width"], direction: Float[np.ndarray, " width"]
 ) -> Float[np.ndarray, "components=2 width"]:
-    """Fix the signs of the components: `direction` (the base's d) points right and up.
+    """Fix the signs of the components: `direction` (a class direction) points right and up.
 
     A component orthogonal to it has a positive largest loading.
     """
