@@ -458,7 +458,7 @@ class Scrubber {
         const { data } = this;
         this.sides.forEach(({ panels }) => panels.forEach(({ limits, layer }) => {
             const [[x, y], half] = [data.centre[layer], data.half[layer]];
-            const words = half === null ? [] : [`x ${number(x - half)}`, number(x + half), number(y - half), `y ${number(y + half)}`];
+            const words = half === null ? [] : [`x ${number(x - half)}`, `x ${number(x + half)}`, `y ${number(y - half)}`, `y ${number(y + half)}`];
             limits.forEach((node, i) => { node.textContent = words[i]?.replace("-", "−") ?? ""; });
         }));
         this.ticks?.forEach((tick, i) => tick.classList.toggle("wait", !data.there.includes(i)));
@@ -542,7 +542,7 @@ class Scrubber {
         while (columns > 4 && (wide + gap) / columns - gap < 92) columns--;
         const room = Math.floor((wide + gap) / columns - gap) - 2;
         const large = Math.max(180, Math.min(wide - 2, Math.round(0.6 * window.innerHeight)));
-        this.size = this.large >= 0 ? large : Math.min(room, 150);
+        this.size = this.large >= 0 ? large : Math.min(room, 180);
         this.root.classList.toggle("large", this.large >= 0);
         this.back.hidden = this.large < 0;
         const device = Math.round(this.size * ratio), radius = this.markers(device / ratio) * ratio;
@@ -555,7 +555,7 @@ class Scrubber {
                 panel.node.hidden = this.large >= 0 && panel.layer !== this.large;
                 panel.field.style.width = panel.field.style.height = `${this.size + 2}px`;
                 panel.title.style.width = `${this.size + 2}px`;
-                if (panel.canvas.width !== device) panel.canvas.width = panel.canvas.height = device;
+                if (panel.canvas.height !== device) panel.canvas.width = panel.canvas.height = device;
                 panel.image = panel.context.createImageData(device, device);
                 panel.pixels = new Uint32Array(panel.image.data.buffer);
                 panel.drawn = "";
@@ -677,8 +677,8 @@ class Scrubber {
             const [x0, y0, x1, y1] = [0, 1, 2, 3].map(
                 i => middle + (i % 2 ? -1 : 1) * (arrows[a + i] + (arrows[b + i] - arrows[a + i]) * share) * reach,
             );
-            const long = Math.hypot(x1 - x0, y1 - y0), head = Math.min(8 * scale * ratio, long);
-            if (long < 1) continue;
+            const long = Math.hypot(x1 - x0, y1 - y0), head = Math.min(8 * scale * ratio, 0.7 * long);
+            if (long < 4 * ratio) continue; // smaller than a point: it would only punch a hole
             const [u, v] = [(x1 - x0) / long, (y1 - y0) / long], [nx, ny] = [x1 - u * head, y1 - v * head];
             for (const [colour, more] of [[this.page, 2], [data.directions[d].colour, 0]]) {
                 context.strokeStyle = context.fillStyle = colour;

@@ -43,6 +43,7 @@ document.querySelectorAll('.scrubbed').forEach(place => {
   const data = JSON.parse(place.querySelector('script').textContent);
   mount();
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', mount);
+  window.addEventListener('beforeprint', () => root.picture.layout(true));
 });
 """
 """Mounts every scrubber of a page in a shadow root, as Streamlit does."""
