@@ -75,7 +75,11 @@ function press(pixels, at, { offsets, covers }, colour) {
         const under = pixels[place];
         if (cover === 255) pixels[place] = 0xff000000 | colour;
         else if (under === 0) pixels[place] = (cover << 24) | colour;
-        else {
+        else if (under >>> 24 === 255) { // two channels at a time; shares are of 256
+            const share = cover + (cover >> 7), rest = 256 - share;
+            const both = ((((colour & 0xff00ff) * share + (under & 0xff00ff) * rest) >>> 8) & 0xff00ff);
+            pixels[place] = 0xff000000 | both | ((((green * share) + ((under >> 8) & 255) * rest)) & 0xff00);
+        } else {
             const below = ((under >>> 24) * (255 - cover)) / 255, alpha = cover + below;
             const over = cover / alpha, rest = below / alpha;
             pixels[place] = (Math.round(alpha) << 24)
