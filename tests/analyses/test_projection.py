@@ -66,7 +66,7 @@ def test_signs_belong_to_the_basis_and_follow_all_checkpoints_together(seed: int
     reference, labels = made(seed)
     pool = (reference, *(made(seed + i)[0] for i in range(1, 3)))
     found = [projection.projection(one, reference, pool, labels, 2, basis) for one in pool]
-    assert (sum(one.arrow[1:, 0] for one in found) >= -1e-9).all()
+    assert (np.sum([one.arrow[1:, 0] for one in found], axis=0) >= -1e-9).all()
     shuffled = np.random.default_rng(seed).permutation(6)
     turned = tuple(x[..., shuffled] for x in pool)
     for one, model in zip(found, turned, strict=True):
@@ -134,7 +134,8 @@ def test_recipe_on_every_basis(tmp_path) -> None:
     for one, two in zip(results.values(), again, strict=True):
         np.testing.assert_array_equal(one.xy, two.xy)
     for basis in ("base", "shared"):
-        together = sum(results[basis, label].arrow[1:] for label in ("base", "epoch 1", "epoch 2", "epoch 3"))
+        epochs = ("base", "epoch 1", "epoch 2", "epoch 3")
+        together = np.sum([results[basis, label].arrow[1:] for label in epochs], axis=0)
         assert (together >= -1e-9).all()
     assert results["own", "epoch 3"].xy.shape == (13, 60, 2)
 
