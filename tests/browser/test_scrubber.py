@@ -236,11 +236,25 @@ def test_a_file_opens_without_a_server_and_its_epoch_can_be_dragged(
     visitor.leave()
 
 
-def page_of(classes: int) -> str:
-    """Three checkpoints, three layers of which the first is empty, thirty reviews."""
+def test_a_checkpoint_alone_has_panels_and_no_slider(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "points.html"
+    file.write_text(page_of(2, checkpoints=1))
+    visitor = Visitor(browser.new_context())
+    page = visitor.page
+    page.goto(file.as_uri())
+    visitor.points("base")
+    expect(page.locator(".scrubber .panel")).to_have_count(3)
+    expect(slider(page)).to_be_hidden()
+    page.locator(".scrubber .title").last.click()
+    expect(page.locator(".scrubber .panel:visible")).to_have_count(1)
+    visitor.leave()
+
+
+def page_of(classes: int, checkpoints: int = 3) -> str:
+    """Checkpoints with three layers, of which the first is empty, and thirty reviews."""
     labels = np.arange(30) % classes
     results = []
-    for _ in range(3):
+    for _ in range(checkpoints):
         xy = RANDOM.normal(size=(3, 30, 2)) + labels[:, None]
         xy[0] = np.nan
         arrow = np.ones((3, 1 if classes == 2 else classes, 2))
@@ -248,7 +262,7 @@ def page_of(classes: int) -> str:
         explained = np.full((3, 2), 0.25)
         explained[0] = np.nan
         results.append(Result(xy.astype(np.float32), explained, arrow))
-    names, words = ["base", "epoch 1", "epoch 2"], ["bad", "good", "mixed"][:classes]
+    names, words = ["base", "epoch 1", "epoch 2"][:checkpoints], ["bad", "good", "mixed"][:classes]
     texts = [f"Review {i}" for i in range(30)]
     data = projection.pack(results, names, names, labels, texts, list(range(30)), words)
-    return scrubber.standalone(data, {"epoch": "epoch 2", "reference": "base"}, "Points", "How to read them.")
+    return scrubber.standalone(data, {"epoch": names[-1], "reference": "base"}, "Points", "How to read them.")

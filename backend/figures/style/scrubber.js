@@ -165,15 +165,17 @@ class Scrubber {
     /* What the page chose: checkpoint, reference, review. Echoes of epochs that were left again are ignored. */
     follow(view) {
         const { names } = this.data, old = this.view;
-        if (view.epoch === undefined) return;
+        const goal = names.indexOf(view.epoch);
+        if (goal < 0) return; // of another study, or not there yet
         this.view = view;
         this.left = Math.max(0, names.indexOf(view.reference));
         if (view.review !== old.review) this.chosen = view.review ?? -1;
         const since = this.sent.get(view.epoch), stale = performance.now() - (since ?? -Infinity) < ECHO_MS;
         const last = [...this.sent.keys()].at(-1);
-        const goal = names.indexOf(view.epoch);
-        if (old.epoch === undefined) this.at = goal;
-        else if (view.epoch !== old.epoch && !(stale && view.epoch !== last) && !this.busy && goal !== this.at) this.glide(goal);
+        if (old.epoch === undefined) {
+            this.at = goal;
+            this.layout(true);
+        } else if (view.epoch !== old.epoch && !(stale && view.epoch !== last) && !this.busy && goal !== this.at) this.glide(goal);
         if (view.epoch === last) this.sent.clear();
         this.describe();
         this.draw();
@@ -538,7 +540,7 @@ class Scrubber {
 
     layout(force = false) {
         const wide = this.sides?.[0].node.clientWidth;
-        if (!wide || !this.data) return;
+        if (!wide || this.view.epoch === undefined) return;
         const ratio = this.ratio ?? window.devicePixelRatio ?? 1, { layers } = this.data, gap = 8;
         if (!force && wide === this.wide && ratio === this.dense) return;
         [this.wide, this.dense] = [wide, ratio];
