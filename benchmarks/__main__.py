@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-QUICK = ("collect", "interactive")
+QUICK = ("collect", "interactive", "scrubber")
 
 
 def main() -> int:

@@ -54,7 +54,8 @@ REPAINTED = """([selector, before]) => new Promise(done => {
     look();
 })"""
 """Resolves two animation frames after the plot shows other data than before."""
-CURVE = ".st-key-review-lens .js-plotly-plot"
+Seen = Callable[[Page], None]
+CURVE = ".st-key-review-logit-diff .js-plotly-plot"
 
 EMPTY = """
 import plotly.graph_objects as go
@@ -124,8 +125,8 @@ def warm(cache: Path) -> tuple[Path, list[str]]:
     lab = wiring.open_lab()
     study = pin(wiring.find_study("demo"), lab)
     found = []
-    for one in study.checkpoints:
-        found.append(projection.recipe(projection.Query("own", one, study.base, (), study.prompts), lab))
+    for one, query in zip(study.checkpoints, projection.of_all(study, study.base, "shared"), strict=True):
+        found.append(projection.recipe(query, lab))
         accuracy.recipe(accuracy.Query(one, study.prompts), lab)
         direction.recipe(direction.Query(one, study.base, study.prompts), lab)
     names = [one.label for one in study.checkpoints]
@@ -141,24 +142,38 @@ def warm(cache: Path) -> tuple[Path, list[str]]:
     return place, names
 
 
-def loaded(browser: Browser, address: str, wanted: Sequence[tuple[str, str]]) -> tuple[float, Page]:
-    """Seconds until the plots (selector, title) are painted in a fresh browser context, and the page."""
+def plotted(selector: str, title: str) -> Seen:
+    """Wait until the plot with that title is painted."""
+    return lambda page: page.evaluate(PAINTED, [selector, title])
+
+
+def scrubbed(epoch: str) -> Seen:
+    """Wait until the scrubber has painted all layers at that epoch."""
+
+    def seen(page: Page) -> None:
+        page.wait_for_selector(f'.scrubber[data-painted][data-epoch="{epoch}"]')
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    return seen
+
+
+def loaded(browser: Browser, address: str, seen: Seen) -> tuple[float, Page]:
+    """Seconds until the picture is painted in a fresh browser context, and the page."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.set_default_timeout(240_000)
     start = time.perf_counter()
     page.goto(address)
-    for selector, title in wanted:
-        page.evaluate(PAINTED, [selector, title])
+    seen(page)
     return time.perf_counter() - start, page
 
 
-def slid(page: Page, selector: str, key: str, title: str) -> float:
-    """Seconds from a key press on the slider until the plot with that title is painted."""
+def slid(page: Page, key: str, seen: Seen) -> float:
+    """Seconds from a key press on the slider until the picture is painted."""
     page.locator(".st-key-epoch input[type=range]").focus()
     page.wait_for_timeout(1500)
     start = time.perf_counter()
     page.keyboard.press(key)
-    page.evaluate(PAINTED, [selector, title])
+    seen(page)
     return time.perf_counter() - start
 
 
@@ -220,25 +235,24 @@ def measure(rounds: int, chromium: str) -> list[tuple[str, float, float, float]]
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         stack.callback(browser.close)
-        left, right = ".st-key-pca-0 .js-plotly-plot", ".st-key-pca-1 .js-plotly-plot"
-        pictures = [(left, "base"), (right, names[-1])]
+        plot = ".js-plotly-plot"
         opens: list[tuple[float, float]] = []
         for round_ in range(rounds + 1):
-            mine, page = loaded(browser, f"{ours}/layers?study=demo", pictures)
+            mine, page = loaded(browser, f"{ours}/layers?study=demo", scrubbed(names[-1]))
             page.context.close()
-            base, page = loaded(browser, empty, [(".js-plotly-plot", "three points")])
+            base, page = loaded(browser, empty, plotted(plot, "three points"))
             page.context.close()
             if round_:  # the first visit of each server imports its modules
                 opens.append((mine, base))
-        _, here = loaded(browser, f"{ours}/layers?study=demo", pictures)
-        _, there = loaded(browser, obvious, [(".js-plotly-plot", names[-1])])
+        _, here = loaded(browser, f"{ours}/layers?study=demo", scrubbed(names[-1]))
+        _, there = loaded(browser, obvious, plotted(plot, names[-1]))
         slides: list[tuple[float, float]] = []
         at, step = len(names) - 1, -1
         for _ in range(2 * rounds):
             step = -step if not 0 < at + step < len(names) else step
             at += step
             key = "ArrowLeft" if step < 0 else "ArrowRight"
-            slides.append((slid(here, right, key, names[at]), slid(there, ".js-plotly-plot", key, names[at])))
+            slides.append((slid(here, key, scrubbed(names[at])), slid(there, key, plotted(plot, names[at]))))
         megabytes, torch = footprint(pid)  # before the Review page, which opens models
         here.context.close()
         page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()

@@ -14,18 +14,18 @@ from backend.figures import map as map_figures
 from backend.figures import projection as projection_figures
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, picture, scrubbing, shell
 from pages.parts import layer_details, similarity
 
 TITLE = "Layers"
-BASES = {"own": "its own", "base": "the reference's", "shared": "shared by all"}
+BASES = {"shared": "shared by all", "base": "the reference's", "own": "its own"}
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
     return {
-        "basis": address.Choice(list(BASES), "own"),
+        "basis": address.Choice(list(BASES), "shared"),
         "review": address.Choice(["", *map(str, study.sample.index.tolist())], ""),
         "show": address.Choice(list(layer_details.SHOWN), "direction"),
         "scale": address.Choice(list(direction_figures.SCALES), "separation"),
@@ -48,26 +48,42 @@ def draw(view: shell.View) -> None:
 
 @shell.section
 def _projections(view: shell.View) -> None:
-    """Draw PCA small multiples and the chosen review."""
+    """Draw PCA small multiples of all checkpoints and the chosen review."""
+    scrubbing.follow(view)
     above = st.container()
     basis: Any = view.value("basis")
-    pool = view.study.checkpoints if basis == "shared" else ()
-    prompts, sample = view.study.prompts, view.study.sample
     requests = [
-        projection.recipe.request(
-            projection.Query(basis, checkpoint, view.reference, pool, prompts, view.drop_largest, sample)
-        )
-        for checkpoint in view.pair
+        projection.recipe.request(query)
+        for query in projection.of_all(view.study, view.reference, basis, view.drop_largest)
     ]
-    results = view.results(requests, "Projecting every layer")
+    pair = [requests[view.place(checkpoint)] for checkpoint in view.pair]
+    results = view.results(pair, "Projecting every layer")
     if results is not None:
-        drawn, picks = layer_details.of_reviews(view, results, projection_figures.draw, "pca", ["", ""])
-        picture.show(
-            view, drawn, projection_figures.guide(len(view.words)), picture.rows(requests, results), "projection", picks
-        )
+        _moving(view, [request.peek(view.lab) for request in requests], picture.rows(pair, results))
+        view.results(requests, "Projecting the other epochs")
     with above:  # filled last, so that the browser loads the pictures first
         view.control(st.segmented_control, "PCA axes", "basis", format_func=BASES.__getitem__, required=True)
     _review(view)
+
+
+def _moving(view: shell.View, results: list[projection.Result | None], rows: picture.Rows) -> None:
+    """Draw the points of all checkpoints whose results are there, between which the browser moves them."""
+    sample, chosen = view.study.sample, view.value("review")
+    index = sample.index.tolist()
+    names = [str(row) for row in index]
+    epochs = [checkpoint.label for checkpoint in view.study.epochs]
+    data = projection_figures.pack(
+        results, view.names, epochs, view.study.prompts.labels, sample.text, index, view.words
+    )
+    picture.moving(
+        view,
+        data,
+        projection_figures.guide(len(view.words)),
+        rows,
+        "projection",
+        address.chooses("review", names),
+        names.index(chosen) if chosen else None,
+    )
 
 
 def _review(view: shell.View) -> None:

@@ -29,7 +29,8 @@ Basis = Literal["own", "base", "shared"]
 class Query:
     """One checkpoint in one basis: its `own`, the reference's (`base`), or `shared` by the checkpoints of `pool`.
 
-    `pool` is empty unless the basis is shared. `sample` only gives `rows` the source row of each review.
+    `pool` decides the signs of a basis that checkpoints have in common, and the axes of a shared one; it is empty for
+    `own`. `sample` only gives `rows` the source row of each review.
     """
 
     basis: Basis
@@ -75,12 +76,14 @@ def projection(
     """Project the residuals of every layer on two principal components.
 
     The components are computed from the residuals themselves (`own`), from the reference (`base`: its axes and origin),
-    or from all of `pool`, each centred on its own mean first (`shared`). The signs are such that the reference's class
-    direction (more than two classes: that of the last) points right and up.
+    or from all of `pool`, each centred on its own mean first (`shared`). The signs are such that the last class is
+    right and up: by the checkpoint's own class direction in its `own` basis, else by the sum of those of `pool` (the
+    reference, if it is empty). The direction of an untrained reference alone is noise, and would mirror the others.
     """
     layers = residuals.shape[1]
     d = metrics.directions(residuals, labels, classes)
-    towards = metrics.directions(reference, labels, classes)[-1]
+    agreeing = (residuals,) if basis == "own" else pool or (reference,)
+    towards = np.sum([metrics.directions(model, labels, classes)[-1] for model in agreeing], axis=0)
     xy = np.full((layers, len(residuals), 2), np.nan)
     explained = np.full((layers, 2), np.nan)
     arrow = np.full((layers, len(d), 2), np.nan)
@@ -104,10 +107,10 @@ def _axes(
     return pca.pca(np.concatenate([part - part.mean(axis=0, dtype=np.float64) for part in parts]))
 
 
-@memoized(version=1)
+@memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with all checkpoints of the basis, then project."""
-    pool = query.pool if query.basis == "shared" else ()
+    pool = () if query.basis == "own" else query.pool
     parts = len(pool) + 3
     reference = lab.part(0, parts).readout(query.reference, query.prompts).residuals
 
@@ -127,15 +130,13 @@ def recipe(query: Query, lab: Lab) -> Result:
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return a query for every basis and checkpoint; KeyError if no checkpoint has the reference's label."""
     against = study.checkpoint(reference)
+    return [query for basis in get_args(Basis) for query in of_all(study, against, basis)]
+
+
+def of_all(study: PinnedStudy, reference: PinnedCheckpoint, basis: Basis, drop_largest: int = 0) -> list[Query]:
+    """Return a query for every checkpoint of the study in one basis."""
+    pool = () if basis == "own" else study.checkpoints
     return [
-        Query(
-            basis,
-            checkpoint,
-            against,
-            study.checkpoints if basis == "shared" else (),
-            study.prompts,
-            sample=study.sample,
-        )
-        for basis in get_args(Basis)
+        Query(basis, checkpoint, reference, pool, study.prompts, drop_largest, study.sample)
         for checkpoint in study.checkpoints
     ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape, unescape
 from typing import Any
 
-from backend.figures.style import html
+from backend.figures.style import html, scrubber
 from backend.figures.style.guide import Guide
 from backend.vocabulary.markdown import APART
 
@@ -86,7 +86,7 @@ class Section:
 
 
 def page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
-    """Return the page. Only its own two scripts may run, and nothing may be fetched."""
+    """Return the page. Only its own scripts may run, and nothing may be fetched."""
     nonce = secrets.token_urlsafe(16)
     shown = list(sections)
     allowed = f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -102,7 +102,8 @@ def page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
             "<noscript><p>The pictures need JavaScript; the numbers are in the tables.</p></noscript>\n<main>",
             *map(_folding, shown),
             f'</main>\n<script nonce="{nonce}">{html.plotly_js()}</script>',
-            f'<script nonce="{nonce}">{SCRIPT}</script>\n</body>\n</html>\n',
+            f'<script nonce="{nonce}">{SCRIPT}</script>',
+            f'{scrubber.style()}<script nonce="{nonce}">{scrubber.script()}</script>\n</body>\n</html>\n',
         ]
     )
 
@@ -119,6 +120,11 @@ def _folding(section: Section) -> str:
 def picture(figures: Sequence[Any], guide: Guide) -> str:
     """Return figures side by side, with their common reading guide below them."""
     return f'<div class="pair">{"".join(map(_plot, figures))}</div>\n{reading(guide)}'
+
+
+def moving(data: Mapping[str, Any], epoch: str, reference: str, guide: Guide) -> str:
+    """Return points that move with a slider of their own, which begins at `epoch`, with their reading guide."""
+    return f"{scrubber.embedded(data, {'epoch': epoch, 'reference': reference})}\n{reading(guide)}"
 
 
 def pictures(guided: Iterable[tuple[Any, Guide]]) -> str:

@@ -18,7 +18,7 @@ from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
 from backend.reports import findings
 from backend.reports.evidence import accuracy_requests, card_request, direction_requests
-from backend.reports.page import Section, picture, pictures, sentences, table
+from backend.reports.page import Section, moving, picture, pictures, sentences, table
 from backend.reports.parts import Ask, layer_features, moved_tokens, predictions, single_swaps, steered, through_heads
 from backend.reports.similar import similar_layers
 from backend.study.comparison import Comparison
@@ -119,21 +119,17 @@ def _of_reviews(case: Comparison, results: list[Any], figure: Any, more: str = "
 
 
 def _projections(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
-    pair = [case.study.checkpoints[i] for i in _pair(case)]
-    prompts = case.study.prompts
-    queries = [
-        projection.Query("own", checkpoint, case.reference, (), prompts, case.drop_largest) for checkpoint in pair
-    ]
+    queries = projection.of_all(case.study, case.reference, "shared", case.drop_largest)
     results = ask([projection.recipe.request(query) for query in queries])
+    sample, epochs = case.study.sample, [checkpoint.label for checkpoint in case.study.epochs]
+    data = projection_figures.pack(
+        results, case.names, epochs, case.study.prompts.labels, sample.text, sample.index.tolist(), case.words
+    )
+    guide = projection_figures.guide(len(case.words))
     yield Section(
         "pca",
         "What do the reviews look like at each layer?",
-        [
-            picture(
-                _of_reviews(case, results, projection_figures.draw),
-                projection_figures.guide(len(case.words)),
-            )
-        ],
+        [moving(data, case.names[case.last], case.reference.label, guide)],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
+from scipy import linalg
 
 from backend.stats import metrics
 from backend.stats.metrics import constant_layers
@@ -23,7 +24,9 @@ def pca(
         return mean, components
     x -= mean
     tall = len(x) > x.shape[1]
-    squares, vectors = np.linalg.eigh(x.T @ x if tall else x @ x.T)  # the smaller of the two Gram matrices
+    gram = x.T @ x if tall else x @ x.T  # the smaller of the two
+    last = len(gram) - 1
+    squares, vectors = linalg.eigh(gram, subset_by_index=(max(0, last - 1), last))
     for i, (square, vector) in enumerate(zip(squares[::-1][:2], vectors.T[::-1][:2], strict=True)):
         if square > 1e-12 * squares[-1]:
             components[i] = vector if tall else vector @ x / np.sqrt(square)
@@ -33,7 +36,7 @@ def pca(
 def orient(
     components: Float[np.ndarray, "components=2 width"], direction: Float[np.ndarray, " width"]
 ) -> Float[np.ndarray, "components=2 width"]:
-    """Fix the signs of the components: `direction` (the base's d) points right and up.
+    """Fix the signs of the components: `direction` (a class direction) points right and up.
 
     A component orthogonal to it has a positive largest loading.
     """

@@ -189,3 +189,13 @@ def picked(chart: str, key: str, names: Sequence[str]) -> Callable[[], None]:
             st.query_params[key] = names[int(position[0] if isinstance(position, list) else position)]
 
     return follow
+
+
+def chooses(key: str, names: Sequence[str]) -> Callable[[int], None]:
+    """Return a callback for a choice in a component, which reports a position among `names`."""
+
+    def follow(position: int) -> None:
+        if 0 <= position < len(names):
+            st.query_params[key] = names[position]
+
+    return follow

@@ -9,12 +9,12 @@ from typing import Any
 import streamlit as st
 
 from backend.caching.memoize import Request
-from backend.figures.style import theme
+from backend.figures.style import scrubber, theme
 from backend.figures.style.guide import Guide
 from backend.reports import export
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
-from pages.frame import zoom
+from pages.frame import scrubbing, zoom
 from pages.frame.shell import View
 
 Rows = Callable[[], Iterable[dict[str, Any]]]
@@ -63,7 +63,45 @@ def show(
                 st.plotly_chart(figure, key=key, config=theme.plot_config(_file(view, key)), alt=alt, **selects)
                 if figure.layout.uirevision is not None:
                     zoom.watch(key, figure.layout.uirevision)
-    _below(view, first, drawn, guide, rows, analysis, layer)
+    title = view.study.study.title
+    _below(
+        view,
+        first,
+        guide,
+        rows,
+        analysis,
+        layer,
+        lambda: theme.standalone(drawn.values(), title, guide.text),
+    )
+
+
+def moving(
+    view: View,
+    data: Mapping[str, Any],
+    guide: Guide,
+    rows: Rows,
+    analysis: str,
+    picks: Callable[[int], None],
+    chosen: int | None,
+) -> None:
+    """Show points that move with the epoch in the browser, with the guide and downloads of `show`.
+
+    `picks` gets the position of a review that was clicked; `chosen` is the position of the one to ring.
+    """
+    key = data["key"]
+    scrubbing.mount(view, data, chosen, _file(view, key), picks)
+    start = {"epoch": view.checkpoint.label, "reference": view.reference.label}
+    title = view.study.study.title
+    _below(
+        view,
+        key,
+        guide,
+        rows,
+        analysis,
+        None,
+        lambda: scrubber.standalone(data, start, title, guide.text),
+        "As PNG: the button at the right of the slider.",
+    )
 
 
 def unfinished(figure: Any, key: str, progress: str) -> None:
@@ -96,7 +134,7 @@ def table(
             key=f"table-{key}",
             column_config={name: st.column_config.Column(width=width) for name, width in (widths or {}).items()},
         )
-    _below(view, key, {}, guide, rows, analysis, None)
+    _below(view, key, guide, rows, analysis)
 
 
 def writing(view: View, key: str, texts: Sequence[str], guide: Guide, rows: Rows, analysis: str | None = None) -> None:
@@ -105,19 +143,23 @@ def writing(view: View, key: str, texts: Sequence[str], guide: Guide, rows: Rows
         for i, text in enumerate(texts):
             with st.container(key=f"side-{key}-{i}"):
                 st.html(text)
-    _below(view, key, {}, guide, rows, analysis, None)
+    _below(view, key, guide, rows, analysis)
 
 
 def _below(
     view: View,
     key: str,
-    drawn: Mapping[str, Any],
     guide: Guide,
     rows: Rows,
     analysis: str | None,
-    layer: int | None,
+    layer: int | None = None,
+    page: Callable[[], str] | None = None,
+    png: str = "As PNG: the camera at the picture's upper right.",
 ) -> None:
-    """Show the guide and the downloads. The menu is filled when it is opened, files are made on request."""
+    """Show the guide and the downloads. The menu is filled when it is opened, files are made on request.
+
+    `page` makes the picture as a page of HTML, `png` says how to get it as PNG.
+    """
     with st.container(horizontal=True, key=f"guide-{key}", vertical_alignment="top"):
         st.caption(plain(guide.short), width="stretch")
         if guide.more:
@@ -125,27 +167,20 @@ def _below(
                 st.markdown(plain(guide.more))
         with st.popover("Download", key=f"take-{key}", on_change="rerun", icon=":material/download:") as menu:
             if menu.open:
-                _downloads(view, key, drawn, guide, rows)
+                _downloads(view, key, rows, page, png)
                 _command(view, analysis, layer)
 
 
-def _downloads(view: View, key: str, drawn: Mapping[str, Any], guide: Guide, rows: Rows) -> None:
+def _downloads(view: View, key: str, rows: Rows, page: Callable[[], str] | None, png: str) -> None:
     name = _file(view, re.sub(r"-\d+$", "", key))  # of a pair, the number of the first
     wide: dict[str, Any] = {"on_click": "ignore", "width": "stretch"}
     st.download_button(
         "Numbers (CSV)", lambda: export.csv_text([*rows()]), f"{name}.csv", "text/csv", key=f"csv-{key}", **wide
     )
-    if not drawn:
+    if page is None:
         return
-    st.download_button(
-        "Picture for a browser (HTML)",
-        lambda: theme.standalone(drawn.values(), view.study.study.title, guide.text),
-        f"{name}.html",
-        "text/html",
-        key=f"html-{key}",
-        **wide,
-    )
-    st.caption("As PNG: the camera at the picture's upper right.")
+    st.download_button("Picture for a browser (HTML)", page, f"{name}.html", "text/html", key=f"html-{key}", **wide)
+    st.caption(png)
 
 
 def _command(view: View, analysis: str | None, layer: int | None) -> None:

@@ -49,6 +49,7 @@ STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.2rem; padding-right: 2.2rem; max-width: 1500px; }
 .stMain { scrollbar-gutter: stable; } /* a scroll bar that appears late would have every plot drawn again */
 [class*="st-key-pair-"] > div { flex: 1 1 380px; min-width: min(380px, 100%); }
+[data-testid="stLayoutWrapper"]:has(> [class*="st-key-chosen-"]) { display: none !important; } /* only a program */
 [class*="st-key-guide-"] { flex-wrap: nowrap !important; }
 .js-plotly-plot text[style*="rgb(128, 132, 149)"] { fill: currentColor !important; } /* too pale on white: 3.7 to 1 */
 .heatmap-label text { fill: currentColor !important; stroke: Canvas; stroke-width: 3px; paint-order: stroke; }

@@ -156,10 +156,15 @@ class Visitor:
         script = """([key, title]) => {
             const plot = document.querySelector(`.st-key-${key} .js-plotly-plot`);
             const words = plot && plot.querySelector('.gtitle');
-            const drawn = plot && plot.querySelector('.shapelayer path, .scatterlayer path');
+            const drawn = plot && plot.querySelector('.scatterlayer path');
             return !!drawn && !!words && words.textContent === title;
         }"""
         self.page.wait_for_function(script, arg=[key, title], timeout=PATIENCE)
+
+    def points(self, epoch: str, reference: str = "base") -> None:
+        """Wait until the scrubber rests at that epoch, painted beside that reference."""
+        wanted = f'.scrubber[data-painted][data-epoch="{epoch}"][data-reference="{reference}"]'
+        self.page.wait_for_selector(wanted, timeout=PATIENCE)
 
     def settled(self) -> None:
         """Wait until something is drawn and no work is under way."""

@@ -26,47 +26,46 @@ def slide(page: Page, arrow: str) -> None:
     page.keyboard.press(arrow)
 
 
-def click_a_point(page: Page, key: str) -> None:
-    """Click a point of a plot where plotly itself says that it lies, once no new picture is on its way."""
+def click_a_point(page: Page) -> None:
+    """Click a point of the last panel where the scrubber itself says that it lies, once no work is under way."""
     calm(page)
-    page.locator(f".st-key-{key} .js-plotly-plot").scroll_into_view_if_needed()
-    place = page.evaluate(
-        """key => {
-            const plot = document.querySelector(`.st-key-${key} .js-plotly-plot`);
-            const {_fullLayout: layout, calcdata} = plot;
-            const point = calcdata[0][Math.floor(calcdata[0].length / 2)];
-            const box = plot.getBoundingClientRect();
-            const {xaxis, yaxis} = layout;
-            return [box.x + xaxis._offset + xaxis.c2p(point.x), box.y + yaxis._offset + yaxis.c2p(point.y)];
-        }""",
-        key,
+    panel = page.locator(".scrubber .panel canvas").last
+    panel.scroll_into_view_if_needed()
+    box = panel.bounding_box()
+    assert box is not None
+    x, y = page.locator(".scrubber").evaluate(
+        """({picture}) => {
+            const {xy, reach, data} = picture, [one, other, share] = picture.ends(true);
+            const at = stored => picture.from(stored, data.layers - 1);
+            return picture.spot(at(one), at(other), share, reach / 32767, picture.size / 2);
+        }"""
     )
-    page.mouse.move(*place)
+    page.mouse.move(box["x"] + x, box["y"] + y)
     page.wait_for_timeout(300)
-    page.mouse.click(*place)
+    page.mouse.click(box["x"] + x, box["y"] + y)
 
 
 def test_the_demo_from_the_first_page_to_a_review_and_back(visit: Visit, address: str):
     visitor = visit()
     page = visitor.goto(address)
     page.get_by_role("link", name="Layers", exact=True).click()
-    visitor.picture("pca-0", "base")
+    page.wait_for_selector(".scrubber[data-painted]")
     last = page.locator(".st-key-epoch input[type=range]").get_attribute("aria-valuetext")
     assert last is not None
-    visitor.picture("pca-1", last)
+    visitor.points(last)
     visitor.settled()
 
     slide(page, "ArrowLeft")
     before = str(int(last[-1]) - 1)
-    visitor.picture("pca-1", f"epoch {before}")
+    visitor.points(f"epoch {before}")
     assert said(page, "epoch") == f"epoch {before}"
 
-    page.locator(".st-key-basis").get_by_text("shared by all").click()
-    page.wait_for_url("**basis=shared**")
+    page.locator(".st-key-basis").get_by_text("the reference's").click()
+    page.wait_for_url("**basis=base**")
     visitor.settled()
-    visitor.picture("pca-1", f"epoch {before}")
+    visitor.points(f"epoch {before}")
 
-    click_a_point(page, "pca-1")
+    click_a_point(page)
     page.wait_for_url("**review=**")
     expect(page.get_by_text("Review ").first).to_be_visible(timeout=PATIENCE)
     page.wait_for_selector(".st-key-review-curve .js-plotly-plot .main-svg")
@@ -77,16 +76,16 @@ def test_the_demo_from_the_first_page_to_a_review_and_back(visit: Visit, address
     page.wait_for_function("() => !location.search.includes('review=')")
     page.wait_for_selector(".st-key-review-curve", state="detached")
     page.go_back()
-    page.wait_for_function("() => !location.search.includes('basis=shared')")
-    expect(page.locator(".st-key-basis [aria-checked=true]")).to_have_text("its own", timeout=PATIENCE)
+    page.wait_for_function("() => !location.search.includes('basis=base')")
+    expect(page.locator(".st-key-basis [aria-checked=true]")).to_have_text("shared by all", timeout=PATIENCE)
     page.go_back()
-    visitor.picture("pca-1", last)
+    visitor.points(last)
     expect(page.locator(".st-key-epoch input[type=range]")).to_have_attribute("aria-valuetext", last)
 
     other = visit()
     second = other.goto(link)
-    other.picture("pca-1", f"epoch {before}")
-    expect(second.locator(".st-key-basis [aria-checked=true]")).to_have_text("shared by all")
+    other.points(f"epoch {before}")
+    expect(second.locator(".st-key-basis [aria-checked=true]")).to_have_text("the reference's")
     expect(second.get_by_text(f"Review {review}")).to_be_visible(timeout=PATIENCE)
     other.settled()
 
@@ -96,10 +95,9 @@ def test_a_permalink_is_the_first_request_of_a_fresh_server(visit: Visit, studie
         visitor = visit()
         page = visitor.page
         page.goto(f"{fresh}/layers?epoch=epoch+1&basis=base")
-        page.wait_for_selector("[data-testid=stProgress], .js-plotly-plot .main-svg")
+        page.wait_for_selector("[data-testid=stProgress], .scrubber[data-painted]")
         visitor.settled()
-        visitor.picture("pca-0", "base")
-        visitor.picture("pca-1", "epoch 1")
+        visitor.points("epoch 1")
         links = [one.strip() for one in page.locator("[data-testid=stSidebar] a").all_inner_texts()]
         assert links == ["Overview", "Layers", "Tokens", "Probes", "Swaps", "Features", "Review", "Add a study"]
         assert said(page, "basis") == "base"
@@ -127,7 +125,7 @@ def test_an_unknown_epoch_in_a_link_gets_a_sentence(visit: Visit, address: str):
 def test_play_ends_at_the_last_epoch(visit: Visit, address: str):
     visitor = visit()
     page = visitor.goto(f"{address}/layers")
-    visitor.picture("pca-0", "base")
+    page.wait_for_selector(".scrubber[data-painted]")
     page.wait_for_selector(".st-key-show")  # what stands below comes with a run of its own
     visitor.settled()
     last = page.locator(".st-key-epoch input[type=range]").get_attribute("aria-valuetext")
@@ -137,7 +135,7 @@ def test_play_ends_at_the_last_epoch(visit: Visit, address: str):
         "last => document.querySelector('.st-key-epoch input').getAttribute('aria-valuetext') === last", arg=last
     )
     page.get_by_role("button", name="Play the epochs").wait_for()
-    visitor.picture("pca-1", last or "")
+    visitor.points(last or "")
 
 
 def test_every_other_part_of_the_page(visit: Visit, address: str):

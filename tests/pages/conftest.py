@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -92,6 +94,12 @@ def settle(test: AppTest, seconds: float = 120) -> AppTest:
 def charts(test: AppTest) -> dict[str, str]:
     """The plots on the page, by key, as JSON."""
     return {_key(one.proto.id): one.proto.spec for one in test.get("plotly_chart")}
+
+
+def components(test: AppTest) -> dict[str, dict[str, Any]]:
+    """The data of the components on the page, by key."""
+    found = [one.proto for one in test.get("bidi_component")]
+    return {_key(one.id): json.loads(one.json) for one in found if one.json}
 
 
 def _key(identity: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -13,46 +15,89 @@ from backend.caching.progress import Progress
 from backend.errors import CheckpointError
 from backend.figures.direction import UNITS
 from backend.lab.pinning import pin
+from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
 from backend.study.token_ids import Prompts
 from pages.frame import shell, work
-from tests.pages.conftest import ROOT, Opens, World, charts, settle
+from tests.pages.conftest import ROOT, Opens, World, charts, components, settle
 
 
 def title(spec: str) -> str:
     return json.loads(spec)["layout"]["title"]["text"]
 
 
-def test_base_and_last_epoch_stand_side_by_side(opens: Opens):
+def points(test: AppTest) -> np.ndarray:
+    """The positions that the browser gets, [checkpoints, layers, reviews, 2]."""
+    data = components(test)["scrubber-pca"]
+    numbers = np.frombuffer(base64.b64decode(data["xy"]), dtype="<i2")
+    return numbers.reshape(len(data["there"]), data["layers"], len(data["labels"]), 2)
+
+
+def test_the_browser_gets_all_checkpoints_at_once_and_shows_the_last(opens: Opens):
     test = opens("layers")
     assert test.title[0].value == "Layers: base and epoch 3"
-    shown = charts(test)
-    assert [title(shown[key]) for key in ("pca-0", "pca-1")] == ["base", "epoch 3"]
-    assert {"direction-heat", "direction-curves"} <= shown.keys()
+    shown = components(test)
+    assert shown["scrubber-pca"]["names"] == ["base", "epoch 1", "epoch 2", "epoch 3"]
+    assert shown["scrubber-pca"]["there"] == shown["scrubber-pca"]["plays"] == [0, 1, 2, 3]
+    assert shown["chosen-of-pca"]["epoch"] == "epoch 3"
+    assert shown["chosen-of-pca"]["reference"] == "base"
+    assert shown["chosen-of-pca"]["review"] is None
+    assert points(test).shape == (4, 5, 36, 2)
+    assert {"direction-heat", "direction-curves"} <= charts(test).keys()
 
 
-def test_the_slider_moves_the_epoch_and_the_address_but_not_the_base(opens: Opens):
+def test_the_slider_moves_the_epoch_and_the_address_but_sends_no_point_again(opens: Opens):
     test = opens("layers")
-    before = charts(test)
+    before = components(test)
     settle(test.select_slider(key="epoch").set_value("epoch 1").run())
-    after = charts(test)
+    after = components(test)
     assert test.query_params["epoch"] in ("epoch 1", ["epoch 1"])
-    assert title(after["pca-1"]) == "epoch 1"
-    assert before["pca-0"] == after["pca-0"]
-    assert before["pca-1"] != after["pca-1"]
+    assert after["chosen-of-pca"]["epoch"] == "epoch 1"
+    assert after["scrubber-pca"] == before["scrubber-pca"]
+
+
+def test_points_move_in_axes_that_all_checkpoints_share_by_default(opens: Opens):
+    test = opens("layers")
+    assert test.segmented_control(key="basis").value == "shared"
+    shared, own = points(test), points(opens("layers", basis="own"))
+    assert (shared != own).any()
 
 
 @pytest.mark.parametrize("basis", ["own", "base", "shared"])
 def test_the_basis_is_in_the_address(opens: Opens, basis: str):
     test = opens("layers", basis=basis, epoch="epoch 2")
     assert test.segmented_control(key="basis").value == basis
-    assert title(charts(test)["pca-1"]) == "epoch 2"
+    assert components(test)["chosen-of-pca"]["epoch"] == "epoch 2"
 
 
-def test_the_base_alone_is_shown_once(opens: Opens):
-    shown = charts(opens("layers", epoch="base"))
-    assert "pca-0" in shown
-    assert "pca-1" not in shown
+def test_the_base_beside_itself_can_be_dragged_to_an_epoch(opens: Opens):
+    shown = components(opens("layers", epoch="base"))
+    assert (shown["chosen-of-pca"]["epoch"], shown["chosen-of-pca"]["reference"]) == ("base", "base")
+    assert shown["scrubber-pca"]["there"] == [0, 1, 2, 3]
+
+
+def test_the_pair_is_there_before_the_other_epochs(opens: Opens, world: World, monkeypatch: pytest.MonkeyPatch):
+    go, real = threading.Event(), world.models.readout
+
+    def waits(checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> object:
+        while checkpoint.label == "epoch 1" and not go.wait(0.05):
+            progress(0.3, "Reading.")
+        return real(checkpoint, prompts, progress)
+
+    world.models.readout = waits  # type: ignore[method-assign]
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test.query_params["basis"] = "own"
+    test.switch_page("pages/layers.py").run()
+    end = time.monotonic() + 60
+    while "scrubber-pca" not in components(test):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+        test.run()
+    first = components(test)["scrubber-pca"]
+    assert {0, 3} <= set(first["there"]) <= {0, 2, 3}
+    assert len(first["names"]) == 4
+    go.set()
+    assert components(settle(test))["scrubber-pca"]["there"] == [0, 1, 2, 3]
 
 
 def test_the_chosen_review_leads_to_its_tokens(opens: Opens, world: World):
@@ -70,7 +115,7 @@ def test_a_review_in_the_address_is_shown_in_full_with_its_numbers(opens: Opens,
     test = opens("layers", review=str(sample.index[chosen]))
     assert sample.text[chosen] in [one.value for one in test.text]
     assert "review-curve" in charts(test)
-    assert "chosen review" in charts(test)["pca-0"]
+    assert components(test)["chosen-of-pca"]["review"] == chosen
 
 
 @pytest.mark.parametrize("scale", ["raw", "unbiased", "relative", "separation"])
@@ -101,8 +146,9 @@ def test_more_than_two_classes_choose_a_direction(opens: Opens, world: World):
     world.add("three", classes=3)
     test = opens("layers", study="three", **{"class": "mixed"})
     assert test.selectbox(key="class").value == "mixed"
-    drawn = json.loads(charts(test)["pca-0"])["data"]
-    assert len(drawn) == 7, "a trace per class, an arrow per class, and the names of the panels"
+    data = components(test)["scrubber-pca"]
+    assert len(data["directions"]) == 3
+    assert len({(one["colour"], one["symbol"]) for one in data["classes"]}) == 3
 
 
 @pytest.mark.parametrize(
@@ -118,17 +164,17 @@ def test_an_unknown_value_gets_a_sentence_and_leaves_the_address(opens: Opens, k
 
 
 def test_another_checkpoint_can_be_the_reference(opens: Opens):
-    shown = charts(opens("layers", reference="epoch 1", epoch="epoch 2"))
-    assert [title(shown[key]) for key in ("pca-0", "pca-1")] == ["epoch 1", "epoch 2"]
+    shown = components(opens("layers", reference="epoch 1", epoch="epoch 2"))["chosen-of-pca"]
+    assert (shown["reference"], shown["epoch"]) == ("epoch 1", "epoch 2")
 
 
 def test_without_the_three_largest_dimensions_the_pictures_change(opens: Opens):
-    with_all = charts(opens("layers"))
+    with_all = points(opens("layers"))
     test = opens("layers", massive="without")
     assert test.toggle(key="massive").value is True
-    assert charts(test)["pca-0"] != with_all["pca-0"]
+    assert (points(test) != with_all).any()
     settle(test.toggle(key="massive").set_value(False).run())
-    assert charts(test)["pca-0"] == with_all["pca-0"]
+    assert (points(test) == with_all).all()
 
 
 def test_play_shows_one_epoch_after_the_other(opens: Opens, monkeypatch: pytest.MonkeyPatch):
@@ -175,7 +221,7 @@ def test_work_that_fails_is_one_sentence_and_can_be_tried_again(opens: Opens, wo
         if not again:
             break
         settle(again[0].click().run())
-    assert "pca-1" in charts(test)
+    assert "scrubber-pca" in components(test)
 
 
 def test_a_bug_is_one_sentence_that_points_to_the_log(opens: Opens, world: World, caplog: pytest.LogCaptureFixture):

@@ -63,6 +63,10 @@ class Outline(HTMLParser):
 
     @property
     def figures(self) -> list[dict[str, Any]]:
+        return [one for one in self.data if "layout" in one]
+
+    @property
+    def data(self) -> list[dict[str, Any]]:
         return [json.loads(text) for kind, text in self.scripts if kind.get("type") == "application/json"]
 
     def ids(self) -> list[str]:
@@ -127,9 +131,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_section_is_there_with_pictures_and_a_guide(made: dict[str, Outline]):
     one = made["plain"]
     assert one.ids() == NAMES
-    assert len(one.figures) == 1 + 2 + 2 + 2 + 8 + 1 + 3 + 6 + 4 + 2 + 2 + 2 + 2 + 2 + 1
+    assert len(one.figures) == 1 + 2 + 2 + 8 + 1 + 3 + 6 + 4 + 2 + 2 + 2 + 2 + 2 + 1
     titles = [figure["layout"]["title"]["text"] for figure in one.figures]
-    assert {"base", "epoch 2", "Cosine with the direction of base"} <= set(titles)
+    assert {"epoch 2, layer 3, UMAP", "Cosine with the direction of base"} <= set(titles)
     guides = [tag for tag, given in one.tags if given.get("class") == "guide"]
     assert guides.count("p") >= 9
     assert guides.count("details") >= 9, "the rest of each guide folds away"
@@ -147,7 +151,7 @@ def test_nothing_is_fetched_and_plotly_stands_in_it_once(made: dict[str, Outline
     ]
     assert loads == []
     code = [(kind, text) for kind, text in one.scripts if kind.get("type") != "application/json"]
-    assert len(code) == 2
+    assert len(code) == 3
     (policy,) = [given["content"] for tag, given in one.tags if given.get("http-equiv") == "Content-Security-Policy"]
     assert str(policy).startswith("default-src 'none'; script-src 'nonce-")
     assert all(f"'nonce-{kind['nonce']}'" in str(policy) for kind, _ in code)
@@ -170,10 +174,21 @@ def test_markup_of_a_user_is_text(made: dict[str, Outline]):
     assert one.ids() == NAMES, "no markup ends a section early"
     assert not [tag for tag, _ in one.tags if tag == "img"]
     scripts = [kind for kind, _ in one.scripts if kind.get("type") != "application/json"]
-    assert len(scripts) == 2
+    assert len(scripts) == 3
     assert EVIL in "".join(one.words)
     for figure in one.figures:
         assert figure["data"]
+
+
+def test_an_epoch_can_be_dragged_in_the_report(made: dict[str, Outline]):
+    (moves,) = [one for one in made["plain"].data if "xy" in one]
+    assert moves["names"] == ["base", "epoch 1", "epoch 2"]
+    assert moves["there"] == moves["plays"] == [0, 1, 2]
+    assert moves["view"] == {"epoch": "epoch 2", "reference": "base"}
+    (other,) = [one for one in made["other"].data if "xy" in one]
+    assert other["view"]["reference"] == "epoch 1"
+    assert other["xy"] != moves["xy"]
+    assert sum("mountScrubber({data" in text for _, text in made["plain"].scripts) == 1
 
 
 def test_the_numbers_in_the_tables_are_those_of_the_results(world: World, made: dict[str, Outline]):
@@ -198,7 +213,7 @@ def test_more_than_two_classes_and_a_base_alone(tmp_path: Path, monkeypatch: pyt
     assert alone.ids() == [name for name in NAMES if name not in ("weights", "similarity", "map", "swaps", "tokens")]
     three = Outline(report(fake_study(models=models, epochs=1, classes=3, reviews=24), lab, silently, Viewpoint()))
     assert three.ids() == [name for name in NAMES if name != "map"]
-    assert len(three.figures) == 2 + 1 + 2 + 2 + 3 * 8 + 3 * (1 + 3) + 6 + 2 + 2 + 2 + 2 + 2 + 1
+    assert len(three.figures) == 2 + 1 + 2 + 3 * 8 + 3 * (1 + 3) + 6 + 2 + 2 + 2 + 2 + 2 + 1
 
 
 def test_the_log_of_another_trainer_is_shown_and_a_damaged_one_costs_no_report(

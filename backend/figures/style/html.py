@@ -17,5 +17,9 @@ def plotly_js() -> str:
 def embedded(figure: go.Figure) -> str:
     """The figure as JSON that may stand inside a script element: without a template, and without any `<`."""
     plain: dict[str, Any] = json.loads(str(go.Figure(figure).update_layout(template={}).to_json()))
-    text = json.dumps({"data": plain["data"], "layout": plain["layout"]}, separators=(",", ":"))
+    return unclosing(json.dumps({"data": plain["data"], "layout": plain["layout"]}, separators=(",", ":")))
+
+
+def unclosing(text: str) -> str:
+    """Return JSON that may stand inside a script element: without any `<`, which could close it."""
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

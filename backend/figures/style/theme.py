@@ -94,24 +94,6 @@ def shorten(text: str, width: int = 58) -> str:
     return "<br>".join(map(literal, words.split("\n")))
 
 
-def outlines(points: np.ndarray, symbol: str, radius: float) -> str:
-    """Points [n, 2] as one SVG path: a small polygon of that marker shape for each."""
-    corners = _CORNERS.get(symbol, 6)
-    turn = {"square": np.pi / 4, "triangle-down": -np.pi / 2}.get(symbol, np.pi / 2)
-    angles = turn + 2 * np.pi * np.arange(corners) / corners
-    reach = np.full(corners, radius)
-    if symbol in ("cross", "star", "x"):
-        reach[1::2] *= 0.45
-    shape = np.stack([reach * np.cos(angles), reach * np.sin(angles)], axis=1)
-    polygon = "M" + "L".join(["%.3f,%.3f"] * corners) + "Z"
-    return (polygon * len(points)) % tuple((points[:, None] + shape).ravel().tolist())
-
-
-_CORNERS = {"diamond": 4, "square": 4, "triangle-up": 3, "triangle-down": 3, "cross": 8, "star": 10, "x": 8}
-"""How many corners a marker shape has; crosses and stars have every second one further in. A circle gets six,
-which at two pixels' radius looks round."""
-
-
 def cells(values: np.ndarray) -> list[list[float | None]]:
     """A matrix for a heat map, undefined cells empty."""
     return [[None if np.isnan(v) else round(float(v), 4) for v in row] for row in values]

@@ -58,8 +58,8 @@ def read(text: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("key", "address", "rows"),
     [
-        ("pca-0", {}, 2 * 5 * 36),
-        ("pca-0", {"basis": "shared", "massive": "without", "reference": "epoch 1", "epoch": "epoch 2"}, 2 * 5 * 36),
+        ("pca", {}, 2 * 5 * 36),
+        ("pca", {"basis": "base", "massive": "without", "reference": "epoch 1", "epoch": "epoch 2"}, 2 * 5 * 36),
         ("direction-heat", {}, 4 * 5),
         ("direction-curves", {"reference": "epoch 2"}, 2 * 5),
         ("direction-curves", {"massive": "without", "epoch": "base"}, 5),
@@ -101,12 +101,12 @@ def test_downloads_are_made_when_the_menu_is_opened(opens: Opens, csvs: dict[str
     test = opens("layers")
     assert csvs == {}
     assert not test.code
-    opened(test, "pca-0")
-    assert csvs.keys() == {"csv-pca-0", "html-pca-0"}
-    name, page = csvs["html-pca-0"]
+    opened(test, "pca")
+    assert csvs.keys() == {"csv-pca", "html-pca"}
+    name, page = csvs["html-pca"]
     assert name == "film-pca-epoch-3-base.html"
-    assert csvs["csv-pca-0"][0] == "film-pca-epoch-3-base.csv"
-    assert page().count("Plotly.newPlot") == 2
+    assert csvs["csv-pca"][0] == "film-pca-epoch-3-base.csv"
+    assert page().count("mountScrubber({data") == 1
 
 
 def test_file_names_say_what_is_compared(opens: Opens, csvs: dict[str, tuple[str, Any]]):
@@ -130,7 +130,7 @@ def test_a_review_can_be_taken_along(opens: Opens, world: World, csvs: dict[str,
 
 
 def test_the_command_quotes_labels_and_names_the_reference(opens: Opens):
-    test = opened(opens("layers", reference="epoch 1", massive="without"), "pca-0")
+    test = opened(opens("layers", reference="epoch 1", massive="without"), "pca")
     said = "python -m backend export film --out out --only projection --reference 'epoch 1' --drop-largest 3"
     assert [one.value for one in test.code] == [said]
 
