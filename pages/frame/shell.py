@@ -272,10 +272,10 @@ def _tick(view: View) -> None:
 
 @st.fragment(run_every=WATCH_SECONDS)
 def _watch(view: View) -> None:
-    """Show checkpoints that appear or change while the page is open, without a restart."""
+    """Show checkpoints that appear or change while the page is open, and those of a pattern, without a restart."""
     with _sentences():
-        now = pin(view.study.study, view.lab)
-        if [checkpoint.fingerprint for checkpoint in now.checkpoints] != [
-            checkpoint.fingerprint for checkpoint in view.study.checkpoints
-        ]:
+        study = wiring.studies().get(view.study.study.name, view.study.study)
+        if isinstance(study, StudyError):
+            raise study
+        if pin(study, view.lab).content != view.study.content:
             st.rerun()

@@ -103,8 +103,13 @@ def step_of(place: Path) -> int | None:
     state = state_of(place)
     if state is not None:
         return state.step
-    stated = numbers(_numbered(place).name)
-    return stated[0][1] if [unit for unit, _ in stated] == ["step"] else None
+    return stated(place, "step")
+
+
+def stated(place: Path, unit: str) -> int | None:
+    """Return the number of a checkpoint whose name states this `unit` alone ("step" or "epoch"), else None."""
+    found = numbers(_numbered(place).name)
+    return found[0][1] if [one for one, _ in found] == [unit] else None
 
 
 def _numbered(place: Path) -> Path:
