@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
+from backend.study.pinned import PinnedStudy
 from backend.study.trainers.state import numbers, step_of
 
 
@@ -45,3 +48,22 @@ def _base_step(base: CheckpointRef, checkpoints: Sequence[CheckpointRef]) -> int
         step = step_of(Path(base.path)) if Path(base.path).parent in beside else None
         return 0 if step is None else step
     return step_of_ref(base) if base.repo in {ref.repo for ref in checkpoints} else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """The usable checkpoints of a training in order, and their steps; None if these are unknown."""
+
+    checkpoints: tuple[PinnedCheckpoint, ...]
+    steps: tuple[int, ...] | None
+
+
+def trajectory_of(study: PinnedStudy) -> Trajectory:
+    """Return the checkpoints of the training without repeats with another seed; the base first, where it belongs."""
+    base, *others = study.epochs
+    steps = steps_of(base.ref, [one.ref for one in others])
+    if steps is None:
+        return Trajectory((base, *others), None)
+    first, *rest = steps
+    known = [step for step in rest if step is not None]
+    return Trajectory(tuple(others), tuple(known)) if first is None else Trajectory((base, *others), (first, *known))
