@@ -167,7 +167,7 @@ def problems(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[st
 def base_ref(new: NewStudy, root: Path) -> CheckpointRef:
     """Return the location of the base. Raises StudyError for a path that does not exist."""
     place = source(new.base, root)
-    return CheckpointRef(**(place | {"path": str(root / place["path"])} if "path" in place else place))
+    return CheckpointRef(path=str(root / place["path"])) if "path" in place else CheckpointRef(repo=place["repo"])
 
 
 def facts(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Facts | None:

@@ -16,6 +16,7 @@ from backend.figures import map as map_figures
 from backend.figures import projection as projection_figures
 from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
+from backend.figures.style.step_axis import step_axis
 from backend.reports import findings
 from backend.reports.evidence import accuracy_requests, card_request, direction_requests
 from backend.reports.page import Section, picture, pictures, sentences, table
@@ -62,7 +63,7 @@ def _answers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         "How well does each checkpoint answer?",
         [
             picture(
-                [accuracy_figures.draw(results, case.names, case.words)],
+                [accuracy_figures.draw(results, step_axis(case.names, case.steps), case.words)],
                 accuracy_figures.GUIDE,
             ),
             table(accuracy_figures.table(results, case.names, case.words)),

@@ -50,6 +50,15 @@ def _base_step(base: CheckpointRef, checkpoints: Sequence[CheckpointRef]) -> int
     return step_of_ref(base) if base.repo in {ref.repo for ref in checkpoints} else 0
 
 
+def steps_along(study: PinnedStudy, checkpoints: Sequence[PinnedCheckpoint]) -> tuple[int | None, ...] | None:
+    """Return the step of each of these checkpoints of a study; None if they are unknown, or of another seed."""
+    labels = [one.label for one in study.epochs]
+    steps = steps_of(study.base.ref, [one.ref for one in study.epochs[1:]])
+    if steps is None or not all(one.label in labels for one in checkpoints):
+        return None
+    return tuple(steps[labels.index(one.label)] for one in checkpoints)
+
+
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """The usable checkpoints of a training in order, and their steps; None if these are unknown."""
