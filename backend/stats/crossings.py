@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -25,6 +26,10 @@ class Crossing:
     first: Places
     after: Places
     by: Places
+
+    def __getitem__(self, place: Any) -> Crossing:
+        """Return the crossings at a place of the arrays."""
+        return Crossing(*(np.asarray(end[place]) for end in (self.first, self.after, self.by)))
 
 
 def rises_above(curves: Estimate[Curves], level: Curves | float) -> Crossing:

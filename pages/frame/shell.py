@@ -230,6 +230,8 @@ def _sidebar(view: View) -> None:
     """
     if len(view.names) > 1:
         view.control(st.select_slider, "Epoch", "epoch", help="The checkpoint that all pictures show.")
+        if said := summary.step(view):
+            st.caption(said)
         _play(view)
         view.control(st.selectbox, "Compared with", "reference")
     else:

@@ -21,7 +21,7 @@ def draw(view: shell.View) -> None:
     if not asked:
         st.info("A training needs two checkpoints at least. Add another to study.toml.")
         return
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         steps.control(view)
         level: Any = view.control(st.segmented_control, "CKA below", "level", required=True)
         if len(view.words) > 2:
