@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import version as installed_version
 
 from tokenizers import Tokenizer
 
@@ -92,7 +93,7 @@ class Catalogue:
         self._cache.put_json(pair, True)
 
     def _check_structure(self, located: Located, architecture: str) -> None:
-        content = [version("transformers"), architecture, str(located.folder), fingerprint(located, None, self._cache)]
+        content = [_version("transformers"), architecture, str(located.folder), fingerprint(located, None, self._cache)]
         key = "opens/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
         error_text = self._cache.get_json(key)
         if error_text is None:
@@ -191,7 +192,7 @@ def _full(base: CheckpointRef) -> Located:
 
 def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cache) -> None:
     """Raise the CheckpointError that opening the adapter would raise; the result is cached by fingerprint."""
-    versions = "-".join(version(name) for name in ("peft", "transformers"))
+    versions = "-".join(_version(name) for name in ("peft", "transformers"))
     folder = hashlib.sha256(str(located.folder).encode()).hexdigest()[:12]
     key = f"adapter/{fingerprint}/{folder}/{versions}"
     verdict = cache.get_json(key)
@@ -202,3 +203,9 @@ def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cach
         cache.put_json(key, verdict)
     if verdict:
         raise CheckpointError(verdict)
+
+
+@cache  # pages ask for every checkpoint at every rerun
+def _version(library: str) -> str:
+    """Return the version of an installed library."""
+    return installed_version(library)

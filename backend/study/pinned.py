@@ -49,7 +49,7 @@ class PinnedStudy:
 
     @property
     def content(self) -> tuple[tuple[str, str], ...]:
-        """Return label and fingerprint of each checkpoint, which change when a checkpoint appears or is saved anew."""
+        """Return label and fingerprint of each checkpoint, which change when a checkpoint appears or is saved again."""
         return tuple((checkpoint.label, checkpoint.fingerprint) for checkpoint in self.checkpoints)
 
     @property
