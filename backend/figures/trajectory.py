@@ -16,6 +16,7 @@ from backend.stats.crossings import Crossing
 
 NOTHING = "–"
 _CKA, _ACCURACY = "#5a3fc0", "#9a5a00"
+_TICKS = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _ABOVE, _BELOW = 0.17, -0.17
 """Where the marks of the direction and of CKA are within the row of their layer."""
 
@@ -39,7 +40,7 @@ def draw(result: Result, axis: StepAxis, reference: str, level: float, direction
     layers = len(strength)
     values = np.log2(np.maximum(strength, 1.0))
     most = max(1.0, float(np.nanmax(values, initial=0.0)))
-    ticks = np.arange(0, most + 1e-9, max(1.0, np.ceil(most / 5)))
+    ticks = [times for times in _TICKS if times <= 2.0**most][-7:]
     y, reference = np.arange(layers), theme.literal(reference)
     traces: list[dict[str, Any]] = [
         drawing.heatmap(
@@ -54,7 +55,7 @@ def draw(result: Result, axis: StepAxis, reference: str, level: float, direction
                 [_hover(s, name, layer) for s, name in zip(row, axis.names, strict=True)]
                 for layer, row in enumerate(strength)
             ],
-            colorbar=drawing.bar(len=1, tickvals=ticks, ticktext=[f"{2**tick:g} × chance" for tick in ticks]),
+            colorbar=drawing.bar(len=1, tickvals=np.log2(ticks), ticktext=[f"{times:g} × chance" for times in ticks]),
         ),
         _marks(result.norm_leaves[direction], y + _ABOVE, axis, "direction leaves chance", theme.RING, "circle"),
         _marks(result.cka_falls, y + _BELOW, axis, f"CKA with {reference} below {level:g}", _CKA, "diamond"),

@@ -48,7 +48,7 @@ def test_the_colours_are_the_length_over_chance(result: trajectory.Result):
     np.testing.assert_allclose(heat.z[12], np.log2(np.maximum(strength[12], 1)), atol=1e-4)
     assert heat.text[12][2] == f"step 40, layer 12: {strength[12, 2]:.3g} × chance"
     assert heat.text[0][0] == "base, layer 0: no text"
-    assert heat.colorbar.ticktext[0] == "1 × chance"
+    assert heat.colorbar.ticktext[0] == "1 × chance" and heat.colorbar.tickvals[2] == 1
     assert picture.layout.xaxis.title.text == "step" and picture.layout.title.text.startswith("Layer × checkpoint")
 
 

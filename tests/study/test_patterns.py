@@ -11,6 +11,7 @@ import pytest
 from backend.errors import StudyError
 from backend.study.config import Study, parse_study
 from backend.study.steps import step_of_ref, steps_of
+from backend.study.training_log import read_training_log
 from tests.study.trainers.test_complete import WEIGHTS, saved
 
 FILES = {"config__json": "{}", "model__safetensors": WEIGHTS}
@@ -104,6 +105,17 @@ def test_the_folder_of_the_base_is_no_checkpoint_and_states_its_step(tmp_path: P
     train(tmp_path / "earlier", 900)
     found = study(tmp_path, {"path": "checkpoint-10", "label": "a"}, base={"path": "earlier/checkpoint-900"})
     assert steps_of(found.base, found.checkpoints) == (0, 10), "the steps of an earlier training do not count"
+
+
+def test_the_training_curve_is_found_in_the_newest_checkpoint(tmp_path: Path):
+    train(tmp_path, 10, 20)
+    log = [{"step": 10, "epoch": 1.0, "loss": 2.0}, {"step": 20, "epoch": 2.0, "loss": 1.0}]
+    for step in (10, 20):
+        state = {"global_step": step, "log_history": log[: step // 10]}
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps(state))
+    curve = read_training_log(study(tmp_path, {"path": "checkpoint-*"}))
+    assert curve is not None and curve.loss.tolist() == [2.0, 1.0]
+    assert curve.saved == ((10, "step 10"), (20, "step 20"))
 
 
 def test_without_a_checkpoint_yet_the_base_is_alone(tmp_path: Path):

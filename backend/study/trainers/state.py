@@ -100,10 +100,24 @@ def state_of(place: Path) -> TrainerState | None:
 
 def step_of(place: Path) -> int | None:
     """Return the optimizer step of a checkpoint from its trainer_state.json or its name; None if unknown."""
-    state = state_of(place)
-    if state is not None:
-        return state.step
+    for folder in dict.fromkeys((place, _numbered(place))):
+        file = folder / STATE
+        try:
+            stat = file.stat()
+        except OSError:
+            continue
+        step = _step(file, (stat.st_size, stat.st_mtime_ns, stat.st_ino))
+        if step is not None:
+            return step
     return stated(place, "step")
+
+
+@lru_cache(maxsize=4096)  # without the history, which would fill the memory for hundreds of checkpoints
+def _step(file: Path, stamp: tuple[int, int, int]) -> int | None:
+    try:
+        return _read.__wrapped__(file, stamp).step
+    except LayershiftError:
+        return None
 
 
 def stated(place: Path, unit: str) -> int | None:
