@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from functools import cache
-from importlib.metadata import version as installed_version
+from importlib import metadata
 
 from tokenizers import Tokenizer
 
@@ -93,7 +93,7 @@ class Catalogue:
         self._cache.put_json(pair, True)
 
     def _check_structure(self, located: Located, architecture: str) -> None:
-        content = [_version("transformers"), architecture, str(located.folder), fingerprint(located, None, self._cache)]
+        content = [version("transformers"), architecture, str(located.folder), fingerprint(located, None, self._cache)]
         key = "opens/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
         error_text = self._cache.get_json(key)
         if error_text is None:
@@ -192,7 +192,7 @@ def _full(base: CheckpointRef) -> Located:
 
 def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cache) -> None:
     """Raise the CheckpointError that opening the adapter would raise; the result is cached by fingerprint."""
-    versions = "-".join(_version(name) for name in ("peft", "transformers"))
+    versions = "-".join(version(name) for name in ("peft", "transformers"))
     folder = hashlib.sha256(str(located.folder).encode()).hexdigest()[:12]
     key = f"adapter/{fingerprint}/{folder}/{versions}"
     verdict = cache.get_json(key)
@@ -206,6 +206,6 @@ def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cach
 
 
 @cache  # pages ask for every checkpoint at every rerun
-def _version(library: str) -> str:
+def version(library: str) -> str:
     """Return the version of an installed library."""
-    return installed_version(library)
+    return metadata.version(library)
