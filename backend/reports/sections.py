@@ -19,6 +19,7 @@ from backend.figures import weights as weights_figures
 from backend.figures.style.step_axis import step_axis
 from backend.reports import findings
 from backend.reports.evidence import accuracy_requests, card_request, direction_requests
+from backend.reports.over_training import over_training
 from backend.reports.page import Section, picture, pictures, sentences, table
 from backend.reports.parts import Ask, layer_features, moved_tokens, predictions, single_swaps, steered, through_heads
 from backend.reports.similar import similar_layers
@@ -210,6 +211,7 @@ SECTIONS: dict[str, Callable[[Comparison, Ask, int], Iterator[Section]]] = {
     "direction": _directions,
     "cosines": _cosines,
     "similarity": similar_layers,
+    "training-steps": over_training,
     "map": _maps,
     "probes": through_heads,
     "swaps": single_swaps,
