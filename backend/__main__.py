@@ -231,6 +231,8 @@ def _note(sentence: str) -> None:
 
 
 def _note_missing(pinned: exporting.PinnedStudy) -> None:
+    for sentence in pinned.study.notes:
+        _note(_line(sentence))
     for one in pinned.missing:
         print(f"left out {one.label}: {_line(one.reason)}", file=sys.stderr)
 

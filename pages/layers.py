@@ -15,7 +15,7 @@ from backend.figures import projection as projection_figures
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, scrubbing, shell
-from pages.parts import layer_details, similarity
+from pages.parts import layer_details, similarity, steps
 
 TITLE = "Layers"
 BASES = {"shared": "shared by all", "base": "the reference's", "own": "its own"}
@@ -33,6 +33,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
         "method": address.Choice(list(map_figures.NAMES), "tsne"),
         "layer": address.Choice(layers, layers[-1]),
         **similarity.choices(),
+        **steps.choices(study),
     }
 
 

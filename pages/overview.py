@@ -22,13 +22,14 @@ from backend.study.pinned import PinnedStudy
 from backend.study.training_log import read_training_log
 from backend.vocabulary.markdown import plain
 from pages.frame import address, marked, picture, shell, work
+from pages.parts import steps
 
 TITLE = "Overview"
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """Return the page's key in the address: the scale of the weights."""
-    return {"weights": address.Choice(list(weights_figures.SCALES), "change")}
+    """Return the page's keys in the address: the scale of the weights, and the axis of the checkpoints."""
+    return {"weights": address.Choice(list(weights_figures.SCALES), "change"), **steps.choices(study)}
 
 
 def draw(view: shell.View) -> None:
@@ -164,6 +165,7 @@ def _finding(view: shell.View, one: Finding) -> None:
 def _answers(view: shell.View) -> None:
     """Draw the accuracy of each checkpoint."""
     st.subheader("How well does each checkpoint answer?")
+    steps.control(view)
     requests = [
         accuracy.recipe.request(accuracy.Query(checkpoint, view.study.prompts)) for checkpoint in view.study.checkpoints
     ]
@@ -172,7 +174,7 @@ def _answers(view: shell.View) -> None:
         return
     picture.show(
         view,
-        {"accuracy": figures.draw(results, view.names, view.words)},
+        {"accuracy": figures.draw(results, steps.axis(view, view.study.checkpoints), view.words)},
         figures.GUIDE,
         picture.rows(requests, results),
         "accuracy",

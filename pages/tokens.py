@@ -34,7 +34,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
         "search": address.Text(most=60),
         "method": address.Choice(list(map_figures.NAMES), "tsne"),
         "scope": address.Choice(list(map_figures.SCOPES), "words"),
-        **output_space.choices(),
+        **output_space.choices(study),
     }
 
 

@@ -7,6 +7,7 @@ checkpoint (`PARTLY`).
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,11 @@ def _exchanged(raw: dict[str, Any]) -> None:
     raw["model"]["vocab"] = {token: number for token, number in known.items() if number is not None}
 
 
+def copies(*places: str) -> Change:
+    """Copies of the first checkpoint."""
+    return lambda folder: [shutil.copytree(folder / "checkpoints" / "epoch-1", folder / place) for place in places]
+
+
 LAST, ENCODER = "checkpoints/epoch-2", "bert"
 FIRST = ("epoch 1",)
 PATH = 'path = "checkpoints/epoch-1"'
@@ -221,6 +227,19 @@ REFUSED = {
     "a label on two lines": Odd(key('"epoch 1"', '"epoch\\n1"'), "checkpoints[1].label must be on one line"),
     "two places of a checkpoint": Odd(key(PATH, f'{PATH}\nrepo = "a/b"'), "needs either repo (on the hub) or path"),
     "a seed of nothing": Odd(key(PATH, f'{PATH}\nseed_of = "epoch 9"'), 'seed_of "epoch 9" must be the label of a'),
+    # patterns of checkpoints
+    "a pattern in no folder": Odd(key(PATH, 'path = "gone/step-*"'), "gone is not a folder; correct the path"),
+    "a pattern and a label that clash": Odd(
+        key(f'label = "epoch 1"\n{PATH}', 'path = "checkpoints/*"'), 'checkpoints[2].label "epoch 2" is used twice'
+    ),
+    "two folders of one step": Odd(
+        both(copies("a/step-5", "b/step-5"), key(PATH, 'path = "[ab]/step-*"')), "which are both step 5; narrow the"
+    ),
+    "a model of no step": Odd(
+        both(copies("out/best", "out/step-5"), key(PATH, 'path = "out/*"')), "out/best, whose step is unknown; narrow"
+    ),
+    "steps of a folder": Odd(key(PATH, f"{PATH}\nsteps = [1]"), "checkpoints[1].steps needs a repo whose revision or"),
+    "a revision without steps": Odd(key(PATH, 'repo = "a/b"\nrevision = "step{n}"'), "{n}, so it needs steps, such as"),
     "an unknown key": Odd(key('family = "causal"', 'family = "causal"\ncolour = 1'), "colour is an unknown key"),
     "a file that is not TOML": Odd(key('title = "Tiny"', "title = Tiny"), "study.toml cannot be read as TOML"),
 }

@@ -64,6 +64,29 @@ def test_check_of_a_study_by_path_with_a_missing_checkpoint(root: Path, capsys: 
     assert "python -m backend finetune" in capsys.readouterr().err
 
 
+def test_checkpoints_by_pattern_while_training_runs(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = root / "studies" / "tiny"
+    for epoch, step in ((1, 40), (2, 100)):
+        (folder / "checkpoints" / f"epoch-{epoch}").rename(folder / "checkpoints" / f"checkpoint-{step}")
+    for epoch in (1, 2):
+        rewrite(folder, f'[[checkpoints]]\nlabel = "epoch {epoch}"\npath = "checkpoints/epoch-{epoch}"\n', "")
+    rewrite(folder, "[dataset]", '[[checkpoints]]\npath = "checkpoints/checkpoint-*"\n[dataset]')
+    weights = folder / "checkpoints" / "checkpoint-100" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    assert main(["check", "tiny"]) == 0
+    printed = capsys.readouterr().out
+    assert "step 40" in printed and "step 100" not in printed
+    assert f"warning      {weights.parent} is left out until its weights are complete" in printed
+    export = ["export", "tiny", "--out", str(root / "out"), "--only", "trajectory"]
+    assert main(export) == 0
+    assert "is left out until its weights are complete" in capsys.readouterr().err
+    assert {row["step"] for row in read(root / "out" / "trajectory.csv")} == {"0", "40"}
+    weights.write_bytes(whole)
+    assert main(export) == 0 and "left out" not in capsys.readouterr().err
+    assert {row["step"] for row in read(root / "out" / "trajectory.csv")} == {"0", "40", "100"}
+
+
 @pytest.mark.parametrize("case", ["a norm that is missing", "a head that is not tied", "a file that is too long"])
 def test_good_checkpoints_work_beside_a_bad_one(root: Path, capsys: pytest.CaptureFixture[str], case: str) -> None:
     BROKEN[case].change(root / "studies" / "tiny" / "checkpoints" / "epoch-2")

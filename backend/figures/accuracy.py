@@ -12,6 +12,7 @@ from scipy.special import expit
 from backend.analyses.accuracy import Result
 from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
+from backend.figures.style.step_axis import StepAxis
 
 NOTHING = "–"
 """What stands for the numbers of a checkpoint that has no head to answer with."""
@@ -24,24 +25,22 @@ GUIDE = Guide(
 )
 
 
-def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) -> go.Figure:
+def draw(results: Sequence[Result], axis: StepAxis, words: Sequence[str]) -> go.Figure:
     """Balanced accuracy and the recall of each class per checkpoint, each with its 95 % interval, against chance."""
-    names, words = theme.literals(names), theme.literals(words)
+    words = theme.literals(words)
     balanced = np.array([r.balanced_accuracy.ends for r in results])
-    traces = [_line(balanced, names, "balanced accuracy", "#7a5cd6", "circle", 0.0, width=2.6)]
+    traces = [_line(balanced, axis, "balanced accuracy", "#7a5cd6", "circle", 0.0, width=2.6)]
     for c, word in enumerate(words):
         recall = np.array([r.recall[c].ends for r in results])
-        shift = 0.1 * (c + 1)
+        shift = axis.nudge * (c + 1)
         colour, symbol = theme.class_colour(c, len(words)), theme.SYMBOLS[c % len(theme.SYMBOLS)]
-        traces.append(_line(recall, names, f"recall of {word}", colour, symbol, shift, width=1.2))
+        traces.append(_line(recall, axis, f"recall of {word}", colour, symbol, shift, width=1.2))
     chance = 100 / len(words)
     return theme.figure(
         traces,
         "Reviews answered correctly (%)",
         height=380,
-        xaxis=theme.axis(
-            "", tickmode="array", tickvals=np.arange(len(names)), ticktext=list(names), range=[-0.3, len(names) - 0.5]
-        ),
+        xaxis=axis.layout,
         yaxis=theme.axis("", range=[-3, 103]),
         shapes=[drawing.level(chance, dash="dash")],
         annotations=[
@@ -61,19 +60,20 @@ def draw(results: Sequence[Result], names: Sequence[str], words: Sequence[str]) 
 
 
 def _line(
-    triple: np.ndarray, names: Sequence[str], name: str, colour: str, symbol: str, shift: float, width: float
+    triple: np.ndarray, axis: StepAxis, name: str, colour: str, symbol: str, shift: float, width: float
 ) -> dict[str, Any]:
     """Value, low and high in percent, moved sideways so that bars do not cover each other."""
     value, low, high = (100 * triple).T
     return drawing.line(
-        np.arange(len(names)) + shift,
+        axis.x + shift,
         value,
         name,
         {"color": colour, "width": width},
-        "%{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})",
+        "%{text}: %{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})",
         {"color": colour, "symbol": symbol, "size": 8},
         error_y=drawing.error_bars(value, low, high),
         customdata=np.stack([low, high], axis=1).astype(np.float32),
+        text=axis.names,
     )
 
 

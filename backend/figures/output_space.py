@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from backend.analyses.output_space import MEASURES, Result, mean_over_texts, perplexity
 from backend.figures.style import theme
 from backend.figures.style.guide import Guide
+from backend.figures.style.step_axis import StepAxis
 from backend.figures.style.tokens import group_colour, quoted
 from backend.stats.estimate import stacked
 from backend.vocabulary import neutral
@@ -60,7 +61,7 @@ PICTURES: tuple[tuple[Guide, tuple[str, ...]], ...] = (
 """Each guide, and the measures that are shown side by side above it."""
 
 
-def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure: str) -> go.Figure:
+def draw(results: Mapping[str, Sequence[Result]], axis: StepAxis, measure: str) -> go.Figure:
     """Draw one measure over the checkpoints, with a line and 95 % intervals for each set of texts."""
     m = MEASURES.index(measure)
     traces: list[dict[str, Any]] = []
@@ -72,7 +73,7 @@ def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure:
                 "type": "scatter",
                 "mode": "lines+markers",
                 "name": SET_NAMES[text_set],
-                "x": (np.arange(len(found)) + 0.08 * position)[there],
+                "x": (axis.x + 0.8 * axis.nudge * position)[there],
                 "y": value[there],
                 "error_y": {
                     "type": "data",
@@ -84,7 +85,8 @@ def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure:
                 "line": {"color": _COLOURS[text_set], "width": 1.6},
                 "marker": {"color": _COLOURS[text_set], "symbol": _SHAPES[text_set], "size": 8},
                 "customdata": np.stack([low, high], axis=1)[there],
-                "hovertemplate": "%{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})"
+                "text": [axis.names[i] for i in np.flatnonzero(there)],
+                "hovertemplate": "%{text}: %{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})"
                 f"<extra>{SET_NAMES[text_set]}</extra>",
             }
         )
@@ -96,13 +98,7 @@ def draw(results: Mapping[str, Sequence[Result]], names: Sequence[str], measure:
         traces,
         TITLES[measure],
         height=270,
-        xaxis=theme.axis(
-            "",
-            tickmode="array",
-            tickvals=list(range(len(names))),
-            ticktext=quoted(names),
-            range=[-0.3, len(names) - 0.6],
-        ),
+        xaxis=axis.layout,
         yaxis=theme.axis("", **scale),
         margin={"l": 48, "r": 12, "t": 56, "b": 36},
     )

@@ -59,6 +59,7 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
         separator=asking.separator,
         separator_found=asking.separator_chosen,
         warnings=(
+            *study.notes,
             *(sentence for checkpoint in usable for sentence in lab.models.warnings(checkpoint.ref, study.base)),
             *_copies(usable, lab),
         ),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 
 from tokenizers import Tokenizer
 
@@ -206,3 +207,9 @@ def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cach
         cache.put_json(key, verdict)
     if verdict:
         raise CheckpointError(verdict)
+
+
+@cache  # pages ask for every checkpoint at every rerun
+def version(library: str) -> str:
+    """Return the version of an installed library."""
+    return metadata.version(library)

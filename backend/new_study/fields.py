@@ -18,7 +18,7 @@ from backend.errors import CheckpointError, DatasetError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.new_study.label_choice import choose
-from backend.study.config import STUDY_FILE, CheckpointRef, DatasetSpec, Family, PromptSpec, Study, parse_study, to_toml
+from backend.study.config import STUDY_FILE, CheckpointRef, DatasetSpec, Family, PromptSpec, Study, parse_study
 from backend.study.dataset import Sample, balanced, classify, read_table, source_stamp
 from backend.study.facts import Facts, Reading, reading
 from backend.study.keys import sentences, try_keys
@@ -28,6 +28,7 @@ from backend.study.tables import arrow_datasets
 from backend.study.tables.arrow_datasets import USUAL_SPLIT
 from backend.study.tables.columns import find_labels, find_texts, label_values, listed
 from backend.study.tables.data_files import read_file
+from backend.study.toml import to_toml
 from backend.study.trainers.order import FoundCheckpoint, named
 
 TEMPLATE = "Review: {text} Sentiment:"
@@ -166,7 +167,7 @@ def problems(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[st
 def base_ref(new: NewStudy, root: Path) -> CheckpointRef:
     """Return the location of the base. Raises StudyError for a path that does not exist."""
     place = source(new.base, root)
-    return CheckpointRef(**(place | {"path": str(root / place["path"])} if "path" in place else place))
+    return CheckpointRef(path=str(root / place["path"])) if "path" in place else CheckpointRef(repo=place["repo"])
 
 
 def facts(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Facts | None:

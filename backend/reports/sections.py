@@ -16,8 +16,10 @@ from backend.figures import map as map_figures
 from backend.figures import projection as projection_figures
 from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
+from backend.figures.style.step_axis import step_axis
 from backend.reports import findings
 from backend.reports.evidence import accuracy_requests, card_request, direction_requests
+from backend.reports.over_training import over_training
 from backend.reports.page import Section, moving, picture, pictures, sentences, table
 from backend.reports.parts import Ask, layer_features, moved_tokens, predictions, single_swaps, steered, through_heads
 from backend.reports.similar import similar_layers
@@ -62,7 +64,7 @@ def _answers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         "How well does each checkpoint answer?",
         [
             picture(
-                [accuracy_figures.draw(results, case.names, case.words)],
+                [accuracy_figures.draw(results, step_axis(case.names, case.steps), case.words)],
                 accuracy_figures.GUIDE,
             ),
             table(accuracy_figures.table(results, case.names, case.words)),
@@ -205,6 +207,7 @@ SECTIONS: dict[str, Callable[[Comparison, Ask, int], Iterator[Section]]] = {
     "direction": _directions,
     "cosines": _cosines,
     "similarity": similar_layers,
+    "training-steps": over_training,
     "map": _maps,
     "probes": through_heads,
     "swaps": single_swaps,

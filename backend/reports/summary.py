@@ -11,6 +11,7 @@ import numpy as np
 from backend.analyses import accuracy
 from backend.lab.lab import Lab
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.comparison import Comparison
 from backend.study.config import CheckpointRef, DatasetSpec, Study, TrainingSpec
 from backend.study.pinned import PinnedStudy
 from backend.study.prompts import shown
@@ -87,6 +88,14 @@ def _beginning(text: str) -> str:
     """Return the start of a text on one line."""
     line = " ".join(text.split())
     return line if len(line) <= _BEGINNING else f"{line[:_BEGINNING]} …"
+
+
+def step(case: Comparison) -> str | None:
+    """Say at which step of the training the chosen checkpoint was saved; None if the steps are unknown."""
+    at = case.steps[case.place(case.checkpoint)] if case.steps is not None else None
+    if case.steps is None or at is None:
+        return None
+    return f"Step {at:,} of {case.steps[-1]:,}. The slider is evenly spaced."
 
 
 def planned(study: Study) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
+from backend.study.steps import steps_along
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +25,11 @@ class Comparison:
     def names(self) -> list[str]:
         """Return the labels of the checkpoints that could be loaded, the base first."""
         return [checkpoint.label for checkpoint in self.study.checkpoints]
+
+    @property
+    def steps(self) -> tuple[int | None, ...] | None:
+        """Return the steps of these checkpoints; None if they are unknown."""
+        return steps_along(self.study, self.study.checkpoints)
 
     @property
     def words(self) -> tuple[str, ...]:

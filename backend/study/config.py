@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, StringConstraints, ValidationError
 
 from backend.errors import StudyError
-from backend.study import template
+from backend.study import patterns, template
 from backend.study.tables.text_files import NotUnicode, decode
+from backend.study.toml import tuples
+from backend.study.wrong_keys import UNKNOWN, sentence
 
 P = TypeVar("P", "CheckpointRef", "DatasetSpec", "TrainingSpec")
 BASE = "base"
@@ -31,7 +32,8 @@ class Part(BaseModel, frozen=True, extra="forbid", strict=True):
 class CheckpointRef(Part, frozen=True):
     """The location of weights: a hub repository, or a local directory as an absolute path.
 
-    `seed_of` is the label of the checkpoint that this checkpoint repeats with another seed.
+    `seed_of` is the label of the checkpoint that this checkpoint repeats with another seed. `step` counts the optimizer
+    steps of the training; None: see `backend.study.steps`. `steps` makes several checkpoints of one entry of the file.
     """
 
     label: Line = BASE
@@ -40,6 +42,8 @@ class CheckpointRef(Part, frozen=True):
     subfolder: Text | None = None
     path: Text | None = None
     seed_of: Text | None = None
+    step: NonNegativeInt | None = None
+    steps: tuple[NonNegativeInt, ...] | None = None
 
     @property
     def place(self) -> str:
@@ -104,7 +108,7 @@ class Study(Part, frozen=True):
     """One base model, its checkpoints in order, a labelled dataset and a prompt.
 
     `folder` is the absolute path of the folder with study.toml, `name` its last component. Loading makes all paths
-    absolute.
+    absolute and finds the checkpoints of patterns; `notes` are sentences on these.
     """
 
     name: Text
@@ -119,6 +123,7 @@ class Study(Part, frozen=True):
     prompt: PromptSpec
     lexicon: dict[str, tuple[str, ...]] | None = None
     training: TrainingSpec | None = None
+    notes: tuple[str, ...] = Field(default=(), exclude=True)
 
     @property
     def refs(self) -> tuple[CheckpointRef, ...]:
@@ -134,15 +139,6 @@ class Study(Part, frozen=True):
     def classes(self) -> int:
         """Return the number of classes."""
         return len(self.prompt.label_words)
-
-
-_EXPECTED = {
-    "extra_forbidden": "is an unknown key; remove it or correct its spelling",
-    "missing": "is missing; add it",
-    "too_short": "lists a single value; list at least two",
-    "string_pattern_mismatch": "must be on one line",
-    "dataset.text": "must be a column, or a list of at least two columns",
-}
 
 
 def load_study(folder: Path) -> Study:
@@ -167,47 +163,67 @@ def load_study(folder: Path) -> Study:
 def parse_study(raw: dict[str, Any], folder: Path) -> Study:
     """Return the study of a parsed study.toml, with paths relative to `folder`."""
     file = folder / STUDY_FILE
-    for key in ("name", "folder"):
+    for key in ("name", "folder", "notes"):
         if key in raw:
-            raise StudyError(f"{file}: {key} {_EXPECTED['extra_forbidden']}.")
+            raise StudyError(f"{file}: {key} {UNKNOWN}.")
     try:
-        study = Study.model_validate(_tuples({**raw, "name": folder.name, "folder": folder}))
+        study = Study.model_validate(tuples({**raw, "name": folder.name, "folder": folder}))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = _key(first["loc"])
-        known = _EXPECTED.get(first["type"]) or _EXPECTED.get(key)
-        reason = known or f"is wrong: {first['msg'][0].lower()}{first['msg'][1:]}"
-        raise StudyError(f"{file}: {key} {reason}.") from None
+        raise StudyError(f"{file}: {sentence(error)}.") from None
     fields = ("text",) if isinstance(study.dataset.text, str) else study.dataset.text
     prompt = study.prompt.model_copy(update={"fields": fields})
-    _check(study.model_copy(update={"prompt": prompt}), file)
+    study = study.model_copy(update={"prompt": prompt})
+    _check(study, file)
+    base = _absolute(study.base, folder)
+    checkpoints, notes = _found(study.checkpoints, folder, base)
     return study.model_copy(
         update={
-            "base": _absolute(study.base, folder),
-            "checkpoints": tuple(_absolute(ref, folder) for ref in study.checkpoints),
+            "base": base,
+            "checkpoints": checkpoints,
+            "notes": notes,
             "dataset": _absolute(study.dataset, folder),
             "training": study.training and _absolute(study.training, folder),
-            "prompt": prompt,
         }
     )
 
 
-def _tuples(value: Any) -> Any:
-    """Convert TOML arrays to tuples, because the parts are frozen and validated strictly."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def _found(
+    entries: tuple[CheckpointRef, ...], folder: Path, base: CheckpointRef
+) -> tuple[tuple[CheckpointRef, ...], tuple[str, ...]]:
+    """Return the checkpoints of all entries with absolute paths, and notes on those of patterns."""
+    checkpoints: list[tuple[int, CheckpointRef]] = []
+    notes: list[str] = []
+    for i, ref in enumerate(entries, 1):
+        label = ref.label if "label" in ref.model_fields_set else None
+        try:
+            if ref.path is not None and patterns.is_pattern(ref.path, folder):
+                _check_several(ref)
+                found = patterns.in_folders(ref.path, label, folder, Path(base.path) if base.path else None)
+            else:
+                places = {"revision": ref.revision, "subfolder": ref.subfolder}
+                found = patterns.on_hub(places, ref.steps, label)
+                if found is not None:
+                    _check_several(ref)
+        except StudyError as error:
+            raise StudyError(f"{folder / STUDY_FILE}: checkpoints[{i}].{error}") from None
+        if found is None and label is None:
+            raise StudyError(
+                f"{folder / STUDY_FILE}: checkpoints[{i}].label is missing; give every checkpoint a unique label."
+            )
+        several = [ref] if found is None else [ref.model_copy(update=one) for one in found.checkpoints]
+        checkpoints += [(i, _absolute(one, folder)) for one in several]
+        notes += () if found is None else found.notes
+    _check_labels(checkpoints, folder / STUDY_FILE)
+    return tuple(ref for _, ref in checkpoints), tuple(notes)
 
 
-def _key(location: tuple[int | str, ...]) -> str:
-    """Format `("checkpoints", 1, "label")` as `checkpoints[2].label`, without union members of pydantic."""
-    words = ""
-    for part in location:
-        if isinstance(part, int):
-            words += f"[{part + 1}]"
-        elif part not in ("int", "str", "bool", "constrained-str") and not part.startswith("tuple["):
-            words += f".{part}" if words else part
-    return words
+def _check_several(ref: CheckpointRef) -> None:
+    """Check the keys of an entry that makes several checkpoints. StudyError, which begins with the key."""
+    for key in ("seed_of", "step"):
+        if getattr(ref, key) is not None:
+            raise StudyError(f"{key} belongs to a single checkpoint; remove it, or list that checkpoint by itself.")
+    if ref.path is not None and ref.steps is not None:
+        raise StudyError("steps belongs to a repo; a pattern of folders finds its steps itself, so remove it.")
 
 
 def _check(study: Study, file: Path) -> None:
@@ -223,15 +239,10 @@ def _check(study: Study, file: Path) -> None:
         raise StudyError(f"{file}: training.save_steps must be rising steps, such as [100, 400].")
     if study.base.label != BASE:
         raise StudyError(f'{file}: base.label is always "{BASE}"; remove it.')
-    seen = {BASE}
-    for i, ref in enumerate(study.checkpoints, 1):
-        if "label" not in ref.model_fields_set:
-            raise StudyError(f"{file}: checkpoints[{i}].label is missing; give every checkpoint a unique label.")
-        if ref.label in seen:
-            what = "is reserved for the base" if ref.label == BASE else "is used twice"
-            raise StudyError(f'{file}: checkpoints[{i}].label "{ref.label}" {what}; labels must be unique.')
-        seen.add(ref.label)
-    _check_seeds(study, file)
+    if study.base.steps is not None:
+        raise StudyError(f"{file}: base.steps is not allowed; the base is one model.")
+    if study.base.seed_of is not None:
+        raise StudyError(f"{file}: base.seed_of is not allowed; remove it.")
     if problem := template.problem(study.prompt.template, study.prompt.fields):
         raise StudyError(f"{file}: {problem}")
     if len(set(study.prompt.label_words)) < study.classes:
@@ -248,12 +259,16 @@ def _check(study: Study, file: Path) -> None:
         )
 
 
-def _check_seeds(study: Study, file: Path) -> None:
-    """Check that each seed_of names a checkpoint without seed_of."""
-    labels = [ref.label for ref in study.epochs]
-    if study.base.seed_of is not None:
-        raise StudyError(f"{file}: base.seed_of is not allowed; remove it.")
-    for i, ref in enumerate(study.checkpoints, 1):
+def _check_labels(checkpoints: list[tuple[int, CheckpointRef]], file: Path) -> None:
+    """Check that labels are unique, and that each seed_of names a checkpoint without; each with its entry's number."""
+    seen = {BASE}
+    for i, ref in checkpoints:
+        if ref.label in seen:
+            what = "is reserved for the base" if ref.label == BASE else "is used twice"
+            raise StudyError(f'{file}: checkpoints[{i}].label "{ref.label}" {what}; labels must be unique.')
+        seen.add(ref.label)
+    labels = [ref.label for _, ref in checkpoints if ref.seed_of is None]
+    for i, ref in checkpoints:
         if ref.seed_of is not None and ref.seed_of not in labels:
             choices = f"choose from {', '.join(labels)}" if labels else "this study has none"
             raise StudyError(
@@ -278,27 +293,3 @@ def find_studies(root: Path) -> dict[str, Study | StudyError]:
         except StudyError as error:
             studies[file.parent.name] = error
     return studies
-
-
-def to_toml(raw: dict[str, Any]) -> str:
-    """Format the mapping as TOML: scalars first, then tables, then arrays of tables."""
-    lines = [f"{key} = {_scalar(value)}" for key, value in raw.items() if not _is_table(value)]
-    for key, value in raw.items():
-        several = isinstance(value, list)
-        tables: list[dict[str, Any]] = [] if not _is_table(value) else value if several else [value]
-        for table in tables:
-            lines += ["", f"[[{key}]]" if several else f"[{key}]"]
-            lines += [f"{name} = {_scalar(item)}" for name, item in table.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_scalar, value)) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

@@ -48,6 +48,11 @@ class PinnedStudy:
         return self.checkpoints[0]
 
     @property
+    def content(self) -> tuple[tuple[str, str], ...]:
+        """Return label and fingerprint of each checkpoint, which change when a checkpoint appears or is saved again."""
+        return tuple((checkpoint.label, checkpoint.fingerprint) for checkpoint in self.checkpoints)
+
+    @property
     def reading(self) -> Reading:
         """Return the source of predictions."""
         return reading(self.study.family, [checkpoint.facts for checkpoint in self.checkpoints])

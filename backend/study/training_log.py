@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 
 from backend.errors import LayershiftError
 from backend.study.config import CheckpointRef, Study
-from backend.study.trainers.state import STATE, TrainerState, damaged, read_state, step_of
+from backend.study.steps import step_of_ref
+from backend.study.trainers.state import STATE, TrainerState, damaged, read_state
 
 LOG = "training.csv"
 COLUMNS = ("step", "epoch", "loss", "learning_rate", "held_out_accuracy", "held_out_low", "held_out_high", "held_out_n")
@@ -117,7 +118,7 @@ def _from_state(file: Path, state: TrainerState, study: Study) -> TrainingLog | 
 
 def _saved(study: Study) -> tuple[tuple[int, str], ...]:
     """Return step and label of the checkpoints with known steps."""
-    steps = [(step_of(Path(ref.path)) if ref.path is not None else None, ref.label) for ref in study.epochs]
+    steps = [(step_of_ref(ref), ref.label) for ref in study.epochs]
     return tuple((at, label) for at, label in steps if at is not None)
 
 

@@ -268,6 +268,8 @@ def _sidebar(view: View) -> None:
     """
     if len(view.names) > 1:
         view.control(st.select_slider, "Epoch", "epoch", help="The checkpoint that all pictures show.")
+        if said := summary.step(view):
+            st.caption(said)
         _play(view)
         view.control(st.selectbox, "Compared with", "reference")
     else:
@@ -310,10 +312,10 @@ def _tick(view: View) -> None:
 
 @st.fragment(run_every=WATCH_SECONDS)
 def _watch(view: View) -> None:
-    """Show checkpoints that appear or change while the page is open, without a restart."""
+    """Show checkpoints that appear or change while the page is open, and those of a pattern, without a restart."""
     with _sentences():
-        now = pin(view.study.study, view.lab)
-        if [checkpoint.fingerprint for checkpoint in now.checkpoints] != [
-            checkpoint.fingerprint for checkpoint in view.study.checkpoints
-        ]:
+        study = wiring.studies().get(view.study.study.name, view.study.study)
+        if isinstance(study, StudyError):
+            raise study
+        if pin(study, view.lab).content != view.study.content:
             st.rerun()

@@ -1,4 +1,4 @@
-"""Draw the lower half of the Layers page: directions, cosines, similarity, a map, or the sample card."""
+"""Draw the lower half of the Layers page: directions, cosines, similarity, training, a map, or the sample card."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from backend.figures import map as map_figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell
-from pages.parts import similarity
+from pages.parts import similarity, trajectory
 
 SHOWN = {
     "direction": "Direction",
     "cosines": "Cosines",
     "similarity": "Similarity",
+    "training": "Over training",
     "map": "Map of one layer",
     "sample": "Sample card",
 }
@@ -43,6 +44,7 @@ def draw(view: shell.View) -> None:
         "direction": _direction,
         "cosines": _cosines,
         "similarity": similarity.draw,
+        "training": trajectory.draw,
         "map": _map,
         "sample": _sample,
     }

@@ -8,14 +8,16 @@ import streamlit as st
 
 from backend.analyses import output_space
 from backend.figures import output_space as figures
+from backend.study.pinned import PinnedStudy
 from backend.vocabulary import neutral
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell
+from pages.parts import steps
 
 
-def choices() -> dict[str, address.Choice]:
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the keys that the output space adds to the page's address."""
-    return {"texts": address.Choice(list(output_space.TEXT_SETS), "neutral")}
+    return {"texts": address.Choice(list(output_space.TEXT_SETS), "neutral"), **steps.choices(study)}
 
 
 def draw(view: shell.View) -> None:
@@ -83,12 +85,13 @@ def _measures(view: shell.View) -> None:
         ]
         for text_set in output_space.TEXT_SETS
     }
-    names = [checkpoint.label for checkpoint in view.study.predicting]
+    axis = steps.axis(view, view.study.predicting)
+    steps.control(view)
     at = view.study.predicting.index(view.checkpoint)
     for guide, measures in figures.PICTURES:
         picture.show(
             view,
-            {f"output-{measure}": figures.draw(by_set, names, measure) for measure in measures},
+            {f"output-{measure}": figures.draw(by_set, axis, measure) for measure in measures},
             guide,
             picture.rows(requests, found),
             "output_space",

@@ -10,6 +10,7 @@ from scipy.special import softmax
 
 from backend.analyses import accuracy
 from backend.figures import accuracy as figures
+from backend.figures.style.step_axis import step_axis
 from tests.figures.conftest import Shown
 
 
@@ -22,7 +23,7 @@ def results(shown: Shown) -> list[accuracy.Result]:
 
 
 def test_balanced_accuracy_and_every_recall_with_their_intervals(shown: Shown, results: list[accuracy.Result]):
-    picture = figures.draw(results, shown.names, shown.words)
+    picture = figures.draw(results, step_axis(shown.names), shown.words)
     assert len(picture.data) == 1 + len(shown.words)
     balanced = picture.data[0]
     np.testing.assert_allclose(balanced.y, [100 * one.balanced_accuracy.value for one in results], rtol=1e-6)

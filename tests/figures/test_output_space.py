@@ -11,6 +11,7 @@ import pytest
 
 from backend.analyses.output_space import MEASURES, Result
 from backend.figures import output_space as figures
+from backend.figures.style.step_axis import step_axis
 from backend.stats.estimate import Estimate, alone, undefined
 from backend.vocabulary import neutral
 
@@ -43,7 +44,9 @@ def result() -> Result:
 
 def test_a_measure_has_a_line_for_each_set_of_texts():
     second = replace(result(), measures=result().measures.map(lambda end: end * 2))
-    picture = figures.draw({"neutral": [result(), second], "sample": [second, result()]}, ["base", "<1>"], "entropy")
+    picture = figures.draw(
+        {"neutral": [result(), second], "sample": [second, result()]}, step_axis(["base", "<1>"]), "entropy"
+    )
     neutral_line, sample_line = picture.data
     assert list(neutral_line.y) == [1, 2]
     assert list(sample_line.y) == [2, 1]
@@ -52,12 +55,12 @@ def test_a_measure_has_a_line_for_each_set_of_texts():
     assert neutral_line.marker.symbol != sample_line.marker.symbol
     assert list(picture.layout.xaxis.ticktext) == ["base", "&lt;1&gt;"]
     assert picture.layout.yaxis.type is None
-    assert figures.draw({"neutral": [result()]}, ["base"], "perplexity").layout.yaxis.type == "log"
+    assert figures.draw({"neutral": [result()]}, step_axis(["base"]), "perplexity").layout.yaxis.type == "log"
 
 
 @pytest.mark.parametrize("measure", MEASURES)
 def test_every_measure_has_a_title_and_its_own_value(measure: str):
-    picture = figures.draw({"neutral": [result()]}, ["base"], measure)
+    picture = figures.draw({"neutral": [result()]}, step_axis(["base"]), measure)
     assert picture.layout.title.text == figures.TITLES[measure]
     assert picture.data[0].y[0] == MEASURES.index(measure) + 1
     assert len(set(figures.TITLES.values())) == len(MEASURES)
@@ -65,7 +68,7 @@ def test_every_measure_has_a_title_and_its_own_value(measure: str):
 
 def test_an_undefined_value_is_not_drawn():
     blank = replace(result(), measures=undefined(len(MEASURES)))
-    picture = figures.draw({"neutral": [result(), blank]}, ["base", "epoch 1"], "non_sentiment_mass")
+    picture = figures.draw({"neutral": [result(), blank]}, step_axis(["base", "epoch 1"]), "non_sentiment_mass")
     assert len(picture.data[0].y) == 1
 
 
@@ -130,6 +133,6 @@ def test_a_logarithmic_axis_has_at_most_six_ticks_or_so(decades: float):
     measured = [
         replace(result(), measures=alone(np.eye(len(MEASURES))[at] * 10.0**-power)) for power in (2, 2 + decades)
     ]
-    axis = figures.draw({"neutral": measured}, ["base", "epoch 1"], "non_sentiment_mass").layout.yaxis
+    axis = figures.draw({"neutral": measured}, step_axis(["base", "epoch 1"]), "non_sentiment_mass").layout.yaxis
     ticks = axis.nticks or (3 * decades if axis.dtick == "D2" else decades / axis.dtick)
     assert 1.0 / 3 <= ticks <= 6

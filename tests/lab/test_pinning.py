@@ -62,6 +62,15 @@ def test_a_checkpoint_that_appears_is_there_at_the_next_look(study: Study, tmp_p
     assert len(pin(study, lab).checkpoints) == 4
 
 
+def test_notes_on_patterns_are_warnings_and_content_changes_with_a_checkpoint(study: Study, tmp_path: Path) -> None:
+    lab = fake_lab(tmp_path)
+    noted = study.model_copy(update={"notes": ("step 5 is left out.",), "checkpoints": study.checkpoints[:2]})
+    before, after = pin(noted, lab), pin(study, lab)
+    assert before.warnings[0] == "step 5 is left out." and after.warnings == ()
+    assert before.content == after.content[:3] and len(after.content) == 4
+    assert [label for label, _ in after.content] == ["base", "epoch 1", "epoch 2", "epoch 3"]
+
+
 def test_without_its_base_a_study_cannot_be_pinned(study: Study, tmp_path: Path) -> None:
     models = Refusing()
     models.refused = "base"

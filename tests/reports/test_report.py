@@ -32,8 +32,8 @@ from tests.fakes import FakeModels, fake_lab, fake_study
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&**"
 World = tuple[PinnedStudy, Lab]
-NAMES = ["compared", "findings", "sample", "answers", "weights", "pca", "direction", "cosines", "similarity", "map"]
-NAMES += ["probes", "swaps", "steering", "tokens", "output", "features"]
+NAMES = ["compared", "findings", "sample", "answers", "weights", "pca", "direction", "cosines", "similarity"]
+NAMES += ["training-steps", "map", "probes", "swaps", "steering", "tokens", "output", "features"]
 
 
 class Outline(HTMLParser):
@@ -131,7 +131,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_section_is_there_with_pictures_and_a_guide(made: dict[str, Outline]):
     one = made["plain"]
     assert one.ids() == NAMES
-    assert len(one.figures) == 1 + 2 + 2 + 8 + 1 + 3 + 6 + 4 + 2 + 2 + 2 + 2 + 2 + 1
+    assert len(one.figures) == 1 + 2 + 2 + 8 + 1 + 3 + 6 + 1 + 4 + 2 + 2 + 2 + 2 + 2 + 1
     titles = [figure["layout"]["title"]["text"] for figure in one.figures]
     assert {"epoch 2, layer 3, UMAP", "Cosine with the direction of base"} <= set(titles)
     guides = [tag for tag, given in one.tags if given.get("class") == "guide"]
@@ -210,10 +210,12 @@ def test_more_than_two_classes_and_a_base_alone(tmp_path: Path, monkeypatch: pyt
     quick = {name: make for name, make in SECTIONS.items() if name not in ("map", "training")}
     monkeypatch.setattr(reporting, "SECTIONS", quick)
     alone = Outline(report(fake_study(models=models, epochs=0, reviews=20), lab, silently, Viewpoint()))
-    assert alone.ids() == [name for name in NAMES if name not in ("weights", "similarity", "map", "swaps", "tokens")]
+    assert alone.ids() == [
+        name for name in NAMES if name not in ("weights", "similarity", "training-steps", "map", "swaps", "tokens")
+    ]
     three = Outline(report(fake_study(models=models, epochs=1, classes=3, reviews=24), lab, silently, Viewpoint()))
     assert three.ids() == [name for name in NAMES if name != "map"]
-    assert len(three.figures) == 2 + 1 + 2 + 3 * 8 + 3 * (1 + 3) + 6 + 2 + 2 + 2 + 2 + 2 + 1
+    assert len(three.figures) == 2 + 1 + 2 + 3 * 8 + 3 * (1 + 3) + 6 + 3 + 2 + 2 + 2 + 2 + 2 + 1
 
 
 def test_the_log_of_another_trainer_is_shown_and_a_damaged_one_costs_no_report(

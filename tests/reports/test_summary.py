@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from backend.analyses import accuracy
 from backend.reports import summary
+from backend.study.comparison import Comparison
 from backend.study.config import TrainingSpec, load_study
 from backend.study.pinned import Missing
 from tests.fakes import fake_lab, fake_study
@@ -97,3 +98,17 @@ def test_an_age_is_never_more_than_it_was(seconds: float) -> None:
         length = {"minute": 60, "hour": 3600, "day": 86_400}[unit.rstrip("s")]
         assert int(count) * length <= seconds + 1
         assert seconds < (int(count) + 1) * length + 1
+
+
+def test_the_step_of_the_chosen_checkpoint() -> None:
+    study = fake_study(epochs=2)
+    steps = (None, 1500, 3000)
+    changed = tuple(
+        replace(one, ref=one.ref.model_copy(update={"step": step}))
+        for one, step in zip(study.checkpoints, steps, strict=True)
+    )
+    known = replace(study, checkpoints=changed)
+    assert (
+        summary.step(Comparison(known, known.base, changed[1])) == "Step 1,500 of 3,000. The slider is evenly spaced."
+    )
+    assert summary.step(Comparison(study, study.base, study.checkpoints[1])) is None

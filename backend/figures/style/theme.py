@@ -153,7 +153,8 @@ def axis(title: str, **more: Any) -> dict[str, Any]:
 
 def layer_axis(layers: int, title: str = "layer", **more: Any) -> dict[str, Any]:
     """The axis of layers 0..L, with a tick at each layer while they fit."""
-    return axis(title, tickmode="linear", tick0=0, dtick=1 if layers <= 16 else 4, range=[-0.4, layers - 0.6], **more)
+    ticks = {"tickmode": "linear", "tick0": 0, "dtick": 1 if layers <= 16 else 4, "range": [-0.4, layers - 0.6]}
+    return axis(title, **(ticks | more))
 
 
 def band(x: np.ndarray, low: np.ndarray, high: np.ndarray, colour: str) -> list[dict[str, Any]]:

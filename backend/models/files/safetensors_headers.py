@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 
@@ -34,7 +35,17 @@ def read_header(file: Path) -> tuple[Entry, ...]:
     save). Format: https://huggingface.co/docs/safetensors/index#format
     """
     try:
-        size = file.stat().st_size
+        stat = file.stat()
+        return _read(file, (stat.st_size, stat.st_mtime_ns, stat.st_ino))
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror or error}); check the file.") from None
+
+
+@lru_cache(maxsize=512)  # pages read the headers of all checkpoints at every rerun
+def _read(file: Path, stamp: tuple[int, int, int]) -> tuple[Entry, ...]:
+    """Read the header of the file with this size, mtime_ns and inode."""
+    size = stamp[0]
+    try:
         with file.open("rb") as stream:
             start = stream.read(len(_POINTER))
             if start == _POINTER:
@@ -47,8 +58,6 @@ def read_header(file: Path) -> tuple[Entry, ...]:
             entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
             ends = [entry["data_offsets"][1] for entry in entries.values()]
             tensors = tuple(Entry(name, entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items())
-    except OSError as error:
-        raise CheckpointError(f"{file} cannot be read ({error.strerror or error}); check the file.") from None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise CheckpointError(f"{file} is not a safetensors file; save or copy the checkpoint again.") from None
     expected = 8 + length + max(ends, default=0)

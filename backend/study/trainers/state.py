@@ -100,11 +100,30 @@ def state_of(place: Path) -> TrainerState | None:
 
 def step_of(place: Path) -> int | None:
     """Return the optimizer step of a checkpoint from its trainer_state.json or its name; None if unknown."""
-    state = state_of(place)
-    if state is not None:
-        return state.step
-    stated = numbers(_numbered(place).name)
-    return stated[0][1] if [unit for unit, _ in stated] == ["step"] else None
+    for folder in dict.fromkeys((place, _numbered(place))):
+        file = folder / STATE
+        try:
+            stat = file.stat()
+        except OSError:
+            continue
+        step = _step(file, (stat.st_size, stat.st_mtime_ns, stat.st_ino))
+        if step is not None:
+            return step
+    return stated(place, "step")
+
+
+@lru_cache(maxsize=4096)  # without the history, which would fill the memory for hundreds of checkpoints
+def _step(file: Path, stamp: tuple[int, int, int]) -> int | None:
+    try:
+        return _read.__wrapped__(file, stamp).step
+    except LayershiftError:
+        return None
+
+
+def stated(place: Path, unit: str) -> int | None:
+    """Return the number of a checkpoint whose name states this `unit` alone ("step" or "epoch"), else None."""
+    found = numbers(_numbered(place).name)
+    return found[0][1] if [one for one, _ in found] == [unit] else None
 
 
 def _numbered(place: Path) -> Path:

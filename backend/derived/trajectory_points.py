@@ -1,0 +1,132 @@
+"""Measure one checkpoint of a training: class direction, accuracy and their nulls, and the likeness to a reference.
+
+Each is memoized by itself, so a checkpoint that training adds costs only its own. The null uses the same permutations
+of the labels for every checkpoint, so that a threshold can hold over all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from backend.caching.memoize import memoized
+from backend.lab.lab import Lab
+from backend.stats import cka, intervals, metrics
+from backend.stats.estimate import Estimate, undefined
+from backend.stats.metrics import Labels, PerLayer, Residuals
+from backend.stats.resampling import null_curves
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.token_ids import Prompts
+
+
+@dataclass(frozen=True)
+class ClassesQuery:
+    """The largest dimensions of `reference` are left out; None keeps all."""
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint | None
+    prompts: Prompts
+    drop_largest: int
+    draws: int
+    permutations: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """How far apart the classes are in one checkpoint, in its residuals and in its answers (NaN without a head).
+
+    `norm` is the length of the class direction without `noise` (of the squared norm). The nulls are the plain norm and
+    the balanced accuracy under permuted labels.
+    """
+
+    norm: Estimate[PerLayer]
+    noise: PerLayer
+    null_norm: Float[np.ndarray, "permutations directions layers"]
+    balanced_accuracy: Estimate[float]
+    null_accuracy: Float[np.ndarray, " permutations"]
+
+
+def classes(
+    residuals: Residuals,
+    logits: Float[np.ndarray, "reviews classes"] | None,
+    labels: Labels,
+    count: int,
+    draws: int = 1000,
+    permutations: int = 1000,
+    seed: int = 0,
+) -> Classes:
+    """Measure the class direction and the answers of one checkpoint for `count` classes; no logits: no answers."""
+    limits = intervals.norm_interval(residuals, labels, count, draws, seed)
+    accuracy, null_accuracy = undefined(), np.full(permutations, np.nan)
+    if logits is not None:
+        recall = metrics.recalls(metrics.predictions(logits), labels, count)
+        sizes = metrics.class_sizes(labels, count)
+        within = intervals.balanced_accuracy_interval(recall, sizes)
+        accuracy = Estimate(metrics.balanced_accuracy(recall), *within)
+        null_accuracy = null_curves(logits[None], labels, permutations, seed)["balanced_accuracy"][:, 0]
+    return Classes(
+        norm=Estimate(metrics.norm_unbiased(residuals, labels, count), *limits),
+        noise=metrics.noise(residuals, labels, count),
+        null_norm=intervals.null_norms(residuals, labels, count, permutations, seed).astype(np.float32),
+        balanced_accuracy=accuracy,
+        null_accuracy=null_accuracy,
+    )
+
+
+@memoized(version=1)
+def classes_of(query: ClassesQuery, lab: Lab) -> Classes:
+    """Read the prompts with the checkpoint and measure its classes."""
+    prompts = query.prompts
+    readout = lab.part(0, 3).readout(query.checkpoint, prompts)
+    residuals = readout.residuals
+    if query.reference is not None:
+        largest_of = lab.part(1, 3).readout(query.reference, prompts).residuals
+        residuals = metrics.without_largest(residuals, largest_of, query.drop_largest)
+    logits = readout.logits if query.checkpoint.facts.has_head else None
+    lab.progress(0.7, f"Permuting and resampling the reviews in {query.checkpoint.label}.")
+    return classes(residuals, logits, prompts.labels, prompts.classes, query.draws, query.permutations, query.seed)
+
+
+@dataclass(frozen=True)
+class LikenessQuery:
+    """The checkpoint, and the reference whose largest dimensions are left out of both."""
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    prompts: Prompts
+    drop_largest: int
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """Debiased linear CKA of checkpoint and reference at every layer; NaN at layers without text in either."""
+
+    cka: Estimate[Float[np.ndarray, " layers"]]
+
+
+def likeness(residuals: Residuals, reference: Residuals, labels: Labels) -> Likeness:
+    """Measure every layer, with the delete-one interval. UndefinedError for fewer than five reviews."""
+    cka.enough(len(labels))
+    result = undefined(residuals.shape[1])
+    for layer in np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist():
+        streams = (stream[:, layer].astype(np.float64) for stream in (residuals, reference))
+        left = cka.cka(*(cka.gram(cka.rotated(stream)) for stream in streams))
+        low, high = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
+        result.put(layer, left.estimate, (low, np.minimum(high, 1.0)))
+    return Likeness(result)
+
+
+@memoized(version=1)
+def likeness_of(query: LikenessQuery, lab: Lab) -> Likeness:
+    """Read the prompts with both checkpoints and compare their layers."""
+    reference = lab.part(0, 3).readout(query.reference, query.prompts).residuals
+    residuals = lab.part(1, 3).readout(query.checkpoint, query.prompts).residuals
+    lab.progress(0.7, f"Comparing the layers of {query.checkpoint.label} and {query.reference.label}.")
+    return likeness(
+        metrics.without_largest(residuals, reference, query.drop_largest),
+        metrics.without_largest(reference, reference, query.drop_largest),
+        query.prompts.labels,
+    )
