@@ -9,7 +9,7 @@ from typing import Literal
 
 def body_of(architecture: str) -> str:
     """Return the class of a model without its head; comparable checkpoints share it."""
-    stem = architecture.partition("For")[0].removesuffix("Model").removesuffix("LMHead")
+    stem = architecture.partition("For")[0].removesuffix("Model").removesuffix("LMHead").removesuffix("Text")
     return f"{stem}Model"
 
 

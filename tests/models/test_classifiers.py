@@ -156,8 +156,8 @@ def together(host: Any, donor: Any, swap: Swap) -> Any:
             getattr(into.blocks[block], part).load_state_dict(getattr(source.blocks[block], part).state_dict())
     if swap.part == "embed":
         into.embed.load_state_dict(source.embed.state_dict())
-        if into.pos_embed is not None and source.pos_embed is not None:
-            into.pos_embed.load_state_dict(source.pos_embed.state_dict())
+        if hasattr(into.body, "wpe"):
+            into.body.get_submodule("wpe").load_state_dict(source.body.get_submodule("wpe").state_dict())
     return host
 
 
