@@ -45,7 +45,7 @@ def surroundings(
     if checked.blocks:
         raise CheckpointError(checked.blocks)
     ids, given = ids.to(loaded.device), {} if causal else inputs or {}
-    return record(loaded, ids[:1] if causal else ids, given, checked.halves is not None, checked.returns)[1]
+    return record(loaded, ids[:1] if causal else ids, given, bool(checked.halves), checked.returns)[1]
 
 
 def attend(loaded: LoadedModel, block: int, x: Residuals, around: Surroundings) -> Residuals:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from backend.models.runtime.blocks import attend, embed, proceed, surroundings
 from backend.models.runtime.branches import Kept, around_branches, can_be_cut, run_branches
@@ -11,6 +12,20 @@ from backend.models.runtime.load import LoadedModel
 from backend.models.runtime.self_check import FAILURES, TOKENS, equal, some_ids
 
 _BRANCHES = 2
+
+
+@torch.inference_mode()
+def continues(loaded: LoadedModel) -> bool:
+    """Return whether a text that is read in two pieces, with transformers' cache, ends with the logits of the whole."""
+    ids, model = some_ids(loaded)[:1], loaded.model
+    try:
+        whole = model(input_ids=ids, use_cache=False).logits[:, -1]
+        cache = DynamicCache(config=model.config)
+        for piece in ids.split([TOKENS // 2, TOKENS - TOKENS // 2 - 1, 1], dim=1):
+            out = model(input_ids=piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return equal(out.logits[:, -1], whole, whole)
+    except FAILURES:
+        return False
 
 
 @torch.inference_mode()

@@ -74,7 +74,8 @@ def block_outputs(
         heads.append(at_positions(args[0], positions))
 
     def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        mlps.append(at_positions(first(output), positions))
+        written = first(output)  # OPT's MLP reads the tokens of all prompts in one row
+        mlps.append(at_positions(written.reshape(len(positions), -1, written.shape[-1]), positions))
 
     with ExitStack() as hooks:
         for block in components.blocks:

@@ -71,6 +71,13 @@ class LoadedModel:
 
         return caches(self)
 
+    @cached_property
+    def continues(self) -> bool:
+        """Whether the model continues a text with transformers' cache as it would without."""
+        from backend.models.runtime.cache_check import continues  # which imports this module
+
+        return continues(self)
+
 
 def open_model(
     located: Located,
