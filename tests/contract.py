@@ -29,7 +29,10 @@ from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 from tests.tiny_families import VOCABULARY, tiny
 
-PARTS = ("residuals", "logit lens", "block swaps", "attention and MLP swaps", "embedding swap", "steering", "patching")
+PARTS = (
+    *("residuals", "logit lens", "block swaps", "attention and MLP swaps", "embedding swap", "steering", "patching"),
+    "attribution",
+)
 LENGTHS = (11, 5, 9)
 LABELS = (7, 11)
 
@@ -37,7 +40,9 @@ LABELS = (7, 11)
 def opened(architecture: str, seed: int, **settings: Any) -> LoadedModel:
     """A tiny model of a class, checked as when it is opened."""
     model = tiny(architecture, seed, **settings)
-    return LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
+    loaded = LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
+    _ = loaded.checked
+    return loaded
 
 
 def prompts_for(loaded: LoadedModel) -> Prompts:
@@ -51,9 +56,12 @@ def prompts_for(loaded: LoadedModel) -> Prompts:
 
 def measured(architecture: str, **settings: Any) -> dict[str, float | None]:
     """Return the worst error of every part; None where the part is refused."""
-    host, donor = opened(architecture, 0, **settings), opened(architecture, 1, **settings)
+    found: dict[str, float | None] = dict.fromkeys(PARTS)
+    try:
+        host, donor = opened(architecture, 0, **settings), opened(architecture, 1, **settings)
+    except CheckpointError:
+        return found
     prompts = prompts_for(host)
-    found: dict[str, float | None] = {}
     checks: dict[str, Callable[[LoadedModel, LoadedModel, Prompts], float]] = {
         "residuals": _residuals,
         "logit lens": _lens,
@@ -95,13 +103,17 @@ def _plain(loaded: LoadedModel, prompts: Prompts, model: Any = None) -> tuple[np
                 before = block.register_forward_pre_hook(_entering(states), with_kwargs=True)
                 hooks.callback(before.remove)
             hooks.callback(_blocks(model, loaded)[-1].register_forward_hook(_leaving(states)).remove)
-            out = model(input_ids=torch.tensor([ids]))
+            out = model(input_ids=torch.tensor([ids]), **_uncached(loaded))
         place = _place(prompts, ids)
         residuals.append(torch.stack([state[0, place] for state in states]).numpy())
         if loaded.components.family.has_head:
             rows = out.logits[0, place] if loaded.components.family.predicts else out.logits[0]
             logits.append(rows[list(prompts.label_tokens)].numpy())
     return np.stack(residuals), np.stack(logits) if logits else np.zeros((0, 2))
+
+
+def _uncached(loaded: LoadedModel) -> dict[str, bool]:
+    return {"use_cache": False} if loaded.components.family.kind == "causal" else {}
 
 
 def _blocks(model: Any, loaded: LoadedModel) -> list[nn.Module]:
@@ -164,8 +176,11 @@ def _mixed(host: LoadedModel, donor: LoadedModel, swap: Swap) -> Any:
     """Return a copy of the host with the donor's weights in some parts."""
     model = copy.deepcopy(host.model)
     names = {id(module): name for name, module in host.model.named_modules()}
-    weights = donor.model.state_dict()
-    own = model.state_dict()
+    for block in _blocks(model, host):  # ALBERT's blocks share weights
+        for module in block.modules():
+            for name, weight in module.named_parameters(recurse=False):
+                setattr(module, name, nn.Parameter(weight.detach().clone()))
+    weights, own = donor.model.state_dict(), model.state_dict()
     taken: list[str] = []
     blocks = host.components.blocks
     for i in range(swap.first, swap.last + 1):
@@ -183,7 +198,8 @@ def _mixed(host: LoadedModel, donor: LoadedModel, swap: Swap) -> Any:
         taken = [
             name.rpartition(".")[0]
             for name in own
-            if not name.startswith((*inside, *head, last, f"{body}.pooler", f"{body}.encoder", f"{body}.final_norm"))
+            if "embedding_hidden_mapping_in" in name
+            or not name.startswith((*inside, *head, last, f"{body}.pooler", f"{body}.encoder", f"{body}.final_norm"))
         ]
     if host.checked.halves == "shared" and swap.part in ("attn", "mlp"):
         return _with_shared_norm(host, donor, model, swap)
@@ -278,7 +294,7 @@ def _patching(host: LoadedModel, donor: LoadedModel, prompts: Prompts) -> float:
     with ExitStack() as hooks, torch.no_grad():
         for block in donor.components.blocks:
             hooks.callback(block.whole.register_forward_pre_hook(_entering(states), with_kwargs=True).remove)
-        donor.model(input_ids=torch.tensor([ids]))
+        donor.model(input_ids=torch.tensor([ids]), **_uncached(donor))
     worst = 0.0
     for layer in (0, 1, len(states) - 1):
         for token in (0, 4, len(ids) - 1):
@@ -320,7 +336,7 @@ def _head_error(host: LoadedModel, prompts: Prompts, ours: np.ndarray, head: int
     heads = int(host.model.config.num_attention_heads)
     mixed: list[Tensor] = []
     hook = output.register_forward_pre_hook(lambda _m, args: mixed.append(args[0][0, -1]))
-    host.model(input_ids=torch.tensor([prompts.token_ids[0]]))
+    host.model(input_ids=torch.tensor([prompts.token_ids[0]]), use_cache=False)
     hook.remove()
     alone = torch.zeros_like(mixed[0]).reshape(heads, -1)
     alone[head] = mixed[0].reshape(heads, -1)[head]

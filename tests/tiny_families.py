@@ -72,6 +72,15 @@ _OWN: dict[str, dict[str, Any]] = {  # by model_type: what its config insists on
         ("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "glm_moe_dsa", "youtu"),
         {"qk_rope_head_dim": 8, "head_dim": 8, "num_key_value_heads": 4, "q_lora_rank": 16},
     ),
+    "bamba": {"attn_layer_indices": [1]},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
+    "falcon_h1": {"mamba_d_ssm": 64},
+    "zamba2": {
+        **{"attention_hidden_size": 2 * WIDTH, "attention_head_dim": 16, "num_key_value_heads": 4},
+        **{"layers_block_type": ["mamba", "hybrid", "mamba"], "hybrid_layer_ids": [1], "num_mem_blocks": 1},
+    },
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"]},
+    "lfm2": {"layer_types": ["conv", "full_attention", "conv"]},
     "albert": {"num_hidden_groups": 1, "inner_group_num": 1},
     "deberta": {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]},
     "deberta-v2": {

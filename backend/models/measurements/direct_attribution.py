@@ -84,8 +84,10 @@ def _check(loaded: LoadedModel) -> list[nn.Module]:
     loaded.check_lens()
     blocks = loaded.components.blocks
     output = [block.o for block in blocks if block.o is not None and block.ln1_post is None]
-    if loaded.components.family.kind == "causal" and (not loaded.checked.halves or len(output) < len(blocks)):
-        reason = "norms what attention adds" if blocks[0].ln1_post is not None else "has no sum over heads to take apart"
+    kinds = {type(block.attn).__name__ for block in blocks}
+    heads = loaded.checked.halves and len(output) == len(blocks) and len(kinds) == 1 and "Attention" in str(kinds)
+    if loaded.components.family.kind == "causal" and not heads:
+        reason = "norms what attention adds" if blocks[0].ln1_post is not None else "has blocks without attention heads"
         raise CheckpointError(
             f"{loaded.model.config.name_or_path} (a {type(loaded.model).__name__}) {reason}, so heads have no "
             f"contributions of their own; swap or patch attention instead."

@@ -17,6 +17,7 @@ from backend.models.runtime.load import LoadedModel
 
 _EPSILONS = ("eps", "variance_epsilon", "norm_eps", "epsilon")
 _SETTINGS = ("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_eps")
+_USUAL = [1e-5, 1e-6, 0.0]  # where a norm keeps its epsilon to itself
 _TRIED = 4
 
 
@@ -63,7 +64,7 @@ def linear_norm(norm: nn.Module, loaded: LoadedModel) -> LinearNorm:
 def _epsilons(norm: Any, loaded: LoadedModel) -> list[float]:
     places = [(norm, name) for name in _EPSILONS] + [(loaded.model.config, name) for name in _SETTINGS]
     found = [getattr(place, name, None) for place, name in places]
-    return [float(eps) for eps in found if isinstance(eps, int | float)] + [0.0]
+    return [float(eps) for eps in found if isinstance(eps, int | float)] + _USUAL
 
 
 def weights_of(

@@ -148,6 +148,11 @@ def _check_stream(loaded: LoadedModel, own: _Own) -> None:
             f"{_named(loaded)} has no residual stream that runs through its blocks once; use a checkpoint of another "
             f"architecture."
         )
+    if getattr(loaded.model.config, "index_topk", None):
+        raise CheckpointError(
+            f"{_named(loaded)} attends to a few tokens that depend on the longest prompt of the batch, so a prompt's "
+            f"numbers would depend on others; use a checkpoint of another architecture."
+        )
     passed = zip(own.leaving[:-1], own.entering[1:], strict=True)
     if not all(equal(before.to(after.device), after, after) for before, after in passed):
         raise CheckpointError(
