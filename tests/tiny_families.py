@@ -11,7 +11,6 @@ from transformers import PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from backend.models.architectures import family_of
-from backend.models.class_names import decoders
 
 LAYERS, WIDTH, HEADS, VOCABULARY, POSITIONS = 3, 32, 4, 100, 64
 _SMALL: dict[str, Any] = {
@@ -125,10 +124,3 @@ def _both(listed: list[Any], layers: int) -> list[Any]:
     """Return kinds for a few layers in which every kind occurs."""
     kinds = list(dict.fromkeys(listed))
     return [kinds[i % len(kinds)] for i in range(layers)]
-
-
-DECODERS = tuple(row.tokens for row in decoders().values())
-ENCODER_TYPES = (
-    *("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "albert"),
-    *("deberta", "deberta-v2", "mpnet", "modernbert"),
-)
