@@ -1,6 +1,6 @@
 """Write docs/families.md: every supported class against plain transformers, on a tiny random model of each.
 
-    python -m docs.families
+python -m docs.families
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import __version__ as transformers_version
 
-from backend.models.architectures import default_architecture
+from backend.models.architectures import default_architecture, family_of
 from backend.models.class_names import decoders, table
 
 PAGE = Path(__file__).parent / "families.md"
@@ -24,13 +24,13 @@ ENCODERS = (
 _HEAD = """# Families
 
 Layershift opens every decoder that transformers implements and TransformerLens has an adapter for, and these encoders.
-Nothing is assumed of a family: when a model is opened, one short forward pass checks that its blocks, its halves and its
-unembedding give the model's own residuals and logits. What the check does not confirm is refused in one sentence.
+Nothing is assumed of a family: when a model is opened, one short forward pass checks that its blocks, its halves and
+its unembedding give the model's own residuals and logits. What the check does not confirm is refused in one sentence.
 
-The table compares a tiny random model of each class with plain transformers, hooks and numpy (`make families` writes it).
-A number is the worst error, relative to the largest reference number; the limit is 1e-4. "refused" means that the part is
-refused for this class. Attribution is exact where heads write to the residual stream directly. A class with "refused" in
-every column is refused on opening. A config may leave the common case; then the check decides for that checkpoint.
+The table compares a tiny random model of each class with plain transformers, hooks and numpy (`make families` writes
+it). A number is the worst error, relative to the largest reference number; the limit is 1e-4. "refused": the part is
+refused for this class, or the whole class on opening if every cell says so. "needs a head": the part reads answers. The
+check runs on every checkpoint, because a config may leave the common case.
 
 Three things to know:
 
@@ -68,7 +68,8 @@ def main() -> int:
         for name in names:
             found = measured(name)
             worst = max(worst, *(error for error in found.values() if error is not None), 0.0)
-            cells = ("refused" if error is None else f"{error:.0e}" for error in found.values())
+            missing = "refused" if family_of(name, name).has_head else "needs a head"
+            cells = (missing if error is None else f"{error:.0e}" for error in found.values())
             lines.append(f"| `{name}` | {' | '.join(cells)} |")
             sys.stdout.write(f"{lines[-1]}\n")
             sys.stdout.flush()

@@ -51,7 +51,9 @@ def prompts_for(loaded: LoadedModel) -> Prompts:
     ids = tuple(tuple(generator.integers(2, VOCABULARY, length).tolist()) for length in LENGTHS)
     encoder = loaded.components.family.kind == "encoder"
     labels = (0, 1) if encoder or not loaded.components.family.predicts else LABELS
-    return Prompts("contract", ids, np.array([0, 1, 0]), labels, np.zeros(3, dtype=bool), "first" if encoder else "last")
+    return Prompts(
+        "contract", ids, np.array([0, 1, 0]), labels, np.zeros(3, dtype=bool), "first" if encoder else "last"
+    )
 
 
 def measured(architecture: str, **settings: Any) -> dict[str, float | None]:
@@ -62,7 +64,7 @@ def measured(architecture: str, **settings: Any) -> dict[str, float | None]:
     except CheckpointError:
         return found
     prompts = prompts_for(host)
-    checks: dict[str, Callable[[LoadedModel, LoadedModel, Prompts], float]] = {
+    checks: dict[str, Callable[..., float]] = {
         "residuals": _residuals,
         "logit lens": _lens,
         "block swaps": lambda *given: _swaps(*given, (Swap("block", 1, 1), Swap("block", 0, 1))),
@@ -192,7 +194,9 @@ def _mixed(host: LoadedModel, donor: LoadedModel, swap: Swap) -> Any:
             taken += [names[id(one)] for one in inner if one is not None]
     if swap.part == "embed":
         inside = tuple(names[id(block.whole)] + "." for block in blocks)
-        head = tuple(f"{name}." for name in ("lm_head", "score", "classifier", "pooler", "head", "pre_classifier", "decoder"))
+        head = tuple(
+            f"{name}." for name in ("lm_head", "score", "classifier", "pooler", "head", "pre_classifier", "decoder")
+        )
         body = host.components.family.body
         last = names.get(id(host.components.ln_final), "-")
         taken = [
@@ -226,7 +230,8 @@ def _with_shared_norm(host: LoadedModel, donor: LoadedModel, model: Any, swap: S
         half.load_state_dict(getattr(theirs, swap.part).state_dict())
         block, seen = model.get_submodule(names[id(mine.whole)]), []
         block.register_forward_pre_hook(
-            lambda _m, args, kwargs, seen=seen: seen.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+            lambda _m, args, kwargs, seen=seen: seen.append(args[0] if args else kwargs["hidden_states"]),
+            with_kwargs=True,
         )
         half.register_forward_pre_hook(partial(_normed_by, theirs.ln1, seen), with_kwargs=True)
     return model
@@ -343,7 +348,7 @@ def _head_error(host: LoadedModel, prompts: Prompts, ours: np.ndarray, head: int
     written = (output(alone.flatten()) - output(torch.zeros_like(mixed[0]))) * host.components.multiplier
     x, step = torch.from_numpy(last).double(), 1.0
     norm = copy.deepcopy(host.components.ln_final).double()
-    read = copy.deepcopy(host.components.unembed).double()
+    read: Any = copy.deepcopy(host.components.unembed).double()
     y = x + step * written.double()
     ratio = _scale(norm, y, x)
     moved = norm(y) * ratio - norm(x) * 1
@@ -356,8 +361,12 @@ def _head_error(host: LoadedModel, prompts: Prompts, ours: np.ndarray, head: int
 
 def _scale(norm: nn.Module, y: Tensor, x: Tensor) -> float:
     """Return the divisor of one residual over that of another, from a residual that both are compared on."""
-    centred = isinstance(norm, nn.LayerNorm) or "LayerNorm" in type(norm).__name__ and "RMS" not in type(norm).__name__
+    centred = isinstance(norm, nn.LayerNorm) or (
+        "LayerNorm" in type(norm).__name__ and "RMS" not in type(norm).__name__
+    )
+
     def size(z: Tensor) -> float:
         eps = next((getattr(norm, name) for name in ("eps", "variance_epsilon") if hasattr(norm, name)), 0.0)
         return float((z.var(unbiased=False) if centred else z.square().mean()) + eps) ** 0.5
+
     return size(y) / size(x)

@@ -67,10 +67,10 @@ _OWN: dict[str, dict[str, Any]] = {  # by model_type: what its config insists on
     "granite": {"residual_multiplier": 0.5, "embedding_multiplier": 3.0, "logits_scaling": 4.0},
     "granitemoe": {"residual_multiplier": 0.5, "embedding_multiplier": 3.0, "logits_scaling": 4.0},
     "granitemoehybrid": {"residual_multiplier": 0.5, "embedding_multiplier": 3.0, "logits_scaling": 4.0},
-    **dict.fromkeys(
-        ("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "glm_moe_dsa", "youtu"),
-        {"qk_rope_head_dim": 8, "head_dim": 8, "num_key_value_heads": 4, "q_lora_rank": 16},
-    ),
+    **{
+        name: {"qk_rope_head_dim": 8, "head_dim": 8, "num_key_value_heads": 4, "q_lora_rank": 16}
+        for name in ("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "glm_moe_dsa", "youtu")
+    },
     "bamba": {"attn_layer_indices": [1]},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1},
     "falcon_h1": {"mamba_d_ssm": 64},
@@ -87,8 +87,10 @@ _OWN: dict[str, dict[str, Any]] = {  # by model_type: what its config insists on
         **{"norm_rel_ebd": "layer_norm", "position_biased_input": False, "type_vocab_size": 0},
     },
     "electra": {"embedding_size": 16},
-    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), {"pad_token_id": 1, "max_position_embeddings": POSITIONS + 2}),
-    "mpnet": {"pad_token_id": 1, "max_position_embeddings": POSITIONS + 2},
+    **{
+        name: {"pad_token_id": 1, "max_position_embeddings": POSITIONS + 2}
+        for name in ("roberta", "xlm-roberta", "camembert", "mpnet")
+    },
 }
 
 

@@ -111,7 +111,7 @@ class Study(Part, frozen=True):
     folder: Path
     title: Text
     family: Family
-    dtype: Dtype = "float32"
+    dtype: Dtype | None = None
     device_map: Literal["auto"] | None = None
     base: CheckpointRef
     checkpoints: tuple[CheckpointRef, ...] = ()

@@ -18,6 +18,7 @@ from tests.contract import PARTS, measured, opened, prompts_for
 from tests.tiny_families import tiny
 
 TOLERANCE = 1e-4
+UNMAPPED = {"HrmTextForCausalLM"}  # it runs the same blocks several times
 ALL = set(PARTS)
 HALVES = {"attention and MLP swaps", "attribution"}
 LAYOUTS = {  # class: parts that are refused
@@ -68,7 +69,9 @@ def test_a_refusal_names_the_model_and_what_still_works():
     assert not model.checked.halves
     assert not model.checked.blocks
     model = opened("ModernBertDecoderForCausalLM", 0)
-    with pytest.raises(CheckpointError, match="final norm and unembedding of .*ModernBertDecoderForCausalLM.* can be read"):
+    with pytest.raises(
+        CheckpointError, match=r"final norm and unembedding of .*ModernBertDecoderForCausalLM.* can be read"
+    ):
         model.check_lens()
     model = opened("Gemma4ForCausalLM", 0)
     assert "cannot run one by one" in model.checked.blocks
@@ -109,7 +112,7 @@ def test_names_of_classes_come_from_the_libraries(model_type: str):
 
 def test_paths_from_the_sources_are_those_of_the_models():
     """Paths that are known without torch: body, embedding, blocks and head of every decoder that can be built."""
-    for row in decoders().values():
+    for row in (one for one in decoders().values() if one.tokens not in UNMAPPED):
         model = tiny(row.tokens)
         family = family_of(row.tokens, "here")
         assert model.get_submodule(family.embed) is model.get_input_embeddings(), row.tokens

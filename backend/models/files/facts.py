@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 from backend.errors import CheckpointError
@@ -20,6 +21,7 @@ _VOCABULARY = ("vocab_size",)
 _POSITIONS = ("max_position_embeddings", "n_positions")
 _TABLE = re.compile(r"\D*\b(wpe|embed_positions|position_embeddings|positions_embed)\.weight")
 _ANGLES = {"gptj", "codegen"}  # rotary angles from a table of max_position_embeddings rows
+_HALVES = {"F16": "float16", "BF16": "bfloat16"}
 _ORIGINAL = "original_max_position_embeddings"
 _UNSTEADY = ("dynamic", "longrope", "su")
 _LARGEST_RANK = 3  # old GPT-2 files also hold their causal masks, which are four-dimensional
@@ -48,7 +50,16 @@ def read_facts(located: Located, place: str) -> Facts:
         answers=answers_of(config, head_rows(architecture, entries), place) if classifies else None,
         head_names=head_names(config, place) if classifies else (),
         token_types=_token_types(config) if family.kind == "encoder" else 1,
+        stored=_stored(entries),
     )
+
+
+def _stored(entries: tuple[Entry, ...]) -> str:
+    """Return the dtype of most weights; float32 for a wider one."""
+    sizes: Counter[str] = Counter()
+    for entry in entries:
+        sizes[entry.dtype] += entry.size
+    return _HALVES.get(sizes.most_common(1)[0][0], "float32") if sizes else "float32"
 
 
 def _token_types(config: dict[str, Any]) -> int:

@@ -51,7 +51,9 @@ def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> 
     def read(batch: Prompts) -> tuple[np.ndarray, ...]:
         return _read(loaded, batch)
 
-    for batch, (first, last, logits, mixed, written) in in_batches(read, loaded, prompts, progress, "Decomposing logits"):
+    for batch, (first, last, logits, mixed, written) in in_batches(
+        read, loaded, prompts, progress, "Decomposing logits"
+    ):
         scale = norm.scale(last)[:, None]  # [batch, 1]
         embed[batch] = first @ readers.T / scale
         for block, (by_input, from_bias) in enumerate(projected):

@@ -90,11 +90,7 @@ def steered(
 
 def _is_light(loaded: LoadedModel, intervention: Intervention) -> bool:
     """Return whether the intervention changes only the readout position, in a model that can run it alone."""
-    return (
-        isinstance(intervention, SteeringVectors)
-        and intervention.positions == "readout"
-        and loaded.caches
-    )
+    return isinstance(intervention, SteeringVectors) and intervention.positions == "readout" and loaded.caches
 
 
 def _work(loaded: LoadedModel, plan: Sequence[Intervention], light: Sequence[int], lengths: Sequence[int]) -> int:

@@ -207,7 +207,9 @@ class _Batch:
     def _wave(self, wave: Sequence[Swap], start: int, trunk: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Run one wave. Returns the trunk's residuals at the last block it reached, and each swap's last residuals."""
         stems: dict[Stem, Tensor] = {}
-        live = {swap: embed(self.donor, self.ids, self.inputs).to(trunk.device) for swap in wave if swap.part == "embed"}
+        live = {
+            swap: embed(self.donor, self.ids, self.inputs).to(trunk.device) for swap in wave if swap.part == "embed"
+        }
         for stage in stages(wave, start, self.last_block + 1):
             stems |= dict.fromkeys(stage.begins, trunk)
             stems = {stem: stems[stem] for stem in stage.stems}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers.activations import NewGELUActivation
 
@@ -20,11 +20,15 @@ from backend.models.runtime.calls import Call, Residuals, first, record
 from backend.models.runtime.components import Block
 from backend.models.runtime.load import LoadedModel
 
+Halfway = Float[Tensor, "batch tokens halfway"]
+"""Residuals between the halves of a block; in a parallel block x and x + attention side by side."""
 Surroundings = tuple[Call, ...]
 """The call of each block, or of its attention; an encoder's masks belong to one padded batch."""
 
 
-def embed(loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor] | None = None) -> Residuals:
+def embed(
+    loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor] | None = None
+) -> Residuals:
     """Return the residuals entering block 0, as the model itself computes them; `inputs` are mask and token types."""
     return record(loaded, ids.to(loaded.device), inputs or {}, False, loaded.checked.returns)[0]
 
@@ -48,7 +52,7 @@ def surroundings(
     return record(loaded, ids[:1] if causal else ids, given, bool(checked.halves), checked.returns)[1]
 
 
-def attend(loaded: LoadedModel, block: int, x: Residuals, around: Surroundings) -> Residuals:
+def attend(loaded: LoadedModel, block: int, x: Residuals, around: Surroundings) -> Halfway:
     """Run the first half of a block; `x` may hold several copies, stacked, of the batch that `around` belongs to.
 
     In a parallel block the result holds x and x + attention side by side; where halves are not confirmed, it is the
@@ -62,7 +66,7 @@ def attend(loaded: LoadedModel, block: int, x: Residuals, around: Surroundings) 
     return first_half(loaded, parts, checked.halves, checked.batched, x, around[block])
 
 
-def proceed(loaded: LoadedModel, block: int, x: Residuals) -> Residuals:
+def proceed(loaded: LoadedModel, block: int, x: Halfway) -> Residuals:
     """Run the second half of a block."""
     parts, halves = loaded.components.blocks[block], loaded.checked.halves
     if not halves:
@@ -72,7 +76,7 @@ def proceed(loaded: LoadedModel, block: int, x: Residuals) -> Residuals:
 
 def first_half(
     loaded: LoadedModel, parts: Block, halves: str, batched: frozenset[str], x: Residuals, call: Call
-) -> Residuals:
+) -> Halfway:
     """Run attention with its norms, in a block of this kind (`self_check.KINDS`)."""
     form = loaded.components.family.parts
     if form is not None and form.post_norm:
@@ -83,7 +87,7 @@ def first_half(
     return y if halves == "sequential" else torch.cat([x, y], dim=-1)
 
 
-def second_half(loaded: LoadedModel, parts: Block, halves: str, x: Residuals) -> Residuals:
+def second_half(loaded: LoadedModel, parts: Block, halves: str, x: Halfway) -> Residuals:
     """Run the MLP with its norms, on what `first_half` returned, at all positions or some."""
     form, mlp = loaded.components.family.parts, _known(parts.mlp)
     if form is not None and form.post_norm:

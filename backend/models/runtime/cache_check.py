@@ -21,9 +21,9 @@ def continues(loaded: LoadedModel) -> bool:
     try:
         whole = model(input_ids=ids, use_cache=False).logits[:, -1]
         cache = DynamicCache(config=model.config)
-        for piece in ids.split([TOKENS // 2, TOKENS - TOKENS // 2 - 1, 1], dim=1):
-            out = model(input_ids=piece, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return equal(out.logits[:, -1], whole, whole)
+        pieces = ids.split([TOKENS // 2, TOKENS - TOKENS // 2 - 1, 1], dim=1)
+        read = [model(input_ids=one, past_key_values=cache, use_cache=True, logits_to_keep=1) for one in pieces]
+        return equal(read[-1].logits[:, -1], whole, whole)
     except FAILURES:
         return False
 

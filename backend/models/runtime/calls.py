@@ -7,7 +7,7 @@ that runs alone gets exactly what it gets there. Blocks do not run: each returns
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -120,10 +120,8 @@ def record(
             if not entering:
                 entering.append(x)
             if attention:
-                try:
+                with suppress(Entered):
                     original(*args, **kwargs)
-                except Entered:
-                    pass
             else:
                 calls.append(_call(args, kwargs))
             if last and not whole_pass:
@@ -146,10 +144,8 @@ def record(
             replaced.enter_context(_forward(block.whole, passing, i == len(blocks) - 1))
             if attention and block.attn is not None:
                 replaced.enter_context(_forward(block.attn, attending, False))
-        try:
+        with suppress(Entered):
             run_body(loaded, ids, inputs)
-        except Entered:
-            pass
     return entering[0], tuple(calls)
 
 

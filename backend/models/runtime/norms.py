@@ -51,7 +51,9 @@ def linear_norm(norm: nn.Module, loaded: LoadedModel) -> LinearNorm:
     stored, bias = weights_of(norm, np.ones(width))
     weights = (stored, 1 + stored, np.ones(width))
     slack = 1e-4 if loaded.model.dtype == torch.float32 else 0.02
-    for centred, weight, eps in product((isinstance(norm, nn.LayerNorm), True, False), weights, _epsilons(norm, loaded)):
+    for centred, weight, eps in product(
+        (isinstance(norm, nn.LayerNorm), True, False), weights, _epsilons(norm, loaded)
+    ):
         found = LinearNorm(centred, weight, bias, eps)
         if np.abs(found(x) - theirs).max() <= slack * (1 + np.abs(theirs).max()):
             return found

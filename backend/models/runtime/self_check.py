@@ -90,7 +90,7 @@ def _named(loaded: LoadedModel) -> str:
 
 def some_ids(loaded: LoadedModel) -> Int64[Tensor, "2 tokens"]:
     """Return two texts that share their first half, without special tokens."""
-    vocabulary = loaded.components.embed.weight.shape[0]  # pyright: ignore[reportAttributeAccessIssue]
+    vocabulary = next(loaded.components.embed.parameters()).shape[0]
     config: Any = loaded.model.config
     special = {getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
     usable = [i for i in (j * 37 % vocabulary for j in range(3, 3 + 4 * TOKENS)) if i not in special] or [0]
@@ -252,7 +252,11 @@ def _all_equal(found: Iterator[Residuals], own: _Own, rows: Tensor) -> bool:
     real = own.inputs.get("attention_mask", torch.ones_like(own.ids)).bool()
     expected = zip(own.entering, own.leaving, strict=True)
     return all(
-        equal(ours.to(after.device)[real[rows]], after[rows][real[rows]], (after - before.to(after.device))[rows][real[rows]])
+        equal(
+            ours.to(after.device)[real[rows]],
+            after[rows][real[rows]],
+            (after - before.to(after.device))[rows][real[rows]],
+        )
         for ours, (before, after) in zip(found, expected, strict=True)
     )
 
@@ -277,8 +281,8 @@ def _lens(loaded: LoadedModel, own: _Own) -> str:
         pass
     kind = "final norm and unembedding" if components.family.predicts else "head"
     return (
-        f"The {kind} of {_named(loaded)} do not give its own logits from its last residual, so residuals cannot be read "
-        f"as logits (logit lens, swaps, steering); its residuals, directions and probes can be read."
+        f"The {kind} of {_named(loaded)} do not give its own logits from its last residual, so residuals cannot be "
+        f"read as logits (logit lens, swaps, steering); its residuals, directions and probes can be read."
     )
 
 

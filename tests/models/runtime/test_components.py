@@ -22,10 +22,10 @@ def test_the_paths_are_those_of_transformer_lens(family: str, folder: Path):
         assert getattr(ours, name) == theirs[name].name
     model = random_model(family)
     components = anatomy_of(model)
-    assert components.ln_final is model.get_submodule(theirs["ln_final"].name)
+    assert components.ln_final is model.get_submodule(str(theirs["ln_final"].name))
     for block in components.blocks:
         for name in ("ln1", "attn", "ln2", "mlp"):
-            assert getattr(block, name) is block.whole.get_submodule(theirs["blocks"].submodules[name].name)
+            assert getattr(block, name) is block.whole.get_submodule(str(theirs["blocks"].submodules[name].name))
 
 
 def test_the_parts_are_those_of_the_model(family: str):
