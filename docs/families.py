@@ -32,6 +32,9 @@ it). A number is the worst error, relative to the largest reference number; the 
 refused for this class, or the whole class on opening if every cell says so. "needs a head": the part reads answers. The
 check runs on every checkpoint, because a config may leave the common case.
 
+A decoder that a later TransformerLens maps needs no line here; an encoder needs one row in
+`backend/models/architectures.py`. The tests run one class for each kind of layout.
+
 Three things to know:
 
 - Attention that caps its scores (Gemma 2) runs in transformers' eager implementation, as it was trained; it is slower.

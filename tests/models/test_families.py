@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from backend.caching.progress import silent
 from backend.errors import CheckpointError
 from backend.models.architectures import default_architecture, family_of, kind_of
 from backend.models.class_names import decoders
+from backend.models.measurements.generation import continuation
 from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.load import LoadedModel
 from docs.families import PAGE, classes, variants
@@ -126,3 +128,40 @@ def test_prompts_of_the_contract_are_longer_than_windows():
 
 def test_the_page_is_beside_the_documentation():
     assert Path("docs/families.md").resolve() == PAGE.resolve()
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["GPTNeoXForCausalLM", "BloomForCausalLM", "MambaForCausalLM", "Gemma3ForCausalLM", "Qwen3NextForCausalLM"],
+)
+@torch.no_grad()
+def test_continuations_are_those_without_a_cache(architecture: str):
+    model = opened(architecture, 0)
+    prompts = prompts_for(model)
+    ids = list(prompts.token_ids[0])
+    found = continuation(model, prompts, None, 8, None, silent)
+    for token in found:
+        assert token == int(model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+        ids.append(token)
+    assert (
+        len(found) == 8 or int(model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()) == 0
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "architecture", ["GPTNeoXForCausalLM", "Gemma3ForCausalLM", "BloomForCausalLM", "MambaForCausalLM"]
+)
+def test_rounding_in_half_precision_refuses_nothing(architecture: str, dtype: torch.dtype):
+    model = tiny(architecture)
+    whole = LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0).checked
+    model = model.to(dtype=dtype)
+    assert LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0).checked == whole
+
+
+def test_a_decoder_without_a_final_norm_is_refused_where_it_needs_one():
+    """OPT-350m: norms after its halves, and a projection before the unembedding."""
+    model = tiny("OPTForCausalLM", do_layer_norm_before=False, word_embed_proj_dim=16)
+    checked = LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0).checked
+    assert (checked.halves, checked.blocks) == ("", "")
+    assert "cannot be read as logits" in checked.lens

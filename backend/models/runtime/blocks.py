@@ -60,9 +60,10 @@ def attend(loaded: LoadedModel, block: int, x: Residuals, around: Surroundings) 
     """
     parts, checked = loaded.components.blocks[block], loaded.checked
     module = parts.attn if checked.halves else parts.whole
-    x = x.to(_device(module, loaded), loaded.model.dtype)
-    if not checked.halves:
+    x = x.to(_device(module, loaded))
+    if not checked.halves:  # some models keep the stream in float32 around weights in half precision
         return first(around[block].run(parts.whole, x, checked.batched)).to(x.device)
+    x = x.to(loaded.model.dtype)
     return first_half(loaded, parts, checked.halves, checked.batched, x, around[block])
 
 

@@ -23,7 +23,7 @@ def continues(loaded: LoadedModel) -> bool:
         cache = DynamicCache(config=model.config)
         pieces = ids.split([TOKENS // 2, TOKENS - TOKENS // 2 - 1, 1], dim=1)
         read = [model(input_ids=one, past_key_values=cache, use_cache=True, logits_to_keep=1) for one in pieces]
-        return equal(read[-1].logits[:, -1], whole, whole)
+        return equal(loaded, read[-1].logits[:, -1], whole, whole)
     except FAILURES:
         return False
 
@@ -62,6 +62,6 @@ def _agree(loaded: LoadedModel, ids: Tensor) -> bool:
         for block in range(len(loaded.components.blocks)):
             x = proceed(loaded, block, attend(loaded, block, x, around))
         theirs = x[rows, readout]
-        if not equal(ours[:, i], theirs, theirs - trunk[-1]):
+        if not equal(loaded, ours[:, i], theirs, theirs - trunk[-1]):
             return False
     return True

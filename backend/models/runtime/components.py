@@ -117,7 +117,7 @@ def anatomy_of(model: PreTrainedModel) -> ModelComponents:
         return ModelComponents(
             embed=cast("nn.Module", model.get_input_embeddings()),
             blocks=tuple(_block(whole, layout, family.parts) for whole in wholes),
-            ln_final=model.get_submodule(layout.ln_final) if layout and layout.ln_final else nn.Identity(),
+            ln_final=_found(model, layout.ln_final if layout else None) or nn.Identity(),
             unembed=_unembed(model, family),
             family=family,
             body=model.get_submodule(family.body) if family.body else model,
@@ -157,12 +157,17 @@ def _copied(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, weights)  # pyright: ignore[reportArgumentType] (the memo: weights are not copied)
 
 
+def _found(module: nn.Module, path: str | None) -> nn.Module | None:
+    """Return the submodule at a path; None where this config has none, which the self-check then judges."""
+    try:
+        return module.get_submodule(path) if path else None
+    except AttributeError:
+        return None
+
+
 def _block(whole: nn.Module, layout: Layout | None, parts: Parts | None) -> Block:
     def find(path: str | None) -> nn.Module | None:
-        try:
-            return whole.get_submodule(path) if path else None
-        except AttributeError:
-            return None
+        return _found(whole, path)
 
     def row(paths: Iterable[str]) -> nn.Module | None:
         found = [module for module in map(find, paths) if module is not None]

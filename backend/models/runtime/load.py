@@ -57,7 +57,7 @@ class LoadedModel:
     def logits(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows outputs"]:
         """Return the logits of residuals after the final norm. Raises CheckpointError where they are not confirmed."""
         self.check_lens()
-        return self.components.logits(x)
+        return self.components.logits(x.to(self.model.dtype))
 
     def check_lens(self) -> None:
         """Raise CheckpointError if residuals cannot be read as logits."""

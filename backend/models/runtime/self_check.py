@@ -1,7 +1,7 @@
 """Check on opening that a model's parts add up, in one short forward pass; what fails is refused in one sentence.
 
-Nothing is known about a family but where its parts lie. Every block must map the residual stream to the residual
-stream; attention and MLP must add up to the block; final norm and unembedding must give the model's own logits.
+Every block must map the residual stream to the residual stream; attention and MLP must add up to the block; final norm
+and unembedding must give the model's own logits.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def some_ids(loaded: LoadedModel) -> Int64[Tensor, "2 tokens"]:
     """Return two texts that share their first half, without special tokens."""
     vocabulary = next(loaded.components.embed.parameters()).shape[0]
     config: Any = loaded.model.config
-    special = {getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    given = [getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")]
+    special = {token for one in given for token in (one if isinstance(one, list) else [one])}
     usable = [i for i in (j * 37 % vocabulary for j in range(3, 3 + 4 * TOKENS)) if i not in special] or [0]
     row = [usable[i % len(usable)] for i in range(TOKENS)]
     other = row[: TOKENS // 2] + [usable[-1 - i % len(usable)] for i in range(TOKENS // 2)]
@@ -154,14 +155,14 @@ def _check_stream(loaded: LoadedModel, own: _Own) -> None:
             f"numbers would depend on others; use a checkpoint of another architecture."
         )
     passed = zip(own.leaving[:-1], own.entering[1:], strict=True)
-    if not all(equal(before.to(after.device), after, after) for before, after in passed):
+    if not all(equal(loaded, before.to(after.device), after, after) for before, after in passed):
         raise CheckpointError(
             f"{_named(loaded)} changes its residuals between blocks, so no layer is what Layershift would call it; use "
             f"a checkpoint of another architecture."
         )
     half = own.ids.shape[1] // 2
     causal = loaded.components.family.kind == "causal" and getattr(loaded.model.config, "is_causal", True)
-    if causal and not all(equal(x[0, :half], x[1, :half], x[0, :half]) for x in together):
+    if causal and not all(equal(loaded, x[0, :half], x[1, :half], x[0, :half]) for x in together):
         raise CheckpointError(
             f"{_named(loaded)} lets later tokens change earlier ones; use a model that reads from left to right, or an "
             f"encoder."
@@ -176,7 +177,7 @@ def _check_readout(loaded: LoadedModel, own: _Own) -> None:
     with taps(loaded.components, positions):
         readout = run(loaded, own.ids, own.inputs)
     expected = own.logits[torch.arange(2, device=own.logits.device), positions]
-    if readout is None or readout.shape != expected.shape or not equal(readout, expected, expected):
+    if readout is None or readout.shape != expected.shape or not equal(loaded, readout, expected, expected):
         raise CheckpointError(
             f"{_named(loaded)} gives other logits when one position is read alone; use a checkpoint of another "
             f"architecture."
@@ -218,7 +219,7 @@ def _wholes(
         first(call.run(block.whole, x[rows], batched))
         for block, call, x in zip(loaded.components.blocks, calls, own.entering, strict=True)
     )
-    return _all_equal(found, own, rows)
+    return _all_equal(loaded, found, own, rows)
 
 
 def _halves(
@@ -234,7 +235,7 @@ def _halves(
     expected = KINDS[1:] if loaded.components.parallel else KINDS[:1]
     for kind in (*expected, *(kind for kind in KINDS if kind not in expected)):
         try:
-            if _all_equal(_by_halves(loaded, own, calls, batched, rows, kind), own, rows):
+            if _all_equal(loaded, _by_halves(loaded, own, calls, batched, rows, kind), own, rows):
                 return kind
         except FAILURES:
             continue
@@ -248,11 +249,12 @@ def _by_halves(
         yield second_half(loaded, block, kind, first_half(loaded, block, kind, batched, x[rows], call))
 
 
-def _all_equal(found: Iterator[Residuals], own: _Own, rows: Tensor) -> bool:
+def _all_equal(loaded: LoadedModel, found: Iterator[Residuals], own: _Own, rows: Tensor) -> bool:
     real = own.inputs.get("attention_mask", torch.ones_like(own.ids)).bool()
     expected = zip(own.entering, own.leaving, strict=True)
     return all(
         equal(
+            loaded,
             ours.to(after.device)[real[rows]],
             after[rows][real[rows]],
             (after - before.to(after.device))[rows][real[rows]],
@@ -261,10 +263,11 @@ def _all_equal(found: Iterator[Residuals], own: _Own, rows: Tensor) -> bool:
     )
 
 
-def equal(ours: Tensor, theirs: Tensor, change: Tensor) -> bool:
+def equal(loaded: LoadedModel, ours: Tensor, theirs: Tensor, change: Tensor) -> bool:
     """Return whether two results are equal up to rounding, judged by the size of a change at each position."""
     finite = theirs.isfinite().all(-1)
-    slack, eps = _SLACK.get(theirs.dtype, _HALF_SLACK), torch.finfo(theirs.dtype).eps
+    dtype = loaded.model.dtype
+    slack, eps = _SLACK.get(dtype, _HALF_SLACK), torch.finfo(dtype).eps
     error, size, whole = (x[finite].float().norm(dim=-1) for x in (ours - theirs, change, theirs))
     return bool((error <= slack * size + 8 * eps * whole).all())
 
@@ -289,10 +292,10 @@ def _lens(loaded: LoadedModel, own: _Own) -> str:
 def _reads(loaded: LoadedModel, own: _Own) -> bool:
     components, last, theirs = loaded.components, own.leaving[-1], own.logits
     if components.family.kind == "encoder":
-        return theirs is not None and equal(components.logits(last[:, 0]), theirs, theirs)
+        return theirs is not None and equal(loaded, components.logits(last[:, 0]), theirs, theirs)
     normed = components.ln_final(last)
-    if own.hidden is None or not equal(normed, own.hidden.to(normed.device), normed):
+    if own.hidden is None or not equal(loaded, normed, own.hidden.to(normed.device), normed):
         return False
     if not components.family.predicts:
         return True
-    return theirs is not None and equal(components.logits(normed), theirs, theirs)
+    return theirs is not None and equal(loaded, components.logits(normed.to(loaded.model.dtype)), theirs, theirs)
