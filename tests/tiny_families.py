@@ -32,6 +32,8 @@ _SMALL: dict[str, Any] = {
     **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0),
     **dict.fromkeys(("first_k_dense_replace", "num_dense_layers", "mamba_n_groups", "n_groups"), 1),
     "vocab_size": VOCABULARY,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "hidden_size_per_layer_input": 8,
     "rotary_dim": 4,
     "mamba_n_heads": 4,
     "mamba_d_head": 16,

@@ -9,7 +9,8 @@ from transformers import DynamicCache
 from backend.models.runtime.blocks import attend, embed, proceed, surroundings
 from backend.models.runtime.branches import Kept, around_branches, can_be_cut, run_branches
 from backend.models.runtime.load import LoadedModel
-from backend.models.runtime.self_check import FAILURES, TOKENS, equal, some_ids
+from backend.models.runtime.rounding import equal
+from backend.models.runtime.self_check import FAILURES, TOKENS, some_ids
 
 _BRANCHES = 2
 

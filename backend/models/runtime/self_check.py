@@ -21,13 +21,12 @@ from backend.models.runtime.calls import STREAM, Call, Residuals, first, record,
 from backend.models.runtime.forward import run
 from backend.models.runtime.hooks import taps
 from backend.models.runtime.load import LoadedModel
+from backend.models.runtime.rounding import equal
 
 KINDS = ("sequential", "parallel", "shared")
 """Attention, then the MLP; both on the same residual; both on the same normed residual."""
 TOKENS = 8
 FAILURES = (RuntimeError, TypeError, ValueError, KeyError, IndexError, AttributeError, NotImplementedError)
-_SLACK = {torch.float32: 1e-3, torch.float64: 1e-6}
-_HALF_SLACK = 0.05
 
 
 @dataclass(frozen=True)
@@ -160,9 +159,10 @@ def _check_stream(loaded: LoadedModel, own: _Own) -> None:
             f"{_named(loaded)} changes its residuals between blocks, so no layer is what Layershift would call it; use "
             f"a checkpoint of another architecture."
         )
-    half = own.ids.shape[1] // 2
     causal = loaded.components.family.kind == "causal" and getattr(loaded.model.config, "is_causal", True)
-    if causal and not all(equal(loaded, x[0, :half], x[1, :half], x[0, :half]) for x in together):
+    if causal and not all(
+        equal(loaded, x[0, : TOKENS // 2], x[1, : TOKENS // 2], x[0, : TOKENS // 2]) for x in together
+    ):
         raise CheckpointError(
             f"{_named(loaded)} lets later tokens change earlier ones; use a model that reads from left to right, or an "
             f"encoder."
@@ -261,15 +261,6 @@ def _all_equal(loaded: LoadedModel, found: Iterator[Residuals], own: _Own, rows:
         )
         for ours, (before, after) in zip(found, expected, strict=True)
     )
-
-
-def equal(loaded: LoadedModel, ours: Tensor, theirs: Tensor, change: Tensor) -> bool:
-    """Return whether two results are equal up to rounding, judged by the size of a change at each position."""
-    finite = theirs.isfinite().all(-1)
-    dtype = loaded.model.dtype
-    slack, eps = _SLACK.get(dtype, _HALF_SLACK), torch.finfo(dtype).eps
-    error, size, whole = (x[finite].float().norm(dim=-1) for x in (ours - theirs, change, theirs))
-    return bool((error <= slack * size + 8 * eps * whole).all())
 
 
 def _lens(loaded: LoadedModel, own: _Own) -> str:
