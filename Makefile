@@ -4,6 +4,7 @@
 # make bench  the benchmarks
 # make screenshots   the pictures in docs/
 # make calibrate   how often intervals and chance levels are right, into docs/intervals.md (long)
+# make families   every supported class against plain transformers, into docs/families.md (minutes)
 # make index  the table of analyses in docs/README.md
 # make demo   rebuild the demo study; DATA=folder with IMDB's train.parquet, else from the hub
 # make results   compute what the demo's pages show first; needed after a change of what computes them
@@ -15,7 +16,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench calibrate index screenshots demo results environment clean
+.PHONY: help run test check bench calibrate families index screenshots demo results environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,6 +52,9 @@ bench: $(VENV)/.development
 
 calibrate: $(VENV)/.development
 	$(BIN)/python -m benchmarks.intervals --into docs/intervals.md $(ARGS)
+
+families: $(VENV)/.development
+	$(BIN)/python -m docs.families
 
 index:
 	$(PYTHON) -m docs.index

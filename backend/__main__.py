@@ -16,6 +16,7 @@ from backend.new_study import fields, from_trainer
 from backend.reports import export as exporting
 from backend.reports import report as reporting
 from backend.reports import summary
+from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import BASE, STUDY_FILE, Study, load_study
 from backend.study.training_log import read_training_log
 from backend.vocabulary.display import visible
@@ -148,7 +149,8 @@ def _check(options: argparse.Namespace) -> int:
         facts = checkpoint.facts
         print(
             f"  {checkpoint.label:<12} {facts.architecture}, {facts.layers} blocks, width {facts.width}, "
-            f"{facts.parameters / 1e6:.2f} M parameters, {checkpoint.fingerprint[:12]}  {checkpoint.ref.place}"
+            f"{facts.parameters / 1e6:.2f} M parameters, {_memory(checkpoint)}, {checkpoint.fingerprint[:12]}  "
+            f"{checkpoint.ref.place}"
         )
     for one in pinned.missing:
         print(f"  {one.label:<12} {_line(one.reason)}")
@@ -171,6 +173,13 @@ def _check(options: argparse.Namespace) -> int:
             f"or train them with: python -m backend finetune {options.study}"
         )
     return 0
+
+
+def _memory(checkpoint: PinnedCheckpoint) -> str:
+    """Return the dtype that a checkpoint computes in, its bytes there, and the dtype in its files."""
+    dtype, facts = checkpoint.dtype, checkpoint.facts
+    stored = "" if facts.stored == dtype else f" (stored as {facts.stored})"
+    return f"{dtype}{stored}, {facts.memory(dtype) / 1e6:,.1f} MB in memory"
 
 
 def _print_classes(pinned: exporting.PinnedStudy) -> None:

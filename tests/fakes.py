@@ -541,7 +541,11 @@ def fake_study(
     prompts = make_prompts(reader, sample.text, sample.label)
     checkpoints = tuple(
         PinnedCheckpoint(
-            models.fingerprint(ref, study.base), study.dtype, ref, study.base, models.facts(ref, study.base)
+            models.fingerprint(ref, study.base),
+            study.dtype or "float32",
+            ref,
+            study.base,
+            models.facts(ref, study.base),
         )
         for ref in study.refs
     )

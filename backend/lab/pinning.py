@@ -66,9 +66,15 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
     )
 
 
-def compute_dtype(study: Study) -> str:
-    """Return the dtype that the study computes in; LAYERSHIFT_DTYPE overrides study.toml."""
+def compute_dtype(study: Study, lab: Lab) -> str:
+    """Return the dtype that the study computes in; LAYERSHIFT_DTYPE overrides study.toml.
+
+    Without either it is the dtype of the base's weights on CUDA, and float32 on other devices.
+    """
     dtype = os.environ.get(DTYPE_VARIABLE) or study.dtype
+    if dtype is None:
+        on_gpu = lab.models.device.startswith("cuda")
+        dtype = lab.models.facts(study.base, study.base).stored if on_gpu else "float32"
     if dtype not in DTYPES:
         raise CheckpointError(f'{DTYPE_VARIABLE} is "{dtype}"; use one of {", ".join(DTYPES)}.')
     return dtype
@@ -90,7 +96,7 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
     lab.models.check(ref, study.base)
     return PinnedCheckpoint(
         fingerprint=fingerprint,
-        dtype=compute_dtype(study),
+        dtype=compute_dtype(study, lab),
         ref=ref,
         base=study.base,
         facts=facts,

@@ -37,7 +37,6 @@ from backend.study.token_ids import Columns, Prompts, other_ids
 _RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
 _IMPORT_SECONDS = 8.0
 _OPENING_BYTES_PER_SECOND = 5e8
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 _ENOUGH_TOKENS = 500
 """Tokens of a run from which its speed is remembered; shorter ones, such as one typed text, estimate it badly."""
 
@@ -266,7 +265,7 @@ class LocalModels(Catalogue):
         rate = remembered if isinstance(remembered, float) else _RATES[self.device.partition(":")[0]]
         opening = 0.0 if "torch" in sys.modules else _IMPORT_SECONDS
         if self._store is None or not self._store.holds(checkpoint):
-            opening += parameters * _BYTES[checkpoint.dtype] / _OPENING_BYTES_PER_SECOND
+            opening += checkpoint.facts.memory(checkpoint.dtype) / _OPENING_BYTES_PER_SECOND
         return opening + tokens * parameters / rate
 
     def _remember(self, checkpoint: PinnedCheckpoint, tokens: int, seconds: float) -> None:

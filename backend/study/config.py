@@ -115,7 +115,7 @@ class Study(Part, frozen=True):
     folder: Path
     title: Text
     family: Family
-    dtype: Dtype = "float32"
+    dtype: Dtype | None = None
     device_map: Literal["auto"] | None = None
     base: CheckpointRef
     checkpoints: tuple[CheckpointRef, ...] = ()

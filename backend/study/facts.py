@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
 
 def body_of(architecture: str) -> str:
     """Return the class of a model without its head; comparable checkpoints share it."""
-    stem = architecture.partition("For")[0].removesuffix("Model").removesuffix("LMHead")
+    stem = architecture.partition("For")[0].removesuffix("Model").removesuffix("LMHead").removesuffix("Text")
     return f"{stem}Model"
 
 
@@ -20,7 +22,7 @@ class Facts:
     `kind` corresponds to `family` in study.toml. `has_head` is False for a model without a head for predictions; its
     residuals can be compared. `answers` is the number of classes of a classification head, and `head_names` are their
     names in the order of its rows (`id2label`), empty without names. `token_types` is the number of token types of an
-    encoder, which mark the texts of a pair (BERT has two).
+    encoder, which mark the texts of a pair (BERT has two). `stored` is the dtype of most weights in the files.
     """
 
     architecture: str
@@ -33,11 +35,16 @@ class Facts:
     answers: int | None = None
     head_names: tuple[str, ...] = ()
     token_types: int = 1
+    stored: str = "float32"
 
     @property
     def predicts(self) -> bool:
         """Return whether the model predicts next tokens: a causal model with a language-modelling head."""
         return self.kind == "causal" and self.has_head and self.answers is None
+
+    def memory(self, dtype: str) -> int:
+        """Return the bytes of the weights in memory."""
+        return self.parameters * _BYTES[dtype]
 
     @property
     def headless(self) -> str:

@@ -155,6 +155,16 @@ def test_the_dtype_is_part_of_what_is_pinned(study: Study, tmp_path: Path, monke
         pin(study, lab)
 
 
+def test_the_dtype_of_the_files_counts_on_a_gpu_alone(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    lab: Lab = fake_lab(tmp_path)
+    facts = lab.models.facts
+    monkeypatch.setattr(lab.models, "facts", lambda *refs: replace(facts(*refs), stored="bfloat16"))
+    assert pin(study, lab).base.dtype == "float32"
+    monkeypatch.setattr(lab.models, "device", "cuda:0")
+    assert pin(study, lab).base.dtype == "bfloat16"
+    assert pin(study.model_copy(update={"dtype": "float32"}), lab).base.dtype == "float32"
+
+
 class Classifiers(FakeModels):
     """Fake models of which some have a classification head."""
 

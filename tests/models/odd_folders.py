@@ -219,7 +219,9 @@ BROKEN = {
     "a config of nothing": Odd(
         config(architectures=None, model_type=None), "names neither architectures nor model_type"
     ),
-    "an unknown class": Odd(config(architectures=["BloomForCausalLM"]), "is a BloomForCausalLM, which is not"),
+    "an unknown class": Odd(
+        config(architectures=["T5ForConditionalGeneration"]), "is a T5ForConditionalGeneration, which is not"
+    ),
     "a class of another type": Odd(
         config(architectures=["MistralForCausalLM"]), 'MistralForCausalLM and model_type = "llama"', "llama"
     ),

@@ -156,8 +156,8 @@ def together(host: Any, donor: Any, swap: Swap) -> Any:
             getattr(into.blocks[block], part).load_state_dict(getattr(source.blocks[block], part).state_dict())
     if swap.part == "embed":
         into.embed.load_state_dict(source.embed.state_dict())
-        if into.pos_embed is not None and source.pos_embed is not None:
-            into.pos_embed.load_state_dict(source.pos_embed.state_dict())
+        if hasattr(into.body, "wpe"):
+            into.body.get_submodule("wpe").load_state_dict(source.body.get_submodule("wpe").state_dict())
     return host
 
 
@@ -239,7 +239,8 @@ def test_the_parts_sum_to_the_logits(name: str, models: LocalModels, pin: Pin, t
     whole = found.embed + found.heads.sum((1, 2)) + found.attn_bias.sum(1) + found.mlps.sum(1) + found.norm_bias
     np.testing.assert_allclose(whole, answers(model, prompts), **ALIKE)
     written: list[torch.Tensor] = []
-    anatomy_of(model).blocks[1].mlp.register_forward_hook(lambda _m, _a, out: written.append(out[0, -1]))
+    mlp = anatomy_of(model).blocks[1].whole.get_submodule("mlp")
+    mlp.register_forward_hook(lambda _m, _a, out: written.append(out[0, -1]))
     ids = prompts.token_ids[2]
     with torch.no_grad():
         body = model.base_model(input_ids=torch.tensor([ids]), output_hidden_states=True)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.errors import CheckpointError
-from backend.models.architectures import FAMILIES, Family, family_of
+from backend.models.architectures import Family, classifier_of, family_of
 from backend.models.files.configs import read_config
 from backend.models.files.facts import read_facts
 from backend.models.files.heads import architecture_of, head_names
 from backend.models.files.locate import ADAPTER_CONFIG, CONFIG, Located, read_json, tensors
 from backend.models.files.tensor_names import model_tensors
-from backend.study.facts import Facts, body_of
+from backend.study.facts import Facts
 
 PREFIX = "base_model.model."
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "default"}
@@ -34,6 +34,7 @@ _MORE = {
     "arrow_config": "chooses among several adapters at every token",
     "use_qalora": "works on a quantized base only",
 }
+_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm", "final_norm", "norm_f", "layer_norm")
 _SHOWN = 3
 
 
@@ -97,7 +98,7 @@ def adapter_facts(located: Located, base: Located, place: str) -> Facts:
     vocabulary = adapter.vocabulary or facts.vocabulary
     if adapter.answers is None:
         return replace(facts, vocabulary=vocabulary)
-    family = FAMILIES[adapter.architecture]
+    family = family_of(adapter.architecture, place)
     names = _row_names(located) or (facts.head_names if facts.answers == adapter.answers else ())
     return replace(
         facts,
@@ -175,18 +176,21 @@ def _opened_as(architecture: str, config: dict[str, Any], names: Iterable[str], 
     heads = {"classifier", "score"}
     if config.get("task_type") != "SEQ_CLS" and not any(heads & set(name.split(".")[:1]) for name in names):
         return architecture
-    return _classifier(architecture)
-
-
-def _classifier(architecture: str) -> str:
-    return body_of(architecture).removesuffix("Model") + "ForSequenceClassification"
+    classifier = classifier_of(architecture)
+    if classifier is None:
+        raise CheckpointError(
+            f"{located.folder} classifies texts, and transformers has no classifier for a {architecture}; name an "
+            f"adapter of a causal model (CAUSAL_LM)."
+        )
+    return classifier
 
 
 def _placed(name: str, architecture: str, family: Family) -> str:
     """Return the name in this class; the adapter may have been trained on the body alone, or with a head."""
-    body = FAMILIES[_classifier(architecture)].body
+    other = classifier_of(architecture)
+    body = family.body or (family_of(other, name).body if other else "")
     first = name.partition(".")[0]
-    paths = (family.embed, family.blocks, family.ln_final or "", "pooler")
+    paths = (family.embed, family.blocks, "pooler", *_NORMS)
     inside = {path.removeprefix(f"{body}.").partition(".")[0] for path in paths}
     if family.body and first in inside and first != body:
         return f"{body}.{name}"
@@ -197,7 +201,7 @@ def _placed(name: str, architecture: str, family: Family) -> str:
 
 def _rows(shapes: dict[str, tuple[int, ...]], family: Family, architecture: str) -> int | None:
     """Return the vocabulary size that the adapter was trained with; None if the file does not contain it."""
-    for path in (family.embed, family.unembed if family.unembed == "lm_head" else None):
+    for path in (family.embed, family.unembed if family.predicts else None):
         for end in ("weight", "base_layer.weight", "token_adapter.base_layer.weight"):
             if path and f"{path}.{end}" in shapes:
                 return shapes[f"{path}.{end}"][0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from typing import Any
 
 from backend.errors import CheckpointError
@@ -13,10 +15,13 @@ from backend.models.files.safetensors_headers import Entry
 from backend.models.files.tensor_names import model_tensors
 from backend.study.facts import Facts
 
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers")
-_WIDTH = ("hidden_size", "n_embd", "dim")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_WIDTH = ("hidden_size", "n_embd", "dim", "d_model")
 _VOCABULARY = ("vocab_size",)
 _POSITIONS = ("max_position_embeddings", "n_positions")
+_TABLE = re.compile(r"\D*\b(wpe|embed_positions|position_embeddings|positions_embed)\.weight")
+_ANGLES = {"gptj", "codegen"}  # rotary angles from a table of max_position_embeddings rows
+_HALVES = {"F16": "float16", "BF16": "bfloat16"}
 _ORIGINAL = "original_max_position_embeddings"
 _UNSTEADY = ("dynamic", "longrope", "su")
 _LARGEST_RANK = 3  # old GPT-2 files also hold their causal masks, which are four-dimensional
@@ -45,7 +50,16 @@ def read_facts(located: Located, place: str) -> Facts:
         answers=answers_of(config, head_rows(architecture, entries), place) if classifies else None,
         head_names=head_names(config, place) if classifies else (),
         token_types=_token_types(config) if family.kind == "encoder" else 1,
+        stored=_stored(entries),
     )
+
+
+def _stored(entries: tuple[Entry, ...]) -> str:
+    """Return the dtype of most weights; float32 for a wider one."""
+    sizes: Counter[str] = Counter()
+    for entry in entries:
+        sizes[entry.dtype] += entry.size
+    return _HALVES.get(sizes.most_common(1)[0][0], "float32") if sizes else "float32"
 
 
 def _token_types(config: dict[str, Any]) -> int:
@@ -56,12 +70,13 @@ def _token_types(config: dict[str, Any]) -> int:
 def most_positions(located: Located) -> int | None:
     """Return the number of position embeddings; None if positions are computed."""
     place = str(located.folder)
-    config = read_config(located, place)
-    family = family_of(architecture_of(config, model_tensors(located), place), place)
-    if family.pos_embed is None:
+    config, entries = read_config(located, place), model_tensors(located)
+    family = family_of(architecture_of(config, entries, place), place)
+    rows = next((entry.shape[0] for entry in entries if entry.shape and _TABLE.fullmatch(entry.name)), None)
+    positions = next((config[key] for key in _POSITIONS if key in config), rows)
+    if not isinstance(positions, int) or (rows is None and family.model_type not in _ANGLES):
         return None
-    positions = next((config[key] for key in _POSITIONS if key in config), None)
-    return positions - family.first_position if isinstance(positions, int) else None
+    return positions - family.first_position
 
 
 def steady_positions(located: Located) -> int | None:

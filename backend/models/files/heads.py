@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backend.errors import CheckpointError
-from backend.models.architectures import FAMILIES, default_architecture, family_of, kind_of, model_type_of
+from backend.models.architectures import default_architecture, family_of, kind_of, types_of
 from backend.models.files.configs import named_class
 from backend.models.files.locate import CONFIG
 from backend.models.files.safetensors_headers import Entry
@@ -21,7 +21,6 @@ _HEADS = {  # by kind: prefix of the stored head's names -> suffix of the class 
     },
     "causal": {"score.": CLASSIFIER, "classifier.": "ForTokenClassification", "qa_outputs.": "ForQuestionAnswering"},
 }
-_BODIES = {name for name, family in FAMILIES.items() if family.kind == "causal" and not family.has_head}
 _DEFAULT_CLASSES = 2  # transformers' default for a config without a number of classes
 
 
@@ -38,19 +37,19 @@ def architecture_of(config: dict[str, Any], entries: tuple[Entry, ...], place: s
         )
     if named is None:
         return default_architecture(str(model_type), _stored_head(str(model_type), entries))
-    family_of(named, place)
-    expected = model_type_of(named)
-    if model_type is not None and model_type != expected:
+    family, expected = family_of(named, place), types_of(named)
+    if model_type is not None and model_type not in expected:
         raise CheckpointError(
             f'{place}: {CONFIG} names a {named} and model_type = "{model_type}", which contradict each other; correct '
             f"one of them."
         )
-    heads = ("classifier.", "score.", "lm_head.") if named in _BODIES else ("classifier.", "score.")
+    body = family.kind == "causal" and not family.has_head
+    heads = ("classifier.", "score.", "lm_head.") if body else ("classifier.", "score.")
     unread = next((entry.name for entry in entries if entry.name.startswith(heads)), None)
     if unread is not None and not named.endswith(CLASSIFIER):
         raise CheckpointError(
             f"{place}: {CONFIG} names a {named}, which leaves the stored head ({unread}) unread; set architectures to "
-            f'["{default_architecture(str(expected), _stored_head(str(expected), entries))}"] there, or save the model '
+            f'["{default_architecture(expected[0], _stored_head(expected[0], entries))}"] there, or save the model '
             f"without that head."
         )
     return named

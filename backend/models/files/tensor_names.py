@@ -6,9 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 
 from backend.errors import CheckpointError
-from backend.models.architectures import FAMILIES
+from backend.models.architectures import embeddings
 from backend.models.files.locate import Located, tensors
 from backend.models.files.safetensors_headers import Entry
 
@@ -22,14 +23,10 @@ _WRAPPERS = {
 }
 
 
-def _embeddings() -> re.Pattern[str]:
+@cache
+def _embedding() -> re.Pattern[str]:
     """Match the input embedding of any family, with or without its body's name; group 1 is the prefix."""
-    paths = {family.embed for family in FAMILIES.values()}
-    paths |= {family.embed.removeprefix(f"{family.body}.") for family in FAMILIES.values()}
-    return re.compile(rf"((?:[^.]+\.)*?)(?:{'|'.join(map(re.escape, sorted(paths)))})\.weight")
-
-
-_EMBEDDING = _embeddings()
+    return re.compile(rf"((?:[^.]+\.)*?)(?:{'|'.join(map(re.escape, sorted(embeddings())))})\.weight")
 
 
 def plain_names(stored: Iterable[str]) -> dict[str, str]:
@@ -39,7 +36,7 @@ def plain_names(stored: Iterable[str]) -> dict[str, str]:
     around the model, is the text before the input embedding.
     """
     bare = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in stored}
-    before = {match[1] for name in bare.values() if (match := _EMBEDDING.fullmatch(name))}
+    before = {match[1] for name in bare.values() if (match := _embedding().fullmatch(name))}
     around = before.pop() if len(before) == 1 else ""
     return {name: plain.removeprefix(around) for name, plain in bare.items()}
 

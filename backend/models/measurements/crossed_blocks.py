@@ -10,7 +10,8 @@ from torch import Tensor
 from backend.caching.progress import Progress
 from backend.errors import CheckpointError
 from backend.models.runtime.batching import in_batches
-from backend.models.runtime.blocks import Residuals, attend, embed, proceed, surroundings
+from backend.models.runtime.blocks import attend, embed, proceed, surroundings
+from backend.models.runtime.calls import Residuals
 from backend.models.runtime.forward import hand_over, pad
 from backend.models.runtime.hooks import Repeating, at_positions
 from backend.models.runtime.load import LoadedModel
@@ -52,9 +53,8 @@ def _read(
 ) -> Float32[Tensor, "batch blocks 2 2 width"]:
     """Return the updates of one batch, on the CPU."""
     ids, positions, inputs = pad(batch.token_ids, batch.readout, models[0], batch.token_types)
-    streams = [embed(model, ids, inputs.get("token_type_ids")) for model in models]
-    real = inputs.get("attention_mask")
-    around = [surroundings(model, x, real) for model, x in zip(models, streams, strict=True)]
+    streams = [embed(model, ids, inputs) for model in models]
+    around = [surroundings(model, ids, inputs) for model in models]
     by_block: list[Tensor] = []
     for block in range(len(models[0].components.blocks)):
         before = [at_positions(x, positions)[:, None] for x in streams]

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from accelerate.utils.modeling import align_module_device
 from jaxtyping import Float64
-from torch import Tensor, nn
+from torch import nn
 
 from backend.caching.progress import Progress
 from backend.errors import CheckpointError, UndefinedError
@@ -21,6 +20,7 @@ from backend.models.runtime.batching import in_batches
 from backend.models.runtime.forward import hand_over, pad, run
 from backend.models.runtime.hooks import block_outputs, taps
 from backend.models.runtime.load import LoadedModel
+from backend.models.runtime.norms import LinearNorm, linear_norm, weights_of
 from backend.study.token_ids import Prompts
 
 Readers = Float64[np.ndarray, "classes width"]
@@ -37,8 +37,10 @@ def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> 
             "Direct logit attribution splits the logit of one token, but this study's label words have several; "
             "choose label words of one token each."
         )
-    readers, constant = _readers(loaded, prompts.label_tokens)
-    projected = [_through_output(block.o, readers) for block in loaded.components.blocks]
+    output, factor = _check(loaded), loaded.components.multiplier
+    norm = linear_norm(loaded.components.ln_final, loaded)
+    readers, constant = _readers(loaded, norm, prompts.label_tokens)
+    projected = [_through_output(o, readers * factor) for o in output]
     count, blocks, classes = len(prompts.token_ids), len(projected), prompts.classes
     heads = int(loaded.model.config.num_attention_heads)
     embed = np.empty((count, classes), np.float32)
@@ -49,15 +51,19 @@ def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> 
     def read(batch: Prompts) -> tuple[np.ndarray, ...]:
         return _read(loaded, batch)
 
-    for batch, (first, last, mixed, written) in in_batches(read, loaded, prompts, progress, "Decomposing logits"):
-        scale = _scale(loaded.components.ln_final, last)[:, None]  # [batch, 1]
+    for batch, (first, last, logits, mixed, written) in in_batches(
+        read, loaded, prompts, progress, "Decomposing logits"
+    ):
+        scale = norm.scale(last)[:, None]  # [batch, 1]
         embed[batch] = first @ readers.T / scale
         for block, (by_input, from_bias) in enumerate(projected):
             head_outputs = mixed[block].reshape(len(batch), heads, -1)
             weights = by_input.reshape(heads, -1, classes)
             by_head[batch, block] = np.einsum("bhd,hdc->bhc", head_outputs, weights) / scale[..., None]
             bias[batch, block] = from_bias / scale
-            mlps[batch, block] = written[block] @ readers.T / scale
+            mlps[batch, block] = written[block] @ readers.T * factor / scale
+        total = embed[batch] + by_head[batch].sum((1, 2)) + bias[batch].sum(1) + mlps[batch].sum(1) + constant
+        _compare(loaded, total, logits[:, list(prompts.label_tokens)])
     norm_bias = constant.astype(np.float32)
     hand_over(loaded, embed, by_head, bias, mlps, norm_bias)
     return Contributions(embed=embed, heads=by_head, attn_bias=bias, mlps=mlps, norm_bias=norm_bias)
@@ -65,56 +71,74 @@ def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> 
 
 @torch.inference_mode()
 def _read(loaded: LoadedModel, batch: Prompts) -> tuple[np.ndarray, ...]:
-    """Return, at the readout position: the first and the last residual, then the heads' and MLPs' outputs by block."""
+    """Return, at the readout position: first and last residual, logits, then heads' and MLPs' outputs by block."""
     ids, positions, inputs = pad(batch.token_ids, batch.readout, loaded, batch.token_types)
     with taps(loaded.components, positions) as residuals, block_outputs(loaded.components, positions) as parts:
-        run(loaded, ids, inputs)
-    first, last = (tensor.to("cpu", torch.float64).numpy() for tensor in (residuals[0], residuals[-1]))
+        logits = run(loaded, ids, inputs)
+    whole = (residuals[0], residuals[-1], *([] if logits is None else [logits]))
+    ends = [tensor.to("cpu", torch.float64).numpy() for tensor in whole]
     stacked = (torch.stack([tensor.to("cpu", torch.float64) for tensor in tensors]).numpy() for tensors in parts)
-    return first, last, *stacked
+    return *ends, *stacked
 
 
-def _readers(loaded: LoadedModel, label_tokens: tuple[int, ...]) -> tuple[Readers, Float64[np.ndarray, " classes"]]:
+def _check(loaded: LoadedModel) -> list[nn.Module]:
+    """Return the output matrix of every block's attention. Raises CheckpointError for a model that adds otherwise."""
+    loaded.check_lens()
+    blocks = loaded.components.blocks
+    output = [block.o for block in blocks if block.o is not None and block.ln1_post is None]
+    kinds = {type(block.attn).__name__ for block in blocks}
+    heads = loaded.checked.halves and len(output) == len(blocks) and len(kinds) == 1 and "Attention" in str(kinds)
+    if loaded.components.family.kind == "causal" and not heads:
+        reason = "norms what attention adds" if blocks[0].ln1_post is not None else "has blocks without attention heads"
+        raise CheckpointError(
+            f"{loaded.model.config.name_or_path} (a {type(loaded.model).__name__}) {reason}, so heads have no "
+            f"contributions of their own; swap or patch attention instead."
+        )
+    return output
+
+
+def _compare(loaded: LoadedModel, total: np.ndarray, logits: np.ndarray) -> None:
+    """Raise CheckpointError unless contributions add up to the model's own logits, up to its rounding."""
+    allowed = (1e-3 if loaded.model.dtype == torch.float32 else 0.1) * (1 + np.abs(logits).max())
+    if not np.abs(total - logits).max() <= allowed and np.isfinite(logits).all():
+        raise CheckpointError(
+            f"The contributions of {loaded.model.config.name_or_path} (a {type(loaded.model).__name__}) do not add up "
+            f"to its logits, so they are refused; swap or patch attention instead."
+        )
+
+
+def _readers(
+    loaded: LoadedModel, norm: LinearNorm, label_tokens: tuple[int, ...]
+) -> tuple[Readers, Float64[np.ndarray, " classes"]]:
     """Return the vectors that map a residual, divided by its scale, to each class's logit, and the constant terms."""
-    norm, unembed = loaded.components.ln_final, loaded.components.unembed
-    rows, head_bias = _weights(unembed)
-    rows = rows[list(label_tokens)]
-    constant = np.zeros(len(rows)) if head_bias is None else head_bias[list(label_tokens)]
-    weight, bias = _weights(norm)
-    if bias is not None:
-        constant = constant + rows @ bias
-    readers = rows * weight
-    if isinstance(norm, nn.LayerNorm):
+    rows, head_bias = weights_of(loaded.components.unembed)
+    scale = _logit_scale(loaded)
+    rows = rows[list(label_tokens)] * scale
+    constant = np.zeros(len(rows)) if head_bias is None else head_bias[list(label_tokens)] * scale
+    if norm.bias is not None:
+        constant = constant + rows @ norm.bias
+    readers = rows * norm.weight
+    if norm.centred:
         readers = readers - readers.mean(axis=1, keepdims=True)  # equal to subtracting the residual's mean
     return readers, constant
+
+
+def _logit_scale(loaded: LoadedModel) -> float:
+    """Return the scale of the logits. Raises CheckpointError for a model that caps its logits."""
+    scores = torch.tensor([1.0, 2.0, -30.0])
+    scaled = loaded.components.transform(scores) / scores
+    if not torch.allclose(scaled, scaled[0].expand(3)):
+        raise CheckpointError(
+            f"{loaded.model.config.name_or_path} caps its logits, so they are no sum of contributions; swap or patch "
+            f"attention instead."
+        )
+    return float(scaled[0])
 
 
 def _through_output(
     output: nn.Module, readers: Readers
 ) -> tuple[Float64[np.ndarray, "inputs classes"], Float64[np.ndarray, " classes"]]:
     """Return the maps to each class's logit from the heads' outputs, and from the bias of the output matrix."""
-    weight, bias = _weights(output)
+    weight, bias = weights_of(output)
     by_input = weight.T if isinstance(output, nn.Linear) else weight  # transformers' Conv1D keeps [inputs, outputs]
     return by_input @ readers.T, np.zeros(len(readers)) if bias is None else readers @ bias
-
-
-def _weights(module: nn.Module) -> tuple[Float64[np.ndarray, "..."], Float64[np.ndarray, " outputs"] | None]:
-    """Return weight and bias, loaded from where `device_map` moved them."""
-    with align_module_device(module):
-        weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
-        if not isinstance(weight, Tensor):
-            raise CheckpointError(
-                f"{type(module).__name__} has no weight of its own, so its logits cannot be decomposed; name a "
-                f"checkpoint of a supported architecture."
-            )
-        arrays = (
-            None if tensor is None else tensor.detach().to("cpu", torch.float64).numpy() for tensor in (weight, bias)
-        )
-        return tuple(arrays)  # pyright: ignore[reportReturnType]
-
-
-def _scale(norm: nn.Module, x: Float64[np.ndarray, "batch width"]) -> Float64[np.ndarray, " batch"]:
-    """Return the final norm's divisor: the standard deviation over dimensions (LayerNorm) or the root mean square."""
-    if isinstance(norm, nn.LayerNorm):
-        return np.sqrt(x.var(axis=1) + norm.eps)
-    return np.sqrt(np.square(x).mean(axis=1) + float(norm.variance_epsilon))  # pyright: ignore[reportArgumentType]

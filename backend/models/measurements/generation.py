@@ -53,7 +53,7 @@ def _generate(
     progress: Progress,
 ) -> tuple[int, ...]:
     model: Any = loaded.model
-    cache = DynamicCache(config=model.config)
+    cache = DynamicCache(config=model.config) if loaded.continues else None
     generator = None if sampling is None else torch.Generator().manual_seed(sampling.seed)
     ends = _ends(model)
     positions = getattr(model.config, "max_position_embeddings", None) or len(prompt) + tokens
@@ -63,14 +63,21 @@ def _generate(
     for step in range(min(tokens, positions - len(prompt) + 1)):
         progress(step / tokens, f"Generating: {step} of {tokens} tokens.")
         with intervening(loaded, intervention, readout, start):
-            out = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            out = _read(model, ids, cache)
         token = _choose(out.logits[0, -1], sampling, generator)
         if token in ends:
             break
         generated.append(token)
-        start += ids.shape[1]
-        ids = torch.tensor([[token]], device=ids.device)
+        new = torch.tensor([[token]], device=ids.device)
+        start, ids = (start, torch.cat([ids, new], dim=1)) if cache is None else (start + ids.shape[1], new)
     return tuple(generated)
+
+
+def _read(model: Any, ids: Tensor, cache: DynamicCache | None) -> Any:
+    """Read the new tokens, or without a cache the whole text again."""
+    if cache is None:
+        return model(input_ids=ids, use_cache=False)
+    return model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
 
 def _choose(logits: Float[Tensor, " vocabulary"], sampling: Sampling | None, generator: torch.Generator | None) -> int:

@@ -13,12 +13,23 @@ def check_pair(host: LoadedModel, donor: LoadedModel) -> None:
     name, donor_name = (loaded.model.config.name_or_path for loaded in (host, donor))
     if not host.components.family.has_head:
         raise CheckpointError(f"{name} has no head, so no swap can be read; choose a host with a head.")
+    host.check_lens()
     layouts = [
         (body_of(type(loaded.model).__name__), len(loaded.components.blocks), loaded.model.config.hidden_size)
         for loaded in (host, donor)
     ]
     if layouts[0] != layouts[1]:
         raise CheckpointError(f"{name} and {donor_name} differ in kind or size; choose a host and a donor of one base.")
+
+
+def check_halves(host: LoadedModel, donor: LoadedModel) -> None:
+    """Raise CheckpointError unless attention and MLP of both models are confirmed to add up to their blocks."""
+    for loaded in (host, donor):
+        if not loaded.checked.halves or loaded.checked.halves != host.checked.halves:
+            raise CheckpointError(
+                f"The attention and MLP of {loaded.model.config.name_or_path} (a {type(loaded.model).__name__}) do not "
+                f"add up to its blocks, so they cannot be swapped alone; swap whole blocks instead."
+            )
 
 
 class BlockMeter:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from backend.caching.progress import Progress
 from backend.errors import AutoencoderError, CheckpointError
+from backend.models.runtime import calls
 from backend.models.runtime.batching import in_batches
 from backend.models.runtime.forward import hand_over, pad
 from backend.models.runtime.hooks import replacing
@@ -115,8 +115,7 @@ def _read(loaded: LoadedModel, batch: Prompts, layer: int) -> Float32[np.ndarray
 
 def run_body(loaded: LoadedModel, ids: Tensor, inputs: dict[str, Tensor]) -> Float[Tensor, "batch tokens width"]:
     """Return the output of the final norm (in an encoder: of the last block) at every position, without the head."""
-    arguments: dict[str, Any] = inputs if loaded.components.family.kind == "encoder" else {"use_cache": False, **inputs}
-    return loaded.model.base_model(input_ids=ids, **arguments).last_hidden_state
+    return calls.run_body(loaded, ids, inputs).last_hidden_state
 
 
 class _Enough(Exception):
@@ -130,7 +129,7 @@ def _until(loaded: LoadedModel, layer: int) -> Iterator[list[Tensor]]:
     An offloaded model runs to the end, because only then does accelerate move its weights off the device again.
     """
     residuals: list[Tensor] = []
-    offloaded = any(hasattr(module, "_hf_hook") for module in loaded.model.modules())
+    offloaded = calls.is_offloaded(loaded)
 
     def take(x: Tensor) -> Tensor:
         residuals.append(x)

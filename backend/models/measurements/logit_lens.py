@@ -43,13 +43,15 @@ def label_logits(
 
 
 def _columns(x: Float[Tensor, "rows width"], columns: Columns, head: LoadedModel) -> Tensor:
+    head.check_lens()
     unembed = head.components.unembed
     linear = isinstance(unembed, nn.Linear) and not unembed.weight.is_meta  # offloaded weights exist only in the call
     if columns.normalized or not isinstance(unembed, nn.Linear) or not linear:
-        return pick(unembed(_like(x, head, unembed)), columns)
+        return pick(head.logits(_like(x, head, unembed)), columns)
     chosen = list(columns.tokens)
     bias = None if unembed.bias is None else unembed.bias[chosen]
-    return nn.functional.linear(_like(x, head, unembed), unembed.weight[chosen], bias)
+    scores = nn.functional.linear(_like(x, head, unembed), unembed.weight[chosen], bias)
+    return head.components.transform(scores)  # scales and soft caps act on each logit alone
 
 
 def _normed(x: Float[Tensor, "rows width"], loaded: LoadedModel) -> Float[Tensor, "rows width"]:
@@ -125,7 +127,7 @@ def _read(loaded: LoadedModel, rows: Tensor, following: Tensor, prompts: Prompts
     """Return label logits, the next token's probability, and the most likely tokens with theirs, on the CPU."""
     if not loaded.components.family.predicts:
         return _classified(loaded, rows, prompts)
-    logits = loaded.components.unembed(_normed(rows, loaded)).to(torch.float32)
+    logits = loaded.logits(_normed(rows, loaded)).to(torch.float32)
     total = logits.logsumexp(dim=-1, keepdim=True)
     best, which = logits.topk(min(top, logits.shape[-1]), dim=-1)
     labels = pick(logits, prompts.columns)

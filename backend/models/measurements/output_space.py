@@ -83,7 +83,7 @@ def final_hidden(
 ) -> tuple[Hidden, Hidden]:
     """Return the last residual before and after the final norm, at every position; the unembedding does not run."""
     with module_inputs(loaded.components.ln_final) as before:
-        after = loaded.model.base_model(input_ids=ids, use_cache=False, **inputs).last_hidden_state
+        after = loaded.components.body(input_ids=ids, use_cache=False, **inputs).last_hidden_state
     return before[0].to(ids.device), after.to(ids.device)
 
 
@@ -156,4 +156,4 @@ def _logprobs(
 
 
 def _predicted(loaded: LoadedModel, rows: Float[Tensor, "rows width"], shared: int) -> Float[Tensor, "rows tokens"]:
-    return loaded.components.unembed(rows)[:, :shared].float().log_softmax(-1)
+    return loaded.logits(rows)[:, :shared].float().log_softmax(-1)

@@ -22,6 +22,7 @@ from backend.models.measurements.host_and_donor import BlockMeter, check_pair
 from backend.models.measurements.logit_lens import label_logits
 from backend.models.runtime.batching import BATCH_TOKENS, run_alone
 from backend.models.runtime.blocks import Surroundings, attend, embed, proceed, surroundings
+from backend.models.runtime.branches import can_be_cut, later
 from backend.models.runtime.forward import hand_over, pad
 from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Columns, Prompts
@@ -127,10 +128,10 @@ class _Runs:
     ) -> None:
         host, _ = self.host, self.donor = pair
         self.columns = columns
-        self.causal = host.components.family.kind == "causal"
+        self.causal = False
         one = prompts.some([row])
         self.ids, readout, inputs = pad(one.token_ids, one.readout, host, one.token_types)
-        self.types = inputs.get("token_type_ids")
+        self.inputs = inputs
         self.length, self.readout = self.ids.shape[1], int(readout)
         self.blocks = len(host.components.blocks)
         branches = self.length * self.blocks * (self.blocks + 1) // 2
@@ -141,8 +142,9 @@ class _Runs:
     def read(self, at_once: int) -> Patched:
         """Run all branches; tensors become float32 arrays on the CPU here."""
         around = self._around(self.host)
+        self.causal = self.host.caches and can_be_cut(self.host, around, self.length)
         if self.causal:
-            around = tuple(arguments | {"past_key_values": self.kept} for arguments in around)
+            around = tuple(call.with_cache(self.kept) for call in around)
         host_states = self._whole(self.host, around)
         donor_states = self._whole(self.donor, self._around(self.donor))
         donor_states = [state.to(host_states[0].device) for state in donor_states]
@@ -157,11 +159,11 @@ class _Runs:
         return Patched(logits=logits, host=host, donor=donor)
 
     def _around(self, loaded: LoadedModel) -> Surroundings:
-        return surroundings(loaded, embed(loaded, self.ids, self.types))
+        return surroundings(loaded, self.ids, self.inputs)
 
     def _whole(self, loaded: LoadedModel, around: Surroundings) -> list[Tensor]:
         """Return the residuals [1, tokens, width] of every layer of the unchanged model."""
-        states = [embed(loaded, self.ids, self.types)]
+        states = [embed(loaded, self.ids, self.inputs)]
         for block in range(self.blocks):
             self.meter.step(1)
             states.append(proceed(loaded, block, attend(loaded, block, states[-1], around)))
@@ -176,10 +178,10 @@ class _Runs:
         x = host_state[:, start:].repeat(len(run), 1, 1)
         rows, places = torch.arange(len(run), device=x.device), torch.arange(run.start, run.stop, device=x.device)
         x[rows, places - start] = donor_state[0, places].to(x.dtype)
-        later = tuple(_from(arguments, start, self.length) for arguments in around) if start else around
+        cut = tuple(later(call, start, self.length) for call in around) if start else around
         for block in range(layer, self.blocks):
             self.meter.step(len(run))
-            x = attend(self.host, block, x, later)
+            x = attend(self.host, block, x, cut)
             if block == self.blocks - 1:  # the second half of a block uses each position alone
                 x = x[:, self.readout - start, None]
             x = proceed(self.host, block, x)
@@ -192,16 +194,3 @@ class _Runs:
         if not loaded.components.family.has_head:
             return np.full((len(last), len(columns.tokens)), np.nan, np.float32)
         return label_logits(last, columns, loaded, loaded)
-
-
-def _from(around: dict[str, Any], start: int, length: int) -> dict[str, Any]:
-    """Return the attention arguments for the tokens from `start` on, which also attend to all earlier tokens."""
-    mask = around["attention_mask"]
-    if mask is None:
-        device = around["position_ids"].device
-        every = torch.arange(length, device=device)
-        mask = (every <= every[:, None])[None, None]
-    cut: dict[str, Any] = {"attention_mask": mask[:, :, start:], "position_ids": around["position_ids"][:, start:]}
-    if "position_embeddings" in around:
-        cut["position_embeddings"] = tuple(angles[:, start:] for angles in around["position_embeddings"])
-    return around | cut

@@ -214,7 +214,7 @@ def _cross_entropy(
     step = max(1, CHUNK_VALUES // loaded.model.config.vocab_size)
     for start in range(0, len(rows), step):
         at = slice(start, start + step)
-        logits = loaded.components.unembed(rows[at]).float()
+        logits = loaded.logits(rows[at]).float()
         lost = cross_entropy(logits, following[at].to(logits.device), reduction="none")
         sums.index_add_(0, row[at].cpu(), lost.double().cpu())
     return sums.float()

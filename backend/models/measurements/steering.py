@@ -19,8 +19,9 @@ from backend.errors import CheckpointError
 from backend.lab.outputs import Intervention, SteeringVectors
 from backend.models.measurements.logit_lens import label_logits
 from backend.models.runtime.batching import BATCH_TOKENS, make_batches, run_batches
-from backend.models.runtime.blocks import Residuals, attend, embed, proceed, surroundings
+from backend.models.runtime.blocks import attend, embed, proceed, surroundings
 from backend.models.runtime.branches import Kept, around_branches, run_branches
+from backend.models.runtime.calls import Residuals
 from backend.models.runtime.devices import free_bytes
 from backend.models.runtime.forward import hand_over, pad
 from backend.models.runtime.hooks import at_positions
@@ -88,12 +89,8 @@ def steered(
 
 
 def _is_light(loaded: LoadedModel, intervention: Intervention) -> bool:
-    """Return whether the intervention changes only the readout position."""
-    return (
-        isinstance(intervention, SteeringVectors)
-        and intervention.positions == "readout"
-        and loaded.components.family.kind == "causal"
-    )
+    """Return whether the intervention changes only the readout position, in a model that can run it alone."""
+    return isinstance(intervention, SteeringVectors) and intervention.positions == "readout" and loaded.caches
 
 
 def _work(loaded: LoadedModel, plan: Sequence[Intervention], light: Sequence[int], lengths: Sequence[int]) -> int:
@@ -133,8 +130,8 @@ class _Batch:
         """Return the last residual at the readout position under each intervention, as float32 arrays on the CPU."""
         heavy = [i for i in range(len(plan)) if i not in set(light)]
         cache, results = Kept(), {}
-        trunk = embed(self.loaded, self.ids, self.inputs.get("token_type_ids"))
-        self.around = surroundings(self.loaded, trunk, self.inputs.get("attention_mask"))
+        trunk = embed(self.loaded, self.ids, self.inputs)
+        self.around = surroundings(self.loaded, self.ids, self.inputs)
         caching = cache.beside(self.around) if light else self.around
         ends: list[Tensor] = []
         for layer in range(self.last + 1):
@@ -160,7 +157,7 @@ class _Batch:
         self, plan: Sequence[Intervention], trunk: Residuals, ends: Sequence[Tensor], cache: Kept
     ) -> list[np.ndarray]:
         """Run each intervention as one token after the prompts."""
-        around = around_branches(self.loaded, trunk, self.readout, len(plan), cache)
+        around = around_branches(self.around, trunk, self.readout, len(plan), cache)
         added: list[Tensor] = []
         for layer in range(self.last + 1):
             rows = np.zeros((len(plan), trunk.shape[-1]), np.float32)

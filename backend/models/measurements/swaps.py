@@ -18,7 +18,7 @@ from torch import Tensor
 from backend.caching.progress import Progress, unwatched
 from backend.errors import CheckpointError
 from backend.lab.outputs import Swap, Swapped
-from backend.models.measurements.host_and_donor import BlockMeter, check_pair
+from backend.models.measurements.host_and_donor import BlockMeter, check_halves, check_pair
 from backend.models.measurements.logit_lens import label_logits
 from backend.models.runtime.batching import BATCH_TOKENS, make_batches, run_batches
 from backend.models.runtime.blocks import attend, embed, proceed, surroundings
@@ -186,8 +186,7 @@ class _Batch:
 
     def __init__(self, host: LoadedModel, donor: LoadedModel, batch: Prompts, tokens: int, meter: BlockMeter) -> None:
         self.host, self.donor, self.meter = host, donor, meter
-        self.ids, self.readout, inputs = pad(batch.token_ids, batch.readout, host, batch.token_types)
-        self.real, self.types = inputs.get("attention_mask"), inputs.get("token_type_ids")
+        self.ids, self.readout, self.inputs = pad(batch.token_ids, batch.readout, host, batch.token_types)
         self.together = max(1, tokens // self.ids.numel())
         self.last_block = len(host.components.blocks) - 1
 
@@ -196,8 +195,8 @@ class _Batch:
         self, plan: Sequence[Swap], held: int, columns: Columns
     ) -> dict[Swap, Float32[np.ndarray, "batch columns"]]:
         """Return label logits of each swap; tensors become float32 arrays on the CPU here."""
-        trunk = embed(self.host, self.ids, self.types)
-        self.around = surroundings(self.host, trunk, self.real)
+        trunk = embed(self.host, self.ids, self.inputs)
+        self.around = surroundings(self.host, self.ids, self.inputs)
         logits: dict[Swap, np.ndarray] = {}
         for start, wave in waves(plan, held):
             trunk, ends = self._wave(wave, start, trunk)
@@ -208,7 +207,9 @@ class _Batch:
     def _wave(self, wave: Sequence[Swap], start: int, trunk: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Run one wave. Returns the trunk's residuals at the last block it reached, and each swap's last residuals."""
         stems: dict[Stem, Tensor] = {}
-        live = {swap: embed(self.donor, self.ids, self.types).to(trunk.device) for swap in wave if swap.part == "embed"}
+        live = {
+            swap: embed(self.donor, self.ids, self.inputs).to(trunk.device) for swap in wave if swap.part == "embed"
+        }
         for stage in stages(wave, start, self.last_block + 1):
             stems |= dict.fromkeys(stage.begins, trunk)
             stems = {stem: stems[stem] for stem in stage.stems}
@@ -242,6 +243,8 @@ class _Batch:
 def _check(host: LoadedModel, donor: LoadedModel, plan: Sequence[Swap]) -> None:
     """Raise CheckpointError for models that do not match, or a swap of blocks out of range."""
     check_pair(host, donor)
+    if any(swap.part in ("attn", "mlp") for swap in plan):
+        check_halves(host, donor)
     name, layers = host.model.config.name_or_path, len(host.components.blocks)
     wrong = [swap for swap in plan if swap.part != "embed" and not 0 <= swap.first <= swap.last < layers]
     if wrong:

@@ -1,8 +1,9 @@
-"""Run a model's embeddings and blocks one half at a time, for every family.
+"""Run a model's blocks one by one, in two halves where the self-check has confirmed them.
 
-All families change the residual stream twice per block. Causal ones add to it, x + attn(ln1(x)), then x + mlp(ln2(x));
-encoders normalize the sum, ln1(x + attn(x)), then ln2(x + mlp(x)). Masks and rotary angles come from transformers' own
-functions; a test compares the result with the model's own forward pass.
+A block changes the residual stream twice. With pre-norms it adds, x + attn(ln1(x)), then y + mlp(ln2(y)), and each norm
+may also come after its half, or both halves read x (parallel). With post-norms it normalizes the sum, ln1(x + attn(x)),
+then ln2(y + mlp(y)). `self_check` compares the result with the model's own forward pass; where the halves do not add
+up to the block, the block runs whole.
 """
 
 from __future__ import annotations
@@ -13,111 +14,111 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers.activations import NewGELUActivation
-from transformers.masking_utils import (
-    create_bidirectional_mask,
-    create_causal_mask,
-    create_sliding_window_causal_mask,
-)
 
 from backend.errors import CheckpointError
+from backend.models.runtime.calls import Call, Residuals, first, record
+from backend.models.runtime.components import Block
 from backend.models.runtime.load import LoadedModel
 
-Residuals = Float[Tensor, "batch tokens width"]
-Surroundings = tuple[dict[str, Any], ...]
-"""Keyword arguments of each block's attention besides the residuals; an encoder's masks belong to one padded batch."""
+Halfway = Float[Tensor, "batch tokens halfway"]
+"""Residuals between the halves of a block; in a parallel block x and x + attention side by side."""
+Surroundings = tuple[Call, ...]
+"""The call of each block, or of its attention; an encoder's masks belong to one padded batch."""
 
 
 def embed(
-    loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"], types: Int64[Tensor, "batch tokens"] | None = None
+    loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor] | None = None
 ) -> Residuals:
-    """Return the residuals entering block 0: token embeddings, plus position embeddings if the family has them.
+    """Return the residuals entering block 0, as the model itself computes them; `inputs` are mask and token types."""
+    return record(loaded, ids.to(loaded.device), inputs or {}, False, loaded.checked.returns)[0]
 
-    An encoder's also contain token types (0 without `types`), and are normalized.
+
+def surroundings(
+    loaded: LoadedModel, ids: Int64[Tensor, "batch tokens"], inputs: dict[str, Tensor] | None = None
+) -> Surroundings:
+    """Return mask, positions and rotary angles of each block for texts of this length.
+
+    Raises CheckpointError for a model whose blocks cannot run one by one.
     """
-    components = loaded.components
-    if components.embeddings is not None:
-        device = _device(components.embeddings, loaded)
-        told = {} if types is None else {"token_type_ids": types.to(device)}
-        return components.embeddings(ids.to(device), **told)
-    x = components.embed(ids.to(_device(components.embed, loaded)))
-    if components.pos_embed is None:
-        return x
-    positions = torch.arange(ids.shape[1], device=_device(components.pos_embed, loaded))[None]
-    return x + components.pos_embed(positions).to(x.device)
-
-
-def surroundings(loaded: LoadedModel, x: Residuals, real: Int64[Tensor, "batch tokens"] | None = None) -> Surroundings:
-    """Return mask, positions and rotary angles of each block for residuals of this length, on their device.
-
-    `real` is 1 at tokens and 0 at padding; causal models ignore it. Raises CheckpointError for a bidirectional model of
-    a causal family.
-    """
-    config, first_row = loaded.model.config, x[:1]
-    blocks = len(loaded.components.blocks)
-    if loaded.components.family.kind == "encoder":
-        mask = (create_causal_mask if getattr(config, "is_decoder", False) else create_bidirectional_mask)(
-            config=config, inputs_embeds=x, attention_mask=real, past_key_values=None
-        )
-        return ({"attention_mask": mask},) * blocks
-    if not getattr(config, "is_causal", True):
+    config, checked, causal = loaded.model.config, loaded.checked, loaded.components.family.kind == "causal"
+    if causal and not getattr(config, "is_causal", True):
         raise CheckpointError(
             f"{config.name_or_path} is of a causal family but reads in both directions, so its blocks cannot run one "
             f"by one; choose a model that reads from left to right, or an encoder."
         )
-    positions = torch.arange(x.shape[1], device=x.device)[None]
-    shared: dict[str, Any] = {"position_ids": positions}
-    if loaded.components.rotary is not None:
-        shared["position_embeddings"] = loaded.components.rotary(first_row, position_ids=positions)
-    everywhere = "sliding_attention" if getattr(config, "sliding_window", None) else "full_attention"
-    kinds = getattr(config, "layer_types", None) or [everywhere] * blocks
-    make = {"full_attention": create_causal_mask, "sliding_attention": create_sliding_window_causal_mask}
-    masks = {
-        kind: make[kind](
-            config=config, inputs_embeds=first_row, attention_mask=None, past_key_values=None, position_ids=positions
-        )
-        for kind in set(kinds)
-    }
-    return tuple({"attention_mask": masks[kind], **shared} for kind in kinds)
+    if checked.blocks:
+        raise CheckpointError(checked.blocks)
+    ids, given = ids.to(loaded.device), {} if causal else inputs or {}
+    return record(loaded, ids[:1] if causal else ids, given, bool(checked.halves), checked.returns)[1]
 
 
-def attend(loaded: LoadedModel, block: int, x: Residuals, around: Surroundings) -> Residuals:
-    """Run the first half of a block; `x` may hold several copies, stacked, of the batch that `around` belongs to."""
-    parts = loaded.components.blocks[block]
-    device = _device(parts.attn, loaded)
-    x = x.to(device, loaded.model.dtype)
-    arguments = {name: _move(value, device) for name, value in around[block].items()}
-    if loaded.components.family.kind == "causal":
-        return x + parts.attn(hidden_states=parts.ln1(x), **arguments)[0].to(device)
-    mask = arguments["attention_mask"]
-    arguments["attention_mask"] = None if mask is None else mask.repeat(len(x) // len(mask), 1, 1, 1)
-    attended = parts.attn(hidden_states=x, **arguments)[0].to(device)
-    return attended if parts.mlp_out is not None else parts.ln1(x + attended)  # BERT's attention ends with the norm
+def attend(loaded: LoadedModel, block: int, x: Residuals, around: Surroundings) -> Halfway:
+    """Run the first half of a block; `x` may hold several copies, stacked, of the batch that `around` belongs to.
+
+    In a parallel block the result holds x and x + attention side by side; where halves are not confirmed, it is the
+    output of the whole block, and `proceed` passes it on.
+    """
+    parts, checked = loaded.components.blocks[block], loaded.checked
+    module = parts.attn if checked.halves else parts.whole
+    x = x.to(_device(module, loaded))
+    if not checked.halves:  # some models keep the stream in float32 around weights in half precision
+        return first(around[block].run(parts.whole, x, checked.batched)).to(x.device)
+    x = x.to(loaded.model.dtype)
+    return first_half(loaded, parts, checked.halves, checked.batched, x, around[block])
 
 
-def proceed(loaded: LoadedModel, block: int, x: Residuals) -> Residuals:
+def proceed(loaded: LoadedModel, block: int, x: Halfway) -> Residuals:
     """Run the second half of a block."""
-    parts = loaded.components.blocks[block]
-    x = x.to(_device(parts.mlp, loaded), loaded.model.dtype)
-    if loaded.components.family.kind == "causal":
-        return x + _mlp(parts.mlp, parts.ln2(x)).to(x.device)
-    if parts.mlp_out is not None:  # the other half of BERT's MLP, with residual and norm in it
-        return parts.mlp_out(parts.mlp(x), x)
-    return parts.ln2(x + parts.mlp(x))
+    parts, halves = loaded.components.blocks[block], loaded.checked.halves
+    if not halves:
+        return x
+    return second_half(loaded, parts, halves, x.to(_device(parts.mlp, loaded), loaded.model.dtype))
+
+
+def first_half(
+    loaded: LoadedModel, parts: Block, halves: str, batched: frozenset[str], x: Residuals, call: Call
+) -> Halfway:
+    """Run attention with its norms, in a block of this kind (`self_check.KINDS`)."""
+    form = loaded.components.family.parts
+    if form is not None and form.post_norm:
+        attended = first(call.run(_known(parts.attn), x, batched)).to(x.device)
+        return attended if form.attn_adds else _known(parts.ln1)(x + attended)
+    attended = first(call.run(_known(parts.attn), parts.ln1(x) if parts.ln1 else x, batched)).to(x.device)
+    y = x + _scaled(parts.ln1_post(attended) if parts.ln1_post else attended, loaded)
+    return y if halves == "sequential" else torch.cat([x, y], dim=-1)
+
+
+def second_half(loaded: LoadedModel, parts: Block, halves: str, x: Halfway) -> Residuals:
+    """Run the MLP with its norms, on what `first_half` returned, at all positions or some."""
+    form, mlp = loaded.components.family.parts, _known(parts.mlp)
+    if form is not None and form.post_norm:
+        if parts.mlp_out is not None:  # the other half of BERT's MLP, with residual and norm in it
+            return parts.mlp_out(mlp(x), x)
+        return _known(parts.ln2)(x + mlp(x))
+    before, x = (x, x) if halves == "sequential" else x.chunk(2, dim=-1)
+    norm = parts.ln1 if halves == "shared" else parts.ln2
+    written = _mlp(mlp, norm(before) if norm else before).to(x.device)
+    return x + _scaled(parts.ln2_post(written) if parts.ln2_post else written, loaded)
+
+
+def _scaled(x: Residuals, loaded: LoadedModel) -> Residuals:
+    return x if loaded.components.multiplier == 1 else x * loaded.components.multiplier
+
+
+def _known(module: nn.Module | None) -> nn.Module:
+    if module is None:
+        raise CheckpointError("A block lacks a part that its layout names; swap whole blocks instead.")
+    return module
 
 
 def _mlp(mlp: nn.Module, x: Residuals) -> Residuals:
-    if not isinstance(getattr(mlp, "act", None), NewGELUActivation):
-        return mlp(x)
+    if not isinstance(getattr(mlp, "act", None), NewGELUActivation) or not hasattr(mlp, "c_fc"):
+        return first(mlp(x))
     grown = mlp.get_submodule("c_fc")(x)  # GPT-2's own activation makes seven passes over this, torch's makes one
     return mlp.get_submodule("c_proj")(nn.functional.gelu(grown, approximate="tanh"))
 
 
-def _device(module: nn.Module, loaded: LoadedModel) -> torch.device:
+def _device(module: Any, loaded: LoadedModel) -> torch.device:
     """Return the device of the module's weights; offloaded weights move to the model's device for each call."""
-    return next((parameter.device for parameter in module.parameters() if not parameter.is_meta), loaded.device)
-
-
-def _move(value: Any, device: torch.device) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_move(item, device) for item in value)
-    return value.to(device) if isinstance(value, Tensor) else value
+    parameters = () if module is None else module.parameters()
+    return next((parameter.device for parameter in parameters if not parameter.is_meta), loaded.device)

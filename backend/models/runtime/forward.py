@@ -44,7 +44,7 @@ def run(
         return loaded.model(input_ids=ids, **arguments).logits[:, 0]
     if family.kind == "encoder" and family.has_head:
         return loaded.model(input_ids=ids, **arguments).logits
-    hidden = loaded.model.base_model(input_ids=ids, **arguments).last_hidden_state
+    hidden = loaded.components.body(input_ids=ids, **arguments).last_hidden_state
     # transformers' own pooling of a causal classifier searches for padding tokens, which these prompts do not have
     return loaded.components.unembed(hidden)[:, 0] if family.has_head else None
 

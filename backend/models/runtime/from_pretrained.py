@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -10,15 +11,13 @@ import transformers
 from transformers import PreTrainedModel
 
 from backend.errors import CheckpointError
-from backend.models.architectures import FAMILIES
+from backend.models.architectures import family_of
 from backend.models.files.adapters import Adapter, some
 from backend.models.files.configs import read_config
 from backend.models.files.heads import head_rows
 from backend.models.files.locate import CONFIG, Located
 from backend.models.files.tensor_names import model_tensors, renamed
 from backend.models.runtime.merge_adapter import check_brought
-
-_POOLED = ("BertModel", "RobertaModel")
 
 
 def load(
@@ -41,15 +40,17 @@ def load(
     if change is not None and change.answers is not None:
         config = {key: value for key, value in config.items() if key not in ("id2label", "label2id")}
         config["num_labels"] = change.answers
-    if architecture in _POOLED and not any("pooler." in entry.name for entry in entries):
+    pools = "add_pooling_layer" in inspect.signature(kind).parameters
+    if pools and not any("pooler." in entry.name for entry in entries):
         options["add_pooling_layer"] = False  # the pooler would be random, and only a head would read it
+    built = kind.config_class.from_dict(config)
     model, report = kind.from_pretrained(
         located.folder if state is None else None,
-        config=kind.config_class.from_dict(config),
+        config=built,
         state_dict=state,
         dtype=getattr(torch, dtype),
         key_mapping={f"^{re.escape(stored)}$": name for stored, name in renamed(located).items()} or None,
-        attn_implementation="sdpa",
+        attn_implementation=_attention(kind, built),
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
@@ -61,10 +62,17 @@ def load(
     return model
 
 
+def _attention(kind: Any, config: Any) -> str:
+    """Return the fastest attention that computes what the model was trained with; few cap their attention scores."""
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    return "sdpa" if getattr(kind, "_supports_sdpa", False) and not capped else "eager"
+
+
 def _refuse(located: Located, model: PreTrainedModel, report: dict[str, Any], change: Adapter | None) -> None:
     """Raise CheckpointError for the first report of transformers that changes what the model computes."""
     brought = frozenset() if change is None else change.whole
-    family, name = FAMILIES[type(model).__name__], type(model).__name__
+    name = type(model).__name__
+    family = family_of(name, str(located.folder))
     head = f"{(family.unembed or '').partition('.')[0]}."
     missing = sorted(set(report["missing_keys"]) - brought)
     if missing and change is not None:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from backend.caching.progress import Progress
+from backend.models.runtime.calls import first
 from backend.models.runtime.components import ModelComponents
 
 
@@ -37,7 +38,7 @@ def taps(components: ModelComponents, positions: Int64[Tensor, " batch"] | None)
         residuals.append(gather(args[0] if args else kwargs["hidden_states"]))
 
     def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        residuals.append(gather(output[0] if isinstance(output, tuple) else output))
+        residuals.append(gather(first(output)))
 
     def only_readout(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
         return (args[0][:, -1:] if positions is None else gather(args[0])[:, None],)
@@ -65,20 +66,23 @@ def module_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
 def block_outputs(
     components: ModelComponents, positions: Int64[Tensor, " batch"]
 ) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """Collect by block, at `positions`: the heads' outputs side by side (the input of `o`), and the MLP's output."""
+    """Collect by block, at `positions`: the heads' outputs side by side (the input of `o`), and what the MLP adds."""
     heads: list[Tensor] = []
     mlps: list[Tensor] = []
 
     def entering(_module: nn.Module, args: tuple[Any, ...]) -> None:
         heads.append(at_positions(args[0], positions))
 
-    def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
-        mlps.append(at_positions(output, positions))
+    def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        written = first(output)  # OPT's MLP reads the tokens of all prompts in one row
+        mlps.append(at_positions(written.reshape(len(positions), -1, written.shape[-1]), positions))
 
     with ExitStack() as hooks:
         for block in components.blocks:
-            hooks.callback(block.o.register_forward_pre_hook(entering).remove)
-            hooks.callback(block.mlp.register_forward_hook(leaving).remove)
+            last = block.ln2_post or (block.mlp[-1] if isinstance(block.mlp, nn.Sequential) else block.mlp)
+            if block.o is not None and last is not None:
+                hooks.callback(block.o.register_forward_pre_hook(entering).remove)
+                hooks.callback(last.register_forward_hook(leaving).remove)
         yield heads, mlps
 
 
@@ -95,7 +99,7 @@ def replacing(components: ModelComponents, layer: int, change: Callable[[Tensor]
         return args, kwargs | {"hidden_states": change(kwargs["hidden_states"])}
 
     def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Any:
-        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+        return type(output)((change(output[0]), *output[1:])) if isinstance(output, tuple | list) else change(output)
 
     if layer < len(components.blocks):
         hook = components.blocks[layer].whole.register_forward_pre_hook(entering, with_kwargs=True)

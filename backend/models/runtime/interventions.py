@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backend.errors import CheckpointError
 from backend.lab.outputs import Intervention, SteeringVectors
-from backend.models.runtime.blocks import Residuals
+from backend.models.runtime.calls import Residuals
 from backend.models.runtime.hooks import replacing
 from backend.models.runtime.load import LoadedModel
 

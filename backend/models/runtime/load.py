@@ -7,22 +7,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from jaxtyping import Float
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import logging as chatter
 
 from backend.errors import CheckpointError, DeviceError
+from backend.models.architectures import family_of
 from backend.models.files.adapters import Adapter, read_adapter
 from backend.models.files.locate import Located
 from backend.models.runtime.components import ModelComponents, anatomy_of
 from backend.models.runtime.devices import give_back, is_out_of_memory
 from backend.models.runtime.from_pretrained import load
 from backend.models.runtime.merge_adapter import merge
+
+if TYPE_CHECKING:
+    from backend.models.runtime.self_check import Checked
 
 _FAILURES = (
     *(OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, ImportError, ArithmeticError),
@@ -39,6 +46,37 @@ class LoadedModel:
     components: ModelComponents
     device: torch.device
     bytes: int
+
+    @cached_property
+    def checked(self) -> Checked:
+        """What the self-check confirmed. Raises CheckpointError for a model without a residual stream."""
+        from backend.models.runtime.self_check import check  # which imports this module
+
+        return check(self)
+
+    def logits(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows outputs"]:
+        """Return the logits of residuals after the final norm. Raises CheckpointError where they are not confirmed."""
+        self.check_lens()
+        return self.components.logits(x.to(self.model.dtype))
+
+    def check_lens(self) -> None:
+        """Raise CheckpointError if residuals cannot be read as logits."""
+        if self.checked.lens:
+            raise CheckpointError(self.checked.lens)
+
+    @cached_property
+    def caches(self) -> bool:
+        """Whether attention can run on some tokens alone, on cached keys and values."""
+        from backend.models.runtime.cache_check import caches  # which imports this module
+
+        return caches(self)
+
+    @cached_property
+    def continues(self) -> bool:
+        """Whether the model continues a text with transformers' cache as it would without."""
+        from backend.models.runtime.cache_check import continues  # which imports this module
+
+        return continues(self)
 
 
 def open_model(
@@ -60,18 +98,22 @@ def open_model(
         model = _load(located, architecture, device, dtype, device_map, change)
         if change is not None:
             model = merge(model, change)
-        if without_head:
-            model = cast("PreTrainedModel", model.base_model)
+        place = str(located.folder)
+        if without_head and family_of(type(model).__name__, place).body:
+            model = cast("PreTrainedModel", model.get_submodule(family_of(type(model).__name__, place).body))
         if device.type == "mps" and device_map is None:
             model.to(device)  # pyright: ignore[reportArgumentType]
     model.eval().requires_grad_(False)
     tensors = {tensor.data_ptr() or id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    return LoadedModel(
+    loaded = LoadedModel(
         model=model,
         components=anatomy_of(model),
         device=next((parameter.device for parameter in model.parameters() if parameter.device.type != "meta"), device),
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
     )
+    with quiet(), in_one_sentence(adapter or located, device):
+        _ = loaded.checked
+    return loaded
 
 
 def _load(

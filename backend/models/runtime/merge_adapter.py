@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from backend.errors import CheckpointError, DeviceError
-from backend.models.architectures import FAMILIES
+from backend.models.architectures import family_of
 from backend.models.files.adapters import PREFIX, Adapter, some
 from backend.models.files.locate import Located, tensors
 from backend.models.runtime.devices import is_out_of_memory
@@ -140,11 +140,11 @@ def _resize(model: PreTrainedModel, adapter: Adapter) -> None:
     embed = model.get_input_embeddings()
     if rows is None or not isinstance(embed, nn.Embedding) or rows == embed.num_embeddings:
         return
-    family, grown = FAMILIES[adapter.architecture], rows > embed.num_embeddings
+    family, grown = family_of(adapter.architecture, str(adapter.located.folder)), rows > embed.num_embeddings
     needed = {f"{family.embed}.weight"}
-    if family.unembed == "lm_head":
+    if family.predicts:
         tied = model.get_output_embeddings().weight is embed.weight  # pyright: ignore[reportOptionalMemberAccess]
-        needed = {f"{family.embed}.weight", "lm_head.weight"}
+        needed = {f"{family.embed}.weight", f"{family.unembed}.weight"}
         needed = needed if not tied or not needed & adapter.whole else set()
     if grown and not needed <= adapter.whole:
         raise CheckpointError(

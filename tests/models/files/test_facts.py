@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from backend.errors import CheckpointError
-from backend.models.architectures import FAMILIES
+from backend.models.architectures import family_of
 from backend.models.files.facts import most_positions, read_facts
 from backend.models.files.locate import locate
 from backend.study.facts import Facts
@@ -29,10 +30,18 @@ def test_facts_are_those_of_the_model(family: str, tmp_path: Path, shard: str):
         architecture=type(model).__name__,
         layers=LAYERS,
         width=WIDTH,
-        vocabulary=len(model.state_dict()[FAMILIES[type(model).__name__].embed + ".weight"]),
+        vocabulary=len(model.state_dict()[family_of(type(model).__name__, "here").embed + ".weight"]),
         parameters=sum(p.numel() for p in model.parameters()),
     )
     assert most_positions(located) == (POSITIONS if family == "gpt2" else None)
+
+
+@pytest.mark.parametrize(("dtype", "stored"), [(torch.float32, "float32"), (torch.bfloat16, "bfloat16")])
+def test_the_stored_dtype_and_its_memory(dtype: torch.dtype, stored: str, tmp_path: Path):
+    model = random_model("gpt2").to(dtype=dtype)
+    facts = read_facts(locate(ref(save(model, tmp_path / "model"))), "here")
+    assert facts.stored == stored
+    assert facts.memory(stored) == facts.parameters * dtype.itemsize == sum(p.nbytes for p in model.parameters())
 
 
 def test_a_config_that_names_no_class(gpt2: Path):
@@ -43,8 +52,11 @@ def test_a_config_that_names_no_class(gpt2: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architectures": ["BloomForCausalLM"]}, "here is a BloomForCausalLM, which is not a supported architecture"),
-        ({"architectures": None, "model_type": "bloom"}, "here is a model of type bloom, which"),
+        (
+            {"architectures": ["T5ForConditionalGeneration"]},
+            "here is a T5ForConditionalGeneration, which is not a supported architecture",
+        ),
+        ({"architectures": None, "model_type": "t5"}, "here is a model of type t5, which"),
         ({"n_layer": "gone"}, "has no usable num_hidden_layers"),
         ({"n_embd": "wide"}, "has no usable hidden_size"),
     ],

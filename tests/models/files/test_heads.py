@@ -28,7 +28,8 @@ def entries(*names: str) -> tuple[Entry, ...]:
         ("roberta", "lm_head.dense.weight", "RobertaForMaskedLM"),
         ("distilbert", "classifier.weight", "DistilBertForSequenceClassification"),
         ("distilbert", "vocab_transform.weight", "DistilBertForMaskedLM"),
-        ("bloom", "score.weight", "model of type bloom"),
+        ("t5", "score.weight", "model of type t5"),
+        ("bloom", "score.weight", "BloomForSequenceClassification"),
     ],
 )
 def test_a_config_without_a_class_gets_that_of_the_stored_head(model_type: str, stored: str, expected: str):

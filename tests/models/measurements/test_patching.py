@@ -214,6 +214,6 @@ def test_bad_pairs_and_values_are_one_sentence():
         patch(host, other, PROMPTS, silent)
     broken = copy.deepcopy(host.model)
     with torch.no_grad():
-        next(anatomy_of(broken).blocks[1].mlp.parameters()).fill_(float("inf"))
+        next(anatomy_of(broken).blocks[1].whole.get_submodule("mlp").parameters()).fill_(float("inf"))
     with pytest.raises(CheckpointError, match="not finite in float32"):
         patch(host, as_opened(broken), PROMPTS, silent)

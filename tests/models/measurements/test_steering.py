@@ -198,6 +198,8 @@ def test_any_plan_in_any_order_and_any_memory(hosts, chosen: list[int], tokens: 
 
 def test_a_push_at_the_readout_costs_one_token_per_review(hosts, monkeypatch):
     passed: list[int] = []
+    model = as_opened(hosts["gpt2"])
+    assert model.caches
     attend = branches.attend
 
     def watched(loaded, block, x, around):
@@ -206,7 +208,7 @@ def test_a_push_at_the_readout_costs_one_token_per_review(hosts, monkeypatch):
 
     monkeypatch.setattr(branches, "attend", watched)
     plan = [SteeringVectors((0,), vectors(1)) for _ in range(10)]
-    steered(as_opened(hosts["gpt2"]), plan, PROMPTS, silent)
+    steered(model, plan, PROMPTS, silent)
     assert sum(passed) == LAYERS * len(plan) * len(PROMPTS.token_ids)
 
 

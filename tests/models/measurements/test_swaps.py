@@ -255,7 +255,7 @@ def test_what_does_not_fit_together_is_an_error(models: LocalModels, pin: Pin, t
 def test_values_that_are_not_finite_are_an_error(pairs):
     host, donor = pairs["llama"][0], copy.deepcopy(pairs["llama"][1])
     with torch.no_grad():
-        next(anatomy_of(donor).blocks[1].mlp.parameters()).fill_(float("inf"))
+        next(anatomy_of(donor).blocks[1].whole.get_submodule("mlp").parameters()).fill_(float("inf"))
     run_swaps(as_opened(host), as_opened(donor), (Swap("mlp", 0, 0),), PROMPTS, silent)
     with pytest.raises(CheckpointError, match="not finite in float32"):
         run_swaps(as_opened(host), as_opened(donor), (Swap("mlp", 0, 1),), PROMPTS, silent)

@@ -46,10 +46,10 @@ def loaded(model: PreTrainedModel) -> LoadedModel:
 
 
 @torch.inference_mode()
-def by_hand(model: LoadedModel, ids: torch.Tensor, real: torch.Tensor | None = None) -> list[torch.Tensor]:
+def by_hand(model: LoadedModel, ids: torch.Tensor, inputs: dict[str, torch.Tensor] | None = None) -> list[torch.Tensor]:
     """Hidden states as transformers counts them, the last one behind the final norm."""
-    states = [embed(model, ids)]
-    around = surroundings(model, states[0], real)
+    states = [embed(model, ids, inputs)]
+    around = surroundings(model, ids, inputs)
     for block in range(len(model.components.blocks)):
         states.append(proceed(model, block, attend(model, block, states[-1], around)))
     return [*states[:-1], model.components.ln_final(states[-1])]
@@ -109,7 +109,7 @@ def test_an_encoders_halves_are_its_own_forward_whatever_the_batch(name: str, he
     model = encoder(name, head)
     prompts = some_prompts()
     ids, _, inputs = pad(prompts.token_ids, "first", loaded(model))
-    together = by_hand(loaded(model), ids, inputs["attention_mask"])
+    together = by_hand(loaded(model), ids, inputs)
     for row, tokens in enumerate(prompts.token_ids):
         alone = torch.tensor([tokens])
         padded = [state[row : row + 1, : len(tokens)] for state in together]
@@ -124,7 +124,7 @@ def test_an_encoders_halves_are_its_own_forward_whatever_the_batch(name: str, he
 def test_padding_would_be_read_without_the_mask():
     model = loaded(encoder("Bert"))
     ids, _, inputs = pad(some_prompts().token_ids, "first", model)
-    masked, unmasked = by_hand(model, ids, inputs["attention_mask"]), by_hand(model, ids)
+    masked, unmasked = by_hand(model, ids, inputs), by_hand(model, ids)
     assert (masked[-1] - unmasked[-1])[2, 0].abs().max() > 0.05
 
 
@@ -133,8 +133,8 @@ def test_padding_would_be_read_without_the_mask():
 def test_several_copies_of_a_batch_are_read_at_once(name: str):
     model = loaded(encoder(name))
     ids, _, inputs = pad(some_prompts().token_ids, "first", model)
-    x = embed(model, ids)
-    around = surroundings(model, x, inputs["attention_mask"])
+    x = embed(model, ids, inputs)
+    around = surroundings(model, ids, inputs)
     other = x.flip(-1)
     both = proceed(model, 1, attend(model, 1, torch.cat([x, other]), around))
     apart = [proceed(model, 1, attend(model, 1, one, around)) for one in (x, other)]

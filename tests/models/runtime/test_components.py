@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import GPT2Config, GPT2ForTokenClassification
 
 from backend.errors import CheckpointError
-from backend.models.architectures import FAMILIES
+from backend.models.architectures import family_of
 from backend.models.runtime.components import anatomy_of
 from tests.models.conftest import ARCHITECTURES, LAYERS, random_model
 
@@ -18,11 +17,15 @@ from tests.models.conftest import ARCHITECTURES, LAYERS, random_model
 def test_the_paths_are_those_of_transformer_lens(family: str, folder: Path):
     theirs = TransformerBridge.boot_transformers(str(folder), device="cpu").adapter.component_mapping
     assert theirs is not None
-    ours = asdict(FAMILIES[ARCHITECTURES[family][1].__name__])
-    for name in ("embed", "pos_embed", "blocks", "ln_final", "unembed"):
-        assert ours[name] == (theirs[name].name if name in theirs else None)
-    for name in ("ln1", "attn", "ln2", "mlp"):
-        assert ours[name] == theirs["blocks"].submodules[name].name
+    ours = family_of(ARCHITECTURES[family][1].__name__, "here")
+    for name in ("embed", "blocks", "unembed"):
+        assert getattr(ours, name) == theirs[name].name
+    model = random_model(family)
+    components = anatomy_of(model)
+    assert components.ln_final is model.get_submodule(str(theirs["ln_final"].name))
+    for block in components.blocks:
+        for name in ("ln1", "attn", "ln2", "mlp"):
+            assert getattr(block, name) is block.whole.get_submodule(str(theirs["blocks"].submodules[name].name))
 
 
 def test_the_parts_are_those_of_the_model(family: str):
@@ -36,6 +39,7 @@ def test_the_parts_are_those_of_the_model(family: str):
         id(p)
         for block in components.blocks
         for part in (block.ln1, block.attn, block.ln2, block.mlp)
+        if part is not None
         for p in part.parameters()
     }
     assert in_blocks == named
@@ -43,7 +47,7 @@ def test_the_parts_are_those_of_the_model(family: str):
         components.embed,
         components.ln_final,
         components.unembed,
-        *([components.pos_embed] if components.pos_embed else []),
+        *([model.get_submodule("transformer.wpe")] if family == "gpt2" else []),
     ]
     assert {id(p) for p in model.parameters()} == named | {id(p) for part in rest for p in part.parameters()}
 

@@ -94,7 +94,8 @@ def test_every_part_of_a_block_is_named(name: str):
         components = anatomy_of(encoder(name, head))
         assert len(components.blocks) == LAYERS
         for block in components.blocks:
-            parts = [block.ln1, block.attn, block.ln2, block.mlp, *([block.mlp_out] if block.mlp_out else [])]
+            named = (block.ln1, block.attn, block.ln2, block.mlp, block.mlp_out)
+            parts = [part for part in named if part is not None]
             assert {id(p) for p in block.whole.parameters()} == {id(p) for part in parts for p in part.parameters()}
 
 

@@ -1,0 +1,167 @@
+"""One model for each kind of layout against plain transformers; `make families` compares every class."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from backend.caching.progress import silent
+from backend.errors import CheckpointError
+from backend.models.architectures import default_architecture, family_of, kind_of
+from backend.models.class_names import decoders
+from backend.models.measurements.generation import continuation
+from backend.models.runtime.components import anatomy_of
+from backend.models.runtime.load import LoadedModel
+from docs.families import PAGE, classes, variants
+from tests.contract import PARTS, measured, opened, prompts_for
+from tests.tiny_families import tiny
+
+TOLERANCE = 1e-4
+UNMAPPED = {"HrmTextForCausalLM"}  # it runs the same blocks several times
+ALL = set(PARTS)
+HALVES = {"attention and MLP swaps", "attribution"}
+LAYOUTS = {  # class: parts that are refused
+    "GPT2LMHeadModel": set(),
+    "Qwen2ForSequenceClassification": set(),
+    "GPTNeoXForCausalLM": set(),  # attention and MLP side by side
+    "PhiForCausalLM": set(),  # side by side, on one norm
+    "CohereForCausalLM": set(),  # a scale on the logits
+    "Gemma2ForCausalLM": {"attribution"},  # norms before and after, a soft cap, a scaled embedding
+    "Gemma3ForCausalLM": {"attribution"},  # two rotary bases
+    "Olmo2ForCausalLM": {"attribution"},  # norms after only
+    "GraniteForCausalLM": set(),  # multipliers
+    "OPTForCausalLM": set(),  # no MLP module, an offset of positions
+    "GPTNeoForCausalLM": set(),  # windows in its own tables
+    "MixtralForCausalLM": set(),
+    "GptOssForCausalLM": set(),
+    "DeepseekV3ForCausalLM": set(),
+    "Qwen3NextForCausalLM": {"attribution"},  # linear attention in some blocks
+    "BloomForCausalLM": HALVES,  # halves add the residual themselves; biases for each text
+    "MambaForCausalLM": HALVES,
+    "ModernBertDecoderForCausalLM": ALL - {"residuals"},  # a module between final norm and unembedding
+    "Gemma4ForCausalLM": ALL - {"residuals", "logit lens"},  # inputs of its own in every block
+    "DeepseekV4ForCausalLM": ALL,  # several residual streams
+    "ElectraForSequenceClassification": {"attribution"},  # an embedding of another width
+    "AlbertForSequenceClassification": {"attribution"},  # shared blocks
+    "DebertaV2ForSequenceClassification": {"attribution"},
+    "MPNetForSequenceClassification": {"attribution"},
+    "ModernBertForSequenceClassification": {"attribution"},  # norms before
+}
+
+
+@pytest.mark.parametrize("architecture", LAYOUTS)
+def test_a_layout_is_plain_transformers_or_refused(architecture: str):
+    found = measured(architecture)
+    assert {part for part, error in found.items() if error is None} == LAYOUTS[architecture]
+    assert {part: error for part, error in found.items() if error is not None and error > TOLERANCE} == {}
+
+
+def test_every_class_stands_in_the_table():
+    rows = re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted({*classes(), *variants()})
+    assert sum(kind_of(family_of(name, "here").model_type) == "causal" for name in classes()) >= 60
+    assert sum(kind_of(family_of(name, "here").model_type) == "encoder" for name in classes()) >= 10
+
+
+def test_a_refusal_names_the_model_and_what_still_works():
+    model = opened("BloomForCausalLM", 0)
+    assert not model.checked.halves
+    assert not model.checked.blocks
+    model = opened("ModernBertDecoderForCausalLM", 0)
+    with pytest.raises(
+        CheckpointError, match=r"final norm and unembedding of .*ModernBertDecoderForCausalLM.* can be read"
+    ):
+        model.check_lens()
+    model = opened("Gemma4ForCausalLM", 0)
+    assert "cannot run one by one" in model.checked.blocks
+
+
+def test_a_broken_block_is_found():
+    """A model whose block adds something that its parts do not say is refused, in whichever part needs it."""
+    model = tiny("LlamaForCausalLM")
+    model.model.layers[1].register_forward_hook(lambda _module, _args, out: out * 1.01)
+    loaded = LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
+    assert loaded.checked.halves == ""
+    assert loaded.checked.blocks == ""
+
+
+def test_a_scale_that_nobody_knows_refuses_the_lens():
+    model = tiny("LlamaForCausalLM")
+    model.register_forward_hook(lambda _module, _args, out: type(out)(logits=out.logits * 2))
+    loaded = LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
+    assert "cannot be read as logits" in loaded.checked.lens
+
+
+def test_a_model_that_reads_later_tokens_is_refused():
+    model = tiny("LlamaForCausalLM")
+    model.model.layers[1].register_forward_hook(lambda _module, _args, out: out + out.mean(1, keepdim=True))
+    loaded = LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
+    with pytest.raises(CheckpointError, match="lets later tokens change earlier ones"):
+        _ = loaded.checked
+
+
+@pytest.mark.parametrize("model_type", ["gemma3_text", "gpt_neox", "opt", "mpnet", "albert"])
+def test_names_of_classes_come_from_the_libraries(model_type: str):
+    architecture = default_architecture(model_type)
+    family = family_of(architecture, "here")
+    model = tiny(architecture)
+    assert model.get_submodule(family.embed) is model.get_input_embeddings()
+    assert family.model_type == model_type
+
+
+def test_paths_from_the_sources_are_those_of_the_models():
+    """Paths that are known without torch: body, embedding, blocks and head of every decoder that can be built."""
+    for row in (one for one in decoders().values() if one.tokens not in UNMAPPED):
+        model = tiny(row.tokens)
+        family = family_of(row.tokens, "here")
+        assert model.get_submodule(family.embed) is model.get_input_embeddings(), row.tokens
+        assert model.get_submodule(family.unembed or "") is model.get_output_embeddings(), row.tokens
+        assert len(list(model.get_submodule(family.blocks).children())) == model.config.num_hidden_layers, row.tokens
+
+
+def test_prompts_of_the_contract_are_longer_than_windows():
+    assert max(map(len, prompts_for(opened("MistralForCausalLM", 0)).token_ids)) > 6
+
+
+def test_the_page_is_beside_the_documentation():
+    assert Path("docs/families.md").resolve() == PAGE.resolve()
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["GPTNeoXForCausalLM", "BloomForCausalLM", "MambaForCausalLM", "Gemma3ForCausalLM", "Qwen3NextForCausalLM"],
+)
+@torch.no_grad()
+def test_continuations_are_those_without_a_cache(architecture: str):
+    model = opened(architecture, 0)
+    prompts = prompts_for(model)
+    ids = list(prompts.token_ids[0])
+    found = continuation(model, prompts, None, 8, None, silent)
+    for token in found:
+        assert token == int(model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+        ids.append(token)
+    assert (
+        len(found) == 8 or int(model.model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()) == 0
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "architecture", ["GPTNeoXForCausalLM", "Gemma3ForCausalLM", "BloomForCausalLM", "MambaForCausalLM"]
+)
+def test_rounding_in_half_precision_refuses_nothing(architecture: str, dtype: torch.dtype):
+    model = tiny(architecture)
+    whole = LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0).checked
+    model = model.to(dtype=dtype)
+    assert LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0).checked == whole
+
+
+def test_a_decoder_without_a_final_norm_is_refused_where_it_needs_one():
+    """OPT-350m: norms after its halves, and a projection before the unembedding."""
+    model = tiny("OPTForCausalLM", do_layer_norm_before=False, word_embed_proj_dim=16)
+    checked = LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0).checked
+    assert (checked.halves, checked.blocks) == ("", "")
+    assert "cannot be read as logits" in checked.lens
