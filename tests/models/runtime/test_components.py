@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2ForTokenClassification
 from backend.errors import CheckpointError
 from backend.models.architectures import FAMILIES
 from backend.models.runtime.components import anatomy_of
-from tests.models.conftest import ARCHITECTURES, LAYERS, random_model
+from tests.models.random_models import ARCHITECTURES, LAYERS, random_model
 
 
 def test_the_paths_are_those_of_transformer_lens(family: str, folder: Path):
