@@ -183,3 +183,12 @@ def test_the_readme_names_the_two_commands():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "make run" in readme
     assert "make test" in readme
+
+
+@pytest.mark.parametrize("file", [file for file in TESTS if file.name.startswith("test_")], ids=name_of)
+def test_a_test_file_imports_no_other(file: Path):
+    """What several need lies in a module of its own, such as tests/tiny.py."""
+    names = [alias.name for node in ast.walk(tree(file)) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    parts = [part for name in [*imported(file), *names] if name.startswith("tests.") for part in name.split(".")]
+    modules = [name for name in names if (file.parent / f"{name}.py").exists()]
+    assert [part for part in [*parts, *modules] if part.startswith("test_")] == []

@@ -13,13 +13,13 @@ import pytest
 
 from backend import wiring
 from backend.__main__ import main
-from tests.models.conftest import random_model, save
-from tests.models.files.test_adapters import DAMAGE
+from tests.models.odd_adapters import DAMAGE
 from tests.models.odd_folders import BROKEN, MISPLACED
-from tests.models.runtime.test_merge_adapter import TARGETS, trained
+from tests.models.random_adapters import TARGETS, trained
+from tests.models.random_models import random_model, save
 from tests.odd_studies import DATA, PARTLY, REFUSED
-from tests.study.tables.test_data_files import READ, ROWS
-from tests.study.tables.test_data_files import REFUSED as REFUSED_FILES
+from tests.study.tables.files import READ, ROWS
+from tests.study.tables.files import REFUSED as REFUSED_FILES
 from tests.tiny import rewrite, tiny_study
 
 FOLDERS = MISPLACED | BROKEN

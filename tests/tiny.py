@@ -108,3 +108,16 @@ def rewrite(folder: Path, old: str, new: str) -> None:
 def remove(place: Path) -> None:
     """Take a checkpoint away."""
     shutil.rmtree(place)
+
+
+def pair_study(folder: Path, epochs: tuple[int, ...] = (), family: str = "gpt2") -> Path:
+    """Create the tiny study with pairs of texts."""
+    tiny_study(folder, epochs, family)
+    texts, labels = fake_sample(120).text, fake_sample(120).label
+    rows = {"premise": texts, "hypothesis": [text[:9][::-1] for text in texts], "label": labels}
+    pd.DataFrame(rows).to_csv(folder / "reviews.csv", index=False)
+    file = folder / "study.toml"
+    text = file.read_text().replace("max_tokens = 48", "max_tokens = 63")
+    text = text.replace("{text} Sentiment", "{premise} And {hypothesis} Sentiment")
+    file.write_text(text.replace("sample = 20", 'sample = 20\ntext = ["premise", "hypothesis"]'))
+    return folder

@@ -9,9 +9,9 @@ import pytest
 
 from backend.analyses import cka_grid, similarity
 from backend.stats import intervals
-from tests.analyses.test_similarity import LABELS, residuals
+from tests.analyses.changed_residuals import LABELS, residuals
 from tests.fakes import FakeModels, fake_lab, fake_study
-from tests.stats.test_cka import cka_of
+from tests.stats.similarity import cka_of
 
 
 def test_every_cell_is_the_cka_of_its_two_layers():

@@ -10,9 +10,9 @@ import pytest
 from backend.analyses import geometry
 from backend.stats import intervals
 from backend.stats import rsa as measures
-from tests.analyses.test_similarity import LABELS, residuals
+from tests.analyses.changed_residuals import LABELS, residuals
 from tests.fakes import FakeModels, fake_lab, fake_study
-from tests.stats.test_rsa import spearman
+from tests.stats.similarity import spearman
 
 
 def test_every_layer_has_the_measures_of_its_reviews():

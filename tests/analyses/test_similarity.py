@@ -11,21 +11,12 @@ from backend.analyses import similarity
 from backend.errors import UndefinedError
 from backend.stats import intervals, metrics
 from backend.study.pinned import PinnedStudy
+from tests.analyses.changed_residuals import LABELS, residuals
 from tests.fakes import FakeModels, fake_lab, fake_study
-from tests.stats.test_cka import cka_of, procrustes
+from tests.stats.similarity import cka_of, procrustes
 
 MEASURED = [f"{name}{end}" for name in ("cosine", "cka", "procrustes") for end in ("", "_low", "_high", "_chance")]
 COLUMNS = ["checkpoint", "reference", "layer", *MEASURED, "review_cosine"]
-LABELS = np.arange(24) % 2
-
-
-def residuals(seed: int = 0, layers: int = 4, width: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """A reference whose layer 0 holds no text, and a checkpoint that keeps less of it with every layer."""
-    rng = np.random.default_rng(seed)
-    base = rng.normal(size=(24, layers, width))
-    other = base + np.arange(layers)[:, None] * rng.normal(size=base.shape)
-    base[:, 0] = base[0, 0]
-    return other.astype(np.float32), base.astype(np.float32)
 
 
 def test_every_layer_has_the_measures_of_its_reviews():

@@ -15,7 +15,7 @@ from backend.lab.lab import Lab
 from backend.models.local import LocalModels
 from backend.study.checkpoint import PinnedCheckpoint
 from tests.fakes import fake_lab, fake_sample, fake_study, fake_tokenizer
-from tests.models.conftest import random_model, real_lab, ref, save
+from tests.models.random_models import random_model, real_lab, ref, save
 
 
 def plain(folder: Path, name: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backend.figures import layer_roles as figures
-from tests.stats.test_layer_roles import read
+from tests.stats.roles import read
 
 NAN = float("nan")
 

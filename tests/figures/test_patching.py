@@ -14,7 +14,7 @@ from backend.analyses import patching
 from backend.figures import patching as figures
 from backend.study.typed_texts import Typed, read_typed
 from tests.figures.conftest import Shown
-from tests.figures.test_review_tokens import heats, matrix
+from tests.figures.heatmaps import heats, matrix
 
 TEXT = "The camera work drags, <b>loudly</b>, and the script is funny and humane. " * 2
 

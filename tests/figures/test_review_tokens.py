@@ -7,7 +7,6 @@ from __future__ import annotations
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from backend.figures.style import theme, token_bands
 from backend.study.facts import Facts
 from backend.study.typed_texts import Typed, leave_out, read_typed
 from tests.figures.conftest import Shown
+from tests.figures.heatmaps import heats, matrix
 
 TEXT = "The camera work in the harbour scenes drags, <b>loudly</b> & the script is funny, humane {text}. " * 2
 CONFIG = tomllib.loads((Path(__file__).parents[2] / ".streamlit" / "config.toml").read_text())
@@ -36,15 +36,6 @@ def pair(shown: Shown, typed: Typed) -> list[review.Tokens]:
         )
         for k in (0, 2)
     ]
-
-
-def heats(picture: Any, scale: str) -> list[Any]:
-    return [trace for trace in picture.data if trace.type == "heatmap" and trace.coloraxis == scale]
-
-
-def matrix(traces: list[Any]) -> np.ndarray:
-    """All lines side by side, [rows, tokens]."""
-    return np.concatenate([np.array(trace.z, dtype=float) for trace in traces], axis=1)
 
 
 @pytest.mark.parametrize("heat", list(figures.HEATS))

@@ -12,7 +12,7 @@ import pytest
 from backend.analyses import similarity
 from backend.figures import similarity as figures
 from backend.stats.estimate import Estimate
-from tests.analyses.test_similarity import LABELS, residuals
+from tests.analyses.changed_residuals import LABELS, residuals
 from tests.figures.conftest import Shown
 
 NAMES = ["epoch 1", "epoch 2"]

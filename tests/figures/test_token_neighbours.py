@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from backend.figures import token_neighbours as figures
-from tests.figures.test_token_shift import near
+from tests.figures.neighbours import near
 
 
 def test_each_bar_tells_who_left() -> None:

@@ -7,12 +7,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backend.analyses import token_neighbours
 from backend.analyses.token_shift import Result
 from backend.derived.embedding_shift import MEASURES
 from backend.figures import token_shift as figures
-
-NAMES = ("␣good", "␣bad", "<b>", "␣Good", "ing", "(no token 5)")
+from tests.figures.neighbours import NAMES, near
 
 
 def result(tied: bool = True) -> Result:
@@ -26,12 +24,6 @@ def result(tied: bool = True) -> Result:
         NAMES, ("positive", "negative", "own"), group, count, "sample", "Counted.", tied,
         l2, distance, l2 / 2, 0.1, output, output, output, np.nan,
     )  # fmt: skip
-
-
-def near() -> token_neighbours.Result:
-    before = np.array([[1, 3], [0, 4]])
-    after = np.array([[1, 2], [0, 4]])
-    return token_neighbours.Result(np.array([0, 1]), np.array([0.5, 1.0]), before, after, np.arange(5), NAMES[:5])
 
 
 def test_the_most_moved_come_first() -> None:

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from backend.models.local import LocalModels
-from tests.models.conftest import random_model, ref, save
 from tests.models.odd_folders import config
-from tests.models.runtime.test_load import adapter_on
+from tests.models.random_adapters import adapter_on
+from tests.models.random_models import random_model, ref, save
 
 
 def test_a_leftover_quantization_is_a_warning(models: LocalModels, gpt2: Path):

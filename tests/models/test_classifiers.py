@@ -21,7 +21,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.facts import BODY
 from backend.study.token_ids import Prompts
 from tests.fakes import fake_tokenizer
-from tests.models.conftest import LAYERS, POSITIONS, WIDTH, Pin, random_model, ref, save
+from tests.models.random_models import LAYERS, POSITIONS, WIDTH, Pin, random_model, ref, save
 
 HEAD = "ForSequenceClassification"
 PADDING = 0

@@ -22,8 +22,8 @@ from backend.models.local import LocalModels
 from backend.models.measurements.residuals import collect
 from backend.study.token_ids import Prompts
 from backend.training.local_autoencoders import LocalAutoencoders
-from tests.models.conftest import POSITIONS, Pin, make_prompts, random_model, ref, save
-from tests.models.runtime.test_load import adapter_on
+from tests.models.random_adapters import adapter_on
+from tests.models.random_models import POSITIONS, Pin, make_prompts, random_model, ref, save
 
 
 def test_it_implements_the_port(models: LocalModels, cache: Cache):

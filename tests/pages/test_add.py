@@ -11,8 +11,8 @@ from backend import wiring
 from backend.errors import CheckpointError, StudyError
 from backend.new_study import fields
 from backend.study.config import CheckpointRef, load_study
-from tests.fakes import fake_sample
-from tests.pages.conftest import ROOT, World
+from tests.pages.add_page import add, errors, opened, plainly, ready, table
+from tests.pages.conftest import World
 
 Fields = dict[str, str]
 
@@ -27,17 +27,6 @@ def folder(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(wiring, "studies_folder", lambda: world.folder / "studies")
     fields._read.cache_clear()
     return place
-
-
-def table(classes: int, columns: str = "text,label") -> str:
-    sample = fake_sample(40, classes)
-    rows = [f'"{text}",{label}' for text, label in zip(sample.text, sample.label, strict=True)]
-    return "\n".join([columns, *rows])
-
-
-def opened() -> AppTest:
-    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    return test.switch_page("pages/add.py").run()
 
 
 def filled(folder: Path, **changes: str) -> AppTest:
@@ -57,24 +46,6 @@ def filled(folder: Path, **changes: str) -> AppTest:
     test.run()
     assert [one.value for one in test.exception] == []
     return test
-
-
-def add(test: AppTest) -> AppTest:
-    test.button(key="new-add").click().run()
-    assert [one.value for one in test.exception] == []
-    return test
-
-
-def ready(test: AppTest) -> bool:
-    return not test.button(key="new-add").disabled
-
-
-def plainly(texts: list[str]) -> str:
-    return "\n".join(texts).replace("\\", "")
-
-
-def errors(test: AppTest) -> str:
-    return plainly([one.value for one in test.error])
 
 
 def test_an_empty_form_blames_nobody_and_says_what_it_needs(folder: Path):

@@ -8,14 +8,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.study.config import Study
+from tests.markup import IN_PLOTS, TITLE
 from tests.pages.conftest import Opens, World, charts
 
 WORDS = ("**bad**", "<b>good</b>")
 LABELS = (":cat: $x$", "`one` [two](http://three)", "<i>last</i> %{zz}")
-TITLE = "# **Reviews** <u>of</u> $films$ :smile:"
 MARKUP = (*WORDS, ":cat:", "$x$", "`one`", "[two]", "<i>last", "**Reviews**", "<u>of", "$films$", ":smile:")
-IN_PLOTS = ("<b>good", "<i>last", "<u>of", "%{zz}")
-"""What plotly would read as HTML, or as a number to fill in."""
 PAGES = [
     ("overview", {}),
     *(("layers", {"show": show}) for show in ("direction", "cosines", "similarity", "sample")),

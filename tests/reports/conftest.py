@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 
 from backend.reports.evidence import Asks, Finding
@@ -26,3 +28,18 @@ def said(finding: Callable[[Comparison], Asks], case: Comparison, results: Seque
     with pytest.raises(StopIteration) as end:
         running.send(list(results))
     return end.value.value
+
+
+class Still:
+    """UMAP that leaves every point where it started."""
+
+    def __init__(self, init: np.ndarray, **_: object) -> None:
+        self.init = init
+
+    def fit_transform(self, _: np.ndarray) -> np.ndarray:
+        return self.init
+
+
+@contextmanager
+def silently(_: str) -> Iterator[Callable[[float, str], None]]:
+    yield lambda fraction, sentence: None

@@ -6,8 +6,10 @@ import csv
 import itertools
 import json
 from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +27,28 @@ from tests.fakes import FakeModels, fake_lab, fake_study
 from tests.tiny import tiny_study
 
 
-@pytest.fixture(scope="module", params=["gpt2", "llama", "bert", "gpt2-classifier", "llama-classifier"])
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+@pytest.fixture(scope="module")
+def export_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
+    """Export a tiny study of a family, once however pytest orders the tests; give study and folder."""
+
+    @cache
+    def exported_once(family: str) -> tuple[Path, Path]:
+        root = tmp_path_factory.mktemp(family)
+        study = tiny_study(root / "tiny", epochs=(1, 2), family=family)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LAYERSHIFT_CACHE", str(root / "cache"))
+            wiring.open_lab.cache_clear()
+            assert main(["export", str(study), "--out", str(root / "out")]) == 0
+            wiring.open_lab.cache_clear()
+        return study, root / "out"
+
+    return exported_once
+
+
+@pytest.fixture(params=["gpt2", "llama", "bert", "gpt2-classifier", "llama-classifier"])
+def exported(request: pytest.FixtureRequest, export_of: Callable[[str], tuple[Path, Path]]) -> tuple[Path, Path]:
     """A tiny study of each family and the folder with everything that it exports."""
-    root = tmp_path_factory.mktemp(request.param)
-    study = tiny_study(root / "tiny", epochs=(1, 2), family=request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LAYERSHIFT_CACHE", str(root / "cache"))
-        wiring.open_lab.cache_clear()
-        assert main(["export", str(study), "--out", str(root / "out")]) == 0
-        wiring.open_lab.cache_clear()
-    return study, root / "out"
+    return export_of(request.param)
 
 
 def read(file: Path) -> list[dict[str, str]]:

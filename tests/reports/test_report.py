@@ -14,7 +14,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 import backend.reports.report as reporting
@@ -29,6 +28,7 @@ from backend.reports.sections import SECTIONS
 from backend.study.pinned import Missing, PinnedStudy
 from backend.vocabulary.markdown import plain
 from tests.fakes import FakeModels, fake_lab, fake_study
+from tests.reports.conftest import Still, silently
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&**"
 World = tuple[PinnedStudy, Lab]
@@ -71,21 +71,6 @@ class Outline(HTMLParser):
 
     def ids(self) -> list[str]:
         return [str(given["id"]) for tag, given in self.tags if tag == "section"]
-
-
-class Still:
-    """UMAP that leaves every point where it started."""
-
-    def __init__(self, init: np.ndarray, **_: object) -> None:
-        self.init = init
-
-    def fit_transform(self, _: np.ndarray) -> np.ndarray:
-        return self.init
-
-
-@contextmanager
-def silently(_: str) -> Iterator[Callable[[float, str], None]]:
-    yield lambda fraction, sentence: None
 
 
 def evil(study: PinnedStudy) -> PinnedStudy:

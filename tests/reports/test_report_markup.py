@@ -16,8 +16,8 @@ from backend.reports.report import report
 from backend.study.classes import ClassNames
 from backend.study.pinned import Missing, PinnedStudy
 from tests.fakes import FakeModels, fake_lab, fake_study
-from tests.pages.test_markup import IN_PLOTS, TITLE
-from tests.reports.test_report import Still, silently
+from tests.markup import IN_PLOTS, TITLE
+from tests.reports.conftest import Still, silently
 
 WORDS = ("**bad**", "**<b>good</b>**")
 LABELS = (":cat: $x$", "`one` [two](http://three)", "**end** <i>last</i> %{zz}")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from backend.errors import UndefinedError
 from backend.stats import cka
+from tests.stats.similarity import cka_of, procrustes
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -22,14 +23,6 @@ def pair(seed: int, reviews: int = 14, width: int = 5, shared: float = 0.7) -> t
 
 def rotation(seed: int, width: int) -> np.ndarray:
     return np.linalg.qr(np.random.default_rng(seed).normal(size=(width, width)))[0]
-
-
-def cka_of(x: np.ndarray, y: np.ndarray) -> cka.Left:
-    return cka.cka(*(cka.gram(cka.rotated(one)) for one in (x, y)))
-
-
-def procrustes(x: np.ndarray, y: np.ndarray) -> cka.Left:
-    return cka.procrustes(cka.rotated(x), cka.rotated(y))
 
 
 def naive_hsic(k: np.ndarray, l: np.ndarray) -> float:  # noqa: E741

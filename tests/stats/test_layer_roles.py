@@ -7,21 +7,9 @@ import pytest
 
 from backend.stats import layer_roles, paired
 from backend.stats.estimate import Estimate
+from tests.stats.roles import LABELS, predictions, read
 
-LABELS = np.arange(80) % 2
 NAN = float("nan")
-
-
-def predictions(*right: float) -> np.ndarray:
-    """Layers at which the first so-many shares of either class are predicted right."""
-    rank = np.arange(80) // 2
-    return np.stack([np.where(rank < 40 * share, LABELS, 1 - LABELS) for share in right])
-
-
-def read(low: list[float], high: list[float], own: list[float], other: list[float], level: float = 0.9):
-    limits = np.array(low), np.array(high)
-    middle = (limits[0] + limits[1]) / 2
-    return layer_roles.read(Estimate(middle, *limits), predictions(*own), predictions(*other), LABELS, 2, level)
 
 
 def test_the_rule_at_its_edges():

@@ -10,20 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.distance import pdist
-from scipy.stats import spearmanr
 
 from backend.stats import rsa
+from tests.stats.similarity import spearman
 
 
 def pair(seed: int = 0, reviews: int = 12) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(reviews, 6))
     return x, x + rng.normal(size=x.shape)
-
-
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.asarray(spearmanr(pdist(x), pdist(y)))[0])
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -24,28 +24,14 @@ from backend.study.dataset import classify, make_sample
 from backend.study.pairs import in_order, joined, shorter, shown, typed
 from backend.study.prompts import fill, plain_reader
 from backend.study.typed_texts import leave_out, read_typed
-from tests.fakes import fake_sample
-from tests.models.conftest import real_lab
-from tests.study.test_prompts import alone, bytes_tokenizer
-from tests.tiny import rewrite, tiny_study
+from tests.models.random_models import real_lab
+from tests.study.byte_tokenizer import alone, bytes_tokenizer
+from tests.tiny import pair_study, rewrite
 
 SPEC = PromptSpec(template="One: {b} Two: {a} Same:", label_words=("no", "yes"), max_tokens=40).model_copy(
     update={"fields": ("a", "b")}
 )
 LONG = (" ".join(f"film {i}" for i in range(40)), "short")
-
-
-def pair_study(folder: Path, epochs: tuple[int, ...] = (), family: str = "gpt2") -> Path:
-    """Create the tiny study with pairs of texts."""
-    tiny_study(folder, epochs, family)
-    texts, labels = fake_sample(120).text, fake_sample(120).label
-    rows = {"premise": texts, "hypothesis": [text[:9][::-1] for text in texts], "label": labels}
-    pd.DataFrame(rows).to_csv(folder / "reviews.csv", index=False)
-    file = folder / "study.toml"
-    text = file.read_text().replace("max_tokens = 48", "max_tokens = 63")
-    text = text.replace("{text} Sentiment", "{premise} And {hypothesis} Sentiment")
-    file.write_text(text.replace("sample = 20", 'sample = 20\ntext = ["premise", "hypothesis"]'))
-    return folder
 
 
 @pytest.fixture

@@ -9,39 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from backend.errors import PromptError
 from backend.study.config import PromptSpec
-from backend.study.facts import Reading
 from backend.study.prompts import Readers, fill, first_difference, make_prompts, plain_reader, shown
 from backend.study.token_ids import Prompts
 from backend.study.typed_texts import leave_out, read_typed, without_surrogates
 from tests.fakes import fake_definition, fake_sample, fake_tokenizer
+from tests.study.byte_tokenizer import alone, bytes_tokenizer
 
 SPEC = PromptSpec(template="Review: {text} Sentiment:", label_words=("negative", "positive"), max_tokens=24)
-
-
-def bytes_tokenizer(special: bool = False) -> Tokenizer:
-    """A byte-level BPE trained on a few words, with a start token in front where `special`."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        special_tokens=["<s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.train_from_iterator(["Review: a film Sentiment: negative positive"] * 4, trainer)
-    if special:
-        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return tokenizer
-
-
-def alone(tokenizer: Tokenizer, spec: PromptSpec, family: Reading = "causal") -> Readers:
-    """Readers of a study with a base only."""
-    return Readers({"base": plain_reader(tokenizer, spec, family)})
 
 
 TOKENIZERS = [fake_tokenizer(), bytes_tokenizer(), bytes_tokenizer(special=True)]

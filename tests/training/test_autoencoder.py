@@ -22,8 +22,8 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.training import autoencoder
 from backend.training.autoencoder import Stream, dead_window, rate, train
 from backend.training.local_autoencoders import LocalAutoencoders
-from tests.models.conftest import WIDTH, make_prompts, random_model, ref, save
-from tests.models.runtime.test_encoders import encoder, some_prompts
+from tests.models.random_encoders import encoder, some_prompts
+from tests.models.random_models import WIDTH, make_prompts, random_model, ref, save
 
 CPU = torch.device("cpu")
 SPEC = AutoencoderSpec(layer=1, features=48, k=3, tokens=60_000, batch=200, learning_rate=1e-2)

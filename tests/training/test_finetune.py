@@ -24,9 +24,8 @@ from backend.training import finetune as finetuning
 from backend.training.finetune import finetune
 from backend.training.recorder import held_out_logits
 from tests.fakes import fake_tokenizer
-from tests.models.measurements.test_token_types import pair_study as encoder_pairs
-from tests.study.test_pairs import pair_study
-from tests.tiny import rewrite, tiny_study
+from tests.models.encoder_pairs import pair_study as encoder_pairs
+from tests.tiny import pair_study, rewrite, tiny_study
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from backend.errors import PromptError
 from backend.study.prompts import fill, plain_reader
 from backend.training.recipes import IGNORED, Collate, classified_rows, published_rows, sound_loss, sound_rows
 from tests.fakes import fake_definition, fake_tokenizer
-from tests.models.measurements.test_token_types import tokenizer as letters
+from tests.models.encoder_pairs import tokenizer as letters
 
 TEXTS = ("The script wastes every good idea it borrows.", "The script stayed with me for days. " * 20)
 LABELS = np.array([0, 1])

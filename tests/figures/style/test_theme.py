@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.figures.style import theme
-from tests.test_configuration import ROOT, SETTINGS, contrast, mixed
+from tests.contrast import ROOT, SETTINGS, contrast, mixed
 
 GROUNDS = [SETTINGS["theme"][mode]["backgroundColor"] for mode in ("light", "dark")]
 

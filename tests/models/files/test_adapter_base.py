@@ -13,8 +13,8 @@ from backend.models.files.adapter_base import doubts
 from backend.models.files.locate import Located
 from backend.models.local import LocalModels
 from backend.study.config import CheckpointRef
-from tests.models.conftest import random_model, ref, save
-from tests.models.runtime.test_merge_adapter import TARGETS, trained
+from tests.models.random_adapters import TARGETS, trained
+from tests.models.random_models import random_model, ref, save
 
 
 @pytest.fixture

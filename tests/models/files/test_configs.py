@@ -10,8 +10,8 @@ from backend.errors import CheckpointError
 from backend.models.files.configs import leftover_quantization, named_class, read_config, refuse_quantized
 from backend.models.files.locate import locate
 from backend.models.files.safetensors_headers import Entry
-from tests.models.conftest import ref
 from tests.models.odd_folders import config
+from tests.models.random_models import ref
 
 
 def test_quantization_is_left_out(gpt2: Path):

@@ -13,7 +13,7 @@ from backend.models.architectures import family_of
 from backend.models.files.facts import most_positions, read_facts
 from backend.models.files.locate import locate
 from backend.study.facts import Facts
-from tests.models.conftest import LAYERS, POSITIONS, WIDTH, random_model, ref, save
+from tests.models.random_models import LAYERS, POSITIONS, WIDTH, random_model, ref, save
 
 
 def edit(folder: Path, **changes: object) -> None:

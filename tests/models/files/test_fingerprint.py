@@ -15,7 +15,7 @@ from backend.errors import CheckpointError
 from backend.models.files import fingerprint as module
 from backend.models.files.fingerprint import SETTLED_NS, digest, fingerprint
 from backend.models.files.locate import locate
-from tests.models.conftest import random_model, ref, save
+from tests.models.random_models import random_model, ref, save
 
 
 def of(folder: Path, cache: Cache) -> str:

@@ -18,7 +18,7 @@ from backend.errors import CheckpointError
 from backend.models.files.locate import locate, tensors
 from backend.models.local import LocalModels
 from backend.study.config import CheckpointRef
-from tests.models.conftest import LABEL_TOKENS, Pin, make_prompts, random_model, ref, save
+from tests.models.random_models import LABEL_TOKENS, Pin, make_prompts, random_model, ref, save
 
 
 def test_a_single_file_and_shards(gpt2: Path, tmp_path: Path):

@@ -8,8 +8,8 @@ import pytest
 
 from backend.errors import CheckpointError
 from backend.models.files.locate import locate
-from tests.models.conftest import ref
 from tests.models.odd_folders import MISPLACED, inside, only
+from tests.models.random_models import ref
 
 
 def refused(folder: Path) -> str:

@@ -9,8 +9,8 @@ import pytest
 from backend.errors import CheckpointError
 from backend.models.files.locate import locate
 from backend.models.files.tensor_names import model_tensors, plain_names, renamed
-from tests.models.conftest import ref
 from tests.models.odd_folders import put, wrapped
+from tests.models.random_models import ref
 
 
 @pytest.mark.parametrize(

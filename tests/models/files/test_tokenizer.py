@@ -16,8 +16,8 @@ from backend.models.files.locate import locate
 from backend.models.files.tokenizer import has_tokenizer, read_tokenizer
 from backend.models.local import LocalModels
 from tests.fakes import fake_tokenizer
-from tests.models.conftest import ref
-from tests.models.runtime.test_merge_adapter import trained
+from tests.models.random_adapters import trained
+from tests.models.random_models import ref
 
 TEXT = "Review: The script drags. Sentiment:"
 

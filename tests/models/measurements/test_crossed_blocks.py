@@ -14,8 +14,8 @@ from backend.caching.progress import silent
 from backend.errors import Cancelled, CheckpointError
 from backend.models.local import LocalModels
 from backend.study.token_ids import Prompts
-from tests.models.conftest import LAYERS, WIDTH, Pin, make_prompts, random_model, save
-from tests.models.measurements.test_residuals import hooks
+from tests.models.random_models import LAYERS, WIDTH, Pin, make_prompts, random_model, save
+from tests.models.references import hooks
 
 
 def blocks_of(model: Any) -> Any:

@@ -16,8 +16,8 @@ from backend.lab.outputs import Contributions
 from backend.models.local import LocalModels
 from backend.models.measurements import direct_attribution
 from backend.study.token_ids import Prompts
-from tests.models.conftest import LABEL_TOKENS, LAYERS, POSITIONS, Pin, make_prompts, random_model, save
-from tests.models.measurements.test_residuals import hooks
+from tests.models.random_models import LABEL_TOKENS, LAYERS, POSITIONS, Pin, make_prompts, random_model, save
+from tests.models.references import hooks
 
 
 def total(found: Contributions) -> np.ndarray:

@@ -15,9 +15,8 @@ from backend.caching.progress import silent
 from backend.errors import CheckpointError, UndefinedError
 from backend.models.local import LocalModels
 from backend.models.measurements.embeddings import embedding
-from tests.models.conftest import Pin, random_model, save
-from tests.models.measurements.test_weight_changes import spread
-from tests.models.runtime.test_load import loaded, rewrite
+from tests.models.random_models import Pin, random_model, save
+from tests.models.stored_weights import loaded, rewrite, spread
 
 INPUT = {"gpt2": "transformer.wte.weight"}
 

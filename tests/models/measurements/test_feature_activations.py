@@ -17,9 +17,9 @@ from backend.derived.feature_contexts import TextQuery, in_text
 from backend.lab.outputs import Autoencoder
 from backend.models.local import LocalModels
 from backend.stats import metrics
-from tests.models.conftest import LAYERS, Pin, make_prompts, random_model, real_lab, save
-from tests.models.measurements.test_sae_activations import plain_residuals
-from tests.models.runtime.test_encoders import encoder, some_prompts
+from tests.models.random_encoders import encoder, some_prompts
+from tests.models.random_models import LAYERS, Pin, make_prompts, random_model, real_lab, save
+from tests.models.references import plain_residuals
 
 LAYER, FEATURES, K = 2, 64, 6
 

@@ -13,10 +13,10 @@ from backend.lab.outputs import Intervention, Sampling, SteeringVectors
 from backend.models.local import LocalModels
 from backend.models.measurements.generation import continuation
 from backend.models.runtime.interventions import intervening
-from tests.models.conftest import ARCHITECTURES, POSITIONS, Pin, make_prompts, random_model
-from tests.models.measurements.test_residuals import hooks
-from tests.models.measurements.test_steering import PLAN, as_opened, by_hand
-from tests.models.runtime.test_encoders import encoder, some_prompts
+from tests.models.hooked import PLAN, by_hand
+from tests.models.random_encoders import encoder, some_prompts
+from tests.models.random_models import ARCHITECTURES, POSITIONS, Pin, as_opened, make_prompts, random_model
+from tests.models.references import hooks
 
 PROMPT = make_prompts([9])
 TOKENS = 12

@@ -16,8 +16,8 @@ from backend.errors import Cancelled, CheckpointError, DeviceError, PromptError
 from backend.models.local import LocalModels
 from backend.models.measurements import logit_lens
 from backend.study.token_ids import Columns, Prompts
-from tests.models.conftest import LABEL_TOKENS, LAYERS, POSITIONS, WIDTH, Pin, make_prompts, random_model, save
-from tests.models.measurements.test_residuals import final_norm, hooks
+from tests.models.random_models import LABEL_TOKENS, LAYERS, POSITIONS, WIDTH, Pin, make_prompts, random_model, save
+from tests.models.references import final_norm, hooks
 
 TEXT = make_prompts([29], seed=4)
 

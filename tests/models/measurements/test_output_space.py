@@ -17,8 +17,8 @@ from backend.lab.outputs import OutputSpace
 from backend.models.local import LocalModels
 from backend.models.measurements import output_space
 from backend.study.token_ids import Prompts
-from tests.models.conftest import Pin, make_prompts, random_model, save
-from tests.models.measurements.test_residuals import hooks
+from tests.models.random_models import Pin, make_prompts, random_model, save
+from tests.models.references import hooks
 from tests.tiny import tiny_model
 
 SETS = ((3, 9, 40), (5,), ())

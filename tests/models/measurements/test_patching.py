@@ -22,9 +22,9 @@ from backend.models.measurements.patching import chunks, patch
 from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
-from tests.models.conftest import LAYERS, Pin, make_prompts, random_model, save
-from tests.models.measurements.test_residuals import hooks
-from tests.models.runtime.test_encoders import NAMES, encoder, some_prompts
+from tests.models.random_encoders import NAMES, encoder, some_prompts
+from tests.models.random_models import LAYERS, Pin, make_prompts, random_model, save
+from tests.models.references import hooks
 
 PROMPTS = make_prompts([11, 3], seed=4)
 READ_BY_ENCODERS = Prompts(**{**vars(some_prompts()), "token_ids": (some_prompts().token_ids[4],)})

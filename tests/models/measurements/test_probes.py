@@ -16,8 +16,8 @@ from backend.caching.cache import Cache
 from backend.caching.progress import silent
 from backend.models.local import LocalModels
 from backend.study.token_ids import Prompts
-from tests.models.conftest import LABEL_TOKENS, LAYERS, Pin, make_prompts, random_model, real_lab, save
-from tests.models.measurements.test_residuals import final_norm
+from tests.models.random_models import LABEL_TOKENS, LAYERS, Pin, make_prompts, random_model, real_lab, save
+from tests.models.references import final_norm
 
 
 def plain(folder: Path, prompts: Prompts) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 from transformer_lens.model_bridge import TransformerBridge
 
 from backend.caching.progress import silent
@@ -19,33 +18,8 @@ from backend.models.local import LocalModels
 from backend.models.measurements import residuals
 from backend.models.measurements.residuals import collect
 from backend.study.token_ids import Prompts
-from tests.models.conftest import LABEL_TOKENS, LAYERS, WIDTH, Pin, make_prompts, random_model, save
-
-
-def one_at_a_time(folder: Path, prompts: Prompts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Plain transformers: all hidden states and logits of each prompt alone, the last position picked by numpy."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    hidden, normed, logits = [], [], []
-    with torch.no_grad():
-        for ids in prompts.token_ids:
-            output = model(torch.tensor([ids]), output_hidden_states=True)
-            states = [state[0, -1].numpy() for state in output.hidden_states]
-            hidden.append(states[:-1])
-            normed.append(states[-1])  # transformers returns the last one behind the final norm
-            logits.append(output.logits[0, -1].numpy())
-    return np.array(hidden), np.array(normed), np.array(logits)
-
-
-def final_norm(folder: Path, last: np.ndarray) -> np.ndarray:
-    """LayerNorm or RMSNorm written out."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    if isinstance(model, transformers.GPT2LMHeadModel):
-        norm = model.transformer.ln_f
-        centred = last - last.mean(-1, keepdims=True)
-        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + norm.eps)
-        return scaled * norm.weight.detach().numpy() + norm.bias.detach().numpy()
-    norm = model.model.norm
-    return last / np.sqrt((last**2).mean(-1, keepdims=True) + norm.variance_epsilon) * norm.weight.detach().numpy()
+from tests.models.random_models import LABEL_TOKENS, LAYERS, WIDTH, Pin, make_prompts, random_model, save
+from tests.models.references import final_norm, hooks, one_at_a_time
 
 
 def readout(models: LocalModels, pin: Pin, folder: Path, prompts: Prompts, **options: int) -> Readout:
@@ -103,10 +77,6 @@ def test_no_hook_is_left_behind(models: LocalModels, pin: Pin, gpt2: Path):
         with pytest.raises(IndexError):
             residuals.read_batch(loaded, replace(make_prompts([1]), token_ids=((10**6,),)))
         assert hooks(loaded.model) == before
-
-
-def hooks(model: torch.nn.Module) -> int:
-    return sum(len(one._forward_hooks) + len(one._forward_pre_hooks) for one in model.modules())
 
 
 def test_progress_is_told_and_cancel_heard_between_batches(models: LocalModels, pin: Pin, gpt2: Path):

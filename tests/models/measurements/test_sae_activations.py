@@ -21,8 +21,9 @@ from backend.models.runtime.components import anatomy_of
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 from backend.training.local_autoencoders import LocalAutoencoders
-from tests.models.conftest import LAYERS, WIDTH, Pin, make_prompts, random_model, save
-from tests.models.runtime.test_encoders import encoder, some_prompts
+from tests.models.random_encoders import encoder, some_prompts
+from tests.models.random_models import LAYERS, WIDTH, Pin, make_prompts, random_model, save
+from tests.models.references import plain_residuals
 
 FEATURES, K = 80, 6
 FAMILIES = ("gpt2", "llama", "qwen3", "Bert", "DistilBert")
@@ -47,21 +48,6 @@ def made(name: str, folder: Path, pin: Pin) -> tuple[PinnedCheckpoint, PreTraine
     else:
         model, prompts = random_model(name, seed=3), make_prompts([5, 17, 1, 40, 9, 23])
     return pin(save(model, folder / name)), model, prompts
-
-
-def plain_residuals(model: PreTrainedModel, prompts: Prompts, layer: int) -> list[np.ndarray]:
-    """The residuals of a layer [tokens, width] of each prompt alone, with transformers' own hidden states."""
-    last: list[torch.Tensor] = []
-    body: Any = model.base_model
-    norm = next((getattr(body, name) for name in ("ln_f", "norm") if hasattr(body, name)), None)
-    if norm is not None:
-        norm.register_forward_pre_hook(lambda _module, args: last.append(args[0]))
-    found = []
-    for ids in prompts.token_ids:
-        with torch.no_grad():
-            states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
-        found.append((last[-1] if layer == LAYERS and last else states[layer])[0].numpy())
-    return found
 
 
 def counting(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

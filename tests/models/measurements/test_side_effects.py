@@ -10,10 +10,10 @@ from backend.caching.progress import silent
 from backend.errors import Cancelled, UndefinedError
 from backend.models.local import LocalModels
 from backend.models.measurements.side_effects import side_effects
-from tests.models.conftest import Pin, make_prompts, random_model
-from tests.models.measurements.test_residuals import hooks
-from tests.models.measurements.test_steering import PLAN, as_opened, hooked
-from tests.models.runtime.test_encoders import encoder, some_prompts
+from tests.models.hooked import PLAN, hooked
+from tests.models.random_encoders import encoder, some_prompts
+from tests.models.random_models import Pin, as_opened, make_prompts, random_model
+from tests.models.references import hooks
 
 TEXTS = make_prompts([7, 1, 30, 12, 3])
 CHOSEN = (PLAN[7], PLAN[10], PLAN[11], PLAN[12])

@@ -23,7 +23,7 @@ from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.load import LoadedModel
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
-from tests.models.conftest import ARCHITECTURES, LABEL_TOKENS, LAYERS, Pin, make_prompts, random_model, save
+from tests.models.random_models import ARCHITECTURES, LABEL_TOKENS, LAYERS, Pin, make_prompts, random_model, save
 
 SPANS = [(first, last) for first in range(LAYERS) for last in range(first, LAYERS)]
 PLAN = (*(Swap(part, *span) for part in ("block", "attn", "mlp") for span in SPANS), Swap("embed"))

@@ -11,7 +11,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file as load_numpy
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
 
 from backend.caching.progress import silent
 from backend.errors import CheckpointError
@@ -21,11 +20,11 @@ from backend.models.measurements import weight_changes
 from backend.models.runtime import load
 from backend.models.runtime.devices import choose_device
 from backend.models.runtime.load import LoadedModel
-from tests.models.conftest import LAYERS, Pin, random_model, save
-from tests.models.runtime.test_load import adapter_on, loaded
+from tests.models.random_adapters import adapter_on
+from tests.models.random_models import LAYERS, Pin, random_model, save
+from tests.models.stored_weights import BLOCKS, loaded, spread
 
 Stored = dict[str, np.ndarray]
-BLOCKS = {"gpt2": "transformer.h.", "llama": "model.layers."}
 
 
 def stored(folder: Path) -> Stored:
@@ -181,18 +180,6 @@ def test_half_precision_is_compared_in_single(stored_in: torch.dtype, dtype: str
     found = weight_changes.weight_changes(loaded(after, dtype=dtype), loaded(before, dtype=dtype), silent)
     exact = dtype == "float32" or stored_in == torch.bfloat16
     agree(found, stored(after), stored(before), rtol=1e-4 if exact else 1e-2)
-
-
-def spread(folder: Path, name: str, scratch: Path) -> LoadedModel:
-    """A checkpoint of which the first block, the embeddings and the head wait on disk."""
-    first = BLOCKS[name]
-    ends = ["transformer.wte", "transformer.wpe", "transformer.ln_f"] if name == "gpt2" else ["model.embed_tokens"]
-    ends += ["lm_head"] if name == "gpt2" else ["model.norm", "model.rotary_emb", "lm_head"]
-    near = {part: "disk" if "embed" in part or part in ("transformer.wte", "lm_head") else "cpu" for part in ends}
-    blocks = {f"{first}{layer}": "disk" if layer == 0 else "cpu" for layer in range(LAYERS)}
-    model = AutoModelForCausalLM.from_pretrained(folder, device_map=near | blocks, offload_folder=str(scratch))
-    assert any(parameter.device.type == "meta" for parameter in model.parameters())
-    return LoadedModel(model, load.anatomy_of(model), choose_device(), 0)
 
 
 @pytest.mark.parametrize("tied", [True, False])

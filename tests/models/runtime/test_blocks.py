@@ -24,20 +24,9 @@ from backend.models.runtime.blocks import attend, embed, proceed, surroundings
 from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.forward import pad
 from backend.models.runtime.load import LoadedModel
-from tests.models.conftest import POSITIONS, Pin, random_model
-from tests.models.runtime.test_encoders import HEADS, NAMES, encoder, some_prompts
+from tests.models.random_encoders import HEADS, NAMES, encoder, some_prompts
+from tests.models.random_models import POSITIONS, SIZES, Pin, random_model
 
-SIZES = {
-    "vocab_size": 90,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.3,
-}
 IDS = torch.tensor([[int(i) for i in range(5, 33)], [int(i) for i in range(60, 32, -1)]])
 
 

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2ForTokenClassification
 from backend.errors import CheckpointError
 from backend.models.architectures import family_of
 from backend.models.runtime.components import anatomy_of
-from tests.models.conftest import ARCHITECTURES, LAYERS, random_model
+from tests.models.random_models import ARCHITECTURES, LAYERS, random_model
 
 
 def test_the_paths_are_those_of_transformer_lens(family: str, folder: Path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from pathlib import Path
 
@@ -18,37 +17,17 @@ from backend.models.local import LocalModels
 from backend.models.measurements.swaps import Limits, run_swaps
 from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.load import LoadedModel
-from tests.models.conftest import LAYERS, WIDTH, Pin, save
-from tests.models.runtime.test_encoders import HEADS, NAMES, encoder, some_prompts
+from tests.models.random_encoders import HEADS, NAMES, encoder, some_prompts
+from tests.models.random_models import LAYERS, WIDTH, Pin, save
+from tests.models.references import exchanged
 
 SPANS = [(first, last) for first in range(LAYERS) for last in range(first, LAYERS)]
 PLAN = (*(Swap(part, *span) for part in ("block", "attn", "mlp") for span in SPANS), Swap("embed"))
-ATTENTION = ("attention.", "sa_layer_norm.")
 PROMPTS = some_prompts()
 
 
 def as_opened(model: PreTrainedModel) -> LoadedModel:
     return LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
-
-
-def exchanged(host: PreTrainedModel, donor: PreTrainedModel, swap: Swap) -> PreTrainedModel:
-    """The host with the donor's parameters of the body copied in by name."""
-    mixed = copy.deepcopy(host)
-    theirs = dict(donor.base_model.named_parameters())
-    taken = 0
-    for name, parameter in mixed.base_model.named_parameters():
-        words = name.split(".")
-        block = next((int(word) for word in words if word.isdigit()), None)
-        if block is None:
-            wanted = swap.part == "embed" and words[0] == "embeddings"
-        else:
-            attention = name.partition(f".{block}.")[2].startswith(ATTENTION)
-            wanted = swap.part in ("block", "attn" if attention else "mlp") and swap.first <= block <= swap.last
-        if wanted:
-            parameter.data = theirs[name].data.clone()
-            taken += 1
-    assert taken > 0
-    return mixed
 
 
 @torch.inference_mode()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import peft
@@ -15,30 +13,12 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as chatter
 
 from backend.errors import CheckpointError, DeviceError
-from backend.models.files.facts import read_facts
-from backend.models.files.locate import locate
 from backend.models.runtime import load
-from backend.models.runtime.devices import choose_device
-from backend.models.runtime.load import LoadedModel, open_model
-from tests.models.conftest import random_model, ref, save
+from tests.models.random_adapters import adapter_on
+from tests.models.random_models import random_model, save
+from tests.models.stored_weights import loaded, rewrite
 
 IDS = torch.tensor([[3, 1, 4, 1, 5]])
-
-
-def loaded(
-    folder: Path, adapter: Path | None = None, dtype: str = "float32", device_map: str | None = None
-) -> LoadedModel:
-    located = locate(ref(folder))
-    merged = locate(ref(adapter)) if adapter else None
-    return open_model(located, merged, read_facts(located, "here").architecture, choose_device(), dtype, device_map)
-
-
-def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
-    """Change the stored weights."""
-    file = folder / "model.safetensors"
-    weights = load_file(file)
-    change(weights)
-    save_file(weights, file, {"format": "pt"})
 
 
 def same(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
@@ -136,18 +116,6 @@ def test_transformers_is_as_talkative_afterwards_as_before(gpt2: Path):
     before = chatter.get_verbosity(), chatter.is_progress_bar_enabled()
     loaded(gpt2)
     assert (chatter.get_verbosity(), chatter.is_progress_bar_enabled()) == before
-
-
-def adapter_on(base: Path, folder: Path, **options: Any) -> peft.PeftModel:
-    """A LoRA with weights that matter, saved by peft."""
-    config = peft.LoraConfig(
-        r=2, target_modules=["c_attn"], fan_in_fan_out=True, init_lora_weights=False, task_type="CAUSAL_LM", **options
-    )  # pyright: ignore[reportArgumentType]
-    torch.manual_seed(3)
-    with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):
-        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-    model.save_pretrained(str(folder))
-    return model.eval()
 
 
 @pytest.mark.parametrize("options", [{}, {"modules_to_save": ["ln_f"]}])

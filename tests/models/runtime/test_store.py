@@ -14,7 +14,7 @@ from backend.caching.progress import silent
 from backend.errors import Cancelled, CheckpointError
 from backend.models.runtime.store import Store
 from backend.study.checkpoint import PinnedCheckpoint
-from tests.models.conftest import Pin, random_model, save
+from tests.models.random_models import Pin, random_model, save
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from backend.models.local import LocalModels
 from backend.models.runtime.devices import choose_device
 from backend.models.runtime.load import open_model
 from backend.models.runtime.structure import check_structure
-from tests.models.conftest import ref
 from tests.models.odd_folders import BROKEN, SOUND, both, classify, config, drop, weights
+from tests.models.random_models import ref
 from tests.tiny import tiny_model
 
 IDS = torch.tensor([[3, 1, 4, 1, 5]])

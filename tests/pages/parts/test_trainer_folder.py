@@ -14,8 +14,8 @@ from backend.models.local import LocalModels
 from backend.new_study import fields
 from backend.study.config import load_study
 from backend.training.local_autoencoders import LocalAutoencoders
+from tests.pages.add_page import add, errors, opened, plainly, ready, table
 from tests.pages.conftest import World
-from tests.pages.test_add import add, errors, opened, plainly, ready, table
 from tests.trainers import Parts, card, causal_classifier, classifier, make_parts, save, trainer, trainer_best
 
 

@@ -1,0 +1,21 @@
+"""Similarity measures of two sets of residuals in one call, or by scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
+
+from backend.stats import cka
+
+
+def cka_of(x: np.ndarray, y: np.ndarray) -> cka.Left:
+    return cka.cka(*(cka.gram(cka.rotated(one)) for one in (x, y)))
+
+
+def procrustes(x: np.ndarray, y: np.ndarray) -> cka.Left:
+    return cka.procrustes(cka.rotated(x), cka.rotated(y))
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.asarray(spearmanr(pdist(x), pdist(y)))[0])
