@@ -67,9 +67,9 @@ def measured(architecture: str, **settings: Any) -> dict[str, float | None]:
     checks: dict[str, Callable[..., float]] = {
         "residuals": _residuals,
         "logit lens": _lens,
-        "block swaps": lambda *given: _swaps(*given, (Swap("block", 1, 1), Swap("block", 0, 1))),
-        "attention and MLP swaps": lambda *given: _swaps(*given, (Swap("attn", 1, 1), Swap("mlp", 0, 1))),
-        "embedding swap": lambda *given: _swaps(*given, (Swap("embed"),)),
+        "block swaps": lambda a, b, texts: _swaps(a, b, texts, (Swap("block", 1, 1), Swap("block", 0, 1))),
+        "attention and MLP swaps": lambda a, b, texts: _swaps(a, b, texts, (Swap("attn", 1, 1), Swap("mlp", 0, 1))),
+        "embedding swap": lambda a, b, texts: _swaps(a, b, texts, (Swap("embed"),)),
         "steering": _steering,
         "patching": _patching,
         "attribution": _attribution,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,8 @@ def test_facts_are_those_of_the_model(family: str, tmp_path: Path, shard: str):
 
 @pytest.mark.parametrize(("dtype", "stored"), [(torch.float32, "float32"), (torch.bfloat16, "bfloat16")])
 def test_the_stored_dtype_and_its_memory(dtype: torch.dtype, stored: str, tmp_path: Path):
-    model = random_model("gpt2").to(dtype=dtype)
+    model: Any = random_model("gpt2")
+    model = model.to(dtype)
     facts = read_facts(locate(ref(save(model, tmp_path / "model"))), "here")
     assert facts.stored == stored
     assert facts.memory(stored) == facts.parameters * dtype.itemsize == sum(p.nbytes for p in model.parameters())
