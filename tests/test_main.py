@@ -77,10 +77,10 @@ def test_checkpoints_by_pattern_while_training_runs(root: Path, capsys: pytest.C
     assert main(["check", "tiny"]) == 0
     printed = capsys.readouterr().out
     assert "step 40" in printed and "step 100" not in printed
-    assert f"warning      {weights.parent} is left out until its weights are complete" in printed
+    assert f"warning      {weights.parent} is left out until its weights and config are complete" in printed
     export = ["export", "tiny", "--out", str(root / "out"), "--only", "trajectory"]
     assert main(export) == 0
-    assert "is left out until its weights are complete" in capsys.readouterr().err
+    assert "is left out until its weights and config are complete" in capsys.readouterr().err
     assert {row["step"] for row in read(root / "out" / "trajectory.csv")} == {"0", "40"}
     weights.write_bytes(whole)
     assert main(export) == 0 and "left out" not in capsys.readouterr().err

@@ -55,7 +55,7 @@ def draw(results: Sequence[Result], axis: StepAxis, words: Sequence[str]) -> go.
                 "font": {"size": 11},
             }
         ],
-        **drawing.below(-0.14, 70),
+        **drawing.below(-0.17, 78),
     )
 
 

@@ -44,7 +44,7 @@ def in_folders(pattern: str, label: str | None, folder: Path, base: Path | None)
     places = [place for place in _matches(pattern, folder) if place != base]
     saved = {place: is_unfinished(place) for place in places}
     notes = [
-        f"{place} is left out until its weights are complete; remove it if no training is writing it."
+        f"{place} is left out until its weights and config are complete; remove it if no training is writing it."
         for place, unfinished in saved.items()
         if unfinished and _is_numbered(place)
     ]

@@ -59,7 +59,7 @@ def test_a_new_folder_is_there_the_next_time(tmp_path: Path):
     found = study(tmp_path, {"path": "checkpoint-*"})
     assert labels(found) == ["step 100"]
     assert found.notes == (
-        f"{half} is left out until its weights are complete; remove it if no training is writing it.",
+        f"{half} is left out until its weights and config are complete; remove it if no training is writing it.",
     )
     (half / "model.safetensors").write_bytes(WEIGHTS)
     found = study(tmp_path, {"path": "checkpoint-*"})
