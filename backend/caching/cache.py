@@ -8,7 +8,6 @@ import json
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import diskcache
 from filelock import FileLock, Timeout
 
 from backend.caching.disk import code_of, evict, is_damage, kept_at, open_index, read_only_get, seal, unseal
+from backend.caching.memory import Memory
 from backend.caching.progress import Progress
 from backend.caching.serialize import ForeignEntry
 from backend.caching.shipped import Shipped
@@ -37,41 +37,6 @@ REOPEN_AFTER = 30.0
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
-
-
-class Memory:
-    """LRU cache of results by key, bounded by bytes. The newest result is always kept, whatever its size."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._entries: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> Any | None:
-        """Return the result and mark it as recently used, or return None."""
-        with self._lock:
-            if key not in self._entries:
-                return None
-            self._entries.move_to_end(key)
-            return self._entries[key][0]
-
-    def put(self, key: str, value: Any, size: int) -> None:
-        """Store a result of `size` bytes."""
-        with self._lock:
-            self._entries.pop(key, None)
-            self._entries[key] = (value, size)
-            while len(self._entries) > 1 and sum(size for _, size in self._entries.values()) > self._limit:
-                self._entries.popitem(last=False)
-
-    def drop(self, key: str) -> None:
-        """Remove a result."""
-        with self._lock:
-            self._entries.pop(key, None)
-
-    def items(self) -> list[tuple[str, Any]]:
-        """Return all keys with their results."""
-        with self._lock:
-            return [(key, result) for key, (result, _) in self._entries.items()]
 
 
 class Flight:

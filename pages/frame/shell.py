@@ -24,7 +24,7 @@ from backend.study.comparison import Comparison
 from backend.study.config import Study
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, marked, work
+from pages.frame import address, links, marked, work
 from pages.frame.address import Choice
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -33,18 +33,7 @@ FRAME_SECONDS = 1.6
 PAINT_SECONDS, PAINT_CALLS = 0.5, 4
 MASSIVE = {"with": 0, "without": 3}
 """The `massive` key of the address, and how many of the largest dimensions are left out."""
-KEPT = ("study", "epoch", "reference", "massive")
-"""Keys that mean the same on every page; links keep them."""
-NEXT = {
-    "": ("layers", "At which layer do the classes part?"),
-    "layers": ("swaps", "Which block carries the change?"),
-    "swaps": ("tokens", "Which words moved?"),
-    "tokens": ("review", "How does each checkpoint read your own text?"),
-    "review": ("features", "Which features does the model use?"),
-    "features": ("probes", "What can be read out at each layer?"),
-    "probes": ("", "What do all numbers say together?"),
-}
-"""The page and the question that follow each page."""
+KEPT = links.KEPT
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.2rem; padding-right: 2.2rem; max-width: 1500px; }
 .stMain { scrollbar-gutter: stable; } /* a scroll bar that appears late would have every plot drawn again */
@@ -165,7 +154,7 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
     with _sentences():
         view = _resolve(module.choices, rest) if module.choices else None
     with top:
-        _links(list(known.values()))
+        links.to_pages(list(known.values()))
     token = _inside.set((view,))
     try:
         chosen.run()
@@ -173,10 +162,8 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
         _inside.reset(token)
     marked.show()
     if view is not None:
-        _next(known, chosen.url_path)
-        _own_state()[chosen.url_path] = {
-            key: said for key, said in st.query_params.to_dict().items() if key not in (*KEPT, marked.KEY)
-        }
+        links.to_next(known, chosen.url_path)
+        links.remember(chosen.url_path)
         with rest:
             _sidebar(view)
 
@@ -229,36 +216,6 @@ def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
         drop_largest=MASSIVE[said["massive"]],
         choices=choices,
     )
-
-
-def _links(pages: Sequence[Any]) -> None:
-    """Show links between pages that keep the study, the epoch, and what was chosen on each page."""
-    st.markdown("### Layershift")
-    for one in pages:
-        st.page_link(one, query_params=(_kept() | _own_state().get(one.url_path, {})) or None)
-
-
-def _kept() -> dict[str, str]:
-    """Return what the address holds for every page."""
-    return {key: value for key in KEPT if (value := st.query_params.get(key))}
-
-
-def _own_state() -> dict[str, dict[str, str]]:
-    """Return the keys of its own that each page had when this session last saw it, by the path of the page."""
-    return st.session_state.setdefault("_own_state", {})
-
-
-def _next(pages: Mapping[str, Any], path: str) -> None:
-    """End the page with the question that comes next, as a link that keeps what was chosen."""
-    if path in NEXT:
-        to, question = NEXT[path]
-        st.divider()
-        st.page_link(
-            pages[to],
-            label=f"Next: {question}",
-            icon=":material/arrow_forward:",
-            query_params=(_kept() | _own_state().get(to, {})) or None,
-        )
 
 
 def _sidebar(view: View) -> None:

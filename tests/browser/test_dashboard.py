@@ -4,45 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PATIENCE, Visitor, calm, serving
+from tests.browser.conftest import PATIENCE, Visitor, serving
+from tests.browser.gestures import click_a_point, said
 
 Visit = Callable[[], Visitor]
 pytestmark = pytest.mark.timeout(900)
-
-
-def said(page: Page, key: str) -> str | None:
-    """What the address says about a key."""
-    return parse_qs(urlsplit(page.url).query).get(key, [None])[0]
 
 
 def slide(page: Page, arrow: str) -> None:
     """One step of the epoch slider."""
     page.locator(".st-key-epoch input[type=range]").focus()
     page.keyboard.press(arrow)
-
-
-def click_a_point(page: Page) -> None:
-    """Click a point of the last panel where the scrubber itself says that it lies, once no work is under way."""
-    calm(page)
-    panel = page.locator(".scrubber .panel canvas").last
-    panel.scroll_into_view_if_needed()
-    box = panel.bounding_box()
-    assert box is not None
-    x, y = page.locator(".scrubber").evaluate(
-        """({picture}) => {
-            const {xy, reach, data} = picture, [one, other, share] = picture.ends(true);
-            const at = stored => picture.from(stored, data.layers - 1);
-            return picture.spot(at(one), at(other), share, reach / 32767, picture.size / 2);
-        }"""
-    )
-    page.mouse.move(box["x"] + x, box["y"] + y)
-    page.wait_for_timeout(300)
-    page.mouse.click(box["x"] + x, box["y"] + y)
 
 
 def test_the_demo_from_the_first_page_to_a_review_and_back(visit: Visit, address: str):

@@ -13,7 +13,7 @@ from backend.analyses.projection import Result
 from backend.figures import projection
 from backend.figures.style import scrubber
 from tests.browser.conftest import PATIENCE, Visitor, calm
-from tests.browser.test_dashboard import click_a_point, said
+from tests.browser.gestures import click_a_point, said
 
 Visit = Callable[[], Visitor]
 pytestmark = pytest.mark.timeout(900)

@@ -12,7 +12,7 @@ from backend.errors import StudyError
 from backend.study.config import Study, parse_study
 from backend.study.steps import step_of_ref, steps_of
 from backend.study.training_log import read_training_log
-from tests.study.trainers.test_complete import WEIGHTS, saved
+from tests.study.trainers.weight_folders import WEIGHTS, saved
 
 FILES = {"config__json": "{}", "model__safetensors": WEIGHTS}
 

@@ -5,23 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
 
 from backend.study.trainers.complete import is_unfinished
-
-WEIGHTS = save({"w": np.ones(8, dtype=np.float32)})
-
-
-def saved(folder: Path, **files: bytes | str) -> Path:
-    """Make a folder with files; two underscores in a name are a dot."""
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        data = content.encode() if isinstance(content, str) else content
-        (folder / name.replace("__", ".").replace("_of_", "-of-")).write_bytes(data)
-    return folder
-
+from tests.study.trainers.weight_folders import WEIGHTS, saved
 
 INDEX = json.dumps({"weight_map": {"w": "model-1-of-2.safetensors", "v": "model-2-of-2.safetensors"}})
 

@@ -1,0 +1,59 @@
+"""Link the pages: each link keeps the study and the epoch, and what was chosen on the page that it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from pages.frame import marked
+
+KEPT = ("study", "epoch", "reference", "massive")
+"""Keys that mean the same on every page; links keep them."""
+NEXT = {
+    "": ("layers", "At which layer do the classes part?"),
+    "layers": ("swaps", "Which block carries the change?"),
+    "swaps": ("tokens", "Which words moved?"),
+    "tokens": ("review", "How does each checkpoint read your own text?"),
+    "review": ("features", "Which features does the model use?"),
+    "features": ("probes", "What can be read out at each layer?"),
+    "probes": ("", "What do all numbers say together?"),
+}
+"""The page and the question that follow each page."""
+
+
+def to_pages(pages: Sequence[Any]) -> None:
+    """Show links between pages that keep the study, the epoch, and what was chosen on each page."""
+    st.markdown("### Layershift")
+    for one in pages:
+        st.page_link(one, query_params=(_kept() | _own_state().get(one.url_path, {})) or None)
+
+
+def _kept() -> dict[str, str]:
+    """Return what the address holds for every page."""
+    return {key: value for key in KEPT if (value := st.query_params.get(key))}
+
+
+def _own_state() -> dict[str, dict[str, str]]:
+    """Return the keys of its own that each page had when this session last saw it, by the path of the page."""
+    return st.session_state.setdefault("_own_state", {})
+
+
+def to_next(pages: Mapping[str, Any], path: str) -> None:
+    """End the page with the question that comes next, as a link that keeps what was chosen."""
+    if path in NEXT:
+        to, question = NEXT[path]
+        st.divider()
+        st.page_link(
+            pages[to],
+            label=f"Next: {question}",
+            icon=":material/arrow_forward:",
+            query_params=(_kept() | _own_state().get(to, {})) or None,
+        )
+
+
+def remember(path: str) -> None:
+    """Remember what the address holds for this page alone."""
+    own = {key: said for key, said in st.query_params.to_dict().items() if key not in (*KEPT, marked.KEY)}
+    _own_state()[path] = own
