@@ -69,7 +69,9 @@ SHOTS = (
     ),
     Shot("review", "review", (("text", TYPED),), height=1000),
     Shot("words", "review", (("text", TYPED), ("show", "words")), at="What does each word add?", height=760),
-    Shot("steered", "review", (("text", TYPED), ("show", "steered")), at="What does adding the direction do?", height=900),
+    Shot(
+        "steered", "review", (("text", TYPED), ("show", "steered")), at="What does adding the direction do?", height=900
+    ),
     Shot("add", "add", height=900),
 )
 

@@ -16,10 +16,10 @@ from backend.stats.crossings import Crossing
 
 NOTHING = "–"
 _CKA, _ACCURACY = "#7a5cd6", "#9a5a00"
+_RIM = "rgba(255,255,255,0.9)"
 _TICKS = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _ABOVE, _BELOW = 0.17, -0.17
 """Where the marks of the direction and of CKA are within the row of their layer."""
-_AROUND = "rgba(255,255,255,0.9)"
 
 
 def guide(reference: str, level: float) -> Guide:
@@ -106,12 +106,7 @@ def _marks(
         "y": heights[there],
         "text": [said(crossing, (int(i),), axis.names) for i in there],
         "hovertemplate": f"%{{text}}<extra>{name}</extra>",
-        "marker": {
-            "symbol": symbol,
-            "size": 9,
-            "color": colour,
-            "line": {"width": 1.5, "color": "rgba(255,255,255,0.9)"},
-        },
+        "marker": {"symbol": symbol, "size": 9, "color": colour, "line": {"width": 1.5, "color": _RIM}},
         "error_x": {"type": "data", "symmetric": False, "array": ends[:, 1] - x, "arrayminus": x - ends[:, 0]}
         | {"color": colour, "thickness": 2, "width": 3},
         "showlegend": True,
