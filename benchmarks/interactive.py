@@ -55,7 +55,7 @@ REPAINTED = """([selector, before]) => new Promise(done => {
 })"""
 """Resolves two animation frames after the plot shows other data than before."""
 Seen = Callable[[Page], None]
-CURVE = ".st-key-review-logit-diff .js-plotly-plot"
+CURVE = ".st-key-review-layers .js-plotly-plot"
 
 EMPTY = """
 import plotly.graph_objects as go
