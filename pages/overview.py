@@ -152,7 +152,8 @@ def _finding(view: shell.View, one: Finding) -> None:
     massive = {"massive": "without"} if view.drop_largest else {}
     st.markdown(f"{icon} {plain(one.sentence)}")
     small, link = st.columns([3, 2], vertical_alignment="center")
-    small.html(thumbnail.image(one.series, one.at))
+    if drawn := thumbnail.image(one.series, one.at):
+        small.html(drawn)
     link.page_link(
         str(Path(__file__).with_name(f"{one.page or 'overview'}.py")),
         label="Show it",

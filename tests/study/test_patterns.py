@@ -41,6 +41,7 @@ def labels(one: Study) -> list[str]:
 
 
 def test_a_pattern_is_its_folders_in_the_order_of_steps(tmp_path: Path):
+    tmp_path = tmp_path / "alone"  # one pattern looks at all folders beside it
     train(tmp_path / "out", 1000, 50, 400)
     (tmp_path / "out" / "checkpoint-7.txt").write_text("no folder")
     (tmp_path / "out" / "latest").symlink_to("checkpoint-1000")
