@@ -57,12 +57,11 @@ SHOTS = (
     Shot("tokens", "tokens", height=900),
     Shot("probes", "probes", height=1000),
     Shot("swaps", "swaps", height=760),
-    Shot("patching", "swaps", (("mode", "patching"),), height=1000),
+    Shot("patching", "swaps", (("mode", "patching"),), height=1000, press="Patch"),
     Shot("steering", "swaps", (("mode", "steering"),), height=860),
     Shot(
         "features",
         "features",
-        (("layer", "9"),),
         at="Which features make up the residuals of a layer?",
         height=1060,
         press="Train",
