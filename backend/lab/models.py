@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from tokenizers import Tokenizer
 
 from backend.caching.progress import Progress, unwatched
+from backend.lab.differences import Differences, Promoted
 from backend.lab.outputs import (
     Contributions,
     Embedding,
@@ -126,6 +127,30 @@ class Models(Protocol):
         progress: Progress,
     ) -> OutputSpace:
         """Compare next-token predictions and last residuals at every position; `sets` are sets of token ids."""
+        ...
+
+    def differences(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        prompts: Prompts,
+        groups: Int64[np.ndarray, " texts"],
+        positions: int,
+        progress: Progress,
+    ) -> Differences:
+        """Compare residuals and next-token predictions at every position, summed over the texts of each group.
+
+        The first `positions` are also kept apart.
+        """
+        ...
+
+    def promoted(
+        self, directions: Float32[np.ndarray, "directions width"], head: PinnedCheckpoint, top: int, progress: Progress
+    ) -> Promoted:
+        """Return the `top` tokens that each direction promotes through the final norm and unembedding of `head`.
+
+        Raises UndefinedError for a model that predicts no tokens.
+        """
         ...
 
     def weight_changes(

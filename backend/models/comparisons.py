@@ -1,0 +1,46 @@
+"""The part of the port that compares two models token by token, and scales the change between them."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from backend.caching.progress import Progress
+from backend.lab.differences import Differences, Promoted
+from backend.models.lending import Lender
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.token_ids import Prompts
+
+
+class Comparisons(Lender):
+    """Comparisons of a checkpoint with its reference; imports a measurement only once models are lent."""
+
+    def differences(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        prompts: Prompts,
+        groups: Int64[np.ndarray, " texts"],
+        positions: int,
+        progress: Progress,
+    ) -> Differences:
+        """Compare residuals and predictions at every position. Raises what `readout` raises."""
+        prompts = self.readable(prompts, checkpoint, reference)
+        with self.lend(progress, reference, checkpoint) as (before, after, report):
+            from backend.models.measurements import differences
+
+            started = time.perf_counter()
+            found = differences.differences(after, before, prompts, groups, positions, report)
+            self.remember(checkpoint, 2 * int(prompts.lengths.sum()), time.perf_counter() - started)
+        return found
+
+    def promoted(
+        self, directions: Float32[np.ndarray, "directions width"], head: PinnedCheckpoint, top: int, progress: Progress
+    ) -> Promoted:
+        """Read directions with the final norm and the unembedding of `head`. UndefinedError if it predicts no tokens."""
+        with self.lend(progress, head) as (loaded, report):
+            from backend.models.measurements import promoted_tokens
+
+            return promoted_tokens.promoted(directions, loaded, top, report)
