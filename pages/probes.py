@@ -26,6 +26,7 @@ SHOWN = {
     "inherited": "Own or inherited",
     "parts": "Heads and MLPs",
 }
+NEEDED: dict[str, Need] = {"curves": "answers", "reviews": "answers", "parts": "answers", "linear": "classes"}
 HEADS = {"base": "the reference's", "own": "its own"}
 NORMS = {"none": "none", "base": "the reference's", "own": "its own", "published": "as published"}
 

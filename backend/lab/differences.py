@@ -16,11 +16,11 @@ from jaxtyping import Float32, Int32, Int64
 class Predictions:
     """Next-token predictions of checkpoint and reference at every position of every text except the last.
 
-    `change` sums probability after minus before over the positions of each group of texts, and `predicted` counts those
+    `change` sums probability after minus before over the positions of each group of texts, `predicted` counts those
     positions. `before` and `after` are mean probabilities. Positions are in the order of texts: `text`, `position`, the
-    token `following`, and `kl`, KL(reference, checkpoint) in nats. `rise` are the largest p_after log(p_after / p_before)
-    of a position (nats), largest first, with their tokens in `rising`; `fall` are the largest p_before log(p_before /
-    p_after), with their tokens in `falling`.
+    token `following`, and `kl`, KL(reference, checkpoint) in nats. `rise` are the largest p_after log(p_after /
+    p_before) of a position (nats), largest first, with their tokens in `rising`; `fall` are the largest p_before
+    log(p_before / p_after), with their tokens in `falling`.
     """
 
     change: Float32[np.ndarray, "groups tokens"]
@@ -56,11 +56,13 @@ class Differences:
 class Promoted:
     """The tokens that each direction promotes most through a final norm and an unembedding, largest first.
 
-    `logit` is the change of a token's logit over the mean of all tokens, against no direction; NaN for a zero direction.
+    `score` is a token's logit over the mean of all tokens, against no direction, in standard deviations of the same
+    number over random directions; NaN for a zero direction. `random` is the best score of each random direction.
     """
 
     token: Int64[np.ndarray, "directions top"]
-    logit: Float32[np.ndarray, "directions top"]
+    score: Float32[np.ndarray, "directions top"]
+    random: Float32[np.ndarray, " random"]
 
 
 Part = Literal["all", "block", "attn", "mlp", "embed", "final_norm", "head"]

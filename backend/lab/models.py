@@ -145,9 +145,16 @@ class Models(Protocol):
         ...
 
     def promoted(
-        self, directions: Float32[np.ndarray, "directions width"], head: PinnedCheckpoint, top: int, progress: Progress
+        self,
+        directions: Float32[np.ndarray, "directions width"],
+        random: Float32[np.ndarray, "random width"],
+        head: PinnedCheckpoint,
+        top: int,
+        progress: Progress,
     ) -> Promoted:
         """Return the `top` tokens that each direction promotes through the final norm and unembedding of `head`.
+
+        `random` are random directions to compare with.
 
         Raises UndefinedError for a model that predicts no tokens.
         """

@@ -37,10 +37,15 @@ class Comparisons(Lender):
         return found
 
     def promoted(
-        self, directions: Float32[np.ndarray, "directions width"], head: PinnedCheckpoint, top: int, progress: Progress
+        self,
+        directions: Float32[np.ndarray, "directions width"],
+        random: Float32[np.ndarray, "random width"],
+        head: PinnedCheckpoint,
+        top: int,
+        progress: Progress,
     ) -> Promoted:
-        """Read directions with the final norm and the unembedding of `head`. UndefinedError if it predicts no tokens."""
+        """Read directions with the final norm and unembedding of `head`. UndefinedError if it predicts no tokens."""
         with self.lend(progress, head) as (loaded, report):
             from backend.models.measurements import promoted_tokens
 
-            return promoted_tokens.promoted(directions, loaded, top, report)
+            return promoted_tokens.promoted(directions, random, loaded, top, report)

@@ -77,7 +77,7 @@ def _read(
     pair: Pair, batch: Prompts, groups: int, positions: int, predicts: bool
 ) -> tuple[dict[str, Tensor], Changes | None]:
     """Return one batch's sums over each group of texts, on the CPU, and its changed predictions."""
-    ids, last, inputs = pad(batch.token_ids, batch.readout, pair[0], batch.token_types)
+    ids, _, inputs = pad(batch.token_ids, batch.readout, pair[0], batch.token_types)
     lengths = torch.tensor([len(row) for row in batch.token_ids], device=ids.device)
     real = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
     group = torch.from_numpy(batch.labels).to(ids.device)
@@ -107,30 +107,23 @@ class _Reduce:
     def __init__(
         self, real: Bool[Tensor, "batch tokens"], member: Int64[Tensor, "batch groups"], positions: int
     ) -> None:
-        self.member = member.float()
-        places = torch.zeros((positions + 1, *real.shape), device=real.device)
-        for k in range(min(positions, real.shape[1])):
-            places[k, :, k] = real[:, k].float()
-        places[positions] = real.float()
-        self.places = places
-        self.count = torch.einsum("pbt,bg->gp", places.double(), member.double()).round().long()
+        self.real, self.member, self.positions = real.float(), member.float(), positions
+        self.count = (member.T.double() @ self._places(self.real).double()).round().long()
         self.total: list[Tensor] = []
         self.lengths: list[Tensor] = []
 
     def add(self, before: Residuals, after: Residuals) -> None:
         """Add the next layer."""
         before = before.float()
-        self.total.append(self._summed(after.float() - before))
-        norms = before.norm(dim=-1)
-        self.lengths.append(torch.einsum("pbt,bt,bg->gp", self.places, norms, self.member).cpu())
+        change = (after.float() - before) * self.real[..., None]
+        self.total.append(torch.einsum("bg,bpw->gpw", self.member, self._places(change)).cpu())
+        self.lengths.append((self.member.T @ self._places(before.norm(dim=-1) * self.real)).cpu())
 
-    def _summed(self, change: Residuals) -> Float[Tensor, "groups places width"]:
-        few = min(self.places.shape[0] - 1, change.shape[1])
-        whole = torch.einsum("bt,btw->bw", self.places[-1], change)
-        parts = change[:, :few] * self.places[:-1].diagonal(dim1=0, dim2=2)[..., None] if few else change[:, :0]
-        missing = change.new_zeros((len(change), self.places.shape[0] - 1 - few, change.shape[2]))
-        by_text = torch.cat([parts, missing, whole[:, None]], dim=1)
-        return torch.einsum("bg,bpw->gpw", self.member, by_text).cpu()
+    def _places(self, values: Float[Tensor, "batch tokens *width"]) -> Float[Tensor, "batch places *width"]:
+        """Return the values of the first positions, 0 beyond the longest text, then their sum over all positions."""
+        few = values[:, : self.positions]
+        missing = values.new_zeros((len(values), self.positions - few.shape[1], *values.shape[2:]))
+        return torch.cat([few, missing, values.sum(1, keepdim=True)], dim=1)
 
     def sums(self) -> dict[str, Tensor]:
         """Return the sums of all layers, in float64 so that batches add up exactly enough."""

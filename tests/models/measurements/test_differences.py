@@ -75,7 +75,9 @@ def test_predictions_agree_with_plain_transformers(name: str, monkeypatch: pytes
         rise, fall = np.exp(q) * (q - p), np.exp(p) * (p - q)
         for got, tokens, theory in ((found.rise, found.rising, rise), (found.fall, found.falling, fall)):
             np.testing.assert_allclose(got[here], -np.sort(-theory, axis=1)[:, :10], rtol=1e-3, atol=1e-6)
-            np.testing.assert_allclose(np.take_along_axis(theory, tokens[here], axis=1), got[here], rtol=1e-3, atol=1e-6)
+            np.testing.assert_allclose(
+                np.take_along_axis(theory, tokens[here], axis=1), got[here], rtol=1e-3, atol=1e-6
+            )
         sums[GROUPS[i]] += np.exp([p, q]).sum(axis=1)
         start += len(ids) - 1
     np.testing.assert_allclose(found.change, sums[:, 1] - sums[:, 0], rtol=1e-3, atol=1e-5)
@@ -93,7 +95,12 @@ def test_a_checkpoint_beside_itself_differs_nowhere():
 def test_models_of_other_sizes_are_refused():
     with pytest.raises(CheckpointError, match="differ in size; compare checkpoints of one base"):
         differences(
-            as_opened(random_model("gpt2", layers=2)), as_opened(random_model("gpt2")), make_prompts([4]), GROUPS[:1], 1, silent
+            as_opened(random_model("gpt2", layers=2)),
+            as_opened(random_model("gpt2")),
+            make_prompts([4]),
+            GROUPS[:1],
+            1,
+            silent,
         )
 
 
@@ -118,15 +125,20 @@ def test_promoted_tokens_agree_with_plain_transformers(name: str):
     directions = np.random.default_rng(0).normal(size=(6, 32)).astype(np.float32)
     directions[2] *= 1e-6  # the length does not matter
     directions[4] = 0
-    found = promoted(directions, as_opened(model), 4, silent)
+    random = np.random.default_rng(1).normal(size=(9, 32)).astype(np.float32)
+    found = promoted(directions, random, as_opened(model), 4, silent)
     norm = model.transformer.ln_f if name == "gpt2" else model.model.norm
-    with torch.no_grad():
-        unit = torch.from_numpy(directions.astype(np.float64))
-        unit = (unit / unit.norm(dim=1, keepdim=True) * np.sqrt(32)).float()
-        unit[4] = 0
-        logits = (model.lm_head(norm(unit)) - model.lm_head(norm(torch.zeros(1, 32)))).double().numpy()
-    logits -= logits.mean(axis=1, keepdims=True)
+
+    def raised(rows: np.ndarray) -> np.ndarray:
+        unit = torch.from_numpy((rows / np.linalg.norm(rows, axis=1, keepdims=True) * np.sqrt(32)).astype(np.float32))
+        with torch.no_grad():
+            logits = (model.lm_head(norm(unit)) - model.lm_head(norm(torch.zeros(1, 32)))).double().numpy()
+        return logits - logits.mean(axis=1, keepdims=True)
+
     keep = [0, 1, 2, 3, 5]
-    np.testing.assert_allclose(found.logit[keep], -np.sort(-logits, axis=1)[keep, :4], rtol=1e-3, atol=1e-4)
-    assert (found.token[keep] == np.argsort(-logits, axis=1)[keep, :4]).all()
-    assert np.isnan(found.logit[4]).all()
+    spread = np.sqrt(np.square(raised(random)).mean(axis=0))
+    scores = raised(directions[keep]) / spread
+    np.testing.assert_allclose(found.score[keep], -np.sort(-scores, axis=1)[:, :4], rtol=1e-3, atol=1e-4)
+    assert (found.token[keep] == np.argsort(-scores, axis=1)[:, :4]).all()
+    assert np.isnan(found.score[4]).all()
+    np.testing.assert_allclose(found.random, (raised(random) / spread).max(axis=1), rtol=1e-3)
