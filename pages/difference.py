@@ -7,14 +7,14 @@ import streamlit as st
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, shell
-from pages.parts import activation_differences
+from pages.parts import activation_differences, logit_differences
 
 TITLE = "Difference"
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
-    return {**activation_differences.choices(study)}
+    return {**activation_differences.choices(study), **logit_differences.choices(study)}
 
 
 def draw(view: shell.View) -> None:
@@ -28,6 +28,7 @@ def draw(view: shell.View) -> None:
     activation_differences.overview(view)
     if shell.has_painted() and view.checkpoint != view.reference:
         activation_differences.details(view)
+        logit_differences.draw(view)
 
 
 if __name__ == "__main__":

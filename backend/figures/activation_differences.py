@@ -12,6 +12,7 @@ from backend.analyses.activation_differences import Result
 from backend.derived.model_differences import PLACES
 from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
+from backend.figures.style.tokens import distinct
 from backend.vocabulary.display import SPACE
 
 TEXT_SETS = {"neutral": "neutral sentences", "sample": "the study's texts"}
@@ -122,11 +123,10 @@ def curves(result: Result, name: str, place: int, colour: str) -> go.Figure:
 
 def tokens(result: Result, name: str, place: int, layer: int) -> go.Figure | None:
     """Draw the tokens that the mean change promotes, against random directions; None without a change or lens."""
-    listed = theme.literals(result.tokens(place, layer))
-    if not listed:
+    rows = distinct(result.tokens(place, layer))
+    if not rows:
         return None
     values, rare = result.promoted[place, layer], result.by_chance[place, layer]
-    rows = [f"{token} " + "\u200b" * i for i, token in enumerate(listed)]  # plotly joins bars of one name
     level = drawing.upright(result.random_level, dash="dot")
     return theme.figure(
         [

@@ -36,9 +36,7 @@ def others(view: shell.View) -> list[PinnedCheckpoint]:
 
 def text_set(view: shell.View) -> str:
     """Show the choice of texts; return it."""
-    return view.control(
-        st.segmented_control, "Read", "texts", format_func=figures.TEXT_SETS.__getitem__, required=True
-    )
+    return view.control(st.segmented_control, "Read", "texts", format_func=figures.TEXT_SETS.__getitem__, required=True)
 
 
 def _requests(view: shell.View, shown: list[PinnedCheckpoint]) -> list[Request[analysis.Result]]:
@@ -62,7 +60,11 @@ def overview(view: shell.View) -> None:
     st.markdown(figures.in_words(results[chosen], plain(label), view.value("texts")))
     picture.show(
         view,
-        {"activation-overview": figures.overview(results, [one.label for one in shown], place, view.reference.label, chosen)},
+        {
+            "activation-overview": figures.overview(
+                results, [one.label for one in shown], place, view.reference.label, chosen
+            )
+        },
         figures.GUIDE,
         picture.rows(requests, results),
         "activation_differences",

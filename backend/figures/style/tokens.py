@@ -24,6 +24,11 @@ def group_symbol(name: str, position: int) -> str:
     return theme.SYMBOLS[(position + 2) % len(theme.SYMBOLS)]
 
 
+def distinct(names: Sequence[str]) -> list[str]:
+    """Tokens for the rows of a bar chart, each with a name of its own: plotly joins bars of the same name."""
+    return [name + " " + "\u200b" * i for i, name in enumerate(theme.literals(names))]
+
+
 def quoted(names: Sequence[str]) -> list[str]:
     """Tokens for plotly, which takes signs such as < for its HTML, but writes `&quot;` as it stands."""
     return theme.literals(names)
