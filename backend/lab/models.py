@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64
 from tokenizers import Tokenizer
 
 from backend.caching.progress import Progress, unwatched
-from backend.lab.differences import Differences, Promoted
+from backend.lab.differences import Differences, Promoted, ScaledPredictions, Scaling
 from backend.lab.outputs import (
     Contributions,
     Embedding,
@@ -157,6 +157,51 @@ class Models(Protocol):
         `random` are random directions to compare with.
 
         Raises UndefinedError for a model that predicts no tokens.
+        """
+        ...
+
+    def scaled(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        plan: tuple[Scaling, ...],
+        prompts: Prompts,
+        progress: Progress,
+    ) -> Float32[np.ndarray, "scalings reviews classes"]:
+        """Return label logits of the reference under each scaling of its change to the checkpoint.
+
+        The checkpoint's head answers where the reference has none.
+        """
+        ...
+
+    def scaled_predictions(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        plan: tuple[Scaling, ...],
+        prompts: Prompts,
+        progress: Progress,
+    ) -> ScaledPredictions:
+        """Measure next-token predictions along the texts under each scaling of the change.
+
+        Raises UndefinedError for a model that predicts no tokens.
+        """
+        ...
+
+    def scaled_text(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        scaling: Scaling | float,
+        prompts: Prompts,
+        tokens: int,
+        sampling: Sampling | None,
+        progress: Progress,
+    ) -> tuple[int, ...]:
+        """Continue the first of the prompts with scaled weights, greedily without `sampling`.
+
+        A number alpha instead of a scaling amplifies the logits: after + alpha (after - before). Raises UndefinedError
+        for a model that predicts no tokens.
         """
         ...
 
