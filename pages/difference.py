@@ -7,14 +7,18 @@ import streamlit as st
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, shell
-from pages.parts import activation_differences, logit_differences
+from pages.parts import activation_differences, logit_differences, scaling
 
 TITLE = "Difference"
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
-    return {**activation_differences.choices(study), **logit_differences.choices(study)}
+    return {
+        **activation_differences.choices(study),
+        **logit_differences.choices(study),
+        **scaling.choices(study),
+    }
 
 
 def draw(view: shell.View) -> None:
@@ -29,6 +33,8 @@ def draw(view: shell.View) -> None:
     if shell.has_painted() and view.checkpoint != view.reference:
         activation_differences.details(view)
         logit_differences.draw(view)
+        scaling.draw(view)
+        scaling.write(view)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from backend.caching.progress import Progress, silent
-from backend.lab.differences import Differences, Predictions, Promoted
+from backend.lab.differences import Differences, Predictions, Promoted, ScaledPredictions, Scaling
+from backend.lab.outputs import Sampling
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 from tests.fake_numbers import VOCABULARY, epoch_of, generator
@@ -21,6 +22,7 @@ class FakeComparisons:
     layers: int
     width: int
     ran: list[str]
+    readout: Any
 
     def differences(
         self,
@@ -102,3 +104,54 @@ class FakeComparisons:
         score = np.where(lengths > 0, np.take_along_axis(scores, token, axis=1), np.nan)
         best = (random @ rows.T * np.sqrt(self.width) / np.linalg.norm(rows, axis=1)).max(axis=1)
         return Promoted(token.astype(np.int64), score.astype(np.float32), best.astype(np.float32))
+
+    def scaled(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        plan: tuple[Scaling, ...],
+        prompts: Prompts,
+        progress: Progress = silent,
+    ) -> np.ndarray:
+        """Interpolate the logits of both, later blocks more than earlier ones; the head alone is a tenth."""
+        progress(0.0, f"Scaling the change, {len(plan)} ways: 0 prompts.")
+        before, after = (self.readout(one, prompts).logits for one in (reference, checkpoint))
+        found = [before + self._share(scaling) * (after - before) for scaling in plan]
+        return np.array(found, np.float32).reshape(len(plan), *before.shape)
+
+    def _share(self, scaling: Scaling) -> float:
+        weight = np.arange(1, self.layers + 1) / (self.layers * (self.layers + 1) / 2)
+        part = {"attn": 0.3, "mlp": 0.6}.get(scaling.part, 0.9)
+        inside = 1.0 if scaling.part == "all" else part * weight[list(scaling.blocks)].sum() if scaling.blocks else 0.1
+        return scaling.alpha * float(inside)
+
+    def scaled_predictions(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        plan: tuple[Scaling, ...],
+        prompts: Prompts,
+        progress: Progress = silent,
+    ) -> ScaledPredictions:
+        """Return a KL that grows with the square of what is scaled."""
+        progress(0.0, f"Scaling the change, {len(plan)} ways: 0 prompts.")
+        predicted = np.maximum(prompts.lengths - 1, 0)
+        plain = np.array([generator("loss", ids).gamma(20, 0.2) for ids in prompts.token_ids]) * predicted
+        amount = np.array([self._share(scaling) ** 2 for scaling in plan])[:, None]
+        extra = amount * predicted * generator("price").gamma(2, 0.1, len(predicted))
+        return ScaledPredictions((plain + extra).astype(np.float32), extra.astype(np.float32), predicted)
+
+    def scaled_text(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        scaling: Scaling | float,
+        prompts: Prompts,
+        tokens: int,
+        sampling: Sampling | None,
+        progress: Progress = silent,
+    ) -> tuple[int, ...]:
+        """Return random tokens that depend on the scaling and the seed."""
+        progress(0.0, f"Generating: 0 of {tokens} tokens.")
+        draw = generator("scaled", epoch_of(checkpoint.ref), scaling, sampling, prompts.token_ids[0])
+        return tuple(draw.integers(1, 1000, tokens).tolist())

@@ -23,12 +23,14 @@ from backend.derived.texts import TEXT_SETS, Texts, texts
 from backend.lab.cost import Cost
 from backend.lab.differences import Differences
 from backend.lab.lab import Lab
+from backend.lab.outputs import Sampling, SteeringVectors
 from backend.stats import grouped_means
 from backend.stats.estimate import Estimate
 from backend.stats.resampling import LEVEL
 from backend.stats.rows import cell, interval, point
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
+from backend.study.token_ids import Prompts
 from backend.vocabulary import display
 
 KEY = ("checkpoint", "text_set", "place", "layer")
@@ -191,6 +193,57 @@ def recipe(query: Query, lab: Lab) -> Result:
     tokens = read_tokens(query, found, lab.part(8, 10))
     lab.progress(0.9, "Comparing halves of the texts.")
     return Result(**lengths(found, query.halvings, query.seed), **tokens)
+
+
+@dataclass(frozen=True)
+class WrittenQuery:
+    """The continuation that `checkpoint` generates with alpha times a mean difference added at its layer.
+
+    `place` is a position in PLACES. Greedy, or sampled with a temperature and a seed.
+    """
+
+    checkpoint: PinnedCheckpoint
+    differences: DifferencesQuery
+    text: Prompts
+    place: int
+    layer: int
+    alpha: float
+    temperature: float | None = None
+    seed: int = 0
+    tokens: int = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """The generated text, empty if the model ends the text immediately."""
+
+    text: str
+
+    def rows(self, query: WrittenQuery) -> Iterator[dict[str, Any]]:
+        """Yield one row."""
+        yield {
+            "checkpoint": query.checkpoint.label,
+            "place": PLACES[query.place],
+            "layer": query.layer,
+            "alpha": query.alpha,
+            "temperature": query.temperature,
+            "seed": None if query.temperature is None else query.seed,
+            "written": self.text,
+        }
+
+
+@memoized(version=1, private=True)
+def written(query: WrittenQuery, lab: Lab) -> Written:
+    """Steer the model along the mean difference, at all positions. UndefinedError if it predicts no tokens."""
+    intervention = None
+    if query.alpha != 0:
+        mean = mean_difference(differences_of(query.differences, lab.part(0, 2)))[query.place, query.layer]
+        intervention = SteeringVectors((query.layer,), (query.alpha * mean[None]).astype(np.float32), "all")
+    sampling = None if query.temperature is None else Sampling(query.temperature, query.seed)
+    checkpoint, progress = query.checkpoint, lab.part(1, 2).progress
+    ids = lab.models.continuation(checkpoint, query.text, intervention, query.tokens, sampling, progress)
+    tokenizer = lab.models.tokenizer(checkpoint.ref, checkpoint.base)
+    return Written(tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
 def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, text_set: str) -> Query:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.pages.conftest import Opens, World, charts
+from tests.pages.conftest import Opens, World, charts, settle
 
 
 def test_the_answer_stands_above_the_picture(opens: Opens):
@@ -57,3 +57,22 @@ def test_an_encoder_has_residuals_only(opens: Opens, world: World):
 def test_an_unknown_value_gets_a_sentence(opens: Opens, key: str, value: str):
     (warning,) = [one.value for one in opens("difference", **{key: value}).warning]
     assert key in warning and value in warning
+
+
+def test_scaling_follows_its_part(opens: Opens):
+    shown = charts(opens("difference"))
+    assert {"scaling-gap", "scaling-perplexity", "scaling-kl"} <= shown.keys()
+    test = opens("difference", part="mlp")
+    offered = [button for button in test.button if button.label.startswith("Scale the change")]
+    heat = json.loads(charts(settle(offered[0].click().run()) if offered else test)["scaling-gap"])["data"][0]
+    assert heat["type"] == "heatmap" and len(heat["x"]) == 4
+
+
+@pytest.mark.parametrize("how", ["weights", "logits", "steer"])
+def test_what_is_written_follows_alpha(opens: Opens, how: str):
+    test = opens("difference", how=how, alpha="1.5", begin="The script")
+    table = test.table[-1].value
+    assert any("1.5" in name for name in table["model"]) and "greedy" in table.columns
+    before = table["greedy"].tolist()
+    settle(test.select_slider(key="alpha").set_value("2").run())
+    assert test.table[-1].value["greedy"].tolist()[-1] != before[-1]
