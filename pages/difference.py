@@ -7,7 +7,7 @@ import streamlit as st
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, shell
-from pages.parts import activation_differences, logit_differences, scaling
+from pages.parts import activation_differences, logit_differences, scaling, side_effects
 
 TITLE = "Difference"
 
@@ -34,6 +34,7 @@ def draw(view: shell.View) -> None:
         activation_differences.details(view)
         logit_differences.draw(view)
         scaling.draw(view)
+        side_effects.draw(view)
         scaling.write(view)
 
 

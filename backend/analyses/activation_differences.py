@@ -95,15 +95,11 @@ class Result:
         start = (place * layers + layer) * top
         return self.token[start : start + top]
 
-    @property
-    def peak(self) -> tuple[int, int] | None:
-        """Return place and layer of the largest relative length that lies above its floor; None if none does."""
+    def peak(self, place: int) -> int | None:
+        """Return the layer of the largest relative length at a place that lies above its floor; None if none does."""
         chance = np.zeros_like(self.relative.value) if self.relative.chance is None else self.relative.chance
-        above = np.where(self.relative.low > chance, self.relative.value, np.nan)
-        if np.isnan(above).all():
-            return None
-        place, layer = np.unravel_index(np.nanargmax(above), above.shape)
-        return int(place), int(layer)
+        above = np.where(self.relative.low > chance, self.relative.value, np.nan)[place]
+        return None if np.isnan(above).all() else int(np.nanargmax(above))
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """Yield one row per place and layer."""

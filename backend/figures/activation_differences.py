@@ -12,8 +12,7 @@ from backend.analyses.activation_differences import Result
 from backend.derived.model_differences import PLACES
 from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
-from backend.figures.style.tokens import distinct
-from backend.vocabulary.display import SPACE
+from backend.figures.style.tokens import distinct, spoken
 
 TEXT_SETS = {"neutral": "neutral sentences", "sample": "the study's texts"}
 NAMED = {place: "all positions" if place == "all" else f"position {place}" for place in PLACES}
@@ -159,21 +158,19 @@ def tokens_guide(lens: str) -> Guide:
     )
 
 
-def in_words(result: Result, name: str, text_set: str) -> str:
+def in_words(result: Result, name: str, text_set: str, place: int) -> str:
     """Return the answer in one or two sentences: where the mean residual moved most, and what it says there."""
-    peak = result.peak
-    where = TEXT_SETS[text_set]
-    if peak is None:
-        return f"On {where}, the mean residual of **{name}** moved at no layer by more than the floor."
-    place, layer = peak
-    value, low, high = (100 * float(end[peak]) for end in result.relative.ends)
+    layer = result.peak(place)
+    where = f"On {TEXT_SETS[text_set]}, {NAMED[PLACES[place]]}"
+    if layer is None:
+        return f"{where}, the mean residual of **{name}** moved at no layer by more than the floor."
+    value, low, high = (100 * float(end[place, layer]) for end in result.relative.ends)
     said = (
-        f"On {where}, **{name}** moved most at layer {layer}, {NAMED[PLACES[place]]}: by {value:.3g} % of the "
-        f"residual's length ({low:.3g} to {high:.3g})."
+        f"{where}, **{name}** moved most at layer {layer}: by {value:.3g} % of the residual's length ({low:.3g} to "
+        f"{high:.3g})."
     )
     named = result.tokens(place, layer)[:NAMED_TOKENS]
     if not named:
         return said
     share = 100 * float(result.by_chance[place, layer, 0])
-    quoted = ", ".join(f"“{token.replace(SPACE, '')}”" for token in named)
-    return f"{said} There it promotes {quoted}; {share:.2g} % of random directions promote a token as much."
+    return f"{said} There it promotes {spoken(named)}; {share:.2g} % of random directions promote a token as much."

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from backend.analyses.logit_differences import WAYS, Result, Text, Way
 from backend.figures.style import drawing, text, theme, token_bands
 from backend.figures.style.guide import Guide
-from backend.figures.style.tokens import distinct
+from backend.figures.style.tokens import distinct, spoken
 from backend.vocabulary.display import SPACE
 
 NAMES: dict[Way, str] = {"likelier": "likelier", "rarer": "rarer"}
@@ -71,7 +71,7 @@ def topics(result: Result, way: Way) -> list[dict[str, str]]:
         {
             "share": f"{100 * topic.share:.0f} %",
             "found again": f"{topic.stability:.2f} (chance {topic.chance:.2f})",
-            "tokens": ", ".join(token.replace(SPACE, "") for token in topic.token),
+            "tokens": ", ".join(token.removeprefix(SPACE) or token for token in topic.token),
             "passages": "; ".join(
                 f"{before} [{instead.replace(SPACE, '')}]"
                 for before, instead in zip(topic.before[:2], topic.instead, strict=False)
@@ -94,8 +94,7 @@ def in_words(result: Result, name: str) -> str:
     for way in WAYS:
         found = [result.topics[i] for i in stable(result) if result.topics[i].way == way]
         if found:
-            listed = ", ".join(f"“{token.replace(SPACE, '')}”" for token in found[0].token[:6])
-            said += f" The largest stable topic that became {NAMES[way]}: {listed}."
+            said += f" The largest stable topic that became {NAMES[way]}: {spoken(found[0].token[:6])}."
     return said
 
 

@@ -33,16 +33,19 @@ class Topics:
 
 
 def factorize(token: Tokens, value: Values, vocabulary: int, topics: int, seed: int) -> Topics:
-    """Factorize the square roots of the values, so that a few positions do not decide every topic.
+    """Factorize the square roots of the values, times log(positions / positions with the token).
 
-    Lee and Seung 1999, Nature 401 (NMF). Returns no topics where fewer than two tokens occur often enough.
+    Roots keep a few positions, and the factor keeps tokens that occur everywhere, from deciding every topic. Returns no
+    topics where fewer than two tokens occur often enough. Lee and Seung 1999, Nature 401 (NMF); Sparck Jones 1972,
+    Journal of Documentation 28 (the factor).
     """
     rows = np.sort(np.argsort(-value.sum(axis=1), kind="stable")[:MOST_POSITIONS])
     counts = np.bincount(token[rows][value[rows] > 0], minlength=vocabulary)
     kept = np.flatnonzero(counts >= FEWEST)
     if len(kept) < 2:
         return Topics(np.empty((0, vocabulary)), np.zeros((len(token), 0)), np.empty(0))
-    matrix = _matrix(token[rows], value[rows], vocabulary)[:, kept]
+    rarity = np.log(len(rows) / counts[kept]) + 1e-3
+    matrix = _matrix(token[rows], value[rows], vocabulary)[:, kept].multiply(rarity).tocsr()
     model = NMF(min(topics, *matrix.shape), init="nndsvda", random_state=seed, max_iter=200, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a topic needs no third digit

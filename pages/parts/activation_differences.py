@@ -57,7 +57,7 @@ def overview(view: shell.View) -> None:
         return
     chosen = shown.index(view.checkpoint) if view.checkpoint in shown else len(shown) - 1
     label, place = shown[chosen].label, PLACES.index(view.value("place"))
-    st.markdown(figures.in_words(results[chosen], plain(label), view.value("texts")))
+    st.markdown(figures.in_words(results[chosen], plain(label), view.value("texts"), place))
     picture.show(
         view,
         {

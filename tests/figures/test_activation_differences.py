@@ -51,12 +51,11 @@ def test_tokens_beyond_chance_are_blue(results: list[Result]):
 
 
 def test_the_answer_in_words(results: list[Result]):
-    said = figures.in_words(results[1], "two", "neutral")
-    assert (
-        said.startswith("On neutral sentences, **two** moved most at layer 12") and "% of the residual's length" in said
-    )
+    said = figures.in_words(results[1], "two", "neutral", 5)
+    assert said.startswith("On neutral sentences, all positions, **two** moved most at layer 12")
+    assert "% of the residual's length" in said
     nothing = replace(results[0], relative=Estimate(*(np.zeros_like(end) for end in results[0].relative.ends)))
-    assert "at no layer" in figures.in_words(nothing, "one", "sample")
+    assert "at no layer" in figures.in_words(nothing, "one", "sample", 0)
     none = np.empty((*results[0].norm.shape, 0))
     unread = replace(results[0], promoted=none, by_chance=none)
     assert figures.tokens(unread, "one", 0, 0) is None

@@ -12,7 +12,9 @@ from tests.pages.conftest import Opens, World, charts, settle
 def test_the_answer_stands_above_the_picture(opens: Opens):
     test = opens("difference")
     assert test.title[0].value == "Difference: base and epoch 3"
-    assert any(one.value.startswith("On neutral sentences, **epoch 3** moved most at") for one in test.markdown)
+    assert any(
+        one.value.startswith("On neutral sentences, all positions, **epoch 3** moved most") for one in test.markdown
+    )
     shown = charts(test)
     assert {
         "activation-overview",
@@ -29,7 +31,7 @@ def test_the_answer_stands_above_the_picture(opens: Opens):
 
 def test_texts_place_and_layer_follow_the_address(opens: Opens):
     test = opens("difference", texts="sample", place="1", at="2", epoch="epoch 1", passage="4")
-    assert any(one.value.startswith("On the study's texts, **epoch 1**") for one in test.markdown)
+    assert any(one.value.startswith("On the study's texts, position 1, **epoch 1**") for one in test.markdown)
     assert "position 1" in json.loads(charts(test)["activation-overview"])["layout"]["title"]["text"]
     assert "layer 2" in json.loads(charts(test)["activation-tokens"])["layout"]["title"]["text"]
 
@@ -65,7 +67,7 @@ def test_scaling_follows_its_part(opens: Opens):
     test = opens("difference", part="mlp")
     offered = [button for button in test.button if button.label.startswith("Scale the change")]
     heat = json.loads(charts(settle(offered[0].click().run()) if offered else test)["scaling-gap"])["data"][0]
-    assert heat["type"] == "heatmap" and len(heat["x"]) == 4
+    assert heat["type"] == "heatmap" and len(heat["z"]) == 9 and len(heat["z"][0]) == 4
 
 
 @pytest.mark.parametrize("how", ["weights", "logits", "steer"])
@@ -76,3 +78,11 @@ def test_what_is_written_follows_alpha(opens: Opens, how: str):
     before = table["greedy"].tolist()
     settle(test.select_slider(key="alpha").set_value("2").run())
     assert test.table[-1].value["greedy"].tolist()[-1] != before[-1]
+
+
+def test_gain_and_price_by_checkpoint_and_block(opens: Opens):
+    test = opens("difference")
+    offered = [button for button in test.button if button.label.startswith("Measure every block")]
+    shown = charts(settle(offered[0].click().run()) if offered else test)
+    assert {"price-checkpoints", "price-blocks", "price-sets"} <= shown.keys()
+    assert any("keeps" in one.value and "of the gain" in one.value for one in test.markdown)
