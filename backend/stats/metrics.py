@@ -133,6 +133,11 @@ def constant_layers(residuals: Residuals) -> Bool[np.ndarray, " layers"]:
     return np.ptp(residuals, axis=0).max(axis=-1) <= scale
 
 
+def varying(*models: Residuals) -> list[int]:
+    """Return the layers that are constant in none of the models."""
+    return np.flatnonzero(~np.any([constant_layers(residuals) for residuals in models], axis=0)).tolist()
+
+
 def class_means(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, "classes layers width"]:
     """Return the mean residual of each class."""
     class_sizes(labels, classes)
@@ -265,7 +270,7 @@ def split_cosine(
     in_a = half_splits(labels, classes, splits, seed, groups)
     a, b = half_weights(in_a, labels, classes), half_weights(~in_a, labels, classes)
     out = np.full((len(a), base.shape[1]), np.nan)
-    for layer in np.flatnonzero(~(constant_layers(base) | constant_layers(checkpoint))):
+    for layer in varying(base, checkpoint):
         base_a, base_b, own_a, own_b = (
             half @ (x[:, layer] - x[:, layer].mean(axis=0, dtype=np.float64))
             for x in (base, checkpoint)
