@@ -79,16 +79,22 @@ def aucs(
     labels: Labels,
     counts: Shaped[np.ndarray, "draws reviews"],
 ) -> Float[np.ndarray, " draws"]:
-    """Compute `auc` of many resamples at once; `counts` says how often each review is in each resample."""
+    """Compute `auc` of many resamples at once; `counts` says how often each review is in each resample.
+
+    A resampled review of the class wins over the others with a lower logit difference: a running sum of their counts.
+    """
     total = np.zeros(len(counts))
+    by_review = counts.T.astype(np.float64)
     for column, values in enumerate(logit_diff.T):
-        order = np.argsort(values, kind="stable")
-        starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)  # one group per tied value
-        of_class = labels[order] == (1 if logit_diff.shape[1] == 1 else column)
-        positive = np.add.reduceat(np.where(of_class, counts[:, order], 0.0), starts, axis=1)
-        negative = np.add.reduceat(np.where(of_class, 0.0, counts[:, order]), starts, axis=1)
-        won = (positive * (negative.cumsum(axis=1) - negative / 2)).sum(axis=1)
-        total += ratio(won, positive.sum(axis=1) * negative.sum(axis=1))
+        of_class = labels == (1 if logit_diff.shape[1] == 1 else column)
+        positive, order = by_review[of_class], np.argsort(values[~of_class])
+        below = np.zeros((len(order) + 1, len(counts)))
+        np.cumsum(by_review[~of_class][order], axis=0, out=below[1:])
+        others = values[~of_class][order]
+        lower, upper = (np.searchsorted(others, values[of_class], side) for side in ("left", "right"))
+        won = np.einsum("rd,rd->d", positive, below[lower])
+        won = (won + np.einsum("rd,rd->d", positive, below[upper])) / 2 if (lower != upper).any() else won
+        total += ratio(won, positive.sum(axis=0) * below[-1])
     return total / logit_diff.shape[1]
 
 
