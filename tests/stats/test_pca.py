@@ -86,7 +86,7 @@ def test_the_class_means_stand_at_zero_and_one(seed, classes):
 
 @pytest.mark.parametrize("alike", [0.5, 1.0, 1 + 1e-9])
 def test_many_reviews_have_the_components_of_a_singular_value_decomposition(alike: float):
-    """To 1e-6, also where the second and third axis are nearly alike: then their plane is not compared, its share is."""
+    """To 1e-6; where the second and third axis are nearly alike, only the share of their plane is compared."""
     rng = np.random.default_rng(0)
     scale = np.r_[5.0, 2.0, 2.0 * alike, rng.uniform(0, 1, 397)]
     left, right = (np.linalg.qr(rng.normal(size=(size, size)))[0] for size in (401, 400))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 
 import torch
@@ -22,6 +23,8 @@ from backend.study.facts import BODY
 
 Key = tuple[str, str, str | None]
 _WAIT_SECONDS = 0.5
+_KNOWN_SECONDS = 0.5
+"""Time in which remembered digests and small files are compared."""
 
 
 class Store:
@@ -76,16 +79,27 @@ class Store:
         return self._open[key]
 
     def _opened(self, checkpoint: PinnedCheckpoint) -> LoadedModel:
-        """Load the model, and check the fingerprint before and after, because a training run may replace the files."""
+        """Load the model, and check the fingerprint before and after, because a training run may replace the files.
+
+        Files whose digest is not known yet are read for it while the model loads.
+        """
         located = locate(checkpoint.ref)
         adapter = located if located.adapter else None
         body = locate(checkpoint.base) if adapter else located
-        self._still(checkpoint)
         architecture = read_facts(body, str(body.folder)).architecture
         without_head = checkpoint.facts.kind == "causal" and not checkpoint.facts.has_head
-        loaded = open_model(
-            body, adapter, architecture, self.device, checkpoint.dtype, checkpoint.device_map, without_head
-        )
+        with ThreadPoolExecutor(1, "fingerprint") as pool:
+            still = pool.submit(self._still, checkpoint)
+            if wait([still], _KNOWN_SECONDS).done:
+                still.result()
+            try:
+                loaded = open_model(
+                    body, adapter, architecture, self.device, checkpoint.dtype, checkpoint.device_map, without_head
+                )
+            except CheckpointError:
+                still.result()  # a file that was replaced explains why it cannot be opened
+                raise
+            still.result()
         self._still(checkpoint)
         return loaded
 
