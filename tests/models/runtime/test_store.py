@@ -16,6 +16,7 @@ from backend.models.files import fingerprint
 from backend.models.runtime import store as module
 from backend.models.runtime.store import Store
 from backend.study.checkpoint import PinnedCheckpoint
+from tests.device import DEVICE
 from tests.models.random_models import Pin, random_model, save
 
 
@@ -91,7 +92,7 @@ def test_one_borrower_at_a_time_and_a_waiting_one_can_leave(cache: Cache, three:
         other = threading.Thread(target=wait)
         other.start()
         other.join(30)
-    assert heard == ["Waiting for other work on cpu to finish."]
+    assert heard == [f"Waiting for other work on {DEVICE} to finish."]
     assert ended == ["cancelled"]
     with store.borrow(three[1]):
         pass
