@@ -1,4 +1,4 @@
-"""What stays in memory: by hand, for two models of 7 B, and with tiny models on a budget that holds only one of them."""
+"""What stays in memory: by hand, for two models of 7 B, and with tiny models on a budget that holds one of them."""
 
 from __future__ import annotations
 
@@ -113,6 +113,6 @@ def test_an_adapter_that_does_not_fit_is_an_error_before_it_is_opened(
 ):
     adapter_on(gpt2, tmp_path / "adapter")
     pinned = pin(tmp_path / "adapter", gpt2, label="epoch 1")
-    with pytest.raises(DeviceError, match=r"epoch 1: its weights take .* MB is free for them, and an adapter cannot"):
-        with Store(cache, limit_bytes=1).borrow(pinned):
-            pass
+    store, says = Store(cache, limit_bytes=1), r"epoch 1: its weights take .* free for them, and an adapter cannot"
+    with pytest.raises(DeviceError, match=says), store.borrow(pinned):
+        pass
