@@ -14,7 +14,7 @@ from backend.figures import map as map_figures
 from backend.figures import projection as projection_figures
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, scrubbing, shell
+from pages.frame import address, links, picture, scrubbing, shell
 from pages.parts import layer_details, similarity, steps
 
 TITLE = "Layers"
@@ -101,9 +101,8 @@ def _review(view: shell.View) -> None:
         st.markdown(f"**Review {row}**, labelled *{plain(word)}*")
         st.text(view.study.sample.text[chosen])
         if st.button("Read it token by token", key="to-review", icon=":material/arrow_forward:"):
-            kept = {key: said for key in shell.KEPT if (said := st.query_params.get(key))}
             text = address.said_of(view.study.sample.text[chosen], address.Text())
-            st.switch_page(str(Path(__file__).with_name("review.py")), query_params=kept | {"text": text})
+            st.switch_page(str(Path(__file__).with_name("review.py")), query_params=links.kept() | {"text": text})
         _answers(view, chosen)
         _along(view, chosen)
 

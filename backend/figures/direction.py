@@ -69,7 +69,7 @@ def heatmap(
 ) -> go.Figure:
     """Draw checkpoint x layer; a ring marks the layer from which each checkpoint stays above chance.
 
-    With `clicks`, a click on a cell selects its point of the last trace, whose customdata is (checkpoint, layer).
+    With `clicks`, a click on a cell selects a point whose customdata is (checkpoint, layer).
     """
     names = theme.literals(names)
     matrix = np.stack([values(result, scale, direction)[0] for result in results])
@@ -93,6 +93,7 @@ def heatmap(
             "%{y} leaves chance at layer %{x}<extra></extra>",
             name="leaves chance here",
             showlegend=True,
+            customdata=[(i, layer) for layer, i in starts],
         ),
     ]
     if clicks:

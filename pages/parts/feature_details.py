@@ -13,7 +13,7 @@ from backend.figures import feature_turnover as turnover_figures
 from backend.figures import features as figures
 from backend.study.typed_texts import Typed
 from backend.vocabulary.markdown import plain
-from pages.frame import picture, shell, work
+from pages.frame import links, picture, shell, work
 from pages.parts import feature_choice
 
 LAYERS = {"few": "three layers", "some": "five layers", "all": "every layer"}
@@ -30,10 +30,13 @@ def one(view: shell.View, query: features.Query, result: features.Result, featur
         return
     names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
     st.markdown(context_figures.about(result, feature, [plain(name) for name in names], at))
-    kept = {key: value for key in (*shell.KEPT, *feature_choice.KEYS) if (value := st.query_params.get(key))}
-    kept |= {"heat": "feature", "layer": str(result.layer), "feature": str(feature)}
+    chosen = {key: value for key in feature_choice.KEYS if (value := st.query_params.get(key))}
+    chosen |= {"heat": "feature", "layer": str(result.layer), "feature": str(feature)}
     st.page_link(
-        "pages/review.py", label="Find this feature in your own text", query_params=kept, icon=":material/edit:"
+        "pages/review.py",
+        label="Find this feature in your own text",
+        query_params=links.kept() | chosen,
+        icon=":material/edit:",
     )
     index = view.study.sample.index
 

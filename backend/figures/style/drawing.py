@@ -63,7 +63,7 @@ def targets(values: np.ndarray, names: Sequence[str], hover: str) -> dict[str, A
         "mode": "markers",
         "x": columns,
         "y": [names[row] for row in rows.tolist()],
-        "customdata": np.stack([rows, columns], axis=1),
+        "customdata": np.stack([rows, columns], axis=1).tolist(),  # lists: of an array a click returns a dict
         "text": [f"{value:.3g}" if np.isfinite(value) else "undefined" for value in values.ravel()],
         "marker": {"size": 26, "symbol": "square", "opacity": 0},
         "selected": {"marker": {"opacity": 0}},
