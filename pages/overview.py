@@ -99,7 +99,7 @@ def _lead(view: shell.View) -> None:
     key = "separation"
     picture.show(
         view,
-        {key: direction_figures.heatmap(results, view.names, "separation", at, clicks=True)},
+        {key: direction_figures.heatmap(results, view.names, "separation", at)},
         direction_figures.LEAD_GUIDE,
         picture.rows(requests, results),
         "direction",
@@ -109,10 +109,9 @@ def _lead(view: shell.View) -> None:
 
 def _keep_cell(view: shell.View, key: str) -> None:
     """Remember the cell that was clicked, since a callback cannot change the page."""
-    points = st.session_state[key].selection.points
-    if points:
-        checkpoint, layer = points[0]["customdata"]
-        st.session_state["_cell"] = {"epoch": view.names[checkpoint], "layer": str(layer)}
+    cell = address.clicked_cell(key)
+    if cell is not None:
+        st.session_state["_cell"] = {"epoch": view.names[cell[0]], "layer": str(cell[1])}
 
 
 def _go() -> None:

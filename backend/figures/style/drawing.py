@@ -95,6 +95,12 @@ def upright(x: float | int, **look: Any) -> dict[str, Any]:
     return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": x, "x1": x, "line": {"color": theme.QUIET} | look}
 
 
+def frame(column: int, row: int) -> dict[str, Any]:
+    """Return a frame around one cell of a heat map."""
+    ends = {"x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+    return {"type": "rect", **ends, "line": {"color": theme.RING, "width": 2}}
+
+
 def below(at: float, room: int, left: int = 48) -> dict[str, Any]:
     """Return a layout with the legend below the picture, at `at`, in a margin of `room` pixels."""
     return {
