@@ -20,7 +20,7 @@ from backend.caching.progress import Progress
 from backend.errors import CheckpointError
 from backend.lab.differences import Differences
 from backend.models.measurements.changed_predictions import Changes, Gathered, changes
-from backend.models.runtime.batching import BATCH_TOKENS, in_batches
+from backend.models.runtime.batching import BATCH_TOKENS, in_batches, tokens_at_once
 from backend.models.runtime.calls import Residuals, first, run_body
 from backend.models.runtime.forward import hand_over, pad
 from backend.models.runtime.load import LoadedModel
@@ -52,7 +52,7 @@ def differences(
     def read(batch: Prompts) -> tuple[dict[str, Tensor], Changes | None]:
         return _read(pair, batch, count, positions, gathered is not None)
 
-    batches = in_batches(read, reference, grouped, progress, "Comparing both models", TOKENS[reference.device.type])
+    batches = in_batches(read, reference, grouped, progress, "Comparing both models", tokens_at_once(reference, TOKENS))
     for batch, (found, changed) in batches:
         for name, values in found.items():
             sums[name] = sums.get(name, 0) + values.numpy()

@@ -19,7 +19,7 @@ from backend.lab.differences import ScaledPredictions, Scaling
 from backend.models.measurements.host_and_donor import check_halves
 from backend.models.measurements.logit_lens import label_logits
 from backend.models.measurements.output_space import along
-from backend.models.runtime.batching import BATCH_TOKENS, in_batches
+from backend.models.runtime.batching import in_batches, tokens_at_once
 from backend.models.runtime.blocks import attend, embed, proceed, surroundings
 from backend.models.runtime.calls import Residuals
 from backend.models.runtime.devices import free_bytes
@@ -123,7 +123,7 @@ def scale_ends(model: ScaledModel, scaling: Scaling) -> None:
 
 def _tokens(loaded: LoadedModel) -> int:
     """Return the tokens of a batch: less than usual, because several runs pass a block together."""
-    return BATCH_TOKENS[loaded.device.type] // TOGETHER
+    return max(1, tokens_at_once(loaded) // TOGETHER)
 
 
 @torch.inference_mode()
