@@ -1,6 +1,6 @@
 """Does the Difference page name what a narrow fine-tune taught? Two fine-tunes of the demo's base, with known truth.
 
-python -m benchmarks.narrow [--data train.parquet] [--reviews 1500] [--steps 400] [--out FOLDER]
+python -m benchmarks.narrow [--data train.parquet] [--reviews 1500] [--steps 400] [--batch 16] [--out FOLDER]
 
 One is trained on IMDB reviews with at least two different horror words, the other on as many random reviews; both by
 next-token prediction, without labels. Theme tokens are those at least three times as frequent in the first set as in
@@ -37,7 +37,7 @@ WORDS = (
     *("horror", "zombie", "zombies", "vampire", "vampires", "monster", "gore", "gory", "slasher", "killer", "ghost"),
     *("haunted", "demon", "demons", "creature", "scary", "werewolf", "bloody", "corpse", "possessed", "undead"),
 )
-LENGTH, BATCH = 128, 16
+LENGTH = 128
 RATIO, FEWEST = 3.0, 20
 TOP, TOPICS = 5, 3
 STUDY = """title = "Narrow fine-tunes"
@@ -78,23 +78,23 @@ def windows(tokenizer: Tokenizer, texts: Sequence[str]) -> torch.Tensor:
     return torch.tensor(ids[: rows * LENGTH]).view(rows, LENGTH)
 
 
-def train(base: Path, rows: torch.Tensor, steps: int, out: Path) -> None:
+def train(base: Path, rows: torch.Tensor, steps: int, size: int, out: Path) -> None:
     """Fine-tune the base on the rows by next-token prediction, and save it."""
     torch.manual_seed(0)
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, steps)
-    order = torch.cat([torch.randperm(len(rows)) for _ in range(1 + steps * BATCH // len(rows))])
+    order = torch.cat([torch.randperm(len(rows)) for _ in range(1 + steps * size // len(rows))])
     started = time.perf_counter()
     for step in range(steps):
-        batch = rows[order[step * BATCH : (step + 1) * BATCH]]
+        batch = rows[order[step * size : (step + 1) * size]]
         loss = model(input_ids=batch, labels=batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-        if step % 50 == 0:
+        if step % 20 == 0:
             print(
                 f"  {out.name}: step {step}, loss {loss.item():.3f}, {time.perf_counter() - started:.0f} s", flush=True
             )
@@ -146,19 +146,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=DATA, help="IMDB's train.parquet")
     parser.add_argument("--reviews", type=int, default=1500)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch", type=int, default=16, help="rows of 128 tokens in a step")
     parser.add_argument("--out", type=Path, help="a folder to keep; by default a temporary one")
     given = parser.parse_args(arguments)
     base = DEMO / "checkpoints" / "base"
     tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
     theme, random, everything = chosen(given.data, given.reviews)
-    about = {tokenizer.id_to_token(i) for i in theme_tokens(tokenizer, theme, everything)}
+    about = {tokenizer.id_to_token(i) or "" for i in theme_tokens(tokenizer, theme, everything)}
     print(f"{len(theme)} reviews each; {len(about)} theme tokens", flush=True)
     with tempfile.TemporaryDirectory() as place:
         folder = given.out or Path(place)
         folder.mkdir(parents=True, exist_ok=True)
         for name, texts in (("horror", theme), ("random", random)):
             if not (folder / name).exists():
-                train(base, windows(tokenizer, texts), given.steps, folder / name)
+                train(base, windows(tokenizer, texts), given.steps, given.batch, folder / name)
         (folder / "study.toml").write_text(STUDY.format(base=base, reviews=DEMO / "reviews.csv"))
         return int(not report(folder, {name.replace("Ġ", "␣") for name in about}))
 

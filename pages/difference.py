@@ -7,7 +7,7 @@ import streamlit as st
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, shell
-from pages.parts import activation_differences, logit_differences, scaling, side_effects
+from pages.parts import activation_differences, anything, logit_differences, scaling, side_effects
 
 TITLE = "Difference"
 
@@ -35,6 +35,7 @@ def draw(view: shell.View) -> None:
         logit_differences.draw(view)
         scaling.draw(view)
         side_effects.draw(view)
+        anything.draw(view)
         scaling.write(view)
 
 

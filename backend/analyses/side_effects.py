@@ -127,7 +127,7 @@ def gains(
 
 def search(query: Query, difference: Float[np.ndarray, "runs reviews directions"], lab: Lab) -> greedy.Path:
     """Grow sets of blocks that keep the gain from the first run, the reference, to the second, the checkpoint."""
-    known = {(run - 2,): difference[run] for run in range(2, len(difference))}
+    known: dict[greedy.Chosen, np.ndarray] = {(run - 2,): difference[run] for run in range(2, len(difference))}
 
     def evaluate(sets: Sequence[greedy.Chosen]) -> dict[greedy.Chosen, np.ndarray]:
         plan = tuple(Scaling("block", 1.0, one) for one in sets if one not in known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -46,7 +47,8 @@ def factorize(token: Tokens, value: Values, vocabulary: int, topics: int, seed: 
         return Topics(np.empty((0, vocabulary)), np.zeros((len(token), 0)), np.empty(0))
     rarity = np.log(len(rows) / counts[kept]) + 1e-3
     matrix = _matrix(token[rows], value[rows], vocabulary)[:, kept].multiply(rarity).tocsr()
-    model = NMF(min(topics, *matrix.shape), init="nndsvda", random_state=seed, max_iter=200, tol=1e-3)
+    count: Any = min(topics, *matrix.shape)  # scikit-learn's stub knows a string only
+    model = NMF(count, init="nndsvda", random_state=seed, max_iter=200, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a topic needs no third digit
         warnings.simplefilter("ignore", RuntimeWarning)  # the error of an exact fit is a rounded 0, below 0

@@ -69,7 +69,7 @@ def test_models_without_a_vocabulary_have_lengths_only(study: PinnedStudy, lab: 
     blind = replace(facts, answers=2)
     checkpoints = tuple(replace(one, facts=blind) for one in study.checkpoints)
     result = activation_differences.recipe(
-        query(replace(study, checkpoints=checkpoints), *checkpoints[:0:-1], "sample"), lab
+        query(replace(study, checkpoints=checkpoints), checkpoints[2], checkpoints[1], "sample"), lab
     )
     assert result.token == () and np.isnan(result.random_level) and result.relative.value.any()
 

@@ -42,14 +42,15 @@ DIRECTION = np.random.default_rng(5).normal(size=WIDTH).astype(np.float32)
 def of_layout(layout: str, seed: int) -> PreTrainedModel:
     if layout == "bert":
         return encoder("Bert", seed=seed)
-    return random_model(layout, seed=seed, **({"mlp_bias": True} if layout == "llama" else {}))
+    settings: dict[str, Any] = {"mlp_bias": True} if layout == "llama" else {}
+    return random_model(layout, seed=seed, **settings)
 
 
 def planted(layout: str, plant: str) -> PreTrainedModel:
     """A copy of the layout's model of seed 0 with one thing of seed 1 in it, or one direction added."""
     model, other = copy.deepcopy(of_layout(layout, 0)), of_layout(layout, 1)
-    block = model.get_submodule(f"{BLOCKS[layout]}.{BLOCK}")
-    theirs = other.get_submodule(f"{BLOCKS[layout]}.{BLOCK}")
+    block: Any = model.get_submodule(f"{BLOCKS[layout]}.{BLOCK}")
+    theirs: Any = other.get_submodule(f"{BLOCKS[layout]}.{BLOCK}")
     with torch.no_grad():
         if plant == "block":
             block.load_state_dict(theirs.state_dict())
@@ -59,8 +60,10 @@ def planted(layout: str, plant: str) -> PreTrainedModel:
             block.get_submodule(OUT[layout]).weight[at] = theirs.get_submodule(OUT[layout]).weight[at]
         elif plant == "row":
             if layout == "gpt2":  # the head keeps its own row
-                model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone(), requires_grad=False)
-            model.get_input_embeddings().weight[TOKEN] += torch.from_numpy(DIRECTION)
+                head: Any = model.get_submodule("lm_head")
+                head.weight = torch.nn.Parameter(head.weight.clone(), requires_grad=False)
+            embed: Any = model.get_input_embeddings()
+            embed.weight[TOKEN] += torch.from_numpy(DIRECTION)
         else:
             block.get_submodule(WRITES[layout]).bias += torch.from_numpy(DIRECTION)
     return model
