@@ -38,9 +38,9 @@ def scaled_text(
 
     def write() -> tuple[int, ...]:
         model = ScaledModel(reference, checkpoint)
-        blocks = range(len(reference.components.blocks)) if scaling.part == "all" else scaling.blocks
-        for place in (*blocks, *(["embed"] if scaling.part in ("all", "embed") else [])):
-            model.scale(place, scaling.alpha)
+        for block in range(len(reference.components.blocks)) if scaling.part == "all" else scaling.blocks:
+            model.scale(block, scaling.alpha)
+        model.scale("embed", scaling.alpha if scaling.part in ("all", "embed") else 0.0)
         scale_ends(model, scaling)
         return continuation(model.loaded, prompts, None, tokens, sampling, progress)
 

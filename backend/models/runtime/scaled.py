@@ -60,8 +60,9 @@ class ScaledModel:
         for name, module, key, is_buffer in _slots(self.loaded):
             inside = _in_body(self.loaded, name)
             own = module._buffers[key] if is_buffer else module._parameters[key]
-            before = weights[0].get(inside, own)
-            after = weights[1].get(inside, before)
+            after = weights[1].get(inside, own)
+            fixed = place(name) == "head" and like is not reference
+            before = after if fixed else weights[0].get(inside, own)
             if own is not None and before is not None and after is not None:
                 slot = Slot(module, key, is_buffer, before, after)
                 slot.fill(0.0)
