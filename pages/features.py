@@ -26,7 +26,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
     facts = study.base.facts
     layers = [str(layer) for layer in range(facts.layers + 1)]
-    words = study.study.prompt.label_words
+    words = study.words
     return {
         "show": address.Choice(list(SHOWN), "layer"),
         "layer": address.Choice(layers, str(facts.layers // 2)),

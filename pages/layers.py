@@ -29,7 +29,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
         "review": address.Choice(["", *map(str, study.sample.index.tolist())], ""),
         "show": address.Choice(list(layer_details.SHOWN), "direction"),
         "scale": address.Choice(list(direction_figures.SCALES), "separation"),
-        "class": address.Choice(list(study.study.prompt.label_words), study.study.prompt.label_words[-1]),
+        "class": address.Choice(list(study.words), study.words[-1]),
         "method": address.Choice(list(map_figures.NAMES), "tsne"),
         "layer": address.Choice(layers, layers[-1]),
         **similarity.choices(),

@@ -40,7 +40,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
         "fit": address.Choice(list(linear_figures.SHOWN), "accuracy"),
         "scope": address.Choice(list(inherited.SCOPES), "change"),
         "parts": address.Choice(["gap", "change"], "gap"),
-        "class": address.Choice(list(study.study.prompt.label_words), study.study.prompt.label_words[-1]),
+        "class": address.Choice(list(study.words), study.words[-1]),
         "review": address.Choice(["", *map(str, study.sample.index.tolist())], ""),
     }
 
@@ -78,7 +78,7 @@ def _asked(view: shell.View, checkpoints: tuple[PinnedCheckpoint, ...]) -> list[
 
 def _readers(view: shell.View) -> tuple[PinnedCheckpoint, ...]:
     """Return reference and chosen checkpoint if they have a head; show a message if neither has."""
-    results = tuple(checkpoint for checkpoint in view.pair if checkpoint.facts.has_head)
+    results = tuple(checkpoint for checkpoint in view.pair if checkpoint.facts.replies)
     if results:
         picture.without_head(view.pair)
         return results
@@ -100,7 +100,7 @@ def _reading(view: shell.View) -> probes.Reading | None:
     norm = "none"
     if not encoder:
         norm = view.control(st.segmented_control, "Final norm", "norm", format_func=NORMS.__getitem__, required=True)
-    if not view.reference.facts.has_head and (fixed or view.value("head") == "base"):
+    if not view.reference.facts.replies and (fixed or view.value("head") == "base"):
         st.info(
             f"{plain(view.reference.label)} is {view.reference.facts.headless}. "
             "Choose “its own”, or a reference with a head under “Compared with”."
@@ -160,7 +160,7 @@ def _curves(view: shell.View) -> None:
         picture.show(
             view,
             {"probe-readings": figures.readings(last, names[-1], view.reference.label, view.words, measure, c)},
-            figures.readings_guide(view.reference.facts.has_head),
+            figures.readings_guide(view.reference.facts.replies),
             lambda: [row for one in last.readings for row in last.rows_of(query, one)],
             "probes",
         )

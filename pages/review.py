@@ -34,7 +34,7 @@ HEATS = {**token_figures.HEATS, "feature": "A feature"}
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
-    words = study.study.prompt.label_words
+    words = study.words
     return {
         "text": TEXT,
         "show": address.Choice(list(SHOWN), "curves"),
@@ -211,7 +211,7 @@ def _tokens(view: shell.View, typed: Typed) -> None:
         st.info(reason)
         return
     shown = {
-        "logit_diff": [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head],
+        "logit_diff": [checkpoint for checkpoint in view.pair if checkpoint.facts.replies],
         "next": [checkpoint for checkpoint in view.pair if checkpoint.facts.predicts],
     }
     models = shown.get(heat, list(view.pair))
@@ -241,7 +241,7 @@ def _words(view: shell.View, typed: Typed) -> None:
     if not parts:
         st.info("Truncation removed the whole text, so there are no words to ablate.")
         return
-    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head]
+    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.replies]
     picture.without_head(view.pair)
     if not models:
         return

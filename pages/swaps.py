@@ -118,7 +118,7 @@ def _drawn(view: shell.View, results: dict[Any, Any], key: str) -> dict[str, Any
     """Draw the chosen measure and the fraction recovered."""
     host, donor = _pair(view)
     part: Any = view.value("part")
-    measures: Any = dict.fromkeys((view.value("measure"), *(["fraction_recovered"] if donor.facts.has_head else [])))
+    measures: Any = dict.fromkeys((view.value("measure"), *(["fraction_recovered"] if donor.facts.replies else [])))
     return {f"{key}-{measure}": figures.curves(results, part, measure, host.label, donor.label) for measure in measures}
 
 
@@ -161,7 +161,7 @@ def _single(view: shell.View) -> None:
             back=view.place(donor) < view.place(host),
         )
     )
-    measures: Any = dict.fromkeys((*(["fraction_recovered"] if donor.facts.has_head else []), view.value("measure")))
+    measures: Any = dict.fromkeys((*(["fraction_recovered"] if donor.facts.replies else []), view.value("measure")))
     with place:
         picture.show(
             view,
@@ -216,7 +216,7 @@ def _ranges(view: shell.View) -> None:
     picture.show(
         view,
         {"range": figures.triangle(results[0], part, measure, host.label, donor.label)},
-        figures.triangle_guide(donor.facts.has_head),
+        figures.triangle_guide(donor.facts.replies),
         picture.rows(requests, results),
         "swaps",
     )

@@ -228,7 +228,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     lab.progress((parts - 0.5) / parts, "Measuring what prompt length alone predicts.")
     by_class = np.repeat(lengths[:, None].astype(np.float64), len(metrics.contrasts(classes)), axis=1)
     length_auc = metrics.auc(by_class, labels), *intervals.auc_interval(by_class, labels, query.draws, query.seed)
-    answering = np.array([checkpoint.facts.has_head for checkpoint in query.checkpoints])
+    answering = np.array([checkpoint.facts.replies for checkpoint in query.checkpoints])
     predicted = np.stack([metrics.predictions(readout.logits) for readout in readouts])
     quartiles = by_length(lengths, predicted == labels)
     choice = choose(predicted, labels, classes, query.seed, answering, prompts.groups)

@@ -105,7 +105,7 @@ def typed(query: Query, lab: Lab) -> Result:
 
 
 def _patched(query: Query, lab: Lab) -> Result:
-    if not query.host.facts.has_head:
+    if not query.host.facts.replies:
         raise UndefinedError(
             f"{query.host.label} is {query.host.facts.headless} and answers nothing, so no residual of "
             f"{query.donor.label} can change its answer."

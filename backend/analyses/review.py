@@ -90,7 +90,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     lab.progress(0.25, f"Reading every layer with the head of {query.reference.label}.")
 
     def logit_diff(head: PinnedCheckpoint, norm: PinnedCheckpoint | None) -> Float[np.ndarray, "layers directions"]:
-        if not head.facts.has_head:
+        if not head.facts.replies:
             return np.full((read.residuals.shape[1], len(metrics.contrasts(query.text.classes))), np.nan)
         return metrics.logit_diff(lab.answers(read.reading[:, 0], query.text, head, norm))
 
@@ -246,7 +246,7 @@ def parts(query: PartsQuery, lab: Lab) -> Parts:
     """Read all variants of the text in batches. Li, Monroe and Jurafsky 2016, representation erasure."""
     checkpoint = query.checkpoint
     read = lab.models.readout(checkpoint, query.texts, lab.part(0, 2).progress)
-    if not checkpoint.facts.has_head:
+    if not checkpoint.facts.replies:
         shape = (len(read.residuals) - 1, read.residuals.shape[1], len(metrics.contrasts(query.texts.classes)))
         return Parts(effect=np.full(shape, np.nan))
     logits = lab.part(1, 2).answers(read.reading, query.texts, checkpoint, checkpoint)

@@ -118,14 +118,14 @@ class Result:
 
 def undefined(host: PinnedCheckpoint, donor: PinnedCheckpoint, part: Part) -> str:
     """Return why a part cannot be swapped, in one sentence; empty if it can."""
-    if not host.facts.has_head:
+    if not host.facts.replies:
         return (
             f"{host.label} is {host.facts.headless} and answers nothing, so what a swap does to it cannot be read; "
             f"choose a host that has a head."
         )
     if part == "final_norm" and host.facts.kind == "encoder":
         return "An encoder normalizes inside its blocks, so there is no final norm to swap."
-    if part == "head" and not donor.facts.has_head:
+    if part == "head" and not donor.facts.replies:
         return f"{donor.label} is {donor.facts.headless}, so there is no head to take from it."
     return ""
 

@@ -92,7 +92,7 @@ def undefined(heat: Heat, models: Sequence[Facts]) -> str:
     """Say why a heat is undefined for these models; empty where it is defined."""
     if heat == "next" and not any(checkpoint.predicts for checkpoint in models):
         return "These models predict no next token, so there is no probability of what came next."
-    if heat == "logit_diff" and not any(checkpoint.has_head for checkpoint in models):
+    if heat == "logit_diff" and not any(checkpoint.replies for checkpoint in models):
         return "Without a classification head there is no logit difference."
     return ""
 

@@ -23,7 +23,8 @@ from backend.study.dataset import Sample, balanced, classify, read_table, source
 from backend.study.facts import Facts, Reading, reading
 from backend.study.keys import sentences, try_keys
 from backend.study.paths import is_hub, new_folder, relative, source, stored_name
-from backend.study.prompts import make_prompts, plain_reader
+from backend.study.prompts import make_prompts
+from backend.study.reader import plain_reader
 from backend.study.tables import arrow_datasets
 from backend.study.tables.arrow_datasets import USUAL_SPLIT
 from backend.study.tables.columns import find_labels, find_texts, label_values, listed

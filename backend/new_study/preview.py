@@ -8,7 +8,8 @@ from backend.lab.lab import Lab
 from backend.new_study.fields import reading_of
 from backend.study.config import Study
 from backend.study.dataset import Sample
-from backend.study.prompts import make_prompts, plain_reader, shown
+from backend.study.prompts import make_prompts, shown
+from backend.study.reader import plain_reader
 from backend.study.token_ids import Prompts
 
 

@@ -83,7 +83,7 @@ def best_checkpoint(case: Comparison) -> Asks:
     """Compare the best checkpoint, chosen on one half of the reviews, with the reference on the other half."""
     card, *answers = yield [card_request(case), *accuracy_requests(case)]
     chosen, labels, classes = card.best_on_half, case.study.prompts.labels, case.study.prompts.classes
-    if chosen in (-1, case.against) or not case.reference.facts.has_head:
+    if chosen in (-1, case.against) or not case.reference.facts.replies:
         return None
     held = ~half_splits(labels, classes, 1, card_request(case).query.seed, case.study.prompts.groups)[0]
     ours, theirs = (answers[i].prediction[held] for i in (chosen, case.against))

@@ -78,7 +78,7 @@ def _answer(pinned: PinnedStudy, one: PinnedCheckpoint, c: int) -> str:
     prompts, reader = pinned.prompts.seen_by(one), pinned.readers.of[one.fingerprint]
     if reader.endings:
         return shown(reader.tokenizer, prompts.continuations[c])
-    if not one.facts.has_head:
+    if not one.facts.replies:
         return "no head"
     row = prompts.label_tokens[c]
     return f"row {row}" + (f" ({one.facts.head_names[row]})" if one.facts.head_names else "")

@@ -42,7 +42,7 @@ def show(view: shell.View, typed: Typed, direction: int) -> None:
         own = "each its own"
         view.control(st.selectbox, "Direction of", "source", format_func=lambda one: one or own, width=180)
         view.control(st.segmented_control, "Added at", "positions", format_func=POSITIONS.__getitem__, required=True)
-    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head]
+    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.replies]
     queries = [_query(view, typed, checkpoint, direction) for checkpoint in models]
     requests = [steered_text.recipe.request(query) for query in queries]
     results = view.results(requests, "Reading the text at every coefficient") if requests else None

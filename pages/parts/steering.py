@@ -29,7 +29,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the part's keys in the address; by default the chosen epoch runs with its own direction."""
     labels = ["", *(checkpoint.label for checkpoint in study.checkpoints)]
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
-    words = list(study.study.prompt.label_words)
+    words = list(study.words)
     coefficients = [f"{alpha:g}" for one in steering_vectors.COEFFICIENTS.values() for alpha in one if alpha]
     return {
         "steer": address.Choice(list(SHOWN), "coefficient"),
@@ -54,7 +54,7 @@ def draw(view: shell.View) -> None:
     if shown in ("coefficient", "layers"):
         _who(view)
     host = pair(view)[0]
-    if shown != "ablation" and not host.facts.has_head:
+    if shown != "ablation" and not host.facts.replies:
         better = "choose another reference" if shown == "transfer" else "choose another model"
         st.info(f"{host.label} has no head to answer with, so its answers cannot be read; {better}.")
         return
@@ -182,7 +182,7 @@ def _ablation(view: shell.View) -> None:
         st.info("Ablation removes one direction at all layers. Choose the layer where it was measured.")
         return
     layer, c = int(said), class_of(view)
-    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head]
+    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.replies]
     picture.without_head(view.pair)
     if not models:
         return
