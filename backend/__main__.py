@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from backend.analyses import Analysis
 from backend.errors import LayershiftError, StudyError
 from backend.lab.pinning import pin
 from backend.new_study import fields, from_trainer
@@ -220,9 +221,7 @@ def _export(options: argparse.Namespace) -> int:
     viewpoint = _viewpoint(options)
     for file in exporting.export(pinned, lab, options.out, analyses, _bar, viewpoint, _note):
         print(file)
-    undefined = ", ".join(analysis.name for analysis in analyses if not viewpoint.queries(analysis, pinned))
-    if undefined:
-        print(f"left out {undefined}: undefined for this study with this reference", file=sys.stderr)
+    _note_undefined(pinned, [one for one in analyses if not viewpoint.queries(one, pinned)])
     _note_missing(pinned)
     return 0
 
@@ -237,6 +236,16 @@ def _report(options: argparse.Namespace) -> int:
 
 def _note(sentence: str) -> None:
     print(sentence, file=sys.stderr)
+
+
+def _note_undefined(pinned: exporting.PinnedStudy, analyses: Sequence[Analysis]) -> None:
+    """Print the analyses without values for the study, with what to add for them."""
+    reasons: dict[str, list[str]] = {}
+    for one in analyses:
+        lacking = pinned.lacks(one.needs) if one.needs else None
+        reasons.setdefault(lacking or "undefined for this study with this reference", []).append(one.name)
+    for reason, names in reasons.items():
+        _note(f"left out {', '.join(names)}: {reason}")
 
 
 def _note_missing(pinned: exporting.PinnedStudy) -> None:

@@ -13,12 +13,14 @@ from backend.figures import linear_probes as linear_figures
 from backend.figures import probes as figures
 from backend.stats.splits import repeated
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.kinds import Need
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, needs, picture, shell
 from pages.parts import probe_details
 
 TITLE = "Probes"
+NEEDS = "classes"
 SHOWN = {
     "curves": "Through a head",
     "reviews": "Which reviews flip",
@@ -26,6 +28,7 @@ SHOWN = {
     "inherited": "Own or inherited",
     "parts": "Heads and MLPs",
 }
+NEEDED: dict[str, Need] = {"curves": "answers", "reviews": "answers", "parts": "answers", "linear": "classes"}
 HEADS = {"base": "the reference's", "own": "its own"}
 NORMS = {"none": "none", "base": "the reference's", "own": "its own", "published": "as published"}
 
@@ -33,7 +36,7 @@ NORMS = {"none": "none", "base": "the reference's", "own": "its own", "published
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
     return {
-        "show": address.Choice(list(SHOWN), "curves"),
+        "show": address.Choice(list(SHOWN), "linear" if study.lacks("answers") else "curves"),
         "head": address.Choice(list(HEADS), "own"),
         "norm": address.Choice(list(NORMS), "own"),
         "measure": address.Choice(list(figures.MEASURES), "auc"),
@@ -58,6 +61,8 @@ def draw(view: shell.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
+    if shown in NEEDED and needs.lacks(view, NEEDED[shown]):
+        return
     parts = {
         "curves": _curves,
         "reviews": _reviews,

@@ -15,10 +15,11 @@ from backend.figures import swaps as figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, needs, picture, shell
 from pages.parts import patching, steering
 
 TITLE = "Swaps"
+NEEDS = "answers"
 MODES = {
     "single": "One block at a time",
     "cumulative": "From either end",
@@ -36,7 +37,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
         "host": address.Choice(labels, ""),
         "donor": address.Choice(labels, ""),
         "part": address.Choice(list(IN_BLOCKS), "block"),
-        "mode": address.Choice(list(MODES), "single"),
+        "mode": address.Choice(list(MODES), "steering" if study.lacks("answers") else "single"),
         "measure": address.Choice(list(figures.SHOWN), "balanced_accuracy"),
         **patching.choices(study),
         **steering.choices(study),
@@ -51,6 +52,9 @@ def draw(view: shell.View) -> None:
     st.title(plain(f"Swaps: {host.label} with {'its own direction' if steers and host == donor else what}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
+    if needs.lacks(view, "answers") and not steers:
+        view.control(st.segmented_control, "Which blocks", "mode", format_func=MODES.__getitem__, required=True)
+        return
     _controls(view)
     if steers:
         steering.draw(view)

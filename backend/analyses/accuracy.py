@@ -19,6 +19,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "label")
+NEEDS = "answers"
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "part", "layer", "head", "label")
+NEEDS = "answers"
 
 OUTSIDE = -1
 Place = tuple[str, int, int]

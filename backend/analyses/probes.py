@@ -26,6 +26,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "head", "norm", "layer", "class")
+NEEDS = "answers"
 
 Reading = tuple[str, str]
 """Head and norm."""

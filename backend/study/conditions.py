@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def problem(study: Study) -> str | None:
     """Return the first contradiction between keys, as a sentence that names them; None if there is none."""
-    return _source(study) or _base(study) or _training(study) or _prompt(study.prompt) or _classes(study)
+    return _source(study) or _base(study) or _training(study) or _prompt(study) or _classes(study)
 
 
 def _source(study: Study) -> str | None:
@@ -44,14 +44,15 @@ def _training(study: Study) -> str | None:
     return None
 
 
-def _prompt(prompt: PromptSpec) -> str | None:
+def _prompt(study: Study) -> str | None:
+    prompt = study.prompt
     if prompt.messages and prompt.template:
         return "[prompt] has both template and messages; remove one."
     if not prompt.messages and not prompt.template:
         return "prompt.template is missing; add it, or [[prompt.messages]] for a chat."
     if prompt.messages:
-        return _chat(prompt) or _position(prompt)
-    return template.problem(prompt.template, prompt.fields) or _position(prompt)
+        return _chat(prompt) or _position(study)
+    return template.problem(prompt.template, prompt.fields) or _position(study)
 
 
 def _chat(prompt: PromptSpec) -> str | None:
@@ -61,7 +62,10 @@ def _chat(prompt: PromptSpec) -> str | None:
     return wrong and wrong.replace("prompt.template has", "prompt.messages has")
 
 
-def _position(prompt: PromptSpec) -> str | None:
+def _position(study: Study) -> str | None:
+    prompt = study.prompt
+    if prompt.position == "generated" and study.family == "encoder":
+        return 'prompt.position is "generated", but an encoder writes no tokens; choose "last" or "text_mean".'
     if prompt.position == "last" or not prompt.label_words:
         return None
     return (

@@ -16,12 +16,14 @@ NAMES: dict[Kind, str] = {
 ALL_TEXTS = "all texts"
 """The single class of a study of texts only."""
 
+UNASKED = "This needs the model's answers, and the study asks for none; add prompt.label_words to study.toml."
+UNLABELLED = "This needs classes of texts, and the study has no labels; add dataset.label to study.toml."
+
 
 def lacks(kind: Kind, need: Need) -> str | None:
     """Return what to add to study.toml so that a study of this kind has what an analysis needs; None if it has it."""
     if kind == "answers" or (kind == "contrast" and need == "classes"):
         return None
     if need == "classes":
-        return "This needs classes of texts, and the study has no labels; add dataset.label to study.toml."
-    key = "prompt.label_words" if kind == "contrast" else "dataset.label and prompt.label_words"
-    return f"This needs the model's answers, and the study asks for none; add {key} to study.toml."
+        return UNLABELLED
+    return UNASKED if kind == "contrast" else UNASKED.replace("add ", "add dataset.label and ")

@@ -67,6 +67,11 @@ class Prompts:
         return len(self.label_tokens) if self.count is None else self.count
 
     @property
+    def at_one_token(self) -> bool:
+        """Return whether residuals are read at one token of each prompt, where a model can be changed, too."""
+        return not self.places and self.readout != "generated"
+
+    @property
     def asks(self) -> bool:
         """Return whether the models' answers are read."""
         return bool(self.label_tokens)

@@ -13,7 +13,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed, read_typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell, work
+from pages.frame import address, needs, picture, shell, work
 
 Pair = tuple[PinnedCheckpoint, PinnedCheckpoint]
 """Host and donor."""
@@ -60,6 +60,8 @@ def review(view: shell.View, ends: Pair) -> None:
 
 def show(view: shell.View, recipe: Any, read: Typed, ends: Pair, at: int) -> None:
     """Draw the text with each model's residuals in the other, if the other has a head."""
+    if needs.lacks(view, "answers"):
+        return
     chosen: Any = view.control(
         st.segmented_control, "Colour", "patched", format_func=figures.MEASURES.__getitem__, required=True
     )

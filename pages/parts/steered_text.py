@@ -13,7 +13,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, needs, picture, shell
 
 POSITIONS = {"readout": "readout position", "all": "all positions, new ones too"}
 TEMPERATURES = ("0.5", "0.7", "1", "1.5")
@@ -35,6 +35,8 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 def show(view: shell.View, typed: Typed, direction: int) -> None:
     """Draw the controls, the answer at each coefficient, and the continuations."""
     st.subheader("What does adding the direction do?")
+    if needs.lacks(view, "classes"):
+        return
     with st.container(horizontal=True):
         view.control(st.select_slider, "Coefficient α (class differences)", "alpha", width=320)
         view.control(st.select_slider, "Layer", "at", width=320)

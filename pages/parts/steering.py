@@ -14,6 +14,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell
+from pages.parts import steered_predictions
 
 SHOWN = {
     "coefficient": "One layer",
@@ -46,6 +47,11 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 def draw(view: shell.View) -> None:
     """Draw the part of the page that the address names."""
+    if view.study.lacks("answers"):
+        if len(view.words) > 2:
+            view.control(st.selectbox, "Class against the rest", "toward", width=200)
+        steered_predictions.draw(view, class_of(view))
+        return
     with st.container(horizontal=True):
         view.control(st.segmented_control, "Show", "steer", format_func=SHOWN.__getitem__, required=True)
         if len(view.words) > 2:
@@ -84,7 +90,7 @@ def _who(view: shell.View) -> None:
 
 def class_of(view: shell.View) -> int:
     """Return the direction to use: the only one of two classes, else the chosen class's."""
-    return 0 if len(view.words) == 2 else view.words.index(view.value("toward"))
+    return 0 if len(view.words) <= 2 else view.words.index(view.value("toward"))
 
 
 def query(view: shell.View, spots: tuple[steering_vectors.Spot, ...], null: int = 0) -> steering.Query:
