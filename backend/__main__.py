@@ -14,6 +14,7 @@ from backend.analyses import Analysis
 from backend.errors import LayershiftError, StudyError
 from backend.lab.pinning import pin
 from backend.new_study import fields, from_trainer
+from backend.new_study.asked import KINDS
 from backend.reports import export as exporting
 from backend.reports import report as reporting
 from backend.reports import summary
@@ -94,6 +95,10 @@ def _add_new(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--split", help="split of a hub dataset or of a saved one (default: test, or the only one)")
     sub.add_argument("--text", default="text", help="column of the texts (default: text)")
     sub.add_argument("--label", default="label", help="column of the labels (default: label)")
+    kinds = "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
+    sub.add_argument("--kind", choices=tuple(KINDS), default="answers", help=f"{kinds} (default: answers)")
+    sub.add_argument("--chat", action="store_true", help="the template is the user's message of a chat")
+    sub.add_argument("--system", default="", help="the system message of a chat")
     sub.add_argument("--template", help=f'the prompt (default: "{template}"; with a classification head: the text)')
     sub.add_argument("--separator", help="what stands between prompt and label word (default: found)")
     sub.add_argument("--tokenizer", choices=("own", "base"), help="whose token ids count where they differ")

@@ -167,11 +167,11 @@ def test_a_chat_is_rendered_and_tokenized_as_transformers_does(tmp_path: Path, l
 
 def test_a_chat_that_is_too_long_loses_only_text(tmp_path: Path, lab: Lab):
     study = opened(chat(tmp_path / "study", tokens=30), lab)
-    ids, cut = study.prompts.token_ids, study.prompts.truncated
-    assert cut.any() and not cut.all() and max(map(len, ids)) <= 30
-    whole = next(one for one, short in zip(ids, cut, strict=True) if not short)
-    before, after = 9, 5  # the system message and what is before the text; the end of the turn and what follows it
-    assert {(one[:before], one[-after:]) for one in ids} == {(whole[:before], whole[-after:])}
+    ids, reader = study.prompts.token_ids, study.readers.first
+    before, after = (reader.tokenizer.encode(words, add_special_tokens=False).ids for words in reader.spec.pieces)
+    assert study.prompts.truncated.any() and max(map(len, ids)) <= 30
+    assert {one[: len(before) - 1] for one in ids} == {tuple(before[:-1])}  # the last one may join the text
+    assert {one[-len(after) :] for one in ids} == {tuple(after)}
 
 
 def test_label_words_answer_after_the_generation_prompt(tmp_path: Path, lab: Lab):
