@@ -20,6 +20,7 @@ from backend.reports import report as reporting
 from backend.reports import summary
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import BASE, STUDY_FILE, Study, load_study
+from backend.study.kinds import NAMES
 from backend.study.training_log import read_training_log
 from backend.vocabulary.display import visible
 from backend.wiring import find_study, open_lab, studies, studies_folder
@@ -163,6 +164,8 @@ def _check(options: argparse.Namespace) -> int:
     for sentence in pinned.warnings:
         print(f"  warning      {sentence}")
     prompts = pinned.prompts
+    if study.kind != "answers" or study.prompt.position != "last":
+        print(f"  kind         {NAMES[study.kind]}, read at {summary.POSITIONS[study.prompt.position]}")
     print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} truncated")
     _print_classes(pinned)
     reader = pinned.readers.first
@@ -193,10 +196,11 @@ def _print_classes(pinned: exporting.PinnedStudy) -> None:
     if pinned.separator is not None:
         origin = "chosen: makes the label words likeliest" if pinned.separator_found else "prompt.separator"
         print(f"  separator    {visible(pinned.separator) if pinned.separator else '(none)'}  ({origin})")
-    for line in summary.classes(pinned):
+    for line in () if pinned.lacks("classes") else summary.classes(pinned):
         agree = len(set(line.read.values())) == 1
         source = line.read["base"] if agree else ", ".join(f"{label}: {how}" for label, how in line.read.items())
-        print(f"  class {line.place}      label {line.value} -> {line.word!r} -> {source}")
+        answer = f" -> {line.word!r} -> {source}" if pinned.prompts.asks else f", called {line.word!r}"
+        print(f"  class {line.place}      label {line.value}{answer}")
         for text in line.examples:
             print(f"               {text}")
 
