@@ -1,5 +1,7 @@
 """The quality of an autoencoder in a table, and its training as curves."""
 
+# pyright: reportAttributeAccessIssue=false
+# (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
 import pytest
