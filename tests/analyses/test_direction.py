@@ -246,7 +246,7 @@ def test_more_dimensions_than_reviews_give_the_numbers_of_the_definitions():
             metrics.without_largest(one.astype(np.float32), reference, drop_largest) for one in (residuals, reference)
         ]
         levels = [np.zeros((1 if classes == 2 else 3, 3)) for _ in range(2)]
-        result = direction.direction(*both, prompts, (levels[0], levels[1]), draws=100)
+        result = direction.direction(both[0], both[1], prompts, (levels[0], levels[1]), draws=100)
         x, base = (one.astype(np.float64) for one in both)
         given = (x, labels, classes)
         d, d_base = (metrics.directions(one, labels, classes) for one in (x, base))
