@@ -8,7 +8,6 @@ import json
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,9 +17,11 @@ import diskcache
 from filelock import FileLock, Timeout
 
 from backend.caching.disk import code_of, evict, is_damage, kept_at, open_index, read_only_get, seal, unseal
+from backend.caching.memory import Memory
 from backend.caching.progress import Progress
 from backend.caching.serialize import ForeignEntry
 from backend.caching.shipped import Shipped
+from backend.caching.turns import Ticket, blocked, here
 
 T = TypeVar("T")
 
@@ -39,36 +40,6 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-class Memory:
-    """LRU cache of results by key, bounded by bytes. The newest result is always kept, whatever its size."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._entries: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: str) -> Any | None:
-        """Return the result and mark it as recently used, or return None."""
-        with self._lock:
-            if key not in self._entries:
-                return None
-            self._entries.move_to_end(key)
-            return self._entries[key][0]
-
-    def put(self, key: str, value: Any, size: int) -> None:
-        """Store a result of `size` bytes."""
-        with self._lock:
-            self._entries.pop(key, None)
-            self._entries[key] = (value, size)
-            while len(self._entries) > 1 and sum(size for _, size in self._entries.values()) > self._limit:
-                self._entries.popitem(last=False)
-
-    def drop(self, key: str) -> None:
-        """Remove a result."""
-        with self._lock:
-            self._entries.pop(key, None)
-
-
 class Flight:
     """A running computation in this process; waiting threads see its progress."""
 
@@ -76,6 +47,7 @@ class Flight:
         self.lock = threading.Lock()
         self.users = 0
         self.owner: int | None = None
+        self.ticket: Ticket | None = None
         self.fraction = 0.0
         self.sentence = "Waiting: another thread is computing this result."
 
@@ -87,6 +59,17 @@ class Flight:
             progress(fraction, sentence)
 
         return report
+
+
+def _acquired(lock: FileLock, timeout: float) -> bool:
+    """Return whether the lock is there after at most `timeout` seconds, or cannot be used in this folder."""
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 class Cache:
@@ -209,15 +192,17 @@ class Cache:
                 raise RuntimeError(f"The computation of {key} requests its own result; remove the recursion.")
             flight.users += 1
         try:
-            while not flight.lock.acquire(timeout=PATIENCE):
-                if waiting is not None:
-                    waiting(flight.fraction, flight.sentence)
-            flight.owner = threading.get_ident()
+            if not flight.lock.acquire(blocking=False):
+                with blocked(lambda: flight.ticket):
+                    while not flight.lock.acquire(timeout=PATIENCE):
+                        if waiting is not None:
+                            waiting(flight.fraction, flight.sentence)
+            flight.owner, flight.ticket = threading.get_ident(), here()
             try:
                 with self._lock_file(key, flight, waiting):
                     yield flight
             finally:
-                flight.owner = None
+                flight.owner = flight.ticket = None
                 flight.lock.release()
         finally:
             with self._state_lock:
@@ -230,14 +215,11 @@ class Cache:
         """Lock `key` for other processes with a lock file."""
         path = self.folder / "locks" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lock"
         lock = FileLock(str(path), thread_local=False, fallback_to_soft=False)
-        while self._store is not None and not lock.is_locked:
-            try:
-                lock.acquire(timeout=PATIENCE)
-            except Timeout:
-                if waiting is not None:
-                    waiting(0.0, "Waiting: another server is computing this result.")
-            except OSError:
-                break
+        if self._store is not None and not _acquired(lock, 0.0):
+            with blocked(lambda: None):
+                while self._store is not None and not _acquired(lock, PATIENCE):
+                    if waiting is not None:
+                        waiting(0.0, "Waiting: another server is computing this result.")
         try:
             yield
         finally:

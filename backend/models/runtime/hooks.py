@@ -1,4 +1,4 @@
-"""Every hook on a loaded model; each is removed when its `with` block ends."""
+"""Every hook on a loaded model; each is removed when its `with` block ends, and its job is not parked before."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from backend.caching.progress import Progress
+from backend.caching.turns import steady
 from backend.models.runtime.components import ModelComponents
 
 
@@ -42,7 +43,7 @@ def taps(components: ModelComponents, positions: Int64[Tensor, " batch"] | None)
     def only_readout(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
         return (args[0][:, -1:] if positions is None else gather(args[0])[:, None],)
 
-    with ExitStack() as hooks:
+    with steady(), ExitStack() as hooks:
         for block in components.blocks:
             hooks.callback(block.whole.register_forward_pre_hook(entering, with_kwargs=True).remove)
         hooks.callback(components.blocks[-1].whole.register_forward_hook(leaving).remove)
@@ -56,7 +57,8 @@ def module_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
     inputs: list[Tensor] = []
     hook = module.register_forward_pre_hook(lambda _module, args: inputs.append(args[0]))
     try:
-        yield inputs
+        with steady():
+            yield inputs
     finally:
         hook.remove()
 
@@ -75,7 +77,7 @@ def block_outputs(
     def leaving(_module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> None:
         mlps.append(at_positions(output, positions))
 
-    with ExitStack() as hooks:
+    with steady(), ExitStack() as hooks:
         for block in components.blocks:
             hooks.callback(block.o.register_forward_pre_hook(entering).remove)
             hooks.callback(block.mlp.register_forward_hook(leaving).remove)
@@ -102,7 +104,8 @@ def replacing(components: ModelComponents, layer: int, change: Callable[[Tensor]
     else:
         hook = components.blocks[-1].whole.register_forward_hook(leaving)
     try:
-        yield
+        with steady():
+            yield
     finally:
         hook.remove()
 
@@ -126,7 +129,7 @@ class Repeating:
     @contextmanager
     def before_blocks(self, components: ModelComponents) -> Iterator[None]:
         """Repeat the report before every block that runs."""
-        with ExitStack() as hooks:
+        with steady(), ExitStack() as hooks:
             for block in components.blocks:
                 hooks.callback(block.whole.register_forward_pre_hook(lambda *_: self.again()).remove)
             yield

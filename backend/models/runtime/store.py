@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,9 @@ from contextlib import contextmanager
 import torch
 
 from backend.caching.cache import Cache
+from backend.caching.lending import Lendable
 from backend.caching.progress import Progress, silent
+from backend.caching.stopwatch import apart
 from backend.errors import CheckpointError
 from backend.models.files.facts import read_facts
 from backend.models.files.fingerprint import fingerprint
@@ -21,7 +22,6 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.facts import BODY
 
 Key = tuple[str, str, str | None]
-_WAIT_SECONDS = 0.5
 
 
 class Store:
@@ -31,7 +31,7 @@ class Store:
         self.device = device or choose_device()
         self._cache = cache
         self._limit = limit_bytes
-        self._lock = threading.RLock()
+        self._lock = Lendable()
         self._open: OrderedDict[Key, LoadedModel] = OrderedDict()
         self._lent: list[Key] = []
 
@@ -40,19 +40,16 @@ class Store:
         """Yield the checkpoint's model, and open it first if needed.
 
         One thread borrows at a time, and may borrow several models (a host and a donor). While it waits for another
-        thread it reports to `progress`, which may raise Cancelled. Raises CheckpointError or DeviceError.
+        thread it reports to `progress`, which may raise Cancelled. A parked job lends the device out, but its models
+        stay open. Raises CheckpointError or DeviceError.
         """
-        while not self._lock.acquire(timeout=_WAIT_SECONDS):
-            progress(0.0, f"Waiting for other work on {self.device} to finish.")
-        try:
+        with self._lock.held(lambda: progress(0.0, f"Waiting for other work on {self.device} to finish.")):
             key = _key(checkpoint)
             self._lent.append(key)
             try:
                 yield self._get(key, checkpoint, progress)
             finally:
                 self._lent.remove(key)
-        finally:
-            self._lock.release()
 
     def holds(self, checkpoint: PinnedCheckpoint) -> bool:
         """Return whether the checkpoint is loaded now."""
@@ -60,7 +57,7 @@ class Store:
 
     def close(self) -> None:
         """Close every model that is not borrowed."""
-        with self._lock:
+        with self._lock.held(lambda: None):
             for key in [key for key in self._open if key not in self._lent]:
                 del self._open[key]
             give_back(self.device)
@@ -70,7 +67,8 @@ class Store:
             progress(0.0, f"Opening {checkpoint.label}.")
             size = getattr(torch, checkpoint.dtype).itemsize
             self._make_room(checkpoint.facts.parameters * size, checkpoint.device_map)
-            self._open[key] = self._opened(checkpoint)
+            with apart():
+                self._open[key] = self._opened(checkpoint)
             self._make_room(0, checkpoint.device_map)
         self._open.move_to_end(key)
         return self._open[key]
