@@ -23,6 +23,7 @@ from backend.caching.job import Job
 from backend.caching.shipped import FILE
 
 GOAL, FACTOR = 0.9, 2.0
+TEXT = "The plot is thin, but I liked the actors and laughed more often than I expected."
 VIEWS: tuple[tuple[str, dict[str, str]], ...] = (
     ("overview", {}),
     ("layers", {}),
@@ -44,15 +45,16 @@ VIEWS: tuple[tuple[str, dict[str, str]], ...] = (
     ("swaps", {}),
     ("swaps", {"mode": "range"}),
     ("swaps", {"part": "attn"}),
-    ("swaps", {"steer": "layers"}),
-    ("swaps", {"steer": "transfer"}),
-    ("swaps", {"steer": "ablation"}),
+    ("swaps", {"mode": "steering"}),
+    ("swaps", {"mode": "steering", "steer": "layers"}),
+    ("swaps", {"mode": "steering", "steer": "transfer"}),
+    ("swaps", {"mode": "steering", "steer": "ablation"}),
     ("features", {}),
     ("features", {"show": "turnover"}),
-    ("review", {}),
-    ("review", {"show": "words"}),
-    ("review", {"show": "patching"}),
-    ("review", {"show": "steered"}),
+    ("review", {"text": TEXT}),
+    ("review", {"text": TEXT, "show": "words"}),
+    ("review", {"text": TEXT, "show": "patching"}),
+    ("review", {"text": TEXT, "show": "steered"}),
     ("overview", {"epoch": "epoch 1"}),
     ("layers", {"epoch": "epoch 1"}),
     ("layers", {"epoch": "epoch 1", "show": "map"}),
@@ -88,12 +90,13 @@ def watch_bars(bars: list[Bar], view: list[str]) -> None:
     """Record every bar that a page draws for the first time."""
     from pages.frame import work
 
-    draw, seen = work._progress, set[tuple[str, ...]]()
+    draw, seen = work._progress, dict[tuple[str, str], set[str]]()
 
     def recording(jobs: Sequence[Job[Any]], what: str, beside: Any) -> None:
-        keys = (what, *sorted(job.key for job in jobs))
-        if keys not in seen and not all(job.done for job in jobs):
-            seen.add(keys)
+        known = seen.setdefault((view[-1], what), set())
+        keys = {job.key for job in jobs if not job.done}
+        if keys - known:  # a bar that goes on with its last jobs is the same bar
+            known |= keys
             bars.append(Bar(what, jobs, wiring.jobs().seconds_left(jobs), view[-1]))
         draw(jobs, what, beside)
 
@@ -102,17 +105,17 @@ def watch_bars(bars: list[Bar], view: list[str]) -> None:
 
 def record_steps(file: Path) -> None:
     """Write one line per computation to the file."""
-    from backend.lab.lab import Lab
+    from backend.lab.rates import Rates
 
-    learn = Lab.learn
+    learn = Rates.learn
 
-    def recording(lab: Lab, query: Any, seconds: float) -> None:
+    def recording(rates: Rates, query: Any, declared: float, seconds: float) -> None:
         kind = f"{type(query).__module__}.{type(query).__qualname__}".removeprefix("backend.")
         with file.open("a") as lines:
-            lines.write(json.dumps([kind, lab._own(query), seconds]) + "\n")
-        learn(lab, query, seconds)
+            lines.write(json.dumps([kind, declared, seconds]) + "\n")
+        learn(rates, query, declared, seconds)
 
-    Lab.learn = recording
+    Rates.learn = recording
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -126,15 +129,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ |= {"LAYERSHIFT_STUDIES": str(demo.parent), "LAYERSHIFT_CACHE": f"{scratch}/cache"}
         if options.steps:
             record_steps(options.steps)
-        from pages.frame.first_views import visit
+        from pages.frame import first_views
 
+        first_views.OFFERS = ("Train",)
         bars: list[Bar] = []
         view: list[str] = []
         watch_bars(bars, view)
         for page, address in VIEWS:
             view.append(" ".join([page, *address.values()]))
             try:
-                visit(page, study="demo", **address)
+                first_views.visit(page, study="demo", **address)
             except RuntimeError as error:
                 print(f"{view[-1]}: {error}", file=sys.stderr)
         print(f"{'view':28} {'bar':44} {'said':>6} {'took':>6} {'ratio':>6}")
@@ -142,6 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mark = "" if bar.good else "  *"
             print(f"{bar.view[:28]:28} {bar.what[:44]:44} {bar.said:6.1f} {bar.took:6.1f} {bar.ratio:6.2f}{mark}")
         share = sum(bar.good for bar in bars) / max(1, len(bars))
+        facts = {key: lines for key, lines in wiring.open_lab().cache.entries() if key.startswith("rate/")}
+        if options.steps:
+            print("\n".join(f"{key}: {value.decode()}" for key, value in facts.items()), file=sys.stderr)
         machine = wiring.open_lab().cache.get_json("rate/machine")
         print(f"{len(bars)} bars, {100 * share:.0f} % within a factor of {FACTOR:g}; calibration {machine:.2f}")
     return int(share < GOAL)

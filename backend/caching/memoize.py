@@ -40,8 +40,8 @@ class Bench(Protocol):
 class Learning(Protocol):
     """A lab that remembers how long its queries take."""
 
-    def learn(self, query: Any, seconds: float) -> None:
-        """Remember the seconds that a query took itself, without other recipes and without waiting."""
+    def learner(self, query: Any) -> Callable[[float], None]:
+        """Return the callback for the seconds that a query then takes itself, without other recipes and waiting."""
         ...
 
 
@@ -103,12 +103,13 @@ class Recipe(Generic[Q, L, R]):
             cached = self._cached(key, cache)
             if cached is not None:
                 return cached
+            learn = lab.learner(query) if isinstance(lab, Learning) else None
             stopwatch = Stopwatch()
             data = encode(self.fn(query, lab.watched(flight.reporting(lab.progress))))
             result = decode(data, self.kind)
             cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data))
-            if isinstance(lab, Learning):
-                lab.learn(query, stopwatch.seconds)
+            if learn is not None:
+                learn(stopwatch.seconds)
             return result
 
     def request(self, query: Q) -> Request[R]:

@@ -39,6 +39,12 @@ class Cost:
         return replace(self, fitting=self.fitting + seconds, steps=(*self.steps, *steps))
 
 
+def size(checkpoint: PinnedCheckpoint, prompts: Prompts) -> float:
+    """Return layers x reviews x width, in units of the demo: 13 layers, 256 reviews, width 128."""
+    facts = checkpoint.facts
+    return (facts.layers + 1) * len(prompts.token_ids) * facts.width / (13 * 256 * 128)
+
+
 @runtime_checkable
 class Costed(Protocol):
     """A query that declares its own cost. A property keeps it out of the cache key."""

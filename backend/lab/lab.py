@@ -7,8 +7,9 @@ token ids. Queries contain only pinned parts, so the cache key of a result depen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,11 @@ class Lab:
         """Return the expected steps of a query: import, opening, readouts, other recipes, then its own work."""
         return list(self._parts(query, self.models.starting()).values())
 
-    def learn(self, query: Any, seconds: float) -> None:
-        """Remember the seconds that a query took itself."""
-        Rates(self.cache).learn(query, self._own(query), seconds)
+    def learner(self, query: Any) -> Callable[[float], None]:
+        """Return the callback for the seconds that a query takes itself, to call before it runs."""
+        if isinstance(query, _MEASURED):
+            return lambda seconds: None
+        return partial(Rates(self.cache).learn, query, self._own(query))
 
     def _parts(self, query: Any, starting: float) -> dict[str, Part]:
         """Return the steps by key; those that several queries share have the same key."""
@@ -109,8 +112,7 @@ class Lab:
             for key, seconds in (("start", starting), (checkpoint.fingerprint, self.models.opening(checkpoint))):
                 parts[f"open/{key}"] = Part(f"open/{key}", seconds, on_device=True)
 
-        reads_itself = isinstance(query, ReadoutQuery | AutoencoderQuery)
-        for checkpoint, prompts in () if reads_itself else cost.readouts:
+        for checkpoint, prompts in () if isinstance(query, _MEASURED) else cost.readouts:
             readout = ReadoutQuery(checkpoint, prompts.seen_by(checkpoint))
             if collect.peek(readout, self) is None:
                 parts |= self._parts(readout, starting)
@@ -123,7 +125,8 @@ class Lab:
         for checkpoint in _run_by(query, cost):
             opening(checkpoint)
         key = f"{type(query).__module__}.{canonical(query)}"
-        seconds = max(LEAST_SECONDS, self._own(query) * Rates(self.cache).ratio(query))
+        ratio = 1.0 if isinstance(query, _MEASURED) else Rates(self.cache).ratio(query)
+        seconds = max(LEAST_SECONDS, self._own(query) * ratio)
         return parts | {key: Part(key, seconds, on_device=bool(_run_by(query, cost)))}
 
     def _own(self, query: Any) -> float:
@@ -155,6 +158,10 @@ class ReadoutQuery:
 
     checkpoint: PinnedCheckpoint
     prompts: Prompts
+
+
+_MEASURED = (ReadoutQuery, AutoencoderQuery)
+"""Queries that read their prompts themselves, and whose ports remember rates of their own."""
 
 
 @memoized(version=2)

@@ -14,10 +14,13 @@ import numpy as np
 
 from backend.caching.cache import Cache
 
-REFERENCE_SECONDS = 0.055
+REFERENCE_SECONDS = 0.0022
 """Seconds of `calibration` on the reference machine, two idle cores of a server."""
 NEWEST = 0.5
 """Weight of the newest measurement in the remembered ratio."""
+NEWEST_OF_ANY, PACE_SECONDS = 0.2, 0.2
+"""The same for the ratio of kinds that were not measured yet, and the least seconds that count there."""
+_PACE = "rate/of/any"
 LEAST_SECONDS = 0.02
 """Seconds of every query: its result is written to disk."""
 
@@ -47,15 +50,20 @@ class Rates:
         return known
 
     def ratio(self, query: Any) -> float:
-        """Return by how much `declared` seconds of this kind of query are to be multiplied."""
-        return self._number(_key(query)) or 1.0
+        """Return by how much declared seconds are to be multiplied: measured for this kind of query, or for others."""
+        return self._number(_key(query)) or self._number(_PACE) or 1.0
 
     def learn(self, query: Any, declared: float, seconds: float) -> None:
         """Remember that a query took so many seconds of its own where so many were declared."""
         now = max(seconds, LEAST_SECONDS) / max(declared, LEAST_SECONDS)
-        known = self._number(_key(query))
-        ratio = now if known is None else math.exp(NEWEST * math.log(now) + (1 - NEWEST) * math.log(known))
-        self._cache.put_json(_key(query), ratio)
+        self._mix(_key(query), now, 1.0 if self._number(_key(query)) is None else NEWEST)
+        if min(seconds, declared) >= PACE_SECONDS:
+            self._mix(_PACE, now, NEWEST_OF_ANY)
+
+    def _mix(self, key: str, ratio: float, weight: float) -> None:
+        """Store the geometric mean of a new ratio and the remembered one (1 if there is none)."""
+        known = self._number(key) or 1.0
+        self._cache.put_json(key, math.exp(weight * math.log(ratio) + (1 - weight) * math.log(known)))
 
     def _number(self, key: str) -> float | None:
         value = self._cache.get_json(key)

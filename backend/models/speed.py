@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 
 from backend.caching.cache import Cache
 from backend.study.checkpoint import PinnedCheckpoint
 
-_RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
-"""Weights times tokens per second of a wide model, until a run has measured them."""
-_HALF_RATE_WIDTH = 512
+_RATES = {"cpu": 2.5e10, "mps": 1e12, "cuda": 2e13}
+"""Weights times tokens per second of a wide model (CPU: per core), until a run has measured them."""
+_HALF_RATE_WIDTH = {"cpu": 32, "mps": 512, "cuda": 512}
 _IMPORT_SECONDS = 8.0
 _IMPORT_KEY = "rate/import torch"
 _OPENING_SECONDS, _OPENING_BYTES_PER_SECOND = 0.2, 5e8
@@ -64,4 +65,6 @@ def _weights(checkpoint: PinnedCheckpoint) -> int:
 
 def _first_rate(device: str, width: int) -> float:
     """Return weights times tokens per second before any run; narrow models use a device less."""
-    return _RATES[device.partition(":")[0]] * width / (width + _HALF_RATE_WIDTH)
+    kind = device.partition(":")[0]
+    cores = (os.cpu_count() or 1) if kind == "cpu" else 1
+    return _RATES[kind] * cores * width / (width + _HALF_RATE_WIDTH[kind])

@@ -254,7 +254,7 @@ def test_a_host_without_a_head_says_so_and_such_a_donor_has_nothing_to_recover(s
 def test_the_cost_of_swaps(study: PinnedStudy, lab: Lab):
     tokens = int(study.prompts.lengths.sum())
     one = lab.models.seconds(study.base, tokens)
-    many = lab.models.reading(study.base, int(0.6 * LAYERS * tokens))
+    many = lab.models.reading(study.base, int(0.35 * LAYERS * tokens))
     assert lab.seconds(query(study)) == pytest.approx(2 * one + many, rel=0.1)
 
 
