@@ -115,7 +115,7 @@ def record_steps(file: Path) -> None:
             lines.write(json.dumps([kind, declared, seconds]) + "\n")
         learn(rates, query, declared, seconds)
 
-    Rates.learn = recording
+    Rates.learn = recording  # pyright: ignore[reportAttributeAccessIssue] (its first parameter is called self)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

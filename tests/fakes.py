@@ -504,10 +504,6 @@ class FakeModels:
         """Return a millisecond per token."""
         return tokens / 1000
 
-    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
-        """Return the seconds to open the checkpoint and run the tokens."""
-        return self.opening(checkpoint) + self.reading(checkpoint, tokens)
-
 
 def _lengths(x: np.ndarray) -> np.ndarray:
     return np.linalg.norm(x, axis=1)
@@ -566,3 +562,8 @@ def fake_lab(folder: Path, models: FakeModels | None = None, progress: Progress 
     """Return a lab with fake models and a real cache in `folder`."""
     models = models or FakeModels()
     return Lab(Cache(folder / "cache", None), models, FakeAutoencoders(models.layers, models.width), progress)
+
+
+def run_seconds(lab: Lab, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+    """Return the expected seconds to open the checkpoint and run the tokens."""
+    return lab.models.opening(checkpoint) + lab.models.reading(checkpoint, tokens)

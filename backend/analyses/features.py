@@ -86,7 +86,7 @@ class Query:
         """The readouts, what fires, and passes that take as long as the loss and the promoted tokens."""
         models = (self.reference, self.checkpoint)
         steps = [active.request(ActiveQuery(self.source, model, self.prompts)) for model in models]
-        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, 8.0).with_fitting(0.0, *steps)
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, 10.0).with_fitting(0.0, *steps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,7 @@ class Query:
     @property
     def cost(self) -> Cost:
         """Each block of both models reads the residuals of both."""
-        return Cost().with_passes(self.reference, self.prompts, 0.6).with_passes(self.checkpoint, self.prompts, 0.6)
+        return Cost().with_passes(self.reference, self.prompts, 0.8).with_passes(self.checkpoint, self.prompts, 0.8)
 
 
 @dataclass(frozen=True, eq=False)

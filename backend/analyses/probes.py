@@ -50,7 +50,7 @@ class Query:
     @property
     def cost(self) -> Cost:
         """The readouts, the heads and the resampling."""
-        return cost_of_fields(self).with_fitting(0.7 * size(self.checkpoint, self.prompts))
+        return cost_of_fields(self).with_fitting(0.9 * size(self.checkpoint, self.prompts))
 
 
 @dataclass(frozen=True, eq=False)

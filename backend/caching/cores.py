@@ -14,5 +14,5 @@ def share(workers: int) -> None:
     With a thread per core in each, they wait for each other: on two busy cores a bootstrap of directions took ten times
     as long. Models have their own threads, and one of them runs at a time.
     """
-    np.zeros((2, 2)) @ np.zeros((2, 2))  # loads the library
+    np.dot(np.zeros((2, 2)), np.zeros((2, 2)))  # loads the library
     threadpool_limits(max(1, (os.cpu_count() or 1) // workers), user_api="blas")

@@ -124,7 +124,7 @@ class Lab:
                 parts |= self._parts(step.query, starting)
         for checkpoint in _run_by(query, cost):
             opening(checkpoint)
-        key = f"{type(query).__module__}.{canonical(query)}"
+        key = f"{type(query).__module__}.{type(query).__qualname__}/{canonical(query)}"
         ratio = 1.0 if isinstance(query, _MEASURED) else Rates(self.cache).ratio(query)
         seconds = max(LEAST_SECONDS, self._own(query) * ratio)
         return parts | {key: Part(key, seconds, on_device=bool(_run_by(query, cost)))}

@@ -36,15 +36,15 @@ class Stream(Protocol):
 @contextmanager
 def bar(title: str, stream: Stream | None = None) -> Iterator[Callable[[float, str], None]]:
     """Yield a progress callback that draws on `stream` (default: stderr), and say "done" unless an error ends it."""
-    stream = sys.stderr if stream is None else stream
-    draw = _redraw(title, stream) if stream.isatty() else _print(title, stream)
+    out: Stream = sys.stderr if stream is None else stream
+    draw = _redraw(title, out) if out.isatty() else _print(title, out)
     try:
         yield draw
         draw(1.0, "done")
     finally:
-        if stream.isatty():
-            stream.write("\n")
-            stream.flush()
+        if out.isatty():
+            out.write("\n")
+            out.flush()
 
 
 def line(title: str, fraction: float, sentence: str, elapsed: float) -> str:

@@ -46,7 +46,7 @@ def test_a_terminal_has_one_line_within_its_width(monkeypatch: pytest.MonkeyPatc
     assert text.endswith("\n")
     drawn = re.split(r"\r\x1b\[K", text.rstrip("\n"))[1:]
     assert [len(one) < 60 for one in drawn] == [True, True]
-    assert drawn[0].startswith("[##########          ] direction: 50 %, A sentence of two lines")
+    assert drawn[0].startswith("[##########          ] direction: 50 %, A sentence of two l")
     assert drawn[1] == "[####################] direction: 100 %, done"
 
 
