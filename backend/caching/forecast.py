@@ -17,7 +17,7 @@ class Part:
 
 def union(parts: Iterable[Part]) -> float:
     """Return the seconds of all parts, shared ones once."""
-    return sum({part.key: part.seconds for part in parts}.values())
+    return sum({part.key: part.seconds for part in parts}.values(), 0.0)
 
 
 def rest(parts: Sequence[Part], left: float) -> list[Part]:

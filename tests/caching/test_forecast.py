@@ -9,6 +9,7 @@ from backend.caching.forecast import Part, ends, rest, union
 
 def test_shared_parts_count_once():
     assert union([Part("a", 2.0), Part("b", 3.0), Part("a", 2.0)]) == 5.0
+    assert isinstance(union([]), float)
 
 
 def test_the_rest_of_a_job_are_its_last_parts():
