@@ -11,8 +11,8 @@ reviews (Hastie and Tibshirani 2004, Biostatistics 5: the same coefficients, far
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 
 from backend.caching.memoize import memoized
+from backend.caching.progress import unwatched
 from backend.errors import UndefinedError
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics, resampling, splits
 from backend.stats.estimate import Estimate, stacked
@@ -48,6 +50,18 @@ class Query:
     reference: PinnedCheckpoint
     prompts: Prompts
     seed: int = 0
+
+    @property
+    def fits(self) -> tuple[FitQuery, ...]:
+        """The queries of both checkpoints' probes."""
+        return tuple(FitQuery(each, self.prompts, self.seed) for each in (self.checkpoint, self.reference))
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts, the probes of both checkpoints, and the baselines, which are like half a layer."""
+        seconds = fit_seconds(self.checkpoint, self.prompts) / 2
+        opening = replace(cost_of_fields(self), passes=((self.checkpoint, 0),))
+        return opening.with_fitting(seconds, *map(fitted.request, dict.fromkeys(self.fits)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +134,12 @@ def fit(
     fold_of: Int[np.ndarray, " reviews"],
     seed: int,
     groups: splits.Groups | None = None,
+    watch: Callable[[float], None] = unwatched,
 ) -> Probe:
-    """Fit one probe per fold, on the reviews of the other folds."""
+    """Fit one probe per fold, on the reviews of the other folds; `watch` gets the share done before each."""
     weights, offsets, chosen = [], [], []
     for fold in range(fold_of.max() + 1):
+        watch(fold / (fold_of.max() + 1))
         others = fold_of != fold
         x, y = features[others].astype(np.float64), labels[others]
         losses = np.zeros(len(C_GRID))
@@ -157,6 +173,13 @@ def _path(
         yield w, b - w @ mean
 
 
+def fit_seconds(checkpoint: PinnedCheckpoint, prompts: Prompts) -> float:
+    """Return roughly the seconds of one layer on the reference machine; a step of Newton's method is cubic."""
+    reviews = len(prompts.token_ids)
+    dimensions = min(reviews, checkpoint.facts.width) * max(1, prompts.classes - 1)
+    return 0.55 * (dimensions / 128) ** 2 * reviews / 256
+
+
 @dataclass(frozen=True)
 class FitQuery:
     """The probes of one checkpoint; separate, because every comparison needs those of both."""
@@ -164,6 +187,12 @@ class FitQuery:
     checkpoint: PinnedCheckpoint
     prompts: Prompts
     seed: int
+
+    @property
+    def cost(self) -> Cost:
+        """The readout, and the probes of every layer on both labels."""
+        seconds = self.checkpoint.facts.layers * fit_seconds(self.checkpoint, self.prompts)
+        return cost_of_fields(self).with_fitting(seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,11 +227,14 @@ def fitted(query: FitQuery, lab: Lab) -> Fitted:
     for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
         sentence = f"Fitting linear probes of {query.checkpoint.label}: layer {layer} of {layers - 1}."
         x = residuals[:, layer]
-        lab.progress(0.25 + 0.75 * layer / layers, sentence)
-        probe = fit(x, labels, fold_of, query.seed, groups)
+
+        def watch(share: float, at: float = float(layer), sentence: str = sentence) -> None:
+            lab.progress(0.25 + 0.75 * (at + share / 2) / layers, sentence)
+
+        probe = fit(x, labels, fold_of, query.seed, groups, watch)
         weights[layer], offsets[layer], chosen[layer] = probe.weights, probe.offsets, probe.chosen
-        lab.progress(0.25 + 0.75 * (layer + 0.5) / layers, sentence)
-        predicted[layer] = fit(x, shuffled, shuffled_fold_of, query.seed, groups).predict(x, shuffled_fold_of)
+        again = fit(x, shuffled, shuffled_fold_of, query.seed, groups, lambda share, watch=watch: watch(share + 1))
+        predicted[layer] = again.predict(x, shuffled_fold_of)
     return Fitted(weights, offsets, chosen, shuffled, predicted)
 
 
@@ -227,8 +259,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     prompts, checkpoint, other = query.prompts, query.checkpoint, query.reference
     labels, classes, groups = prompts.labels, prompts.classes, prompts.groups
     fold_of = folds(labels, query.seed, groups)
-    fits = [FitQuery(each, prompts, query.seed) for each in (checkpoint, other)]
-    own, theirs = (fitted(each, lab.part(i, 3)) for i, each in enumerate(fits))
+    own, theirs = (fitted(each, lab.part(i, 3)) for i, each in enumerate(query.fits))
     residuals, reference = lab.part(4, 6).readouts((checkpoint, other), prompts)
     lab.progress(0.85, f"Fitting on the lengths and on the token embeddings of {checkpoint.label}.")
     here, there = (~metrics.constant_layers(each.residuals) for each in (residuals, reference))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,18 +9,20 @@ from contextlib import contextmanager
 import torch
 
 from backend.caching.cache import Cache
+from backend.caching.lending import Lendable
 from backend.caching.progress import Progress, silent
+from backend.caching.stopwatch import apart
 from backend.errors import CheckpointError
 from backend.models.files.facts import read_facts
 from backend.models.files.fingerprint import fingerprint
 from backend.models.files.locate import locate
 from backend.models.runtime.devices import choose_device, give_back, model_bytes
 from backend.models.runtime.load import LoadedModel, open_model
+from backend.models.runtime.marks import Marks, marks
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.facts import BODY
 
 Key = tuple[str, str, str | None]
-_WAIT_SECONDS = 0.5
 
 
 class Store:
@@ -31,8 +32,9 @@ class Store:
         self.device = device or choose_device()
         self._cache = cache
         self._limit = limit_bytes
-        self._lock = threading.RLock()
+        self._lock = Lendable(self._untouched)
         self._open: OrderedDict[Key, LoadedModel] = OrderedDict()
+        self._marks: dict[Key, Marks] = {}
         self._lent: list[Key] = []
 
     @contextmanager
@@ -40,19 +42,16 @@ class Store:
         """Yield the checkpoint's model, and open it first if needed.
 
         One thread borrows at a time, and may borrow several models (a host and a donor). While it waits for another
-        thread it reports to `progress`, which may raise Cancelled. Raises CheckpointError or DeviceError.
+        thread it reports to `progress`, which may raise Cancelled. A parked job lends the device out and its models stay
+        open; a job with hooks on a model is not parked. Raises CheckpointError or DeviceError.
         """
-        while not self._lock.acquire(timeout=_WAIT_SECONDS):
-            progress(0.0, f"Waiting for other work on {self.device} to finish.")
-        try:
+        with self._lock.held(lambda: progress(0.0, f"Waiting for other work on {self.device} to finish.")):
             key = _key(checkpoint)
             self._lent.append(key)
             try:
                 yield self._get(key, checkpoint, progress)
             finally:
                 self._lent.remove(key)
-        finally:
-            self._lock.release()
 
     def holds(self, checkpoint: PinnedCheckpoint) -> bool:
         """Return whether the checkpoint is loaded now."""
@@ -60,20 +59,28 @@ class Store:
 
     def close(self) -> None:
         """Close every model that is not borrowed."""
-        with self._lock:
+        with self._lock.held(lambda: None):
             for key in [key for key in self._open if key not in self._lent]:
                 del self._open[key]
+                del self._marks[key]
             give_back(self.device)
 
     def _get(self, key: Key, checkpoint: PinnedCheckpoint, progress: Progress) -> LoadedModel:
         if key not in self._open:
             progress(0.0, f"Opening {checkpoint.label}.")
+        if key not in self._open:  # a job may have opened it while this one was parked
             size = getattr(torch, checkpoint.dtype).itemsize
             self._make_room(checkpoint.facts.parameters * size, checkpoint.device_map)
-            self._open[key] = self._opened(checkpoint)
+            with apart():
+                self._open[key] = self._opened(checkpoint)
+                self._marks[key] = marks(self._open[key].model)
             self._make_room(0, checkpoint.device_map)
         self._open.move_to_end(key)
         return self._open[key]
+
+    def _untouched(self) -> bool:
+        """Return whether every open model is as it was opened, so that another job may run it."""
+        return all(marks(loaded.model) == self._marks[key] for key, loaded in list(self._open.items()))
 
     def _opened(self, checkpoint: PinnedCheckpoint) -> LoadedModel:
         """Load the model, and check the fingerprint before and after, because a training run may replace the files."""
@@ -104,6 +111,7 @@ class Store:
             if sum(model.bytes for model in self._open.values()) + needed <= self._limit:
                 break
             del self._open[key]
+            del self._marks[key]
             closed = True
         if closed:
             give_back(self.device)
