@@ -42,6 +42,7 @@ class Job(Generic[R]):
         self.failed: BaseException | None = None
         self.ticket = Ticket(self._rank)
         self._leases: dict[str, float] = {}
+        self._abandoned = False
         self._turns: Turns | None = None
         self._trace: TracebackType | None = None
         self._result: R | None = None
@@ -88,15 +89,32 @@ class Job(Generic[R]):
 
     def watch(self, session: str, seconds: float = LEASE_SECONDS) -> None:
         """Count the job as shown by a browser session for the next seconds."""
+        self._abandoned = False
         self._leases[session] = time.monotonic() + seconds
 
     def unwatch(self, session: str) -> None:
         """End the lease of a session, because its page shows something else."""
         self._leases.pop(session, None)
 
-    def _rank(self) -> int:
+    def abandon(self, session: str) -> None:
+        """End the lease of a session, and cancel the job unless another session shows it.
+
+        A step whose result other jobs need too, such as a readout of the sample, ends first.
+        """
+        self.unwatch(session)
+        self._abandoned = not self._is_shown()
+        self._cancel_if_abandoned()
+
+    def _cancel_if_abandoned(self) -> None:
+        if self._abandoned and not self.ticket.shared and not self.done:
+            self.cancel()
+
+    def _is_shown(self) -> bool:
         now = time.monotonic()
-        if all(end < now for end in list(self._leases.values())):
+        return any(end >= now for end in list(self._leases.values()))
+
+    def _rank(self) -> int:
+        if not self._is_shown():
             return BACKGROUND
         return TYPED if self.typed else VIEWED
 
@@ -130,6 +148,7 @@ class Job(Generic[R]):
 
     def report(self, fraction: float | int, sentence: str) -> None:
         """Update the progress of the recipe, and give way to more urgent jobs. Raises Cancelled after `cancel`."""
+        self._cancel_if_abandoned()
         self._stop_if_cancelled()
         self.fraction = min(1.0, max(0.0, float(fraction)))
         self.sentence = sentence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, get_type_hints, runtime_checkable
 
@@ -12,6 +13,7 @@ from backend.caching.cache import Cache
 from backend.caching.progress import Progress
 from backend.caching.serialize import ForeignEntry, canonical, decode, encode
 from backend.caching.stopwatch import Stopwatch, apart
+from backend.caching.turns import shared
 
 MEASUREMENT_VERSION = 1
 """Increased when a definition in metrics.py or intervals.py changes: all results are then computed again."""
@@ -105,7 +107,8 @@ class Recipe(Generic[Q, L, R]):
                 return cached
             learn = lab.learner(query) if isinstance(lab, Learning) else None
             stopwatch = Stopwatch()
-            data = encode(self.fn(query, lab.watched(flight.reporting(lab.progress))))
+            with nullcontext() if self.private else shared():
+                data = encode(self.fn(query, lab.watched(flight.reporting(lab.progress))))
             result = decode(data, self.kind)
             cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data))
             if learn is not None:

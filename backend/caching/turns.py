@@ -61,6 +61,7 @@ class Ticket:
         self.cancelled = False
         self.lent: list[Lent] = []
         self.steady = 0
+        self.shared = 0
         self.idle = 0.0
         self.idle_since: float | None = None
         self.holder: Callable[[], Ticket | None] = lambda: None
@@ -104,6 +105,20 @@ def steady() -> Iterator[None]:
         yield
     finally:
         ticket.steady -= 1
+
+
+@contextmanager
+def shared() -> Iterator[None]:
+    """Compute a result inside that other jobs need too, so that this thread's job ends it even if nobody shows it."""
+    ticket = here()
+    if ticket is None:
+        yield
+        return
+    ticket.shared += 1
+    try:
+        yield
+    finally:
+        ticket.shared -= 1
 
 
 @contextmanager

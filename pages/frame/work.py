@@ -205,6 +205,17 @@ def showing() -> Iterator[None]:
             job.unwatch(_session())
 
 
+def drop_typed(text: str) -> None:
+    """Cancel this session's work on the texts that were typed before this one."""
+    if st.session_state.get("_typed", text) != text:
+        held: dict[str, Job[Any]] = st.session_state.setdefault("_jobs", {})
+        for key, job in list(held.items()):
+            if job.typed:
+                job.abandon(_session())
+                del held[key]
+    st.session_state["_typed"] = text
+
+
 def leave() -> None:
     """Put all jobs of this session into the background: the browser went to another page."""
     for job in wiring.jobs().active():

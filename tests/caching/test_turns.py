@@ -40,7 +40,8 @@ class Stage:
     def __init__(self) -> None:
         self.ended: list[int] = []
         self.go: dict[int, threading.Event] = {}
-        self.device = Lendable()
+        self.hooked = False
+        self.device = Lendable(lambda: not self.hooked)
 
     def let(self, number: int) -> None:
         """Let the work of a query end."""
@@ -82,13 +83,28 @@ def typed(query: Query, lab: Desk) -> Result:
     return work(query, lab)
 
 
+@memoized(private=True)
+def typed_after(query: Query, lab: Desk) -> Result:
+    """Answer a typed text with the result of query 1, which other texts need too."""
+    plain(Query(1), lab)
+    return work(query, lab)
+
+
 @memoized()
 def on_device(query: Query, lab: Desk) -> Result:
     """Work on the device, as the model store lends it."""
     with STAGE.device.held(lambda: lab.progress(0.0, "Waiting.")), STAGE.device.held(lambda: None):
-        if query.act == "hooks":
-            with steady():
-                return work(query, lab)
+        STAGE.hooked = query.act == "hooks"
+        try:
+            return work(query, lab)
+        finally:
+            STAGE.hooked = False
+
+
+@memoized()
+def in_library(query: Query, lab: Desk) -> Result:
+    """Work that reports while it holds the lock of a library."""
+    with steady():
         return work(query, lab)
 
 
@@ -251,9 +267,10 @@ def test_the_device_goes_to_the_more_urgent_job_though_a_worker_is_free(desk: De
     assert stage.ended == [2, 1]
 
 
-def test_a_job_with_hooks_on_a_model_is_not_parked(desk: Desk, stage: Stage):
+@pytest.mark.parametrize("recipe", [on_device, in_library])
+def test_a_job_with_hooks_on_a_model_or_a_lock_of_a_library_is_not_parked(desk: Desk, stage: Stage, recipe: object):
     jobs = Jobs(1)
-    left = jobs.submit(on_device, Query(1, "hooks"), desk)
+    left = jobs.submit(recipe, Query(1, "hooks"), desk)  # type: ignore[arg-type]
     until(lambda: runs(left))
     shown = jobs.submit(on_device, Query(2), desk, session=ME)
     time.sleep(0.05)
@@ -262,6 +279,54 @@ def test_a_job_with_hooks_on_a_model_is_not_parked(desk: Desk, stage: Stage):
     stage.let(1)
     stage.let(2)
     assert shown.result(10).number == 2
+
+
+def test_an_abandoned_job_ends_unless_another_browser_shows_it(desk: Desk, stage: Stage):
+    jobs = Jobs(2)
+    mine = jobs.submit(typed, Query(1), desk, session=ME)
+    ours = jobs.submit(typed, Query(2), desk, session=ME)
+    queued = jobs.submit(typed, Query(3), desk, session=ME)
+    extra = jobs.submit(typed, Query(4), desk, session=ME)
+    ours.watch(OTHER)
+    until(lambda: runs(mine) and runs(ours) and runs(queued))
+    for job in (mine, ours, extra):
+        job.abandon(ME)
+    for job in (mine, extra):
+        with pytest.raises(Cancelled):
+            job.result(10)
+    assert extra.started is None
+    stage.let(2)
+    assert ours.result(10).number == 2
+    stage.let(3)
+    assert queued.result(10).number == 3
+
+
+def test_an_abandoned_job_ends_the_step_that_others_need(desk: Desk, stage: Stage):
+    jobs = Jobs(1)
+    left = jobs.submit(typed_after, Query(5), desk, session=ME)
+    until(lambda: left.fraction >= 0.5)
+    left.abandon(ME)
+    more = jobs.submit(typed_after, Query(6), desk, session=ME)
+    until(lambda: more.ticket.state is State.BLOCKED)
+    assert not left.done
+    stage.let(1)
+    with pytest.raises(Cancelled):
+        left.result(10)
+    assert stage.ended == [1]
+    stage.let(6)
+    assert more.result(10).number == 6
+    assert stage.ended == [1, 6]
+
+
+def test_an_abandoned_job_that_is_shown_again_goes_on(desk: Desk, stage: Stage):
+    jobs = Jobs(1)
+    left = jobs.submit(typed_after, Query(5), desk, session=ME)
+    until(lambda: left.fraction >= 0.5)
+    left.abandon(ME)
+    assert jobs.submit(typed_after, Query(5), desk, session=ME) is left
+    stage.let(1)
+    stage.let(5)
+    assert left.result(10).number == 5
 
 
 @pytest.mark.parametrize("recipe", [plain, on_device])

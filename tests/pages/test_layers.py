@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import threading
+import time
 
 import numpy as np
 import pytest

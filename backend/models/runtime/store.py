@@ -42,8 +42,8 @@ class Store:
         """Yield the checkpoint's model, and open it first if needed.
 
         One thread borrows at a time, and may borrow several models (a host and a donor). While it waits for another
-        thread it reports to `progress`, which may raise Cancelled. A parked job lends the device out and its models stay
-        open; a job with hooks on a model is not parked. Raises CheckpointError or DeviceError.
+        thread it reports to `progress`, which may raise Cancelled. A parked job lends the device out, and its models
+        stay open; a job with hooks on a model is not parked. Raises CheckpointError or DeviceError.
         """
         with self._lock.held(lambda: progress(0.0, f"Waiting for other work on {self.device} to finish.")):
             key = _key(checkpoint)

@@ -15,11 +15,13 @@ from backend.caching.job import Job
 from backend.caching.jobs import Jobs
 from backend.caching.progress import Progress
 from backend.caching.turns import BACKGROUND, VIEWED
+from backend.errors import Cancelled
 from backend.lab.pinning import pin
+from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 from pages.frame import work
-from tests.pages.conftest import ROOT, World
+from tests.pages.conftest import ROOT, World, settle
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -73,6 +75,33 @@ def test_a_page_keeps_its_jobs_in_view_until_the_browser_leaves_it(world: World)
     test.switch_page("pages/add.py").run()
     assert {job.ticket.own_rank() for job in mine} == {BACKGROUND}
     held.go.set()
+
+
+def test_a_new_text_ends_the_work_on_the_one_before(world: World):
+    go, readout, reading = threading.Event(), world.models.readout, list[str]()
+
+    def waits(checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> object:
+        if len(prompts.token_ids) == 1:  # a typed text
+            reading.append(prompts.digest)
+            while not go.wait(0.01):
+                progress(0.3, "Reading the text.")
+        return readout(checkpoint, prompts, progress)
+
+    world.models.readout = waits  # type: ignore[method-assign]
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test.query_params["text"] = "The plot is thin."
+    test.switch_page("pages/review.py").run()
+    until(lambda: bool(reading))
+    first = [job for job in world.jobs.active() if job.typed]
+    test.text_area(key="text").set_value("The plot is thin, but funny.").run()
+    until(lambda: all(job.done for job in first))
+    assert {type(job.failed) for job in first} == {Cancelled}
+    assert any(job.typed for job in world.jobs.active())
+    test.text_area(key="text").set_value("The plot is thin.").run()
+    go.set()
+    settle(test)
+    assert not [one.value for one in (*test.error, *test.warning)]
+    assert not any("cancelled" in one.value for one in test.info)
 
 
 def test_a_waiting_bar_names_what_it_waits_for_and_stops_it(world: World, study: PinnedStudy):
