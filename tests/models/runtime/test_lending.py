@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ LAYOUTS = (
     "Gemma3ForCausalLM",  # two rotary bases, windows
     "BloomForCausalLM",  # blocks that run whole
 )
-PROMPTS = make_prompts([9, 3, 30, 12], vocabulary=VOCABULARY)
+DRAWN = make_prompts([9, 3, 30, 12], vocabulary=VOCABULARY)
+PROMPTS = replace(DRAWN, token_ids=tuple(tuple(max(2, i) for i in ids) for ids in DRAWN.token_ids))  # none special
 SWAPS = (*(Swap("block", block, block) for block in range(LAYERS)), Swap("block", 0, 1), Swap("embed"))
 STEERING = (SteeringVectors((1,), vectors(1)), SteeringVectors(EVERY, vectors(LAYERS + 1), "all"))
 Measure = Callable[[LocalModels, PinnedCheckpoint, PinnedCheckpoint, Progress], Any]
