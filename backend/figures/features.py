@@ -97,6 +97,12 @@ def training(
     )
 
 
+TRAINING_GUIDE = Guide(
+    "The autoencoder's error, the variance that it explains and its dead features, by training step.",
+    "If the curves still move at the end, train on more tokens.",
+)
+
+
 def so_far(points: Sequence[Point]) -> go.Figure:
     """`training` while it is under way."""
     names = ("step", "loss", "explained_variance", "dead")

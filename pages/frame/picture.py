@@ -89,7 +89,7 @@ def moving(
     `picks` gets the position of a review that was clicked; `chosen` is the position of the one to ring.
     """
     key = data["key"]
-    scrubbing.mount(view, data, chosen, _file(view, key), picks)
+    scrubbing.mount(view, data, chosen, int(view.value("layer")), _file(view, key), picks)
     start = {"epoch": view.checkpoint.label, "reference": view.reference.label}
     title = view.study.study.title
     _below(

@@ -33,7 +33,6 @@ FRAME_SECONDS = 1.6
 PAINT_SECONDS, PAINT_CALLS = 0.5, 4
 MASSIVE = {"with": 0, "without": 3}
 """The `massive` key of the address, and how many of the largest dimensions are left out."""
-KEPT = links.KEPT
 STYLE = """<style>
 .stMainBlockContainer { padding-left: 2.2rem; padding-right: 2.2rem; max-width: 1500px; }
 .stMain { scrollbar-gutter: stable; } /* a scroll bar that appears late would have every plot drawn again */
@@ -164,7 +163,7 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
             chosen.run()
     finally:
         _inside.reset(token)
-    marked.show()
+    marked.show(chosen.url_path)
     if view is not None:
         links.to_next(known, chosen.url_path)
         links.remember(chosen.url_path)
@@ -209,7 +208,7 @@ def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
         **own,
     }
     said = {
-        key: address.check(key, choice, reasons.get(st.query_params.get(key, "")) if key in KEPT else None)
+        key: address.check(key, choice, reasons.get(st.query_params.get(key, "")) if key in links.KEPT else None)
         for key, choice in choices.items()
     }
     return View(
