@@ -109,7 +109,7 @@ def steady() -> Iterator[None]:
 
 @contextmanager
 def shared() -> Iterator[None]:
-    """Compute a result inside that other jobs need too, so that this thread's job ends it even if nobody shows it."""
+    """Compute a result inside that other jobs need too, so this job ends it though no page shows it."""
     ticket = here()
     if ticket is None:
         yield

@@ -14,11 +14,11 @@ import numpy as np
 
 from backend.caching.cache import Cache
 
-REFERENCE_SECONDS = 0.0022
+REFERENCE_SECONDS = 0.022
 """Seconds of `calibration` on the reference machine, two idle cores of a server."""
 NEWEST = 0.5
 """Weight of the newest measurement in the remembered ratio."""
-NEWEST_OF_ANY, PACE_SECONDS = 0.2, 0.2
+NEWEST_OF_ANY, PACE_SECONDS = 0.35, 0.2
 """The same for the ratio of kinds that were not measured yet, and the least seconds that count there."""
 _PACE = "rate/of/any"
 LEAST_SECONDS = 0.02
@@ -26,11 +26,14 @@ LEAST_SECONDS = 0.02
 
 
 def calibration() -> float:
-    """Return the seconds of a fixed piece of statistics on one core: draws, sums and a sort."""
+    """Return the seconds of a fixed piece of statistics on one core: draws, sums and a sort.
+
+    It is longer than a time slice of the processor, so that it takes longer beside other programs.
+    """
     draw = np.random.default_rng(0)
     x = draw.normal(size=4096)
     started = time.perf_counter()
-    for _ in range(40):
+    for _ in range(400):
         np.exp(np.sort(x[draw.integers(0, len(x), len(x))])).cumsum()
     return time.perf_counter() - started
 
@@ -45,7 +48,7 @@ class Rates:
         """Return how many times longer than the reference machine this one takes, by one calibration."""
         known = self._number("rate/machine")
         if known is None:
-            known = min(calibration() for _ in range(3)) / REFERENCE_SECONDS
+            known = sorted(calibration() for _ in range(3))[1] / REFERENCE_SECONDS
             self._cache.put_json("rate/machine", known)
         return known
 
