@@ -208,7 +208,8 @@ def _calibration(view: shell.View) -> None:
     picture.show(
         view, {"calibration": curves}, calibration_figures.GUIDE, picture.rows(requests, results), "calibration"
     )
-    st.table(calibration_figures.table(results, [plain(name) for name in names]))
+    with st.expander("Calibration in numbers"):
+        st.table(calibration_figures.table(results, [plain(name) for name in names]))
     st.markdown(calibration_figures.in_words(results[-1], plain(names[-1])))
 
 
@@ -260,11 +261,11 @@ def _weights(view: shell.View) -> None:
 @shell.section
 def _compared(view: shell.View) -> None:
     """Show the study in two tables."""
-    st.subheader("What is compared?")
     now = time.time()
     facts = summary.compared(view.study, view.lab, now)
-    st.table([{"what": what, "is": plain(text)} for what, text in facts.items()])
-    st.table([{key: plain(text) for key, text in row.items()} for row in summary.checkpoints(view.study, now)])
+    with st.expander("What is compared?"):
+        st.table([{"what": what, "is": plain(text)} for what, text in facts.items()])
+        st.table([{key: plain(text) for key, text in row.items()} for row in summary.checkpoints(view.study, now)])
 
 
 if __name__ == "__main__":
