@@ -47,6 +47,7 @@ def open_lab() -> Lab:
 
     Results that a study ships are read where the cache has none.
     """
+    cores.wait_asleep()
     store = Cache(cache_folder(), cache_bytes(), Shipped(sorted(studies_folder().glob(f"*/{FILE}"))))
     models = LocalModels(store)
     return Lab(cache=store, models=models, autoencoders=LocalAutoencoders(models))
