@@ -6,6 +6,7 @@ import math
 import os
 
 from backend.caching.cache import Cache
+from backend.lab.rates import Rates
 from backend.study.checkpoint import PinnedCheckpoint
 
 _RATES = {"cpu": 2.5e10, "mps": 1e12, "cuda": 2e13}
@@ -25,7 +26,7 @@ class Speed:
 
     def importing(self) -> float:
         """Return the seconds of the last import of torch, or a guess."""
-        return self._known(_IMPORT_KEY) or _IMPORT_SECONDS
+        return self._known(_IMPORT_KEY) or _IMPORT_SECONDS * self._machine()
 
     def imported(self, seconds: float) -> None:
         """Remember how long the import of torch took."""
@@ -33,18 +34,25 @@ class Speed:
 
     def opening(self, checkpoint: PinnedCheckpoint) -> float:
         """Estimate the seconds of loading the weights."""
-        return _OPENING_SECONDS + checkpoint.facts.parameters * _BYTES[checkpoint.dtype] / _OPENING_BYTES_PER_SECOND
+        stored = checkpoint.facts.parameters * _BYTES[checkpoint.dtype]
+        return (_OPENING_SECONDS + stored / _OPENING_BYTES_PER_SECOND) * self._machine()
 
     def reading(self, checkpoint: PinnedCheckpoint, tokens: int, device: str) -> float:
         """Estimate the seconds of a run."""
-        known = self._known(_rate_key(checkpoint, device))
-        return tokens * _weights(checkpoint) / (known or _first_rate(device, checkpoint.facts.width))
+        rate = self._known(_rate_key(checkpoint, device))
+        if rate is None:
+            rate = _first_rate(device, checkpoint.facts.width) / (self._machine() if device == "cpu" else 1.0)
+        return tokens * _weights(checkpoint) / rate
 
     def read(self, checkpoint: PinnedCheckpoint, tokens: int, device: str, seconds: float) -> None:
         """Remember the rate of a run: the geometric mean of this run and what was known."""
         key = _rate_key(checkpoint, device)
         rate, known = _weights(checkpoint) * tokens / max(seconds, 1e-6), self._known(key)
         self._cache.put_json(key, rate if known is None else math.sqrt(rate * known))
+
+    def _machine(self) -> float:
+        """Return how many times longer than the reference machine this one takes, other programs included."""
+        return Rates(self._cache).machine()
 
     def _known(self, key: str) -> float | None:
         value = self._cache.get_json(key)
