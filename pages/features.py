@@ -9,6 +9,7 @@ import streamlit as st
 
 from backend.analyses import features
 from backend.derived.feature_activations import scores_tokens
+from backend.figures import autoencoder_quality as quality_figures
 from backend.figures import feature_turnover as turnover_figures
 from backend.figures import features as figures
 from backend.reports import autoencoder_files
@@ -143,21 +144,23 @@ def _exported(view: shell.View, query: features.Query) -> str | None:
 def _quality(view: shell.View, query: features.Query, result: features.Result) -> None:
     """Show the quality of the autoencoder, its training, and its files."""
     st.subheader("How good is this autoencoder?")
-    rows = figures.quality(result, _names(view))
+    rows = quality_figures.table(result, _names(view))
     picture.table(
         view,
         "features-quality",
         [{key: plain(value) for key, value in row.items()} for row in rows],
-        figures.quality_guide(result.layer),
+        quality_figures.guide(result.layer),
         lambda: rows,
         None,
     )
     if not all(map(scores_tokens, view.pair)):
         st.caption("Without next-token predictions, recovered loss and promoted tokens are undefined.")
     if len(result.step):
-        curves = figures.training(result.step, result.training_loss, result.training_variance, result.training_dead)
+        curves = quality_figures.training(
+            result.step, result.training_loss, result.training_variance, result.training_dead
+        )
         recipe_rows = picture.rows([features.recipe.request(query)], [result])
-        picture.show(view, {"features-training": curves}, figures.TRAINING_GUIDE, recipe_rows, None)
+        picture.show(view, {"features-training": curves}, quality_figures.TRAINING_GUIDE, recipe_rows, None)
     st.download_button(
         "Autoencoder (SAELens format, zip)",
         lambda: autoencoder_files.zipped(view.study, query.source, view.lab),

@@ -13,8 +13,6 @@ from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 from backend.stats.estimate import Estimate
 
-MOST_HEIGHT = 420
-"""Pixels of the cells of a heat map, however many checkpoints there are."""
 Scale = Literal["raw", "unbiased", "relative", "separation"]
 SCALES: tuple[Scale, ...] = ("raw", "unbiased", "relative", "separation")
 _FIELDS = {
@@ -108,7 +106,7 @@ def heatmap(
     return theme.figure(
         traces,
         f"Checkpoint × layer: {UNITS[scale]}",
-        height=130 + min(row * len(names), MOST_HEIGHT),
+        height=130 + min(row * len(names), 420),
         shapes=[drawing.frame(*reversed(chosen))] if chosen else [],
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
         yaxis=drawing.NAMES,

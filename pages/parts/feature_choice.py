@@ -8,7 +8,7 @@ import streamlit as st
 
 from backend.analyses import features
 from backend.derived.feature_activations import Opened, open_folder
-from backend.figures import features as figures
+from backend.figures import autoencoder_quality as quality_figures
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell, work
@@ -83,7 +83,7 @@ def result(view: shell.View, query: features.Query) -> features.Result | None:
     def live() -> None:
         points = () if query.opened else view.lab.training_curve(query.source)  # type: ignore[arg-type]
         if len(points) > 1:
-            picture.unfinished(figures.so_far(points), "features-live", f"Step {points[-1].step:,} so far.")
+            picture.unfinished(quality_figures.so_far(points), "features-live", f"Step {points[-1].step:,} so far.")
 
     results = work.on_demand(
         [features.recipe.request(query)],
