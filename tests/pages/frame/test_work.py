@@ -23,6 +23,8 @@ from backend.study.token_ids import Prompts
 from pages.frame import work
 from tests.pages.conftest import ROOT, World, settle
 
+BAR = re.compile(r"[^\n]+(, about \d+ (s|min) left| \(about \d+ (s|min) left\))")
+
 
 def until(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 20
@@ -62,7 +64,7 @@ def test_a_bar_is_one_line_of_plain_text(world: World):
     until(lambda: any(job.started is not None and job.fraction > 0 for job in world.jobs.active()))
     test.run()
     assert bars(test)
-    assert all(re.fullmatch(r"[^\n]+(, about \d+ (s|min) left| \(about \d+ (s|min) left\))", line) for line in bars(test)), bars(test)
+    assert all(BAR.fullmatch(line) for line in bars(test)), bars(test)
     held.go.set()
 
 
