@@ -72,7 +72,7 @@ def _weights(checkpoint: PinnedCheckpoint) -> int:
 
 
 def _first_rate(device: str, width: int) -> float:
-    """Return weights times tokens per second before any run; narrow models use a device less."""
+    """Return weights times tokens per second before any run; narrow models use a device less, other jobs a core."""
     kind = device.partition(":")[0]
-    cores = (os.cpu_count() or 1) if kind == "cpu" else 1
+    cores = max(1, (os.cpu_count() or 1) - 1) if kind == "cpu" else 1
     return _RATES[kind] * cores * width / (width + _HALF_RATE_WIDTH[kind])
