@@ -104,11 +104,13 @@ def _review(view: shell.View) -> None:
             if st.button("Read it token by token", key="to-review", icon=":material/arrow_forward:"):
                 text = address.said_of(view.study.sample.text[chosen], address.Text())
                 st.switch_page(str(Path(__file__).with_name("review.py")), query_params=links.kept() | {"text": text})
-            st.button(
-                "Close", key="close-review", icon=":material/close:", on_click=st.query_params.pop, args=("review",)
-            )
+            st.button("Close", key="close-review", icon=":material/close:", on_click=_close_review)
         _answers(view, chosen)
         _along(view, chosen)
+
+
+def _close_review() -> None:
+    st.query_params.pop("review")
 
 
 def _answers(view: shell.View, chosen: int) -> None:

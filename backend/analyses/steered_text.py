@@ -24,7 +24,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 
 TOKENS = 40
-ONE_BY_ONE = 100
+ONE_BY_ONE = 40
 """A generated token takes about as long as so many tokens that are read at once."""
 
 

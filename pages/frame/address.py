@@ -194,8 +194,10 @@ def picked(chart: str, key: str, names: Sequence[str]) -> Callable[[], None]:
 def clicked_cell(chart: str) -> tuple[int, int] | None:
     """Return the row and the column of the clicked cell of a heat map."""
     points = st.session_state[chart].selection.points
-    row, column = points[0]["customdata"] if points else (None, None)
-    return None if row is None else (row, column)
+    if not points or points[0]["customdata"][0] is None:
+        return None
+    row, column = points[0]["customdata"]
+    return row, column
 
 
 def chooses(key: str, names: Sequence[str]) -> Callable[[int], None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from backend.analyses import features
@@ -27,4 +29,5 @@ def test_a_row_for_each_model(result: features.Result):
 
 def test_training_is_three_lines(result: features.Result):
     drawn = figures.training(result.step, result.training_loss, result.training_variance, result.training_dead)
-    assert [len(one.x) for one in drawn.data] == [10, 10, 10]
+    lines: Any = drawn.data
+    assert [len(one.x) for one in lines] == [10, 10, 10]
