@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,16 @@ from backend.lab.outputs import (
     TextReadout,
     WeightChange,
 )
+from backend.study.chat import ChatTemplate
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.classes import ClassNames
 from backend.study.config import CheckpointRef, Study, parse_study
 from backend.study.dataset import Sample, TrainingTexts, make_sample
 from backend.study.facts import Facts
+from backend.study.kinds import ALL_TEXTS, Kind
 from backend.study.pinned import Missing, PinnedStudy
-from backend.study.prompts import Readers, make_prompts, plain_reader
+from backend.study.prompts import Readers, make_prompts
+from backend.study.reader import plain_reader
 from backend.study.token_ids import Prompts
 from tests.fake_autoencoders import FakeAutoencoders
 
@@ -151,6 +155,8 @@ def fake_axes(epoch: int, classes: int, layers: int, width: int) -> np.ndarray:
     """Return the signal of each class at each layer, with length 1: [classes, layers + 1, width]."""
     axes = _generator("axes", classes).normal(size=(2, classes, layers + 1, width))
     mixed = axes[0] + (axes[1] if epoch else 0)
+    if classes == 1:
+        return np.zeros_like(mixed)
     mixed -= mixed.mean(axis=0)
     return mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)
 
@@ -206,6 +212,10 @@ class FakeModels:
         """Return the same tokenizer for every checkpoint."""
         return fake_tokenizer()
 
+    def chat_template(self, ref: CheckpointRef, base: CheckpointRef) -> ChatTemplate | None:
+        """Return a template of fixed words around each message."""
+        return ChatTemplate("{% for m in messages %}{{ m.content }} {% endfor %}Sentiment:")
+
     def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
         """Fakes are causal models, which know no token types."""
         return False
@@ -232,6 +242,9 @@ class FakeModels:
         epoch = _epoch(checkpoint.ref)
         progress(0.0, f"Reading {len(prompts.token_ids)} reviews with {checkpoint.label}.")
         residuals = self.residuals(epoch, prompts, self.layers, self.width)
+        if not prompts.asks:
+            self.ran.append(checkpoint.fingerprint)
+            return Readout(residuals, np.empty((len(residuals), 0), np.float32), residuals[None][:0])
         if len(np.unique(prompts.labels)) < prompts.classes:
             self.ran.append(checkpoint.fingerprint)
             logits = self.label_logits(residuals[:, -1], prompts.label_tokens, checkpoint, checkpoint)
@@ -274,7 +287,9 @@ class FakeModels:
         progress(0.0, f"Reading {len(ids)} tokens.")
         starts = tuple(ids[: t + 1] for t in range(len(ids)))
         labels = np.zeros(len(ids), dtype=np.int64)
-        ends = Prompts("", starts, labels, prompts.label_tokens, labels.astype(bool), prompts.readout)
+        ends = Prompts(
+            "", starts, labels, prompts.label_tokens, labels.astype(bool), prompts.readout, count=prompts.count
+        )
         residuals = self.residuals(epoch, ends, self.layers, self.width)
         everything = tuple(range(VOCABULARY))
         logits = self.label_logits(residuals, everything, checkpoint, checkpoint).astype(np.float64)
@@ -514,9 +529,11 @@ def _epoch(ref: CheckpointRef) -> int:
     return int(digits) if digits else 0
 
 
-def fake_definition(folder: Path, epochs: int = 3, classes: int = 2, reviews: int = 60) -> Study:
+def fake_definition(
+    folder: Path, epochs: int = 3, classes: int = 2, reviews: int = 60, kind: Kind = "answers"
+) -> Study:
     """Return the parsed study.toml of a fake study."""
-    raw = {
+    raw: dict[str, Any] = {
         "title": "Film reviews, a fake",
         "family": "causal",
         "base": {"path": "checkpoints/base"},
@@ -529,6 +546,9 @@ def fake_definition(folder: Path, epochs: int = 3, classes: int = 2, reviews: in
             "separator": " ",
         },
     }
+    if kind != "answers":
+        del raw["prompt"]["label_words"]
+        raw["dataset"] |= {"label": "label"} if kind == "contrast" else {}
     return parse_study(raw, folder)
 
 
@@ -540,12 +560,17 @@ def fake_study(
     models: FakeModels | None = None,
     missing: tuple[Missing, ...] = (),
     training: TrainingTexts | None = None,
+    kind: Kind = "answers",
 ) -> PinnedStudy:
-    """Return a pinned study: base and `epochs` checkpoints over `reviews` balanced reviews."""
+    """Return a pinned study: base and `epochs` checkpoints over `reviews` balanced reviews.
+
+    Without answers, its classes are called as the label words would be.
+    """
     models = models or FakeModels()
-    study = fake_definition(folder, epochs, classes, reviews)
+    classes = 1 if kind == "texts" else classes
+    study = fake_definition(folder, epochs, classes, reviews, kind)
     sample = fake_sample(reviews, classes)
-    reader = plain_reader(models.tokenizer(study.base, study.base), study.prompt, study.family)
+    reader = plain_reader(models.tokenizer(study.base, study.base), study.prompt, study.family, classes=classes)
     prompts = make_prompts(reader, sample.text, sample.label)
     checkpoints = tuple(
         PinnedCheckpoint(
@@ -553,13 +578,15 @@ def fake_study(
             study.dtype or "float32",
             ref,
             study.base,
-            models.facts(ref, study.base),
+            replace(models.facts(ref, study.base), asked=kind == "answers"),
         )
         for ref in study.refs
     )
     readers = Readers(dict.fromkeys((one.fingerprint for one in checkpoints), reader))
-    named = tuple(ClassNames(str(c), None, word) for c, word in enumerate(study.prompt.label_words))
-    return PinnedStudy(study, sample, prompts, checkpoints, missing, training, readers, named, " ")
+    words = (ALL_TEXTS,) if kind == "texts" else WORDS[:classes]
+    named = tuple(ClassNames(str(c), None, word) for c, word in enumerate(words))
+    separator = " " if kind == "answers" else None
+    return PinnedStudy(study, sample, prompts, checkpoints, missing, training, readers, named, separator)
 
 
 def fake_lab(folder: Path, models: FakeModels | None = None, progress: Progress = silent) -> Lab:

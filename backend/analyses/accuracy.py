@@ -20,6 +20,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "label")
+NEEDS = "answers"
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def unanswered(labels: Int[np.ndarray, " reviews"], classes: int) -> Result:
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with the checkpoint and measure its answers; all is NaN without a head."""
-    if not query.checkpoint.facts.has_head:
+    if not query.checkpoint.facts.replies:
         return unanswered(query.prompts.labels, query.prompts.classes)
     readout = lab.part(0, 2).readout(query.checkpoint, query.prompts)
     lab.progress(0.5, f"Resampling the readout of {query.checkpoint.label} {query.draws:,} times.")

@@ -27,6 +27,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "part", "layer", "head", "label")
+NEEDS = "answers"
 
 OUTSIDE = -1
 Place = tuple[str, int, int]
@@ -185,7 +186,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Decompose the label logits of both checkpoints, then average."""
     places, own = parts(collect(CollectQuery(query.checkpoint, query.prompts), lab.part(0, 3)))
     reference = np.full_like(own, np.nan)
-    if query.reference.facts.has_head:
+    if query.reference.facts.replies:
         _, reference = parts(collect(CollectQuery(query.reference, query.prompts), lab.part(1, 3)))
     lab.progress(0.7, f"Resampling the parts of {query.checkpoint.label} {query.draws:,} times.")
     result = attribution(own, reference, places, query.prompts.labels, query.draws, query.seed)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from backend.caching.memoize import memoized
+from backend.errors import UndefinedError
 from backend.lab.cost import Cost, cost_of_fields, size
 from backend.lab.lab import Lab
 from backend.stats import by_layer, intervals, metrics, rotation
@@ -17,10 +18,12 @@ from backend.stats.estimate import Estimate
 from backend.stats.metrics import PerLayer, Residuals
 from backend.stats.rows import cell, chance, interval, of_class, point
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.kinds import UNLABELLED
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "layer", "class")
+NEEDS = "classes"
 
 Rotated = Float[np.ndarray, "reviews layers rotated"]
 
@@ -257,6 +260,8 @@ def chance_level(query: ChanceQuery, lab: Lab) -> Chance:
 @memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with both checkpoints, compute both chance levels, then measure."""
+    if query.prompts.classes < 2:
+        raise UndefinedError(UNLABELLED)
     reference = lab.part(0, 5).readout(query.reference, query.prompts).residuals
     residuals = lab.part(1, 5).readout(query.checkpoint, query.prompts).residuals
     chances = (
@@ -281,5 +286,7 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return a query for every checkpoint; KeyError if no checkpoint has the label of the reference."""
+    if study.lacks("classes"):
+        return []
     against = study.checkpoint(reference)
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

@@ -133,6 +133,11 @@ class Result:
     trained_tokens: int
 
     @property
+    def separates(self) -> bool:
+        """Return whether there are classes that a feature could tell apart."""
+        return bool(np.isfinite(self.auc).any())
+
+    @property
     def dead(self) -> Float[np.ndarray, " models"]:
         """The share of features that never fire."""
         return (self.rate == 0).mean(axis=1)
@@ -218,6 +223,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     at = slice(autoencoder.layer, autoencoder.layer + 1)
     residuals = [readout.residuals[:, at] for readout in readouts]
     d = np.stack([metrics.directions(x, prompts.labels, prompts.classes)[:, 0] for x in residuals])
+    d = d if d.shape[1] else np.zeros((len(d), 1, d.shape[2]))  # one class has no direction
     rest.progress(3 / 8, "Comparing features between models and classes.")
     about = features((activations[0], activations[1]), autoencoder.decoder, d, prompts.labels, prompts.classes)
     losses = np.stack([_losses(autoencoder, model, prompts, rest.part(4 + i, 8)) for i, model in enumerate(models)])

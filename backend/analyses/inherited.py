@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from backend.caching.memoize import memoized
+from backend.errors import UndefinedError
 from backend.lab.cost import Cost
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics
@@ -114,6 +115,11 @@ def inherited(updates: Crossed, labels: metrics.Labels, draws: int = 1000, seed:
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Run both models side by side, each block on both streams; the vectors are not stored."""
+    if not query.prompts.at_one_token:
+        raise UndefinedError(
+            "Blocks are compared at one token of the prompt, and the study reads a mean or a generated token; set "
+            'prompt.position = "last" or "text_end".'
+        )
 
     def report(fraction: float, sentence: str) -> None:
         lab.progress(0.9 * fraction, sentence)

@@ -24,10 +24,12 @@ from backend.stats import by_layer, intervals, metrics, probe_fits, resampling, 
 from backend.stats.estimate import Estimate, stacked
 from backend.stats.rows import interval
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.kinds import UNLABELLED
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "layer")
+NEEDS = "classes"
 
 FOLDS, INNER_FOLDS = 5, 3
 FEWEST = 4
@@ -239,6 +241,8 @@ def _by_layer(
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Fit the probes of both checkpoints, test each on both, and fit the baselines."""
+    if query.prompts.classes < 2:
+        raise UndefinedError(UNLABELLED)
     prompts, checkpoint, other = query.prompts, query.checkpoint, query.reference
     labels, classes, groups = prompts.labels, prompts.classes, prompts.groups
     fold_of = folds(labels, query.seed, groups)
@@ -272,6 +276,8 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return a query for every checkpoint, none if a class has too few texts; KeyError for an unknown label."""
+    if study.lacks("classes"):
+        return []
     against = study.checkpoint(reference)
     if splits.fewest(study.prompts.labels, study.prompts.groups) < FEWEST:
         return []

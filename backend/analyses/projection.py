@@ -89,7 +89,9 @@ def projection(
     layers = residuals.shape[1]
     d = metrics.directions(residuals, labels, classes)
     agreeing = (residuals,) if basis == "own" else pool or (reference,)
-    towards = np.sum([metrics.directions(model, labels, classes)[-1] for model in agreeing], axis=0)
+    towards = np.zeros(d.shape[1:])  # one class has no direction
+    if len(d):
+        towards = np.sum([metrics.directions(model, labels, classes)[-1] for model in agreeing], axis=0)
     xy = np.full((layers, len(residuals), 2), np.nan)
     explained = np.full((layers, 2), np.nan)
     arrow = np.full((layers, len(d), 2), np.nan)

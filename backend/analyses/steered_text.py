@@ -15,6 +15,7 @@ from scipy.special import softmax
 
 from backend.caching.memoize import memoized
 from backend.derived.steering_vectors import ALPHAS, Directions, Positions, exists, scaled
+from backend.errors import UndefinedError
 from backend.lab.cost import Cost
 from backend.lab.lab import Lab
 from backend.lab.outputs import Sampling
@@ -144,6 +145,11 @@ class Written:
 def written(query: WrittenQuery, lab: Lab) -> Written:
     """Generate the continuation. UndefinedError for a model that predicts no tokens."""
     checkpoint, spot = query.checkpoint, (query.layer, query.layer)
+    if query.positions == "readout" and not query.prompts.at_one_token:
+        raise UndefinedError(
+            "The study reads a mean or a generated token, so there is no readout position to steer; add the direction "
+            "at all positions."
+        )
     intervention = None
     if query.alpha != 0:
         intervention = scaled(_directions(query, lab.part(0, 4)), spot, query.alpha, query.positions)

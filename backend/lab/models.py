@@ -25,6 +25,7 @@ from backend.lab.outputs import (
     TextReadout,
     WeightChange,
 )
+from backend.study.chat import ChatTemplate
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
 from backend.study.facts import Facts
@@ -50,6 +51,10 @@ class Models(Protocol):
 
     def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
         """Return the checkpoint's tokenizer (for an adapter without one, its base's)."""
+        ...
+
+    def chat_template(self, ref: CheckpointRef, base: CheckpointRef) -> ChatTemplate | None:
+        """Return the chat template of the checkpoint's tokenizer; None without one."""
         ...
 
     def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
