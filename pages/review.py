@@ -14,7 +14,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed, leave_out, read_typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, live, needs, picture, shell
+from pages.frame import address, live, needs, picture, shell, work
 from pages.parts import feature_choice, feature_details, review_shelf, steered_text
 from pages.parts import patching as patching_part
 
@@ -60,6 +60,7 @@ def draw(view: shell.View) -> None:
         st.warning(plain(missing.reason))
     above = st.container()
     text = view.value("text")
+    work.drop_typed(text)
     typed = _read(view, text) if text.strip() else None
     if typed is not None:
         _verdicts(view, typed, text)

@@ -507,9 +507,17 @@ class FakeModels:
         predicted = arrays.pop("predicted").astype(np.int64)
         return OutputSpace(predicted=predicted, **{name: x.astype(np.float32) for name, x in arrays.items()})
 
-    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+    def starting(self) -> float:
+        """Return 0: nothing is imported."""
+        return 0.0
+
+    def opening(self, checkpoint: PinnedCheckpoint) -> float:
+        """Return half a second."""
+        return 0.5
+
+    def reading(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """Return a millisecond per token."""
-        return 0.5 + tokens / 1000
+        return tokens / 1000
 
 
 def _lengths(x: np.ndarray) -> np.ndarray:
@@ -585,3 +593,8 @@ def fake_lab(folder: Path, models: FakeModels | None = None, progress: Progress 
     """Return a lab with fake models and a real cache in `folder`."""
     models = models or FakeModels()
     return Lab(Cache(folder / "cache", None), models, FakeAutoencoders(models.layers, models.width), progress)
+
+
+def run_seconds(lab: Lab, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+    """Return the expected seconds to open the checkpoint and run the tokens."""
+    return lab.models.opening(checkpoint) + lab.models.reading(checkpoint, tokens)

@@ -189,6 +189,14 @@ class Models(Protocol):
         """Return the host's label logits for the first prompt, with each residual in turn replaced by the donor's."""
         ...
 
-    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
-        """Estimate the seconds to open the checkpoint and run `tokens` tokens through it."""
+    def starting(self) -> float:
+        """Estimate the seconds until this process can open models; 0 once it has opened one."""
+        ...
+
+    def opening(self, checkpoint: PinnedCheckpoint) -> float:
+        """Estimate the seconds to open the checkpoint; 0 while it is open."""
+        ...
+
+    def reading(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+        """Estimate the seconds to run `tokens` tokens through the open checkpoint."""
         ...

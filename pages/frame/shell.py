@@ -154,9 +154,13 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
         view = _resolve(module.choices, rest) if module.choices else None
     with top:
         links.to_pages(list(known.values()), _lacking(view, pages))
+    if st.session_state.get("_page") != chosen.url_path:
+        st.session_state["_page"] = chosen.url_path
+        work.leave()
     token = _inside.set((view,))
     try:
-        chosen.run()
+        with work.showing():
+            chosen.run()
     finally:
         _inside.reset(token)
     marked.show(chosen.url_path)

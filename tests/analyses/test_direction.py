@@ -158,7 +158,7 @@ def test_recipe_shares_readouts_and_chance_levels(tmp_path) -> None:
     assert reports[-1] == 1.0
     assert results[0].norm.value[0, -1] < results[1].norm.value[0, -1] < results[3].norm.value[0, -1]
     assert results[3].leaves_chance[0] > 0
-    assert direction.chance_level.peek(direction._chance_query(queries[1], study.base), lab) is not None
+    assert direction.chance_level.peek(queries[1].chance_of(study.base), lab) is not None
 
 
 def test_largest_dimensions_are_those_of_the_reference(tmp_path) -> None:
