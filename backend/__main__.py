@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
+from backend.analyses import Analysis
 from backend.errors import LayershiftError, StudyError
 from backend.lab.pinning import pin
 from backend.new_study import fields, from_trainer
+from backend.new_study.asked import KINDS
 from backend.reports import export as exporting
 from backend.reports import report as reporting
 from backend.reports import summary
+from backend.reports.terminal import bar
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import BASE, STUDY_FILE, Study, load_study
+from backend.study.kinds import NAMES
 from backend.study.training_log import read_training_log
 from backend.vocabulary.display import visible
 from backend.wiring import find_study, open_lab, studies, studies_folder
@@ -93,6 +94,10 @@ def _add_new(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--split", help="split of a hub dataset or of a saved one (default: test, or the only one)")
     sub.add_argument("--text", default="text", help="column of the texts (default: text)")
     sub.add_argument("--label", default="label", help="column of the labels (default: label)")
+    kinds = "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
+    sub.add_argument("--kind", choices=tuple(KINDS), default="answers", help=f"{kinds} (default: answers)")
+    sub.add_argument("--chat", action="store_true", help="the template is the user's message of a chat")
+    sub.add_argument("--system", default="", help="the system message of a chat")
     sub.add_argument("--template", help=f'the prompt (default: "{template}"; with a classification head: the text)')
     sub.add_argument("--separator", help="what stands between prompt and label word (default: found)")
     sub.add_argument("--tokenizer", choices=("own", "base"), help="whose token ids count where they differ")
@@ -114,19 +119,6 @@ def _add_viewpoint(sub: argparse.ArgumentParser) -> None:
 
 def _viewpoint(options: argparse.Namespace) -> exporting.Viewpoint:
     return exporting.Viewpoint(options.reference, options.drop_largest, options.layer)
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[float, str], None]]:
-    """Show a progress bar with a sentence about the current step."""
-    with tqdm(total=100, desc=title, unit="%", bar_format="{desc:<14}{percentage:3.0f}% |{bar:24}| {postfix}") as bar:
-
-        def report(fraction: float, sentence: str) -> None:
-            bar.set_postfix_str(sentence, refresh=False)
-            bar.update(min(100.0, 100 * fraction) - bar.n)
-
-        yield report
-        report(1.0, "done")
 
 
 def _studies(_: argparse.Namespace) -> int:
@@ -157,6 +149,8 @@ def _check(options: argparse.Namespace) -> int:
     for sentence in pinned.warnings:
         print(f"  warning      {sentence}")
     prompts = pinned.prompts
+    if study.kind != "answers" or study.prompt.position != "last":
+        print(f"  kind         {NAMES[study.kind]}, read at {summary.POSITIONS[study.prompt.position]}")
     print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} truncated")
     _print_classes(pinned)
     reader = pinned.readers.first
@@ -187,10 +181,11 @@ def _print_classes(pinned: exporting.PinnedStudy) -> None:
     if pinned.separator is not None:
         origin = "chosen: makes the label words likeliest" if pinned.separator_found else "prompt.separator"
         print(f"  separator    {visible(pinned.separator) if pinned.separator else '(none)'}  ({origin})")
-    for line in summary.classes(pinned):
+    for line in () if pinned.lacks("classes") else summary.classes(pinned):
         agree = len(set(line.read.values())) == 1
         source = line.read["base"] if agree else ", ".join(f"{label}: {how}" for label, how in line.read.items())
-        print(f"  class {line.place}      label {line.value} -> {line.word!r} -> {source}")
+        answer = f" -> {line.word!r} -> {source}" if pinned.prompts.asks else f", called {line.word!r}"
+        print(f"  class {line.place}      label {line.value}{answer}")
         for text in line.examples:
             print(f"               {text}")
 
@@ -207,7 +202,7 @@ def _warm(options: argparse.Namespace) -> int:
     lab = open_lab()
     analyses = exporting.choose(options.only)
     pinned = pin(find_study(options.study), lab)
-    for _ in exporting.compute(pinned, lab, analyses, _bar, _viewpoint(options), _note):
+    for _ in exporting.compute(pinned, lab, analyses, bar, _viewpoint(options), _note):
         pass
     _note_missing(pinned)
     return 0
@@ -218,11 +213,9 @@ def _export(options: argparse.Namespace) -> int:
     analyses = exporting.choose(options.only)
     pinned = pin(find_study(options.study), lab)
     viewpoint = _viewpoint(options)
-    for file in exporting.export(pinned, lab, options.out, analyses, _bar, viewpoint, _note):
+    for file in exporting.export(pinned, lab, options.out, analyses, bar, viewpoint, _note):
         print(file)
-    undefined = ", ".join(analysis.name for analysis in analyses if not viewpoint.queries(analysis, pinned))
-    if undefined:
-        print(f"left out {undefined}: undefined for this study with this reference", file=sys.stderr)
+    _note_undefined(pinned, [one for one in analyses if not viewpoint.queries(one, pinned)])
     _note_missing(pinned)
     return 0
 
@@ -230,13 +223,23 @@ def _export(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     lab = open_lab()
     pinned = pin(find_study(options.study), lab)
-    print(reporting.write_report(pinned, lab, options.out, _bar, _viewpoint(options)))
+    print(reporting.write_report(pinned, lab, options.out, bar, _viewpoint(options)))
     _note_missing(pinned)
     return 0
 
 
 def _note(sentence: str) -> None:
     print(sentence, file=sys.stderr)
+
+
+def _note_undefined(pinned: exporting.PinnedStudy, analyses: Sequence[Analysis]) -> None:
+    """Print the analyses without values for the study, with what to add for them."""
+    reasons: dict[str, list[str]] = {}
+    for one in analyses:
+        lacking = pinned.lacks(one.needs) if one.needs else None
+        reasons.setdefault(lacking or "undefined for this study with this reference", []).append(one.name)
+    for reason, names in reasons.items():
+        _note(f"left out {', '.join(names)}: {reason}")
 
 
 def _note_missing(pinned: exporting.PinnedStudy) -> None:

@@ -33,7 +33,7 @@ from backend.models.runtime.devices import choose_device, finish
 from backend.models.runtime.forward import pad
 from backend.models.runtime.load import LoadedModel
 from backend.study.config import PromptSpec
-from backend.study.prompts import fill, plain_reader
+from backend.study.reader import fill, plain_reader
 from backend.study.token_ids import Prompts
 
 REVIEWS = Path("../shared/data/imdb/test.parquet")

@@ -11,7 +11,7 @@ import streamlit as st
 
 from backend import wiring
 from backend.errors import LayershiftError
-from backend.new_study import fields
+from backend.new_study import asked, fields
 from backend.new_study.fields import NewStudy
 from backend.new_study.from_trainer import Inside
 from backend.new_study.preview import preview
@@ -33,12 +33,12 @@ def draw(_: None) -> None:
     st.title(TITLE)
     with st.container(width=820):
         st.markdown(
-            "A study compares one base model with its fine-tuned checkpoints on labelled texts. Nothing is written "
+            "A study compares one base model with its fine-tuned checkpoints on texts. Nothing is written "
             f"until you add the study. It becomes a folder with a `study.toml` in `{wiring.studies_folder()}`."
         )
         slots: Slots = {}
         inside, typed = _models(slots)
-        typed |= _data(slots)
+        typed |= _data(slots) | _kind()
         fetch = _may_fetch(NewStudy(**typed))
         typed |= _columns(NewStudy(**typed), slots, fetch)
         entered = NewStudy(**typed, **_prompt(NewStudy(**typed), slots, fetch, inside))
@@ -90,7 +90,7 @@ def _models(slots: Slots) -> tuple[Inside | None, dict[str, Any]]:
 
 
 def _data(slots: Slots) -> dict[str, Any]:
-    st.subheader("Labelled texts")
+    st.subheader("Texts")
     given = st.text_input(
         "Data",
         key="new-data",
@@ -118,6 +118,18 @@ def _data(slots: Slots) -> dict[str, Any]:
     return {"data": given, "split": split or None}
 
 
+def _kind() -> dict[str, Any]:
+    """Ask what the texts are, and what the model does with them."""
+    kind = st.radio(
+        "What do you have?",
+        list(asked.KINDS),
+        key="new-kind",
+        format_func=asked.KINDS.__getitem__,
+        help="Answers are needed for accuracy, swaps, patching and attribution; labels for directions and probes.",
+    )
+    return {"kind": kind}
+
+
 def _may_fetch(entered: NewStudy) -> bool:
     """Ask whether to fetch hub repositories, which needs a network and may take minutes."""
     names = fields.on_hub(entered)
@@ -138,7 +150,8 @@ def _columns(entered: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
         return {}
     left, right = st.columns(2)
     chosen = {}
-    for place, key, label in ((left, "text", "Column of the texts"), (right, "label", "Column of the labels")):
+    asks = [(left, "text", "Column of the texts"), (right, "label", "Column of the labels")]
+    for place, key, label in asks[:1] if entered.kind == "texts" else asks:
         with place:
             start = results.index(key) if key in results else 0
             chosen[key] = _field(slots, key, st.selectbox(label, results, index=start, key=f"new-{key}-column"))
@@ -149,21 +162,10 @@ def _prompt(entered: NewStudy, slots: Slots, fetch: bool, inside: Inside | None)
     st.subheader("Prompt")
     classes: list[Any] = []
     with suppress(LayershiftError):  # `problems` says it
-        classes = fields.values(entered, agreeing=False) if entered.data and fields.columns(entered, fetch) else []
-    order = ", ".join(map(str, classes))
-    trainer_folder.fill_words(inside, classes)
-    words = _field(
-        slots,
-        "label_words",
-        st.text_input(
-            f"Label words, in the order of the labels {plain(order)}" if order else "Label words",
-            key="new-words",
-            placeholder=", ".join(fields.suggest_words(classes)) or "negative, positive",
-            help="One word per class, separated by commas: the model's next word for a text of that class.",
-        ),
-    )
-    filled.begin("new-template", fields.TEMPLATE)
-    template = st.text_input("Template", key="new-template", help="{text} once.")
+        reads = entered.data and entered.kind != "texts" and fields.columns(entered, fetch)
+        classes = fields.values(entered, agreeing=False) if reads else []
+    words = _words(slots, classes, inside) if entered.kind == "answers" else ""
+    form = _form()
     _field(slots, "template", None)
     left, right = st.columns(2)
     with left:
@@ -177,10 +179,37 @@ def _prompt(entered: NewStudy, slots: Slots, fetch: bool, inside: Inside | None)
         _field(slots, "sample", None)
     return {
         "label_words": fields.split_words(words),
-        "template": template,
+        **form,
         "max_tokens": int(most),
         "sample": None if size is None else int(size),
     }
+
+
+def _words(slots: Slots, classes: list[Any], inside: Inside | None) -> str:
+    """Ask for the label words, one per class."""
+    order = ", ".join(map(str, classes))
+    trainer_folder.fill_words(inside, classes)
+    return _field(
+        slots,
+        "label_words",
+        st.text_input(
+            f"Label words, in the order of the labels {plain(order)}" if order else "Label words",
+            key="new-words",
+            placeholder=", ".join(fields.suggest_words(classes)) or "negative, positive",
+            help="One word per class, separated by commas: the model's next word for a text of that class.",
+        ),
+    )
+
+
+def _form() -> dict[str, Any]:
+    """Ask for a template or a chat."""
+    form = st.radio("Prompt", list(asked.FORMS), key="new-form", format_func=asked.FORMS.__getitem__)
+    chat, system = form == "chat", ""
+    if chat:
+        system = st.text_input("System message", key="new-system", placeholder="none")
+    filled.begin("new-template", fields.TEMPLATE)
+    template = st.text_input("User message" if chat else "Template", key="new-template", help="{text} once.")
+    return {"template": template, "chat": chat, "system": system}
 
 
 def _answers(entered: NewStudy, slots: Slots, problems: Mapping[str, str], fetch: bool) -> None:

@@ -27,12 +27,12 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
     facts = study.base.facts
     layers = [str(layer) for layer in range(facts.layers + 1)]
-    words = study.study.prompt.label_words
+    words = study.words
     return {
         "show": address.Choice(list(SHOWN), "layer"),
         "layer": address.Choice(layers, str(facts.layers // 2)),
         **feature_choice.choices(study),
-        "order": address.Choice(list(figures.ORDERS), "auc"),
+        "order": address.Choice(_orders(study), "change" if study.lacks("classes") else "auc"),
         "search": address.Text(most=60),
         "class": address.Choice(list(words), words[-1]),
         "measure": address.Choice(list(turnover_figures.MEASURES), "kept"),
@@ -40,6 +40,11 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
         "size": address.Choice(("1", "2", "4"), "1"),
         "fires": address.Choice(feature_choice.KS, str(features.usual_k(facts) // 4)),
     }
+
+
+def _orders(study: PinnedStudy) -> list[str]:
+    """Return the orders of features; without classes none tells them apart."""
+    return [order for order in figures.ORDERS if order in ("change", "rate") or not study.lacks("classes")]
 
 
 def draw(view: shell.View) -> None:

@@ -27,9 +27,9 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     return {
         "basis": address.Choice(list(BASES), "shared"),
         "review": address.Choice(["", *map(str, study.sample.index.tolist())], ""),
-        "show": address.Choice(list(layer_details.SHOWN), "direction"),
+        "show": address.Choice(list(layer_details.SHOWN), "similarity" if study.lacks("classes") else "direction"),
         "scale": address.Choice(list(direction_figures.SCALES), "separation"),
-        "class": address.Choice(list(study.study.prompt.label_words), study.study.prompt.label_words[-1]),
+        "class": address.Choice(list(study.words), study.words[-1]),
         "method": address.Choice(list(map_figures.NAMES), "tsne"),
         "layer": address.Choice(layers, layers[-1]),
         **similarity.choices(),
@@ -98,21 +98,21 @@ def _review(view: shell.View) -> None:
     chosen = [str(index) for index in view.study.sample.index.tolist()].index(row)
     with st.container(border=True):
         word = view.words[int(view.study.sample.label[chosen])]
-        st.markdown(f"**Review {row}**, labelled *{plain(word)}*")
+        st.markdown(f"**Review {row}**" + ("" if len(view.words) == 1 else f", labelled *{plain(word)}*"))
         st.text(view.study.sample.text[chosen])
         with st.container(horizontal=True):
             if st.button("Read it token by token", key="to-review", icon=":material/arrow_forward:"):
                 text = address.said_of(view.study.sample.text[chosen], address.Text())
                 st.switch_page(str(Path(__file__).with_name("review.py")), query_params=links.kept() | {"text": text})
-            st.button(
-                "Close", key="close-review", icon=":material/close:", on_click=st.query_params.pop, args=("review",)
-            )
+            st.button("Close", key="close-review", icon=":material/close:", on_click=address.forget, args=("review",))
         _answers(view, chosen)
         _along(view, chosen)
 
 
 def _answers(view: shell.View, chosen: int) -> None:
     """Show the answers of reference and checkpoint to the chosen review."""
+    if view.study.lacks("answers"):
+        return
     asked = [accuracy.Query(checkpoint, view.study.prompts) for checkpoint in view.pair]
     results = view.results([accuracy.recipe.request(query) for query in asked], "Reading the answers")
     if results is None:
@@ -134,6 +134,8 @@ def _answers(view: shell.View, chosen: int) -> None:
 
 def _along(view: shell.View, chosen: int) -> None:
     """Draw the position of the chosen review along the class direction."""
+    if view.study.lacks("classes"):
+        return
     requests = layer_details.directions(view, view.pair)
     results = view.results(requests, "Measuring the directions")
     if results is None:

@@ -21,7 +21,7 @@ from backend.study.comparison import compared
 from backend.study.pinned import PinnedStudy
 from backend.study.training_log import read_training_log
 from backend.vocabulary.markdown import plain
-from pages.frame import address, links, marked, picture, shell, work
+from pages.frame import address, links, marked, needs, picture, shell, work
 from pages.parts import steps
 
 TITLE = "Overview"
@@ -59,11 +59,12 @@ def _what(view: shell.View) -> None:
     study, facts = view.study, view.study.base.facts
     trained = len(study.checkpoints) - 1
     words = " or ".join(f"“{plain(word)}”" for word in view.words)
+    does = {"answers": f" and answers {words}", "contrast": f", labelled {words}", "texts": ""}[study.study.kind]
     many = f"{trained} fine-tuned checkpoint{'' if trained == 1 else 's'}"
     st.markdown(
         f"One language model ({facts.architecture}, {facts.layers} blocks) before fine-tuning, called **base**, "
         f"{f'and {many}' if trained else 'and no fine-tuned checkpoint yet'}. Each reads the same "
-        f"**{len(study.sample.text)} texts** and answers {words}. Layershift shows what training changed inside the "
+        f"**{len(study.sample.text)} texts**{does}. Layershift shows what training changed inside the "
         f"model, layer by layer."
     )
 
@@ -71,7 +72,10 @@ def _what(view: shell.View) -> None:
 def _classes(view: shell.View) -> None:
     """Show how label values, classes, label words, tokens and head rows match; open if the separator was inferred."""
     study = view.study
-    with st.expander("Classes, label words, and where the answer is read", expanded=study.separator_found):
+    if study.lacks("classes"):
+        return
+    title = "Classes" if study.lacks("answers") else "Classes, label words, and where the answer is read"
+    with st.expander(title, expanded=study.separator_found):
         if study.separator_found:
             between = "a space" if study.separator == " " else "nothing"
             st.markdown(
@@ -83,6 +87,7 @@ def _classes(view: shell.View) -> None:
             same = len(set(line.read.values())) == 1
             read = {"read at": next(iter(line.read.values()))} if same else line.read
             texts = {f"text {i}": text for i, text in enumerate(line.examples, 1)}
+            read = {} if study.lacks("answers") else read
             rows.append({"label": line.value, "class": line.place, "word": line.word, **read, **texts})
         st.dataframe(rows, hide_index=True)
 
@@ -91,6 +96,8 @@ def _classes(view: shell.View) -> None:
 def _lead(view: shell.View) -> None:
     """Draw how far the classes are apart at every layer of every checkpoint; a click on a cell opens it."""
     _go()
+    if needs.lacks(view, "classes"):
+        return
     requests = direction_requests(compared(view.study, view.reference, view.drop_largest))
     results = view.results(requests, "Measuring the directions")
     if results is None:
@@ -173,6 +180,8 @@ def _mark(one: Finding) -> None:
 def _answers(view: shell.View) -> None:
     """Draw the accuracy of each checkpoint."""
     st.subheader("How well does each checkpoint answer?")
+    if needs.lacks(view, "answers"):
+        return
     steps.control(view)
     requests = [
         accuracy.recipe.request(accuracy.Query(checkpoint, view.study.prompts)) for checkpoint in view.study.checkpoints

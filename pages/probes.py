@@ -13,12 +13,14 @@ from backend.figures import linear_probes as linear_figures
 from backend.figures import probes as figures
 from backend.stats.splits import repeated
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.kinds import Need
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, needs, picture, shell
 from pages.parts import probe_details
 
 TITLE = "Probes"
+NEEDS = "classes"
 SHOWN = {
     "curves": "Through a head",
     "reviews": "Which reviews flip",
@@ -34,14 +36,14 @@ NORMS = {"none": "none", "base": "the reference's", "own": "its own", "published
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
     return {
-        "show": address.Choice(list(SHOWN), "curves"),
+        "show": address.Choice(list(SHOWN), "linear" if study.lacks("answers") else "curves"),
         "head": address.Choice(list(HEADS), "own"),
         "norm": address.Choice(list(NORMS), "own"),
         "measure": address.Choice(list(figures.MEASURES), "auc"),
         "fit": address.Choice(list(linear_figures.SHOWN), "accuracy"),
         "scope": address.Choice(list(inherited.SCOPES), "change"),
         "parts": address.Choice(["gap", "change"], "gap"),
-        "class": address.Choice(list(study.study.prompt.label_words), study.study.prompt.label_words[-1]),
+        "class": address.Choice(list(study.words), study.words[-1]),
         "review": address.Choice(["", *map(str, study.sample.index.tolist())], ""),
     }
 
@@ -59,6 +61,8 @@ def draw(view: shell.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
+    if shown in NEEDED and needs.lacks(view, NEEDED[shown]):
+        return
     parts = {
         "curves": _curves,
         "reviews": _reviews,
@@ -79,7 +83,7 @@ def _asked(view: shell.View, checkpoints: tuple[PinnedCheckpoint, ...]) -> list[
 
 def _readers(view: shell.View) -> tuple[PinnedCheckpoint, ...]:
     """Return reference and chosen checkpoint if they have a head; show a message if neither has."""
-    results = tuple(checkpoint for checkpoint in view.pair if checkpoint.facts.has_head)
+    results = tuple(checkpoint for checkpoint in view.pair if checkpoint.facts.replies)
     if results:
         picture.without_head(view.pair)
         return results
@@ -101,7 +105,7 @@ def _reading(view: shell.View) -> probes.Reading | None:
     norm = "none"
     if not encoder:
         norm = view.control(st.segmented_control, "Final norm", "norm", format_func=NORMS.__getitem__, required=True)
-    if not view.reference.facts.has_head and (fixed or view.value("head") == "base"):
+    if not view.reference.facts.replies and (fixed or view.value("head") == "base"):
         st.info(
             f"{plain(view.reference.label)} is {view.reference.facts.headless}. "
             "Choose “its own”, or a reference with a head under “Compared with”."
@@ -161,7 +165,7 @@ def _curves(view: shell.View) -> None:
         picture.show(
             view,
             {"probe-readings": figures.readings(last, names[-1], view.reference.label, view.words, measure, c)},
-            figures.readings_guide(view.reference.facts.has_head),
+            figures.readings_guide(view.reference.facts.replies),
             lambda: [row for one in last.readings for row in last.rows_of(query, one)],
             "probes",
         )

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
 
-from backend.analyses import accuracy, patching, review
+from backend.analyses import patching, review
 from backend.figures import review as figures
 from backend.figures import review_tokens as token_figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed, leave_out, read_typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, live, picture, shell
-from pages.parts import feature_choice, feature_details, steered_text
+from pages.frame import address, live, needs, picture, shell, work
+from pages.parts import feature_choice, feature_details, review_shelf, steered_text
 from pages.parts import patching as patching_part
 
 TITLE = "Review"
-TEXT = address.Text()
+TEXT = review_shelf.TEXT
 MOST_PARTS = 128
 SHOWN = {
     "curves": "Heads and norms",
@@ -34,17 +35,22 @@ HEATS = {**token_figures.HEATS, "feature": "A feature"}
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
-    words = study.study.prompt.label_words
+    words = study.words
     return {
         "text": TEXT,
         "show": address.Choice(list(SHOWN), "curves"),
         "patched": patching_part.measure(),
-        "heat": address.Choice(list(HEATS), "logit_diff"),
+        "heat": address.Choice(list(HEATS), _heat(study)),
         **feature_choice.choices(study),
         "layer": address.Choice(layers, layers[-1]),
         "class": address.Choice(list(words), words[-1]),
         **steered_text.choices(study),
     }
+
+
+def _heat(study: PinnedStudy) -> str:
+    """Return the colour that the page starts with: the answer, else the direction, else the next token."""
+    return "next" if study.lacks("classes") else "projection" if study.lacks("answers") else "logit_diff"
 
 
 def draw(view: shell.View) -> None:
@@ -54,6 +60,7 @@ def draw(view: shell.View) -> None:
         st.warning(plain(missing.reason))
     above = st.container()
     text = view.value("text")
+    work.drop_typed(text)
     typed = _read(view, text) if text.strip() else None
     if typed is not None:
         _verdicts(view, typed, text)
@@ -73,7 +80,7 @@ def _box(view: shell.View, typed: Typed | None, text: str) -> None:
     """Show the box for a text, the examples, and what was truncated."""
     address.text_box("Your text", "text", TEXT, height=90, placeholder="Type or paste a review …")
     live.typing("text")
-    _shelf(view)
+    review_shelf.draw(view)
     if typed is None:
         st.info("Type a review, or choose an example from the sample.")
         return
@@ -89,49 +96,13 @@ def _box(view: shell.View, typed: Typed | None, text: str) -> None:
             st.text(figures.excerpt(typed.cut))
 
 
-def _shelf(view: shell.View) -> None:
-    """Offer example reviews of the sample, the same at every epoch; a first visit starts with one."""
-    requests = [
-        accuracy.recipe.request(accuracy.Query(checkpoint, view.study.prompts)) for checkpoint in view.study.checkpoints
-    ]
-    results = view.results(requests, "Looking for examples") if view.study.answering else None
-    if results is None:
-        return
-    shelf = review.examples(
-        [result.logit_diff for result in results], [result.prediction for result in results], view.study.prompts.labels
-    )
-    starts = not view.value("text") and not st.session_state.get("_started")
-    st.session_state["_started"] = True
-    if starts and shelf:
-        example = next((one for one in shelf if one.label == len(view.words) - 1), shelf[0])
-        address.write_text("text", TEXT, view.study.sample.text[example.review])
-        st.rerun()
-    with st.container(horizontal=True, key="shelf", vertical_alignment="center"):
-        st.caption("From the sample:", width="content")
-        for i, one in enumerate(shelf):
-            st.button(
-                f"{one.kind}, {plain(view.words[one.label])}",
-                key=f"shelf-{i}",
-                help=EXAMPLES[one.kind],
-                on_click=address.write_text,
-                args=("text", TEXT, view.study.sample.text[one.review]),
-            )
-
-
-EXAMPLES = {
-    "typical": "The review of median logit difference towards its own class, averaged over the epochs.",
-    "hardest": "The review of lowest logit difference towards its own class, averaged over the epochs.",
-    "flipped": "A review whose answer changed most often from one checkpoint to the next.",
-}
-
-
 def _query(view: shell.View, typed: Typed, one: PinnedCheckpoint) -> review.Query:
     return review.Query(one, view.reference, typed.prompts, view.study.prompts, view.drop_largest)
 
 
 def _direction(view: shell.View) -> int:
     """Return the logit difference to show: the only one of two classes, else the chosen class's."""
-    return 0 if len(view.words) == 2 else view.words.index(view.value("class"))
+    return 0 if len(view.words) <= 2 else view.words.index(view.value("class"))
 
 
 @shell.section
@@ -139,6 +110,10 @@ def _verdicts(view: shell.View, typed: Typed, text: str) -> None:
     """Draw the answer of each checkpoint, and the logit difference at each of its layers."""
     if len(view.words) > 2:
         view.control(st.selectbox, "Class against the rest", "class", width=220)
+    if view.study.lacks("answers"):
+        if not needs.lacks(view, "classes"):
+            _along(view, typed, text, view.study.checkpoints)
+        return
     queries = [_query(view, typed, checkpoint) for checkpoint in view.study.answering]
     results = view.results([review.recipe.request(query) for query in queries], "Reading the text")
     picture.without_head(view.study.checkpoints)
@@ -181,7 +156,30 @@ def _details(view: shell.View, typed: Typed, text: str) -> None:
     {"words": _words, "patching": _patched, "nearest": _nearest}[shown](view, typed)
 
 
+def _along(view: shell.View, typed: Typed, text: str, models: Sequence[PinnedCheckpoint]) -> None:
+    """Draw the place of the text between the class means, layer by layer."""
+    queries = [_query(view, typed, checkpoint) for checkpoint in models]
+    results = view.results([review.recipe.request(query) for query in queries], "Reading the text")
+    if results is None:
+        return
+    names, places = [checkpoint.label for checkpoint in models], [view.place(checkpoint) for checkpoint in models]
+    drawn = figures.places(results, names, places, len(view.names), view.words, _direction(view))
+    picture.show(
+        view,
+        {f"review-along-{len(models)}": drawn},
+        figures.ALONG_GUIDE,
+        lambda: [
+            {**row, "text": text} for query, result in zip(queries, results, strict=True) for row in result.rows(query)
+        ],
+        None,
+    )
+
+
 def _curves(view: shell.View, typed: Typed, text: str) -> None:
+    if view.study.lacks("answers"):
+        if not needs.lacks(view, "classes"):
+            _along(view, typed, text, view.pair)
+        return
     queries = [_query(view, typed, checkpoint) for checkpoint in view.pair]
     results = view.results([review.recipe.request(query) for query in queries], "Reading it through every head")
     if results is None:
@@ -207,11 +205,12 @@ def _tokens(view: shell.View, typed: Typed) -> None:
         feature_details.typed(view, typed)
         return
     reason = token_figures.undefined(heat, [checkpoint.facts for checkpoint in view.pair])
-    if reason:
-        st.info(reason)
+    if reason or (heat == "projection" and needs.lacks(view, "classes")):
+        if reason:
+            st.info(reason)
         return
     shown = {
-        "logit_diff": [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head],
+        "logit_diff": [checkpoint for checkpoint in view.pair if checkpoint.facts.replies],
         "next": [checkpoint for checkpoint in view.pair if checkpoint.facts.predicts],
     }
     models = shown.get(heat, list(view.pair))
@@ -241,7 +240,9 @@ def _words(view: shell.View, typed: Typed) -> None:
     if not parts:
         st.info("Truncation removed the whole text, so there are no words to ablate.")
         return
-    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head]
+    if needs.lacks(view, "answers"):
+        return
+    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.replies]
     picture.without_head(view.pair)
     if not models:
         return

@@ -15,10 +15,11 @@ from backend.figures import swaps as figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, needs, picture, shell
 from pages.parts import patching, steering
 
 TITLE = "Swaps"
+NEEDS = "answers"
 MODES = {
     "single": "One block at a time",
     "cumulative": "From either end",
@@ -36,7 +37,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
         "host": address.Choice(labels, ""),
         "donor": address.Choice(labels, ""),
         "part": address.Choice(list(IN_BLOCKS), "block"),
-        "mode": address.Choice(list(MODES), "single"),
+        "mode": address.Choice(list(MODES), "steering" if study.lacks("answers") else "single"),
         "measure": address.Choice(list(figures.SHOWN), "balanced_accuracy"),
         **patching.choices(study),
         **steering.choices(study),
@@ -51,6 +52,9 @@ def draw(view: shell.View) -> None:
     st.title(plain(f"Swaps: {host.label} with {'its own direction' if steers and host == donor else what}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
+    if needs.lacks(view, "answers") and not steers:
+        view.control(st.segmented_control, "Which blocks", "mode", format_func=MODES.__getitem__, required=True)
+        return
     _controls(view)
     if steers:
         steering.draw(view)
@@ -118,7 +122,7 @@ def _drawn(view: shell.View, results: dict[Any, Any], key: str) -> dict[str, Any
     """Draw the chosen measure and the fraction recovered."""
     host, donor = _pair(view)
     part: Any = view.value("part")
-    measures: Any = dict.fromkeys((view.value("measure"), *(["fraction_recovered"] if donor.facts.has_head else [])))
+    measures: Any = dict.fromkeys((view.value("measure"), *(["fraction_recovered"] if donor.facts.replies else [])))
     return {f"{key}-{measure}": figures.curves(results, part, measure, host.label, donor.label) for measure in measures}
 
 
@@ -161,7 +165,7 @@ def _single(view: shell.View) -> None:
             back=view.place(donor) < view.place(host),
         )
     )
-    measures: Any = dict.fromkeys((*(["fraction_recovered"] if donor.facts.has_head else []), view.value("measure")))
+    measures: Any = dict.fromkeys((*(["fraction_recovered"] if donor.facts.replies else []), view.value("measure")))
     with place:
         picture.show(
             view,
@@ -216,7 +220,7 @@ def _ranges(view: shell.View) -> None:
     picture.show(
         view,
         {"range": figures.triangle(results[0], part, measure, host.label, donor.label)},
-        figures.triangle_guide(donor.facts.has_head),
+        figures.triangle_guide(donor.facts.replies),
         picture.rows(requests, results),
         "swaps",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,16 @@ from backend.lab.outputs import (
     TextReadout,
     WeightChange,
 )
+from backend.study.chat import ChatTemplate
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.classes import ClassNames
 from backend.study.config import CheckpointRef, Study, parse_study
 from backend.study.dataset import Sample, TrainingTexts, make_sample
 from backend.study.facts import Facts
+from backend.study.kinds import ALL_TEXTS, Kind
 from backend.study.pinned import Missing, PinnedStudy
-from backend.study.prompts import Readers, make_prompts, plain_reader
+from backend.study.prompts import Readers, make_prompts
+from backend.study.reader import plain_reader
 from backend.study.token_ids import Prompts
 from tests.fake_autoencoders import FakeAutoencoders
 from tests.fake_differences import FakeComparisons
@@ -149,6 +153,8 @@ def fake_axes(epoch: int, classes: int, layers: int, width: int) -> np.ndarray:
     """Return the signal of each class at each layer, with length 1: [classes, layers + 1, width]."""
     axes = _generator("axes", classes).normal(size=(2, classes, layers + 1, width))
     mixed = axes[0] + (axes[1] if epoch else 0)
+    if classes == 1:
+        return np.zeros_like(mixed)
     mixed -= mixed.mean(axis=0)
     return mixed / np.linalg.norm(mixed, axis=-1, keepdims=True)
 
@@ -204,6 +210,10 @@ class FakeModels(FakeComparisons):
         """Return the same tokenizer for every checkpoint."""
         return fake_tokenizer()
 
+    def chat_template(self, ref: CheckpointRef, base: CheckpointRef) -> ChatTemplate | None:
+        """Return a template of fixed words around each message."""
+        return ChatTemplate("{% for m in messages %}{{ m.content }} {% endfor %}Sentiment:")
+
     def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
         """Fakes are causal models, which know no token types."""
         return False
@@ -230,6 +240,9 @@ class FakeModels(FakeComparisons):
         epoch = _epoch(checkpoint.ref)
         progress(0.0, f"Reading {len(prompts.token_ids)} reviews with {checkpoint.label}.")
         residuals = self.residuals(epoch, prompts, self.layers, self.width)
+        if not prompts.asks:
+            self.ran.append(checkpoint.fingerprint)
+            return Readout(residuals, np.empty((len(residuals), 0), np.float32), residuals[None][:0])
         if len(np.unique(prompts.labels)) < prompts.classes:
             self.ran.append(checkpoint.fingerprint)
             logits = self.label_logits(residuals[:, -1], prompts.label_tokens, checkpoint, checkpoint)
@@ -272,7 +285,9 @@ class FakeModels(FakeComparisons):
         progress(0.0, f"Reading {len(ids)} tokens.")
         starts = tuple(ids[: t + 1] for t in range(len(ids)))
         labels = np.zeros(len(ids), dtype=np.int64)
-        ends = Prompts("", starts, labels, prompts.label_tokens, labels.astype(bool), prompts.readout)
+        ends = Prompts(
+            "", starts, labels, prompts.label_tokens, labels.astype(bool), prompts.readout, count=prompts.count
+        )
         residuals = self.residuals(epoch, ends, self.layers, self.width)
         everything = tuple(range(VOCABULARY))
         logits = self.label_logits(residuals, everything, checkpoint, checkpoint).astype(np.float64)
@@ -490,18 +505,28 @@ class FakeModels(FakeComparisons):
         predicted = arrays.pop("predicted").astype(np.int64)
         return OutputSpace(predicted=predicted, **{name: x.astype(np.float32) for name, x in arrays.items()})
 
-    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+    def starting(self) -> float:
+        """Return 0: nothing is imported."""
+        return 0.0
+
+    def opening(self, checkpoint: PinnedCheckpoint) -> float:
+        """Return half a second."""
+        return 0.5
+
+    def reading(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """Return a millisecond per token."""
-        return 0.5 + tokens / 1000
+        return tokens / 1000
 
 
 def _lengths(x: np.ndarray) -> np.ndarray:
     return np.linalg.norm(x, axis=1)
 
 
-def fake_definition(folder: Path, epochs: int = 3, classes: int = 2, reviews: int = 60) -> Study:
+def fake_definition(
+    folder: Path, epochs: int = 3, classes: int = 2, reviews: int = 60, kind: Kind = "answers"
+) -> Study:
     """Return the parsed study.toml of a fake study."""
-    raw = {
+    raw: dict[str, Any] = {
         "title": "Film reviews, a fake",
         "family": "causal",
         "base": {"path": "checkpoints/base"},
@@ -514,6 +539,9 @@ def fake_definition(folder: Path, epochs: int = 3, classes: int = 2, reviews: in
             "separator": " ",
         },
     }
+    if kind != "answers":
+        del raw["prompt"]["label_words"]
+        raw["dataset"] |= {"label": "label"} if kind == "contrast" else {}
     return parse_study(raw, folder)
 
 
@@ -525,12 +553,17 @@ def fake_study(
     models: FakeModels | None = None,
     missing: tuple[Missing, ...] = (),
     training: TrainingTexts | None = None,
+    kind: Kind = "answers",
 ) -> PinnedStudy:
-    """Return a pinned study: base and `epochs` checkpoints over `reviews` balanced reviews."""
+    """Return a pinned study: base and `epochs` checkpoints over `reviews` balanced reviews.
+
+    Without answers, its classes are called as the label words would be.
+    """
     models = models or FakeModels()
-    study = fake_definition(folder, epochs, classes, reviews)
+    classes = 1 if kind == "texts" else classes
+    study = fake_definition(folder, epochs, classes, reviews, kind)
     sample = fake_sample(reviews, classes)
-    reader = plain_reader(models.tokenizer(study.base, study.base), study.prompt, study.family)
+    reader = plain_reader(models.tokenizer(study.base, study.base), study.prompt, study.family, classes=classes)
     prompts = make_prompts(reader, sample.text, sample.label)
     checkpoints = tuple(
         PinnedCheckpoint(
@@ -538,16 +571,23 @@ def fake_study(
             study.dtype or "float32",
             ref,
             study.base,
-            models.facts(ref, study.base),
+            replace(models.facts(ref, study.base), asked=kind == "answers"),
         )
         for ref in study.refs
     )
     readers = Readers(dict.fromkeys((one.fingerprint for one in checkpoints), reader))
-    named = tuple(ClassNames(str(c), None, word) for c, word in enumerate(study.prompt.label_words))
-    return PinnedStudy(study, sample, prompts, checkpoints, missing, training, readers, named, " ")
+    words = (ALL_TEXTS,) if kind == "texts" else WORDS[:classes]
+    named = tuple(ClassNames(str(c), None, word) for c, word in enumerate(words))
+    separator = " " if kind == "answers" else None
+    return PinnedStudy(study, sample, prompts, checkpoints, missing, training, readers, named, separator)
 
 
 def fake_lab(folder: Path, models: FakeModels | None = None, progress: Progress = silent) -> Lab:
     """Return a lab with fake models and a real cache in `folder`."""
     models = models or FakeModels()
     return Lab(Cache(folder / "cache", None), models, FakeAutoencoders(models.layers, models.width), progress)
+
+
+def run_seconds(lab: Lab, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+    """Return the expected seconds to open the checkpoint and run the tokens."""
+    return lab.models.opening(checkpoint) + lab.models.reading(checkpoint, tokens)

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from backend.__main__ import _parser
-from backend.analyses import discover, feature_turnover, patching, review, steered_text
+from backend.analyses import discover, feature_turnover, patching, review, steered_predictions, steered_text
 from backend.lab.lab import Lab
 from backend.study.config import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
 from backend.study.pinned import PinnedStudy
@@ -131,6 +131,9 @@ def rows_of(name: str, study: PinnedStudy, lab: Lab) -> Iterable[dict[str, Any]]
         return review_rows(study, lab)
     if name == "steered_text":
         return steered_rows(study, lab)
+    if name == "steered_predictions":  # for studies without answers
+        steered = steered_predictions.query(study, study.base, study.base, 2)
+        return steered_predictions.recipe(replace(steered, null=2, draws=8), lab).rows(steered)
     if name == "patching":  # the same
         query = patching.Query(study.checkpoints[0], study.checkpoints[-1], study.prompts)
         return patching.recipe(query, lab).rows(query, [""] * int(study.prompts.lengths[0]))
@@ -194,7 +197,7 @@ def default(field: FieldInfo) -> str:
     """How a table writes the default of a key."""
     if field.is_required():
         return "required"
-    return "none" if field.default in (None, ()) else str(field.default)
+    return "none" if field.default in (None, (), "") else str(field.default)
 
 
 @pytest.mark.parametrize("heading", PARTS)

@@ -9,19 +9,22 @@ from importlib import import_module
 from typing import Any
 
 from backend.caching.memoize import Recipe
+from backend.study.kinds import Need
 
 
 @dataclass(frozen=True)
 class Analysis:
     """An analysis, named after its file: its recipe, and its queries for a pinned study (`warm`, `export`).
 
-    `key` are the columns that name a row of its table, `class` among them where there are more than two.
+    `key` are the columns that name a row of its table, `class` among them where there are more than two. `needs` is
+    what a study must have for it; without it there are no queries.
     """
 
     name: str
     key: tuple[str, ...]
     recipe: Recipe
     queries: Callable[..., list[Any]]
+    needs: Need | None = None
 
 
 def discover() -> dict[str, Analysis]:
@@ -32,7 +35,7 @@ def discover() -> dict[str, Analysis]:
     names = sorted(info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_"))
     modules = {name: import_module(f"{__name__}.{name}") for name in names}
     return {
-        name: Analysis(name, module.KEY, module.recipe, module.queries)
+        name: Analysis(name, module.KEY, module.recipe, module.queries, getattr(module, "NEEDS", None))
         for name, module in modules.items()
         if hasattr(module, "queries")
     }

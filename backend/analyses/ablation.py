@@ -13,7 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from backend.caching.memoize import memoized
+from backend.derived.prediction_costs import MEASURES, costs
 from backend.derived.steering_vectors import ablation, exists, middle, permuted_directions
+from backend.errors import UndefinedError
 from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import SideEffects
@@ -21,14 +23,15 @@ from backend.stats import intervals, metrics
 from backend.stats.estimate import Estimate, alone, undefined
 from backend.stats.rows import cell, cells, of_class
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.kinds import UNLABELLED
 from backend.study.pinned import PinnedStudy
 from backend.study.prompts import bare_prompts
 from backend.study.token_ids import Prompts
 from backend.vocabulary import neutral
 
 KEY = ("checkpoint", "direction_from", "direction_layer", "class", "draw")
+NEEDS = "classes"
 
-MEASURES = ("perplexity", "loss_change", "kl_from_plain")
 NULL = 20
 
 
@@ -54,9 +57,12 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """The readouts, and the neutral sentences once as it is and once per ablation (a token has about 4 signs)."""
+        """The readouts, and the neutral sentences once as it is and once per ablation (a token has about 4 signs).
+
+        Every token is scored against the whole vocabulary, which takes about three times as long as the blocks.
+        """
         tokens = sum(map(len, neutral.sentences())) // 4
-        times = (1 + self.null + 1) * tokens / max(1, int(self.prompts.lengths.sum()))
+        times = 4 * (1 + self.null + 1) * tokens / max(1, int(self.prompts.lengths.sum()))
         return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, times)
 
 
@@ -89,15 +95,6 @@ class Result:
             yield row
 
 
-def costs(effects: SideEffects, counts: Float[np.ndarray, "draws texts"]) -> Float[np.ndarray, "draws measures tried"]:
-    """Return MEASURES of each intervention in each resample of the texts; all tokens weigh the same."""
-    tokens = (counts @ effects.predicted)[:, None]
-    plain, loss, kl = (counts @ x.T.astype(np.float64) for x in (effects.plain_loss[None], effects.loss, effects.kl))
-    return np.stack(
-        [np.exp(metrics.ratio(loss, tokens)), metrics.ratio(loss - plain, tokens), metrics.ratio(kl, tokens)], axis=1
-    )
-
-
 def ablated(effects: SideEffects, draws: int = 1000, seed: int = 0) -> Result:
     """Measure the cost of interventions: first the direction, then the permuted directions."""
     one_stratum = np.zeros(len(effects.predicted), dtype=np.int64)
@@ -113,6 +110,8 @@ def ablated(effects: SideEffects, draws: int = 1000, seed: int = 0) -> Result:
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Compute the direction on the prompts, then read the neutral sentences with and without it."""
+    if query.prompts.classes < 2:
+        raise UndefinedError(UNLABELLED)
     host, source = lab.part(0, 8).readouts((query.checkpoint, query.direction_from), query.prompts)
     labels, classes, at = query.prompts.labels, query.prompts.classes, query.direction
     tokenizer = lab.models.tokenizer(query.tokenizer.ref, query.tokenizer.base)
@@ -152,6 +151,8 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     The reference and the last checkpoint have permuted directions too. KeyError if no checkpoint has the reference's
     label.
     """
+    if study.lacks("classes"):
+        return []
     ends = study.checkpoint(reference), study.checkpoints[-1]
     layer, classes = middle(study.base.facts.layers), study.prompts.classes
     every = range(1 if classes == 2 else classes)

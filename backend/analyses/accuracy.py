@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics
 from backend.stats.estimate import Estimate, undefined
@@ -19,6 +20,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "label")
+NEEDS = "answers"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Query:
     prompts: Prompts
     draws: int = 1000
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """The readout and the bootstrap."""
+        return cost_of_fields(self).with_fitting(0.03 * self.draws / 1000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +130,7 @@ def unanswered(labels: Int[np.ndarray, " reviews"], classes: int) -> Result:
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with the checkpoint and measure its answers; all is NaN without a head."""
-    if not query.checkpoint.facts.has_head:
+    if not query.checkpoint.facts.replies:
         return unanswered(query.prompts.labels, query.prompts.classes)
     readout = lab.part(0, 2).readout(query.checkpoint, query.prompts)
     lab.progress(0.5, f"Resampling the readout of {query.checkpoint.label} {query.draws:,} times.")

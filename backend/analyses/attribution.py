@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, size
 from backend.lab.lab import Lab
 from backend.lab.outputs import Contributions
 from backend.stats import intervals, metrics, resampling
@@ -26,6 +27,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "part", "layer", "head", "label")
+NEEDS = "answers"
 
 OUTSIDE = -1
 Place = tuple[str, int, int]
@@ -41,6 +43,13 @@ class Query:
     prompts: Prompts
     draws: int = 1000
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """The parts of both models, and the bootstrap."""
+        each = [one for one in (self.checkpoint, self.reference) if one.facts.has_head]
+        steps = [collect.request(CollectQuery(one, self.prompts)) for one in each]
+        return Cost().with_fitting(0.02 * size(self.checkpoint, self.prompts), *steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +169,11 @@ class CollectQuery:
     checkpoint: PinnedCheckpoint
     prompts: Prompts
 
+    @property
+    def cost(self) -> Cost:
+        """One pass; the hooks see less of the last block."""
+        return Cost().with_passes(self.checkpoint, self.prompts, 0.6)
+
 
 @memoized(version=1)
 def collect(query: CollectQuery, lab: Lab) -> Contributions:
@@ -172,7 +186,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Decompose the label logits of both checkpoints, then average."""
     places, own = parts(collect(CollectQuery(query.checkpoint, query.prompts), lab.part(0, 3)))
     reference = np.full_like(own, np.nan)
-    if query.reference.facts.has_head:
+    if query.reference.facts.replies:
         _, reference = parts(collect(CollectQuery(query.reference, query.prompts), lab.part(1, 3)))
     lab.progress(0.7, f"Resampling the parts of {query.checkpoint.label} {query.draws:,} times.")
     result = attribution(own, reference, places, query.prompts.labels, query.draws, query.seed)

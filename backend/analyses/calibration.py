@@ -20,6 +20,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint",)
+NEEDS = "answers"
 MEASURES = ("brier", "confidence", "overconfidence")
 FEWEST = 10
 """Reviews in a bin of the reliability curve; with fewer, its interval covers almost everything."""

@@ -226,16 +226,16 @@ def recipe(query: Query, lab: Lab) -> Result:
     lab.progress((parts - 1) / parts, "Searching the training data for the reviews of the sample.")
     seen, note = overlap(query.sample, query.training)
     lab.progress((parts - 0.5) / parts, "Measuring what prompt length alone predicts.")
-    by_class = np.repeat(lengths[:, None].astype(np.float64), len(metrics.contrasts(classes)), axis=1)
-    length_auc = metrics.auc(by_class, labels), *intervals.auc_interval(by_class, labels, query.draws, query.seed)
-    answering = np.array([checkpoint.facts.has_head for checkpoint in query.checkpoints])
-    predicted = np.stack([metrics.predictions(readout.logits) for readout in readouts])
+    length_auc = _length_auc(lengths, labels, classes, query)
+    answering = np.array([checkpoint.facts.replies for checkpoint in query.checkpoints])
+    nothing = np.full(len(labels), -1)
+    predicted = np.stack([metrics.predictions(one.logits) if prompts.asks else nothing for one in readouts])
     quartiles = by_length(lengths, predicted == labels)
     choice = choose(predicted, labels, classes, query.seed, answering, prompts.groups)
     rated = [i for i, text in enumerate(query.sample.text) if states_rating(text)]
     lab.progress(1.0, "The sample card is filled in.")
     return Result(
-        length_auc=Estimate(*length_auc),
+        length_auc=length_auc,
         truncated_share=float(prompts.truncated.mean()),
         truncated_n=int(prompts.truncated.sum()),
         quartile_edges=quartiles.edges,
@@ -256,6 +256,16 @@ def recipe(query: Query, lab: Lab) -> Result:
         review_cosine=np.stack([metrics.review_cosine(readout.residuals) for readout in readouts]),
         text_free=np.stack([text_free(readout.residuals, lengths) for readout in readouts]),
     )
+
+
+def _length_auc(lengths: Int[np.ndarray, " reviews"], labels: Labels, classes: int, query: Query) -> Estimate[float]:
+    """Return the AUC of prompt length; undefined for one class."""
+    directions = len(metrics.contrasts(classes))
+    if not directions:
+        return undefined()
+    by_class = np.repeat(lengths[:, None].astype(np.float64), directions, axis=1)
+    limits = intervals.auc_interval(by_class, labels, query.draws, query.seed)
+    return Estimate(metrics.auc(by_class, labels), *limits)
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:

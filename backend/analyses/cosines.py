@@ -11,14 +11,17 @@ import numpy as np
 from jaxtyping import Float
 
 from backend.caching.memoize import memoized
+from backend.errors import UndefinedError
 from backend.lab.lab import Lab
 from backend.stats import metrics
 from backend.stats.rows import cell, of_class
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.kinds import UNLABELLED
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "layer", "other_checkpoint", "other_layer", "class")
+NEEDS = "classes"
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ def direction_cosines(directions: Float[np.ndarray, "checkpoints directions laye
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with every checkpoint and compare the class directions."""
+    if query.prompts.classes < 2:
+        raise UndefinedError(UNLABELLED)
     labels, classes = query.prompts.labels, query.prompts.classes
     parts = len(query.checkpoints) + 2
     reference = lab.part(0, parts).readout(query.reference or query.checkpoints[0], query.prompts).residuals
@@ -102,4 +107,6 @@ def recipe(query: Query, lab: Lab) -> Result:
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return one query of all checkpoints; the reference decides which dimensions may be left out."""
+    if study.lacks("classes"):
+        return []
     return [Query(study.checkpoints, study.prompts, reference=study.checkpoint(reference))]

@@ -83,15 +83,10 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """The readouts, and how often the prompts could pass a model in the time of everything else.
-
-        Training takes four operations per weight of the encoder and token (little besides, as only k features learn
-        from a token), a pass two; both models are read for training, for what fires, and four times for the loss.
-        """
-        facts, tokens = self.checkpoint.facts, int(self.prompts.lengths.sum())
-        training = 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
-        times = 8.0 if self.opened is not None else 10.0 + training
-        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, times)
+        """The readouts, what fires, and passes that take as long as the loss and the promoted tokens."""
+        models = (self.reference, self.checkpoint)
+        steps = [active.request(ActiveQuery(self.source, model, self.prompts)) for model in models]
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, 10.0).with_fitting(0.0, *steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +131,11 @@ class Result:
     training_variance: Float[np.ndarray, " points"]
     training_dead: Float[np.ndarray, " points"]
     trained_tokens: int
+
+    @property
+    def separates(self) -> bool:
+        """Return whether there are classes that a feature could tell apart."""
+        return bool(np.isfinite(self.auc).any())
 
     @property
     def dead(self) -> Float[np.ndarray, " models"]:
@@ -223,6 +223,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     at = slice(autoencoder.layer, autoencoder.layer + 1)
     residuals = [readout.residuals[:, at] for readout in readouts]
     d = np.stack([metrics.directions(x, prompts.labels, prompts.classes)[:, 0] for x in residuals])
+    d = d if d.shape[1] else np.zeros((len(d), 1, d.shape[2]))  # one class has no direction
     rest.progress(3 / 8, "Comparing features between models and classes.")
     about = features((activations[0], activations[1]), autoencoder.decoder, d, prompts.labels, prompts.classes)
     losses = np.stack([_losses(autoencoder, model, prompts, rest.part(4 + i, 8)) for i, model in enumerate(models)])

@@ -22,6 +22,8 @@ import numpy as np
 from jaxtyping import Float
 
 from backend.caching.memoize import memoized
+from backend.errors import UndefinedError
+from backend.lab.cost import Cost
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics
 from backend.stats.estimate import Estimate, stacked
@@ -47,6 +49,11 @@ class Query:
     prompts: Prompts
     draws: int = 1000
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """Each block of both models reads the residuals of both."""
+        return Cost().with_passes(self.reference, self.prompts, 0.8).with_passes(self.checkpoint, self.prompts, 0.8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +115,11 @@ def inherited(updates: Crossed, labels: metrics.Labels, draws: int = 1000, seed:
 @memoized(version=1)
 def recipe(query: Query, lab: Lab) -> Result:
     """Run both models side by side, each block on both streams; the vectors are not stored."""
+    if not query.prompts.at_one_token:
+        raise UndefinedError(
+            "Blocks are compared at one token of the prompt, and the study reads a mean or a generated token; set "
+            'prompt.position = "last" or "text_end".'
+        )
 
     def report(fraction: float, sentence: str) -> None:
         lab.progress(0.9 * fraction, sentence)

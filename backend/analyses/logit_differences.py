@@ -53,8 +53,8 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """Both models read every text."""
-        return self.differences.cost
+        """The differences, which several analyses share, and work on arrays."""
+        return Cost().with_fitting(8.0, differences_of.request(self.differences))
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,8 +226,8 @@ class TextQuery:
 
     @property
     def cost(self) -> Cost:
-        """Both models read every text."""
-        return self.differences.cost
+        """The differences of all texts."""
+        return Cost().with_fitting(0.1, differences_of.request(self.differences))
 
 
 @dataclass(frozen=True, eq=False)

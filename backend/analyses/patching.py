@@ -21,6 +21,7 @@ from backend.lab.lab import Lab
 from backend.stats import metrics
 from backend.stats.rows import cell, of_class
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.kinds import UNASKED
 from backend.study.token_ids import Prompts
 
 LEAST = 0.1
@@ -105,7 +106,9 @@ def typed(query: Query, lab: Lab) -> Result:
 
 
 def _patched(query: Query, lab: Lab) -> Result:
-    if not query.host.facts.has_head:
+    if not query.host.facts.asked:
+        raise UndefinedError(UNASKED)
+    if not query.host.facts.replies:
         raise UndefinedError(
             f"{query.host.label} is {query.host.facts.headless} and answers nothing, so no residual of "
             f"{query.donor.label} can change its answer."

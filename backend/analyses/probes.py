@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, cost_of_fields, size
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics, resampling
 from backend.stats.estimate import Estimate, stacked
@@ -26,6 +27,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "head", "norm", "layer", "class")
+NEEDS = "answers"
 
 Reading = tuple[str, str]
 """Head and norm."""
@@ -45,6 +47,11 @@ class Query:
     draws: int = 1000
     permutations: int = 1000
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts, the heads and the resampling."""
+        return cost_of_fields(self).with_fitting(0.9 * size(self.checkpoint, self.prompts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +222,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     readings = tuple(
         reading
         for reading in READINGS
-        if (checkpoint != other or "own" not in reading) and (other.facts.has_head or reading[0] == "own")
+        if (checkpoint != other or "own" not in reading) and (other.facts.replies or reading[0] == "own")
     )
     logits: dict[Reading, np.ndarray] = {}
     for i, (head, norm) in enumerate(readings):
@@ -223,7 +230,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         part.progress(0.0, f"Reading every layer of {checkpoint.label} with {head} head and {norm} norm.")
         owner = owners[head] or checkpoint
         logits[head, norm] = part.answers(reading, prompts, owner, owners[norm])
-    if other.facts.has_head:
+    if other.facts.replies:
         last = logits["base", "own" if checkpoint != other else "base"]
         logits[AS_PUBLISHED] = np.concatenate([logits["base", "none"][:-1], last[-1:]])
     stacked = np.stack([*logits.values()])

@@ -90,7 +90,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     lab.progress(0.25, f"Reading every layer with the head of {query.reference.label}.")
 
     def logit_diff(head: PinnedCheckpoint, norm: PinnedCheckpoint | None) -> Float[np.ndarray, "layers directions"]:
-        if not head.facts.has_head:
+        if not head.facts.replies:
             return np.full((read.residuals.shape[1], len(metrics.contrasts(query.text.classes))), np.nan)
         return metrics.logit_diff(lab.answers(read.reading[:, 0], query.text, head, norm))
 
@@ -104,7 +104,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     same = [i for i, ids in enumerate(known) if ids == typed[0]]
     neighbours, cosine = nearest(x[0], sample.residuals, same, query.nearest)
     return Result(
-        probability=softmax(read.logits[0].astype(np.float64)),
+        probability=softmax(read.logits[0].astype(np.float64)) if query.text.asks else np.empty(0),
         logit_diff=own,
         logit_diff_reference_head=reference_head,
         logit_diff_no_norm=no_norm,
@@ -203,9 +203,8 @@ def tokens(query: Query, lab: Lab) -> Tokens:
     x = metrics.without_largest(read.residuals, sample.largest_of, query.drop_largest)
     used, top = np.unique(read.top_tokens, return_inverse=True)
     tokenizer = lab.models.tokenizer(checkpoint.ref, checkpoint.base)
-    flat = read.label_logits.reshape(-1, query.text.classes)
     return Tokens(
-        logit_diff=metrics.logit_diff(flat).reshape(*read.label_logits.shape[:2], -1),
+        logit_diff=_by_token(read.label_logits, query.text),
         place=pca.places(x, sample.residuals, query.prompts.labels, query.prompts.classes),
         norm=np.sqrt(metrics.squared_norm(x)),
         next_probability=read.next_probability,
@@ -213,6 +212,15 @@ def tokens(query: Query, lab: Lab) -> Tokens:
         top_probability=read.top_probabilities,
         words=name(tokenizer, used.tolist()),
     )
+
+
+def _by_token(
+    logits: Float32[np.ndarray, "tokens layers columns"], text: Prompts
+) -> Float[np.ndarray, "tokens layers directions"]:
+    """Return the logit difference at every token and layer; NaN in a study that asks for no answers."""
+    if not text.asks:
+        return np.full((*logits.shape[:2], len(metrics.contrasts(text.classes))), np.nan)
+    return metrics.logit_diff(logits.reshape(-1, text.classes)).reshape(*logits.shape[:2], -1)
 
 
 @dataclass(frozen=True)
@@ -246,51 +254,9 @@ def parts(query: PartsQuery, lab: Lab) -> Parts:
     """Read all variants of the text in batches. Li, Monroe and Jurafsky 2016, representation erasure."""
     checkpoint = query.checkpoint
     read = lab.models.readout(checkpoint, query.texts, lab.part(0, 2).progress)
-    if not checkpoint.facts.has_head:
+    if not checkpoint.facts.replies:
         shape = (len(read.residuals) - 1, read.residuals.shape[1], len(metrics.contrasts(query.texts.classes)))
         return Parts(effect=np.full(shape, np.nan))
     logits = lab.part(1, 2).answers(read.reading, query.texts, checkpoint, checkpoint)
     logit_diff = metrics.logit_diff(logits.reshape(-1, logits.shape[-1])).reshape(*logits.shape[:2], -1)
     return Parts(effect=logit_diff[0] - logit_diff[1:])
-
-
-@dataclass(frozen=True)
-class Example:
-    """A review of the sample to try: its position, why it was chosen, and its class."""
-
-    kind: str
-    review: int
-    label: int
-
-
-def examples(
-    logit_diff: Sequence[Float[np.ndarray, "reviews directions"]],
-    predictions: Sequence[Int[np.ndarray, " reviews"]],
-    labels: Int[np.ndarray, " reviews"],
-) -> list[Example]:
-    """Choose the typical and the hardest review of each class, and of two classes the one with most answer changes.
-
-    `logit_diff` and `predictions` are those of the checkpoints, the base first; checkpoints without a head (NaN) are
-    ignored. A review's margin is its logit difference towards its own class, averaged over the checkpoints after the
-    base: typical is the median of a class, hardest the lowest. Ties in the number of changes go to the review whose
-    margin moved most.
-    """
-    answers = [i for i, one in enumerate(logit_diff) if np.isfinite(one).all()]
-    own = np.stack([_margins(logit_diff[i], labels) for i in answers])  # [checkpoints, reviews]
-    margin = own[answers[0] == 0 :].mean(axis=0) if answers[-1] else own[0]
-    order = np.argsort(margin, kind="stable")
-    ranked = [order[labels[order] == c] for c in np.unique(labels)]
-    chosen = [("typical", one[(len(one) - 1) // 2]) for one in ranked] + [("hardest", one[0]) for one in ranked]
-    flips = (np.diff(np.stack([predictions[i] for i in answers]), axis=0) != 0).sum(axis=0)
-    changed = np.lexsort((-np.ptp(own, axis=0), -flips))[: np.count_nonzero(flips)]
-    firsts = np.sort(np.unique(labels[changed], return_index=True)[1])[:2]
-    chosen += [("flipped", i) for i in changed[firsts]]
-    return [Example(kind, int(i), int(labels[i])) for kind, i in chosen]
-
-
-def _margins(
-    logit_diff: Float[np.ndarray, "reviews directions"], labels: Int[np.ndarray, " reviews"]
-) -> Float[np.ndarray, " reviews"]:
-    if logit_diff.shape[1] == 1:
-        return np.where(labels == 1, logit_diff[:, 0], -logit_diff[:, 0])
-    return np.take_along_axis(logit_diff, labels[:, None], axis=1)[:, 0]

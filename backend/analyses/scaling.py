@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from jaxtyping import Float
 
-from backend.caching.memoize import memoized
+from backend.caching.memoize import Request, memoized
 from backend.derived.scaled_change import (
     IN_BLOCKS,
     AnswersQuery,
@@ -66,12 +66,12 @@ class Query:
     @property
     def cost(self) -> Cost:
         """Every scaling answers the prompts and predicts the texts."""
-        passes: tuple[tuple[PinnedCheckpoint, int], ...] = ()
-        if answers(self.checkpoint, self.reference, self.prompts):
-            passes += AnswersQuery(self.checkpoint, self.reference, self.prompts, self.plan).cost.passes
-        if self.checkpoint.facts.predicts and self.reference.facts.predicts:
-            passes += PredictionsQuery(self.checkpoint, self.reference, self.texts, self.plan).cost.passes
-        return Cost(passes=passes)
+        pair, steps = (self.checkpoint, self.reference), list[Request[Any]]()
+        if answers(*pair, self.prompts):
+            steps.append(answers_of.request(AnswersQuery(*pair, self.prompts, self.plan)))
+        if all(one.facts.predicts for one in pair):
+            steps.append(predictions_of.request(PredictionsQuery(*pair, self.texts, self.plan)))
+        return Cost().with_fitting(0.02 * len(self.plan), *steps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from backend.caching.memoize import memoized
+from backend.caching.memoize import Request, memoized
 from backend.derived.scaled_change import (
     AnswersQuery,
     PredictionsQuery,
@@ -64,14 +64,14 @@ class Query:
     @property
     def cost(self) -> Cost:
         """Every run answers the prompts and predicts the texts; the search for a set takes about three rounds more."""
-        pair = (self.checkpoint, self.reference)
-        searched = self.plan * (4 if self.by_block else 1)
-        passes: tuple[tuple[PinnedCheckpoint, int], ...] = ()
+        pair, steps, own = (self.checkpoint, self.reference), list[Request[Any]](), Cost()
         if answers(*pair, self.prompts):
-            passes += AnswersQuery(*pair, self.prompts, searched).cost.passes
+            asked = AnswersQuery(*pair, self.prompts, self.plan)
+            steps.append(answers_of.request(asked))
+            own = replace(own, passes=3 * asked.cost.passes) if self.by_block else own
         if all(one.facts.predicts for one in pair):
-            passes += PredictionsQuery(*pair, self.texts, self.plan).cost.passes
-        return Cost(passes=passes)
+            steps.append(predictions_of.request(PredictionsQuery(*pair, self.texts, self.plan)))
+        return own.with_fitting(0.02 * len(self.plan), *steps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,6 +38,7 @@ from backend.study.token_ids import Prompts
 
 PLACE = ("checkpoint", "kind", "direction_from", "direction_layer", "layer")
 KEY = (*PLACE, "positions", "scale", "class", "alpha", "draw")
+NEEDS = "answers"
 
 Kind = Literal["add", "ablate"]
 Measure = Literal["gap", "auc", "balanced_accuracy", "flipped_to_1", "flipped_to_0", "mean_logit_diff"]

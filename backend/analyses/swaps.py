@@ -20,10 +20,12 @@ from backend.stats.estimate import Estimate, stacked
 from backend.stats.metrics import Labels
 from backend.stats.rows import interval, of_class, point
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.kinds import UNASKED
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
 KEY = ("host", "donor", "part", "mode", "first", "last", "class")
+NEEDS = "answers"
 
 Measure = Literal["balanced_accuracy", "auc", "gap"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -50,10 +52,9 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """The readouts, and roughly how often the prompts pass the host with swaps."""
+        """The readouts, the runs with swaps, and the bootstrap."""
         swaps = len(spans(self.part, self.mode, self.host.facts.layers))
-        times = swaps * (0.4 if self.mode == "range" else 0.6)
-        return cost_of_fields(self).with_passes(self.host, self.prompts, times)
+        return cost_of_fields(self).with_fitting(0.006 * swaps * self.draws / 1000, label_logits.request(self.asked))
 
     @property
     def asked(self) -> LogitsQuery:
@@ -118,14 +119,16 @@ class Result:
 
 def undefined(host: PinnedCheckpoint, donor: PinnedCheckpoint, part: Part) -> str:
     """Return why a part cannot be swapped, in one sentence; empty if it can."""
-    if not host.facts.has_head:
+    if not host.facts.asked:
+        return UNASKED
+    if not host.facts.replies:
         return (
             f"{host.label} is {host.facts.headless} and answers nothing, so what a swap does to it cannot be read; "
             f"choose a host that has a head."
         )
     if part == "final_norm" and host.facts.kind == "encoder":
         return "An encoder normalizes inside its blocks, so there is no final norm to swap."
-    if part == "head" and not donor.facts.has_head:
+    if part == "head" and not donor.facts.replies:
         return f"{donor.label} is {donor.facts.headless}, so there is no head to take from it."
     return ""
 

@@ -126,7 +126,7 @@ def trajectory(classes: Sequence[Classes], likenesses: Sequence[Likeness], level
     chance = intervals.unbiased_chance(threshold, noise.reshape(threshold.shape)).reshape(noise.shape)
     norm = Estimate(*norm.ends, chance)
     accuracy = stacked([one.balanced_accuracy for one in classes])
-    guessing = 1 / (2 if directions == 1 else directions)
+    guessing = 1 / (directions if directions > 1 else 2)
     null_accuracy = np.stack([one.null_accuracy for one in classes], axis=-1)
     accuracy = Estimate(*accuracy.ends, _accuracy_chance(null_accuracy, guessing))
     cka = stacked([one.cka for one in likenesses]).map(lambda end: np.moveaxis(end, 0, -1))

@@ -29,8 +29,8 @@ def plan_of(part: Part, alphas: tuple[float, ...], layers: int) -> Plan:
 
 
 def answers(checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts) -> bool:
-    """Return whether the models answer these prompts: with a head, in at least two classes."""
-    return prompts.classes > 1 and (checkpoint.facts.has_head or reference.facts.has_head)
+    """Return whether the models answer these prompts: with a head, in the label words of at least two classes."""
+    return len(prompts.label_tokens) > 1 and (checkpoint.facts.has_head or reference.facts.has_head)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from backend.lab.lab import Lab
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import PromptSpec
 from backend.study.pinned import PinnedStudy
-from backend.study.prompts import Reader, fill, pinned
+from backend.study.prompts import pinned
+from backend.study.reader import Reader, fill
 from backend.study.token_ids import Prompts, other_ids
 from backend.vocabulary import neutral
 
@@ -88,7 +89,7 @@ def plain_prompts(tokenizer: Tokenizer, contents: Sequence[str], kind: str, max_
     readout = "first" if kind == "encoder" else "last"
     reader = Reader(tokenizer, spec, rows=(0,) if kind == "encoder" else (), readout=readout)
     filled = [fill(reader, text) for text in contents]
-    return pinned(replace(reader, rows=()), filled, np.zeros(len(filled), dtype=np.int64))
+    return pinned(replace(reader, rows=(), classes=1), filled, np.zeros(len(filled), dtype=np.int64))
 
 
 def groups_of(count: int, seed: int) -> Int64[np.ndarray, " texts"]:

@@ -86,7 +86,7 @@ def classes_of(query: ClassesQuery, lab: Lab) -> Classes:
     if query.reference is not None:
         largest_of = lab.part(1, 3).readout(query.reference, prompts).residuals
         residuals = metrics.without_largest(residuals, largest_of, query.drop_largest)
-    logits = readout.logits if query.checkpoint.facts.has_head else None
+    logits = readout.logits if query.checkpoint.facts.replies else None
     lab.progress(0.7, f"Permuting and resampling the reviews in {query.checkpoint.label}.")
     return classes(residuals, logits, prompts.labels, prompts.classes, query.draws, query.permutations, query.seed)
 

@@ -82,10 +82,13 @@ def card(result: Result, names: Sequence[str], reviews: int) -> list[str]:
     """The card's sentences."""
     hides = not result.length_auc.low <= 0.5 <= result.length_auc.high
     text_free = ", ".join(str(layer) for layer in np.flatnonzero(result.text_free.all(axis=0)))
-    return [
+    apart = (
         f"Length alone tells the classes apart with AUC {result.length_auc.value:.2f} ({result.length_auc.low:.2f} to "
         f"{result.length_auc.high:.2f}); 0.5 would be nothing"
-        + (", so **part of any accuracy may be length**." if hides else "."),
+        + (", so **part of any accuracy may be length**." if hides else ".")
+    )
+    return [
+        *([apart] if np.isfinite(result.length_auc.value) else []),
         f"{result.truncated_n} of {reviews} texts ({100 * result.truncated_share:.0f} %) were cut to fit the prompt.",
         result.training_note,
         f"{result.states_rating} of {reviews} reviews state a rating.",
@@ -112,7 +115,7 @@ def _copies(result: Result, reviews: int) -> str:
 def _best(result: Result, names: Sequence[str]) -> str:
     """The best checkpoint, as chosen on all reviews and on one half of them, where either is possible."""
     if result.naive_best < 0:
-        return "No checkpoint has a head to answer with, so none is the best."
+        return "No checkpoint answers in this study, so none is the best."
     if np.isfinite(result.quartile_accuracy.value).any(axis=1).sum() == 1:
         only, share = names[result.naive_best], 100 * result.naive_best_accuracy
         return f"Only **{only}** has a head to answer with, so there was no choice; it answers {share:.1f} % right."

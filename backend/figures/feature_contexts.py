@@ -173,6 +173,17 @@ def promoted(result: Result, feature: int, names: Sequence[str]) -> go.Figure:
     )
 
 
+def _apart(result: Result, m: int, at: int, feature: int) -> str:
+    """Say how well a feature tells the classes apart in a model."""
+    auc, q, cosine = (float(one[m, at, feature]) for one in (result.auc, result.q, result.cosine))
+    chance = "beyond chance" if q <= SURE else "within chance"
+    along = "undefined here" if np.isnan(cosine) else f"{cosine:+.2f}"
+    return (
+        f" AUC of a review's largest activation {auc:.3f} (q = {q:.2g}, {chance}). Cosine with the class direction "
+        f"{along}."
+    )
+
+
 def about(result: Result, feature: int, names: Sequence[str], at: int) -> str:
     """Return the numbers of one feature as Markdown, a line for each model."""
     said = []
@@ -181,14 +192,12 @@ def about(result: Result, feature: int, names: Sequence[str], at: int) -> str:
         if rate == 0:
             said.append(f"- **{name}**: it never fires.")
             continue
-        auc, q, cosine = (float(one[m, at, feature]) for one in (result.auc, result.q, result.cosine))
-        chance = "beyond chance" if q <= SURE else "within chance"
-        along = "undefined here" if np.isnan(cosine) else f"{cosine:+.2f}"
         said.append(
             f"- **{name}**: it fires at {rate:.3g} % of the tokens (mean activation "
-            f"{result.mean_when_firing[m, feature]:.3g}). AUC of a review's largest activation {auc:.3f} "
-            f"(q = {q:.2g}, {chance}). Cosine with the class direction {along}."
+            f"{result.mean_when_firing[m, feature]:.3g})."
         )
+        if result.separates:
+            said[-1] += _apart(result, m, at, feature)
     if len(names) > 1:
         low, high = 100 * result.change.low[feature], 100 * result.change.high[feature]
         said.append(

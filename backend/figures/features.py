@@ -47,7 +47,8 @@ def scatter(
     fires = np.flatnonzero(result.rate[: m + 1].max(axis=0) > 0)
     floor = 0.4 / max(1, result.tokens)
     x = np.maximum(result.rate[0], floor)
-    y = np.maximum(result.rate[1], floor) if m else result.auc[0, at]
+    unit, alone = ("AUC", result.auc[0, at]) if result.separates else ("mean activation", result.mean_when_firing[0])
+    y = np.maximum(result.rate[1], floor) if m else alone
     sure = np.nan_to_num(result.q[m, at], nan=1.0) <= SURE
     traces: list[dict[str, Any]] = []
     for i, state in enumerate(STATES if m else STATES[:1]):
@@ -79,15 +80,15 @@ def scatter(
     if chosen is not None and np.isfinite([x[chosen], y[chosen]]).all():
         traces.append(_ring(float(x[chosen]), float(y[chosen]), f"feature {chosen}"))
     labels = [f"rate in {theme.literal(name)}" for name in names]
-    title = "Features: how often each fires" if m else "Features: how often each fires, and AUC"
+    title = "Features: how often each fires" + ("" if m else f", and {unit}")
     return theme.figure(
         traces,
-        f"{title}, coloured by AUC for {theme.literal(word)}",
+        f"{title}, coloured by AUC for {theme.literal(word)}" if result.separates else title,
         height=470,
         dragmode="zoom",
         uirevision=revision,
         xaxis=_rates(labels[0], floor),
-        yaxis=_rates(labels[1], floor) if m else theme.axis(f"AUC in {theme.literal(names[0])}"),
+        yaxis=_rates(labels[1], floor) if m else theme.axis(f"{unit} in {theme.literal(names[0])}"),
         **drawing.below(-0.18, 90),
         coloraxis={
             "colorscale": [[0.0, theme.NEGATIVE], [0.5, theme.QUIET], [1.0, theme.POSITIVE]],
@@ -134,7 +135,8 @@ def _hover(result: Result, names: Sequence[str], at: int, feature: int) -> str:
     rates = ", ".join(f"{100 * result.rate[i, feature]:.3g} % in {name}" for i, name in enumerate(quoted(list(names))))
     said = [f"<b>feature {feature}</b> ({STATES[int(result.state[feature])]})" if m else f"<b>feature {feature}</b>"]
     said.append(f"fires at {rates} of the tokens")
-    said.append(f"AUC {result.auc[m, at, feature]:.3f}, q {result.q[m, at, feature]:.2g}")
+    if result.separates:
+        said.append(f"AUC {result.auc[m, at, feature]:.3f}, q {result.q[m, at, feature]:.2g}")
     tokens = quoted(result.promotes(m, feature)[:NAMED])
     return "<br>".join(said + ([f"promotes {' '.join(tokens)}"] if tokens else []))
 
@@ -178,8 +180,9 @@ def table(result: Result, ids: Sequence[int], names: Sequence[str], at: int) -> 
         row |= {f"mean when firing in {name}": _digits(result.mean_when_firing[j, i]) for j, name in enumerate(names)}
         if m:
             row["state"] = STATES[int(result.state[i])]
-        row |= {f"AUC in {name}": _digits(result.auc[j, at, i]) for j, name in enumerate(names)}
-        row |= {"q": _rounded(result.q[m, at, i]), "cosine with direction": _digits(result.cosine[m, at, i])}
+        if result.separates:
+            row |= {f"AUC in {name}": _digits(result.auc[j, at, i]) for j, name in enumerate(names)}
+            row |= {"q": _rounded(result.q[m, at, i]), "cosine with direction": _digits(result.cosine[m, at, i])}
         rows.append(row | ({"promotes": " ".join(result.promotes(m, i))} if len(result.words) else {}))
     return rows
 
@@ -206,7 +209,7 @@ def in_words(result: Result, names: Sequence[str], at: int, word: str) -> list[s
             "dead in both (under one token in a thousand); appeared or vanished means a rate ten times the other "
             "model's, with an interval of the difference off zero."
         )
-    for i, name in enumerate(names):
+    for i, name in enumerate(names if result.separates else ()):
         sure = np.flatnonzero(np.nan_to_num(result.q[i, at], nan=1.0) <= SURE)
         fires = int((result.rate[i] > 0).sum())
         if not len(sure):

@@ -90,6 +90,13 @@ def layers(results: Sequence[Result], names: Sequence[str], words: Sequence[str]
     )
 
 
+ALONG_GUIDE = Guide(
+    "The position of the text between the class means at every layer.",
+    "Trust a position only where the direction is beyond chance, as shown on the Layers page.",
+    "The study asks for no answers, so the text is placed by its residuals alone.",
+)
+
+
 GUIDE = Guide(
     "The logit difference of the text by layer, and its position between the class means.",
     "Trust a curve only where the readings agree.",

@@ -13,6 +13,7 @@ from backend.figures.review import against, sides
 from backend.figures.style import text, theme, token_bands
 from backend.figures.style.guide import Guide
 from backend.study.facts import Facts
+from backend.study.kinds import UNASKED
 
 Heat = Literal["logit_diff", "projection", "next", "norm", "relative"]
 HEATS: dict[Heat, str] = {
@@ -92,7 +93,9 @@ def undefined(heat: Heat, models: Sequence[Facts]) -> str:
     """Say why a heat is undefined for these models; empty where it is defined."""
     if heat == "next" and not any(checkpoint.predicts for checkpoint in models):
         return "These models predict no next token, so there is no probability of what came next."
-    if heat == "logit_diff" and not any(checkpoint.has_head for checkpoint in models):
+    if heat == "logit_diff" and not all(checkpoint.asked for checkpoint in models):
+        return UNASKED
+    if heat == "logit_diff" and not any(checkpoint.replies for checkpoint in models):
         return "Without a classification head there is no logit difference."
     return ""
 

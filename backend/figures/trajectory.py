@@ -36,7 +36,12 @@ def guide(reference: str, level: float) -> Guide:
 
 
 def draw(result: Result, axis: StepAxis, reference: str, level: float, direction: int = 0) -> go.Figure:
-    """Draw a heat map of layer x checkpoint with the crossings of every layer, and above it that of the accuracy."""
+    """Draw a heat map of layer x checkpoint with the crossings of every layer, and above it that of the accuracy.
+
+    Without classes the heat map shows 1 - CKA.
+    """
+    if not len(result.norm.value):
+        return _likeness(result, axis, theme.literal(reference), level)
     strength = result.strength[direction]
     layers = len(strength)
     values = np.log2(np.maximum(strength, 1.0))
@@ -68,6 +73,27 @@ def draw(result: Result, axis: StepAxis, reference: str, level: float, direction
         height=176 + 26 * layers,
         xaxis=axis.layout | {"showgrid": False, "ticks": "outside", "range": axis.edges[[0, -1]].tolist()},
         yaxis=theme.axis("layer", range=[-0.5, layers + 0.5], showgrid=False, **_names(layers)),
+        legend=drawing.RIGHT,
+        margin={"l": 48, "r": 12, "t": 76, "b": 52},
+    )
+
+
+def _likeness(result: Result, axis: StepAxis, reference: str, level: float) -> go.Figure:
+    """Draw CKA by layer and checkpoint, with the crossings of its level."""
+    cka = result.cka.value
+    layers = len(cka)
+    y, tail = np.arange(layers), "<extra></extra>"
+    return theme.figure(
+        [
+            drawing.heatmap(
+                1 - cka, axis.edges, y, f"layer %{{y}}: 1 − CKA %{{z:.3f}}{tail}", theme.SEQUENTIAL, zmin=0, zmax=1
+            ),
+            _marks(result.cka_falls, y, axis, f"CKA with {reference} below {level:g}", _CKA, "diamond"),
+        ],
+        f"Layer × checkpoint: 1 − CKA with {reference}",
+        height=176 + 26 * layers,
+        xaxis=axis.layout | {"showgrid": False, "ticks": "outside", "range": axis.edges[[0, -1]].tolist()},
+        yaxis=theme.axis("layer", range=[-0.5, layers - 0.5], showgrid=False),
         legend=drawing.RIGHT,
         margin={"l": 48, "r": 12, "t": 76, "b": 52},
     )
@@ -133,6 +159,9 @@ def table(
 ) -> list[dict[str, str]]:
     """Return a row per layer with its crossings, and one for the accuracy of the model's answers."""
     columns = "leaves chance", f"CKA with {reference} falls below {level:g}"
+    if not len(result.norm.value):
+        falls = [said(result.cka_falls, (layer,), names) for layer in range(len(result.cka.value))]
+        return [{"layer": str(layer), columns[1]: when} for layer, when in enumerate(falls)]
     textless = np.isnan(result.strength[direction]).all(axis=1)
     rows = [
         {

@@ -26,6 +26,7 @@ from backend.lab.outputs import (
     TextReadout,
     WeightChange,
 )
+from backend.study.chat import ChatTemplate
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
 from backend.study.facts import Facts
@@ -51,6 +52,10 @@ class Models(Protocol):
 
     def tokenizer(self, ref: CheckpointRef, base: CheckpointRef) -> Tokenizer:
         """Return the checkpoint's tokenizer (for an adapter without one, its base's)."""
+        ...
+
+    def chat_template(self, ref: CheckpointRef, base: CheckpointRef) -> ChatTemplate | None:
+        """Return the chat template of the checkpoint's tokenizer; None without one."""
         ...
 
     def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
@@ -261,6 +266,14 @@ class Models(Protocol):
         """Return the host's label logits for the first prompt, with each residual in turn replaced by the donor's."""
         ...
 
-    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
-        """Estimate the seconds to open the checkpoint and run `tokens` tokens through it."""
+    def starting(self) -> float:
+        """Estimate the seconds until this process can open models; 0 once it has opened one."""
+        ...
+
+    def opening(self, checkpoint: PinnedCheckpoint) -> float:
+        """Estimate the seconds to open the checkpoint; 0 while it is open."""
+        ...
+
+    def reading(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+        """Estimate the seconds to run `tokens` tokens through the open checkpoint."""
         ...

@@ -103,7 +103,7 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, fingerprint: Future[str], 
             f'{ref.place} is a {facts.architecture}, but the study has family = "{study.family}"; set it to '
             f'"{facts.kind}" in study.toml.'
         )
-    if facts.answers is not None and facts.answers != study.classes:
+    if study.kind == "answers" and facts.answers is not None and facts.answers != study.classes:
         raise CheckpointError(
             f"{ref.place} has a head of {facts.answers} classes and the study has {study.classes} label words; give "
             f"one word per class of the head, or name a checkpoint with {study.classes} classes."
@@ -114,7 +114,7 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, fingerprint: Future[str], 
         dtype=compute_dtype(study, lab),
         ref=ref,
         base=study.base,
-        facts=facts,
+        facts=replace(facts, asked=study.kind == "answers"),
         device_map=study.device_map,
     )
 
@@ -166,7 +166,8 @@ def _asking(
         (checkpoint.fingerprint, checkpoint.dtype, checkpoint.label, checkpoint.ref.place, checkpoint.facts)
         for checkpoint in checkpoints
     )
-    key = (content, sample.digest, classes, study.prompt, study.family)
+    chats = [lab.models.chat_template(one.ref, one.base) for one in checkpoints if study.prompt.messages]
+    key = (content, sample.digest, classes, study.prompt, study.family, tuple(chats))
     if key not in _ASKINGS:
         _keep(_ASKINGS, key, ask(study, checkpoints, classes, sample, lab))
     return _ASKINGS[key]

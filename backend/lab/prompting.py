@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from backend.errors import CheckpointError, PromptError
 from backend.lab.lab import Lab
+from backend.study.chat import Chat, spec_of
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.classes import ClassNames, order_rows
 from backend.study.config import Study
@@ -21,18 +21,8 @@ from backend.study.dataset import Sample
 from backend.study.facts import reading
 from backend.study.pairs import Input
 from backend.study.pinned import Missing
-from backend.study.prompts import (
-    USUAL_SEPARATORS,
-    Reader,
-    Readers,
-    check_template,
-    fill,
-    first_difference,
-    make_prompts,
-    pinned,
-    with_own,
-    word_reader,
-)
+from backend.study.prompts import Readers, check_template, first_difference, make_prompts, pinned, with_own
+from backend.study.reader import USUAL_SEPARATORS, Reader, fill, silent_reader, word_reader
 from backend.study.token_ids import Prompts
 
 TRIED_TEXTS = 32
@@ -63,25 +53,24 @@ def ask(
     it is the base, or if study.toml must set the separator.
     """
     base = checkpoints[0]
-    tokenizers = {
-        checkpoint.fingerprint: lab.models.tokenizer(checkpoint.ref, checkpoint.base) for checkpoint in checkpoints
-    }
-    if study.prompt.tokenizer == "base":
-        tokenizers = dict.fromkeys(tokenizers, tokenizers[base.fingerprint])
-    by_words = reading(study.family, [checkpoint.facts for checkpoint in checkpoints]) == "causal"
+    whose = dict.fromkeys((c.fingerprint for c in checkpoints), base) if study.prompt.tokenizer == "base" else {}
+    bare = _bare_readers(study, checkpoints, whose, len(classes), lab)
+    by_words = bool(study.prompt.label_words) and (
+        reading(study.family, [checkpoint.facts for checkpoint in checkpoints]) == "causal"
+    )
     separator, chosen = None, False
     if by_words:
         chosen = study.prompt.separator is None
-        separator = _likelier(study, checkpoints, tokenizers, sample, lab) if chosen else study.prompt.separator
+        separator = _likelier(checkpoints, bare, sample, lab) if chosen else study.prompt.separator
     readers: dict[str, Reader] = {}
     seen: dict[Reader, Prompts] = {}
     missing: list[Missing] = []
     for checkpoint in checkpoints:
         try:
-            reader = _reader(study, checkpoint, tokenizers[checkpoint.fingerprint], classes, separator)
+            reader = _reader(checkpoint, bare[checkpoint.fingerprint], classes, separator)
             if not isinstance(study.dataset.text, str) and checkpoint.facts.token_types > 1:
-                whose = base if study.prompt.tokenizer == "base" else checkpoint
-                reader = replace(reader, token_types=lab.models.sets_token_types(whose.ref, whose.base))
+                owner = whose.get(checkpoint.fingerprint, checkpoint)
+                reader = replace(reader, token_types=lab.models.sets_token_types(owner.ref, owner.base))
                 check_template(reader, checkpoint.ref.place)
             if reader not in seen:
                 seen[reader] = make_prompts(reader, sample.inputs, sample.label)
@@ -100,19 +89,50 @@ def ask(
     return Asking(Readers(readers), with_own(prompts, own), tuple(missing), separator, chosen)
 
 
-def _reader(
+def _bare_readers(
     study: Study,
-    checkpoint: PinnedCheckpoint,
-    tokenizer: Tokenizer,
-    classes: Sequence[ClassNames],
-    separator: str | None,
-) -> Reader:
+    checkpoints: Sequence[PinnedCheckpoint],
+    whose: Mapping[str, PinnedCheckpoint],
+    classes: int,
+    lab: Lab,
+) -> dict[str, Reader]:
+    """Return the reader of each checkpoint without answers. `whose` are the owners of tokenizers that are not its own.
+
+    A checkpoint without a chat template, as a base often is, reads the first one that another checkpoint has.
+    """
+    owners = {one.fingerprint: whose.get(one.fingerprint, one) for one in checkpoints}
+    encoder = study.family == "encoder"
+    readers = {
+        key: silent_reader(lab.models.tokenizer(owner.ref, owner.base), study.prompt, encoder, classes)
+        for key, owner in owners.items()
+    }
+    if not study.prompt.messages:
+        return readers
+    chats = {
+        key: Chat(found, study.prompt.messages, study.prompt.fields, owner.ref.place)
+        for key, owner in owners.items()
+        if (found := lab.models.chat_template(owner.ref, owner.base)) is not None
+    }
+    if not chats:
+        raise PromptError(
+            f"The tokenizer of {checkpoints[0].ref.place} has no chat template, nor has that of another checkpoint; "
+            f"save one with the tokenizer (chat_template.jinja), or use prompt.template instead of prompt.messages."
+        )
+    first = next(iter(chats.values()))
+    specs = {chat: spec_of(chat, study.prompt) for chat in chats.values()}
+    chosen = {key: chats.get(key, first) for key in owners}
+    return {key: replace(reader, spec=specs[chosen[key]], chat=chosen[key]) for key, reader in readers.items()}
+
+
+def _reader(checkpoint: PinnedCheckpoint, bare: Reader, classes: Sequence[ClassNames], separator: str | None) -> Reader:
     if separator is not None:
-        return word_reader(tokenizer, study.prompt, (separator,))
+        return word_reader(bare.tokenizer, bare.spec, (separator,), bare.chat)
+    if not bare.spec.label_words:
+        return bare
     rows = tuple(range(len(classes)))
     if checkpoint.facts.answers == len(classes):
         rows = order_rows(classes, checkpoint.facts.head_names, checkpoint.ref.place)
-    return Reader(tokenizer, study.prompt, rows=rows, readout="first" if study.family == "encoder" else "last")
+    return replace(bare, rows=rows, classes=0)
 
 
 def _check_copies(prompts: Prompts) -> None:
@@ -136,21 +156,15 @@ def _check_ids(checkpoint: PinnedCheckpoint, reader: Reader, base: Reader, seen:
     )
 
 
-def _likelier(
-    study: Study,
-    checkpoints: Sequence[PinnedCheckpoint],
-    tokenizers: Mapping[str, Tokenizer],
-    sample: Sample,
-    lab: Lab,
-) -> str:
+def _likelier(checkpoints: Sequence[PinnedCheckpoint], bare: Mapping[str, Reader], sample: Sample, lab: Lab) -> str:
     """Return the separator after which label words are more likely. Raises PromptError if checkpoints disagree."""
     chosen = np.unique(np.linspace(0, len(sample.text) - 1, TRIED_TEXTS).astype(int))
     texts, votes, errors = [sample.inputs[int(i)] for i in chosen], {}, []
     for checkpoint in checkpoints:
-        tokenizer, possible = tokenizers[checkpoint.fingerprint], []
+        reader, possible = bare[checkpoint.fingerprint], []
         for separator in USUAL_SEPARATORS:
             try:
-                prompts = make_prompts(word_reader(tokenizer, study.prompt, (separator,)), texts, np.zeros(len(texts)))
+                prompts = make_prompts(_answering(reader, (separator,)), texts, np.zeros(len(texts)))
             except PromptError as error:
                 errors.append(error)
             else:
@@ -161,9 +175,7 @@ def _likelier(
             votes[checkpoint.label] = possible[0][0]
             continue
         try:
-            votes[checkpoint.label] = _vote(
-                checkpoint, word_reader(tokenizer, study.prompt, USUAL_SEPARATORS), texts, lab
-            )
+            votes[checkpoint.label] = _vote(checkpoint, _answering(reader, USUAL_SEPARATORS), texts, lab)
         except CheckpointError:
             if checkpoint == checkpoints[0]:
                 raise
@@ -174,6 +186,10 @@ def _likelier(
             f"to the text between prompt and answer in training."
         )
     return next(iter(votes.values()))
+
+
+def _answering(reader: Reader, separators: Sequence[str]) -> Reader:
+    return word_reader(reader.tokenizer, reader.spec, separators, reader.chat)
 
 
 def _vote(checkpoint: PinnedCheckpoint, reader: Reader, texts: Sequence[Input], lab: Lab) -> str:

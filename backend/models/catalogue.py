@@ -19,7 +19,14 @@ from backend.models.files.configs import leftover_quantization
 from backend.models.files.facts import most_positions, padding, read_facts, steady_positions
 from backend.models.files.fingerprint import fingerprint, weights_digest
 from backend.models.files.locate import CONFIG, Located, locate
-from backend.models.files.tokenizer import has_tokenizer, read_tokenizer, sets_token_types, tokenizer_digest
+from backend.models.files.tokenizer import (
+    has_tokenizer,
+    read_chat_template,
+    read_tokenizer,
+    sets_token_types,
+    tokenizer_digest,
+)
+from backend.study.chat import ChatTemplate
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
 from backend.study.facts import Facts
@@ -68,6 +75,11 @@ class Catalogue:
                     del self._tokenizers[next(iter(self._tokenizers))]
                 self._tokenizers[content] = tokenizer
             return self._tokenizers[content]
+
+    def chat_template(self, ref: CheckpointRef, base: CheckpointRef) -> ChatTemplate | None:
+        """Return the chat template of the checkpoint's tokenizer, None without one. Raises CheckpointError."""
+        located, below = _tokenizing(ref, base)
+        return read_chat_template(located, self._cache, below)
 
     def sets_token_types(self, ref: CheckpointRef, base: CheckpointRef) -> bool:
         """Whether the token types of the tokenizer are given to the model. Raises CheckpointError."""
@@ -137,7 +149,7 @@ class Catalogue:
         On a GPU an id or position out of range kills the whole process, so it is checked here.
         """
         facts = checkpoint.facts
-        if facts.answers is not None and facts.answers != prompts.classes:
+        if prompts.asks and facts.answers is not None and facts.answers != prompts.classes:
             raise CheckpointError(
                 f"{checkpoint.ref.place} has a head of {facts.answers} classes and the study has {prompts.classes} "
                 f"label words; give one word per class of the head."
@@ -154,18 +166,24 @@ class Catalogue:
         positions = most_positions(body)
         if facts.kind == "causal" and facts.answers is not None:
             _check_ends(padding(body), prompts, checkpoint.ref.place)
-        longest = int(prompts.lengths.max(initial=0)) + max(map(len, prompts.following), default=0)
+        if prompts.readout == "generated" and not facts.predicts:
+            raise PromptError(
+                f'{checkpoint.ref.place} predicts no tokens, so prompt.position = "generated" is undefined; choose '
+                f'"last", "text_end" or "text_mean".'
+            )
+        added = max(map(len, prompts.following), default=int(prompts.readout == "generated"))
+        longest = int(prompts.lengths.max(initial=0)) + added
         steady = steady_positions(body)
         if steady is not None and longest > steady:
             raise PromptError(
                 f"A prompt has {longest} tokens, and beyond {steady} the rotary angles of {checkpoint.ref.place} "
                 f"depend on the longest prompt of the batch; lower prompt.max_tokens to at most "
-                f"{steady - max(map(len, prompts.following), default=0)}."
+                f"{steady - added}."
             )
         if positions is not None and longest > positions:
             raise PromptError(
                 f"A prompt has {longest} tokens and {checkpoint.ref.place} has {positions} positions; lower "
-                f"prompt.max_tokens to at most {positions - max(map(len, prompts.following), default=0)}."
+                f"prompt.max_tokens to at most {positions - added}."
             )
 
 

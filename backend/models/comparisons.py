@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from backend.caching.progress import Progress
+from backend.caching.stopwatch import Stopwatch
 from backend.lab.differences import Differences, Promoted, ScaledPredictions, Scaling
 from backend.lab.outputs import Sampling
 from backend.models.lending import Lender
@@ -32,9 +31,9 @@ class Comparisons(Lender):
         with self.lend(progress, reference, checkpoint) as (before, after, report):
             from backend.models.measurements import differences
 
-            started = time.perf_counter()
+            stopwatch = Stopwatch()
             found = differences.differences(after, before, prompts, groups, positions, report)
-            self.remember(checkpoint, 2 * int(prompts.lengths.sum()), time.perf_counter() - started)
+            self.remember(checkpoint, 2 * int(prompts.lengths.sum()), stopwatch.seconds)
         return found
 
     def promoted(

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from backend.caching.cache import Cache
 from backend.caching.progress import Progress
+from backend.caching.stopwatch import apart
 from backend.models.catalogue import Catalogue
 from backend.models.runtime.device_names import likely_device
+from backend.models.speed import Speed
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts, other_ids
 
-_RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
-_IMPORT_SECONDS = 8.0
-_OPENING_BYTES_PER_SECOND = 5e8
 _ENOUGH_TOKENS = 500
 """Tokens of a run from which its speed is remembered; shorter ones, such as one typed text, estimate it badly."""
 
@@ -31,6 +31,7 @@ class Lender(Catalogue):
     def __init__(self, cache: Cache) -> None:
         super().__init__(cache)
         self._store: Any = None
+        self._speed = Speed(cache)
         self._making = threading.Lock()
 
     @property
@@ -43,9 +44,13 @@ class Lender(Catalogue):
         """The `Store` of loaded models; importing torch starts here. Raises DeviceError."""
         with self._making:
             if self._store is None:
-                from backend.models.runtime.store import Store
+                fresh, started = "torch" not in sys.modules, time.perf_counter()
+                with apart():
+                    from backend.models.runtime.store import Store
 
-                self._store = Store(self._cache)
+                    self._store = Store(self._cache)
+                if fresh:
+                    self._speed.imported(time.perf_counter() - started)
             return self._store
 
     @contextmanager
@@ -81,26 +86,23 @@ class Lender(Catalogue):
                 raise other_ids(checkpoint, other)
         return readable
 
-    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+    def starting(self) -> float:
+        """Estimate the seconds of importing torch; 0 if it is imported."""
+        return 0.0 if "torch" in sys.modules else self._speed.importing()
+
+    def opening(self, checkpoint: PinnedCheckpoint) -> float:
+        """Estimate the seconds of loading the weights; 0 if they are in memory."""
+        held = self._store is not None and self._store.holds(checkpoint)
+        return 0.0 if held else self._speed.opening(checkpoint)
+
+    def reading(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """Estimate the seconds of a run from the model's size and the speed of earlier runs on this device."""
-        parameters = checkpoint.facts.parameters
-        remembered = self._cache.get_json(self._rate_key(checkpoint))
-        rate = remembered if isinstance(remembered, float) else _RATES[self.device.partition(":")[0]]
-        opening = 0.0 if "torch" in sys.modules else _IMPORT_SECONDS
-        if self._store is None or not self._store.holds(checkpoint):
-            opening += checkpoint.facts.memory(checkpoint.dtype) / _OPENING_BYTES_PER_SECOND
-        return opening + tokens * parameters / rate
+        return self._speed.reading(checkpoint, tokens, self.device)
 
     def remember(self, checkpoint: PinnedCheckpoint, tokens: int, seconds: float) -> None:
-        """Store parameters times tokens per second of this run, unless it was too short."""
-        if tokens < _ENOUGH_TOKENS:
-            return
-        self._cache.put_json(self._rate_key(checkpoint), checkpoint.facts.parameters * tokens / max(seconds, 1e-6))
-
-    def _rate_key(self, checkpoint: PinnedCheckpoint) -> str:
-        """Return the key of a rate: one for each fourfold range of sizes, because small models use a device less."""
-        size = checkpoint.facts.parameters.bit_length() // 2
-        return f"rate/{self.device}/{checkpoint.dtype}/{size}"
+        """Remember the speed of a run, unless it was too short."""
+        if tokens >= _ENOUGH_TOKENS:
+            self._speed.read(checkpoint, tokens, self.device, seconds)
 
 
 def _labelled(progress: Progress, label: str) -> Progress:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float32
 
 from backend.caching.progress import Progress, unwatched
+from backend.caching.stopwatch import Stopwatch
 from backend.lab.outputs import (
     Contributions,
     Embedding,
@@ -42,9 +42,9 @@ class LocalModels(Comparisons):
         with self.lend(progress, checkpoint) as (loaded, report):
             from backend.models.measurements.residuals import collect
 
-            started = time.perf_counter()
+            stopwatch = Stopwatch()
             readout = collect(loaded, prompts, report)
-            self.remember(checkpoint, int(prompts.lengths.sum()), time.perf_counter() - started)
+            self.remember(checkpoint, int(prompts.lengths.sum()), stopwatch.seconds)
         return readout
 
     def label_logits(

@@ -17,13 +17,16 @@ import pandas as pd
 from backend.errors import CheckpointError, DatasetError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
+from backend.new_study.asked import Asked
 from backend.new_study.label_choice import choose
 from backend.study.config import STUDY_FILE, CheckpointRef, DatasetSpec, Family, PromptSpec, Study, parse_study
 from backend.study.dataset import Sample, balanced, classify, read_table, source_stamp
 from backend.study.facts import Facts, Reading, reading
 from backend.study.keys import sentences, try_keys
+from backend.study.kinds import Kind
 from backend.study.paths import is_hub, new_folder, relative, source, stored_name
-from backend.study.prompts import make_prompts, plain_reader
+from backend.study.prompts import make_prompts
+from backend.study.reader import plain_reader
 from backend.study.tables import arrow_datasets
 from backend.study.tables.arrow_datasets import USUAL_SPLIT
 from backend.study.tables.columns import find_labels, find_texts, label_values, listed
@@ -44,7 +47,8 @@ class NewStudy:
     output `folder` of a trainer may replace both; `found_checkpoints` are the checkpoints found in it. `content` is an
     uploaded data file; it is stored in the study's folder under the name `data`. `labels` are the label values to use,
     in class order (None: all). `label_words` has one word per class (None: suggested). `sample` is the number of texts
-    (None: up to 200). `split` names one split of a dataset (None: "test", or the only one).
+    (None: up to 200). `split` names one split of a dataset (None: "test", or the only one). `kind` says whether labels
+    and label words count. With `chat`, `template` is the user's message, after that of `system`.
     """
 
     name: str
@@ -65,7 +69,15 @@ class NewStudy:
     sample: int | None = None
     family: Family = "causal"
     title: str | None = None
+    kind: Kind = "answers"
+    chat: bool = False
+    system: str = ""
     content: bytes | None = field(default=None, repr=False)
+
+    @property
+    def asked(self) -> Asked:
+        """Return the kind of the study and the form of its prompt."""
+        return Asked(self.kind, self.template, self.chat, self.system)
 
 
 def create(new: NewStudy, root: Path, lab: Lab) -> Path:
@@ -102,7 +114,9 @@ def draft(new: NewStudy, root: Path) -> Study:
 
 def describe(new: NewStudy, folder: Path) -> dict[str, Any]:
     """Return the content of study.toml, with the data read and the checkpoints found."""
-    labels, sample = values(new), draw_sample(new)
+    sample = draw_sample(new)
+    labels = values(new) if new.kind != "texts" else []
+    separator = new.separator if new.kind == "answers" else None
     data, split = _data_source(new, folder), _split(new)
     return {
         "title": new.title or new.name,
@@ -113,18 +127,14 @@ def describe(new: NewStudy, folder: Path) -> dict[str, Any]:
             **data,
             **({} if split is None else {"split": split}),
             "text": new.text,
-            "label": new.label,
-            "labels": labels,
+            **({"label": new.label, "labels": labels} if labels else {}),
             "sample": new.sample or len(sample.text),
             "seed": 0,
         },
-        "prompt": {
-            "template": new.template,
-            "label_words": list(new.label_words or suggest_words(labels)),
-            **{key: value for key in ("separator", "tokenizer") if (value := getattr(new, key)) is not None},
-            "max_tokens": new.max_tokens,
-            "keep": "end",
-        },
+        "prompt": new.asked.prompt(
+            new.label_words or suggest_words(labels),
+            {"separator": separator, "tokenizer": new.tokenizer, "max_tokens": new.max_tokens, "keep": "end"},
+        ),
     }
 
 
@@ -138,7 +148,8 @@ def problems(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[st
 
     Opens no model and reads no weights; `create` reports the errors that need them.
     """
-    words = list(new.label_words or ("a", "b"))
+    words = list(new.label_words or ("a", "b")) if new.kind == "answers" else ["a", "b"]
+    fitting = {"label_words": words} if new.kind == "answers" else {"label_words": None}
     errors = sentences(
         {
             "name": lambda: new_folder(new.name, root),
@@ -146,20 +157,21 @@ def problems(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[st
             "checkpoints": lambda: checkpoints(new),
             "data": lambda: columns(new, fetch),
             "label_words": lambda: try_keys({"label_words": words}),
-            "template": lambda: try_keys({"template": new.template}),
+            "template": lambda: try_keys(new.asked.form),
             "max_tokens": lambda: try_keys({"max_tokens": new.max_tokens}),
-            "sample": lambda: try_keys({"label_words": words}, {"sample": new.sample or len(words)}),
+            "sample": lambda: try_keys(fitting, {"sample": new.sample or len(words)}),
         }
     )
     if "data" in errors or not columns(new, fetch):
         return errors
-    errors |= sentences({"label": lambda: values(new, agreeing=False)})
+    labelled = new.kind != "texts"
+    errors |= sentences({"label": lambda: values(new, agreeing=False)} if labelled else {})
     errors |= sentences({"text": lambda: find_texts(_table(new), new.text, new.data)})
-    if not errors.keys() & {"label", "text", "label_words"}:
+    if new.kind == "answers" and not errors.keys() & {"label", "text", "label_words"}:
         errors |= sentences({"label_words": lambda: values(new)})
     if not errors.keys() & {"label", "text", "label_words", "sample"}:
         errors |= sentences({"sample": lambda: draw_sample(new)})
-    if not errors and facts(new, root, lab, fetch):
+    if new.kind == "answers" and not new.chat and not errors and facts(new, root, lab, fetch):
         errors |= sentences({"label_words": lambda: _tokens(new, root, lab)})
     return errors
 
@@ -254,7 +266,7 @@ def values(new: NewStudy, agreeing: bool = True) -> list[Any]:
             f'Column "{new.label}" of {new.data} has {len(label_set)} distinct '
             f"{'value' if len(label_set) == 1 else 'values'}; use 2 to {MOST_CLASSES} classes (choose with --labels)."
         )
-    words = new.label_words if agreeing else None
+    words = new.label_words if agreeing and new.kind == "answers" else None
     if words and new.labels is None and set(map(str, label_set)) == set(words):
         return [next(value for value in label_set if str(value) == word) for word in words]
     if words and len(words) != len(label_set):
@@ -279,9 +291,10 @@ def suggest_words(labels: list[Any]) -> list[str]:
 
 def draw_sample(new: NewStudy) -> Sample:
     """Draw the sample of the study. Raises DatasetError."""
-    labels = values(new)
-    spec = DatasetSpec(repo=new.data or "-", text=new.text, label=new.label, labels=tuple(labels))
-    rows, _ = classify(_table(new), spec, new.label_words or suggest_words(labels))
-    smallest = min(Counter(rows.label.tolist()).values())
-    size = new.sample or min(USUAL_SAMPLE // len(labels), smallest) * len(labels)
-    return balanced(rows, size, len(labels), 0, new.data)
+    labels = values(new) if new.kind != "texts" else []
+    named: dict[str, Any] = {"label": new.label, "labels": tuple(labels)} if labels else {"label": None}
+    spec = DatasetSpec(repo=new.data or "-", text=new.text, **named)
+    words = new.label_words or suggest_words(labels)
+    rows, classes = classify(_table(new), spec, words if new.kind == "answers" else ())
+    smallest, count = min(Counter(rows.label.tolist()).values()), len(classes)
+    return balanced(rows, new.sample or min(USUAL_SAMPLE // count, smallest) * count, count, 0, new.data)

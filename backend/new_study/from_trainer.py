@@ -60,7 +60,7 @@ def complete(new: NewStudy, root: Path, lab: Lab, defaults: Collection[str] = ("
         new = replace(new, family=inside.family)
     if "template" in defaults and inside.template is not None:
         new = replace(new, template=inside.template)
-    if new.label_words is None and inside.words and are_rows(values(new), inside.words):
+    if new.kind == "answers" and new.label_words is None and inside.words and are_rows(values(new), inside.words):
         new = replace(new, label_words=inside.words)
     return Completed(new, inside.base_file, inside.notes)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from backend.errors import PromptError
 from backend.lab.lab import Lab
 from backend.new_study.fields import reading_of
+from backend.study.chat import Chat, spec_of
 from backend.study.config import Study
 from backend.study.dataset import Sample
-from backend.study.prompts import make_prompts, plain_reader, shown
+from backend.study.prompts import make_prompts, shown
+from backend.study.reader import plain_reader
 from backend.study.token_ids import Prompts
 
 
@@ -27,10 +30,13 @@ class Preview:
 
 def preview(study: Study, sample: Sample, lab: Lab) -> Preview:
     """The first two texts of the sample and its longest. Raises CheckpointError or PromptError."""
-    tokenizer = lab.models.tokenizer(study.base, study.base)
+    tokenizer, spec = lab.models.tokenizer(study.base, study.base), study.prompt
+    chat = _chat(study, lab) if spec.messages else None
+    spec = spec if chat is None else spec_of(chat, spec)
     longest = max(range(len(sample.text)), key=lambda i: len(sample.text[i]))
     chosen = [*[i for i in range(len(sample.text)) if i != longest][:2], longest]
-    reader = plain_reader(tokenizer, study.prompt, reading_of(study.family, study.base, study.checkpoints, lab))
+    reading = reading_of(study.family, study.base, study.checkpoints, lab)
+    reader = replace(plain_reader(tokenizer, spec, reading, classes=1), chat=chat)
     seen: Prompts = make_prompts(reader, [sample.text[i] for i in chosen], sample.label[chosen])
     return Preview(
         prompts=tuple(tokenizer.decode(list(ids), skip_special_tokens=False) for ids in seen.token_ids),
@@ -38,3 +44,12 @@ def preview(study: Study, sample: Sample, lab: Lab) -> Preview:
         lengths=tuple(seen.lengths.tolist()),
         words=tuple(shown(tokenizer, tokens) for tokens in seen.continuations) if reader.endings else (),
     )
+
+
+def _chat(study: Study, lab: Lab) -> Chat:
+    """Return the chat of the first tokenizer with a chat template. Raises PromptError if none has one."""
+    for ref in study.refs:
+        found = lab.models.chat_template(ref, study.base)
+        if found is not None:
+            return Chat(found, study.prompt.messages, study.prompt.fields, ref.place)
+    raise PromptError(f"The tokenizer of {study.base.place} has no chat template; use a template around the text.")

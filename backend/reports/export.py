@@ -248,7 +248,7 @@ def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path, viewpoint: Viewpoin
         "prompts_digest": pinned.prompts.digest,
         "seeds": {"sample": study.dataset.seed, "analyses": 0},
         "measurement_version": MEASUREMENT_VERSION,
-        "keys": {f"{one.name}.csv": _key(one, study.classes) for one in discover().values()},
+        "keys": {f"{one.name}.csv": _key(one, pinned.prompts.classes) for one in discover().values()},
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     file = out / "manifest.json"

@@ -20,6 +20,7 @@ from backend.reports.taught import unchanged
 from backend.stats import intervals, paired
 from backend.stats.splits import half_splits
 from backend.study.comparison import Comparison
+from backend.study.kinds import Need
 
 MOST = 4
 FAR_APART = 0.2
@@ -32,9 +33,9 @@ Ask = Callable[[Sequence[Request[Any]]], Sequence[Any] | None]
 
 def find(case: Comparison, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
     """Return the findings of a study, None until `ask` has all results; `known` returns cached results only."""
-    running = {finding: finding(case) for finding in FINDINGS}
+    running = {finding: finding(case) for finding in _possible(case)}
     asked = {finding: next(one) for finding, one in running.items()}
-    usual = [finding for finding in FINDINGS if finding not in COSTLY]
+    usual = [finding for finding in running if finding not in COSTLY]
     requests = {request.key: request for finding in usual for request in asked[finding]}
     answered = ask(list(requests.values()))
     if answered is None:
@@ -55,7 +56,12 @@ def find(case: Comparison, ask: Ask, known: Ask) -> tuple[Finding, ...] | None:
 
 def costly(case: Comparison) -> list[Request[Any]]:
     """Return the requests of findings that no start page should wait for."""
-    return [request for finding in COSTLY for request in next(finding(case))]
+    return [request for finding in _possible(case) if finding in COSTLY for request in next(finding(case))]
+
+
+def _possible(case: Comparison) -> list[Callable[[Comparison], Asks]]:
+    """Return the findings that the study has the answers and classes for."""
+    return [one for one in FINDINGS if one not in NEEDS or not case.study.lacks(NEEDS[one])]
 
 
 def reversed_classes(case: Comparison) -> Asks:
@@ -84,7 +90,7 @@ def best_checkpoint(case: Comparison) -> Asks:
     """Compare the best checkpoint, chosen on one half of the reviews, with the reference on the other half."""
     card, *answers = yield [card_request(case), *accuracy_requests(case)]
     chosen, labels, classes = card.best_on_half, case.study.prompts.labels, case.study.prompts.classes
-    if chosen in (-1, case.against) or not case.reference.facts.has_head:
+    if chosen in (-1, case.against) or not case.reference.facts.replies:
         return None
     held = ~half_splits(labels, classes, 1, card_request(case).query.seed, case.study.prompts.groups)[0]
     ours, theirs = (answers[i].prediction[held] for i in (chosen, case.against))
@@ -223,6 +229,10 @@ FINDINGS: tuple[Callable[[Comparison], Asks], ...] = (
     rearranged,
 )
 COSTLY = (carrying_block,)
+NEEDS: dict[Callable[[Comparison], Asks], Need] = {
+    **dict.fromkeys((reversed_classes, best_checkpoint, carrying_block, leaning), "answers"),
+    **dict.fromkeys((leaves_chance, length, turned), "classes"),
+}
 
 
 def _percent(share: float) -> str:

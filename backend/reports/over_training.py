@@ -32,7 +32,7 @@ def over_training(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     labels, reference = [one.label for one in query.checkpoints], case.reference.label
     axis, guide = step_axis(labels, query.steps), figures.guide(reference, query.level)
     parts: list[str] = []
-    for c in range(len(result.norm.value)):
+    for c in range(max(1, len(result.norm.value))):
         if len(case.words) > 2:
             parts.append(sentences([f"Class **{plain(case.words[c])}** against the rest:"]))
         parts.append(picture([figures.draw(result, axis, reference, query.level, c)], guide))

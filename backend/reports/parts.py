@@ -46,7 +46,7 @@ def rows(requests: list[Request[Any]], results: list[Any]) -> list[dict[str, Any
 
 def through_heads(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     """Make the section on every layer of both models, read by its own head and norm."""
-    places = [i for i in dict.fromkeys((case.against, case.last)) if case.study.checkpoints[i].facts.has_head]
+    places = [i for i in dict.fromkeys((case.against, case.last)) if case.study.checkpoints[i].facts.replies]
     if case.reference.facts.kind == "encoder" or not places:
         return
     pair = [case.study.checkpoints[i] for i in places]
@@ -87,7 +87,7 @@ def single_swaps(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     drawn = [
         single_figures.parts(block, "block", outside, measure, host.label, donor.label)
         for measure in ("fraction_recovered", "balanced_accuracy")
-        if donor.facts.has_head or measure == "balanced_accuracy"
+        if donor.facts.replies or measure == "balanced_accuracy"
     ]
     by_part: dict[Part, swaps.Result] = dict(zip(named, results, strict=True))
     back = case.against < case.last
@@ -105,7 +105,7 @@ def single_swaps(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
 def steered(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     """Make the section on the last checkpoint with its class direction added or ablated."""
     model = case.study.checkpoints[case.last]
-    if not model.facts.has_head:
+    if not model.facts.replies:
         return
     prompts, at = case.study.prompts, middle(case.study.base.facts.layers)
     c = 0 if prompts.classes == 2 else prompts.classes - 1

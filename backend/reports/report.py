@@ -14,7 +14,7 @@ from backend.lab.lab import Lab
 from backend.reports import summary
 from backend.reports.export import Viewpoint, Watch, command, replacing
 from backend.reports.page import Section, page, sentences, table
-from backend.reports.sections import SECTIONS
+from backend.reports.sections import NEEDS, SECTIONS
 from backend.study.comparison import Comparison, compared
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
@@ -44,6 +44,9 @@ def report(pinned: PinnedStudy, lab: Lab, watch: Watch, viewpoint: Viewpoint) ->
     layer = pinned.base.facts.layers if viewpoint.layer is None else viewpoint.layer
     results = [_compared(case, lab, viewpoint)]
     for name, make in SECTIONS.items():
+        if lacking := NEEDS.get(name) and pinned.lacks(NEEDS[name]):
+            results.append(Section(f"{name}-undefined", name.capitalize(), [sentences([plain(lacking)])]))
+            continue
         with watch(name) as progress:
             watched = lab.watched(progress)
 

@@ -25,6 +25,7 @@ from backend.reports.parts import Ask, layer_features, moved_tokens, predictions
 from backend.reports.similar import similar_layers
 from backend.reports.taught import taught
 from backend.study.comparison import Comparison
+from backend.study.kinds import Need
 from backend.study.training_log import read_training_log
 from backend.vocabulary.markdown import plain
 
@@ -219,3 +220,8 @@ SECTIONS: dict[str, Callable[[Comparison, Ask, int], Iterator[Section]]] = {
     "difference": taught,
 }
 """The parts of the report in order; each makes its sections from the results that it requests."""
+NEEDS: dict[str, Need] = {
+    **dict.fromkeys(("accuracy", "probes", "swaps", "steering"), "answers"),
+    **dict.fromkeys(("direction", "cosines"), "classes"),
+}
+"""The parts that need answers or classes."""

@@ -77,6 +77,8 @@ _TITLE = "How similar is each layer to {}?"
 
 def _roles(case: Comparison, ask: Ask, alike: similarity.Result) -> list[str]:
     prompts, last = case.study.prompts, case.study.checkpoints[case.last]
+    if lacking := case.study.lacks("classes"):
+        return [sentences([plain(lacking)])]
     try:
         own, other = ask(
             [

@@ -13,9 +13,16 @@ from backend.lab.lab import Lab
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.comparison import Comparison
 from backend.study.config import CheckpointRef, DatasetSpec, Study, TrainingSpec
+from backend.study.kinds import NAMES
 from backend.study.pinned import PinnedStudy
 from backend.study.prompts import shown
 
+POSITIONS = {
+    "last": "the last token of the prompt",
+    "text_end": "the last token of the text",
+    "text_mean": "the mean over the tokens of the text",
+    "generated": "the first token that the model writes",
+}
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 _DAYS = 30
 """Age in days from which a date says more."""
@@ -31,13 +38,15 @@ def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
         accuracy.recipe.computed(accuracy.Query(checkpoint, pinned.prompts), lab) for checkpoint in pinned.checkpoints
     ]
     times = [one for one in done if one is not None]
+    each = f", {len(sample.text) // pinned.prompts.classes} of each class" if study.kind != "texts" else ""
     results = {
         "model": f"{facts.architecture}, {facts.layers} blocks, width {facts.width}, {_millions(facts.parameters)} "
         f"parameters",
-        "texts": f"{len(sample.text)} of {source(study.dataset, study.folder)}, {len(sample.text) // study.classes} of "
-        f"each class, drawn with seed {study.dataset.seed}",
-        "prompt": study.prompt.template,
-        "answers": ", ".join(study.prompt.label_words),
+        **({} if study.kind == "answers" else {"kind": NAMES[study.kind]}),
+        "texts": f"{len(sample.text)} of {source(study.dataset, study.folder)}{each}, drawn with seed "
+        f"{study.dataset.seed}",
+        "prompt": pinned.readers.first.spec.template,
+        **_asked(pinned),
         "cut": f"{int(pinned.prompts.truncated.sum())} texts, to fit {study.prompt.max_tokens} tokens; the "
         f"{study.prompt.keep} of a text is kept",
     }
@@ -46,6 +55,14 @@ def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
     results["computed"] = f"{ago(min(times), now)}" if times else "not yet"
     results["device"] = f"{lab.models.device}, {pinned.base.dtype}"
     return results
+
+
+def _asked(pinned: PinnedStudy) -> dict[str, str]:
+    """Return the label words, or the classes of a contrast, and where residuals are read if not at the last token."""
+    prompt = pinned.study.prompt
+    position = {} if prompt.position == "last" else {"read at": POSITIONS[prompt.position]}
+    names = {"answers": "answers", "contrast": "classes"}.get(pinned.study.kind)
+    return ({names: ", ".join(pinned.words)} if names else {}) | position
 
 
 @dataclass(frozen=True)
@@ -78,7 +95,9 @@ def _answer(pinned: PinnedStudy, one: PinnedCheckpoint, c: int) -> str:
     prompts, reader = pinned.prompts.seen_by(one), pinned.readers.of[one.fingerprint]
     if reader.endings:
         return shown(reader.tokenizer, prompts.continuations[c])
-    if not one.facts.has_head:
+    if not one.facts.asked:
+        return "not asked"
+    if not one.facts.replies:
         return "no head"
     row = prompts.label_tokens[c]
     return f"row {row}" + (f" ({one.facts.head_names[row]})" if one.facts.head_names else "")

@@ -38,12 +38,15 @@ def measured(
         if threads < 2:
             return [_reported(measure(layer), done / len(layers), report) for done, layer in enumerate(layers, 1)]
         with ThreadPoolExecutor(threads, "layer") as pool:
-            futures = [pool.submit(measure, layer) for layer in layers]
-            try:
-                for done, future in enumerate(as_completed(futures), 1):
-                    _reported(future.result(), done / len(layers), report)
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            futures = [pool.submit(measure, layer) for layer in layers[:threads]]
+            waiting = set(futures)
+            for done in range(1, len(layers) + 1):
+                ended = next(as_completed(waiting))
+                waiting.remove(ended)
+                _reported(ended.result(), done / len(layers), report)  # a job may be parked here, and no layer starts
+                if len(futures) < len(layers):
+                    futures.append(pool.submit(measure, layers[len(futures)]))
+                    waiting.add(futures[-1])
             return [future.result() for future in futures]
 
 

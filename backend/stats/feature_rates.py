@@ -110,12 +110,14 @@ def tell_apart(
 
     Two classes: for class 1. More classes: of each against the rest (their mean would be one half for any feature).
     Mann-Whitney test, two-sided, by the normal approximation with ties and continuity corrected; NaN for a feature that
-    fires in no review. Mann and Whitney 1947.
+    fires in no review, and for all features of one class. Mann and Whitney 1947.
     """
     metrics.class_sizes(labels, classes)
     fires = largest.max(axis=0) > 0
     columns = (1,) if classes == 2 else tuple(range(classes))
     auc, p = np.full((2, len(columns), largest.shape[1]), np.nan)
+    if classes == 1:
+        return auc, p
     for row, c in enumerate(columns):
         inside, outside = largest[labels == c][:, fires], largest[labels != c][:, fires]
         if inside.shape[1]:

@@ -22,7 +22,10 @@ SHORT = 3
 
 @dataclass(frozen=True)
 class ClassNames:
-    """One class: its value in the label column as text, its name in the data (or None), and its label word."""
+    """One class: its value in the label column as text, its name in the data (or None), and its label word.
+
+    Without label words, `word` is the name that pages show.
+    """
 
     value: str
     name: str | None
@@ -72,6 +75,20 @@ def order_values(
     else:
         raise _contradiction(source, pairs, words, "share only some names or none")
     return tuple(ClassNames(pairs[i].value, pairs[i].name, word) for i, word in zip(order, words, strict=True))
+
+
+def contrast(values: Sequence[Any], names: Sequence[str] | None, column: str) -> tuple[ClassNames, ...]:
+    """Return the classes of a study without label words, in the order of `values`.
+
+    A class is called by its name in the data, else by its label value, a number after the name of its column.
+    """
+    found = []
+    for value in values:
+        name = _name_of(value, names)
+        text = _as_text(value) if name is None else name
+        numbered = name is None and (is_number(text) or isinstance(value, bool))
+        found.append(ClassNames(value_key(value), name, f"{column} {text}" if numbered else text))
+    return tuple(found)
 
 
 def order_rows(classes: Sequence[ClassNames], head: Sequence[str], place: str) -> tuple[int, ...]:

@@ -33,8 +33,8 @@ class Comparison:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Return the label words, in class order."""
-        return self.study.study.prompt.label_words
+        """Return the label words, or without these the names of the classes, in class order."""
+        return self.study.words
 
     @property
     def pair(self) -> tuple[PinnedCheckpoint, ...]:

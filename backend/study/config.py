@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, NonNegativeInt, PositiveFloat, PositiveInt, StringConstraints, ValidationError
 
 from backend.errors import StudyError
-from backend.study import patterns, template
+from backend.study import conditions, patterns, template
+from backend.study.kinds import Kind
 from backend.study.tables.text_files import NotUnicode, decode
 from backend.study.toml import tuples
 from backend.study.wrong_keys import UNKNOWN, sentence
@@ -23,6 +23,9 @@ Text = Annotated[str, StringConstraints(min_length=1)]
 Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\r\n]+$")]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Family = Literal["causal", "encoder"]
+Position = Literal["last", "text_end", "text_mean", "generated"]
+"""Where residuals are read: the last token of the prompt (`[CLS]` of an encoder), the last token of the text, the mean
+over the text's tokens, or the first token that each model writes."""
 
 
 class Part(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -54,30 +57,43 @@ class CheckpointRef(Part, frozen=True):
 
 
 class DatasetSpec(Part, frozen=True):
-    """Labelled texts: a hub repository with a split, a local data file, or a folder written by save_to_disk."""
+    """Texts: a hub repository with a split, a local data file, or a folder written by save_to_disk.
+
+    `label` is the column of the labels, None for texts without labels.
+    """
 
     repo: Text | None = None
     path: Text | None = None
     split: Text = "test"
     text: Text | Annotated[tuple[Text, ...], Field(min_length=2)] = "text"
-    label: Text = "label"
+    label: Text | None = "label"
     labels: tuple[int | str | bool, ...] | None = Field(default=None, min_length=2)
     sample: PositiveInt = 200
     seed: NonNegativeInt = 0
 
 
-class PromptSpec(Part, frozen=True):
-    """The template around a text, one label word per class, and the truncation of long texts.
+class Message(Part, frozen=True):
+    """One message of a chat, whose content may hold the place of a text."""
 
-    `separator` is the text between prompt and label word; None: " " or "", whichever is likelier for the checkpoints.
-    `tokenizer` selects the token ids if base and checkpoints give different ones. `fields` are the placeholders of the
-    template, named in dataset.text.
+    role: Text
+    content: str
+
+
+class PromptSpec(Part, frozen=True):
+    """The template around a text or the messages of a chat, one label word per class, and how long texts are cut.
+
+    Without `label_words` the study asks for no answers. `separator` is the text between prompt and label word; None:
+    " " or "", whichever is likelier for the checkpoints. `tokenizer` selects the token ids, and the chat template, if
+    base and checkpoints have different ones. `position` is where residuals are read. `fields` are the placeholders of
+    the template, named in dataset.text.
     """
 
-    template: Text
-    label_words: tuple[Text, ...] = Field(min_length=2)
+    template: Text = ""
+    messages: tuple[Message, ...] = Field(default=(), min_length=1)
+    label_words: tuple[Text, ...] = Field(default=(), min_length=2)
     separator: str | None = None
     tokenizer: Literal["own", "base"] | None = None
+    position: Position = "last"
     max_tokens: PositiveInt = 256
     keep: Literal["start", "end"] = "end"
     fields: tuple[Text, ...] = Field(default=("text",), exclude=True, validation_alias="dataset.text")
@@ -136,9 +152,16 @@ class Study(Part, frozen=True):
         return tuple(ref for ref in self.checkpoints if ref.seed_of is None)
 
     @property
+    def kind(self) -> Kind:
+        """Return what the study can ask for: answers, classes alone, or neither."""
+        if self.prompt.label_words:
+            return "answers"
+        return "texts" if self.dataset.label is None else "contrast"
+
+    @property
     def classes(self) -> int:
-        """Return the number of classes."""
-        return len(self.prompt.label_words)
+        """Return the number of classes that study.toml names; 0 if the data decides it."""
+        return len(self.prompt.label_words or self.dataset.labels or ())
 
 
 def load_study(folder: Path) -> Study:
@@ -170,10 +193,13 @@ def parse_study(raw: dict[str, Any], folder: Path) -> Study:
         study = Study.model_validate(tuples({**raw, "name": folder.name, "folder": folder}))
     except ValidationError as error:
         raise StudyError(f"{file}: {sentence(error)}.") from None
+    if study.kind != "answers" and not {"label", "labels"} & raw["dataset"].keys():
+        study = study.model_copy(update={"dataset": study.dataset.model_copy(update={"label": None})})
     fields = ("text",) if isinstance(study.dataset.text, str) else study.dataset.text
     prompt = study.prompt.model_copy(update={"fields": fields})
     study = study.model_copy(update={"prompt": prompt})
-    _check(study, file)
+    if problem := conditions.problem(study):
+        raise StudyError(f"{file}: {problem}")
     base = _absolute(study.base, folder)
     checkpoints, notes = _found(study.checkpoints, folder, base)
     return study.model_copy(
@@ -224,39 +250,6 @@ def _check_several(ref: CheckpointRef) -> None:
             raise StudyError(f"{key} belongs to a single checkpoint; remove it, or list that checkpoint by itself.")
     if ref.path is not None and ref.steps is not None:
         raise StudyError("steps belongs to a repo; a pattern of folders finds its steps itself, so remove it.")
-
-
-def _check(study: Study, file: Path) -> None:
-    """Check the conditions between keys."""
-    sources = {"base": study.base, "dataset": study.dataset}
-    sources |= {f"checkpoints[{i}]": ref for i, ref in enumerate(study.checkpoints, 1)}
-    for key, source in sources.items():
-        if (source.repo is None) == (source.path is None):
-            raise StudyError(f"{file}: [{key}] needs either repo (on the hub) or path (local); give exactly one.")
-    if study.training and study.training.repo and study.training.path:
-        raise StudyError(f"{file}: [training] has both repo and path; remove one.")
-    if study.training and any(left >= right for left, right in pairwise(study.training.save_steps)):
-        raise StudyError(f"{file}: training.save_steps must be rising steps, such as [100, 400].")
-    if study.base.label != BASE:
-        raise StudyError(f'{file}: base.label is always "{BASE}"; remove it.')
-    if study.base.steps is not None:
-        raise StudyError(f"{file}: base.steps is not allowed; the base is one model.")
-    if study.base.seed_of is not None:
-        raise StudyError(f"{file}: base.seed_of is not allowed; remove it.")
-    if problem := template.problem(study.prompt.template, study.prompt.fields):
-        raise StudyError(f"{file}: {problem}")
-    if len(set(study.prompt.label_words)) < study.classes:
-        raise StudyError(f"{file}: prompt.label_words repeats a word; give every class a different word.")
-    labels = study.dataset.labels
-    if labels is not None and (len(labels) != study.classes or len(set(labels)) != len(labels)):
-        raise StudyError(
-            f"{file}: dataset.labels must list {study.classes} different values, one per label word, in class order."
-        )
-    if study.dataset.sample % study.classes:
-        raise StudyError(
-            f"{file}: dataset.sample is {study.dataset.sample}, which is not divisible by {study.classes} classes; "
-            f"use a multiple of {study.classes}."
-        )
 
 
 def _check_labels(checkpoints: list[tuple[int, CheckpointRef]], file: Path) -> None:

@@ -16,13 +16,17 @@ from jaxtyping import Int64
 
 from backend.caching.serialize import NOT_IN_KEY
 from backend.errors import DatasetError
-from backend.study.classes import ClassNames, order_values, value_key
+from backend.study.classes import ClassNames, contrast, order_values, value_key
 from backend.study.config import DatasetSpec, TrainingSpec
+from backend.study.kinds import ALL_TEXTS
 from backend.study.pairs import Input, shown
 from backend.study.tables.arrow_datasets import read_hub
 from backend.study.tables.columns import find_labels, find_texts, is_missing, label_values, listed
 from backend.study.tables.data_files import read_file
 from backend.study.template import columns
+
+MOST_CLASSES = 12
+"""Most label values that are classes by themselves; of more, dataset.labels lists those to compare."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,20 +118,22 @@ def read_table(spec: DatasetSpec | TrainingSpec, split: str | None = None) -> pd
 def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tuple[Rows, tuple[ClassNames, ...]]:
     """Return the rows of the table with a text and one of the study's label values, and the names of its classes.
 
-    Raises DatasetError for a missing column, fewer classes than label words, contradicting names, or texts and labels
-    of a wrong type.
+    Without `words` every label value is a class, and without a label column all texts are one class. Raises
+    DatasetError for a missing column, fewer classes than label words, contradicting names, or texts and labels of a
+    wrong type.
     """
     source = str(spec.path or spec.repo)
     inputs = list(zip(*(find_texts(table, column, source) for column in columns(spec.text)), strict=True))
-    raw = find_labels(table, spec.label, source)
-    values = spec.labels if spec.labels is not None else _class_values(raw, len(words), source)
-    names = table.attrs.get("class_names", {}).get(spec.label)
-    classes = order_values(values, names, words, spec.labels is not None, source)
+    if spec.label is None:
+        raw, classes = [0] * len(inputs), (ClassNames("0", None, ALL_TEXTS),)
+    else:
+        raw = find_labels(table, spec.label, source)
+        classes = _named(table, spec, words, raw, source)
     place = {names.value: position for position, names in enumerate(classes)}
-    if len(place) < len(values):
+    if len(place) < len(classes):
         raise DatasetError(
-            f"dataset.labels lists a value twice ({', '.join(map(repr, values))}); list each value once (1, 1.0, true "
-            f'and "1" are equal).'
+            f"dataset.labels lists a value twice ({', '.join(map(repr, spec.labels or ()))}); list each value once "
+            f'(1, 1.0, true and "1" are equal).'
         )
     rows = [
         (row, place[value_key(label)], texts)
@@ -137,24 +143,46 @@ def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tu
         and all(isinstance(text, str) and text.strip() for text in texts)
     ]
     present = {label for _, label, _ in rows}
-    if len(present) < len(words):
-        empty = [names.value for c, names in enumerate(classes) if c not in present]
-        raise DatasetError(
-            f"{source} has no usable row with label {listed(empty)} (its labels: {listed(label_values(raw))}); a "
-            f"study needs texts of every class (dataset.labels lists the label values in class order)."
-        )
+    if len(present) < len(classes):
+        raise _without_texts(source, raw, [names.value for c, names in enumerate(classes) if c not in present], spec)
     index, label, texts = zip(*rows, strict=True)
     whole = tuple(row[0] if len(row) == 1 else shown(row) for row in texts)
     parts = tuple(texts) if len(columns(spec.text)) > 1 else ()
     return Rows(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), whole, parts), classes
 
 
+def _named(
+    table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str], raw: list[Any], source: str
+) -> tuple[ClassNames, ...]:
+    """Return the classes in the order of the label words, or of dataset.labels, or of the label values."""
+    names = table.attrs.get("class_names", {}).get(spec.label)
+    values = spec.labels if spec.labels is not None else _class_values(raw, len(words), source)
+    if not words:
+        return contrast(values, names, str(spec.label))
+    return order_values(values, names, words, spec.labels is not None, source)
+
+
+def _without_texts(source: str, raw: list[Any], empty: list[str], spec: DatasetSpec) -> DatasetError:
+    """Return the error for classes without a usable row."""
+    if spec.label is None:
+        return DatasetError(f"{source} has no usable text; name the column of texts in dataset.text.")
+    return DatasetError(
+        f"{source} has no usable row with label {listed(empty)} (its labels: {listed(label_values(raw))}); a "
+        f"study needs texts of every class (dataset.labels lists the label values in class order)."
+    )
+
+
 def _class_values(raw: list[Any], classes: int, source: str) -> tuple[Any, ...]:
-    """Return the label values of the data, for a study that does not list them."""
+    """Return the label values of the data, for a study that does not list them; `classes` is 0 for a contrast."""
     values = label_values(raw)
-    if len(values) == 1 and classes > 1:
+    if len(values) == 1 and classes != 1:
         raise DatasetError(f"{source} has only one class (label {values[0]}); add texts of the other classes.")
-    if len(values) != classes:
+    if not classes and len(values) > MOST_CLASSES:
+        raise DatasetError(
+            f"{source} has {len(values)} label values ({listed(values)}), more than the {MOST_CLASSES} that can be "
+            f"compared; list the values to compare in dataset.labels."
+        )
+    if classes and len(values) != classes:
         raise DatasetError(
             f"{source} has {len(values)} label values ({listed(values)}) for {classes} label words; "
             f"list the values to use in dataset.labels, in class order."
@@ -173,8 +201,9 @@ def balanced(rows: Rows, size: int, classes: int, seed: int, source: str) -> Sam
     for c in range(classes):
         pool = np.flatnonzero(rows.label == c)
         if len(pool) < share:
+            of_class = f" of class {c}" if classes > 1 else ""
             raise DatasetError(
-                f"{source} has {len(pool)} usable texts of class {c}, fewer than the {share} needed for "
+                f"{source} has {len(pool)} usable texts{of_class}, fewer than the {share} needed for "
                 f"sample = {size}; lower dataset.sample to at most {len(pool) * classes} or add texts."
             )
         chosen.append(generator.choice(pool, share, replace=False))
@@ -186,7 +215,12 @@ def balanced(rows: Rows, size: int, classes: int, seed: int, source: str) -> Sam
 def read_sample(spec: DatasetSpec, words: Sequence[str]) -> tuple[Sample, tuple[ClassNames, ...]]:
     """Read the sample of a study, and its classes in the order of the label words. Raises DatasetError."""
     rows, classes = classify(read_table(spec), spec, words)
-    return balanced(rows, spec.sample, len(words), spec.seed, str(spec.path or spec.repo)), classes
+    if "sample" in spec.model_fields_set and spec.sample % len(classes):
+        raise DatasetError(
+            f"dataset.sample is {spec.sample}, which is not divisible by {len(classes)} classes; use a multiple of "
+            f"{len(classes)}."
+        )
+    return balanced(rows, spec.sample, len(classes), spec.seed, str(spec.path or spec.repo)), classes
 
 
 def text_digest(text: str) -> str:

@@ -23,6 +23,7 @@ class Facts:
     residuals can be compared. `answers` is the number of classes of a classification head, and `head_names` are their
     names in the order of its rows (`id2label`), empty without names. `token_types` is the number of token types of an
     encoder, which mark the texts of a pair (BERT has two). `stored` is the dtype of most weights in the files.
+    `asked` is False in a study that asks for no answers.
     """
 
     architecture: str
@@ -36,6 +37,12 @@ class Facts:
     head_names: tuple[str, ...] = ()
     token_types: int = 1
     stored: str = "float32"
+    asked: bool = True
+
+    @property
+    def replies(self) -> bool:
+        """Return whether the model answers in label words: it has a head, and the study asks."""
+        return self.has_head and self.asked
 
     @property
     def predicts(self) -> bool:

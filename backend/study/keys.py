@@ -31,9 +31,16 @@ def sentences(checks: dict[str, Callable[[], object]]) -> dict[str, str]:
 
 
 def try_keys(prompt: dict[str, Any], dataset: dict[str, Any] | None = None) -> None:
-    """Check keys of study.toml in an otherwise valid one. Raises StudyError, which names the key but no file."""
-    changes = {"prompt": prompt, "dataset": {"sample": len(prompt.get("label_words", "ab"))} | (dataset or {})}
+    """Check keys of study.toml in an otherwise valid one, None for a key that is left out.
+
+    Raises StudyError, which names the key but no file.
+    """
+    changes = {"prompt": prompt, "dataset": {"sample": len(prompt.get("label_words") or "ab")} | (dataset or {})}
     raw = {**_VALID, **{key: {**_VALID[key], **change} for key, change in changes.items()}}
+    kept = {key: value for key, value in raw["prompt"].items() if value is not None}
+    if "messages" in kept:
+        del kept["template"]
+    raw["prompt"] = kept
     folder = Path("/new")
     try:
         parse_study(raw, folder)

@@ -9,6 +9,7 @@ from backend.study.classes import ClassNames
 from backend.study.config import Study
 from backend.study.dataset import Sample, TrainingTexts
 from backend.study.facts import Reading, reading
+from backend.study.kinds import Need, lacks
 from backend.study.prompts import Readers
 from backend.study.token_ids import Prompts
 
@@ -53,14 +54,23 @@ class PinnedStudy:
         return tuple((checkpoint.label, checkpoint.fingerprint) for checkpoint in self.checkpoints)
 
     @property
+    def words(self) -> tuple[str, ...]:
+        """Return the label words, or without these the names of the classes, in class order."""
+        return tuple(names.word for names in self.classes)
+
+    def lacks(self, need: Need) -> str | None:
+        """Return what to add to study.toml for what an analysis needs; None if nothing."""
+        return lacks(self.study.kind, need)
+
+    @property
     def reading(self) -> Reading:
         """Return the source of predictions."""
         return reading(self.study.family, [checkpoint.facts for checkpoint in self.checkpoints])
 
     @property
     def answering(self) -> tuple[PinnedCheckpoint, ...]:
-        """Return the checkpoints with a head for predictions."""
-        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.facts.has_head)
+        """Return the checkpoints that answer in label words; none in a study without."""
+        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.facts.replies)
 
     @property
     def predicting(self) -> tuple[PinnedCheckpoint, ...]:

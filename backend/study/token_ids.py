@@ -36,7 +36,9 @@ class Prompts:
     fingerprint, whose token ids or head rows differ from these. `beginnings` counts, where the last tokens of a row
     begin a label word, those tokens; `normalized` says that log-probabilities are read (see `study.whole_words`).
     `groups` tells copies of a text, which splits keep together; None where all texts and prompts differ. `token_types`
-    are an encoder's, for each token of a pair of texts; empty where all are 0.
+    are an encoder's, for each token of a pair of texts; empty where all are 0. `count` is the number of classes of a
+    study that asks for no answers, which has no label tokens; None otherwise. `places` are the tokens of each prompt
+    whose residuals are averaged; empty where one token is read, as `readout` says.
     """
 
     digest: str
@@ -51,6 +53,8 @@ class Prompts:
     normalized: bool = field(default=False, metadata=NOT_IN_KEY)
     groups: Int64[np.ndarray, " reviews"] | None = field(default=None, metadata=NOT_IN_KEY)
     token_types: tuple[tuple[int, ...], ...] = field(default=(), metadata=NOT_IN_KEY)
+    count: int | None = field(default=None, metadata=NOT_IN_KEY)
+    places: tuple[tuple[int, ...], ...] = field(default=(), metadata=NOT_IN_KEY)
 
     @property
     def lengths(self) -> Int64[np.ndarray, " reviews"]:
@@ -60,12 +64,22 @@ class Prompts:
     @property
     def classes(self) -> int:
         """Return the number of classes."""
-        return len(self.label_tokens)
+        return len(self.label_tokens) if self.count is None else self.count
+
+    @property
+    def at_one_token(self) -> bool:
+        """Return whether residuals are read at one token of each prompt, where a model can be changed, too."""
+        return not self.places and self.readout != "generated"
+
+    @property
+    def asks(self) -> bool:
+        """Return whether the models' answers are read."""
+        return bool(self.label_tokens)
 
     @property
     def continuations(self) -> tuple[tuple[int, ...], ...]:
         """Return all tokens of each label word, in class order."""
-        following = self.following or ((),) * self.classes
+        following = self.following or ((),) * len(self.label_tokens)
         return tuple((first, *rest) for first, rest in zip(self.label_tokens, following, strict=True))
 
     @property
@@ -84,7 +98,7 @@ class Prompts:
 
     def some(self, chosen: Sequence[int]) -> Prompts:
         """These prompts alone, in this order, under the same digest."""
-        at, rows = list(chosen), ("token_ids", "token_types", "beginnings")
+        at, rows = list(chosen), ("token_ids", "token_types", "beginnings", "places")
         kept = {name: tuple(every[i] for i in at) if (every := getattr(self, name)) else () for name in rows}
         return replace(self, labels=self.labels[at], truncated=self.truncated[at], **kept)
 

@@ -14,7 +14,10 @@ def to_toml(raw: dict[str, Any]) -> str:
         tables: list[dict[str, Any]] = [] if not _is_table(value) else value if several else [value]
         for table in tables:
             lines += ["", f"[[{key}]]" if several else f"[{key}]"]
-            lines += [f"{name} = {_scalar(item)}" for name, item in table.items()]
+            lines += [f"{name} = {_scalar(item)}" for name, item in table.items() if not _is_table(item)]
+            for name, inner in table.items():  # one level is enough for study.toml
+                for entry in inner if _is_table(inner) else ():
+                    lines += ["", f"[[{key}.{name}]]", *(f"{k} = {_scalar(item)}" for k, item in entry.items())]
     return "\n".join(lines) + "\n"
 
 

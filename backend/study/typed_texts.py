@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backend.study.pairs import Input, given, in_order, joined, typed
-from backend.study.prompts import Readers, fill
+from backend.study.pairs import Input, given, joined, typed
+from backend.study.prompts import Readers
+from backend.study.reader import contents, fill
 from backend.study.token_ids import Prompts
 
 
@@ -41,7 +42,7 @@ def read_typed(readers: Readers, text: str) -> Typed:
     for end in filled.ends:
         pieces.append(whole[start:end])
         start = max(start, end)
-    pairs = zip(in_order(reader.spec, texts), filled.parts, strict=True)
+    pairs = zip(contents(reader, texts), filled.parts, strict=True)
     removed = [
         full[len(kept) :] if reader.spec.keep == "start" else full[: len(full) - len(kept)] for full, kept in pairs
     ]

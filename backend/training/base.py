@@ -19,7 +19,15 @@ from backend.study.trainers.state import STATE
 
 
 def check_base(study: Study) -> None:
-    """Raise StudyError for a causal base whose head predicts no tokens: training would replace it by a random one."""
+    """Raise StudyError for a study without answers, and for a causal base whose head predicts no tokens.
+
+    Training would replace that head by a random one.
+    """
+    if study.kind != "answers" or study.prompt.messages:
+        raise StudyError(
+            "finetune trains models to answer with label words after a template; set prompt.template and "
+            "prompt.label_words, or train elsewhere and list the checkpoints."
+        )
     facts = read_facts(locate(study.base), study.base.place)
     if study.family == "causal" and not facts.predicts:
         raise StudyError(

@@ -17,7 +17,8 @@ from backend.errors import DatasetError, LayershiftError, StudyError
 from backend.models.files.locate import locate
 from backend.study.config import DatasetSpec, Study, TrainingSpec
 from backend.study.dataset import Rows, balanced, classify, read_table, source_stamp
-from backend.study.prompts import Reader, check_template, plain_reader
+from backend.study.prompts import check_template
+from backend.study.reader import Reader, plain_reader
 from backend.study.trainers.state import numbers
 from backend.training.base import check_base, last_saved, open_base
 from backend.training.recipes import RECIPES, Collate, SoundTrainer, classified_rows, published_rows, sound_rows

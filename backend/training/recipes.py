@@ -17,7 +17,7 @@ from transformers import Trainer
 from backend.errors import PromptError
 from backend.study.config import Study
 from backend.study.pairs import Input, in_order, joined
-from backend.study.prompts import Reader, fill, plain_reader
+from backend.study.reader import Reader, fill, plain_reader
 
 IGNORED = -100
 

@@ -18,7 +18,8 @@ from backend.stats.intervals import balanced_accuracy_interval
 from backend.stats.metrics import balanced_accuracy, predictions, recalls
 from backend.study.config import Study
 from backend.study.dataset import Rows
-from backend.study.prompts import Reader, make_prompts
+from backend.study.prompts import make_prompts
+from backend.study.reader import Reader
 from backend.study.token_ids import Prompts
 from backend.study.trainers.state import STATE
 from backend.study.training_log import COLUMNS, LOG

@@ -24,11 +24,20 @@ NEXT = {
 """The page and the question that follow each page."""
 
 
-def to_pages(pages: Sequence[Any]) -> None:
-    """Show links between pages that keep the study, the epoch, and what was chosen on each page."""
+def to_pages(pages: Sequence[Any], lacking: Mapping[str, str]) -> None:
+    """Show links between pages that keep the study, the epoch, and what was chosen on each page.
+
+    `lacking` says, by path, what the study lacks for a page, whose link is then dimmed.
+    """
     st.markdown("### Layershift")
     for one in pages:
-        st.page_link(one, query_params=(kept() | _own_state().get(one.url_path, {})) or None)
+        dimmed = lacking.get(one.url_path)
+        st.page_link(
+            one,
+            label=f":gray[{one.title}]" if dimmed else None,
+            help=dimmed,
+            query_params=(kept() | _own_state().get(one.url_path, {})) or None,
+        )
 
 
 def kept() -> dict[str, str]:

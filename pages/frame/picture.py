@@ -23,7 +23,7 @@ Rows = Callable[[], Iterable[dict[str, Any]]]
 
 def without_head(checkpoints: Iterable[PinnedCheckpoint]) -> None:
     """Say which checkpoints are left out because they have no head to answer with."""
-    without = [checkpoint for checkpoint in checkpoints if not checkpoint.facts.has_head]
+    without = [checkpoint for checkpoint in checkpoints if not checkpoint.facts.replies]
     names = [plain(one.label) for one in without]
     if len(names) == 1:
         st.caption(f"{names[0]} is {without[0].facts.headless} and answers nothing, so it is left out.")

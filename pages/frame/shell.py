@@ -153,10 +153,14 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
     with _sentences():
         view = _resolve(module.choices, rest) if module.choices else None
     with top:
-        links.to_pages(list(known.values()))
+        links.to_pages(list(known.values()), _lacking(view, pages))
+    if st.session_state.get("_page") != chosen.url_path:
+        st.session_state["_page"] = chosen.url_path
+        work.leave()
     token = _inside.set((view,))
     try:
-        chosen.run()
+        with work.showing():
+            chosen.run()
     finally:
         _inside.reset(token)
     marked.show(chosen.url_path)
@@ -165,6 +169,13 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
         links.remember(chosen.url_path)
         with rest:
             _sidebar(view)
+
+
+def _lacking(view: View | None, pages: Mapping[str, tuple[Page, str]]) -> dict[str, str]:
+    """Return what the study lacks for each page that needs classes or answers, by path."""
+    needs = {path: getattr(page, "NEEDS", None) for path, (page, _) in pages.items()}
+    said = {path: view.study.lacks(need) for path, need in needs.items() if view is not None and need}
+    return {path: sentence for path, sentence in said.items() if sentence}
 
 
 def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> View:

@@ -76,7 +76,7 @@ def typed(view: shell.View, text: Typed) -> None:
     result = feature_choice.result(view, query)
     if result is None:
         return
-    ids = figures.ranked(result, "auc", 0, "", len(view.pair))
+    ids = figures.ranked(result, "auc" if result.separates else "rate", 0, "", len(view.pair))
     if not ids:
         st.info("No feature fires at any token of the sample.")
         return

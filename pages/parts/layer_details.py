@@ -16,7 +16,7 @@ from backend.figures import direction as direction_figures
 from backend.figures import map as map_figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, needs, picture, shell
 from pages.parts import similarity, trajectory
 
 SHOWN = {
@@ -74,7 +74,7 @@ def of_reviews(
 
 def direction_shown(view: shell.View) -> int:
     """Return the direction to show: the only one of two classes, else the chosen class's."""
-    return 0 if len(view.words) == 2 else view.words.index(view.value("class"))
+    return 0 if len(view.words) <= 2 else view.words.index(view.value("class"))
 
 
 def directions(view: shell.View, checkpoints: Sequence[PinnedCheckpoint]) -> list[Request[direction.Result]]:
@@ -87,6 +87,8 @@ def directions(view: shell.View, checkpoints: Sequence[PinnedCheckpoint]) -> lis
 
 def heat(view: shell.View) -> None:
     """Draw how far the classes are apart at every layer of every checkpoint; a click chooses layer and epoch."""
+    if needs.lacks(view, "classes"):
+        return
     lead, beside = st.columns([2, 1], gap="medium")
     with beside:
         scale: Any = view.control(st.segmented_control, "Scale", "scale", required=True)
@@ -121,6 +123,8 @@ def heat(view: shell.View) -> None:
 
 def _direction(view: shell.View) -> None:
     st.subheader("How far apart are the classes, compared with chance?")
+    if needs.lacks(view, "classes"):
+        return
     scale: Any = view.value("scale")
     requests = directions(view, view.pair)
     results = view.results(requests, "Measuring the directions")
@@ -139,6 +143,8 @@ def _direction(view: shell.View) -> None:
 
 def _cosines(view: shell.View) -> None:
     st.subheader("Do checkpoints and layers share a class direction?")
+    if needs.lacks(view, "classes"):
+        return
     query = cosines.Query(view.study.checkpoints, view.study.prompts, view.drop_largest, view.reference)
     results = view.results([cosines.recipe.request(query)], "Comparing the directions")
     others = [place for place, name in enumerate(view.names) if name != view.reference.label]
@@ -232,7 +238,7 @@ def _sample(view: shell.View) -> None:
     picture.show(
         view,
         {
-            "quartiles": confounds_figures.quartiles(card, view.names),
+            **({} if view.study.lacks("answers") else {"quartiles": confounds_figures.quartiles(card, view.names)}),
             "sameness": confounds_figures.sameness(card, view.names),
         },
         confounds_figures.GUIDE,

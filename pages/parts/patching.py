@@ -13,7 +13,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed, read_typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell, work
+from pages.frame import address, needs, picture, shell, work
 
 Pair = tuple[PinnedCheckpoint, PinnedCheckpoint]
 """Host and donor."""
@@ -24,7 +24,7 @@ BEGINNING = 60
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the keys in the address of the page that shows reviews of the sample."""
     rows = [str(row) for row in study.sample.index.tolist()]
-    words = study.study.prompt.label_words
+    words = study.words
     return {
         "patched": measure(),
         "review": address.Choice(rows, rows[0]),
@@ -60,10 +60,12 @@ def review(view: shell.View, ends: Pair) -> None:
 
 def show(view: shell.View, recipe: Any, read: Typed, ends: Pair, at: int) -> None:
     """Draw the text with each model's residuals in the other, if the other has a head."""
+    if needs.lacks(view, "answers"):
+        return
     chosen: Any = view.control(
         st.segmented_control, "Colour", "patched", format_func=figures.MEASURES.__getitem__, required=True
     )
-    queries = [patching.Query(host, donor, read.prompts) for host, donor in (ends, ends[::-1]) if host.facts.has_head]
+    queries = [patching.Query(host, donor, read.prompts) for host, donor in (ends, ends[::-1]) if host.facts.replies]
     if not queries or ends[0] == ends[1]:
         st.info("Patching needs two different models, one of them with a head. Choose another epoch.")
         return
@@ -72,7 +74,7 @@ def show(view: shell.View, recipe: Any, read: Typed, ends: Pair, at: int) -> Non
     results = work.on_demand(requests, view.lab, what, offer, beyond=work.LONG_SECONDS)
     if results is None:
         return
-    if chosen == "fraction_recovered" and not all(query.donor.facts.has_head for query in queries):
+    if chosen == "fraction_recovered" and not all(query.donor.facts.replies for query in queries):
         chosen = "moved"  # of the only direction that is left
     names = [f"{query.donor.label} into {query.host.label}" for query in queries]
     picture.show(

@@ -65,8 +65,8 @@ def parts(view: shell.View) -> None:
 
     measure: Any = view.control(st.segmented_control, "Show", "parts", format_func=said, required=True)
     ends = view.pair if measure == "gap" else (view.checkpoint,)
-    shown = [checkpoint for checkpoint in ends if checkpoint.facts.has_head]
-    silent = next((one for one in (view.checkpoint, view.reference) if not one.facts.has_head), None)
+    shown = [checkpoint for checkpoint in ends if checkpoint.facts.replies]
+    silent = next((one for one in (view.checkpoint, view.reference) if not one.facts.replies), None)
     if silent is not None and (not shown or measure == "change"):
         st.info(
             f"{plain(silent.label)} is {silent.facts.headless}, so it has no answer to attribute. "

@@ -17,7 +17,7 @@ from backend.figures import unembedding as unembedding_figures
 from backend.stats import layer_roles
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell, work
+from pages.frame import address, needs, picture, shell, work
 
 PARTS = {
     "curves": "Each layer",
@@ -157,6 +157,8 @@ def _grid(view: shell.View) -> None:
 
 
 def _roles(view: shell.View) -> None:
+    if needs.lacks(view, "classes"):
+        return
     level = _level(view)
     if view.checkpoint == view.reference:
         st.info("Reference and chosen checkpoint are the same. Choose another epoch.")

@@ -13,7 +13,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, needs, picture, shell
 
 POSITIONS = {"readout": "readout position", "all": "all positions, new ones too"}
 TEMPERATURES = ("0.5", "0.7", "1", "1.5")
@@ -35,6 +35,8 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 def show(view: shell.View, typed: Typed, direction: int) -> None:
     """Draw the controls, the answer at each coefficient, and the continuations."""
     st.subheader("What does adding the direction do?")
+    if needs.lacks(view, "classes"):
+        return
     with st.container(horizontal=True):
         view.control(st.select_slider, "Coefficient α (class differences)", "alpha", width=320)
         view.control(st.select_slider, "Layer", "at", width=320)
@@ -42,7 +44,7 @@ def show(view: shell.View, typed: Typed, direction: int) -> None:
         own = "each its own"
         view.control(st.selectbox, "Direction of", "source", format_func=lambda one: one or own, width=180)
         view.control(st.segmented_control, "Added at", "positions", format_func=POSITIONS.__getitem__, required=True)
-    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head]
+    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.replies]
     queries = [_query(view, typed, checkpoint, direction) for checkpoint in models]
     requests = [steered_text.recipe.request(query) for query in queries]
     results = view.results(requests, "Reading the text at every coefficient") if requests else None

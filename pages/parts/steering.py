@@ -14,6 +14,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell
+from pages.parts import steered_predictions
 
 SHOWN = {
     "coefficient": "One layer",
@@ -29,7 +30,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the part's keys in the address; by default the chosen epoch runs with its own direction."""
     labels = ["", *(checkpoint.label for checkpoint in study.checkpoints)]
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
-    words = list(study.study.prompt.label_words)
+    words = list(study.words)
     coefficients = [f"{alpha:g}" for one in steering_vectors.COEFFICIENTS.values() for alpha in one if alpha]
     return {
         "steer": address.Choice(list(SHOWN), "coefficient"),
@@ -46,6 +47,11 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 def draw(view: shell.View) -> None:
     """Draw the part of the page that the address names."""
+    if view.study.lacks("answers"):
+        if len(view.words) > 2:
+            view.control(st.selectbox, "Class against the rest", "toward", width=200)
+        steered_predictions.draw(view, class_of(view))
+        return
     with st.container(horizontal=True):
         view.control(st.segmented_control, "Show", "steer", format_func=SHOWN.__getitem__, required=True)
         if len(view.words) > 2:
@@ -54,7 +60,7 @@ def draw(view: shell.View) -> None:
     if shown in ("coefficient", "layers"):
         _who(view)
     host = pair(view)[0]
-    if shown != "ablation" and not host.facts.has_head:
+    if shown != "ablation" and not host.facts.replies:
         better = "choose another reference" if shown == "transfer" else "choose another model"
         st.info(f"{host.label} has no head to answer with, so its answers cannot be read; {better}.")
         return
@@ -84,7 +90,7 @@ def _who(view: shell.View) -> None:
 
 def class_of(view: shell.View) -> int:
     """Return the direction to use: the only one of two classes, else the chosen class's."""
-    return 0 if len(view.words) == 2 else view.words.index(view.value("toward"))
+    return 0 if len(view.words) <= 2 else view.words.index(view.value("toward"))
 
 
 def query(view: shell.View, spots: tuple[steering_vectors.Spot, ...], null: int = 0) -> steering.Query:
@@ -182,7 +188,7 @@ def _ablation(view: shell.View) -> None:
         st.info("Ablation removes one direction at all layers. Choose the layer where it was measured.")
         return
     layer, c = int(said), class_of(view)
-    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.has_head]
+    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.replies]
     picture.without_head(view.pair)
     if not models:
         return

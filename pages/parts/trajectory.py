@@ -29,7 +29,7 @@ def draw(view: shell.View) -> None:
     results = view.results(requests, "Measuring every checkpoint")
     if results is None:
         return
-    direction = 0 if len(view.words) == 2 else view.words.index(view.value("class"))
+    direction = 0 if len(view.words) <= 2 else view.words.index(view.value("class"))
     reference = view.reference.label
     drawn = figures.draw(results[0], steps.axis(view, query.checkpoints), reference, query.level, direction)
     picture.show(

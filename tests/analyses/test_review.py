@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from backend import wiring
 from backend.analyses import discover, review
+from backend.derived import example_reviews
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.study.pinned import PinnedStudy
@@ -277,7 +278,9 @@ def test_examples_by_hand() -> None:
     base = np.array([[-1.0], [2.0], [-3.0], [1.0], [4.0], [-2.0]])
     first = np.array([[-5.0], [1.0], [-2.0], [3.0], [-1.0], [9.0]])
     last = np.array([[-3.0], [-1.0], [-2.0], [1.0], [-3.0], [7.0]])
-    result = review.examples([base, first, last], [(one[:, 0] > 0).astype(int) for one in (base, first, last)], labels)
+    result = example_reviews.examples(
+        [base, first, last], [(one[:, 0] > 0).astype(int) for one in (base, first, last)], labels
+    )
     assert [(one.kind, one.label, one.review) for one in result] == [
         ("typical", 0, 2),  # margins 4, 0, 2
         ("typical", 1, 3),  # margins 2, -2, 8
@@ -290,8 +293,8 @@ def test_examples_by_hand() -> None:
 
 def test_reviews_that_never_change_are_not_flipped() -> None:
     labels, logit_diff = np.array([0, 1]), np.array([[-1.0], [1.0]])
-    alone = review.examples([logit_diff], [labels], labels)
-    assert [one.kind for one in review.examples([logit_diff, logit_diff], [labels, labels], labels)] == [
+    alone = example_reviews.examples([logit_diff], [labels], labels)
+    assert [one.kind for one in example_reviews.examples([logit_diff, logit_diff], [labels, labels], labels)] == [
         "typical"
     ] * 2 + ["hardest"] * 2
     assert [one.review for one in alone] == [0, 1, 0, 1]
@@ -301,15 +304,15 @@ def test_checkpoints_that_do_not_answer_have_no_part_in_the_examples() -> None:
     labels, silent = np.array([0, 0, 1, 1]), (np.full((4, 1), np.nan), np.full(4, -1))
     logit_diff = np.array([[-1.0], [2.0], [3.0], [4.0]])
     answered = (logit_diff, (logit_diff[:, 0] > 0).astype(int))
-    alone = review.examples([logit_diff], [answered[1]], labels)
-    assert alone == review.examples([silent[0], logit_diff], [silent[1], answered[1]], labels)
+    alone = example_reviews.examples([logit_diff], [answered[1]], labels)
+    assert alone == example_reviews.examples([silent[0], logit_diff], [silent[1], answered[1]], labels)
     assert "flipped" not in [one.kind for one in alone]
 
 
 def test_examples_of_three_classes(tmp_path: Path) -> None:
     labels = np.array([0, 1, 2])
     logit_diff = np.array([[2.0, -3.0, -4.0], [0.0, -1.0, 1.0], [-2.0, -2.0, 5.0]])
-    result = review.examples([logit_diff], [logit_diff.argmax(axis=1)], labels)
+    result = example_reviews.examples([logit_diff], [logit_diff.argmax(axis=1)], labels)
     assert [(one.kind, one.review) for one in result] == [(k, c) for k in ("typical", "hardest") for c in range(3)]
 
 

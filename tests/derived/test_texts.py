@@ -22,7 +22,7 @@ def test_the_study_s_texts_or_the_neutral_sentences(tmp_path: Path):
     found = texts(study, *pair, NEUTRAL).read(lab)
     assert len(found.token_ids) == len(neutral.sentences()) and found.readout == "last"
     assert found.token_ids[3] == tuple(fake_tokenizer().encode(neutral.sentences()[3]).ids)
-    assert found.classes == 0
+    assert found.classes == 1
 
 
 def test_an_encoder_keeps_its_special_tokens():

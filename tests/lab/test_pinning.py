@@ -17,7 +17,8 @@ from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.study.config import CheckpointRef, Study
 from backend.study.facts import Facts, Reading
-from backend.study.prompts import make_prompts, plain_reader
+from backend.study.prompts import make_prompts
+from backend.study.reader import plain_reader
 from tests.fakes import FakeModels, fake_definition, fake_lab, fake_sample
 
 

@@ -8,6 +8,7 @@ import logging
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from backend.derived import example_reviews
 from backend.figures.review_tokens import HEATS
 from backend.lab.pinning import pin
 from pages import review
@@ -78,8 +79,8 @@ def test_half_characters_of_the_sample_are_replaced_on_their_way_into_the_box(
     opens: Opens, world: World, monkeypatch: pytest.MonkeyPatch
 ):
     test = opens("review")
-    broken = [review.review.Example("typical", 0, 0)]
-    monkeypatch.setattr(review.review, "examples", lambda *_: broken)
+    broken = [example_reviews.Example("typical", 0, 0)]
+    monkeypatch.setattr(example_reviews, "examples", lambda *_: broken)
     sample = pin(world.studies["film"], world.lab).sample  # type: ignore[arg-type]
     monkeypatch.setitem(vars(sample), "text", ("a \ud800 b", *sample.text[1:]))
     settle(test.run().button(key="shelf-0").click().run())

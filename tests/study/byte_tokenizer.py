@@ -6,7 +6,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 from backend.study.config import PromptSpec
 from backend.study.facts import Reading
-from backend.study.prompts import Readers, plain_reader
+from backend.study.prompts import Readers
+from backend.study.reader import plain_reader
 
 
 def bytes_tokenizer(special: bool = False) -> Tokenizer:

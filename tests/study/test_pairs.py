@@ -22,7 +22,7 @@ from backend.models.local import LocalModels
 from backend.study.config import DatasetSpec, PromptSpec, load_study, parse_study
 from backend.study.dataset import classify, make_sample
 from backend.study.pairs import in_order, joined, shorter, shown, typed
-from backend.study.prompts import fill, plain_reader
+from backend.study.reader import fill, plain_reader
 from backend.study.typed_texts import leave_out, read_typed
 from tests.models.random_models import real_lab
 from tests.study.byte_tokenizer import alone, bytes_tokenizer

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from backend.errors import PromptError
 from backend.study.config import PromptSpec
-from backend.study.prompts import Readers, fill, first_difference, make_prompts, plain_reader, shown
+from backend.study.prompts import Readers, first_difference, make_prompts, shown
+from backend.study.reader import fill, plain_reader
 from backend.study.token_ids import Prompts
 from backend.study.typed_texts import leave_out, read_typed, without_surrogates
 from tests.fakes import fake_definition, fake_sample, fake_tokenizer

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from backend.errors import LayershiftError, PromptError, StudyError
 from backend.study.config import load_study
-from backend.study.prompts import make_prompts, plain_reader
+from backend.study.prompts import make_prompts
+from backend.study.reader import plain_reader
 from backend.study.training_log import COLUMNS, read_training_log
 from backend.training import finetune as finetuning
 from backend.training.finetune import finetune

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from backend.errors import PromptError
-from backend.study.prompts import fill, plain_reader
+from backend.study.reader import fill, plain_reader
 from backend.training.recipes import IGNORED, Collate, classified_rows, published_rows, sound_loss, sound_rows
 from tests.fakes import fake_definition, fake_tokenizer
 from tests.models.encoder_pairs import tokenizer as letters

@@ -29,12 +29,13 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 VOCABULARIES = tuple(name for name in TOKENIZER_FILES if name not in _SETTINGS)
 """The tokenizer's files without those that hold settings only."""
 _NAMED = "transformers_weights"
 _STEP = re.compile(r"checkpoint-\d+")
-_WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt", "*.model", "README.md")
+_WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from tokenizers import Tokenizer
 from backend.caching.cache import Cache
 from backend.errors import CheckpointError
 from backend.models.files.fingerprint import digest
-from backend.models.files.locate import CONFIG, TOKENIZER_FILES, VOCABULARIES, Located, read_json
+from backend.models.files.locate import CHAT_TEMPLATES, CONFIG, TOKENIZER_FILES, VOCABULARIES, Located, read_json
+from backend.study.chat import ChatTemplate
 
 _OF_CONFIG = ("model_type", "tokenizer_class")
 """What transformers reads of config.json to choose the class of a tokenizer."""
@@ -63,6 +64,38 @@ def sets_token_types(located: Located, cache: Cache, base: Located | None = None
     return _TOKEN_TYPES in _remembered(located, cache, base)["inputs"]
 
 
+def read_chat_template(located: Located, cache: Cache, base: Located | None = None) -> ChatTemplate | None:
+    """Return the chat template that transformers finds, or that of chat_template.json; None without one.
+
+    Raises CheckpointError when the tokenizer cannot be read, or names several templates and none of them "default".
+    """
+    files = [[file.name, digest(file, cache)] for file in located.present(CHAT_TEMPLATES)]
+    content = json.dumps([tokenizer_digest(located, cache), files])
+    key = "chat/1/" + hashlib.sha256(content.encode()).hexdigest()
+    found = cache.get_json(key)
+    if not isinstance(found, dict):
+        found = _chat_loaded(located, base)
+        cache.put_json(key, found)
+    source = found["source"]
+    if isinstance(source, dict):
+        if "default" not in source:
+            raise CheckpointError(
+                f"The tokenizer in {located.folder} has chat templates named {', '.join(map(str, source))} and none "
+                f'named "default"; name one of them "default".'
+            )
+        source = source["default"]
+    return ChatTemplate(source, tuple(map(tuple, found["tokens"]))) if source else None
+
+
+def _chat_loaded(located: Located, base: Located | None) -> dict[str, Any]:
+    """The chat template or templates, and the special tokens by name."""
+    made = _made(located, base)
+    source, (_, other) = made.chat_template, (located.folder / name for name in CHAT_TEMPLATES)
+    if not source and other.is_file():
+        source = read_json(other).get("chat_template")
+    return {"source": source, "tokens": [[name, str(token)] for name, token in made.special_tokens_map.items()]}
+
+
 def _remembered(located: Located, cache: Cache, base: Located | None) -> dict[str, Any]:
     """The text of the tokenizer, and the names of the inputs that transformers makes with it."""
     key = "tokenizer/2/" + tokenizer_digest(located, cache)
@@ -81,6 +114,12 @@ def _named_by_config(located: Located) -> list[object]:
 
 def _loaded(located: Located, base: Located | None) -> dict[str, Any]:
     """What transformers makes of the files."""
+    made = _made(located, base)
+    return {"tokenizer": made.backend_tokenizer.to_str(), "inputs": list(made.model_input_names)}
+
+
+def _made(located: Located, base: Located | None) -> Any:
+    """The tokenizer of transformers. Raises CheckpointError."""
     from transformers import AutoConfig, AutoTokenizer  # slow to import, and only for files not seen before
 
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -89,7 +128,8 @@ def _loaded(located: Located, base: Located | None) -> dict[str, Any]:
             options["config"] = AutoConfig.from_pretrained(base.folder, **options)
         with _unmarked(located) as folder:
             made = AutoTokenizer.from_pretrained(folder, **options)
-            return {"tokenizer": made.backend_tokenizer.to_str(), "inputs": list(made.model_input_names)}
+            made.backend_tokenizer.to_str()
+            return made
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
         raise _unusable(located, error) from None
 
@@ -97,7 +137,7 @@ def _loaded(located: Located, base: Located | None) -> dict[str, Any]:
 @contextmanager
 def _unmarked(located: Located) -> Iterator[Path]:
     """Yield the folder, or a copy of its small files without byte order marks, which transformers refuses."""
-    content = {file.name: file.read_bytes() for file in located.present((CONFIG, *TOKENIZER_FILES))}
+    content = {file.name: file.read_bytes() for file in located.present((CONFIG, *TOKENIZER_FILES, CHAT_TEMPLATES[0]))}
     if not any(data.startswith(BOM_UTF8) for data in content.values()):
         yield located.folder
         return

@@ -139,7 +139,7 @@ def _read(loaded: LoadedModel, rows: Tensor, following: Tensor, prompts: Prompts
 def _classified(loaded: LoadedModel, rows: Tensor, prompts: Prompts) -> tuple[Tensor, ...]:
     """Return label logits from a classification head, NaN without a head; next tokens are undefined (NaN, or none)."""
     undefined = torch.full((len(rows), 1), torch.nan)
-    labels = undefined.expand(-1, prompts.classes)
+    labels = undefined.expand(-1, len(prompts.label_tokens))
     if loaded.components.family.has_head:
         labels = _columns(_normed(rows, loaded), prompts.columns, loaded)
     return labels.to("cpu", torch.float32), undefined, torch.empty((len(rows), 0), dtype=torch.int64), undefined[:, :0]

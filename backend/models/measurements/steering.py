@@ -65,7 +65,7 @@ def steered(
     cached_tokens = (held_bytes or int(free_bytes(loaded.device) * HELD_SHARE)) // per_token
     light = [i for i, intervention in enumerate(plan) if prompts.beginnings == () and _is_light(loaded, intervention)]
     meter, done = _Meter(_work(loaded, plan, light, lengths), progress), 0
-    logits = np.empty((len(plan), len(lengths), prompts.classes), np.float32)
+    logits = np.empty((len(plan), len(lengths), len(prompts.label_tokens)), np.float32)
 
     def read(batch: list[int]) -> dict[int, Float32[np.ndarray, "batch width"]]:
         meter.done = done  # discard the count of a batch that did not fit

@@ -133,7 +133,7 @@ def run_swaps(
     held_bytes = limits.held_bytes or int(free_bytes(host.device) * HELD_SHARE)
     held = max(1, held_bytes // size)
     meter = BlockMeter(block_runs(plan, len(host.components.blocks), held) * len(lengths), "Swapping", progress)
-    logits, done = np.empty((len(plan), len(lengths), prompts.classes), np.float32), 0
+    logits, done = np.empty((len(plan), len(lengths), len(prompts.label_tokens)), np.float32), 0
 
     def read(batch: list[int]) -> dict[Swap, Float32[np.ndarray, "batch columns"]]:
         meter.done = done  # discard the count of a batch that did not fit

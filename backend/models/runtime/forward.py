@@ -71,9 +71,9 @@ def pad(
     longest = max(map(len, token_ids))
     padded, types = ([row + row[-1:] * (longest - len(row)) for row in rows] for rows in (token_ids, token_types))
     lengths = torch.tensor([len(ids) for ids in token_ids])
-    positions = lengths - 1 if readout == "last" else torch.zeros_like(lengths)
+    positions = torch.zeros_like(lengths) if readout == "first" else lengths - 1
     inputs: dict[str, Tensor] = {}
-    if readout != "last" or not getattr(loaded.model.config, "is_causal", True):
+    if readout == "first" or not getattr(loaded.model.config, "is_causal", True):
         inputs["attention_mask"] = _send((torch.arange(longest) < lengths[:, None]).long(), loaded.device)
     if types:
         inputs["token_type_ids"] = _send(torch.tensor(types), loaded.device)
@@ -98,6 +98,14 @@ def check_indices(
                 f"{loaded.model.config.name_or_path} has {rows} {name}s, numbered from 0, and the prompts use {name} "
                 f"{largest}; shorten the prompts or use the tokenizer of this checkpoint."
             )
+
+
+def averages(places: Sequence[tuple[int, ...]], tokens: int, device: torch.device) -> Float[Tensor, "batch tokens"]:
+    """Return the weight of every token of padded rows in the mean over some places of each row."""
+    weights = torch.zeros((len(places), tokens))
+    for row, chosen in enumerate(places):
+        weights[row, list(chosen)] = 1 / len(chosen)
+    return weights.to(device)
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:

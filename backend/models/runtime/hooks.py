@@ -7,26 +7,30 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from backend.caching.progress import Progress
 from backend.models.runtime.calls import first
 from backend.models.runtime.components import ModelComponents
 
+Positions = Int64[Tensor, " batch"] | Float32[Tensor, "batch tokens"]
+"""One position of every row, or the weight of every token in a mean over several."""
 
-def at_positions(
-    x: Float[Tensor, "batch tokens width"], positions: Int64[Tensor, " batch"]
-) -> Float[Tensor, "batch width"]:
-    """Return one position of every row."""
+
+def at_positions(x: Float[Tensor, "batch tokens width"], positions: Positions) -> Float[Tensor, "batch width"]:
+    """Return one position of every row, or the weighted mean over its tokens, in float32."""
+    if positions.ndim == 2:
+        return torch.einsum("bt,btw->bw", positions.to(x.device), x.float())
     return x[torch.arange(len(positions), device=x.device), positions.to(x.device)]
 
 
 @contextmanager
-def taps(components: ModelComponents, positions: Int64[Tensor, " batch"] | None) -> Iterator[list[Tensor]]:
+def taps(components: ModelComponents, positions: Positions | None) -> Iterator[list[Tensor]]:
     """Collect the residuals at `positions` in every forward pass; the head reads only those positions.
 
-    The list holds L+1 tensors `[batch, width]` after one pass: what enters each block, then what leaves the last.
+    The list holds L+1 tensors `[batch, width]` after one pass: what enters each block, then what leaves the last; means
+    for weights instead of positions.
     Without positions they are `[batch, tokens, width]`, and the head reads the last token.
     """
     residuals: list[Tensor] = []
@@ -41,7 +45,7 @@ def taps(components: ModelComponents, positions: Int64[Tensor, " batch"] | None)
         residuals.append(gather(first(output)))
 
     def only_readout(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor]:
-        return (args[0][:, -1:] if positions is None else gather(args[0])[:, None],)
+        return (args[0][:, -1:] if positions is None else gather(args[0])[:, None].to(args[0].dtype),)
 
     with ExitStack() as hooks:
         for block in components.blocks:
