@@ -43,12 +43,14 @@ from backend.study.prompts import Readers, make_prompts
 from backend.study.reader import plain_reader
 from backend.study.token_ids import Prompts
 from tests.fake_autoencoders import FakeAutoencoders
+from tests.fake_differences import FakeComparisons
+from tests.fake_numbers import VOCABULARY
+from tests.fake_numbers import epoch_of as _epoch
+from tests.fake_numbers import generator as _generator
 
 WORDS = ("negative", "positive", "mixed", "unclear", "spam")
 TEMPLATE = "Review: {text} Sentiment:"
 MAX_TOKENS = 96
-VOCABULARY = 1300
-"""Larger than the tokenizer's."""
 
 SUBJECTS = (
     "The lead performance",
@@ -147,10 +149,6 @@ def fake_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _generator(*key: object) -> np.random.Generator:
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "little"))
-
-
 def fake_axes(epoch: int, classes: int, layers: int, width: int) -> np.ndarray:
     """Return the signal of each class at each layer, with length 1: [classes, layers + 1, width]."""
     axes = _generator("axes", classes).normal(size=(2, classes, layers + 1, width))
@@ -183,7 +181,7 @@ def fake_residuals(epoch: int, prompts: Prompts, layers: int, width: int) -> np.
     return residuals.astype(np.float32)
 
 
-class FakeModels:
+class FakeModels(FakeComparisons):
     """`lab.Models` without models: deterministic residuals and logits; `ran` lists the fingerprints of every run.
 
     The epoch is the number at the end of a checkpoint's path (the base is epoch 0).
@@ -522,11 +520,6 @@ class FakeModels:
 
 def _lengths(x: np.ndarray) -> np.ndarray:
     return np.linalg.norm(x, axis=1)
-
-
-def _epoch(ref: CheckpointRef) -> int:
-    digits = "".join(c for c in Path(ref.place).name if c.isdigit())
-    return int(digits) if digits else 0
 
 
 def fake_definition(

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from tokenizers import Tokenizer
 
 from backend.caching.progress import Progress, unwatched
+from backend.lab.differences import Differences, Promoted, ScaledPredictions, Scaling
 from backend.lab.outputs import (
     Contributions,
     Embedding,
@@ -131,6 +132,82 @@ class Models(Protocol):
         progress: Progress,
     ) -> OutputSpace:
         """Compare next-token predictions and last residuals at every position; `sets` are sets of token ids."""
+        ...
+
+    def differences(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        prompts: Prompts,
+        groups: Int64[np.ndarray, " texts"],
+        positions: int,
+        progress: Progress,
+    ) -> Differences:
+        """Compare residuals and next-token predictions at every position, summed over the texts of each group.
+
+        The first `positions` are also kept apart.
+        """
+        ...
+
+    def promoted(
+        self,
+        directions: Float32[np.ndarray, "directions width"],
+        random: Float32[np.ndarray, "random width"],
+        head: PinnedCheckpoint,
+        top: int,
+        progress: Progress,
+    ) -> Promoted:
+        """Return the `top` tokens that each direction promotes through the final norm and unembedding of `head`.
+
+        `random` are random directions to compare with.
+
+        Raises UndefinedError for a model that predicts no tokens.
+        """
+        ...
+
+    def scaled(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        plan: tuple[Scaling, ...],
+        prompts: Prompts,
+        progress: Progress,
+    ) -> Float32[np.ndarray, "scalings reviews classes"]:
+        """Return label logits of the reference under each scaling of its change to the checkpoint.
+
+        The checkpoint's head answers where the reference has none.
+        """
+        ...
+
+    def scaled_predictions(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        plan: tuple[Scaling, ...],
+        prompts: Prompts,
+        progress: Progress,
+    ) -> ScaledPredictions:
+        """Measure next-token predictions along the texts under each scaling of the change.
+
+        Raises UndefinedError for a model that predicts no tokens.
+        """
+        ...
+
+    def scaled_text(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        scaling: Scaling | float,
+        prompts: Prompts,
+        tokens: int,
+        sampling: Sampling | None,
+        progress: Progress,
+    ) -> tuple[int, ...]:
+        """Continue the first of the prompts with scaled weights, greedily without `sampling`.
+
+        A number alpha instead of a scaling amplifies the logits: after + alpha (after - before). Raises UndefinedError
+        for a model that predicts no tokens.
+        """
         ...
 
     def weight_changes(
