@@ -1,5 +1,6 @@
 # make run    the dashboard, on the demo study
 # make test   every test
+# make test-gpu   the tests of models and training on a GPU; LAYERSHIFT_TEST_DEVICE=cuda:1 or mps names another
 # make check  ruff, pyright, import-linter
 # make bench  the benchmarks
 # make screenshots   the pictures in docs/
@@ -16,7 +17,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check bench calibrate families index screenshots demo results environment clean
+.PHONY: help run test test-gpu check bench calibrate families index screenshots demo results environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -40,6 +41,11 @@ run: $(VENV)/.runtime
 
 test: $(VENV)/.development
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+test-gpu: $(VENV)/.development
+	LAYERSHIFT_TEST_DEVICE=$(or $(LAYERSHIFT_TEST_DEVICE),cuda) \
+		$(BIN)/python -m pytest tests/models tests/training tests/lab tests/analyses/test_review.py \
+		tests/reports/test_export.py $(ARGS)
 
 check: $(VENV)/.development
 	$(BIN)/python -m ruff check

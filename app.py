@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pages import add, features, layers, overview, probes, review, swaps, tokens
+from pages import add, docs, features, layers, overview, probes, review, swaps, tokens
 from pages.frame import shell
 
 FOLDER = Path(__file__).parent / "pages"
@@ -22,6 +22,7 @@ def main() -> None:
             "features": (features, str(FOLDER / "features.py")),
             "review": (review, str(FOLDER / "review.py")),
             "add": (add, str(FOLDER / "add.py")),
+            "docs": (docs, str(FOLDER / "docs.py")),
         }
     )
 

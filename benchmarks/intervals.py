@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from backend.stats import cka as measures
 from backend.stats import intervals, metrics
+from backend.stats.rotation import rotated
 
 SIDE_BY_SIDE = 25
 """Samples that share their resamples, as layers do: faster, and coverage is the same on average."""
@@ -91,7 +92,8 @@ def basic(x: np.ndarray, labels: np.ndarray, draws: int, seed: int) -> tuple[np.
     t = metrics.unbiased_squared_norm(x, labels, 2)[0]
     errors = np.empty((draws, len(t)))
     counts = intervals.bootstrap_counts(labels, draws, seed) / (len(labels) / 2)
-    for sample, y in intervals.varying(x):
+    for sample in metrics.varying(x):
+        y = rotated(x[:, sample])
         means = [counts[:, labels == c] @ y[labels == c] for c in (0, 1)]
         spreads = [
             counts[:, labels == c] @ metrics.squared_norm(y[labels == c]) - metrics.squared_norm(mean)
@@ -159,7 +161,7 @@ def similarity(reviews: int, width: int, decay: float, shared: float, simulation
     for _ in tqdm(range(simulations), f"{reviews} x {width}, CKA {truth:.2f}", leave=False, file=sys.stderr):
         base = rng.normal(size=(reviews, width)) * np.sqrt(variance)
         noise = rng.normal(size=base.shape) * np.sqrt(other)
-        x, y = (measures.rotated(one) for one in (base, (shared * base + np.sqrt(1 - shared**2) * noise) @ axes))
+        x, y = (rotated(one) for one in (base, (shared * base + np.sqrt(1 - shared**2) * noise) @ axes))
         left = measures.cka(measures.gram(x), measures.gram(y))
         low, high = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
         hit += covers(low, truth, high)

@@ -9,6 +9,7 @@ import streamlit as st
 
 from backend.analyses import features
 from backend.derived.feature_activations import scores_tokens
+from backend.figures import autoencoder_quality as quality_figures
 from backend.figures import feature_turnover as turnover_figures
 from backend.figures import features as figures
 from backend.reports import autoencoder_files
@@ -61,60 +62,39 @@ def draw(view: shell.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    {"layer": _layer, "turnover": feature_details.turnover}[shown](view)
+    if shown == "turnover":
+        feature_details.turnover(view)
+    else:
+        _layer(view, shell.has_painted())
 
 
 @shell.section
-def _layer(view: shell.View) -> None:
-    """Draw one autoencoder: its quality, all its features, and the chosen feature."""
-    st.subheader("Which features make up the residuals of a layer?")
+def _layer(view: shell.View, whole: bool) -> None:
+    """Draw all features and the chosen one side by side; if `whole`, then the rest and the autoencoder's quality."""
     query = feature_choice.controls(view)
     result = feature_choice.result(view, query)
     if result is None:
         return
-    _quality(view, query, result)
-    if not result.rate.any():
+    if result.rate.any():
+        _all(view, query, result, whole)
+    else:
         st.info("No feature fires at any token. Raise k or train on more tokens.")
-        return
-    _all(view, query, result)
+    if whole:
+        _quality(view, query, result)
 
 
 def _names(view: shell.View) -> list[str]:
     return [checkpoint.label for checkpoint in view.pair]
 
 
-def _quality(view: shell.View, query: features.Query, result: features.Result) -> None:
-    """Show the quality of the autoencoder, and its files."""
-    rows = figures.quality(result, _names(view))
-    picture.table(
-        view,
-        "features-quality",
-        [{key: plain(value) for key, value in row.items()} for row in rows],
-        figures.quality_guide(result.layer),
-        lambda: rows,
-        None,
-    )
-    if not all(map(scores_tokens, view.pair)):
-        st.caption("Without next-token predictions, recovered loss and promoted tokens are undefined.")
-    st.download_button(
-        "Autoencoder (SAELens format, zip)",
-        lambda: autoencoder_files.zipped(view.study, query.source, view.lab),
-        f"autoencoder-{view.study.study.name}-layer-{result.layer}.zip",
-        "application/zip",
-        key="autoencoder-files",
-        on_click="ignore",
-        icon=":material/download:",
-    )
-
-
-def _all(view: shell.View, query: features.Query, result: features.Result) -> None:
-    """Draw every feature as a point and as a row, then the chosen feature."""
+def _all(view: shell.View, query: features.Query, result: features.Result, whole: bool) -> None:
+    """Draw every feature as a point, beside it the chosen feature; if `whole`, below both a table of all."""
     names = _names(view)
     word, at = view.choices["class"].default, 0
-    if len(view.words) > 2:
-        word = view.control(st.selectbox, "Class against the rest", "class", width=220)
-        at = view.words.index(word)
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        if len(view.words) > 2:
+            word = view.control(st.selectbox, "Class against the rest", "class", width=220)
+            at = view.words.index(word)
         order: Any = view.control(
             st.segmented_control, "Order", "order", format_func=figures.ORDERS.__getitem__, required=True
         )
@@ -128,36 +108,73 @@ def _all(view: shell.View, query: features.Query, result: features.Result) -> No
         st.info(f"No firing feature promotes a token with “{plain(view.value('search'))}”. Clear the search box.")
         return
     chosen = feature_choice.chosen(view, result, ids)
-    recipe_rows = picture.rows([features.recipe.request(query)], [result])
-    usual = features.queries(view.study, view.reference.label)
-    exported = "features" if any(replace(one, layer=query.layer) == query for one in usual) else None
+    rows = picture.rows([features.recipe.request(query)], [result])
+    exported = _exported(view, query)
     every = [str(feature) for feature in range(len(result.state))]
-    drawn = {"features-scatter": figures.scatter(result, names, at, word, chosen, str(query.layer))}
-    if len(result.step):
-        drawn["features-training"] = figures.training(
-            result.step, result.training_loss, result.training_variance, result.training_dead
+    lead, beside = st.columns([11, 9], gap="medium")
+    with lead:
+        picture.show(
+            view,
+            {"features-scatter": figures.scatter(result, names, at, word, chosen, str(query.layer))},
+            figures.GUIDE,
+            rows,
+            exported,
+            {"features-scatter": address.picked("features-scatter", "feature", every)},
+            layer=result.layer,
         )
-    picture.show(
-        view,
-        drawn,
-        figures.GUIDE,
-        recipe_rows,
-        exported,
-        {"features-scatter": address.picked("features-scatter", "feature", every)},
-        layer=result.layer,
-    )
-    lines = figures.in_words(result, [plain(name) for name in names], at, f"“{plain(word)}”")
-    st.markdown("\n".join(f"- {line}" for line in lines))
+        lines = figures.in_words(result, [plain(name) for name in names], at, f"“{plain(word)}”")
+        st.markdown("\n".join(f"- {line}" for line in lines))
+    with beside:
+        feature_details.one(view, query, result, chosen, at)
+    if whole:
+        st.subheader("All features")
+        picture.table(
+            view,
+            "features-all",
+            figures.table(result, ids[:LISTED], names, at),
+            figures.table_guide(min(LISTED, len(ids)), len(ids), bool(result.words)),
+            rows,
+            exported,
+            height=320,
+        )
+        feature_details.more(view, query, result, chosen)
+
+
+def _exported(view: shell.View, query: features.Query) -> str | None:
+    """Return the analysis that exports these numbers, if `export` asks for them."""
+    usual = features.queries(view.study, view.reference.label)
+    return "features" if any(replace(one, layer=query.layer) == query for one in usual) else None
+
+
+def _quality(view: shell.View, query: features.Query, result: features.Result) -> None:
+    """Show the quality of the autoencoder, its training, and its files."""
+    st.subheader("How good is this autoencoder?")
+    rows = quality_figures.table(result, _names(view))
     picture.table(
         view,
-        "features-all",
-        figures.table(result, ids[:LISTED], names, at),
-        figures.table_guide(min(LISTED, len(ids)), len(ids), bool(result.words)),
-        recipe_rows,
-        exported,
-        height=320,
+        "features-quality",
+        [{key: plain(value) for key, value in row.items()} for row in rows],
+        quality_figures.guide(result.layer),
+        lambda: rows,
+        None,
     )
-    feature_details.one(view, query, result, chosen, at)
+    if not all(map(scores_tokens, view.pair)):
+        st.caption("Without next-token predictions, recovered loss and promoted tokens are undefined.")
+    if len(result.step):
+        curves = quality_figures.training(
+            result.step, result.training_loss, result.training_variance, result.training_dead
+        )
+        recipe_rows = picture.rows([features.recipe.request(query)], [result])
+        picture.show(view, {"features-training": curves}, quality_figures.TRAINING_GUIDE, recipe_rows, None)
+    st.download_button(
+        "Autoencoder (SAELens format, zip)",
+        lambda: autoencoder_files.zipped(view.study, query.source, view.lab),
+        f"autoencoder-{view.study.study.name}-layer-{result.layer}.zip",
+        "application/zip",
+        key="autoencoder-files",
+        on_click="ignore",
+        icon=":material/download:",
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from backend.figures import map as map_figures
 from backend.figures import projection as projection_figures
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, scrubbing, shell
+from pages.frame import address, links, picture, scrubbing, shell
 from pages.parts import layer_details, similarity, steps
 
 TITLE = "Layers"
@@ -42,6 +42,7 @@ def draw(view: shell.View) -> None:
     st.title(plain(f"Layers: {view.reference.label} and {view.checkpoint.label}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
+    layer_details.heat(view)
     _projections(view)
     if shell.has_painted():
         layer_details.draw(view)
@@ -51,7 +52,7 @@ def draw(view: shell.View) -> None:
 def _projections(view: shell.View) -> None:
     """Draw PCA small multiples of all checkpoints and the chosen review."""
     scrubbing.follow(view)
-    above = st.container()
+    above = st.container(horizontal=True, vertical_alignment="bottom")
     basis: Any = view.value("basis")
     requests = [
         projection.recipe.request(query)
@@ -63,6 +64,7 @@ def _projections(view: shell.View) -> None:
         _moving(view, [request.peek(view.lab) for request in requests], picture.rows(pair, results))
         view.results(requests, "Projecting the other epochs")
     with above:  # filled last, so that the browser loads the pictures first
+        st.subheader("Where does each review lie?")
         view.control(st.segmented_control, "PCA axes", "basis", format_func=BASES.__getitem__, required=True)
     _review(view)
 
@@ -91,19 +93,20 @@ def _review(view: shell.View) -> None:
     """Show the chosen review in full, and its numbers at every layer."""
     row = view.value("review")
     if not row:
-        st.info(
-            "Point at a review to read its beginning. Click it to see the whole text and its numbers at every layer."
-        )
+        st.caption("Point at a review to read its beginning. Click it to see its text and its numbers at every layer.")
         return
     chosen = [str(index) for index in view.study.sample.index.tolist()].index(row)
     with st.container(border=True):
         word = view.words[int(view.study.sample.label[chosen])]
         st.markdown(f"**Review {row}**" + ("" if len(view.words) == 1 else f", labelled *{plain(word)}*"))
         st.text(view.study.sample.text[chosen])
-        if st.button("Read it token by token", key="to-review", icon=":material/arrow_forward:"):
-            kept = {key: said for key in shell.KEPT if (said := st.query_params.get(key))}
-            text = address.said_of(view.study.sample.text[chosen], address.Text())
-            st.switch_page(str(Path(__file__).with_name("review.py")), query_params=kept | {"text": text})
+        with st.container(horizontal=True):
+            if st.button("Read it token by token", key="to-review", icon=":material/arrow_forward:"):
+                text = address.said_of(view.study.sample.text[chosen], address.Text())
+                st.switch_page(str(Path(__file__).with_name("review.py")), query_params=links.kept() | {"text": text})
+            st.button(
+                "Close", key="close-review", icon=":material/close:", on_click=st.query_params.pop, args=("review",)
+            )
         _answers(view, chosen)
         _along(view, chosen)
 

@@ -21,7 +21,7 @@ from backend.study.comparison import compared
 from backend.study.pinned import PinnedStudy
 from backend.study.training_log import read_training_log
 from backend.vocabulary.markdown import plain
-from pages.frame import address, marked, needs, picture, shell, work
+from pages.frame import address, links, marked, needs, picture, shell, work
 from pages.parts import steps
 
 TITLE = "Overview"
@@ -40,7 +40,6 @@ def draw(view: shell.View) -> None:
         st.warning(f"**{plain(missing.label)}** is missing. {plain(missing.reason)}")
     for sentence in view.study.warnings:
         st.warning(plain(sentence))
-    _go()
     lead, beside = st.columns([11, 9], gap="medium")
     with lead:
         _lead(view)
@@ -96,6 +95,7 @@ def _classes(view: shell.View) -> None:
 @shell.section
 def _lead(view: shell.View) -> None:
     """Draw how far the classes are apart at every layer of every checkpoint; a click on a cell opens it."""
+    _go()
     if needs.lacks(view, "classes"):
         return
     requests = direction_requests(compared(view.study, view.reference, view.drop_largest))
@@ -106,28 +106,26 @@ def _lead(view: shell.View) -> None:
     key = "separation"
     picture.show(
         view,
-        {key: direction_figures.heatmap(results, view.names, "separation", at, clicks=True)},
+        {key: direction_figures.heatmap(results, view.names, "separation", at)},
         direction_figures.LEAD_GUIDE,
         picture.rows(requests, results),
         "direction",
-        {key: lambda: _open(view, key)},
+        {key: lambda: _keep_cell(view, key)},
     )
 
 
-def _open(view: shell.View, key: str) -> None:
+def _keep_cell(view: shell.View, key: str) -> None:
     """Remember the cell that was clicked, since a callback cannot change the page."""
-    points = st.session_state[key]["selection"]["points"]
-    cell = next((point["customdata"] for point in points if "customdata" in point), None)
+    cell = address.clicked_cell(key)
     if cell is not None:
-        st.session_state["_cell"] = {"epoch": view.names[int(cell[0])], "layer": str(int(cell[1]))}
+        st.session_state["_cell"] = {"epoch": view.names[cell[0]], "layer": str(cell[1])}
 
 
 def _go() -> None:
     """Open the Layers page at the cell that was clicked."""
     cell = st.session_state.pop("_cell", None)
     if cell is not None:
-        kept = {key: said for key in shell.KEPT if (said := st.query_params.get(key))}
-        st.switch_page(str(Path(__file__).with_name("layers.py")), query_params=kept | cell)
+        st.switch_page(str(Path(__file__).with_name("layers.py")), query_params=links.kept() | cell)
 
 
 @shell.section
@@ -143,8 +141,8 @@ def _findings(view: shell.View) -> None:
         return
     with st.container():
         st.markdown("**What the numbers say**, with 95 % intervals")
-        for result in results:
-            _finding(view, result)
+        for i, result in enumerate(results):
+            _finding(view, result, f"show-{i}")
         if not results:
             st.markdown("The numbers support no finding: the differences may be chance.")
     if shell.has_painted() and work.known(requests := findings.costly(case), view.lab) is None:
@@ -153,7 +151,8 @@ def _findings(view: shell.View) -> None:
             st.rerun()
 
 
-def _finding(view: shell.View, one: Finding) -> None:
+def _finding(view: shell.View, one: Finding, key: str) -> None:
+    """Show one finding; `key` is of its button, where the picture is on this page."""
     icon = ":orange[:material/warning:]" if one.warning else ":violet[:material/lightbulb:]"
     kept = {"study": view.study.study.name, "reference": view.reference.label, "epoch": view.checkpoint.label}
     massive = {"massive": "without"} if view.drop_largest else {}
@@ -161,12 +160,20 @@ def _finding(view: shell.View, one: Finding) -> None:
     small, link = st.columns([3, 2], vertical_alignment="center")
     if drawn := thumbnail.image(one.series, one.at):
         small.html(drawn)
-    link.page_link(
-        str(Path(__file__).with_name(f"{one.page or 'overview'}.py")),
-        label="Show it",
-        icon=":material/arrow_forward:",
-        query_params=kept | massive | one.keys | ({marked.KEY: one.picture} if one.picture else {}),
-    )
+    look: dict[str, Any] = {"label": "Show it", "icon": ":material/arrow_forward:"}
+    with link:
+        if one.page:
+            keys = one.keys | ({marked.KEY: one.picture} if one.picture else {})
+            page = str(Path(__file__).with_name(f"{one.page}.py"))
+            st.page_link(page, query_params=kept | massive | keys, **look)
+        elif st.button(key=key, type="tertiary", on_click=_mark, args=(one,), **look):
+            st.rerun()
+
+
+def _mark(one: Finding) -> None:
+    """Scroll to the picture of a finding that is on this page."""
+    st.query_params.update(one.keys)
+    marked.ask(one.picture)
 
 
 @shell.section
@@ -210,7 +217,8 @@ def _calibration(view: shell.View) -> None:
     picture.show(
         view, {"calibration": curves}, calibration_figures.GUIDE, picture.rows(requests, results), "calibration"
     )
-    st.table(calibration_figures.table(results, [plain(name) for name in names]))
+    with st.expander("Calibration in numbers"):
+        st.table(calibration_figures.table(results, [plain(name) for name in names]))
     st.markdown(calibration_figures.in_words(results[-1], plain(names[-1])))
 
 
@@ -262,11 +270,11 @@ def _weights(view: shell.View) -> None:
 @shell.section
 def _compared(view: shell.View) -> None:
     """Show the study in two tables."""
-    st.subheader("What is compared?")
     now = time.time()
     facts = summary.compared(view.study, view.lab, now)
-    st.table([{"what": what, "is": plain(text)} for what, text in facts.items()])
-    st.table([{key: plain(text) for key, text in row.items()} for row in summary.checkpoints(view.study, now)])
+    with st.expander("What is compared?"):
+        st.table([{"what": what, "is": plain(text)} for what, text in facts.items()])
+        st.table([{key: plain(text) for key, text in row.items()} for row in summary.checkpoints(view.study, now)])
 
 
 if __name__ == "__main__":

@@ -24,12 +24,13 @@ BROWSER_IS_REQUIRED = os.environ.get("LAYERSHIFT_REQUIRE_BROWSER") == "1"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the cores
+TEST_DEVICE = os.environ.get("LAYERSHIFT_TEST_DEVICE", "cpu")
 for name in [name for name in os.environ if name.startswith("LAYERSHIFT_") and name != "LAYERSHIFT_REQUIRE_BROWSER"]:
     del os.environ[name]
 os.environ |= {
     "LAYERSHIFT_CACHE": str(SCRATCH / "cache"),
     "LAYERSHIFT_STUDIES": str(SCRATCH / "studies"),
-    "LAYERSHIFT_DEVICE": "cpu",
+    "LAYERSHIFT_DEVICE": TEST_DEVICE,
     "HF_HUB_OFFLINE": "1",
     "HF_HOME": str(SCRATCH / "hub"),
     "HF_HUB_DISABLE_TELEMETRY": "1",

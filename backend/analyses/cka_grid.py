@@ -14,6 +14,7 @@ from backend.lab.lab import Lab
 from backend.stats import cka, intervals, metrics
 from backend.stats.estimate import Estimate, undefined
 from backend.stats.metrics import Labels, Residuals
+from backend.stats.rotation import rotated
 from backend.stats.rows import interval
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
@@ -61,12 +62,12 @@ def grid(
     """Compute CKA of every pair of layers; `report` receives the share done. UndefinedError below five reviews."""
     cka.enough(len(labels))
     ours, theirs = (np.flatnonzero(~metrics.constant_layers(stream)) for stream in (residuals, reference))
-    grams = [cka.gram(cka.rotated(reference[:, layer])) for layer in theirs]
+    grams = [cka.gram(rotated(reference[:, layer])) for layer in theirs]
     shape = (residuals.shape[1], reference.shape[1])
     result = undefined(*shape)
     for done, layer in enumerate(ours):
         report(done / len(ours))
-        k = cka.gram(cka.rotated(residuals[:, layer]))
+        k = cka.gram(rotated(residuals[:, layer]))
         left = [cka.cka(k, other) for other in grams]
         if left:
             values = np.array([similarity.estimate for similarity in left])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
 from backend.lab.lab import Lab
-from backend.stats import intervals, metrics
+from backend.stats import by_layer, intervals, metrics, rotation
 from backend.stats.estimate import Estimate
 from backend.stats.metrics import PerLayer, Residuals
 from backend.stats.rows import cell, chance, interval, of_class, point
@@ -23,6 +23,8 @@ from backend.study.token_ids import Prompts
 
 KEY = ("checkpoint", "layer", "class")
 NEEDS = "classes"
+
+Rotated = Float[np.ndarray, "reviews layers rotated"]
 
 
 @dataclass(frozen=True)
@@ -121,40 +123,87 @@ def direction(
     draws: int = 1000,
     splits: int = 50,
     seed: int = 0,
+    report: Callable[[float], None] = lambda _: None,
 ) -> Result:
     """Measure the class direction at every layer; labels and copies of a text come from the prompts.
 
-    `chances` are the chance levels of its norm and of that of the reference, from `intervals.chance`. UndefinedError
-    if a class has no review.
+    `chances` are the chance levels of its norm and of that of the reference, from `intervals.chance`; `report`
+    receives the share of layers done. UndefinedError if a class has no review.
     """
+
+    def measure(layer: int) -> Result:
+        at = slice(layer, layer + 1)
+        levels = chances[0][:, at], chances[1][:, at]
+        return _layer(residuals[:, at], reference[:, at], prompts, levels, draws, splits, seed)
+
+    layers = range(residuals.shape[1])
+    result = _joined(by_layer.measured(measure, layers, 2 * residuals[:, 0].size, report))
+    curves = zip(result.norm.value, np.asarray(result.norm.chance), strict=True)
+    leaves = (intervals.leaves_chance(values, level) for values, level in curves)
+    return replace(result, leaves_chance=tuple(-1 if layer is None else layer for layer in leaves))
+
+
+def _layer(
+    residuals: Residuals,
+    reference: Residuals,
+    prompts: Prompts,
+    chances: tuple[PerLayer, PerLayer],
+    draws: int,
+    splits: int,
+    seed: int,
+) -> Result:
+    """Measure one layer: lengths and projections as they are, everything else on centred and rotated residuals."""
     labels, classes, groups = prompts.labels, prompts.classes, prompts.groups
     level, reference_level = chances
-    d = metrics.directions(residuals, labels, classes)
-    d_reference = metrics.directions(reference, labels, classes)
+    own, other = _rotated(residuals, reference)
+    norms = metrics.review_norms(residuals)
+    size = norms.mean(axis=0)
+    d, d_reference = (metrics.directions(model, labels, classes) for model in (own, other))
     norm = np.sqrt(metrics.squared_norm(d))
-    spread = np.sqrt(metrics.within_class_variance(residuals, labels, classes))
-    unbiased_level = intervals.unbiased_chance(level, metrics.noise(residuals, labels, classes))
-    covers = intervals.direction_intervals(residuals, labels, classes, draws, seed)
-    relative = metrics.relative(residuals, labels, classes), *covers.relative
-    separation = metrics.separation(residuals, labels, classes), *covers.separation
-    split = metrics.split_cosine(reference, residuals, labels, classes, splits, seed, groups)
-    split_limits = intervals.split_cosine_interval(reference, residuals, labels, classes, splits, seed, groups)
+    spread = np.sqrt(metrics.within_class_variance(own, labels, classes))
+    unbiased_level = intervals.unbiased_chance(level, metrics.noise(own, labels, classes))
+    covers = intervals.direction_intervals(own, labels, classes, draws, seed, norms)
+    separation = metrics.separation(own, labels, classes), *covers.separation
+    split = metrics.split_cosine(other, own, labels, classes, splits, seed, groups)
+    split_limits = intervals.split_cosine_interval(other, own, labels, classes, splits, seed, groups, split)
     clear = (norm > level) & (np.sqrt(metrics.squared_norm(d_reference)) > reference_level)
-    projections = metrics.ratio(np.einsum("rlw,clw->rcl", residuals, d), norm)
-    leaves = (intervals.leaves_chance(*curves) for curves in zip(norm, level, strict=True))
+    along = metrics.directions(residuals, labels, classes)
+    projections = metrics.ratio(np.einsum("rlw,clw->rcl", residuals, along), norm)
     return Result(
         norm=Estimate(norm, *covers.norm, level),
-        norm_unbiased=Estimate(metrics.norm_unbiased(residuals, labels, classes), *covers.norm, unbiased_level),
-        relative=Estimate(*relative, metrics.ratio(level, metrics.mean_norm(residuals))),
+        norm_unbiased=Estimate(metrics.norm_unbiased(own, labels, classes), *covers.norm, unbiased_level),
+        relative=Estimate(metrics.ratio(norm, size), *covers.relative, metrics.ratio(level, size)),
         separation=Estimate(*separation, metrics.ratio(unbiased_level, spread)),
         cosine_to_base=metrics.cosine(d, d_reference),
         cosine_to_base_split=Estimate(split, *split_limits).map(lambda end: np.where(clear, end, np.nan)),
-        mean_norm=metrics.mean_norm(residuals),
+        mean_norm=size,
         review_cosine=metrics.review_cosine(residuals),
         projections=projections,
         class_projections=np.stack([projections[labels == c].mean(axis=0) for c in range(classes)]),
-        leaves_chance=tuple(-1 if layer is None else layer for layer in leaves),
+        leaves_chance=(),
     )
+
+
+def _rotated(residuals: Residuals, reference: Residuals) -> tuple[Rotated, Rotated]:
+    """Centre and rotate both models alike; layers without text become zero."""
+    models = [
+        np.zeros_like(model[:, 0]) if metrics.constant_layers(model)[0] else model[:, 0]
+        for model in (residuals, reference)
+    ]
+    own, other = rotation.jointly(*models)
+    return own[:, None], other[:, None]
+
+
+def _joined(layers: Sequence[Result]) -> Result:
+    """Join the results of single layers along their last axis."""
+
+    def join(values: Sequence[Any]) -> Any:
+        if isinstance(values[0], Estimate):
+            ends = [[getattr(value, end) for value in values] for end in ("value", "low", "high", "chance")]
+            return Estimate(*(None if end[0] is None else np.concatenate(end, axis=-1) for end in ends))
+        return np.concatenate(values, axis=-1) if isinstance(values[0], np.ndarray) else ()
+
+    return Result(**{one.name: join([getattr(layer, one.name) for layer in layers]) for one in fields(Result)})
 
 
 @dataclass(frozen=True)
@@ -207,7 +256,8 @@ def recipe(query: Query, lab: Lab) -> Result:
         chance_level(_chance_query(query, query.checkpoint), lab.part(2, 5)).threshold,
         chance_level(_chance_query(query, query.reference), lab.part(3, 5)).threshold,
     )
-    lab.progress(0.8, f"Resampling the class direction of {query.checkpoint.label} {query.draws:,} times.")
+    sentence = f"Resampling the class direction of {query.checkpoint.label} {query.draws:,} times."
+    lab.progress(0.8, sentence)
     result = direction(
         metrics.without_largest(residuals, reference, query.drop_largest),
         metrics.without_largest(reference, reference, query.drop_largest),
@@ -216,6 +266,7 @@ def recipe(query: Query, lab: Lab) -> Result:
         query.draws,
         query.splits,
         query.seed,
+        lambda share: lab.progress(0.8 + 0.2 * share, sentence),
     )
     lab.progress(1.0, f"Measured the class direction of {query.checkpoint.label}.")
     return result

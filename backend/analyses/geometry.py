@@ -84,7 +84,7 @@ def geometry(
     orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
     correlation = undefined(layers)
     level, transport, unmatched = (np.full(layers, np.nan) for _ in range(3))
-    defined = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
+    defined = metrics.varying(residuals, reference)
     null = np.zeros((permutations, len(defined)))
     for i, layer in enumerate(defined):
 

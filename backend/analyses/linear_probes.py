@@ -4,9 +4,6 @@ Stratified five-fold. Inside each training fold the features are standardized an
 (log loss), so the tested reviews influence nothing. Copies of a text are in one fold. The folds depend on labels,
 copies and seed only: a probe fitted on one checkpoint is tested on another's residuals of reviews that it was not
 fitted on.
-
-The solution lies in the span of the training reviews, so each fit runs in at most as many dimensions as there are
-reviews (Hastie and Tibshirani 2004, Biostatistics 5: the same coefficients, far fewer of them).
 """
 
 from __future__ import annotations
@@ -18,13 +15,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import log_softmax
-from sklearn import config_context
-from sklearn.linear_model import LogisticRegression
 
 from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
 from backend.lab.lab import Lab
-from backend.stats import intervals, metrics, resampling, splits
+from backend.stats import by_layer, intervals, metrics, probe_fits, resampling, splits
 from backend.stats.estimate import Estimate, stacked
 from backend.stats.rows import interval
 from backend.study.checkpoint import PinnedCheckpoint
@@ -99,7 +94,9 @@ class Probe:
 
     def predict(self, features: Features, fold_of: Int[np.ndarray, " reviews"]) -> Int[np.ndarray, " reviews"]:
         """Predict each review's class with the probe that was fitted on the other folds."""
-        logits = np.einsum("rcw,rw->rc", self.weights[fold_of], features.astype(np.float64)) + self.offsets[fold_of]
+        logits = np.empty((len(features), self.weights.shape[1]))
+        for fold, (weights, offsets) in enumerate(zip(self.weights, self.offsets, strict=True)):
+            logits[fold_of == fold] = features[fold_of == fold] @ weights.T + offsets
         return metrics.predictions(logits)
 
 
@@ -124,39 +121,26 @@ def fit(
     groups: splits.Groups | None = None,
 ) -> Probe:
     """Fit one probe per fold, on the reviews of the other folds."""
+    folds = [_nested(np.flatnonzero(fold_of != fold), labels, seed, groups) for fold in range(fold_of.max() + 1)]
     weights, offsets, chosen = [], [], []
-    for fold in range(fold_of.max() + 1):
-        others = fold_of != fold
-        x, y = features[others].astype(np.float64), labels[others]
+    for fold, fits in zip(folds, probe_fits.fits(features, labels, folds), strict=True):
         losses = np.zeros(len(C_GRID))
-        for train, test in splits.folds(y, None if groups is None else groups[others], INNER_FOLDS, seed):
-            for i, (w, b) in enumerate(_path(x[train], y[train], C_GRID)):
-                losses[i] -= log_softmax(x[test] @ w.T + b, axis=1)[np.arange(len(test)), y[test]].mean()
+        for (_, test), logits in zip(fold.inner, fits.held_out(C_GRID), strict=True):
+            losses -= log_softmax(logits, axis=2)[:, np.arange(len(test)), labels[test]].mean(axis=1)
         best = C_GRID[int(losses.argmin())]
-        ((w, b),) = _path(x, y, (best,))
+        w, b = fits.weights(best)
         weights.append(w)
         offsets.append(b)
         chosen.append(best)
     return Probe(np.stack(weights), np.stack(offsets), np.array(chosen))
 
 
-def _path(
-    x: Features, y: metrics.Labels, strengths: tuple[float, ...]
-) -> Iterator[tuple[Float[np.ndarray, "classes width"], Float[np.ndarray, " classes"]]]:
-    """Return weights and offsets in units of the raw features for each C; each fit starts from the previous one."""
-    mean, spread = x.mean(axis=0), x.std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
-    standard = (x - mean) / spread
-    rotation = np.linalg.qr(standard.T)[0] if x.shape[1] > len(x) else np.eye(x.shape[1])  # [width, at most reviews]
-    rotated = standard @ rotation
-    model = LogisticRegression(solver="newton-cholesky", tol=1e-6, warm_start=True)
-    for strength in strengths:
-        with config_context(assume_finite=True, skip_parameter_validation=True):  # half of the time of so small a fit
-            model.set_params(C=strength).fit(rotated, y)
-        w, b = model.coef_ @ rotation.T / spread, np.asarray(model.intercept_)
-        if len(w) == 1:  # two classes have one row: class 1 against a logit of 0
-            w, b = np.stack([np.zeros_like(w[0]), w[0]]), np.array([0.0, b[0]])
-        yield w, b - w @ mean
+def _nested(
+    others: Int[np.ndarray, " _"], labels: metrics.Labels, seed: int, groups: splits.Groups | None
+) -> probe_fits.Fold:
+    """Split a training part into inner folds, which choose C."""
+    inner = splits.folds(labels[others], None if groups is None else groups[others], INNER_FOLDS, seed)
+    return probe_fits.Fold(others, tuple((others[train], others[test]) for train, test in inner))
 
 
 @dataclass(frozen=True)
@@ -197,14 +181,19 @@ def fitted(query: FitQuery, lab: Lab) -> Fitted:
     count = fold_of.max() + 1
     weights, offsets = np.zeros((layers, count, classes, width)), np.zeros((layers, count, classes))
     chosen, predicted = np.full((layers, count), np.nan), np.zeros((layers, len(labels)), dtype=np.int64)
-    for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
-        sentence = f"Fitting linear probes of {query.checkpoint.label}: layer {layer} of {layers - 1}."
-        x = residuals[:, layer]
-        lab.progress(0.25 + 0.75 * layer / layers, sentence)
+
+    def measure(layer: int) -> None:
+        x = residuals[:, layer].astype(np.float64)
         probe = fit(x, labels, fold_of, query.seed, groups)
         weights[layer], offsets[layer], chosen[layer] = probe.weights, probe.offsets, probe.chosen
-        lab.progress(0.25 + 0.75 * (layer + 0.5) / layers, sentence)
         predicted[layer] = fit(x, shuffled, shuffled_fold_of, query.seed, groups).predict(x, shuffled_fold_of)
+
+    def report(share: float) -> None:
+        done = round(share * (layers - 1))
+        sentence = f"Fitting linear probes of {query.checkpoint.label}: layer {done} of {layers - 1}."
+        lab.progress(0.25 + 0.75 * share, sentence)
+
+    by_layer.measured(measure, metrics.varying(residuals), 2 * residuals[:, 0].size, report)
     return Fitted(weights, offsets, chosen, shuffled, predicted)
 
 

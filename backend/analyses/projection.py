@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32
 from backend.caching.memoize import memoized
 from backend.caching.serialize import NOT_IN_KEY
 from backend.lab.lab import Lab
-from backend.stats import metrics, pca
+from backend.stats import by_layer, metrics, pca
 from backend.stats.metrics import Labels, Residuals
 from backend.stats.rows import cell
 from backend.study.checkpoint import PinnedCheckpoint
@@ -89,7 +89,8 @@ def projection(
     xy = np.full((layers, len(residuals), 2), np.nan)
     explained = np.full((layers, 2), np.nan)
     arrow = np.full((layers, len(d), 2), np.nan)
-    for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
+
+    def measure(layer: int) -> None:
         here = residuals[:, layer]
         fitted_on = {"own": (here,), "base": (reference[:, layer],), "shared": tuple(model[:, layer] for model in pool)}
         mean, components = _axes(fitted_on[basis])
@@ -97,6 +98,8 @@ def projection(
         xy[layer] = pca.project(here, here.mean(axis=0, dtype=np.float64) if basis == "shared" else mean, components)
         explained[layer] = pca.explained(here, components)
         arrow[layer] = d[:, layer] @ components.T
+
+    by_layer.measured(measure, metrics.varying(residuals), max(1, len(pool)) * residuals[:, 0].size)
     return Result(xy.astype(np.float32), explained, arrow)
 
 

@@ -11,10 +11,11 @@ from jaxtyping import Float, Int
 
 from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
+from backend.stats import by_layer, intervals, metrics, resampling
 from backend.stats import cka as measures
-from backend.stats import intervals, metrics, resampling
 from backend.stats.estimate import Estimate, undefined
 from backend.stats.metrics import Labels, Residuals
+from backend.stats.rotation import rotated
 from backend.stats.rows import chance, interval, point
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
@@ -90,33 +91,30 @@ def similarity(
 ) -> Result:
     """Measure every layer; `report` receives the share done. UndefinedError for fewer than five reviews."""
     measures.enough(len(labels))
-    layers = residuals.shape[1]
+    layers, defined = residuals.shape[1], metrics.varying(residuals, reference)
     orders = resampling.permuted_labels(np.arange(len(labels)), permutations, seed)
     estimates = {name: undefined(layers) for name in MEASURES}
     levels = {name: np.full(layers, np.nan) for name in MEASURES}
-    null: dict[str, list[np.ndarray]] = {name: [] for name in MEASURES}
-    defined = np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist()
-    for layer in defined:
 
-        def within(share: float, layer: int = layer) -> None:
-            report((layer + share) / layers)
-
-        within(0.0)
+    def measure(layer: int) -> dict[str, np.ndarray]:
         x, y = (stream[:, layer].astype(np.float64) for stream in (residuals, reference))
-        null["cosine"].append(measures.repaired_cosine(x, y, orders))
-        x, y = measures.rotated(x), measures.rotated(y)
+        null = {"cosine": measures.repaired_cosine(x, y, orders)}
+        cosines = metrics.cosine(x, y)
+        limits = intervals.mean_interval(cosines, labels, draws, seed)
+        estimates["cosine"].put(layer, cosines.mean(), limits)
+        x, y = rotated(x), rotated(y)
         k, l = measures.gram(x), measures.gram(y)  # noqa: E741 - the letters of the literature
-        null["cka"].append(measures.repaired_cka(k, l, orders))
-        null["procrustes"].append(-measures.repaired_procrustes(x, y, orders, within))
+        null["cka"] = measures.repaired_cka(k, l, orders)
+        null["procrustes"] = -measures.repaired_procrustes(x, y, orders)
         for name, left in (("cka", measures.cka(k, l)), ("procrustes", measures.procrustes(x, y))):
             limits = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
             estimates[name].put(layer, left.estimate, limits)
-    cosines = metrics.cosine(residuals[:, defined], reference[:, defined])
-    estimates["cosine"].put(defined, cosines.mean(axis=0), intervals.mean_interval(cosines, labels, draws, seed))
-    if len(defined):
-        for name, values in null.items():
-            sign = -1 if name == "procrustes" else 1
-            levels[name][defined] = sign * _chance(np.stack(values, axis=1))
+        return null
+
+    nulls = by_layer.measured(measure, defined, 2 * residuals[:, 0].size, report)
+    for name in MEASURES if nulls else ():
+        sign = -1 if name == "procrustes" else 1
+        levels[name][defined] = sign * _chance(np.stack([null[name] for null in nulls], axis=1))
     np.minimum(estimates["cka"].high, 1.0, out=estimates["cka"].high)
     np.maximum(estimates["procrustes"].low, 0.0, out=estimates["procrustes"].low)
     estimates = {name: replace(estimates[name], chance=levels[name]) for name in MEASURES}

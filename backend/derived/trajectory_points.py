@@ -17,6 +17,7 @@ from backend.stats import cka, intervals, metrics
 from backend.stats.estimate import Estimate, undefined
 from backend.stats.metrics import Labels, PerLayer, Residuals
 from backend.stats.resampling import null_curves
+from backend.stats.rotation import rotated
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 
@@ -111,9 +112,9 @@ def likeness(residuals: Residuals, reference: Residuals, labels: Labels) -> Like
     """Measure every layer, with the delete-one interval. UndefinedError for fewer than five reviews."""
     cka.enough(len(labels))
     result = undefined(residuals.shape[1])
-    for layer in np.flatnonzero(~(metrics.constant_layers(residuals) | metrics.constant_layers(reference))).tolist():
+    for layer in metrics.varying(residuals, reference):
         streams = (stream[:, layer].astype(np.float64) for stream in (residuals, reference))
-        left = cka.cka(*(cka.gram(cka.rotated(stream)) for stream in streams))
+        left = cka.cka(*(cka.gram(rotated(stream)) for stream in streams))
         low, high = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
         result.put(layer, left.estimate, (low, np.minimum(high, 1.0)))
     return Likeness(result)

@@ -65,11 +65,17 @@ GUIDES: dict[Scale, Guide] = {
 
 
 def heatmap(
-    results: Sequence[Result], names: Sequence[str], scale: Scale, direction: int = 0, clicks: bool = False
+    results: Sequence[Result],
+    names: Sequence[str],
+    scale: Scale,
+    direction: int = 0,
+    chosen: tuple[int, int] | None = None,
+    row: int = 34,
 ) -> go.Figure:
     """Draw checkpoint x layer; a ring marks the layer from which each checkpoint stays above chance.
 
-    With `clicks`, a click on a cell selects its point of the last trace, whose customdata is (checkpoint, layer).
+    A click on a cell selects a point whose customdata is (checkpoint, layer). `chosen` is the cell to frame, `row` the
+    height of a row in pixels.
     """
     names = theme.literals(names)
     matrix = np.stack([values(result, scale, direction)[0] for result in results])
@@ -93,14 +99,15 @@ def heatmap(
             "%{y} leaves chance at layer %{x}<extra></extra>",
             name="leaves chance here",
             showlegend=True,
+            customdata=[(i, layer) for layer, i in starts],
         ),
+        drawing.targets(matrix, names, "%{y}, layer %{x}: %{text}<extra></extra>"),
     ]
-    if clicks:
-        traces.append(drawing.targets(matrix, names, "%{y}, layer %{x}: %{text}<extra></extra>"))
     return theme.figure(
         traces,
         f"Checkpoint × layer: {UNITS[scale]}",
-        height=130 + 34 * len(names),
+        height=130 + min(row * len(names), 420),
+        shapes=[drawing.frame(*reversed(chosen))] if chosen else [],
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
         yaxis=drawing.NAMES,
         legend=drawing.RIGHT,
@@ -179,12 +186,12 @@ def _start(layer: int, curve: np.ndarray, name: str) -> list[dict[str, Any]]:
 
 
 def leaves_chance(results: Sequence[Result], names: Sequence[str], direction: int = 0) -> str:
-    """Say where each checkpoint leaves chance."""
+    """Say from which layer on each checkpoint's classes are further apart than chance; `names` are Markdown."""
     parts = [
-        f"**{name}** " + (f"leaves chance at layer {at}" if at >= 0 else "never stays above chance")
+        f"in **{name}** " + (f"from layer {at} on" if at >= 0 else "at no layer")
         for name, at in ((name, result.leaves_chance[direction]) for result, name in zip(results, names, strict=True))
     ]
-    return "; ".join(parts) + "."
+    return f"The classes stay further apart than chance {', '.join(parts)}."
 
 
 def cosine_guide(reference: str) -> Guide:

@@ -179,29 +179,29 @@ def _apart(result: Result, m: int, at: int, feature: int) -> str:
     chance = "beyond chance" if q <= SURE else "within chance"
     along = "undefined here" if np.isnan(cosine) else f"{cosine:+.2f}"
     return (
-        f"The AUC of its largest activation in a review is {auc:.3f} (q = {q:.2g}, {chance}). Its cosine with the "
-        f"class direction is {along}."
+        f"AUC of a review's largest activation {auc:.3f} (q = {q:.2g}, {chance}). Cosine with the class direction "
+        f"{along}."
     )
 
 
 def about(result: Result, feature: int, names: Sequence[str], at: int) -> str:
-    """Return the numbers of one feature as sentences, for each model."""
+    """Return the numbers of one feature as Markdown, a line for each model."""
     said = []
     for m, name in enumerate(names):
         rate = 100 * result.rate[m, feature]
         if rate == 0:
-            said.append(f"In **{name}** it never fires.")
+            said.append(f"- **{name}**: it never fires.")
             continue
         said.append(
-            f"In **{name}** it fires at {rate:.3g} % of the tokens, with mean activation "
-            f"{result.mean_when_firing[m, feature]:.3g}."
+            f"- **{name}**: it fires at {rate:.3g} % of the tokens (mean activation "
+            f"{result.mean_when_firing[m, feature]:.3g})."
         )
         if result.separates:
-            said.append(_apart(result, m, at, feature))
+            said[-1] += f" {_apart(result, m, at, feature)}"
     if len(names) > 1:
         low, high = 100 * result.change.low[feature], 100 * result.change.high[feature]
         said.append(
-            f"Its rate changed by {100 * result.change.value[feature]:+.3g} points ({low:+.3g} to {high:+.3g}): "
+            f"- Change of the rate: {100 * result.change.value[feature]:+.3g} points ({low:+.3g} to {high:+.3g}): "
             f"{STATES[int(result.state[feature])]}."
         )
-    return " ".join(said)
+    return "\n".join(said)

@@ -1,4 +1,4 @@
-"""Features of an autoencoder: how well it was trained, how often each fires in either model, and a table."""
+"""Features of an autoencoder: how often each fires in either model, and a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from backend.analyses.features import SURE, Result
 from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import quoted
-from backend.lab.autoencoders import Point
 from backend.stats.feature_rates import STATES
 from backend.vocabulary.display import visible
 
@@ -26,80 +25,6 @@ ORDERS: dict[Order, str] = {
 SHAPES = {"shared": "circle", "appeared": "triangle-up", "vanished": "triangle-down", "rare": "x"}
 NAMED, BESIDE = 5, 12
 """Promoted tokens told when one points, and how far two points in a hundred must be apart on a logarithmic axis."""
-
-
-def quality_guide(layer: int) -> Guide:
-    """Return the guide of `quality`."""
-    return Guide(
-        f"How much of each model's residuals at layer {layer} the autoencoder explains.",
-        "If it explains little or most features are dead, use more features or raise k first.",
-        "The numbers are over the tokens of the sample, which also trained it.",
-    )
-
-
-def quality(result: Result, names: Sequence[str]) -> list[dict[str, str]]:
-    """One row per model: how much of its residuals the autoencoder explains."""
-    return [
-        {
-            "model": name,
-            "explained variance": _percent(result.explained_variance[m]),
-            "features per token (L0)": f"{result.l0[m]:.1f}",
-            "dead features": _percent(result.dead[m]),
-            "loss recovered": _percent(result.loss_recovered[m]),
-            "loss as it is": _nats(result.losses[m, 0]),
-            "with the reconstruction": _nats(result.losses[m, 2]),
-            "with the mean instead": _nats(result.losses[m, 1]),
-        }
-        for m, name in enumerate(names)
-    ]
-
-
-def _percent(share: float) -> str:
-    return "undefined" if np.isnan(share) else f"{100 * share:.1f} %"
-
-
-def _nats(loss: float) -> str:
-    return "undefined" if np.isnan(loss) else f"{loss:.3f} nats"
-
-
-def training(
-    step: np.ndarray, loss: np.ndarray, variance: np.ndarray, dead: np.ndarray, title: str = "How training went"
-) -> go.Figure:
-    """Loss, explained variance and share of dead features by training step."""
-    title = theme.literal(title)
-    lines = {
-        "error over variance (loss)": (loss, theme.MANY[4], "circle"),
-        "explained variance": (variance, theme.MANY[0], "square"),
-        "dead features": (dead, theme.QUIET, "diamond"),
-    }
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers" if len(step) <= 40 else "lines",
-            "name": name,
-            "x": step,
-            "y": np.asarray(values, dtype=np.float32),
-            "line": {"color": colour, "width": 2},
-            "marker": {"size": 6, "symbol": symbol},
-            "hovertemplate": "step %{x}: %{y:.3f}<extra>" + name + "</extra>",
-        }
-        for name, (values, colour, symbol) in lines.items()
-    ]
-    return theme.figure(
-        traces,
-        title,
-        height=470,
-        xaxis=theme.axis("training step"),
-        yaxis=theme.axis("share", rangemode="tozero"),
-        **drawing.below(-0.18, 90),
-    )
-
-
-def so_far(points: Sequence[Point]) -> go.Figure:
-    """`training` while it is under way."""
-    names = ("step", "loss", "explained_variance", "dead")
-    step, loss, variance, dead = (np.array([getattr(point, name) for point in points]) for name in names)
-    return training(step, loss, variance, dead, "Training so far")
 
 
 GUIDE = Guide(

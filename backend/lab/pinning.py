@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +25,8 @@ from backend.study.facts import BODY, reading
 from backend.study.pinned import Missing, PinnedStudy
 
 DTYPE_VARIABLE = "LAYERSHIFT_DTYPE"
+READERS = 4
+"""Checkpoints whose files are read at once."""
 DTYPES = ("float32", "float16", "bfloat16")
 _SAMPLES: dict[str, tuple[Sample, tuple[ClassNames, ...]]] = {}
 _ASKINGS: dict[tuple[Any, ...], Asking] = {}
@@ -33,13 +37,14 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
 
     Raises CheckpointError, DatasetError or PromptError if its base or its data cannot be used.
     """
-    checkpoints = [_pin_checkpoint(study, study.base, lab)]
-    missing: list[Missing] = []
-    for ref in study.checkpoints:
-        try:
-            checkpoints.append(_pin_checkpoint(study, ref, lab))
-        except CheckpointError as error:
-            missing.append(Missing(ref.label, str(error)))
+    with _fingerprints(study, lab) as fingerprints:
+        checkpoints = [_pin_checkpoint(study, study.base, fingerprints[0], lab)]
+        missing: list[Missing] = []
+        for ref, fingerprint in zip(study.checkpoints, fingerprints[1:], strict=True):
+            try:
+                checkpoints.append(_pin_checkpoint(study, ref, fingerprint, lab))
+            except CheckpointError as error:
+                missing.append(Missing(ref.label, str(error)))
     sample, classes = _sample(study, lab.cache)
     if reading(study.family, [checkpoint.facts for checkpoint in checkpoints]) == "classifier":
         checkpoints = [_without_language_head(checkpoint) for checkpoint in checkpoints]
@@ -80,8 +85,18 @@ def compute_dtype(study: Study, lab: Lab) -> str:
     return dtype
 
 
-def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpoint:
-    fingerprint = lab.models.fingerprint(ref, study.base)
+@contextmanager
+def _fingerprints(study: Study, lab: Lab) -> Iterator[list[Future[str]]]:
+    """Yield the fingerprints of base and checkpoints, which are computed while earlier checkpoints are checked."""
+    with ThreadPoolExecutor(READERS, "fingerprint") as pool:
+        try:
+            yield [pool.submit(lab.models.fingerprint, ref, study.base) for ref in (study.base, *study.checkpoints)]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _pin_checkpoint(study: Study, ref: CheckpointRef, fingerprint: Future[str], lab: Lab) -> PinnedCheckpoint:
+    digits = fingerprint.result()
     facts = lab.models.facts(ref, study.base)
     if facts.kind != study.family:
         raise CheckpointError(
@@ -95,7 +110,7 @@ def _pin_checkpoint(study: Study, ref: CheckpointRef, lab: Lab) -> PinnedCheckpo
         )
     lab.models.check(ref, study.base)
     return PinnedCheckpoint(
-        fingerprint=fingerprint,
+        fingerprint=digits,
         dtype=compute_dtype(study, lab),
         ref=ref,
         base=study.base,

@@ -12,6 +12,7 @@ from backend.derived.steering_vectors import middle
 from backend.derived.swap_logits import Part
 from backend.derived.token_counts import count_query
 from backend.figures import ablation as ablation_figures
+from backend.figures import autoencoder_quality as quality_figures
 from backend.figures import feature_contexts as context_figures
 from backend.figures import features as features_figures
 from backend.figures import output_space as output_figures
@@ -187,8 +188,8 @@ def layer_features(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         "features",
         f"Which features make up the residuals of layer {results.layer}?",
         [
-            table(features_figures.quality(results, names)),
-            reading(features_figures.quality_guide(results.layer)),
+            table(quality_figures.table(results, names)),
+            reading(quality_figures.guide(results.layer)),
             picture([features_figures.scatter(results, names, at, case.words[-1])], features_figures.GUIDE),
             sentences(features_figures.in_words(results, list(map(plain, names)), at, f"“{plain(case.words[-1])}”")),
             sentences([f"Feature {ids[0]}, whose AUC is furthest from 0.5:"]),

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from scipy.special import ndtri, stdtrit
 
-from backend.stats import metrics
+from backend.stats import by_layer, metrics
 from backend.stats.metrics import Labels, LogitDiff, PerLayer, Residuals
 from backend.stats.resampling import (
     HALVINGS,
@@ -23,8 +23,8 @@ from backend.stats.resampling import (
     bootstrap_counts,
     permuted_labels,
     split_cosines_without,
-    varying,
 )
+from backend.stats.rotation import rotated
 from backend.stats.splits import Groups
 
 Counts = Shaped[np.ndarray, "draws reviews"]
@@ -169,9 +169,14 @@ def split_cosine_interval(
     splits: int = 50,
     seed: int = 0,
     groups: Groups | None = None,
+    estimate: PerLayer | None = None,
 ) -> tuple[PerLayer, PerLayer]:
-    """Compute the jackknife interval of `metrics.split_cosine`, over texts if any have copies; NaN if undefined."""
-    estimate = metrics.split_cosine(base, checkpoint, labels, classes, splits, seed, groups)
+    """Compute the jackknife interval of `metrics.split_cosine`, over texts if any have copies; NaN if undefined.
+
+    `estimate` is the split cosine, if it is known.
+    """
+    if estimate is None:
+        estimate = metrics.split_cosine(base, checkpoint, labels, classes, splits, seed, groups)
     without = split_cosines_without(base, checkpoint, labels, classes, groups)
     return jackknife_interval(estimate, without, labels if groups is None else labels[np.unique(groups)])
 
@@ -189,13 +194,18 @@ class DirectionIntervals:
 
 
 def direction_intervals(
-    residuals: Residuals, labels: Labels, classes: int, draws: int = 1000, seed: int = 0
+    residuals: Residuals,
+    labels: Labels,
+    classes: int,
+    draws: int = 1000,
+    seed: int = 0,
+    norms: Float[np.ndarray, "reviews layers"] | None = None,
 ) -> DirectionIntervals:
     """Compute intervals by test-inversion bootstrap: T (noise-free norm^2), and T over mean norm^2 and variance.
 
     See `Resampled.lengths`. With a strong signal it equals the basic bootstrap interval of T recentred with the
     plug-in norm, [T - q.975(T* - norm^2), T - q.025(T* - norm^2)], rooted. Norms are 0 at constant layers and the
-    rest NaN; all are NaN if a class has fewer than two reviews.
+    rest NaN; all are NaN if a class has fewer than two reviews. `norms` are the residuals' lengths before centring.
     """
     contrasts = metrics.contrasts(classes)
     norm = np.zeros((2, len(contrasts), residuals.shape[1]))
@@ -207,9 +217,10 @@ def direction_intervals(
     counts = bootstrap_counts(labels, draws, seed).astype(np.float64)
     t = metrics.unbiased_squared_norm(residuals, labels, classes)
     spread = np.sqrt(metrics.within_class_variance(residuals, labels, classes))
-    norms = metrics.review_norms(residuals)
-    for layer, x in varying(residuals):
-        resampled = Resampled.of(x, labels, classes, counts)
+    norms = metrics.review_norms(residuals) if norms is None else norms
+
+    def measure(layer: int) -> None:
+        resampled = Resampled.of(rotated(residuals[:, layer]), labels, classes, counts)
         size = norms[:, layer].mean()
         drawn_size = counts @ norms[:, layer] / len(labels) / size
         scales = np.stack([np.ones(draws), np.square(drawn_size), np.nan_to_num(resampled.within, nan=1.0)])
@@ -218,6 +229,8 @@ def direction_intervals(
             norm[:, direction, layer] = lengths[0]
             relative[:, direction, layer] = lengths[1] / size
             separation[:, direction, layer] = metrics.ratio(lengths[2], np.asarray(spread[layer]))
+
+    by_layer.measured(measure, metrics.varying(residuals), residuals[:, 0].size)
     return DirectionIntervals((norm[0], norm[1]), (relative[0], relative[1]), (separation[0], separation[1]))
 
 
@@ -228,20 +241,6 @@ def norm_interval(
     return direction_intervals(residuals, labels, classes, draws, seed).norm
 
 
-def relative_interval(
-    residuals: Residuals, labels: Labels, classes: int, draws: int = 1000, seed: int = 0
-) -> tuple[PerLayer, PerLayer]:
-    """Compute the interval of the population's norm over its mean norm of the residuals."""
-    return direction_intervals(residuals, labels, classes, draws, seed).relative
-
-
-def separation_interval(
-    residuals: Residuals, labels: Labels, classes: int, draws: int = 1000, seed: int = 0
-) -> tuple[PerLayer, PerLayer]:
-    """Compute the interval of the population's separation."""
-    return direction_intervals(residuals, labels, classes, draws, seed).separation
-
-
 # Chance
 
 
@@ -250,11 +249,13 @@ def null_norms(
 ) -> Float[np.ndarray, "permutations directions layers"]:
     """Return norms of the direction under permuted labels, the same at all layers; 0 at constant layers."""
     share = metrics.contrasts(classes) / metrics.class_sizes(labels, classes)
-    permuted = permuted_labels(labels, permutations, seed)
+    weights = share[:, permuted_labels(labels, permutations, seed)]
     null = np.zeros((permutations, len(share), residuals.shape[1]))
-    for layer, x in varying(residuals):
-        for direction, weights in enumerate(share):
-            null[:, direction, layer] = np.sqrt(metrics.squared_norm(weights[permuted] @ x))
+
+    def measure(layer: int) -> None:
+        null[..., layer] = np.sqrt(metrics.squared_norm(weights @ rotated(residuals[:, layer]))).T
+
+    by_layer.measured(measure, metrics.varying(residuals), residuals[:, 0].size)
     return null
 
 

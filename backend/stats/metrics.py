@@ -81,16 +81,22 @@ def aucs(
     labels: Labels,
     counts: Shaped[np.ndarray, "draws reviews"],
 ) -> Float[np.ndarray, " draws"]:
-    """Compute `auc` of many resamples at once; `counts` says how often each review is in each resample."""
+    """Compute `auc` of many resamples at once; `counts` says how often each review is in each resample.
+
+    A resampled review of the class wins over the others with a lower logit difference: a running sum of their counts.
+    """
     total = np.zeros(len(counts))
+    by_review = counts.T.astype(np.float64)
     for column, values in enumerate(logit_diff.T):
-        order = np.argsort(values, kind="stable")
-        starts = np.flatnonzero(np.diff(values[order], prepend=np.nan) != 0)  # one group per tied value
-        of_class = labels[order] == (1 if logit_diff.shape[1] == 1 else column)
-        positive = np.add.reduceat(np.where(of_class, counts[:, order], 0.0), starts, axis=1)
-        negative = np.add.reduceat(np.where(of_class, 0.0, counts[:, order]), starts, axis=1)
-        won = (positive * (negative.cumsum(axis=1) - negative / 2)).sum(axis=1)
-        total += ratio(won, positive.sum(axis=1) * negative.sum(axis=1))
+        of_class = labels == (1 if logit_diff.shape[1] == 1 else column)
+        positive, order = by_review[of_class], np.argsort(values[~of_class])
+        below = np.zeros((len(order) + 1, len(counts)))
+        np.cumsum(by_review[~of_class][order], axis=0, out=below[1:])
+        others = values[~of_class][order]
+        lower, upper = (np.searchsorted(others, values[of_class], side) for side in ("left", "right"))
+        won = np.einsum("rd,rd->d", positive, below[lower])
+        won = (won + np.einsum("rd,rd->d", positive, below[upper])) / 2 if (lower != upper).any() else won
+        total += ratio(won, positive.sum(axis=0) * below[-1])
     return total / logit_diff.shape[1]
 
 
@@ -133,6 +139,11 @@ def constant_layers(residuals: Residuals) -> Bool[np.ndarray, " layers"]:
     """Return the layers with identical reviews up to float noise, such as layer 0 of a rotary model."""
     scale = FLOAT_NOISE * np.abs(residuals).max(axis=(0, 2))
     return np.ptp(residuals, axis=0).max(axis=-1) <= scale
+
+
+def varying(*models: Residuals) -> list[int]:
+    """Return the layers that are constant in none of the models."""
+    return np.flatnonzero(~np.any([constant_layers(residuals) for residuals in models], axis=0)).tolist()
 
 
 def class_means(residuals: Residuals, labels: Labels, classes: int) -> Float[np.ndarray, "classes layers width"]:
@@ -267,7 +278,7 @@ def split_cosine(
     in_a = half_splits(labels, classes, splits, seed, groups)
     a, b = half_weights(in_a, labels, classes), half_weights(~in_a, labels, classes)
     out = np.full((len(a), base.shape[1]), np.nan)
-    for layer in np.flatnonzero(~(constant_layers(base) | constant_layers(checkpoint))):
+    for layer in varying(base, checkpoint):
         base_a, base_b, own_a, own_b = (
             half @ (x[:, layer] - x[:, layer].mean(axis=0, dtype=np.float64))
             for x in (base, checkpoint)

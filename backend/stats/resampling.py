@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,6 +12,7 @@ from scipy.stats import rankdata
 
 from backend.stats import metrics
 from backend.stats.metrics import Labels, Residuals
+from backend.stats.rotation import Rotated
 from backend.stats.splits import Groups
 
 LEVEL = 0.95
@@ -20,7 +20,6 @@ TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 HALVINGS = 30
 """Steps of the bisection, which reach a billionth of the first bracket."""
 
-Rotated = Float[np.ndarray, "reviews rotated"]
 Counts = Float[np.ndarray, "draws reviews"]
 
 
@@ -72,17 +71,6 @@ def null_curves(
     return null
 
 
-def varying(residuals: Residuals) -> Iterator[tuple[int, Rotated]]:
-    """Yield each varying layer, centred and rotated into at most as many dimensions as there are reviews.
-
-    Rotation keeps all inner products between reviews, which determine norms and spreads. Resampling then costs
-    reviews x reviews instead of reviews x width.
-    """
-    for layer in np.flatnonzero(~metrics.constant_layers(residuals)):
-        x = residuals[:, layer] - residuals[:, layer].mean(axis=0, dtype=np.float64)
-        yield int(layer), x if x.shape[1] <= len(x) else np.transpose(np.linalg.qr(x.T, mode="r"))
-
-
 def split_cosines_without(
     base: Residuals, checkpoint: Residuals, labels: Labels, classes: int, groups: Groups | None = None
 ) -> Float[np.ndarray, "left_out directions layers"]:
@@ -101,7 +89,7 @@ def split_cosines_without(
     if sizes.min() < 3:
         return without
     n = sizes[labels]
-    for layer in np.flatnonzero(~(metrics.constant_layers(base) | metrics.constant_layers(checkpoint))):
+    for layer in metrics.varying(base, checkpoint):
         models = [x[:, layer].astype(np.float64) for x in (base, checkpoint)]
         means = [np.stack([x[labels == c].mean(axis=0) for c in range(classes)]) for x in models]
         moves = [(mean[labels] - x) / (n - 1)[:, None] for x, mean in zip(models, means, strict=True)]
@@ -140,7 +128,7 @@ def _split_cosines_without_texts(
         return np.einsum("tcw,tdw->tcd", x.sum(axis=0) - x, y.sum(axis=0) - y) - (own.sum(axis=0) - own)
 
     met = pairs(counts[..., None], counts[..., None])
-    for layer in np.flatnonzero(~(metrics.constant_layers(base) | metrics.constant_layers(checkpoint))):
+    for layer in metrics.varying(base, checkpoint):
         sums = np.zeros((2, *counts.shape, base.shape[2]))
         for total, x in zip(sums, (base, checkpoint), strict=True):
             np.add.at(total, (text, labels), x[:, layer] - x[:, layer].mean(axis=0, dtype=np.float64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -76,12 +77,21 @@ def half_splits(
     rng = np.random.default_rng(seed)
     in_a = np.zeros((splits, len(labels)), dtype=bool)
     if of is not None and sizes.min() > 1:
-        for split in in_a:
-            either = StratifiedGroupKFold(2, shuffle=True, random_state=int(rng.integers(2**31)))
-            split[list(either.split(labels, labels, of))[int(rng.integers(2))][1]] = True
-        return in_a
+        return _halves_of_texts(labels.astype(np.int64).tobytes(), splits, seed, of.astype(np.int64).tobytes())
     for c in range(classes):
         ranks = rng.random((splits, sizes[c])).argsort(axis=1).argsort(axis=1)
         half = (sizes[c] + rng.integers(0, 2, size=(splits, 1)) * (sizes[c] % 2)) // 2
         in_a[:, labels == c] = ranks < half
+    return in_a
+
+
+@lru_cache(maxsize=4)  # all layers are split alike, and splitting takes longer than measuring
+def _halves_of_texts(of_labels: bytes, splits: int, seed: int, of_groups: bytes) -> Bool[np.ndarray, "splits reviews"]:
+    labels, groups = (np.frombuffer(numbers, dtype=np.int64) for numbers in (of_labels, of_groups))
+    rng = np.random.default_rng(seed)
+    in_a = np.zeros((splits, len(labels)), dtype=bool)
+    for split in in_a:
+        either = StratifiedGroupKFold(2, shuffle=True, random_state=int(rng.integers(2**31)))
+        split[list(either.split(labels, labels, groups))[int(rng.integers(2))][1]] = True
+    in_a.setflags(write=False)
     return in_a

@@ -191,6 +191,13 @@ def picked(chart: str, key: str, names: Sequence[str]) -> Callable[[], None]:
     return follow
 
 
+def clicked_cell(chart: str) -> tuple[int, int] | None:
+    """Return the row and the column of the clicked cell of a heat map."""
+    points = st.session_state[chart].selection.points
+    row, column = points[0]["customdata"] if points else (None, None)
+    return None if row is None else (row, column)
+
+
 def chooses(key: str, names: Sequence[str]) -> Callable[[int], None]:
     """Return a callback for a choice in a component, which reports a position among `names`."""
 

@@ -35,12 +35,12 @@ def to_pages(pages: Sequence[Any], lacking: Mapping[str, str]) -> None:
             one,
             label=f":gray[{one.title}]" if dimmed else None,
             help=dimmed,
-            query_params=(_kept() | _own_state().get(one.url_path, {})) or None,
+            query_params=(kept() | _own_state().get(one.url_path, {})) or None,
         )
 
 
-def _kept() -> dict[str, str]:
-    """Return what the address holds for every page."""
+def kept() -> dict[str, str]:
+    """Return what the address holds of the keys that mean the same on every page."""
     return {key: value for key in KEPT if (value := st.query_params.get(key))}
 
 
@@ -58,7 +58,7 @@ def to_next(pages: Mapping[str, Any], path: str) -> None:
             pages[to],
             label=f"Next: {question}",
             icon=":material/arrow_forward:",
-            query_params=(_kept() | _own_state().get(to, {})) or None,
+            query_params=(kept() | _own_state().get(to, {})) or None,
         )
 
 

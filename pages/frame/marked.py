@@ -36,10 +36,23 @@ def _component() -> Any:
     return v2.component("layershift_marked", js=SCROLL)
 
 
-def show() -> None:
-    """Scroll to the picture in the address, if it names one."""
-    picture = st.query_params.get(KEY, "")
-    if picture:
-        visits: dict[str, int] = st.session_state.setdefault("_marked", {})
-        visits.setdefault(picture, len(visits) + 1)
-        _component()(key="marked", data={"picture": picture, "visit": visits[picture]})
+def ask(picture: str) -> None:
+    """Mark a picture of the page in view, at the end of this run."""
+    st.session_state["_marked"] = {"picture": picture, "visit": _last()["visit"] + 1}
+
+
+def show(path: str) -> None:
+    """Scroll to the picture that was asked for, or that the address names since the page at this path was opened."""
+    opened = (path, st.query_params.get(KEY, ""))
+    before, st.session_state["_opened"] = st.session_state.get("_opened"), opened
+    if before is not None and before[0] != path:
+        ask("")
+    if opened[1] and opened != before:
+        ask(opened[1])
+    if _last()["picture"]:
+        _component()(key="marked", data=_last())
+
+
+def _last() -> dict[str, Any]:
+    """Return the picture to mark, and how many were asked for before."""
+    return st.session_state.setdefault("_marked", {"picture": "", "visit": 0})

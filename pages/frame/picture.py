@@ -14,7 +14,7 @@ from backend.figures.style.guide import Guide
 from backend.reports import export
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
-from pages.frame import scrubbing, zoom
+from pages.frame import documentation, scrubbing, terms, zoom
 from pages.frame.shell import View
 
 Rows = Callable[[], Iterable[dict[str, Any]]]
@@ -89,7 +89,7 @@ def moving(
     `picks` gets the position of a review that was clicked; `chosen` is the position of the one to ring.
     """
     key = data["key"]
-    scrubbing.mount(view, data, chosen, _file(view, key), picks)
+    scrubbing.mount(view, data, chosen, int(view.value("layer")), _file(view, key), picks)
     start = {"epoch": view.checkpoint.label, "reference": view.reference.label}
     title = view.study.study.title
     _below(
@@ -161,10 +161,13 @@ def _below(
     `page` makes the picture as a page of HTML, `png` says how to get it as PNG.
     """
     with st.container(horizontal=True, key=f"guide-{key}", vertical_alignment="top"):
-        st.caption(plain(guide.short), width="stretch")
-        if guide.more:
+        st.caption(terms.html(guide.short), width="stretch", unsafe_allow_html=True)
+        about = f"analyses/{analysis}"
+        if guide.more or about in documentation.PAGES:
             with st.popover("How to read this", key=f"read-{key}", icon=":material/help:"):
-                st.markdown(plain(guide.more))
+                st.markdown(terms.html(guide.more), unsafe_allow_html=True)
+                if about in documentation.PAGES:
+                    st.page_link("pages/docs.py", label="Formula, source and an example", query_params={"page": about})
         with st.popover("Download", key=f"take-{key}", on_change="rerun", icon=":material/download:") as menu:
             if menu.open:
                 _downloads(view, key, rows, page, png)

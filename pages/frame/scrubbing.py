@@ -35,10 +35,12 @@ def _chosen() -> Any:
     return v2.component("layershift_chosen", js=CHOSEN)
 
 
-def mount(view: View, data: Mapping[str, Any], chosen: int | None, file: str, picks: Callable[[int], None]) -> None:
+def mount(
+    view: View, data: Mapping[str, Any], chosen: int | None, layer: int, file: str, picks: Callable[[int], None]
+) -> None:
     """Show the points of `data`; a released epoch is written to the address, a clicked review goes to `picks`.
 
-    `chosen` is the position of the review to ring, `file` the name of a saved picture.
+    `chosen` is the position of the review to ring, `layer` the layer to frame, `file` the name of a saved picture.
     """
     key = data["key"]
     name = f"scrubber-{key}"
@@ -61,6 +63,7 @@ def mount(view: View, data: Mapping[str, Any], chosen: int | None, file: str, pi
                 "epoch": view.checkpoint.label,
                 "reference": view.reference.label,
                 "review": chosen,
+                "layer": layer,
                 "file": file,
             },
         )

@@ -24,7 +24,7 @@ from backend.study.comparison import Comparison
 from backend.study.config import Study
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, links, marked, work
+from pages.frame import address, links, marked, terms, work
 from pages.frame.address import Choice
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -33,8 +33,7 @@ FRAME_SECONDS = 1.6
 PAINT_SECONDS, PAINT_CALLS = 0.5, 4
 MASSIVE = {"with": 0, "without": 3}
 """The `massive` key of the address, and how many of the largest dimensions are left out."""
-KEPT = links.KEPT
-STYLE = """<style>
+STYLE = """
 .stMainBlockContainer { padding-left: 2.2rem; padding-right: 2.2rem; max-width: 1500px; }
 .stMain { scrollbar-gutter: stable; } /* a scroll bar that appears late would have every plot drawn again */
 [class*="st-key-pair-"] > div { flex: 1 1 380px; min-width: min(380px, 100%); }
@@ -42,7 +41,7 @@ STYLE = """<style>
 [class*="st-key-guide-"] { flex-wrap: nowrap !important; }
 .js-plotly-plot text[style*="rgb(128, 132, 149)"] { fill: currentColor !important; } /* too pale on white: 3.7 to 1 */
 .heatmap-label text { fill: currentColor !important; stroke: Canvas; stroke-width: 3px; paint-order: stroke; }
-</style>"""
+"""
 
 
 R = TypeVar("R")
@@ -142,7 +141,7 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
     """The whole application: `pages` maps addresses to page modules and their files; "" is the start page."""
     work.spare_the_collector()
     st.set_page_config(page_title="Layershift", layout="wide")
-    st.html(STYLE)
+    st.html(f"<style>{STYLE}{terms.STYLE}</style>")
     known = {
         path: st.Page(file, title=module.TITLE, url_path=path or None, default=not path)
         for path, (module, file) in pages.items()
@@ -160,7 +159,7 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
         chosen.run()
     finally:
         _inside.reset(token)
-    marked.show()
+    marked.show(chosen.url_path)
     if view is not None:
         links.to_next(known, chosen.url_path)
         links.remember(chosen.url_path)
@@ -212,7 +211,7 @@ def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
         **own,
     }
     said = {
-        key: address.check(key, choice, reasons.get(st.query_params.get(key, "")) if key in KEPT else None)
+        key: address.check(key, choice, reasons.get(st.query_params.get(key, "")) if key in links.KEPT else None)
         for key, choice in choices.items()
     }
     return View(

@@ -8,7 +8,7 @@ import streamlit as st
 
 from backend.analyses import features
 from backend.derived.feature_activations import Opened, open_folder
-from backend.figures import features as figures
+from backend.figures import autoencoder_quality as quality_figures
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell, work
@@ -31,21 +31,31 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 
 def controls(view: shell.View) -> features.Query:
-    """Show the widgets and return their query. AutoencoderError if the folder holds no autoencoder."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        view.control(st.select_slider, "Layer", "layer", width=220)
-        view.control(st.selectbox, "Trained on", "on", format_func=TRAINED_ON.__getitem__, width=210)
-        size = "Number of features, in widths of the residual stream."
-        view.control(st.selectbox, "Features (× width)", "factor", width=150, help=size)
-        view.control(
-            st.selectbox, "Firing (k)", "k", width=110, help="Largest number of features that fire at a token."
-        )
-        view.control(st.selectbox, "Seed", "seed", width=80)
-    with st.expander("Open an autoencoder from files", expanded=bool(view.value("open"))):
+    """Show the layer, fold the rest, and return the query. AutoencoderError if the folder holds no autoencoder."""
+    layer, rest = st.columns([1, 4], gap="medium", vertical_alignment="bottom")
+    with layer:
+        view.control(st.select_slider, "Layer", "layer")
+    with rest, st.expander(_summary(view), expanded=bool(view.value("open")), icon=":material/tune:"):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            view.control(st.selectbox, "Trained on", "on", format_func=TRAINED_ON.__getitem__, width=210)
+            size = "Number of features, in widths of the residual stream."
+            view.control(st.selectbox, "Features (× width)", "factor", width=150, help=size)
+            about = "Largest number of features that fire at a token."
+            view.control(st.selectbox, "Firing (k)", "k", width=110, help=about)
+            view.control(st.selectbox, "Seed", "seed", width=80)
         choice: Any = view.choices["open"]
         about = "A SAELens folder on the server, with cfg.json and sae_weights.safetensors."
-        address.text_box("Folder", "open", choice, make=st.text_input, help=about)
+        address.text_box("Or open one from a folder", "open", choice, make=st.text_input, help=about)
     return _query(view)
+
+
+def _summary(view: shell.View) -> str:
+    """Return the choices of an autoencoder in one line."""
+    if view.value("open").strip():
+        return "Autoencoder from a folder"
+    features, k, seed = view.value("factor"), view.value("k"), view.value("seed")
+    on = TRAINED_ON[view.value("on")]
+    return f"Autoencoder trained on {on}: features {features} × width, at most {k} fire at a token, seed {seed}"
 
 
 def _query(view: shell.View) -> features.Query:
@@ -73,7 +83,7 @@ def result(view: shell.View, query: features.Query) -> features.Result | None:
     def live() -> None:
         points = () if query.opened else view.lab.training_curve(query.source)  # type: ignore[arg-type]
         if len(points) > 1:
-            picture.unfinished(figures.so_far(points), "features-live", f"Step {points[-1].step:,} so far.")
+            picture.unfinished(quality_figures.so_far(points), "features-live", f"Step {points[-1].step:,} so far.")
 
     results = work.on_demand(
         [features.recipe.request(query)],

@@ -7,57 +7,66 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import feature_turnover, features
-from backend.derived.feature_contexts import ContextQuery, TextQuery, contexts, in_text
+from backend.derived.feature_contexts import ContextQuery, Contexts, TextQuery, contexts, in_text
 from backend.figures import feature_contexts as context_figures
 from backend.figures import feature_turnover as turnover_figures
 from backend.figures import features as figures
 from backend.study.typed_texts import Typed
 from backend.vocabulary.markdown import plain
-from pages.frame import picture, shell, work
+from pages.frame import links, picture, shell, work
 from pages.parts import feature_choice
 
 LAYERS = {"few": "three layers", "some": "five layers", "all": "every layer"}
 
 
 def one(view: shell.View, query: features.Query, result: features.Result, feature: int, at: int) -> None:
-    """Draw one feature: numbers, activations, promoted tokens, and the texts where it fires most."""
+    """Describe one feature and show the texts where it fires most."""
     st.subheader(f"Feature {feature}")
-    requests = [
-        contexts.request(ContextQuery(view.checkpoint, view.reference, view.study.prompts, query.source, feature))
-    ]
-    results = view.results(requests, "Reading the feature")
-    if results is None:
+    found = _contexts(view, query, feature)
+    if found is None:
         return
-    names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
+    names = [checkpoint.label for checkpoint in view.pair]
     st.markdown(context_figures.about(result, feature, [plain(name) for name in names], at))
-    kept = {key: value for key in (*shell.KEPT, *feature_choice.KEYS) if (value := st.query_params.get(key))}
-    kept |= {"heat": "feature", "layer": str(result.layer), "feature": str(feature)}
+    _texts(view, "feature-texts", found, len(names) - 1)
+    chosen = {key: value for key in feature_choice.KEYS if (value := st.query_params.get(key))}
+    chosen |= {"heat": "feature", "layer": str(result.layer), "feature": str(feature)}
     st.page_link(
-        "pages/review.py", label="Find this feature in your own text", query_params=kept, icon=":material/edit:"
+        "pages/review.py",
+        label="Find this feature in your own text",
+        query_params=links.kept() | chosen,
+        icon=":material/edit:",
     )
-    index = view.study.sample.index
 
-    def rows() -> list[dict[str, Any]]:
-        return list(results[0].rows(requests[0].query, index))
 
-    labels = view.study.prompts.labels
-    picture.writing(
-        view,
-        "feature-texts",
-        [context_figures.texts(results[0], m, names, view.words, labels, index) for m in range(len(names))],
-        context_figures.TEXTS_GUIDE,
-        rows,
-    )
-    drawn = {"feature-histogram": context_figures.histogram(results[0], names, places, len(view.names), feature)}
+def _texts(view: shell.View, key: str, found: tuple[ContextQuery, Contexts], m: int) -> None:
+    """Show the texts where the feature fires most in model `m`."""
+    names, index = [checkpoint.label for checkpoint in view.pair], view.study.sample.index
+    drawn = context_figures.texts(found[1], m, names, view.words, view.study.prompts.labels, index)
+    picture.writing(view, key, [drawn], context_figures.TEXTS_GUIDE, lambda: found[1].rows(found[0], index))
+
+
+def more(view: shell.View, query: features.Query, result: features.Result, feature: int) -> None:
+    """Draw the activations of one feature, and the tokens that it promotes."""
+    found = _contexts(view, query, feature)
+    if found is None:
+        return
+    st.subheader(f"Feature {feature}: activations and promoted tokens")
+    names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
+    drawn = {"feature-histogram": context_figures.histogram(found[1], names, places, len(view.names), feature)}
     if result.words:
         drawn["feature-promotes"] = context_figures.promoted(result, feature, names)
-    picture.show(
-        view,
-        drawn,
-        context_figures.GUIDE,
-        rows,
-        None,
-    )
+    index = view.study.sample.index
+    picture.show(view, drawn, context_figures.GUIDE, lambda: found[1].rows(found[0], index), None)
+    if len(names) > 1:
+        with st.expander(f"Where it fires most in {plain(names[0])}"):
+            _texts(view, "feature-texts-reference", found, 0)
+
+
+def _contexts(view: shell.View, query: features.Query, feature: int) -> tuple[ContextQuery, Contexts] | None:
+    """Return where one feature fires, and what was asked for it."""
+    asked = ContextQuery(view.checkpoint, view.reference, view.study.prompts, query.source, feature)
+    results = view.results([contexts.request(asked)], "Reading the feature")
+    return None if results is None else (asked, results[0])
 
 
 def typed(view: shell.View, text: Typed) -> None:

@@ -1,4 +1,4 @@
-"""Draw the lower half of the Layers page: directions, cosines, similarity, training, a map, or the sample card."""
+"""Draw the parts of the Layers page: the heat map above, and what can be chosen below."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ SHOWN = {
     "map": "Map of one layer",
     "sample": "Sample card",
 }
+ROW = 20
+"""Height of a row of the first picture in pixels: the layers below it are in view too."""
 
 
 @shell.section
@@ -83,36 +85,60 @@ def directions(view: shell.View, checkpoints: Sequence[PinnedCheckpoint]) -> lis
     ]
 
 
+def heat(view: shell.View) -> None:
+    """Draw how far the classes are apart at every layer of every checkpoint; a click chooses layer and epoch."""
+    if needs.lacks(view, "classes"):
+        return
+    lead, beside = st.columns([2, 1], gap="medium")
+    with beside:
+        scale: Any = view.control(st.segmented_control, "Scale", "scale", required=True)
+        if len(view.words) > 2:
+            view.control(st.selectbox, "Class against the rest", "class")
+    requests = directions(view, view.study.checkpoints)
+    with lead:
+        results = view.results(requests, "Measuring the directions of all checkpoints")
+    if results is None:
+        return
+    at, key = direction_shown(view), "direction-heat"
+    pair = [results[view.place(checkpoint)] for checkpoint in view.pair]
+    beside.markdown(direction_figures.leaves_chance(pair, [plain(checkpoint.label) for checkpoint in view.pair], at))
+    beside.caption("Click a cell to choose its layer and epoch.")
+
+    def choose() -> None:
+        cell = address.clicked_cell(key)
+        if cell is not None:
+            st.query_params.update(epoch=view.names[cell[0]], layer=str(cell[1]))
+
+    chosen = (view.place(view.checkpoint), int(view.value("layer")))
+    with lead:
+        picture.show(
+            view,
+            {key: direction_figures.heatmap(results, view.names, scale, at, chosen, ROW)},
+            direction_figures.GUIDES[scale],
+            picture.rows(requests, results),
+            "direction",
+            {key: choose},
+        )
+
+
 def _direction(view: shell.View) -> None:
     st.subheader("How far apart are the classes, compared with chance?")
     if needs.lacks(view, "classes"):
         return
-    with st.container(horizontal=True):
-        scale: Any = view.control(st.segmented_control, "Scale", "scale", required=True)
-        if len(view.words) > 2:
-            view.control(st.selectbox, "Class against the rest", "class", width=220)
-    requests = directions(view, view.study.checkpoints)
+    scale: Any = view.value("scale")
+    requests = directions(view, view.pair)
     results = view.results(requests, "Measuring the directions")
     if results is None:
         return
+    places, names = [view.place(one) for one in view.pair], [one.label for one in view.pair]
     at = direction_shown(view)
     picture.show(
         view,
-        {"direction-heat": direction_figures.heatmap(results, view.names, scale, at)},
-        direction_figures.GUIDES[scale],
+        {"direction-curves": direction_figures.curves(results, names, places, len(view.names), scale, at)},
+        direction_figures.CURVES_GUIDE,
         picture.rows(requests, results),
         "direction",
     )
-    places = [view.place(checkpoint) for checkpoint in view.pair]
-    names, pictured = [checkpoint.label for checkpoint in view.pair], [results[place] for place in places]
-    picture.show(
-        view,
-        {"direction-curves": direction_figures.curves(pictured, names, places, len(view.names), scale, at)},
-        direction_figures.CURVES_GUIDE,
-        picture.rows([requests[place] for place in places], pictured),
-        "direction",
-    )
-    st.markdown(direction_figures.leaves_chance(pictured, [plain(name) for name in names], at))
 
 
 def _cosines(view: shell.View) -> None:

@@ -24,8 +24,6 @@ def draw(view: shell.View) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         steps.control(view)
         level: Any = view.control(st.segmented_control, "CKA below", "level", required=True)
-        if len(view.words) > 2:
-            view.control(st.selectbox, "Class against the rest", "class", width=220)
     query = replace(asked[0], level=float(level), drop_largest=view.drop_largest)
     requests = [trajectory.recipe.request(query)]
     results = view.results(requests, "Measuring every checkpoint")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.analyses import direction
-from backend.stats import intervals
+from backend.stats import intervals, metrics
 from backend.study.token_ids import Prompts
 from tests.fakes import FakeModels, fake_lab, fake_study
 
@@ -225,3 +225,47 @@ def test_copies_are_in_one_half(tmp_path) -> None:
     assert there.any()
     assert (widths[0][there] > 1.3 * widths[1][there]).all()
     assert (together.cosine_to_base_split.value[there] != torn.cosine_to_base_split.value[there]).all()
+
+
+def test_more_dimensions_than_reviews_give_the_numbers_of_the_definitions():
+    """Against every definition on the residuals themselves: massive dimensions, copies of texts, three classes."""
+    rng = np.random.default_rng(0)
+    for drop_largest, classes in ((0, 2), (3, 2), (0, 3)):
+        prompts = fake_study(reviews=48, classes=classes, epochs=1).prompts
+        groups = np.arange(48)
+        groups[40:] = np.arange(8)
+        prompts = replace(prompts, groups=groups if classes == 3 else None)
+        labels = prompts.labels
+        reference = rng.normal(size=(48, 3, 150)) + rng.normal(size=150) * 5
+        reference[:, :, :3] *= 1000
+        residuals = reference + rng.normal(size=reference.shape) + labels[:, None, None] * rng.normal(size=150)
+        reference[:, 0] = reference[0, 0]
+        both = [
+            metrics.without_largest(one.astype(np.float32), reference, drop_largest) for one in (residuals, reference)
+        ]
+        levels = [np.zeros((1 if classes == 2 else 3, 3)) for _ in range(2)]
+        result = direction.direction(*both, prompts, (levels[0], levels[1]), draws=100)
+        x, base = (one.astype(np.float64) for one in both)
+        given = (x, labels, classes)
+        d, d_base = (metrics.directions(one, labels, classes) for one in (x, base))
+        norm = np.linalg.norm(d, axis=-1)
+        plain = {
+            "norm": norm,
+            "norm_unbiased": metrics.norm_unbiased(*given),
+            "relative": norm / np.linalg.norm(x, axis=2).mean(axis=0),
+            "separation": metrics.separation(*given),
+            "cosine_to_base_split": metrics.split_cosine(base, x, labels, classes, groups=prompts.groups),
+        }
+        plain["cosine_to_base_split"][norm <= 0] = np.nan
+        for name, expected in plain.items():
+            np.testing.assert_allclose(getattr(result, name).value, expected, rtol=1e-6, atol=1e-9, err_msg=name)
+        covers = intervals.direction_intervals(*given, draws=100)
+        for name in ("norm", "relative", "separation"):
+            ends = getattr(result, name).low, getattr(result, name).high
+            np.testing.assert_allclose(ends, getattr(covers, name), rtol=1e-6, atol=1e-9, err_msg=name)
+        split = intervals.split_cosine_interval(base, x, labels, classes, groups=prompts.groups)
+        ends = result.cosine_to_base_split.low, result.cosine_to_base_split.high
+        np.testing.assert_allclose(ends, split, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(result.cosine_to_base, metrics.cosine(d, d_base), rtol=1e-6)
+        np.testing.assert_allclose(result.review_cosine, metrics.review_cosine(x), rtol=1e-6)
+        np.testing.assert_allclose(result.projections, np.einsum("rlw,clw->rcl", x, d) / norm, rtol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 
 from backend.analyses import similarity
 from backend.errors import UndefinedError
-from backend.stats import intervals, metrics
+from backend.stats import intervals, metrics, resampling
 from backend.study.pinned import PinnedStudy
 from tests.analyses.changed_residuals import LABELS, residuals
 from tests.fakes import FakeModels, fake_lab, fake_study
@@ -120,3 +120,37 @@ def test_a_checkpoint_of_another_seed_is_set_against_its_twin():
     following = [study.after(checkpoint) for checkpoint in study.checkpoints]
     assert [one and one.label for one in following] == ["epoch 1", "epoch 2", None, None]
     assert len(similarity.queries(study, "epoch 2")) == 3, "no pair twice"
+
+
+def test_more_dimensions_than_reviews_give_the_numbers_of_the_definitions():
+    """Against singular values and norms of the residuals themselves, with massive dimensions and copies of a text."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(24, 2, 60)) + rng.normal(size=60) * 5
+    base[:, :, :2] *= 300
+    base[20:] = base[:4]
+    own = base + rng.normal(size=base.shape)
+    own[20:] = own[:4]
+    own, base = own.astype(np.float32), base.astype(np.float32)
+    result = similarity.similarity(own, base, LABELS, draws=200, permutations=20, seed=3)
+    orders = resampling.permuted_labels(np.arange(24), 20, 3)
+    null = np.zeros((20, 2))
+    for layer in range(2):
+        x, y = (one[:, layer] - one[:, layer].mean(axis=0, dtype=np.float64) for one in (own, base))
+
+        def disparity(x: np.ndarray, y: np.ndarray) -> float:
+            x, y = (one - one.mean(axis=0) for one in (x, y))
+            return 1 - (np.linalg.svd(x.T @ y)[1].sum() / np.linalg.norm(x) / np.linalg.norm(y)) ** 2
+
+        assert result.procrustes.value[layer] == pytest.approx(disparity(x, y), abs=1e-6)
+        low, high = intervals.jackknife(lambda kept, x=x, y=y: np.array(disparity(x[kept], y[kept])), LABELS)
+        assert result.procrustes.low[layer] == pytest.approx(max(0, low), abs=1e-6)
+        assert result.procrustes.high[layer] == pytest.approx(high, abs=1e-6)
+        null[:, layer] = [-disparity(x, y[order]) for order in orders]
+        cosines = metrics.cosine(own[:, layer], base[:, layer])
+        assert result.cosine.value[layer] == pytest.approx(cosines.mean(), abs=1e-6)
+        low, high = intervals.mean_interval(cosines, LABELS, 200, 3)
+        assert result.cosine.low[layer] == pytest.approx(float(low), abs=1e-6)
+        assert result.cosine.high[layer] == pytest.approx(float(high), abs=1e-6)
+    middle = null.mean(axis=0)
+    expected = -(middle + intervals.curve_chance(null - middle, 0.0))
+    assert result.procrustes.chance == pytest.approx(expected, abs=1e-6)

@@ -50,7 +50,7 @@ def test_the_layer_that_leaves_chance_is_ringed(shown: Shown, results: list[dire
     rings = figures.heatmap([never, sure], ["base", "epoch 1"], "raw").data[1]
     assert (list(rings.x), list(rings.y)) == ([5], ["epoch 1"])
     assert figures.leaves_chance([never, sure], ["base", "epoch 1"]) == (
-        "**base** never stays above chance; **epoch 1** leaves chance at layer 5."
+        "The classes stay further apart than chance in **base** at no layer, in **epoch 1** from layer 5 on."
     )
 
 

@@ -77,7 +77,7 @@ def test_promoted_tokens_stand_side_by_side_and_sentences_tell_the_numbers(tmp_p
     said = figures.about(result, fires, ["base", "epoch 3"], 0)
     assert f"{result.auc[1, 0, fires]:.3f}" in said and "points" in said
     dead = int(np.argmin(result.rate.max(axis=0)))
-    assert figures.about(result, dead, ["base"], 0) == "In **base** it never fires."
+    assert figures.about(result, dead, ["base"], 0) == "- **base**: it never fires."
 
 
 def test_a_text_has_a_band_for_each_model_and_the_change():

@@ -56,18 +56,10 @@ def test_features_are_ranked_and_found_by_number_and_token(result: features.Resu
 
 
 def test_tables(result: features.Result):
-    rows = figures.quality(result, NAMES)
-    assert [row["model"] for row in rows] == NAMES
-    assert rows[0]["loss recovered"] == "80.0 %"
     (row,) = figures.table(result, [int(np.argmax(result.rate[0]))], NAMES, 0)
     assert row["promotes"] and row["state"] in STATES and isinstance(row["AUC in base"], float)
     alone = figures.table(result, [0], NAMES[:1], 0)[0]
     assert "state" not in alone
-
-
-def test_training_is_three_lines(result: features.Result):
-    drawn = figures.training(result.step, result.training_loss, result.training_variance, result.training_dead)
-    assert [len(one.x) for one in drawn.data] == [10, 10, 10]
 
 
 def test_sentences(result: features.Result):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -215,3 +216,16 @@ def test_bodies_alone_need_no_label_tokens(study: Study, tmp_path: Path) -> None
 
     pinned = pin(study, fake_lab(tmp_path, Bodies()))
     assert pinned.reading == "classifier" and pinned.answering == ()
+
+
+def test_fingerprints_of_several_checkpoints_are_computed_at_once(study: Study, tmp_path: Path) -> None:
+    meeting, asked = threading.Barrier(4), []
+
+    class Slow(FakeModels):
+        def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
+            if len(asked) < 4:
+                asked.append(ref.label)
+                meeting.wait(10)  # breaks unless base and three epochs are asked for together
+            return super().fingerprint(ref, base)
+
+    assert len(pin(study, fake_lab(tmp_path, Slow())).checkpoints) == 4

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from backend.models.files.locate import locate
 from backend.models.runtime.devices import choose_device
 from backend.models.runtime.load import LoadedModel, open_model
+from tests.device import ask
 from tests.models.random_encoders import encoder
 from tests.models.random_models import random_model, ref, save
 
@@ -75,6 +76,6 @@ def loaded(base: Path, adapter: Path) -> LoadedModel:
 def same(ours: PreTrainedModel, theirs: Any, changed_from: Any = None) -> None:
     with torch.no_grad():
         expected = theirs(IDS).logits.numpy()
-        np.testing.assert_allclose(ours(IDS).logits.numpy(), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(ask(ours, IDS).logits.cpu().numpy(), expected, rtol=1e-4, atol=1e-4)
         if changed_from is not None:
             assert np.abs(expected - changed_from(IDS).logits.numpy()).max() > 1e-2

@@ -34,6 +34,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
 from backend.study.token_ids import Prompts
 from backend.training.local_autoencoders import LocalAutoencoders
+from tests.device import DEVICE, there
 from tests.fakes import fake_tokenizer
 
 LAYERS, WIDTH, POSITIONS = 3, 32, 64
@@ -122,7 +123,9 @@ def real_lab(cache: Cache, models: LocalModels, progress: Progress = silent) -> 
 
 
 def as_opened(model: PreTrainedModel) -> LoadedModel:
-    return LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
+    """The model on the device of the tests, where it is a copy unless that is the CPU."""
+    model = there(model)
+    return LoadedModel(model, anatomy_of(model), DEVICE, 0)
 
 
 SIZES = {

@@ -22,13 +22,14 @@ from backend.models.local import LocalModels
 from backend.models.measurements.residuals import collect
 from backend.study.token_ids import Prompts
 from backend.training.local_autoencoders import LocalAutoencoders
+from tests.device import DEVICE
 from tests.models.random_adapters import adapter_on
 from tests.models.random_models import POSITIONS, Pin, make_prompts, random_model, ref, save
 
 
 def test_it_implements_the_port(models: LocalModels, cache: Cache):
     port: Models = models
-    assert Lab(cache, port, LocalAutoencoders(models)).models.device == "cpu"
+    assert Lab(cache, port, LocalAutoencoders(models)).models.device.startswith(DEVICE.type)
 
 
 def test_everything_but_a_readout_needs_no_torch_once_the_tokenizer_is_known(gpt2: Path, tmp_path: Path):
@@ -61,7 +62,7 @@ def test_readout(models: LocalModels, pin: Pin, gpt2: Path, prompts: Prompts):
     assert said[0] == (0.0, "Preparing to open base.")
     assert said[-1][1].startswith("base: reading prompts: ")
     assert all(0 <= fraction <= 1 for fraction, _ in said)
-    assert models.device == "cpu"
+    assert models.device == str(DEVICE)
 
 
 def test_readout_of_an_adapter(models: LocalModels, pin: Pin, gpt2: Path, tmp_path: Path):

@@ -69,7 +69,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def opens(world: World) -> Opens:
     """Open a page of the dashboard at an address and wait until its pictures are there."""
 
-    def open_page(page: str = "overview", **address: str) -> AppTest:
+    def open_page(page: str = "overview", /, **address: str) -> AppTest:
         test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
         for key, value in address.items():
             test.query_params[key] = value

@@ -216,7 +216,7 @@ def test_work_that_fails_is_one_sentence_and_can_be_tried_again(opens: Opens, wo
     test = opens("layers")
     assert "The weights are cut off; copy them again." in [one.value for one in test.error]
     broken[0] = False
-    for _ in range(4):
+    for _ in range(12):
         again = [button for button in test.button if button.label == "Try again"]
         if not again:
             break

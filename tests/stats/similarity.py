@@ -7,14 +7,15 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 from backend.stats import cka
+from backend.stats.rotation import rotated
 
 
 def cka_of(x: np.ndarray, y: np.ndarray) -> cka.Left:
-    return cka.cka(*(cka.gram(cka.rotated(one)) for one in (x, y)))
+    return cka.cka(*(cka.gram(rotated(one)) for one in (x, y)))
 
 
 def procrustes(x: np.ndarray, y: np.ndarray) -> cka.Left:
-    return cka.procrustes(cka.rotated(x), cka.rotated(y))
+    return cka.procrustes(rotated(x), rotated(y))
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:

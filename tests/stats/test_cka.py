@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from backend.errors import UndefinedError
 from backend.stats import cka
+from backend.stats.rotation import rotated
 from tests.stats.similarity import cka_of, procrustes
 
 seeds = st.integers(0, 2**32 - 1)
@@ -137,19 +138,20 @@ def test_without_a_review_of_the_same_model_and_of_few_dimensions_that_vary():
 # Chance and the rest
 
 
-def test_repaired_measures_are_those_of_permuted_reviews():
-    x, y = pair(5, width=30)
+@pytest.mark.parametrize("width", [1, 2, 5, 13, 30])
+def test_repaired_measures_are_those_of_permuted_reviews(width: int):
+    x, y = pair(5, width=width)
     orders = np.stack([np.random.default_rng(seed).permutation(len(x)) for seed in range(4)])
-    k, l = (cka.gram(cka.rotated(one)) for one in (x, y))  # noqa: E741
+    k, l = (cka.gram(rotated(one)) for one in (x, y))  # noqa: E741
     expected = [cka_of(x, y[order]).estimate for order in orders]
     np.testing.assert_allclose(cka.repaired_cka(k, l, orders), expected, atol=1e-9)
     reports: list[float] = []
-    result = cka.repaired_procrustes(cka.rotated(x), cka.rotated(y), orders, reports.append)
+    result = cka.repaired_procrustes(rotated(x), rotated(y), orders, reports.append)
     np.testing.assert_allclose(result, [procrustes(x, y[order]).estimate for order in orders], atol=1e-9)
     assert reports == [0.25, 0.5, 0.75, 1.0]
     units = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in (x, y)]
     expected = [np.mean((units[0] * units[1][order]).sum(axis=1)) for order in orders]
-    np.testing.assert_allclose(cka.repaired_cosine(x, y, orders), expected)
+    np.testing.assert_allclose(cka.repaired_cosine(x, y, orders), expected, atol=1e-12)
 
 
 def test_rows_of_matrices_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
@@ -81,3 +82,28 @@ def test_the_class_means_stand_at_zero_and_one(seed, classes):
         np.testing.assert_allclose(places[others, :, c].mean(axis=0), 0, atol=1e-9)
     shifted = pca.places(means + 3, sample + 3, labels, classes)
     np.testing.assert_allclose(shifted, places, atol=1e-9)
+
+
+@pytest.mark.parametrize("alike", [0.5, 1.0, 1 + 1e-9])
+def test_many_reviews_have_the_components_of_a_singular_value_decomposition(alike: float):
+    """To 1e-6; where the second and third axis are nearly alike, only the share of their plane is compared."""
+    rng = np.random.default_rng(0)
+    scale = np.r_[5.0, 2.0, 2.0 * alike, rng.uniform(0, 1, 397)]
+    left, right = (np.linalg.qr(rng.normal(size=(size, size)))[0] for size in (401, 400))
+    left = left[:400, :400] - left[:400, :400].mean(axis=0)
+    left = np.linalg.qr(left[:, :399])[0]
+    x = (left * scale[:399]) @ right[:399] + 7
+    _, components = pca.pca(x)
+    _, singular, vectors = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    shares = np.square(singular[:2]) / np.square(singular).sum()
+    np.testing.assert_allclose(pca.explained(x, components), shares, rtol=1e-6)
+    np.testing.assert_allclose(components @ components.T, np.eye(2), atol=1e-8)
+    compared = 1 if alike >= 1 else 2
+    np.testing.assert_allclose(np.abs(np.vecdot(components, vectors[:2]))[:compared], 1, atol=1e-9)
+
+
+def test_a_line_of_many_reviews_has_one_component():
+    x = np.outer(np.arange(300.0), np.r_[3.0, 4.0, np.zeros(500)])
+    _, components = pca.pca(x)
+    np.testing.assert_allclose(np.abs(components[0, :2]), [0.6, 0.8], atol=1e-12)
+    assert np.isnan(components[1]).all()

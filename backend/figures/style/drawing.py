@@ -63,7 +63,7 @@ def targets(values: np.ndarray, names: Sequence[str], hover: str) -> dict[str, A
         "mode": "markers",
         "x": columns,
         "y": [names[row] for row in rows.tolist()],
-        "customdata": np.stack([rows, columns], axis=1),
+        "customdata": np.stack([rows, columns], axis=1).tolist(),  # lists: of an array a click returns a dict
         "text": [f"{value:.3g}" if np.isfinite(value) else "undefined" for value in values.ravel()],
         "marker": {"size": 26, "symbol": "square", "opacity": 0},
         "selected": {"marker": {"opacity": 0}},
@@ -93,6 +93,12 @@ def level(y: float | int, **look: Any) -> dict[str, Any]:
 def upright(x: float | int, **look: Any) -> dict[str, Any]:
     """Return a vertical line across the picture."""
     return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": x, "x1": x, "line": {"color": theme.QUIET} | look}
+
+
+def frame(column: int, row: int) -> dict[str, Any]:
+    """Return a frame around one cell of a heat map."""
+    ends = {"x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}
+    return {"type": "rect", **ends, "line": {"color": theme.RING, "width": 2}}
 
 
 def below(at: float, room: int, left: int = 48) -> dict[str, Any]:

@@ -494,6 +494,7 @@ class Scrubber {
         }
         for (const panel of this.sides.flatMap(side => side.panels)) {
             const place = panel.side.moves ? here : this.left, shares = data.shares[data.there.indexOf(place)]?.[panel.layer];
+            panel.node.classList.toggle("framed", panel.layer === view.layer);
             const words = shares ? (shares.includes(null) ? "no text" : shares.map(percent).join(" + ") + " %") : "";
             if (panel.said === place + words) continue;
             panel.said = place + words;

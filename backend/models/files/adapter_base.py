@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backend.caching.cache import Cache
 from backend.errors import CheckpointError
-from backend.models.files.fingerprint import digest
+from backend.models.files.fingerprint import digests
 from backend.models.files.locate import ADAPTER_CONFIG, CONFIG, Located, locate, read_json
 from backend.study.config import CheckpointRef
 
@@ -63,7 +63,7 @@ def _same(named: str, base: CheckpointRef, base_located: Located, cache: Cache) 
 
 
 def _content(located: Located, cache: Cache) -> list[str]:
-    return sorted(digest(file, cache) for file in located.weights)
+    return sorted(digests(located.weights, cache))
 
 
 def _last(name: str) -> str:

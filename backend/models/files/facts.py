@@ -19,7 +19,7 @@ _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _WIDTH = ("hidden_size", "n_embd", "dim", "d_model")
 _VOCABULARY = ("vocab_size",)
 _POSITIONS = ("max_position_embeddings", "n_positions")
-_TABLE = re.compile(r"\D*\b(wpe|embed_positions|position_embeddings|positions_embed)\.weight")
+POSITION_TABLE = re.compile(r"\D*\b(wpe|embed_positions|position_embeddings|positions_embed)\.weight")
 _ANGLES = {"gptj", "codegen"}  # rotary angles from a table of max_position_embeddings rows
 _HALVES = {"F16": "float16", "BF16": "bfloat16"}
 _ORIGINAL = "original_max_position_embeddings"
@@ -72,7 +72,7 @@ def most_positions(located: Located) -> int | None:
     place = str(located.folder)
     config, entries = read_config(located, place), model_tensors(located)
     family = family_of(architecture_of(config, entries, place), place)
-    rows = next((entry.shape[0] for entry in entries if entry.shape and _TABLE.fullmatch(entry.name)), None)
+    rows = next((entry.shape[0] for entry in entries if entry.shape and POSITION_TABLE.fullmatch(entry.name)), None)
     positions = next((config[key] for key in _POSITIONS if key in config), rows)
     if not isinstance(positions, int) or (rows is None and family.model_type not in _ANGLES):
         return None

@@ -17,7 +17,7 @@ from backend.caching.progress import Progress
 from backend.lab.outputs import TextReadout
 from backend.models.measurements.residuals import collect
 from backend.models.runtime.batching import run_alone
-from backend.models.runtime.forward import hand_over, pad, pick, run
+from backend.models.runtime.forward import check_columns, hand_over, pad, pick, run
 from backend.models.runtime.hooks import taps
 from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Columns, Prompts
@@ -48,6 +48,7 @@ def _columns(x: Float[Tensor, "rows width"], columns: Columns, head: LoadedModel
     linear = isinstance(unembed, nn.Linear) and not unembed.weight.is_meta  # offloaded weights exist only in the call
     if columns.normalized or not isinstance(unembed, nn.Linear) or not linear:
         return pick(head.logits(_like(x, head, unembed)), columns)
+    check_columns(columns, unembed.weight.shape[0])
     chosen = list(columns.tokens)
     bias = None if unembed.bias is None else unembed.bias[chosen]
     scores = nn.functional.linear(_like(x, head, unembed), unembed.weight[chosen], bias)

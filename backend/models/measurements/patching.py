@@ -20,7 +20,7 @@ from backend.caching.progress import Progress
 from backend.lab.outputs import Patched
 from backend.models.measurements.host_and_donor import BlockMeter, check_pair
 from backend.models.measurements.logit_lens import label_logits
-from backend.models.runtime.batching import BATCH_TOKENS, run_alone
+from backend.models.runtime.batching import BATCH_TOKENS, run_alone, tokens_at_once
 from backend.models.runtime.blocks import Surroundings, attend, embed, proceed, surroundings
 from backend.models.runtime.branches import can_be_cut, later
 from backend.models.runtime.forward import hand_over, pad
@@ -72,7 +72,7 @@ def _patch(
 ) -> Patched:
     """Patch one row of the prompts, read by host and donor with their columns."""
     host, _ = pair
-    at_once = tokens or AT_ONCE[host.device.type]
+    at_once = tokens or tokens_at_once(host, AT_ONCE)
 
     def shrink() -> bool:
         nonlocal at_once

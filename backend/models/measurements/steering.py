@@ -18,7 +18,7 @@ from backend.caching.progress import Progress
 from backend.errors import CheckpointError
 from backend.lab.outputs import Intervention, SteeringVectors
 from backend.models.measurements.logit_lens import label_logits
-from backend.models.runtime.batching import BATCH_TOKENS, make_batches, run_batches
+from backend.models.runtime.batching import BATCH_TOKENS, make_batches, run_batches, tokens_at_once
 from backend.models.runtime.blocks import attend, embed, proceed, surroundings
 from backend.models.runtime.branches import Kept, around_branches, run_branches
 from backend.models.runtime.calls import Residuals
@@ -58,7 +58,7 @@ def steered(
         )
     words = expand(prompts)
     prompts = words.prompts
-    at_once = tokens or AT_ONCE[loaded.device.type]
+    at_once = tokens or tokens_at_once(loaded, AT_ONCE)
     lengths = [len(ids) for ids in prompts.token_ids]
     layers, config = len(loaded.components.blocks), loaded.model.config
     per_token = 2 * layers * config.hidden_size * loaded.model.dtype.itemsize

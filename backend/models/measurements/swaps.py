@@ -20,7 +20,7 @@ from backend.errors import CheckpointError
 from backend.lab.outputs import Swap, Swapped
 from backend.models.measurements.host_and_donor import BlockMeter, check_halves, check_pair
 from backend.models.measurements.logit_lens import label_logits
-from backend.models.runtime.batching import BATCH_TOKENS, make_batches, run_batches
+from backend.models.runtime.batching import BATCH_TOKENS, make_batches, run_batches, tokens_at_once
 from backend.models.runtime.blocks import attend, embed, proceed, surroundings
 from backend.models.runtime.devices import free_bytes
 from backend.models.runtime.forward import pad
@@ -126,7 +126,7 @@ def run_swaps(
     _check(host, donor, plan)
     words = expand(prompts)
     prompts, watch = words.prompts, _by_prompt(words, watch)
-    at_once = limits.tokens or AT_ONCE[host.device.type]
+    at_once = limits.tokens or tokens_at_once(host, AT_ONCE)
     lengths = [len(ids) for ids in prompts.token_ids]
     batches = make_batches(lengths, at_once // BRANCHES, limits.rows) if plan else []
     size = max(at_once // BRANCHES, *lengths) * host.model.config.hidden_size * host.model.dtype.itemsize

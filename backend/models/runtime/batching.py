@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import torch
 
 from backend.caching.progress import Progress
 from backend.errors import CheckpointError, DeviceError
-from backend.models.runtime.devices import give_back, is_out_of_memory
+from backend.models.runtime.devices import free_bytes, give_back, is_out_of_memory
 from backend.models.runtime.hooks import Repeating
 from backend.models.runtime.load import LoadedModel
+from backend.models.runtime.memory_plan import tokens_that_fit
 from backend.study.token_ids import Prompts
 
 T = TypeVar("T")
 
 BATCH_TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 32768}
 """Tokens that keep a device busy. Larger batches hold prompts of more different lengths, so they pad more."""
+
+
+def tokens_at_once(loaded: LoadedModel, most: Mapping[str, int] = BATCH_TOKENS) -> int:
+    """Return how many tokens may pass a block together: those that keep the device busy, if they fit into it now."""
+    width, itemsize = getattr(loaded.model.config, "hidden_size", 1024), loaded.model.dtype.itemsize
+    return tokens_that_fit(width, itemsize, free_bytes(loaded.device), most[loaded.device.type])
 
 
 def make_batches(lengths: Sequence[int], tokens: int, rows: int | None = None) -> list[list[int]]:
@@ -63,7 +70,7 @@ def in_batches(
         with repeating.before_blocks(loaded.components):
             return read(prompts.some(batch))
 
-    batches = make_batches(lengths, tokens or BATCH_TOKENS[loaded.device.type], rows)
+    batches = make_batches(lengths, tokens or tokens_at_once(loaded), rows)
     for batch, result in run_batches(batches, read_batch, loaded.device):
         yield batch, result
         tokens_done += sum(lengths[i] for i in batch)

@@ -10,6 +10,7 @@ import torch
 
 from backend.errors import DeviceError
 from backend.models.runtime.device_names import DEVICE_VARIABLE, requested_device
+from backend.models.runtime.memory_plan import WEIGHTS_SHARE
 
 MODEL_BYTES_VARIABLE = "LAYERSHIFT_MODEL_BYTES"
 DEFAULT_SHARE = 0.6
@@ -51,6 +52,18 @@ def model_bytes(device: torch.device, spread: bool = False) -> int:
     if not text.isdigit() or int(text) == 0:
         raise DeviceError(f'{MODEL_BYTES_VARIABLE} is "{text}"; give a whole number of bytes.')
     return int(text)
+
+
+def weight_room(device: torch.device, held: int, given: int | None = None) -> int:
+    """Return how many more bytes of weights fit beside the `held` ones.
+
+    At most `given` or LAYERSHIFT_MODEL_BYTES in total; without either what is free now, less a share for activations.
+    """
+    if given is not None:
+        return given - held
+    if os.environ.get(MODEL_BYTES_VARIABLE):
+        return model_bytes(device) - held
+    return int(free_bytes(device) * WEIGHTS_SHARE)
 
 
 def free_bytes(device: torch.device, spread: bool = False) -> int:

@@ -28,10 +28,20 @@ def hand_over(loaded: LoadedModel, *arrays: np.ndarray) -> None:
 
 
 def pick(logits: Float[Tensor, "rows outputs"], columns: Columns) -> Float[Tensor, "rows columns"]:
-    """Return these columns of a model's output, as logits or log-probabilities."""
+    """Return these columns of a model's output, as logits or log-probabilities. CheckpointError if it has fewer."""
+    check_columns(columns, logits.shape[-1])
     if columns.normalized:
         logits = logits.float().log_softmax(dim=-1)
     return logits[:, list(columns.tokens)]
+
+
+def check_columns(columns: Columns, outputs: int) -> None:
+    """Raise CheckpointError for a column that the output lacks; see `check_indices`."""
+    if max(columns.tokens, default=0) >= outputs:
+        raise CheckpointError(
+            f"The model has {outputs} outputs, numbered from 0, and output {max(columns.tokens)} is asked for; use "
+            f"label words of its own tokenizer."
+        )
 
 
 def run(
@@ -57,6 +67,7 @@ def pad(
     A causal model never attends to the right of the readout position, so padding there changes nothing, and without a
     mask the fastest attention runs. A bidirectional model gets a mask.
     """
+    check_indices(loaded, token_ids, token_types)
     longest = max(map(len, token_ids))
     padded, types = ([row + row[-1:] * (longest - len(row)) for row in rows] for rows in (token_ids, token_types))
     lengths = torch.tensor([len(ids) for ids in token_ids])
@@ -75,6 +86,26 @@ def averages(places: Sequence[tuple[int, ...]], tokens: int, device: torch.devic
     for row, chosen in enumerate(places):
         weights[row, list(chosen)] = 1 / len(chosen)
     return weights.to(device)
+
+
+def check_indices(
+    loaded: LoadedModel, token_ids: Sequence[tuple[int, ...]], token_types: Sequence[tuple[int, ...]] = ()
+) -> None:
+    """Raise CheckpointError for a token, token type or position that the model has no row for.
+
+    An index that is out of range ends the whole process on a GPU, so it is found here, on the CPU.
+    """
+    tables = {
+        "token": (max(map(max, token_ids)), loaded.rows("token")),
+        "token type": (max(map(max, token_types), default=0), loaded.rows("token type")),
+        "position": (max(map(len, token_ids)) - 1, loaded.rows("position")),
+    }
+    for name, (largest, rows) in tables.items():
+        if rows is not None and (largest >= rows or min(map(min, token_ids)) < 0):
+            raise CheckpointError(
+                f"{loaded.model.config.name_or_path} has {rows} {name}s, numbered from 0, and the prompts use {name} "
+                f"{largest}; shorten the prompts or use the tokenizer of this checkpoint."
+            )
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -22,6 +22,7 @@ from transformers.utils import logging as chatter
 from backend.errors import CheckpointError, DeviceError
 from backend.models.architectures import family_of
 from backend.models.files.adapters import Adapter, read_adapter
+from backend.models.files.facts import POSITION_TABLE
 from backend.models.files.locate import Located
 from backend.models.runtime.components import ModelComponents, anatomy_of
 from backend.models.runtime.devices import give_back, is_out_of_memory
@@ -40,7 +41,10 @@ _CHATTER = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model ready to run: evaluation mode, no gradients. `device` is for token ids, `bytes` is its size in memory."""
+    """A model ready to run: evaluation mode, no gradients.
+
+    `device` is for token ids, `bytes` is the size of its weights in memory, without those that are read from files.
+    """
 
     model: PreTrainedModel
     components: ModelComponents
@@ -63,6 +67,22 @@ class LoadedModel:
         """Raise CheckpointError if residuals cannot be read as logits."""
         if self.checked.lens:
             raise CheckpointError(self.checked.lens)
+
+    def rows(self, of: str) -> int | None:
+        """Return how many rows the embedding of a token, token type or position has; None without a table."""
+        return self._tables.get(of)
+
+    @cached_property
+    def _tables(self) -> dict[str, int]:
+        tokens = getattr(self.components.embed, "num_embeddings", None)
+        found = {} if tokens is None else {"token": int(tokens)}
+        for name, module in self.components.body.named_modules():
+            if isinstance(module, torch.nn.Embedding) and name.endswith("token_type_embeddings"):
+                found["token type"] = module.num_embeddings
+            elif isinstance(module, torch.nn.Embedding) and POSITION_TABLE.fullmatch(f"{name}.weight"):
+                most = getattr(self.model.config, "max_position_embeddings", None) or module.num_embeddings
+                found["position"] = min(most, module.num_embeddings) - self.components.family.first_position
+        return found
 
     @cached_property
     def caches(self) -> bool:
@@ -87,15 +107,17 @@ def open_model(
     dtype: str,
     device_map: str | None,
     without_head: bool = False,
+    memory: dict[int | str, int] | None = None,
 ) -> LoadedModel:
     """Load the full checkpoint at `located`, merge `adapter` onto it if given, and keep only the body `without_head`.
 
-    The model computes in `dtype`, whatever the files store, with scaled-dot-product attention. Raises CheckpointError
-    when a weight is missing, of another shape or unreadable, DeviceError when the device is too small.
+    The model computes in `dtype`, whatever the files store, with scaled-dot-product attention. `memory` bounds the
+    bytes of weights on each device ("cpu": host memory); the rest is read from the files while the model runs. Raises
+    CheckpointError when a weight is missing, of another shape or unreadable, DeviceError when the device is too small.
     """
     with quiet(), in_one_sentence(adapter or located, device):
         change = None if adapter is None else read_adapter(adapter, located)
-        model = _load(located, architecture, device, dtype, device_map, change)
+        model = _load(located, architecture, device, dtype, device_map, change, memory)
         if change is not None:
             model = merge(model, change)
         place = str(located.folder)
@@ -109,7 +131,7 @@ def open_model(
         model=model,
         components=anatomy_of(model),
         device=next((parameter.device for parameter in model.parameters() if parameter.device.type != "meta"), device),
-        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors.values() if not tensor.is_meta),
     )
     with quiet(), in_one_sentence(adapter or located, device):
         _ = loaded.checked
@@ -123,10 +145,13 @@ def _load(
     dtype: str,
     device_map: str | None,
     change: Adapter | None = None,
+    memory: dict[int | str, int] | None = None,
 ) -> PreTrainedModel:
     """Load the full checkpoint; missing weights may come from the adapter that will change it."""
     placement: dict[str, Any] = {}
-    if device_map is not None:
+    if memory is not None:
+        placement |= {"device_map": "auto", "max_memory": memory}
+    elif device_map is not None:
         placement["device_map"] = device_map
     elif device.type == "cuda":
         placement["device_map"] = {"": device}  # load directly to the device, without a copy in host memory

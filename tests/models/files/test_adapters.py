@@ -18,6 +18,7 @@ from backend.models.files.adapters import read_adapter
 from backend.models.files.locate import locate
 from backend.models.local import LocalModels
 from backend.models.runtime.merge_adapter import verdict_on
+from tests.device import ask
 from tests.fakes import fake_tokenizer
 from tests.models.odd_adapters import DAMAGE, FILE, configure, rename, without
 from tests.models.random_adapters import TARGETS, based, loaded, same, trained
@@ -134,14 +135,14 @@ def test_an_adapter_trained_on_another_class_of_the_same_body(models: LocalModel
     theirs = model.bert if other == "BertForMaskedLM" else model
     fresh: Any = encoder("Bert", below)
     body = fresh if below == "Model" else fresh.bert
-    delta = merged.state_dict(), body.state_dict()
+    delta = {name: one.cpu() for name, one in merged.state_dict().items()}, body.state_dict()
     assert verdict(tmp_path / "a", base) == ""
     key = "encoder.layer.0.attention.self.query.weight"
     before = load_file(whole / "model.safetensors")[f"bert.{key}"]
     change = theirs.state_dict()[key] - before
     ours = delta[0][key if below == "Model" else f"bert.{key}"] - delta[1][key]
     assert torch.allclose(ours, change, atol=1e-5) and change.abs().max() > 1e-3
-    assert merged(ids) is not None
+    assert ask(merged, ids) is not None
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from backend.caching.cache import Cache
 from backend.errors import CheckpointError
 from backend.models.files import fingerprint as module
-from backend.models.files.fingerprint import SETTLED_NS, digest, fingerprint
+from backend.models.files.fingerprint import SETTLED_NS, digest, digests, fingerprint
 from backend.models.files.locate import locate
 from tests.models.random_models import random_model, ref, save
 
@@ -102,3 +104,44 @@ def test_on_the_hub_the_commit_and_the_folder_count(gpt2: Path, tmp_path: Path, 
             place = Path(shutil.copytree(gpt2, tmp_path / "snapshots" / commit / name))
             found.add(fingerprint(replace(locate(ref(place)), commit=commit), None, cache))
     assert len(found) == 4
+
+
+def test_threads_read_a_file_once_and_several_files_at_once(gpt2: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch):
+    files = [gpt2 / "model.safetensors", gpt2 / "config.json", gpt2 / "tokenizer.json"]
+    for file in files:
+        age(file)
+    reads, meeting, read = [], threading.Barrier(3), module._read
+
+    def slow(file: Path) -> str:
+        reads.append(file)
+        meeting.wait(10)  # breaks unless all three are being read at once
+        return read(file)
+
+    monkeypatch.setattr(module, "_read", slow)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: digests(files, cache), range(4)))
+    assert sorted(reads) == sorted(files)
+    assert found == [[read(file) for file in files]] * 4
+
+
+def test_the_name_of_a_large_file_in_the_hubs_cache_is_its_digest(
+    gpt2: Path, tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+):
+    repository = tmp_path / "models--a--b"
+    snapshot, blobs = repository / "snapshots" / ("1" * 40), repository / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    plain = digest(gpt2 / "model.safetensors", cache)
+    for name, blob in (("model.safetensors", plain), ("config.json", "a" * 40)):
+        shutil.copy(gpt2 / name, blobs / blob)
+        (snapshot / name).symlink_to(Path("../../blobs") / blob)
+    reads, read = [], module._read
+    monkeypatch.setattr(module, "_read", lambda file: reads.append(file.name) or read(file))
+    assert digest(snapshot / "model.safetensors", cache) == plain
+    assert digest(snapshot / "config.json", cache) == read(gpt2 / "config.json")
+    assert reads == ["config.json"], "a small file is named by git, which hashes otherwise"
+    elsewhere = tmp_path / "blobs" / ("b" * 64)
+    elsewhere.parent.mkdir()
+    shutil.copy(gpt2 / "model.safetensors", elsewhere)
+    (tmp_path / "link").symlink_to(elsewhere)
+    assert digest(tmp_path / "link", cache) == plain, "any other link is followed and read"

@@ -16,6 +16,7 @@ from backend.lab.outputs import Contributions
 from backend.models.local import LocalModels
 from backend.models.measurements import direct_attribution
 from backend.study.token_ids import Prompts
+from tests.device import DEVICE
 from tests.models.random_models import LABEL_TOKENS, LAYERS, POSITIONS, Pin, make_prompts, random_model, save
 from tests.models.references import hooks
 
@@ -115,7 +116,8 @@ def test_a_head_with_a_bias_and_more_than_two_classes(models: LocalModels, pin: 
     with models.store.borrow(pin(folder)) as loaded:
         without = direct_attribution.contributions(loaded, prompts, silent)
         linear = loaded.components.unembed
-        linear.bias = torch.nn.Parameter(torch.arange(linear.out_features, dtype=torch.float32), requires_grad=False)
+        counted = torch.arange(linear.out_features, dtype=torch.float32, device=DEVICE)
+        linear.bias = torch.nn.Parameter(counted, requires_grad=False)
         found = direct_attribution.contributions(loaded, prompts, silent)
         linear.bias = None
     np.testing.assert_allclose(found.norm_bias - without.norm_bias, (7, 11, 13), rtol=1e-5)

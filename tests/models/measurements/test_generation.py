@@ -13,6 +13,7 @@ from backend.lab.outputs import Intervention, Sampling, SteeringVectors
 from backend.models.local import LocalModels
 from backend.models.measurements.generation import continuation
 from backend.models.runtime.interventions import intervening
+from tests.device import DEVICE, ask
 from tests.models.hooked import PLAN, by_hand
 from tests.models.random_encoders import encoder, some_prompts
 from tests.models.random_models import ARCHITECTURES, POSITIONS, Pin, as_opened, make_prompts, random_model
@@ -36,9 +37,10 @@ def plainly(model: PreTrainedModel, one: Intervention | None, sampling: Sampling
     """No cache: the whole text each time, the readout position where the prompt ended."""
     ids = list(PROMPT.token_ids[0])
     generator = torch.Generator().manual_seed(sampling.seed) if sampling else None
+    opened, readout = as_opened(model), torch.tensor([len(PROMPT.token_ids[0]) - 1], device=DEVICE)
     for _ in range(TOKENS):
-        with torch.no_grad(), intervening(as_opened(model), one, torch.tensor([len(PROMPT.token_ids[0]) - 1])):
-            logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+        with torch.no_grad(), intervening(opened, one, readout):
+            logits = ask(opened.model, torch.tensor([ids]), use_cache=False).logits[0, -1].cpu()
         if sampling is None:
             ids.append(int(logits.argmax()))
         else:

@@ -16,6 +16,7 @@ from backend.errors import Cancelled, CheckpointError, DeviceError, PromptError
 from backend.models.local import LocalModels
 from backend.models.measurements import logit_lens
 from backend.study.token_ids import Columns, Prompts
+from tests.device import DEVICE
 from tests.models.random_models import LABEL_TOKENS, LAYERS, POSITIONS, WIDTH, Pin, make_prompts, random_model, save
 from tests.models.references import final_norm, hooks
 
@@ -93,7 +94,8 @@ def test_a_head_with_a_bias(models: LocalModels, pin: Pin, folder: Path):
     x = np.random.default_rng(0).normal(size=(4, WIDTH)).astype(np.float32)
     with models.store.borrow(pin(folder)) as loaded:
         linear = loaded.components.unembed
-        bias = torch.nn.Parameter(torch.arange(linear.out_features, dtype=torch.float32), requires_grad=False)
+        counted = torch.arange(linear.out_features, dtype=torch.float32, device=DEVICE)
+        bias = torch.nn.Parameter(counted, requires_grad=False)
         linear.bias = bias
         found = logit_lens.label_logits(x, Columns(LABEL_TOKENS), loaded, None)
         linear.bias = None

@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import PreTrainedModel
 
 from backend.caching.progress import silent
 from backend.errors import Cancelled, CheckpointError, DeviceError
@@ -20,18 +19,13 @@ from backend.models.local import LocalModels
 from backend.models.measurements import patching
 from backend.models.measurements.patching import chunks, patch
 from backend.models.runtime.components import anatomy_of
-from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
 from tests.models.random_encoders import NAMES, encoder, some_prompts
-from tests.models.random_models import LAYERS, Pin, make_prompts, random_model, save
+from tests.models.random_models import LAYERS, Pin, as_opened, make_prompts, random_model, save
 from tests.models.references import hooks
 
 PROMPTS = make_prompts([11, 3], seed=4)
 READ_BY_ENCODERS = Prompts(**{**vars(some_prompts()), "token_ids": (some_prompts().token_ids[4],)})
-
-
-def as_opened(model: PreTrainedModel) -> LoadedModel:
-    return LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
 
 
 def blocks_of(model: Any) -> Any:

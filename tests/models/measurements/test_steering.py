@@ -25,6 +25,7 @@ from backend.models.runtime import branches
 from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.interventions import intervening
 from backend.study.token_ids import Prompts
+from tests.device import DEVICE, ask
 from tests.models.hooked import EVERY, PLAN, by_hand, vectors
 from tests.models.random_encoders import NAMES, encoder, some_prompts
 from tests.models.random_models import (
@@ -74,10 +75,10 @@ def test_what_was_ablated_is_the_same_for_all_reviews(hosts):
     assert isinstance(one, Ablation)
     seen: list[torch.Tensor] = []
     hook = model.components.ln_final.register_forward_pre_hook(lambda _module, args: seen.append(args[0][0]))
-    with torch.no_grad(), intervening(model, one, torch.tensor([8])):
-        model.model(torch.tensor([PROMPTS.token_ids[0][:9]]), use_cache=False)
+    with torch.no_grad(), intervening(model, one, torch.tensor([8], device=DEVICE)):
+        ask(model.model, torch.tensor([PROMPTS.token_ids[0][:9]]), use_cache=False)
     hook.remove()
-    along = seen[0] @ torch.from_numpy(one.unit)
+    along = seen[0].cpu() @ torch.from_numpy(one.unit)
     np.testing.assert_allclose(along[1:], float(one.mean[-1] @ one.unit), rtol=1e-4, atol=1e-4)
     assert abs(along[0] - along[1]) > 0.1
 
@@ -87,8 +88,8 @@ def test_hooks_do_the_same_and_leave(hosts, one: Intervention):
     model = as_opened(hosts["qwen3"])
     before = hooks(model.model)
     ids = PROMPTS.token_ids[1]
-    with torch.no_grad(), intervening(model, one, torch.tensor([len(ids) - 1])):
-        found = model.model(torch.tensor([ids]), use_cache=False).logits[0, -1, list(LABEL_TOKENS)]
+    with torch.no_grad(), intervening(model, one, torch.tensor([len(ids) - 1], device=DEVICE)):
+        found = ask(model.model, torch.tensor([ids]), use_cache=False).logits[0, -1, list(LABEL_TOKENS)].cpu()
     (expected,) = by_hand(hosts["qwen3"], one, Prompts(**{**vars(PROMPTS), "token_ids": (ids,)}))
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-4)
     assert hooks(model.model) == before
@@ -183,8 +184,8 @@ def test_a_cancel_or_an_error_in_the_middle_leaves_no_trace(models: LocalModels,
             models.steered(one, PLAN, prompts, cancel)
     with models.store.borrow(one) as loaded:
         broken = loaded.components.ln_final.register_forward_pre_hook(lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError), intervening(loaded, PLAN[-1], torch.tensor([3])):
-            loaded.model(torch.tensor([[1, 2, 3, 4]]))
+        with pytest.raises(ZeroDivisionError), intervening(loaded, PLAN[-1], torch.tensor([3], device=DEVICE)):
+            ask(loaded.model, torch.tensor([[1, 2, 3, 4]]))
         broken.remove()
     with models.store.borrow(one) as loaded:
         assert hooks(loaded.model) == before

@@ -20,18 +20,22 @@ from backend.models.local import LocalModels
 from backend.models.measurements import swaps
 from backend.models.measurements.swaps import Limits, block_runs, run_swaps, stages, waves
 from backend.models.runtime.components import anatomy_of
-from backend.models.runtime.load import LoadedModel
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
-from tests.models.random_models import ARCHITECTURES, LABEL_TOKENS, LAYERS, Pin, make_prompts, random_model, save
+from tests.models.random_models import (
+    ARCHITECTURES,
+    LABEL_TOKENS,
+    LAYERS,
+    Pin,
+    as_opened,
+    make_prompts,
+    random_model,
+    save,
+)
 
 SPANS = [(first, last) for first in range(LAYERS) for last in range(first, LAYERS)]
 PLAN = (*(Swap(part, *span) for part in ("block", "attn", "mlp") for span in SPANS), Swap("embed"))
 PROMPTS = make_prompts([int(n) for n in np.random.default_rng(1).integers(1, 40, 15)] + [1, 40])
-
-
-def as_opened(model: PreTrainedModel) -> LoadedModel:
-    return LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
 
 
 def by_hand(host: PreTrainedModel, donor: PreTrainedModel, swap: Swap, prompts: Prompts) -> np.ndarray:

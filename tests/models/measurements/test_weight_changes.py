@@ -17,11 +17,8 @@ from backend.errors import CheckpointError
 from backend.lab.outputs import WeightChange
 from backend.models.local import LocalModels
 from backend.models.measurements import weight_changes
-from backend.models.runtime import load
-from backend.models.runtime.devices import choose_device
-from backend.models.runtime.load import LoadedModel
 from tests.models.random_adapters import adapter_on
-from tests.models.random_models import LAYERS, Pin, random_model, save
+from tests.models.random_models import LAYERS, Pin, as_opened, random_model, save
 from tests.models.stored_weights import BLOCKS, loaded, spread
 
 Stored = dict[str, np.ndarray]
@@ -206,7 +203,7 @@ def test_matrices_of_other_shapes_are_one_sentence(tmp_path: Path):
     model = random_model("llama")
     layer = model.get_submodule("model.layers.1.mlp.up_proj")
     layer.weight = torch.nn.Parameter(torch.zeros(50, 32))  # pyright: ignore[reportAttributeAccessIssue]
-    after = LoadedModel(model, load.anatomy_of(model), choose_device(), 0)
+    after = as_opened(model)
     with pytest.raises(CheckpointError, match=r"model.layers.1.mlp.up_proj.weight is 50 x 32 in one .* 48 x 32 in the"):
         weight_changes.weight_changes(after, before, silent)
 

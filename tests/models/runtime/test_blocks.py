@@ -37,6 +37,7 @@ def loaded(model: PreTrainedModel) -> LoadedModel:
 @torch.inference_mode()
 def by_hand(model: LoadedModel, ids: torch.Tensor, inputs: dict[str, torch.Tensor] | None = None) -> list[torch.Tensor]:
     """Hidden states as transformers counts them, the last one behind the final norm."""
+    ids = ids.to(model.device)
     states = [embed(model, ids, inputs)]
     around = surroundings(model, ids, inputs)
     for block in range(len(model.components.blocks)):
@@ -46,7 +47,7 @@ def by_hand(model: LoadedModel, ids: torch.Tensor, inputs: dict[str, torch.Tenso
 
 @torch.inference_mode()
 def own(model: PreTrainedModel, ids: torch.Tensor) -> list[torch.Tensor]:
-    return list(model(input_ids=ids, output_hidden_states=True).hidden_states)
+    return list(model(input_ids=ids.to(model.device), output_hidden_states=True).hidden_states)
 
 
 def agree(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:

@@ -15,19 +15,13 @@ from backend.errors import CheckpointError
 from backend.lab.outputs import Swap
 from backend.models.local import LocalModels
 from backend.models.measurements.swaps import Limits, run_swaps
-from backend.models.runtime.components import anatomy_of
-from backend.models.runtime.load import LoadedModel
 from tests.models.random_encoders import HEADS, NAMES, encoder, some_prompts
-from tests.models.random_models import LAYERS, WIDTH, Pin, save
+from tests.models.random_models import LAYERS, WIDTH, Pin, as_opened, save
 from tests.models.references import exchanged
 
 SPANS = [(first, last) for first in range(LAYERS) for last in range(first, LAYERS)]
 PLAN = (*(Swap(part, *span) for part in ("block", "attn", "mlp") for span in SPANS), Swap("embed"))
 PROMPTS = some_prompts()
-
-
-def as_opened(model: PreTrainedModel) -> LoadedModel:
-    return LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0)
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from transformers.utils import logging as chatter
 
 from backend.errors import CheckpointError, DeviceError
 from backend.models.runtime import load
+from tests.device import DEVICE, ask
 from tests.models.random_adapters import adapter_on
 from tests.models.random_models import random_model, save
 from tests.models.stored_weights import loaded, rewrite
@@ -23,7 +24,8 @@ IDS = torch.tensor([[3, 1, 4, 1, 5]])
 
 def same(ours: torch.nn.Module, theirs: torch.nn.Module) -> None:
     with torch.no_grad():
-        np.testing.assert_allclose(ours(IDS).logits.numpy(), theirs(IDS).logits.numpy(), rtol=1e-4, atol=1e-4)
+        found, expected = (ask(model, IDS).logits.cpu().numpy() for model in (ours, theirs))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -43,7 +45,7 @@ def test_it_only_runs(gpt2: Path):
     assert not found.model.training
     assert not any(p.requires_grad for p in found.model.parameters())
     assert found.model.config._attn_implementation == "sdpa"
-    assert found.device == torch.device("cpu")
+    assert found.device == DEVICE
 
 
 @pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
@@ -108,7 +110,7 @@ def test_a_device_that_is_too_small_is_an_error(gpt2: Path, monkeypatch: pytest.
         raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(load, "_load", full)
-    with pytest.raises(DeviceError, match="does not fit into the memory of cpu"):
+    with pytest.raises(DeviceError, match=f"does not fit into the memory of {DEVICE}"):
         loaded(gpt2)
 
 
@@ -126,7 +128,7 @@ def test_an_adapter_is_merged_onto_its_base(gpt2: Path, tmp_path: Path, options:
     assert type(found.model).__name__ == "GPT2LMHeadModel"
     assert not any("lora" in name for name, _ in found.model.named_modules())
     with torch.no_grad():
-        assert (found.model(IDS).logits - loaded(gpt2).model(IDS).logits).abs().max() > 1e-2
+        assert (ask(found.model, IDS).logits - ask(loaded(gpt2).model, IDS).logits).abs().max() > 1e-2
 
 
 def test_an_adapter_of_another_model_is_an_error(gpt2: Path, tmp_path: Path):

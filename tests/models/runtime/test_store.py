@@ -12,8 +12,11 @@ import pytest
 from backend.caching.cache import Cache
 from backend.caching.progress import silent
 from backend.errors import Cancelled, CheckpointError
+from backend.models.files import fingerprint
+from backend.models.runtime import store as module
 from backend.models.runtime.store import Store
 from backend.study.checkpoint import PinnedCheckpoint
+from tests.device import DEVICE
 from tests.models.random_models import Pin, random_model, save
 
 
@@ -89,7 +92,7 @@ def test_one_borrower_at_a_time_and_a_waiting_one_can_leave(cache: Cache, three:
         other = threading.Thread(target=wait)
         other.start()
         other.join(30)
-    assert heard == ["Waiting for other work on cpu to finish."]
+    assert heard == [f"Waiting for other work on {DEVICE} to finish."]
     assert ended == ["cancelled"]
     with store.borrow(three[1]):
         pass
@@ -130,3 +133,44 @@ def test_a_failure_leaves_the_store_usable(cache: Cache, three: list[PinnedCheck
     finished.join(30)
     assert not finished.is_alive()
     assert not store.holds(three[0])
+
+
+def test_a_file_is_read_for_its_digest_while_the_model_loads(
+    cache: Cache, gpt2: Path, pin: Pin, monkeypatch: pytest.MonkeyPatch
+):
+    pinned, store, events = pin(gpt2), Store(cache), []
+    loading, read, open_model = threading.Event(), fingerprint._read, module.open_model
+
+    def slow(file: Path) -> str:
+        if file.suffix == ".safetensors":
+            events.append(loading.wait(30))
+        return read(file)
+
+    def opened(*given: object) -> object:
+        loading.set()
+        return open_model(*given)
+
+    monkeypatch.setattr(fingerprint, "_read", slow)
+    monkeypatch.setattr(fingerprint, "_known", lambda file, cache: None)
+    monkeypatch.setattr(module, "open_model", opened)
+    with store.borrow(pinned):
+        assert events[0] is True, "it waits for the model to start loading"
+
+
+def test_files_replaced_while_they_cannot_be_opened_are_named_as_replaced(
+    cache: Cache, gpt2: Path, pin: Pin, monkeypatch: pytest.MonkeyPatch
+):
+    pinned, store, loading = pin(gpt2), Store(cache), threading.Event()
+
+    def fails(*_: object) -> None:
+        loading.set()
+        raise CheckpointError("cannot be opened")
+
+    def still(_checkpoint: PinnedCheckpoint) -> None:
+        loading.wait(30)
+        raise CheckpointError("was replaced")
+
+    monkeypatch.setattr(module, "open_model", fails)
+    monkeypatch.setattr(store, "_still", still)
+    with pytest.raises(CheckpointError, match="was replaced"), store.borrow(pinned):
+        pass

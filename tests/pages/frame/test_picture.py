@@ -16,7 +16,7 @@ from backend.figures import accuracy
 from backend.figures.style import theme
 from backend.lab.pinning import pin
 from backend.vocabulary.markdown import plain
-from pages.frame import picture
+from pages.frame import picture, terms
 from tests.pages.conftest import Opens, World, charts, settle
 
 
@@ -93,8 +93,8 @@ def test_the_numbers_of_a_picture_are_those_of_the_command_below_it(
 
 def test_a_guide_is_two_sentences_and_the_rest_opens(opens: Opens):
     test = opens("overview")
-    assert accuracy.GUIDE.short in [one.value for one in test.caption]
-    assert accuracy.GUIDE.more in [one.value for one in test.markdown]
+    assert terms.html(accuracy.GUIDE.short) in [one.value for one in test.caption]
+    assert terms.html(accuracy.GUIDE.more) in [one.value for one in test.markdown]
 
 
 def test_downloads_are_made_when_the_menu_is_opened(opens: Opens, csvs: dict[str, tuple[str, Any]]):
