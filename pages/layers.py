@@ -39,7 +39,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 def draw(view: shell.View) -> None:
     """Draw the page."""
-    st.title(plain(f"Layers: {view.reference.label} and {view.checkpoint.label}"))
+    st.title(plain(f"Layers: {view.both}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
     layer_details.heat(view)
