@@ -26,10 +26,8 @@ FLOAT_NOISE = 1e-6
 
 def contrasts(classes: int) -> Float[np.ndarray, "directions classes"]:
     """Return the weight of each class mean in each direction; rows sum to zero. One class has no direction."""
-    if classes == 1:
-        return np.empty((0, 1))
-    if classes == 2:
-        return np.array([[-1.0, 1.0]])
+    if classes <= 2:
+        return np.array([[-1.0, 1.0]])[: classes - 1, :classes]
     return (classes * np.eye(classes) - 1) / (classes - 1)
 
 
