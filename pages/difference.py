@@ -23,7 +23,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 def draw(view: shell.View) -> None:
     """Draw the page."""
-    st.title(plain(f"Difference: {view.reference.label} and {view.checkpoint.label}"))
+    st.title(plain(f"Difference: {view.both}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
     if len(view.study.checkpoints) < 2:

@@ -55,7 +55,7 @@ def _heat(study: PinnedStudy) -> str:
 
 def draw(view: shell.View) -> None:
     """Draw the page."""
-    st.title(plain(f"Review: {view.reference.label} and {view.checkpoint.label} read your text"))
+    st.title(plain(f"Review: your text in {view.both}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
     above = st.container()

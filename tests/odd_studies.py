@@ -153,6 +153,21 @@ DATA = 'path = "reviews.csv"\nsample'
 MATCH = "share only some names or none; list the label values in dataset.labels"
 ALIKE = "cannot be told apart: the tokens of one word begin the other, or are equal"
 
+TEMPLATE = 'template = "Review: {text} Sentiment:"\n'
+
+
+def contrast(label: str = "label") -> Change:
+    """No label words, and a column of labels."""
+    return both(key(WORDS, ""), dataset(f'label = "{label}"'))
+
+
+def message(content: str, template: str = "", role: str = 'role = "user"\n') -> Change:
+    """A chat of one message instead of the template, or beside it."""
+    return both(
+        key(TEMPLATE, template), key("[training]", f'[[prompt.messages]]\n{role}content = "{content}"\n[training]')
+    )
+
+
 REFUSED = {
     # labels against label words
     "labels without a common name": Odd(labelled("fake", "real"), MATCH),
@@ -217,6 +232,31 @@ REFUSED = {
         words("The", "What", separator=None), "The label words are most likely after different separators (base: "
     ),
     "nobody's tokenizer": Odd(words("negative", "positive", more='tokenizer = "theirs"'), "prompt.tokenizer is wrong"),
+    # kinds and chats
+    "no prompt": Odd(key(TEMPLATE, ""), "prompt.template is missing; add it, or [[prompt.messages]] for a chat"),
+    "a template and a chat": Odd(message("{text}", TEMPLATE), "[prompt] has both template and messages; remove one"),
+    "a chat without the text": Odd(message("Judge it."), "prompt.messages has no {text}; put {text} where the text"),
+    "a chat that has the text twice": Odd(message("{text} {text}"), "prompt.messages has {text} more than once"),
+    "a message without a role": Odd(message("{text}", role=""), "prompt.messages[1].role is missing; add it"),
+    "a chat without a chat template": Odd(
+        message("{text}"), "has no chat template, nor has that of another checkpoint"
+    ),
+    "an unknown position": Odd(words("negative", "positive", more='position = "first"'), "prompt.position is wrong"),
+    "answers at another position": Odd(
+        words("negative", "positive", more='position = "text_end"'), "but answers are read at the last token; remove"
+    ),
+    "a written token of an encoder": Odd(key(WORDS, 'position = "generated"'), "an encoder writes no tokens", ENCODER),
+    "a contrast of one class": Odd(both(contrast(), labelled("1")), "has only one class (label 1)"),
+    "a contrast of texts": Odd(contrast("text"), "more than the 12 that can be compared; list the values to compare"),
+    "a contrast that does not divide": Odd(
+        both(contrast(), key(SAMPLE, "sample = 21")), "which is not divisible by 2 classes"
+    ),
+    "a contrast of a label that is nowhere": Odd(
+        both(contrast(), dataset("labels = [0, 2]")), "has no usable row with label 2"
+    ),
+    "more texts than there are": Odd(
+        both(key(WORDS, ""), key(SAMPLE, "sample = 4000")), "usable texts, fewer than the 4000 needed"
+    ),
     # models
     "another family": Odd(key('"causal"', '"encoder"'), 'but the study has family = "encoder"; set it to "causal"'),
     "a base with values that are not finite": Odd(

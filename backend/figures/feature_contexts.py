@@ -179,7 +179,7 @@ def _apart(result: Result, m: int, at: int, feature: int) -> str:
     chance = "beyond chance" if q <= SURE else "within chance"
     along = "undefined here" if np.isnan(cosine) else f"{cosine:+.2f}"
     return (
-        f" AUC of a review's largest activation {auc:.3f} (q = {q:.2g}, {chance}). Cosine with the class direction "
+        f"AUC of a review's largest activation {auc:.3f} (q = {q:.2g}, {chance}). Cosine with the class direction "
         f"{along}."
     )
 
@@ -197,7 +197,7 @@ def about(result: Result, feature: int, names: Sequence[str], at: int) -> str:
             f"{result.mean_when_firing[m, feature]:.3g})."
         )
         if result.separates:
-            said[-1] += _apart(result, m, at, feature)
+            said[-1] += f" {_apart(result, m, at, feature)}"
     if len(names) > 1:
         low, high = 100 * result.change.low[feature], 100 * result.change.high[feature]
         said.append(

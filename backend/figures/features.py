@@ -43,9 +43,8 @@ def scatter(
 
     Ringed are those that tell the class apart beyond chance in the last of the models; shapes are states.
     """
-    m = len(names) - 1
+    m, floor = len(names) - 1, 0.4 / max(1, result.tokens)
     fires = np.flatnonzero(result.rate[: m + 1].max(axis=0) > 0)
-    floor = 0.4 / max(1, result.tokens)
     x = np.maximum(result.rate[0], floor)
     unit, alone = ("AUC", result.auc[0, at]) if result.separates else ("mean activation", result.mean_when_firing[0])
     y = np.maximum(result.rate[1], floor) if m else alone

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from functools import cache
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -64,18 +63,13 @@ def _threads(size: int) -> int:
 _lock, _users, _limits = threading.Lock(), 0, []
 
 
-@cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Keep linear algebra on one thread while anything is measured; the limit belongs to the process."""
     global _users  # noqa: PLW0603 - the number of threads is a setting of the process
     with _lock:
         if _users == 0:
-            _limits.append(_libraries().limit(limits=1, user_api="blas"))
+            _limits.append(ThreadpoolController().limit(limits=1, user_api="blas"))  # some libraries load late
         _users += 1
     try:
         yield

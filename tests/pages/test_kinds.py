@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
-from streamlit.testing.v1 import AppTest
 
+from backend.study.config import Study
+from backend.study.kinds import UNASKED, UNLABELLED, Kind
 from pages import features, probes, review, swaps, tokens
 from pages.parts import layer_details, similarity
+from tests.fakes import fake_sample
 from tests.pages.conftest import Opens, World
 
 VIEWS = [
@@ -23,15 +26,45 @@ VIEWS = [
 ]
 
 
-def said(test: AppTest) -> str:
-    return "\n".join(one.value for one in (*test.info, *test.caption, *test.markdown, *test.warning))
+def pages_at(opens: Opens, page: str, text: str = "The script drags.") -> None:
+    """Open every view of a page, and expect no error on it."""
+    for at, address in VIEWS:
+        if at == page:
+            typed = {"text": text} if "text" in address else {}
+            test = opens(page, study="other", **(address | typed))
+            assert not [one.value for one in test.error], (page, address)
 
 
 @pytest.mark.parametrize("page", sorted({page for page, _ in VIEWS}))
-@pytest.mark.parametrize(("kind", "classes"), [("contrast", 2), ("contrast", 3), ("texts", 1), ("answers", 3)])
-def test_every_view_is_drawn_or_says_what_to_add(world: World, opens: Opens, page: str, kind, classes: int):
+@pytest.mark.parametrize(("kind", "classes"), [("contrast", 3), ("texts", 1)])
+def test_every_view_is_drawn_or_says_what_to_add(world: World, opens: Opens, page: str, kind: Kind, classes: int):
     world.add("other", classes, kind)
-    for at, address in VIEWS:
-        if at == page:
-            test = opens(page, study="other", **address)
-            assert not [one.value for one in test.error], (page, address)
+    pages_at(opens, page)
+
+
+@pytest.mark.parametrize("page", ["overview", "layers", "swaps", "review"])
+def test_three_classes_of_pairs(world: World, opens: Opens, page: str):
+    world.add("other", 3)
+    study = world.studies["other"]
+    assert isinstance(study, Study)
+    sample = fake_sample(40, 3)
+    rows = {"premise": sample.text, "hypothesis": [text[:20] for text in sample.text], "label": sample.label}
+    pd.DataFrame(rows).to_csv(str(study.dataset.path), index=False)
+    pair = ("premise", "hypothesis")
+    prompt = study.prompt.model_copy(update={"template": "{premise} Review: {hypothesis} Sentiment:", "fields": pair})
+    dataset = study.dataset.model_copy(update={"text": pair})
+    world.studies["other"] = study.model_copy(update={"prompt": prompt, "dataset": dataset})
+    pages_at(opens, page, "The script drags.\nIt is slow.")
+
+
+@pytest.mark.parametrize(("kind", "dimmed"), [("contrast", ["Swaps"]), ("texts", ["Probes", "Swaps"])])
+def test_pages_that_need_more_are_dimmed_and_say_what_to_add(world: World, opens: Opens, kind: Kind, dimmed: list[str]):
+    world.add("other", 1 if kind == "texts" else 2, kind)
+    test = opens("swaps", study="other", mode="single")
+    labels = [link.proto.label for link in test.get("page_link")]
+    assert sorted(label for label in labels if label.startswith(":gray[")) == [f":gray[{name}]" for name in dimmed]
+    wanted = UNASKED if kind == "contrast" else "add dataset.label and prompt.label_words"
+    assert any(wanted in one.value.replace("\\", "") for one in test.info)
+    if kind == "texts":
+        test = opens("layers", study="other", show="direction")
+        assert any(UNLABELLED in one.value.replace("\\", "") for one in test.info)

@@ -105,7 +105,7 @@ def test_the_chosen_review_leads_to_its_tokens(opens: Opens, world: World):
     sample = pin(world.studies["film"], world.lab).sample  # type: ignore[arg-type]
     test = opens("layers", review=str(sample.index[2]), epoch="epoch 1")
     test.button(key="to-review").click().run()
-    assert test.title[0].value == "Review: base and epoch 1 read your text"
+    assert test.title[0].value == "Review: your text in base and epoch 1"
     assert test.text_area(key="text").value == sample.text[2]
     assert test.query_params["epoch"] in ("epoch 1", ["epoch 1"])
 
@@ -258,3 +258,9 @@ def test_work_under_way_tells_what_is_left_and_can_be_cancelled_and_asked_for_ag
     settle(test)
     assert any("cancelled" in one.value for one in test.info)
     assert any(button.label == "Try again" for button in test.button)
+
+
+def test_the_reference_itself_is_compared_with_nothing_and_says_so(opens: Opens):
+    test = opens("layers", epoch="base")
+    assert test.title[0].value == "Layers: base alone"
+    assert any("nothing is compared" in one.value for one in test.sidebar.caption)

@@ -80,6 +80,14 @@ def pad(
     return _send(torch.tensor(padded), loaded.device), _send(positions, loaded.device), inputs
 
 
+def averages(places: Sequence[tuple[int, ...]], tokens: int, device: torch.device) -> Float[Tensor, "batch tokens"]:
+    """Return the weight of every token of padded rows in the mean over some places of each row."""
+    weights = torch.zeros((len(places), tokens))
+    for row, chosen in enumerate(places):
+        weights[row, list(chosen)] = 1 / len(chosen)
+    return weights.to(device)
+
+
 def check_indices(
     loaded: LoadedModel, token_ids: Sequence[tuple[int, ...]], token_types: Sequence[tuple[int, ...]] = ()
 ) -> None:
@@ -98,14 +106,6 @@ def check_indices(
                 f"{loaded.model.config.name_or_path} has {rows} {name}s, numbered from 0, and the prompts use {name} "
                 f"{largest}; shorten the prompts or use the tokenizer of this checkpoint."
             )
-
-
-def averages(places: Sequence[tuple[int, ...]], tokens: int, device: torch.device) -> Float[Tensor, "batch tokens"]:
-    """Return the weight of every token of padded rows in the mean over some places of each row."""
-    weights = torch.zeros((len(places), tokens))
-    for row, chosen in enumerate(places):
-        weights[row, list(chosen)] = 1 / len(chosen)
-    return weights.to(device)
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:
