@@ -65,9 +65,7 @@ def in_full(one: Any, loaded: LoadedModel, prompts: Prompts) -> np.ndarray:
     return found
 
 
-def one_after_the_other(
-    before: LoadedModel, after: LoadedModel, plan: Sequence[Scaling], prompts: Prompts
-) -> np.ndarray:
+def mixed_in_full(before: LoadedModel, after: LoadedModel, plan: Sequence[Scaling], prompts: Prompts) -> np.ndarray:
     """Mix each model of the plan as a copy, and run it in full."""
     mixed: Any = copy.deepcopy(before.model)
     ours, theirs = before.model.state_dict(), after.model.state_dict()
