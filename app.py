@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pages import add, docs, features, layers, overview, probes, review, swaps, tokens
+from pages import add, difference, docs, features, layers, overview, probes, review, swaps, tokens
 from pages.frame import shell
 
 FOLDER = Path(__file__).parent / "pages"
@@ -20,6 +20,7 @@ def main() -> None:
             "probes": (probes, str(FOLDER / "probes.py")),
             "swaps": (swaps, str(FOLDER / "swaps.py")),
             "features": (features, str(FOLDER / "features.py")),
+            "difference": (difference, str(FOLDER / "difference.py")),
             "review": (review, str(FOLDER / "review.py")),
             "add": (add, str(FOLDER / "add.py")),
             "docs": (docs, str(FOLDER / "docs.py")),

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from tqdm import tqdm
 
 from backend.analyses import Analysis
 from backend.errors import LayershiftError, StudyError
@@ -18,6 +15,7 @@ from backend.new_study.asked import KINDS
 from backend.reports import export as exporting
 from backend.reports import report as reporting
 from backend.reports import summary
+from backend.reports.terminal import bar
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import BASE, STUDY_FILE, Study, load_study
 from backend.study.kinds import NAMES
@@ -123,19 +121,6 @@ def _viewpoint(options: argparse.Namespace) -> exporting.Viewpoint:
     return exporting.Viewpoint(options.reference, options.drop_largest, options.layer)
 
 
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[float, str], None]]:
-    """Show a progress bar with a sentence about the current step."""
-    with tqdm(total=100, desc=title, unit="%", bar_format="{desc:<14}{percentage:3.0f}% |{bar:24}| {postfix}") as bar:
-
-        def report(fraction: float, sentence: str) -> None:
-            bar.set_postfix_str(sentence, refresh=False)
-            bar.update(min(100.0, 100 * fraction) - bar.n)
-
-        yield report
-        report(1.0, "done")
-
-
 def _studies(_: argparse.Namespace) -> int:
     studies_by_name = studies()
     if not studies_by_name:
@@ -217,7 +202,7 @@ def _warm(options: argparse.Namespace) -> int:
     lab = open_lab()
     analyses = exporting.choose(options.only)
     pinned = pin(find_study(options.study), lab)
-    for _ in exporting.compute(pinned, lab, analyses, _bar, _viewpoint(options), _note):
+    for _ in exporting.compute(pinned, lab, analyses, bar, _viewpoint(options), _note):
         pass
     _note_missing(pinned)
     return 0
@@ -228,7 +213,7 @@ def _export(options: argparse.Namespace) -> int:
     analyses = exporting.choose(options.only)
     pinned = pin(find_study(options.study), lab)
     viewpoint = _viewpoint(options)
-    for file in exporting.export(pinned, lab, options.out, analyses, _bar, viewpoint, _note):
+    for file in exporting.export(pinned, lab, options.out, analyses, bar, viewpoint, _note):
         print(file)
     _note_undefined(pinned, [one for one in analyses if not viewpoint.queries(one, pinned)])
     _note_missing(pinned)
@@ -238,7 +223,7 @@ def _export(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     lab = open_lab()
     pinned = pin(find_study(options.study), lab)
-    print(reporting.write_report(pinned, lab, options.out, _bar, _viewpoint(options)))
+    print(reporting.write_report(pinned, lab, options.out, bar, _viewpoint(options)))
     _note_missing(pinned)
     return 0
 

@@ -6,6 +6,7 @@ import os
 from functools import cache
 from pathlib import Path
 
+from backend.caching import cores
 from backend.caching.cache import Cache
 from backend.caching.jobs import Jobs
 from backend.caching.shipped import FILE, Shipped
@@ -16,6 +17,8 @@ from backend.study.config import STUDY_FILE, Study, find_studies, load_study
 from backend.training.local_autoencoders import LocalAutoencoders
 
 ROOT = Path(__file__).parents[1]
+WORKERS = 2
+"""Jobs that run at once; typed text has one more worker."""
 
 
 def cache_folder() -> Path:
@@ -44,6 +47,7 @@ def open_lab() -> Lab:
 
     Results that a study ships are read where the cache has none.
     """
+    cores.wait_asleep()
     store = Cache(cache_folder(), cache_bytes(), Shipped(sorted(studies_folder().glob(f"*/{FILE}"))))
     models = LocalModels(store)
     return Lab(cache=store, models=models, autoencoders=LocalAutoencoders(models))
@@ -52,7 +56,8 @@ def open_lab() -> Lab:
 @cache
 def jobs() -> Jobs:
     """Return the background jobs of this process, shared by all browser sessions."""
-    return Jobs()
+    cores.share(WORKERS)
+    return Jobs(WORKERS)
 
 
 def studies() -> dict[str, Study | StudyError]:

@@ -51,7 +51,7 @@ SHOTS = (
     Shot("weights", "", at="Which weights changed, and by how much?", height=760),
     Shot("layers", "layers", height=1000),
     Shot("layers-dark", "layers", (("basis", "base"), ("epoch", "epoch 1")), height=820, theme="dark"),
-    Shot("direction", "layers", (("show", "direction"),), at="How far apart are the classes", height=1010),
+    Shot("direction", "layers", (("show", "direction"),), at="How far apart are the classes", height=760),
     Shot("sample-card", "layers", (("show", "sample"),), at="What else could explain the numbers?", height=860),
     Shot("similarity", "layers", (("show", "similarity"),), at="How similar is each layer to base?", height=1000),
     Shot("tokens", "tokens", height=900),
@@ -62,10 +62,10 @@ SHOTS = (
     Shot(
         "features",
         "features",
-        at="Which features make up the residuals of a layer?",
-        height=1060,
+        height=1000,
         press="Train",
     ),
+    Shot("difference", "difference", height=900),
     Shot("review", "review", (("text", TYPED),), height=1000),
     Shot("words", "review", (("text", TYPED), ("show", "words")), at="What does each word add?", height=760),
     Shot(

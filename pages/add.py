@@ -257,7 +257,7 @@ def _lacking(entered: NewStudy) -> list[str]:
 
 
 def _write(entered: NewStudy, problems: Mapping[str, str], fetch: bool) -> None:
-    """Show the button that writes the study, and a link to it."""
+    """Show the button that writes the study and opens it."""
     lacking = _lacking(entered)
     waits = bool(problems or lacking or (fields.on_hub(entered) and not fetch))
     pressed = st.button("Add the study", key="new-add", disabled=waits, icon=":material/add:")
@@ -268,14 +268,8 @@ def _write(entered: NewStudy, problems: Mapping[str, str], fetch: bool) -> None:
     if not pressed:
         return
     with st.spinner("Checking the weights and writing the study …", show_time=True):
-        folder = fields.create(entered, wiring.studies_folder(), wiring.open_lab())
-    st.success(f"{plain(str(folder / fields.STUDY_FILE))} is written.")
-    st.page_link(
-        str(Path(__file__).with_name("overview.py")),
-        label=f"Open {plain(entered.title or entered.name)}",
-        icon=":material/arrow_forward:",
-        query_params={"study": entered.name},
-    )
+        fields.create(entered, wiring.studies_folder(), wiring.open_lab())
+    st.switch_page(str(Path(__file__).with_name("overview.py")), query_params={"study": entered.name})
 
 
 if __name__ == "__main__":

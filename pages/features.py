@@ -49,7 +49,7 @@ def _orders(study: PinnedStudy) -> list[str]:
 
 def draw(view: shell.View) -> None:
     """Draw the page."""
-    st.title(plain(f"Features: {view.reference.label} and {view.checkpoint.label}"))
+    st.title(plain(f"Features: {view.both}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
     if view.drop_largest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 def draw(view: shell.View) -> None:
     """Draw the page."""
-    st.title(plain(f"Layers: {view.reference.label} and {view.checkpoint.label}"))
+    st.title(plain(f"Layers: {view.both}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
     layer_details.heat(view)
@@ -61,12 +62,26 @@ def _projections(view: shell.View) -> None:
     pair = [requests[view.place(checkpoint)] for checkpoint in view.pair]
     results = view.results(pair, "Projecting every layer")
     if results is not None:
-        _moving(view, [request.peek(view.lab) for request in requests], picture.rows(pair, results))
+        _moving(view, [request.peek(view.lab) for request in requests], _with_texts(view, picture.rows(pair, results)))
         view.results(requests, "Projecting the other epochs")
     with above:  # filled last, so that the browser loads the pictures first
         st.subheader("Where does each review lie?")
         view.control(st.segmented_control, "PCA axes", "basis", format_func=BASES.__getitem__, required=True)
     _review(view)
+
+
+def _with_texts(view: shell.View, rows: picture.Rows) -> picture.Rows:
+    """Add label and text to rows that name a review by its index."""
+    sample = view.study.sample
+    place = {index: i for i, index in enumerate(sample.index.tolist())}
+
+    def added() -> Iterator[dict[str, Any]]:
+        for row in rows():
+            review = place[row["index"]]
+            label = {} if view.study.lacks("classes") else {"label": view.words[int(sample.label[review])]}
+            yield row | label | {"text": sample.text[review]}
+
+    return added
 
 
 def _moving(view: shell.View, results: list[projection.Result | None], rows: picture.Rows) -> None:
@@ -104,9 +119,7 @@ def _review(view: shell.View) -> None:
             if st.button("Read it token by token", key="to-review", icon=":material/arrow_forward:"):
                 text = address.said_of(view.study.sample.text[chosen], address.Text())
                 st.switch_page(str(Path(__file__).with_name("review.py")), query_params=links.kept() | {"text": text})
-            st.button(
-                "Close", key="close-review", icon=":material/close:", on_click=st.query_params.pop, args=("review",)
-            )
+            st.button("Close", key="close-review", icon=":material/close:", on_click=address.forget, args=("review",))
         _answers(view, chosen)
         _along(view, chosen)
 

@@ -50,7 +50,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 def draw(view: shell.View) -> None:
     """Draw the page."""
-    st.title(plain(f"Probes: {view.reference.label} and {view.checkpoint.label}"))
+    st.title(plain(f"Probes: {view.both}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
     shown = view.control(

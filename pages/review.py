@@ -14,7 +14,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed, leave_out, read_typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, live, needs, picture, shell
+from pages.frame import address, live, needs, picture, shell, work
 from pages.parts import feature_choice, feature_details, review_shelf, steered_text
 from pages.parts import patching as patching_part
 
@@ -55,11 +55,12 @@ def _heat(study: PinnedStudy) -> str:
 
 def draw(view: shell.View) -> None:
     """Draw the page."""
-    st.title(plain(f"Review: {view.reference.label} and {view.checkpoint.label} read your text"))
+    st.title(plain(f"Review: your text in {view.both}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
     above = st.container()
     text = view.value("text")
+    work.drop_typed(text)
     typed = _read(view, text) if text.strip() else None
     if typed is not None:
         _verdicts(view, typed, text)

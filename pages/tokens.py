@@ -40,7 +40,8 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 
 def draw(view: shell.View) -> None:
     """Draw the page."""
-    st.title(plain(f"Tokens: from {view.reference.label} to {view.checkpoint.label}"))
+    alone = view.checkpoint == view.reference
+    st.title(plain(f"Tokens: {view.both if alone else f'from {view.reference.label} to {view.checkpoint.label}'}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
     if view.reference == view.checkpoint:

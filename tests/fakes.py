@@ -43,12 +43,14 @@ from backend.study.prompts import Readers, make_prompts
 from backend.study.reader import plain_reader
 from backend.study.token_ids import Prompts
 from tests.fake_autoencoders import FakeAutoencoders
+from tests.fake_differences import FakeComparisons
+from tests.fake_numbers import VOCABULARY
+from tests.fake_numbers import epoch_of as _epoch
+from tests.fake_numbers import generator as _generator
 
 WORDS = ("negative", "positive", "mixed", "unclear", "spam")
 TEMPLATE = "Review: {text} Sentiment:"
 MAX_TOKENS = 96
-VOCABULARY = 1300
-"""Larger than the tokenizer's."""
 
 SUBJECTS = (
     "The lead performance",
@@ -147,10 +149,6 @@ def fake_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def _generator(*key: object) -> np.random.Generator:
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "little"))
-
-
 def fake_axes(epoch: int, classes: int, layers: int, width: int) -> np.ndarray:
     """Return the signal of each class at each layer, with length 1: [classes, layers + 1, width]."""
     axes = _generator("axes", classes).normal(size=(2, classes, layers + 1, width))
@@ -183,7 +181,7 @@ def fake_residuals(epoch: int, prompts: Prompts, layers: int, width: int) -> np.
     return residuals.astype(np.float32)
 
 
-class FakeModels:
+class FakeModels(FakeComparisons):
     """`lab.Models` without models: deterministic residuals and logits; `ran` lists the fingerprints of every run.
 
     The epoch is the number at the end of a checkpoint's path (the base is epoch 0).
@@ -507,18 +505,21 @@ class FakeModels:
         predicted = arrays.pop("predicted").astype(np.int64)
         return OutputSpace(predicted=predicted, **{name: x.astype(np.float32) for name, x in arrays.items()})
 
-    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+    def starting(self) -> float:
+        """Return 0: nothing is imported."""
+        return 0.0
+
+    def opening(self, checkpoint: PinnedCheckpoint) -> float:
+        """Return half a second."""
+        return 0.5
+
+    def reading(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
         """Return a millisecond per token."""
-        return 0.5 + tokens / 1000
+        return tokens / 1000
 
 
 def _lengths(x: np.ndarray) -> np.ndarray:
     return np.linalg.norm(x, axis=1)
-
-
-def _epoch(ref: CheckpointRef) -> int:
-    digits = "".join(c for c in Path(ref.place).name if c.isdigit())
-    return int(digits) if digits else 0
 
 
 def fake_definition(
@@ -585,3 +586,8 @@ def fake_lab(folder: Path, models: FakeModels | None = None, progress: Progress 
     """Return a lab with fake models and a real cache in `folder`."""
     models = models or FakeModels()
     return Lab(Cache(folder / "cache", None), models, FakeAutoencoders(models.layers, models.width), progress)
+
+
+def run_seconds(lab: Lab, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+    """Return the expected seconds to open the checkpoint and run the tokens."""
+    return lab.models.opening(checkpoint) + lab.models.reading(checkpoint, tokens)

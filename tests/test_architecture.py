@@ -23,7 +23,7 @@ MAX_LINES = 300
 MODEL_LIBRARIES = {"torch", "transformers", "transformer_lens", "peft", "accelerate"}
 PICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 ARITHMETIC = {"numpy", "pandas", "scipy", "sklearn"}
-CATCH_ALL = {"backend/caching/jobs.py"}  # a worker thread keeps every error for whoever waits
+CATCH_ALL = {"backend/caching/job.py"}  # a worker thread keeps every error for whoever waits
 
 
 def name_of(file: Path) -> str:

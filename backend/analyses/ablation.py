@@ -57,9 +57,12 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """The readouts, and the neutral sentences once as it is and once per ablation (a token has about 4 signs)."""
+        """The readouts, and the neutral sentences once as it is and once per ablation (a token has about 4 signs).
+
+        Every token is scored against the whole vocabulary, which takes about three times as long as the blocks.
+        """
         tokens = sum(map(len, neutral.sentences())) // 4
-        times = (1 + self.null + 1) * tokens / max(1, int(self.prompts.lengths.sum()))
+        times = 4 * (1 + self.null + 1) * tokens / max(1, int(self.prompts.lengths.sum()))
         return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, times)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics
 from backend.stats.estimate import Estimate, undefined
@@ -30,6 +31,11 @@ class Query:
     prompts: Prompts
     draws: int = 1000
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """The readout and the bootstrap."""
+        return cost_of_fields(self).with_fitting(0.03 * self.draws / 1000)
 
 
 @dataclass(frozen=True, eq=False)

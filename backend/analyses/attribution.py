@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, size
 from backend.lab.lab import Lab
 from backend.lab.outputs import Contributions
 from backend.stats import intervals, metrics, resampling
@@ -42,6 +43,13 @@ class Query:
     prompts: Prompts
     draws: int = 1000
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """The parts of both models, and the bootstrap."""
+        each = [one for one in (self.checkpoint, self.reference) if one.facts.has_head]
+        steps = [collect.request(CollectQuery(one, self.prompts)) for one in each]
+        return Cost().with_fitting(0.02 * size(self.checkpoint, self.prompts), *steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +168,11 @@ class CollectQuery:
 
     checkpoint: PinnedCheckpoint
     prompts: Prompts
+
+    @property
+    def cost(self) -> Cost:
+        """One pass; the hooks see less of the last block."""
+        return Cost().with_passes(self.checkpoint, self.prompts, 0.6)
 
 
 @memoized(version=1)

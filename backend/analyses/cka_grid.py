@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, cost_of_fields, size
 from backend.lab.lab import Lab
 from backend.stats import cka, intervals, metrics
 from backend.stats.estimate import Estimate, undefined
@@ -36,6 +37,13 @@ class Query:
     reference: PinnedCheckpoint
     prompts: Prompts
     drop_largest: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts and a CKA per pair of layers."""
+        return cost_of_fields(self).with_fitting(
+            0.08 * size(self.checkpoint, self.prompts) * self.checkpoint.facts.layers / 12
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
+from backend.lab.cost import Cost, cost_of_fields, size
 from backend.lab.lab import Lab
 from backend.stats import by_layer, intervals, metrics, rotation
 from backend.stats.estimate import Estimate
@@ -42,6 +43,17 @@ class Query:
     permutations: int = 1000
     splits: int = 50
     seed: int = 0
+
+    def chance_of(self, checkpoint: PinnedCheckpoint) -> ChanceQuery:
+        """Return the query of a checkpoint's chance level."""
+        reference = self.reference if self.drop_largest else None
+        return ChanceQuery(checkpoint, reference, self.prompts, self.drop_largest, self.permutations, self.seed)
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts, both chance levels, and the bootstrap."""
+        steps = [chance_level.request(self.chance_of(each)) for each in (self.checkpoint, self.reference)]
+        return cost_of_fields(self).with_fitting(0.22 * size(self.checkpoint, self.prompts), *steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +232,11 @@ class ChanceQuery:
     permutations: int
     seed: int
 
+    @property
+    def cost(self) -> Cost:
+        """The readouts and the permutations."""
+        return cost_of_fields(self).with_fitting(0.05 * size(self.checkpoint, self.prompts))
+
 
 @dataclass(frozen=True, eq=False)
 class Chance:
@@ -240,11 +257,6 @@ def chance_level(query: ChanceQuery, lab: Lab) -> Chance:
     return Chance(intervals.chance(residuals, labels, classes, query.permutations, query.seed))
 
 
-def _chance_query(query: Query, checkpoint: PinnedCheckpoint) -> ChanceQuery:
-    reference = query.reference if query.drop_largest else None
-    return ChanceQuery(checkpoint, reference, query.prompts, query.drop_largest, query.permutations, query.seed)
-
-
 @memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Read the prompts with both checkpoints, compute both chance levels, then measure."""
@@ -253,8 +265,8 @@ def recipe(query: Query, lab: Lab) -> Result:
     reference = lab.part(0, 5).readout(query.reference, query.prompts).residuals
     residuals = lab.part(1, 5).readout(query.checkpoint, query.prompts).residuals
     chances = (
-        chance_level(_chance_query(query, query.checkpoint), lab.part(2, 5)).threshold,
-        chance_level(_chance_query(query, query.reference), lab.part(3, 5)).threshold,
+        chance_level(query.chance_of(query.checkpoint), lab.part(2, 5)).threshold,
+        chance_level(query.chance_of(query.reference), lab.part(3, 5)).threshold,
     )
     sentence = f"Resampling the class direction of {query.checkpoint.label} {query.draws:,} times."
     lab.progress(0.8, sentence)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from backend.caching.memoize import memoized
 from backend.derived.feature_activations import ActiveQuery, active
 from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
-from backend.lab.cost import Cost, cost_of_fields
+from backend.lab.cost import Cost
 from backend.lab.lab import Lab
 from backend.stats import feature_rates
 from backend.stats.rows import cell
@@ -56,12 +56,9 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """The readouts, and the trainings in passes of the prompts: see `features.Query.cost`."""
-        facts, tokens = self.reference.facts, int(self.prompts.lengths.sum())
-        each = 2.0 + 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
-        times = each * len(self.layers) * (2 + len(self.checkpoints))
-        first = (*self.checkpoints, self.reference)[0]
-        return cost_of_fields(self).with_passes(first, self.prompts, times)
+        """The trainings, and the comparison of their features."""
+        trainings = tuple(one for layer in self.layers for one in self.trainings(layer))
+        return Cost(trainings=tuple(dict.fromkeys(trainings))).with_fitting(0.05 * len(trainings))
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,15 +83,10 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """The readouts, and how often the prompts could pass a model in the time of everything else.
-
-        Training takes four operations per weight of the encoder and token (little besides, as only k features learn
-        from a token), a pass two; both models are read for training, for what fires, and four times for the loss.
-        """
-        facts, tokens = self.checkpoint.facts, int(self.prompts.lengths.sum())
-        training = 2.0 * self.tokens * self.features * facts.width / (facts.parameters * max(1, tokens))
-        times = 8.0 if self.opened is not None else 10.0 + training
-        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, times)
+        """The readouts, what fires, and passes that take as long as the loss and the promoted tokens."""
+        models = (self.reference, self.checkpoint)
+        steps = [active.request(ActiveQuery(self.source, model, self.prompts)) for model in models]
+        return cost_of_fields(self).with_passes(self.checkpoint, self.prompts, 10.0).with_fitting(0.0, *steps)
 
 
 @dataclass(frozen=True, eq=False)

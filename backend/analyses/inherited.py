@@ -23,6 +23,7 @@ from jaxtyping import Float
 
 from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
+from backend.lab.cost import Cost
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics
 from backend.stats.estimate import Estimate, stacked
@@ -48,6 +49,11 @@ class Query:
     prompts: Prompts
     draws: int = 1000
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """Each block of both models reads the residuals of both."""
+        return Cost().with_passes(self.reference, self.prompts, 0.8).with_passes(self.checkpoint, self.prompts, 0.8)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ fitted on.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from scipy.special import log_softmax
 
 from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import by_layer, intervals, metrics, probe_fits, resampling, splits
 from backend.stats.estimate import Estimate, stacked
@@ -45,6 +46,18 @@ class Query:
     reference: PinnedCheckpoint
     prompts: Prompts
     seed: int = 0
+
+    @property
+    def fits(self) -> tuple[FitQuery, ...]:
+        """The queries of both checkpoints' probes."""
+        return tuple(FitQuery(each, self.prompts, self.seed) for each in (self.checkpoint, self.reference))
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts, the probes of both checkpoints, and the baselines, which are like half a layer."""
+        seconds = fit_seconds(self.checkpoint, self.prompts) / 2
+        opening = replace(cost_of_fields(self), passes=((self.checkpoint, 0),))
+        return opening.with_fitting(seconds, *map(fitted.request, dict.fromkeys(self.fits)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +156,13 @@ def _nested(
     return probe_fits.Fold(others, tuple((others[train], others[test]) for train, test in inner))
 
 
+def fit_seconds(checkpoint: PinnedCheckpoint, prompts: Prompts) -> float:
+    """Return roughly the seconds of one layer on the reference machine; a step of Newton's method is cubic."""
+    reviews = len(prompts.token_ids)
+    dimensions = min(reviews, checkpoint.facts.width) * max(1, prompts.classes - 1)
+    return 0.55 * (dimensions / 128) ** 2 * reviews / 256
+
+
 @dataclass(frozen=True)
 class FitQuery:
     """The probes of one checkpoint; separate, because every comparison needs those of both."""
@@ -150,6 +170,12 @@ class FitQuery:
     checkpoint: PinnedCheckpoint
     prompts: Prompts
     seed: int
+
+    @property
+    def cost(self) -> Cost:
+        """The readout, and the probes of every layer on both labels."""
+        seconds = self.checkpoint.facts.layers * fit_seconds(self.checkpoint, self.prompts)
+        return cost_of_fields(self).with_fitting(seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,8 +246,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     prompts, checkpoint, other = query.prompts, query.checkpoint, query.reference
     labels, classes, groups = prompts.labels, prompts.classes, prompts.groups
     fold_of = folds(labels, query.seed, groups)
-    fits = [FitQuery(each, prompts, query.seed) for each in (checkpoint, other)]
-    own, theirs = (fitted(each, lab.part(i, 3)) for i, each in enumerate(fits))
+    own, theirs = (fitted(each, lab.part(i, 3)) for i, each in enumerate(query.fits))
     residuals, reference = lab.part(4, 6).readouts((checkpoint, other), prompts)
     lab.progress(0.85, f"Fitting on the lengths and on the token embeddings of {checkpoint.label}.")
     here, there = (~metrics.constant_layers(each.residuals) for each in (residuals, reference))

@@ -8,6 +8,7 @@ still be mirrored against each other; choosing one of them as the reference avoi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
@@ -18,6 +19,7 @@ from jaxtyping import Float, Float32
 from backend.caching.memoize import memoized
 from backend.caching.progress import Progress, silent
 from backend.caching.serialize import NOT_IN_KEY
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import embedding_maps, metrics
 from backend.stats.embedding_maps import Fit, Method
@@ -33,6 +35,8 @@ Layer = Float[np.ndarray, "reviews width"]
 
 FEWEST = 5
 """Minimum number of reviews for a map."""
+LOADING = {"tsne": ("openTSNE", 0.5), "umap": ("umap", 7.0)}
+"""The library of each method, and the seconds of its import and of compiling a first fit."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,16 @@ class Query:
     perplexity: float = 30.0
     neighbours: int = 15
     sample: Sample | None = field(default=None, metadata=NOT_IN_KEY, compare=False)
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts, the reference's map with its second fit, and the import and compilation of a first fit."""
+        first = self.checkpoint == self.reference
+        steps = () if first else (recipe.request(replace(self, checkpoint=self.reference)),)
+        library, loading = LOADING[self.method]
+        seconds = (0.5 if first else 0.25) * len(self.prompts.token_ids) / 256
+        loads = first and library not in sys.modules
+        return cost_of_fields(self).with_fitting(seconds + (loading if loads else 0.0), *steps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, cost_of_fields, size
 from backend.lab.lab import Lab
 from backend.stats import intervals, metrics, resampling
 from backend.stats.estimate import Estimate, stacked
@@ -46,6 +47,11 @@ class Query:
     draws: int = 1000
     permutations: int = 1000
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts, the heads and the resampling."""
+        return cost_of_fields(self).with_fitting(0.9 * size(self.checkpoint, self.prompts))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32
 
 from backend.caching.memoize import memoized
 from backend.caching.serialize import NOT_IN_KEY
+from backend.lab.cost import Cost, cost_of_fields, size
 from backend.lab.lab import Lab
 from backend.stats import by_layer, metrics, pca
 from backend.stats.metrics import Labels, Residuals
@@ -40,6 +41,11 @@ class Query:
     prompts: Prompts
     drop_largest: int = 0
     sample: Sample | None = field(default=None, metadata=NOT_IN_KEY, compare=False)
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts and the decompositions."""
+        return cost_of_fields(self).with_fitting(0.05 * size(self.checkpoint, self.prompts))
 
 
 @dataclass(frozen=True, eq=False)

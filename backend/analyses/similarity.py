@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, cost_of_fields, size
 from backend.lab.lab import Lab
 from backend.stats import by_layer, intervals, metrics, resampling
 from backend.stats import cka as measures
@@ -42,6 +43,11 @@ class Query:
     draws: int = 1000
     permutations: int = 50
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts, the jackknife and the permutations."""
+        return cost_of_fields(self).with_fitting(size(self.checkpoint, self.prompts))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from scipy.special import softmax
 from backend.caching.memoize import memoized
 from backend.derived.steering_vectors import ALPHAS, Directions, Positions, exists, scaled
 from backend.errors import UndefinedError
+from backend.lab.cost import Cost
 from backend.lab.lab import Lab
 from backend.lab.outputs import Sampling
 from backend.stats import metrics
@@ -24,6 +25,8 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 
 TOKENS = 40
+ONE_BY_ONE = 40
+"""A generated token takes about as long as so many tokens that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,12 @@ class WrittenQuery:
     temperature: float | None
     seed: int = 0
     tokens: int = TOKENS
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts of the direction, and tokens that pass one by one, each as slow as ONE_BY_ONE."""
+        readouts = ((self.direction_from, self.prompts),) if self.alpha != 0 else ()
+        return Cost(readouts, ((self.checkpoint, ONE_BY_ONE * self.tokens),))
 
 
 @dataclass(frozen=True, eq=False)

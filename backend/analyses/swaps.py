@@ -52,10 +52,9 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """The readouts, and roughly how often the prompts pass the host with swaps."""
+        """The readouts, the runs with swaps, and the bootstrap."""
         swaps = len(spans(self.part, self.mode, self.host.facts.layers))
-        times = swaps * (0.4 if self.mode == "range" else 0.6)
-        return cost_of_fields(self).with_passes(self.host, self.prompts, times)
+        return cost_of_fields(self).with_fitting(0.006 * swaps * self.draws / 1000, label_logits.request(self.asked))
 
     @property
     def asked(self) -> LogitsQuery:

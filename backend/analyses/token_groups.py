@@ -13,6 +13,7 @@ from backend.caching.memoize import memoized
 from backend.caching.progress import Progress, silent
 from backend.derived.embedding_shift import MEASURES, ShiftQuery, Shifts, shifts
 from backend.derived.token_counts import CountQuery, count_query, counts, strata
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import intervals
 from backend.stats.estimate import Estimate, undefined
@@ -37,6 +38,11 @@ class Query:
     own: lexicon.Words = ()
     draws: int = 1000
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """Opening the models, and the random groups."""
+        return cost_of_fields(self).with_fitting(0.2 * self.draws / 1000)
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,7 +64,7 @@ class Query:
         """
         opening = cost_of_fields(self)
         if self.scope == "words" or self.method == "pca":
-            return opening
+            return replace(opening, fitting=0.3)
         facts = [checkpoint.facts for checkpoint in (self.reference, self.checkpoint)]
         many = min(fact.vocabulary for fact in facts)
         fits = 3.5 if self.checkpoint == self.reference else 1.0

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from backend.caching.memoize import memoized
 from backend.derived.embedding_shift import MEASURES, ShiftQuery, shifts
 from backend.derived.token_counts import CountQuery, count_query, counts, strata
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats.rows import cell
 from backend.study.checkpoint import PinnedCheckpoint
@@ -31,6 +32,11 @@ class Query:
     reference: PinnedCheckpoint
     counted: CountQuery
     own: lexicon.Words = ()
+
+    @property
+    def cost(self) -> Cost:
+        """Opening the models, and their rows."""
+        return cost_of_fields(self).with_fitting(1e-5 * self.checkpoint.facts.vocabulary)
 
 
 @dataclass(frozen=True, eq=False)

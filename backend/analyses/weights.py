@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.lab.outputs import WeightChange
 from backend.stats.rows import point
@@ -28,6 +29,11 @@ class Query:
 
     checkpoint: PinnedCheckpoint
     reference: PinnedCheckpoint
+
+    @property
+    def cost(self) -> Cost:
+        """Opening both, and a norm of every matrix."""
+        return cost_of_fields(self).with_fitting(4e-8 * self.checkpoint.facts.parameters)
 
 
 @dataclass(frozen=True, eq=False)

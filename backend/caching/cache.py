@@ -21,6 +21,7 @@ from backend.caching.memory import Memory
 from backend.caching.progress import Progress
 from backend.caching.serialize import ForeignEntry
 from backend.caching.shipped import Shipped
+from backend.caching.turns import Ticket, blocked, here
 
 T = TypeVar("T")
 
@@ -46,6 +47,7 @@ class Flight:
         self.lock = threading.Lock()
         self.users = 0
         self.owner: int | None = None
+        self.ticket: Ticket | None = None
         self.fraction = 0.0
         self.sentence = "Waiting: another thread is computing this result."
 
@@ -57,6 +59,17 @@ class Flight:
             progress(fraction, sentence)
 
         return report
+
+
+def _acquired(lock: FileLock, timeout: float) -> bool:
+    """Return whether the lock is there after at most `timeout` seconds, or cannot be used in this folder."""
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 class Cache:
@@ -183,15 +196,17 @@ class Cache:
                 raise RuntimeError(f"The computation of {key} requests its own result; remove the recursion.")
             flight.users += 1
         try:
-            while not flight.lock.acquire(timeout=PATIENCE):
-                if waiting is not None:
-                    waiting(flight.fraction, flight.sentence)
-            flight.owner = threading.get_ident()
+            if not flight.lock.acquire(blocking=False):
+                with blocked(lambda: flight.ticket):
+                    while not flight.lock.acquire(timeout=PATIENCE):
+                        if waiting is not None:
+                            waiting(flight.fraction, flight.sentence)
+            flight.owner, flight.ticket = threading.get_ident(), here()
             try:
                 with self._lock_file(key, flight, waiting):
                     yield flight
             finally:
-                flight.owner = None
+                flight.owner = flight.ticket = None
                 flight.lock.release()
         finally:
             with self._state_lock:
@@ -204,14 +219,11 @@ class Cache:
         """Lock `key` for other processes with a lock file."""
         path = self.folder / "locks" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.lock"
         lock = FileLock(str(path), thread_local=False, fallback_to_soft=False)
-        while self._store is not None and not lock.is_locked:
-            try:
-                lock.acquire(timeout=PATIENCE)
-            except Timeout:
-                if waiting is not None:
-                    waiting(0.0, "Waiting: another server is computing this result.")
-            except OSError:
-                break
+        if self._store is not None and not _acquired(lock, 0.0):
+            with blocked(lambda: None):
+                while self._store is not None and not _acquired(lock, PATIENCE):
+                    if waiting is not None:
+                        waiting(0.0, "Waiting: another server is computing this result.")
         try:
             yield
         finally:

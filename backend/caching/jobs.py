@@ -1,163 +1,50 @@
-"""Background jobs: one per key, with progress, cancellation, and errors that reach all waiting threads."""
+"""The background jobs of this process: one per key, in turns."""
 
 from __future__ import annotations
 
-import logging
-import queue
 import threading
-import time
-from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
+from backend.caching.forecast import Part, ends, rest
+from backend.caching.job import Job
 from backend.caching.memoize import Recipe
-from backend.errors import Cancelled, LayershiftError
+from backend.caching.turns import POLL_SECONDS, TYPED, State, Ticket, Turns
+from backend.errors import LayershiftError
 
 R = TypeVar("R")
-log = logging.getLogger(__name__)
-
-QUEUED = "Waiting for a free worker."
-
-
-class Job(Generic[R]):
-    """A running computation, shared by all callers that submitted the same query.
-
-    `fraction` (0..1) and `sentence` are its progress, `title` is its name. `estimate` is the expected model time in
-    seconds at submission (None if unknown). `started` is a `time.time()`, None while queued.
-    """
-
-    def __init__(self, key: str, title: str, estimate: float | None = None) -> None:
-        self.key = key
-        self.title = title
-        self.estimate = estimate
-        self.fraction = 0.0
-        self.sentence = QUEUED
-        self.started: float | None = None
-        self.failed: BaseException | None = None
-        self._trace: TracebackType | None = None
-        self._result: R | None = None
-        self._ended: float | None = None
-        self._finished = threading.Event()
-        self._cancel_requested = threading.Event()
-        self._lock = threading.Lock()
-        self._on_end: Callable[[Job[R]], None] = lambda job: None
-
-    @property
-    def done(self) -> bool:
-        """Return whether the job has ended: with a result, with an error or cancelled."""
-        return self._finished.is_set()
-
-    @property
-    def elapsed(self) -> float:
-        """Return the seconds from start to now or to the end; 0 while queued."""
-        if self.started is None:
-            return 0.0
-        return max(0.0, (time.time() if self._ended is None else self._ended) - self.started)
-
-    def wait(self, timeout: float | int) -> bool:
-        """Wait at most `timeout` seconds; return whether the job has ended."""
-        return self._finished.wait(timeout)
-
-    def result(self, timeout: float | int | None = None) -> R:
-        """Wait for the result. Raises TimeoutError after `timeout` seconds, Cancelled, or what the recipe raised."""
-        if not self._finished.wait(timeout):
-            raise TimeoutError(f"{self.title} is not finished after {timeout} s.")
-        if self.failed is not None:
-            # Start from the worker's traceback; otherwise every rerun of a page would lengthen it.
-            raise self.failed.with_traceback(self._trace)
-        return self._result  # type: ignore[return-value]
-
-    def cancel(self) -> None:
-        """Stop the job for all waiting callers: they receive Cancelled.
-
-        A queued job ends at once, a running job at its next progress report; without another report, it ends with its
-        result. Leaving a page does not cancel. Submitting the query again starts a new job.
-        """
-        self._cancel_requested.set()
-        self._on_end(self)
-        with self._lock:
-            if self.started is None:
-                self._end(failed=self._cancelled())
-
-    def report(self, fraction: float | int, sentence: str) -> None:
-        """Update the progress of the recipe. Raises Cancelled after `cancel`."""
-        if self._cancel_requested.is_set():
-            raise self._cancelled()
-        self.fraction = min(1.0, max(0.0, float(fraction)))
-        self.sentence = sentence
-
-    def _cancelled(self) -> Cancelled:
-        return Cancelled(f"{self.title} was cancelled; request it again to restart.")
-
-    def _run(self, work: Callable[[], R]) -> None:
-        """Run the job in a worker thread; every error is kept for the waiting callers."""
-        with self._lock:
-            if self.done:
-                return
-            self.started = time.time()
-            self.sentence = "Starting."
-        try:
-            self._end(result=work())
-        except LayershiftError as error:
-            self._end(failed=error)
-        except BaseException as error:
-            log.exception("%s failed", self.title)
-            self._end(failed=error)
-
-    def _end(self, result: R | None = None, failed: BaseException | None = None) -> None:
-        """Set the result or error, once."""
-        if self.done:
-            return
-        self._result, self.failed = result, failed
-        if failed is None:
-            self.fraction, self.sentence = 1.0, "Done."
-        else:
-            self._trace, self.sentence = failed.__traceback__, str(failed) or type(failed).__name__
-        self._ended = time.time()
-        self._on_end(self)
-        self._finished.set()
 
 
 class Jobs:
-    """A few daemon workers and the running jobs, at most one per key.
+    """The jobs of this process, at most one per key, and the daemon threads that run them in `Turns`.
 
-    There are more workers than a page needs, so that a map of several minutes does not block other pages. Jobs wait for
-    the device themselves. Daemon threads do not delay the exit of the interpreter; unfinished results are computed
-    again next time.
+    `workers` jobs run at once, and one more of a typed text. Daemon threads do not delay the exit of the interpreter;
+    unfinished results are computed again next time.
     """
 
-    def __init__(self, workers: int = 4) -> None:
-        self._workers = workers
-        self._queue: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+    def __init__(self, workers: int = 2) -> None:
+        self._turns = Turns(workers)
         self._jobs: dict[str, Job[Any]] = {}
+        self._work: dict[Ticket, tuple[Job[Any], Callable[[], Any]]] = {}
         self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
+        self._idle = self._started = 0
 
-    def submit(self, recipe: Recipe[Any, Any, R], query: Any, lab: Any, title: str | None = None) -> Job[R]:
-        """Return the job that computes `recipe(query, lab)`: the running one, or a new one at the end of the queue.
+    def submit(
+        self, recipe: Recipe[Any, Any, R], query: Any, lab: Any, title: str | None = None, session: str | None = None
+    ) -> Job[R]:
+        """Return the job that computes `recipe(query, lab)`: the one under way, or a new one.
 
         For a cached result, the job is already done. `title` defaults to the module of the recipe and the label of the
-        query's checkpoint.
+        query's checkpoint. `session` is the browser session that shows the job, None for work in the background.
         """
         key = recipe.key(query)
         with self._lock:
-            if key in self._jobs:
-                return self._jobs[key]
-        cached = recipe.peek(query, lab)
-        job: Job[R] = Job(key, title or _title(recipe, query), None if cached is not None else _estimate(query, lab))
-        if cached is not None:
-            job._end(result=cached)
-            return job
-        with self._lock:
-            if key in self._jobs:
-                return self._jobs[key]
-            self._jobs[key] = job
-            job._on_end = self._forget
-            self._queue.put(lambda: job._run(lambda: recipe(query, lab.watched(job.report))))
-            if len(self._threads) < self._workers:
-                name = f"job-{len(self._threads) + 1}"
-                self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-                self._threads[-1].start()
+            job = self._jobs.get(key)
+        if job is None:
+            job = self._new(key, recipe, query, lab, title)
+        if session is not None:
+            job.watch(session)
+        self._turns.look()
         return job
 
     def active(self) -> list[Job[Any]]:
@@ -165,9 +52,75 @@ class Jobs:
         with self._lock:
             return list(self._jobs.values())
 
-    def _work(self) -> None:
+    def seconds_left(self, jobs: Iterable[Job[Any]]) -> float:
+        """Return the expected seconds until all of these jobs have ended, with the work that goes before them."""
+        wanted = [job for job in jobs if not job.done]
+        if not wanted:
+            return 0.0
+        by_ticket = {job.ticket: job for job in self.active()}
+        rank = max(self._turns.rank(job.ticket) for job in wanted)
+        order = [
+            job
+            for ticket in self._turns.order()
+            if (job := by_ticket.get(ticket)) is not None and (job in wanted or self._turns.rank(ticket) <= rank)
+        ]
+        order += [job for job in wanted if job not in order]
+        parts = [rest(job.parts or (Part(job.key, 1.0),), job.left) for job in order]
+        workers = self._turns.workers + (rank == TYPED)
+        return max(end for job, end in zip(order, ends(parts, workers), strict=True) if job in wanted)
+
+    def in_front(self, job: Job[Any]) -> Job[Any] | None:
+        """Return the job that a waiting job waits for: the holder of a lock, or the next to end its turn."""
+        if not job.waits:
+            return None
+        holder = job.ticket.holder()
+        others = [other for other in self.active() if other is not job and not other.done]
+        if job.ticket.state is State.BLOCKED:
+            return next((other for other in others if other.ticket is holder), None)
+        running = [other for other in others if other.ticket.state is State.RUNNING]
+        return min(running, key=lambda other: other.left, default=None)
+
+    def _new(self, key: str, recipe: Recipe[Any, Any, R], query: Any, lab: Any, title: str | None) -> Job[R]:
+        """Queue a job, or return the one that another thread has queued meanwhile."""
+        cached = recipe.peek(query, lab)
+        parts = () if cached is not None else _parts(query, lab)
+        job: Job[R] = Job(key, title or _title(recipe, query), parts, recipe.private)
+        if cached is not None:
+            job._end(result=cached)
+            return job
+        with self._lock:
+            if key in self._jobs:
+                return self._jobs[key]
+            self._jobs[key] = job
+        job._on_end = self._forget
+        job._turns = self._turns
+        with self._turns.changed:
+            self._work[job.ticket] = job, lambda: recipe(query, lab.watched(job.report))
+            self._turns.add(job.ticket)
+            self._staff()
+        return job
+
+    def _staff(self) -> None:
+        """Start a thread if there is none for the next queued job."""
+        if self._work and not self._idle:
+            self._idle += 1
+            self._started += 1
+            threading.Thread(target=self._serve, name=f"job-{self._started}", daemon=True).start()
+
+    def _serve(self) -> None:
+        """Run queued jobs, one after the other."""
         while True:
-            self._queue.get()()
+            with self._turns.changed:
+                while (ticket := self._turns.next()) is None:
+                    self._turns.changed.wait(POLL_SECONDS if self._work else None)
+                job, work = self._work.pop(ticket)
+                self._idle -= 1
+                self._staff()
+            with self._turns.running(ticket):
+                job._run(work)
+            del job, work, ticket
+            with self._turns.changed:
+                self._idle += 1
 
     def _forget(self, job: Job[Any]) -> None:
         """Remove an ended job from the list, so that its query can be submitted again."""
@@ -183,12 +136,12 @@ def _title(recipe: Recipe[Any, Any, Any], query: Any) -> str:
     return words.replace("_", " ") + (f" of {label}" if label else "")
 
 
-def _estimate(query: Any, lab: Any) -> float | None:
-    """Return the expected model time in seconds, None if unknown; the job itself reports unusable checkpoints."""
-    seconds = getattr(lab, "seconds", None)
-    if seconds is None:
-        return None
+def _parts(query: Any, lab: Any) -> tuple[Part, ...]:
+    """Return the expected steps, none if unknown; the job itself reports unusable checkpoints."""
+    parts = getattr(lab, "parts", None)
+    if parts is None:
+        return ()
     try:
-        return float(seconds(query))
+        return tuple(parts(query))
     except LayershiftError:
-        return None
+        return ()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, get_type_hints, runtime_checkable
 
 from backend.caching.cache import Cache
 from backend.caching.progress import Progress
 from backend.caching.serialize import ForeignEntry, canonical, decode, encode
+from backend.caching.stopwatch import Stopwatch, apart
+from backend.caching.turns import shared
 
 MEASUREMENT_VERSION = 1
 """Increased when a definition in metrics.py or intervals.py changes: all results are then computed again."""
@@ -32,6 +35,15 @@ class Bench(Protocol):
 
     def watched(self, progress: Progress) -> Any:
         """Return a copy that reports to `progress`."""
+        ...
+
+
+@runtime_checkable
+class Learning(Protocol):
+    """A lab that remembers how long its queries take."""
+
+    def learner(self, query: Any) -> Callable[[float], None]:
+        """Return the callback for the seconds that a query then takes itself, without other recipes and waiting."""
         ...
 
 
@@ -89,13 +101,18 @@ class Recipe(Generic[Q, L, R]):
         cached = self._cached(key, cache)
         if cached is not None:
             return cached
-        with cache.lock(key, lab.progress) as flight:
+        with apart(), cache.lock(key, lab.progress) as flight:
             cached = self._cached(key, cache)
             if cached is not None:
                 return cached
-            data = encode(self.fn(query, lab.watched(flight.reporting(lab.progress))))
+            learn = lab.learner(query) if isinstance(lab, Learning) else None
+            stopwatch = Stopwatch()
+            with nullcontext() if self.private else shared():
+                data = encode(self.fn(query, lab.watched(flight.reporting(lab.progress))))
             result = decode(data, self.kind)
             cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data))
+            if learn is not None:
+                learn(stopwatch.seconds)
             return result
 
     def request(self, query: Q) -> Request[R]:

@@ -13,6 +13,7 @@ from backend.caching.memoize import memoized
 from backend.caching.serialize import NOT_IN_KEY
 from backend.errors import AutoencoderError
 from backend.lab.autoencoders import AutoencoderQuery
+from backend.lab.cost import Cost
 from backend.lab.lab import Lab
 from backend.lab.outputs import Autoencoder, FeatureActivations, Trained
 from backend.lab.saelens import CONFIG, WEIGHTS
@@ -67,6 +68,12 @@ class ActiveQuery:
     source: Source
     checkpoint: PinnedCheckpoint
     prompts: Prompts
+
+    @property
+    def cost(self) -> Cost:
+        """The training, a pass, and the encoder."""
+        trainings = (self.source,) if isinstance(self.source, AutoencoderQuery) else ()
+        return Cost(trainings=trainings).with_passes(self.checkpoint, self.prompts, 0.6)
 
 
 @memoized(version=1)

@@ -10,6 +10,7 @@ from jaxtyping import Float32, Int64
 
 from backend.caching.memoize import memoized
 from backend.caching.progress import shown, so_far
+from backend.lab.cost import Cost
 from backend.lab.lab import Lab
 from backend.lab.outputs import Swap
 from backend.study.checkpoint import PinnedCheckpoint
@@ -47,6 +48,18 @@ class LogitsQuery:
     prompts: Prompts
     part: Part
     mode: Mode
+
+    @property
+    def cost(self) -> Cost:
+        """Roughly how often the prompts pass the host with swaps; final norm and head are read from residuals."""
+        if self.part not in (*IN_BLOCKS, "embed"):
+            return Cost(passes=((self.host, 0), (self.donor, 0)))
+        others = [mode for mode in MODES if mode != "range"] if self.mode == "range" else []
+        steps = [label_logits.request(replace(self, mode=mode)) for mode in others]
+        share = 1.0 if self.part == "embed" else 0.12 if self.mode == "range" else 0.35
+        times = share * len(spans(self.part, self.mode, self.host.facts.layers))
+        opening = Cost(passes=((self.donor, 0),), steps=tuple(steps))
+        return opening.with_passes(self.host, self.prompts, times)
 
 
 @dataclass(frozen=True, eq=False)

@@ -135,3 +135,28 @@ def _colours(low: float, high: float, log: bool, scale: Scale) -> dict[str, Any]
 
 def _names() -> dict[str, Any]:
     return {"type": "category", "automargin": True, "showgrid": False}
+
+
+def in_words(result: Result, name: str, reference: str) -> str:
+    """Return whether anything changed, and where: how many matrices, the most changed one, and what stayed equal."""
+    change = np.nan_to_num(result.relative_change)
+    moved, count = int((change > 0).sum()), len(change)
+    if not moved:
+        return (
+            f"**{name}** has the weights of **{reference}**: all {count} matrices are equal. Check its path, and that "
+            f"an adapter was saved after training."
+        )
+    most = int(change.argmax())
+    said = (
+        f"{moved} of {count} matrices of **{name}** differ from **{reference}**. {_placed(result, most)} changed most, "
+        f"by {100 * change[most]:.3g} % of its norm."
+    )
+    equal = sorted({result.matrix[i] for i in range(count) if change[i] == 0})
+    if not equal:
+        return said
+    return f"{said} Equal: {', '.join(f'`{one}`' for one in equal[:6])}{' and others' if len(equal) > 6 else ''}."
+
+
+def _placed(result: Result, i: int) -> str:
+    inside = result.layer[i] != OUTSIDE
+    return f"`{result.matrix[i]}`{f' of block {int(result.layer[i])}' if inside else ''}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from backend.caching.memoize import Request
 from backend.lab.autoencoders import AutoencoderQuery
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
@@ -19,17 +20,29 @@ class Cost:
 
     `readouts` are the checkpoints that read prompts at the readout position, and `trainings` the autoencoders: both are
     free when they are in the cache. `passes` are (checkpoint, tokens) that models read in addition; 0 tokens means that
-    the checkpoint is only opened. `fitting` counts the seconds of work on arrays.
+    the checkpoint is only opened. `fitting` counts the seconds of work on arrays on the reference machine of `rates`,
+    and `steps` are other recipes with their queries, also free when they are in the cache.
     """
 
     readouts: tuple[tuple[PinnedCheckpoint, Prompts], ...] = ()
     passes: tuple[tuple[PinnedCheckpoint, int], ...] = ()
     trainings: tuple[AutoencoderQuery, ...] = ()
     fitting: float = 0.0
+    steps: tuple[Request[Any], ...] = ()
 
     def with_passes(self, checkpoint: PinnedCheckpoint, prompts: Prompts, times: float) -> Cost:
         """Return the same cost with one more checkpoint that reads the prompts so many times."""
         return replace(self, passes=(*self.passes, (checkpoint, int(times * prompts.lengths.sum()))))
+
+    def with_fitting(self, seconds: float, *steps: Request[Any]) -> Cost:
+        """Return the same cost with so many more seconds of work on arrays, and with other recipes."""
+        return replace(self, fitting=self.fitting + seconds, steps=(*self.steps, *steps))
+
+
+def size(checkpoint: PinnedCheckpoint, prompts: Prompts) -> float:
+    """Return layers x reviews x width, in units of the demo: 13 layers, 256 reviews, width 128."""
+    facts = checkpoint.facts
+    return (facts.layers + 1) * len(prompts.token_ids) * facts.width / (13 * 256 * 128)
 
 
 @runtime_checkable

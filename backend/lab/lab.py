@@ -7,21 +7,25 @@ token ids. Queries contain only pinned parts, so the cache key of a result depen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from backend.caching.cache import Cache
+from backend.caching.forecast import Part, union
 from backend.caching.memoize import memoized
 from backend.caching.progress import Progress, shown, silent, so_far
+from backend.caching.serialize import canonical
 from backend.errors import UndefinedError
 from backend.lab.autoencoders import AutoencoderQuery, Autoencoders, Point
-from backend.lab.cost import cost_of
+from backend.lab.cost import Cost, cost_of
 from backend.lab.models import Models
 from backend.lab.outputs import Readout, Trained
+from backend.lab.rates import LEAST_SECONDS, Rates
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 from backend.study.whole_words import expand
@@ -86,22 +90,66 @@ class Lab:
         """Return the curve so far of a training that runs in this process, for a waiting page; empty if none runs."""
         return so_far(train_autoencoder.key(query))
 
-    def seconds(self, query: Any) -> float:
-        """Expected seconds of work for `query`: its declared cost, without what is already in the cache."""
+    def seconds(self, *queries: Any) -> float:
+        """Expected seconds of work for all queries: their declared cost, without what is already in the cache."""
+        return union(part for query in queries for part in self.parts(query))
+
+    def parts(self, query: Any) -> list[Part]:
+        """Return the expected steps of a query: import, opening, readouts, other recipes, then its own work."""
+        return list(self._parts(query, self.models.starting()).values())
+
+    def learner(self, query: Any) -> Callable[[float], None]:
+        """Return the callback for the seconds that a query takes itself, to call before it runs."""
+        if isinstance(query, _MEASURED):
+            return lambda seconds: None
+        return partial(Rates(self.cache).learn, query, self._own(query))
+
+    def _parts(self, query: Any, starting: float) -> dict[str, Part]:
+        """Return the steps by key; those that several queries share have the same key."""
+        cost, parts = cost_of(query), dict[str, Part]()
+
+        def opening(checkpoint: PinnedCheckpoint) -> None:
+            for key, seconds in (("start", starting), (checkpoint.fingerprint, self.models.opening(checkpoint))):
+                parts[f"open/{key}"] = Part(f"open/{key}", seconds, on_device=True)
+
+        for checkpoint, prompts in () if isinstance(query, _MEASURED) else cost.readouts:
+            readout = ReadoutQuery(checkpoint, prompts.seen_by(checkpoint))
+            if collect.peek(readout, self) is None:
+                parts |= self._parts(readout, starting)
+        for training in () if isinstance(query, AutoencoderQuery) else cost.trainings:
+            if train_autoencoder.computed(training, self) is None:
+                parts |= self._parts(training, starting)
+        for step in cost.steps:
+            if step.peek(self) is None:
+                parts |= self._parts(step.query, starting)
+        for checkpoint in _run_by(query, cost):
+            opening(checkpoint)
+        key = f"{type(query).__module__}.{type(query).__qualname__}/{canonical(query)}"
+        ratio = 1.0 if isinstance(query, _MEASURED) else Rates(self.cache).ratio(query)
+        seconds = max(LEAST_SECONDS, self._own(query) * ratio)
+        return parts | {key: Part(key, seconds, on_device=bool(_run_by(query, cost)))}
+
+    def _own(self, query: Any) -> float:
+        """Return the declared seconds of what the query does itself, with this machine's rates for models."""
+        if isinstance(query, ReadoutQuery):
+            return self.models.reading(query.checkpoint, int(query.prompts.lengths.sum()))
         cost = cost_of(query)
-        readouts = {ReadoutQuery(checkpoint, prompts.seen_by(checkpoint)) for checkpoint, prompts in cost.readouts}
-        seconds = [
-            self.models.seconds(readout.checkpoint, int(readout.prompts.lengths.sum()))
-            for readout in readouts
-            if collect.peek(readout, self) is None
-        ]
-        seconds += [self.models.seconds(checkpoint, tokens) for checkpoint, tokens in cost.passes]
-        seconds += [
-            self.autoencoders.seconds(training.spec, training.checkpoints[0].facts.width)
-            for training in cost.trainings
-            if train_autoencoder.computed(training, self) is None
-        ]
-        return float(sum(seconds) + cost.fitting)
+        passes = sum(self.models.reading(checkpoint, tokens) for checkpoint, tokens in cost.passes)
+        if isinstance(query, AutoencoderQuery):
+            width = query.checkpoints[0].facts.width
+            passes += self.autoencoders.seconds(query.spec, width)
+            tokens = int(query.prompts.lengths.sum())
+            passes += sum(self.models.reading(checkpoint, tokens) for checkpoint in query.checkpoints)
+        return passes + cost.fitting * Rates(self.cache).machine()
+
+
+def _run_by(query: Any, cost: Cost) -> tuple[PinnedCheckpoint, ...]:
+    """Return the checkpoints that a query opens itself."""
+    if isinstance(query, ReadoutQuery):
+        return (query.checkpoint,)
+    if isinstance(query, AutoencoderQuery):
+        return query.checkpoints
+    return tuple(dict.fromkeys(checkpoint for checkpoint, _ in cost.passes))
 
 
 @dataclass(frozen=True)
@@ -110,6 +158,10 @@ class ReadoutQuery:
 
     checkpoint: PinnedCheckpoint
     prompts: Prompts
+
+
+_MEASURED = (ReadoutQuery, AutoencoderQuery)
+"""Queries that read their prompts themselves, and whose ports remember rates of their own."""
 
 
 @memoized(version=2)

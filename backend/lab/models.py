@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 from tokenizers import Tokenizer
 
 from backend.caching.progress import Progress, unwatched
+from backend.lab.differences import Differences, Promoted, ScaledPredictions, Scaling
 from backend.lab.outputs import (
     Contributions,
     Embedding,
@@ -133,6 +134,82 @@ class Models(Protocol):
         """Compare next-token predictions and last residuals at every position; `sets` are sets of token ids."""
         ...
 
+    def differences(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        prompts: Prompts,
+        groups: Int64[np.ndarray, " texts"],
+        positions: int,
+        progress: Progress,
+    ) -> Differences:
+        """Compare residuals and next-token predictions at every position, summed over the texts of each group.
+
+        The first `positions` are also kept apart.
+        """
+        ...
+
+    def promoted(
+        self,
+        directions: Float32[np.ndarray, "directions width"],
+        random: Float32[np.ndarray, "random width"],
+        head: PinnedCheckpoint,
+        top: int,
+        progress: Progress,
+    ) -> Promoted:
+        """Return the `top` tokens that each direction promotes through the final norm and unembedding of `head`.
+
+        `random` are random directions to compare with.
+
+        Raises UndefinedError for a model that predicts no tokens.
+        """
+        ...
+
+    def scaled(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        plan: tuple[Scaling, ...],
+        prompts: Prompts,
+        progress: Progress,
+    ) -> Float32[np.ndarray, "scalings reviews classes"]:
+        """Return label logits of the reference under each scaling of its change to the checkpoint.
+
+        The checkpoint's head answers where the reference has none.
+        """
+        ...
+
+    def scaled_predictions(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        plan: tuple[Scaling, ...],
+        prompts: Prompts,
+        progress: Progress,
+    ) -> ScaledPredictions:
+        """Measure next-token predictions along the texts under each scaling of the change.
+
+        Raises UndefinedError for a model that predicts no tokens.
+        """
+        ...
+
+    def scaled_text(
+        self,
+        checkpoint: PinnedCheckpoint,
+        reference: PinnedCheckpoint,
+        scaling: Scaling | float,
+        prompts: Prompts,
+        tokens: int,
+        sampling: Sampling | None,
+        progress: Progress,
+    ) -> tuple[int, ...]:
+        """Continue the first of the prompts with scaled weights, greedily without `sampling`.
+
+        A number alpha instead of a scaling amplifies the logits: after + alpha (after - before). Raises UndefinedError
+        for a model that predicts no tokens.
+        """
+        ...
+
     def weight_changes(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress
     ) -> tuple[WeightChange, ...]:
@@ -189,6 +266,14 @@ class Models(Protocol):
         """Return the host's label logits for the first prompt, with each residual in turn replaced by the donor's."""
         ...
 
-    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
-        """Estimate the seconds to open the checkpoint and run `tokens` tokens through it."""
+    def starting(self) -> float:
+        """Estimate the seconds until this process can open models; 0 once it has opened one."""
+        ...
+
+    def opening(self, checkpoint: PinnedCheckpoint) -> float:
+        """Estimate the seconds to open the checkpoint; 0 while it is open."""
+        ...
+
+    def reading(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
+        """Estimate the seconds to run `tokens` tokens through the open checkpoint."""
         ...

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float32
 
-from backend.caching.cache import Cache
 from backend.caching.progress import Progress, unwatched
+from backend.caching.stopwatch import Stopwatch
 from backend.lab.outputs import (
     Contributions,
     Embedding,
@@ -29,73 +24,13 @@ from backend.lab.outputs import (
     TextReadout,
     WeightChange,
 )
-from backend.models.catalogue import Catalogue
-from backend.models.runtime.device_names import likely_device
+from backend.models.comparisons import Comparisons
 from backend.study.checkpoint import PinnedCheckpoint
-from backend.study.token_ids import Columns, Prompts, other_ids
-
-_RATES = {"cpu": 2e10, "mps": 1e12, "cuda": 2e13}
-_IMPORT_SECONDS = 8.0
-_OPENING_BYTES_PER_SECOND = 5e8
-_ENOUGH_TOKENS = 500
-"""Tokens of a run from which its speed is remembered; shorter ones, such as one typed text, estimate it badly."""
+from backend.study.token_ids import Columns, Prompts
 
 
-class LocalModels(Catalogue):
+class LocalModels(Comparisons):
     """Checkpoints on this machine (or fetched from the hub to it), opened on LAYERSHIFT_DEVICE."""
-
-    def __init__(self, cache: Cache) -> None:
-        super().__init__(cache)
-        self._store: Any = None
-        self._making = threading.Lock()
-
-    @property
-    def device(self) -> str:
-        """The device that models run on; the likely one until torch is imported."""
-        return likely_device() if self._store is None else str(self._store.device)
-
-    @property
-    def store(self) -> Any:
-        """The `Store` of loaded models; importing torch starts here. Raises DeviceError."""
-        with self._making:
-            if self._store is None:
-                from backend.models.runtime.store import Store
-
-                self._store = Store(self._cache)
-            return self._store
-
-    @contextmanager
-    def lend(
-        self, progress: Progress, *checkpoints: PinnedCheckpoint, label: str | None = None
-    ) -> Iterator[tuple[Any, ...]]:
-        """Yield the `LoadedModel` of each checkpoint, then progress whose sentences start with `label`.
-
-        The default is the last checkpoint's label. Models open in the order given. Importing torch starts here, so a
-        method imports its measurement inside the block. Raises CheckpointError, DeviceError and what `progress` does.
-        """
-        label = label or checkpoints[-1].label
-        progress(0.0, f"Preparing to open {label}.")
-        with ExitStack() as lent:
-            yield (
-                *(lent.enter_context(self.store.borrow(checkpoint, progress)) for checkpoint in checkpoints),
-                _labelled(progress, label),
-            )
-
-    def _readable(
-        self, prompts: Prompts, checkpoint: PinnedCheckpoint, other: PinnedCheckpoint | None = None
-    ) -> Prompts:
-        """Return the prompts with the checkpoint's own token ids, once they are sure to be readable.
-
-        Raises CheckpointError or PromptError, and UndefinedError where `other` has other token ids.
-        """
-        readable = prompts.seen_by(checkpoint)
-        self.check_prompts(checkpoint, readable)
-        if other is not None:
-            compared = prompts.seen_by(other)
-            self.check_prompts(other, compared)
-            if (compared.token_ids, compared.token_types) != (readable.token_ids, readable.token_types):
-                raise other_ids(checkpoint, other)
-        return readable
 
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Readout:
         """Return residuals and label logits at the readout position, float32.
@@ -103,15 +38,13 @@ class LocalModels(Catalogue):
         Raises CheckpointError, DeviceError, PromptError for prompts with more positions or other tokens than the model
         has, and whatever `progress` raises, between batches.
         """
-        prompts = self._readable(prompts, checkpoint)
+        prompts = self.readable(prompts, checkpoint)
         with self.lend(progress, checkpoint) as (loaded, report):
             from backend.models.measurements.residuals import collect
 
-            started = time.perf_counter()
+            stopwatch = Stopwatch()
             readout = collect(loaded, prompts, report)
-            tokens = int(prompts.lengths.sum())
-            if tokens >= _ENOUGH_TOKENS:
-                self._remember(checkpoint, tokens, time.perf_counter() - started)
+            self.remember(checkpoint, int(prompts.lengths.sum()), stopwatch.seconds)
         return readout
 
     def label_logits(
@@ -133,7 +66,7 @@ class LocalModels(Catalogue):
 
     def read_text(self, checkpoint: PinnedCheckpoint, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
         """Read the first of the prompts at every token and layer. Raises what `readout` raises."""
-        prompts = self._readable(prompts, checkpoint)
+        prompts = self.readable(prompts, checkpoint)
         with self.lend(progress, checkpoint) as (loaded, report):
             from backend.models.measurements import logit_lens
 
@@ -151,7 +84,7 @@ class LocalModels(Catalogue):
 
     def contributions(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Contributions:
         """Return what every component adds to the label logits. Raises what `readout` raises."""
-        prompts = self._readable(prompts, checkpoint)
+        prompts = self.readable(prompts, checkpoint)
         with self.lend(progress, checkpoint) as (loaded, report):
             from backend.models.measurements import direct_attribution
 
@@ -161,7 +94,7 @@ class LocalModels(Catalogue):
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, prompts: Prompts, progress: Progress
     ) -> Float32[np.ndarray, "reviews blocks 2 2 width"]:
         """Return what each block of both models adds to the residuals of both. Raises what `readout` raises."""
-        prompts = self._readable(prompts, checkpoint, reference)
+        prompts = self.readable(prompts, checkpoint, reference)
         with self.lend(progress, reference, checkpoint) as (before, after, report):
             from backend.models.measurements import crossed_blocks
 
@@ -179,7 +112,7 @@ class LocalModels(Catalogue):
 
         Raises what `readout` raises, and UndefinedError for a model that predicts no tokens.
         """
-        prompts = self._readable(prompts, checkpoint, reference)
+        prompts = self.readable(prompts, checkpoint, reference)
         with self.lend(progress, reference, checkpoint) as (before, after, report):
             from backend.models.measurements import output_space
 
@@ -204,7 +137,7 @@ class LocalModels(Catalogue):
         watch: Callable[[Swapped], None] = unwatched,
     ) -> Float32[np.ndarray, "swaps reviews classes"]:
         """Return label logits of the host with each swap of the plan. Raises what `readout` raises."""
-        prompts = self._readable(prompts, host, donor)
+        prompts = self.readable(prompts, host, donor)
         with self.lend(progress, host, donor, label=_pair(host, donor)) as (into, source, report):
             from backend.models.measurements.swaps import run_swaps
 
@@ -214,7 +147,7 @@ class LocalModels(Catalogue):
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
     ) -> Float32[np.ndarray, "interventions reviews classes"]:
         """Return label logits under each intervention of the plan. Raises what `readout` raises."""
-        prompts = self._readable(prompts, checkpoint)
+        prompts = self.readable(prompts, checkpoint)
         with self.lend(progress, checkpoint) as (loaded, report):
             from backend.models.measurements import steering
 
@@ -224,7 +157,7 @@ class LocalModels(Catalogue):
         self, checkpoint: PinnedCheckpoint, plan: tuple[Intervention, ...], prompts: Prompts, progress: Progress
     ) -> SideEffects:
         """Predict along the texts under each intervention. Raises what `output_space` raises."""
-        prompts = self._readable(prompts, checkpoint)
+        prompts = self.readable(prompts, checkpoint)
         with self.lend(progress, checkpoint) as (loaded, report):
             from backend.models.measurements import side_effects
 
@@ -243,7 +176,7 @@ class LocalModels(Catalogue):
 
         Raises what `readout` raises, and UndefinedError for a model that predicts no tokens.
         """
-        prompts = self._readable(prompts, checkpoint)
+        prompts = self.readable(prompts, checkpoint)
         with self.lend(progress, checkpoint) as (loaded, report):
             from backend.models.measurements import generation
 
@@ -252,35 +185,11 @@ class LocalModels(Catalogue):
     def patch(self, host: PinnedCheckpoint, donor: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Patched:
         """Patch each residual of the donor into the host on the first prompt. Raises what `readout` raises."""
         columns = prompts.seen_by(donor).columns
-        prompts = self._readable(prompts, host, donor)
+        prompts = self.readable(prompts, host, donor)
         with self.lend(progress, host, donor, label=_pair(host, donor)) as (into, source, report):
             from backend.models.measurements import patching
 
             return patching.patch(into, source, prompts, report, donor_columns=columns)
-
-    def seconds(self, checkpoint: PinnedCheckpoint, tokens: int) -> float:
-        """Estimate the seconds of a run from the model's size and the speed of earlier runs on this device."""
-        parameters = checkpoint.facts.parameters
-        remembered = self._cache.get_json(self._rate_key(checkpoint))
-        rate = remembered if isinstance(remembered, float) else _RATES[self.device.partition(":")[0]]
-        opening = 0.0 if "torch" in sys.modules else _IMPORT_SECONDS
-        if self._store is None or not self._store.holds(checkpoint):
-            opening += checkpoint.facts.memory(checkpoint.dtype) / _OPENING_BYTES_PER_SECOND
-        return opening + tokens * parameters / rate
-
-    def _remember(self, checkpoint: PinnedCheckpoint, tokens: int, seconds: float) -> None:
-        """Store parameters times tokens per second of this run."""
-        self._cache.put_json(self._rate_key(checkpoint), checkpoint.facts.parameters * tokens / max(seconds, 1e-6))
-
-    def _rate_key(self, checkpoint: PinnedCheckpoint) -> str:
-        """Return the key of a rate: one for each fourfold range of sizes, because small models use a device less."""
-        size = checkpoint.facts.parameters.bit_length() // 2
-        return f"rate/{self.device}/{checkpoint.dtype}/{size}"
-
-
-def _labelled(progress: Progress, label: str) -> Progress:
-    """Return progress whose sentences start with the label."""
-    return lambda fraction, sentence: progress(fraction, f"{label}: {sentence[0].lower()}{sentence[1:]}")
 
 
 def _pair(host: PinnedCheckpoint, donor: PinnedCheckpoint) -> str:

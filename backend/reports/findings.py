@@ -16,6 +16,7 @@ from scipy.special import chdtrc
 from backend.caching.memoize import Request
 from backend.reports.changes import carrying_block, changed_weights, rearranged, turned
 from backend.reports.evidence import Asks, Finding, accuracy_requests, card_request, direction_requests, subject
+from backend.reports.taught import unchanged
 from backend.stats import intervals, paired
 from backend.stats.splits import half_splits
 from backend.study.comparison import Comparison
@@ -215,6 +216,7 @@ def _differ(recall: np.ndarray, n: np.ndarray) -> bool:
 
 
 FINDINGS: tuple[Callable[[Comparison], Asks], ...] = (
+    unchanged,
     reversed_classes,
     best_checkpoint,
     leaves_chance,

@@ -23,6 +23,7 @@ from backend.reports.over_training import over_training
 from backend.reports.page import Section, moving, picture, pictures, sentences, table
 from backend.reports.parts import Ask, layer_features, moved_tokens, predictions, single_swaps, steered, through_heads
 from backend.reports.similar import similar_layers
+from backend.reports.taught import taught
 from backend.study.comparison import Comparison
 from backend.study.kinds import Need
 from backend.study.training_log import read_training_log
@@ -216,6 +217,7 @@ SECTIONS: dict[str, Callable[[Comparison, Ask, int], Iterator[Section]]] = {
     "tokens": moved_tokens,
     "output space": predictions,
     "features": layer_features,
+    "difference": taught,
 }
 """The parts of the report in order; each makes its sections from the results that it requests."""
 NEEDS: dict[str, Need] = {

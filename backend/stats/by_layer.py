@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from functools import cache
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -38,12 +37,15 @@ def measured(
         if threads < 2:
             return [_reported(measure(layer), done / len(layers), report) for done, layer in enumerate(layers, 1)]
         with ThreadPoolExecutor(threads, "layer") as pool:
-            futures = [pool.submit(measure, layer) for layer in layers]
-            try:
-                for done, future in enumerate(as_completed(futures), 1):
-                    _reported(future.result(), done / len(layers), report)
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            futures = [pool.submit(measure, layer) for layer in layers[:threads]]
+            waiting = set(futures)
+            for done in range(1, len(layers) + 1):
+                ended = next(as_completed(waiting))
+                waiting.remove(ended)
+                _reported(ended.result(), done / len(layers), report)  # a job may be parked here, and no layer starts
+                if len(futures) < len(layers):
+                    futures.append(pool.submit(measure, layers[len(futures)]))
+                    waiting.add(futures[-1])
             return [future.result() for future in futures]
 
 
@@ -61,18 +63,13 @@ def _threads(size: int) -> int:
 _lock, _users, _limits = threading.Lock(), 0, []
 
 
-@cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()
-
-
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Keep linear algebra on one thread while anything is measured; the limit belongs to the process."""
     global _users  # noqa: PLW0603 - the number of threads is a setting of the process
     with _lock:
         if _users == 0:
-            _limits.append(_libraries().limit(limits=1, user_api="blas"))
+            _limits.append(ThreadpoolController().limit(limits=1, user_api="blas"))  # some libraries load late
         _users += 1
     try:
         yield

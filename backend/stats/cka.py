@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg import eigvalsh_tridiagonal, lapack, svd, svdvals
+from scipy.linalg import eigvalsh_tridiagonal, svd, svdvals
 
 from backend.errors import UndefinedError
 from backend.stats import metrics
-from backend.stats.rotation import Rotated
+from backend.stats.rotation import LAPACK, Rotated
 
 FEWEST = 5
 """Minimum number of reviews for the delete-one values of debiased CKA."""
@@ -176,14 +176,14 @@ def _products(x: Rotated, y: Other) -> Callable[[Int[np.ndarray, " reviews"]], F
 
     if min(x.shape[1], y.shape[1]) < len(x) - 1:
         return of_dimensions
-    lower, pivots, rank, _ = lapack.dpstrf(x @ x.T, lower=1)
+    lower, pivots, rank, _ = LAPACK.dpstrf(x @ x.T, lower=1)
     factor = np.asfortranarray(np.tril(lower))
     factor[:, rank:] = 0.0
     other = y @ y.T
 
     def of_reviews(order: Int[np.ndarray, " reviews"]) -> np.ndarray:
         paired = order[pivots - 1]
-        return lapack.dsygst(other.take(paired, 0).take(paired, 1).T, factor, itype=2, lower=1, overwrite_a=1)[0]
+        return LAPACK.dsygst(other.take(paired, 0).take(paired, 1).T, factor, itype=2, lower=1, overwrite_a=1)[0]
 
     return of_reviews
 
@@ -193,7 +193,7 @@ def _sum_of_roots(products: Float[np.ndarray, "n n"]) -> float:
 
     About half the time of singular values. Roots below 1e-8 of the largest are lost in rounding errors.
     """
-    _, diagonal, beside, _, _ = lapack.dsytrd(products, lower=1, lwork=64 * len(products))
+    _, diagonal, beside, _, _ = LAPACK.dsytrd(products, lower=1, lwork=64 * len(products))
     squares = eigvalsh_tridiagonal(diagonal, beside, check_finite=False, lapack_driver="sterf")
     return float(np.sqrt(np.maximum(squares, 0.0)).sum())
 

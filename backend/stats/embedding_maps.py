@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from backend.caching.progress import Progress, silent
+from backend.caching.turns import steady
 from backend.errors import LayershiftError
 from backend.stats.pca import pca, project
 
@@ -147,7 +148,8 @@ def _reporting(watch: Progress, before: int, total: int) -> Callable[[int, float
 class _Bar:
     """File that receives the counts of umap-learn's progress bar, its only report of progress.
 
-    An error of the watcher is kept until the fit is over: tqdm would not release the lock that it holds while writing.
+    While it writes, tqdm holds a lock that every fit needs: the job is not parked there, and an error of the watcher is
+    kept until the fit is over, because tqdm would not release the lock.
     """
 
     def __init__(self, watch: Progress, total: int) -> None:
@@ -158,7 +160,8 @@ class _Bar:
         """Receive a count of epochs, or characters that clear the line."""
         if text.strip().isdigit() and self.raised is None:
             try:
-                _steps(self.watch, int(text), self.total)
+                with steady():
+                    _steps(self.watch, int(text), self.total)
             except LayershiftError as error:
                 self.raised = error
 

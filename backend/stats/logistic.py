@@ -8,12 +8,13 @@ Machine Learning, algorithm 3.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg import lapack
 from scipy.special import expit
+
+from backend.stats.rotation import LAPACK
 
 Products = Float[np.ndarray, "reviews reviews"]
 PerReview = Float[np.ndarray, " reviews"]
@@ -42,19 +43,26 @@ def _fit(k: Products, signs: PerReview, strength: float, a: PerReview, b: float)
     pull = k @ a
     for _ in range(MOST_STEPS):
         new_a, new_b = _newton(k, signs, strength, pull + b)
-        new_pull = k @ new_a
-        change = float(np.abs(new_pull + new_b - pull - b).max())
-        before = _objective(signs, strength, a, pull, b)
-        share = 1.0
-        for _ in range(MOST_HALVINGS):
-            moved = [old + share * (new - old) for old, new in ((a, new_a), (pull, new_pull))]
-            if _objective(signs, strength, *moved, b + share * (new_b - b)) <= before + 1e-12 * abs(before):
-                break
-            share /= 2
-        a, pull, b = *moved, b + share * (new_b - b)
-        if change < STEP:
+        ahead, pulled, up = new_a - a, k @ new_a - pull, new_b - b
+
+        def at(share: float, a=a, pull=pull, b=b, ahead=ahead, pulled=pulled, up=up) -> float:
+            return _objective(signs, strength, a + share * ahead, pull + share * pulled, b + share * up)
+
+        share = _share(at)
+        a, pull, b = a + share * ahead, pull + share * pulled, b + share * up
+        if np.abs(pulled + up).max() < STEP:
             break
     return a, b
+
+
+def _share(objective_at: Callable[[float], float]) -> float:
+    """Return the share of a step that lowers the objective: all of it, unless the step goes too far."""
+    before, share = objective_at(0.0), 1.0
+    for _ in range(MOST_HALVINGS):
+        if objective_at(share) <= before + 1e-12 * abs(before):
+            break
+        share /= 2
+    return share
 
 
 def _newton(k: Products, signs: PerReview, strength: float, logits: PerReview) -> tuple[PerReview, float]:
@@ -65,9 +73,9 @@ def _newton(k: Products, signs: PerReview, strength: float, logits: PerReview) -
     system = k * root
     system *= root[:, None]
     system.flat[:: len(k) + 1] += 1.0
-    lower, _ = lapack.dpotrf(system.T, lower=1, clean=0, overwrite_a=1)
+    lower, _ = LAPACK.dpotrf(system.T, lower=1, clean=0, overwrite_a=1)
     right = np.stack([root * logits - slope / root, root], axis=1)
-    solved = root[:, None] * lapack.dpotrs(lower, right, lower=1)[0]
+    solved = root[:, None] * LAPACK.dpotrs(lower, right, lower=1)[0]
     b = float(solved[:, 0].sum() / solved[:, 1].sum())
     return solved[:, 0] - b * solved[:, 1], b
 

@@ -79,15 +79,13 @@ def aucs(
     labels: Labels,
     counts: Shaped[np.ndarray, "draws reviews"],
 ) -> Float[np.ndarray, " draws"]:
-    """Compute `auc` of many resamples at once; `counts` says how often each review is in each resample.
-
-    A resampled review of the class wins over the others with a lower logit difference: a running sum of their counts.
-    """
+    """Compute `auc` of many resamples at once; `counts` says how often each review is in each resample."""
     total = np.zeros(len(counts))
     by_review = counts.T.astype(np.float64)
     for column, values in enumerate(logit_diff.T):
         of_class = labels == (1 if logit_diff.shape[1] == 1 else column)
         positive, order = by_review[of_class], np.argsort(values[~of_class])
+        # a review of the class wins over the others with a lower logit difference: a running sum of their counts
         below = np.zeros((len(order) + 1, len(counts)))
         np.cumsum(by_review[~of_class][order], axis=0, out=below[1:])
         others = values[~of_class][order]

@@ -6,10 +6,14 @@ reviews x reviews instead of reviews x width.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import lapack
 
+LAPACK: Any = lapack
+"""Routines that scipy's types do not list."""
 Rotated = Float[np.ndarray, "reviews rotated"]
 
 
@@ -30,9 +34,11 @@ def jointly(x: Float[np.ndarray, "reviews width"], y: Float[np.ndarray, "reviews
 def factor(products: Float[np.ndarray, "reviews reviews"]) -> Rotated:
     """Return coordinates with these inner products, right to rounding errors of the largest one.
 
-    A Cholesky factor with pivots: centred reviews, and copies of a text, are linearly dependent.
+    A Cholesky factor with pivots: centred reviews, and copies of a text, are linearly dependent. Reviews that are all
+    zero keep one dimension.
     """
-    lower, pivots, rank, _ = lapack.dpstrf(products, lower=1)
-    coordinates = np.zeros((len(products), rank))
-    coordinates[pivots - 1] = np.tril(lower)[:, :rank]
+    lower, pivots, rank, _ = LAPACK.dpstrf(products, lower=1)
+    dimensions = max(1, rank)
+    coordinates = np.zeros((len(products), dimensions))
+    coordinates[pivots - 1, :rank] = np.tril(lower)[:, :rank]
     return coordinates

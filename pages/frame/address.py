@@ -145,6 +145,12 @@ def said_of(text: str, choice: Text) -> str:
     return stand_in
 
 
+def forget(key: str) -> None:
+    """Remove a key from the address: its default counts again."""
+    if key in st.query_params:
+        del st.query_params[key]
+
+
 def text_box(label: str, key: str, choice: Text, make: Callable[..., Any] = st.text_area, **more: Any) -> None:
     """Show a text area or input with the text of the address; leaving or entering it writes the address."""
     requests = value(key, choice)
@@ -194,8 +200,10 @@ def picked(chart: str, key: str, names: Sequence[str]) -> Callable[[], None]:
 def clicked_cell(chart: str) -> tuple[int, int] | None:
     """Return the row and the column of the clicked cell of a heat map."""
     points = st.session_state[chart].selection.points
-    row, column = points[0]["customdata"] if points else (None, None)
-    return None if row is None else (row, column)
+    if not points:
+        return None
+    row, column = points[0]["customdata"]
+    return int(row), int(column)
 
 
 def chooses(key: str, names: Sequence[str]) -> Callable[[int], None]:

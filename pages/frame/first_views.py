@@ -19,7 +19,7 @@ from backend.caching.serialize import encode
 from backend.study.config import Study
 from pages.frame.shell import PAINT_CALLS
 
-PAGES = ("overview", "layers", "tokens", "probes", "swaps", "features", "review")
+PAGES = ("overview", "layers", "tokens", "probes", "swaps", "features", "difference", "review")
 SLIDING = ("overview", "layers")
 OFFERS = ("Train the autoencoder",)
 """Buttons of long work that the first picture of a page needs."""

@@ -17,7 +17,8 @@ NEXT = {
     "swaps": ("tokens", "Which words moved?"),
     "tokens": ("review", "How does each checkpoint read your own text?"),
     "review": ("features", "Which features does the model use?"),
-    "features": ("probes", "What can be read out at each layer?"),
+    "features": ("difference", "What did training teach, and what else did it change?"),
+    "difference": ("probes", "What can be read out at each layer?"),
     "probes": ("", "What do all numbers say together?"),
 }
 """The page and the question that follow each page."""

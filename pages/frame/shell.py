@@ -68,6 +68,13 @@ class View(Comparison):
     lab: Lab
     choices: Mapping[str, Choice] = field(repr=False)
 
+    @property
+    def both(self) -> str:
+        """The two checkpoints as words of a title."""
+        if self.checkpoint == self.reference:
+            return f"{self.reference.label} alone"
+        return f"{self.reference.label} and {self.checkpoint.label}"
+
     def value(self, key: str) -> str:
         """What the address says about the key, or its default."""
         return address.value(key, self.choices[key])
@@ -154,9 +161,13 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
         view = _resolve(module.choices, rest) if module.choices else None
     with top:
         links.to_pages(list(known.values()), _lacking(view, pages))
+    if st.session_state.get("_page") != chosen.url_path:
+        st.session_state["_page"] = chosen.url_path
+        work.leave()
     token = _inside.set((view,))
     try:
-        chosen.run()
+        with work.showing():
+            chosen.run()
     finally:
         _inside.reset(token)
     marked.show(chosen.url_path)
@@ -235,6 +246,8 @@ def _sidebar(view: View) -> None:
             st.caption(said)
         _play(view)
         view.control(st.selectbox, "Compared with", "reference")
+        if view.checkpoint == view.reference:
+            st.caption("The epoch is the reference itself, so nothing is compared. Choose another epoch.")
     else:
         st.info(f"Only {plain(view.names[0])} could be loaded.")
     about = "Leaves out the three largest dimensions of the reference (on average) at every layer."

@@ -5,13 +5,15 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import streamlit as st
 
 from backend import wiring
-from backend.caching.jobs import Job
+from backend.caching.job import Job
 from backend.caching.memoize import Request
 from backend.errors import Cancelled, LayershiftError
 from backend.lab.lab import Lab
@@ -22,8 +24,6 @@ LINGER_SECONDS = 1.0
 """How long a page waits for work of which less than a second is expected, rather than show a bar and come back."""
 LONG_SECONDS = 60.0
 """Work expected to take longer starts on a button, where otherwise choosing a text would start it."""
-PACE_SECONDS, PACE_FRACTION = 15.0, 0.03
-"""Elapsed time and fraction from which the remaining time is extrapolated."""
 MOST_HELD = 64
 Beside = Callable[[], None] | None
 """Draws partial results while work goes on."""
@@ -59,7 +59,7 @@ def on_demand(
     """
     under_way = {job.key for job in wiring.jobs().active()} | st.session_state.setdefault("_jobs", {}).keys()
     missing = [request for request in requests if request.peek(lab) is None]
-    seconds = sum(lab.seconds(request.query) for request in missing)
+    seconds = lab.seconds(*(request.query for request in missing))
     if seconds > beyond and any(request.key not in under_way for request in missing):
         place = st.empty()
         if not place.button(f"{offer} (about {said_seconds(seconds)})", key=f"offer-{what}"):
@@ -113,7 +113,9 @@ def both(
 def _job(request: Request[R], lab: Lab, held: dict[str, Job[Any]]) -> Job[R]:
     """The job that this browser has asked for already, or a new one; the newest are held, the others forgotten."""
     key = request.key
-    held[key] = held.pop(key, None) or wiring.jobs().submit(request.recipe, request.query, lab)
+    job = held.pop(key, None) or wiring.jobs().submit(request.recipe, request.query, lab, session=_session())
+    held[key] = job
+    _watch([job])
     while len(held) > MOST_HELD:
         del held[next(iter(held))]
     return held[key]
@@ -121,7 +123,7 @@ def _job(request: Request[R], lab: Lab, held: dict[str, Job[Any]]) -> Job[R]:
 
 def _linger(jobs: Sequence[Job[Any]]) -> None:
     """Give short work the time to land: a bar that is gone at once would flicker, and cost a second run of the page."""
-    if sum(job.estimate or 0.0 for job in jobs if not job.done) < 1.0:
+    if wiring.jobs().seconds_left(jobs) < LINGER_SECONDS:
         end = time.monotonic() + LINGER_SECONDS
         for job in jobs:
             job.wait(max(0.0, end - time.monotonic()))
@@ -142,29 +144,79 @@ def _failure(job: Job[Any], held: dict[str, Job[Any]], what: str) -> None:
 
 @st.fragment(run_every=POLL_SECONDS)
 def _progress(jobs: Sequence[Job[Any]], what: str, beside: Beside) -> None:
-    """Show a progress bar, the current step, the expected time, and a button to cancel."""
+    """Show a progress bar with one line of text, and buttons to cancel the work or what it waits for."""
     spare_the_collector()
     if all(job.done for job in jobs):
         st.rerun()
-    running = next((job for job in jobs if not job.done and job.started is not None), jobs[-1])
-    costs = [max(1.0, job.estimate or 0.0) for job in jobs]
-    done = sum(cost * (1.0 if job.done else job.fraction) for cost, job in zip(costs, jobs, strict=True))
-    fraction = done / sum(costs)
-    st.progress(fraction, text=f"{what}: {running.sentence}")
+    _watch(jobs)
+    everything, left = wiring.jobs(), wiring.jobs().seconds_left(jobs)
+    shown = next((job for job in jobs if not job.done and not job.waits), None)
+    front = None if shown else next(filter(None, map(everything.in_front, jobs)), None)
+    fraction = _fraction(jobs)
+    if front is None or front in jobs:
+        line = said(what, shown or next((job for job in jobs if not job.done), jobs[0]), left)
+    else:
+        line = f"Waiting for {front.title} (about {said_seconds(everything.seconds_left([front]))} left)"
+    st.progress(fraction, text=plain(line))
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Cancel", key=f"cancel-{what}-{jobs[0].key}"):
             for job in jobs:
                 job.cancel()
             st.rerun()
-        st.caption(f"Expected: {_cost(jobs, fraction)}. You may leave this page; the work goes on.")
+        if front is not None and front not in jobs and st.button("Stop that", key=f"stop-{what}-{jobs[0].key}"):
+            front.cancel()
+            st.rerun(scope="fragment")
     if beside is not None:
         beside()
 
 
-def _cost(jobs: Sequence[Job[Any]], fraction: float) -> str:
-    """Return the remaining time at the current pace, or the estimate until there is a pace."""
-    spent = max(job.elapsed for job in jobs)
-    if spent >= PACE_SECONDS and fraction >= PACE_FRACTION:
-        return f"about {said_seconds(spent / fraction - spent)} more, at the pace of the {said_seconds(spent)} so far"
-    seconds = sum(job.estimate or 0.0 for job in jobs)
-    return f"about {said_seconds(seconds)} in all" if seconds else "seconds; no model needs to be opened"
+def said(what: str, job: Job[Any], left: float) -> str:
+    """Return the line of a bar: the work, its current step and the time left, e.g. `Maps: layer 3, about 9 s left`."""
+    step = "queued" if job.started is None else job.sentence.rstrip(".")
+    return f"{what}: {step}, about {said_seconds(left)} left"
+
+
+def _fraction(jobs: Sequence[Job[Any]]) -> float:
+    """Return the share of the work of all jobs that is done, by their expected seconds."""
+    costs = [max(0.1, job.estimate or 0.0) for job in jobs]
+    return sum(cost * (1.0 if job.done else job.fraction) for cost, job in zip(costs, jobs, strict=True)) / sum(costs)
+
+
+def _session() -> str:
+    """Return the name of this browser session."""
+    return st.session_state.setdefault("_session", uuid.uuid4().hex)
+
+
+def _watch(jobs: Sequence[Job[Any]]) -> None:
+    """Renew the leases of the jobs that this page shows."""
+    for job in jobs:
+        job.watch(_session())
+    st.session_state.setdefault("_shown", set()).update(job.key for job in jobs)
+
+
+@contextmanager
+def showing() -> Iterator[None]:
+    """Draw a page inside; jobs that it no longer shows go to the background at its end, and all if it is a new page."""
+    before = st.session_state.pop("_shown", set())
+    yield
+    left_behind = before - st.session_state.get("_shown", set())
+    for job in wiring.jobs().active() if left_behind else ():
+        if job.key in left_behind:
+            job.unwatch(_session())
+
+
+def drop_typed(text: str) -> None:
+    """Cancel this session's work on the texts that were typed before this one."""
+    if st.session_state.get("_typed", text) != text:
+        held: dict[str, Job[Any]] = st.session_state.setdefault("_jobs", {})
+        for key, job in list(held.items()):
+            if job.typed:
+                job.abandon(_session())
+                del held[key]
+    st.session_state["_typed"] = text
+
+
+def leave() -> None:
+    """Put all jobs of this session into the background: the browser went to another page."""
+    for job in wiring.jobs().active():
+        job.unwatch(_session())

@@ -158,7 +158,7 @@ def test_recipe_shares_readouts_and_chance_levels(tmp_path) -> None:
     assert reports[-1] == 1.0
     assert results[0].norm.value[0, -1] < results[1].norm.value[0, -1] < results[3].norm.value[0, -1]
     assert results[3].leaves_chance[0] > 0
-    assert direction.chance_level.peek(direction._chance_query(queries[1], study.base), lab) is not None
+    assert direction.chance_level.peek(queries[1].chance_of(study.base), lab) is not None
 
 
 def test_largest_dimensions_are_those_of_the_reference(tmp_path) -> None:
@@ -240,11 +240,13 @@ def test_more_dimensions_than_reviews_give_the_numbers_of_the_definitions():
         reference[:, :, :3] *= 1000
         residuals = reference + rng.normal(size=reference.shape) + labels[:, None, None] * rng.normal(size=150)
         reference[:, 0] = reference[0, 0]
+        if classes == 3:
+            residuals[:, 0] = residuals[0, 0]
         both = [
             metrics.without_largest(one.astype(np.float32), reference, drop_largest) for one in (residuals, reference)
         ]
         levels = [np.zeros((1 if classes == 2 else 3, 3)) for _ in range(2)]
-        result = direction.direction(*both, prompts, (levels[0], levels[1]), draws=100)
+        result = direction.direction(both[0], both[1], prompts, (levels[0], levels[1]), draws=100)
         x, base = (one.astype(np.float64) for one in both)
         given = (x, labels, classes)
         d, d_base = (metrics.directions(one, labels, classes) for one in (x, base))
@@ -268,4 +270,5 @@ def test_more_dimensions_than_reviews_give_the_numbers_of_the_definitions():
         np.testing.assert_allclose(ends, split, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(result.cosine_to_base, metrics.cosine(d, d_base), rtol=1e-6)
         np.testing.assert_allclose(result.review_cosine, metrics.review_cosine(x), rtol=1e-6)
-        np.testing.assert_allclose(result.projections, np.einsum("rlw,clw->rcl", x, d) / norm, rtol=1e-6)
+        plain_projections = metrics.ratio(np.einsum("rlw,clw->rcl", x, d), norm)
+        np.testing.assert_allclose(result.projections, plain_projections, rtol=1e-6)

@@ -190,9 +190,9 @@ def test_what_it_will_cost_counts_both_models_on_every_text(tmp_path: Path):
     study, lab = fake_study(reviews=24), fake_lab(tmp_path)
     bare, sample = output_space.queries(study)[2:4]
     tokens = sum(len(fake_tokenizer().encode(one).ids) for one in neutral.sentences())
-    assert lab.seconds(bare) == pytest.approx(0.5 + 2 * tokens / 1000, rel=0.5), "a fake reads a token in 1 ms"
+    assert lab.seconds(bare) == pytest.approx(1.0 + 2 * tokens / 1000, rel=0.5), "a fake reads a token in 1 ms"
     lab.readouts(study.checkpoints, study.prompts)
-    assert lab.seconds(sample) == pytest.approx(0.5 + 2 * study.prompts.lengths.sum() / 1000)
+    assert lab.seconds(sample) == pytest.approx(0.5 + 2 * study.prompts.lengths.sum() / 1000, rel=0.2)
 
 
 def test_an_encoder_is_asked_nothing():

@@ -15,6 +15,7 @@ from backend.errors import UndefinedError
 from backend.lab.lab import Lab
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed, read_typed
+from tests.fakes import run_seconds
 
 TEXT = "The script is funny, humane and the camera work drags."
 
@@ -102,4 +103,4 @@ def test_it_says_what_it_costs(study: PinnedStudy, lab: Lab):
     assert request.cost.passes == ((study.base, tokens * tokens * 5 // 4),)
     encoder = replace(request, host=replace(study.base, facts=replace(study.base.facts, kind="encoder")))
     assert encoder.cost.passes == ((encoder.host, tokens * tokens * 5 // 2),)
-    assert lab.seconds(request) > lab.models.seconds(*request.cost.passes[0])
+    assert lab.seconds(request) > run_seconds(lab, *request.cost.passes[0])

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from backend.caching import cache as module
-from backend.caching.cache import Cache, Memory
+from backend.caching.cache import Cache
 from backend.caching.disk import BytesDisk
+from backend.caching.memory import Memory
 from backend.errors import Cancelled
 
 LARGE = 200_000

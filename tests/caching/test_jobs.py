@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from backend.caching.cache import Cache
-from backend.caching.jobs import QUEUED, Job, Jobs
+from backend.caching.forecast import Part
+from backend.caching.job import QUEUED, Job
+from backend.caching.jobs import Jobs
 from backend.caching.memoize import memoized
 from backend.caching.serialize import NOT_IN_KEY
 from backend.errors import Cancelled, CheckpointError
@@ -98,8 +100,8 @@ class Timed(Desk):
 
     cost: Callable[[object], float] = lambda query: 12.5
 
-    def seconds(self, query: object) -> float:
-        return self.cost(query)
+    def parts(self, query: object) -> list[Part]:
+        return [Part("all", self.cost(query))]
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -1,6 +1,10 @@
 """The quality of an autoencoder in a table, and its training as curves."""
 
+# pyright: reportAttributeAccessIssue=false
+# (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -27,4 +31,5 @@ def test_a_row_for_each_model(result: features.Result):
 
 def test_training_is_three_lines(result: features.Result):
     drawn = figures.training(result.step, result.training_loss, result.training_variance, result.training_dead)
-    assert [len(one.x) for one in drawn.data] == [10, 10, 10]
+    lines: Any = drawn.data
+    assert [len(one.x) for one in lines] == [10, 10, 10]

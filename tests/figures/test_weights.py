@@ -84,3 +84,12 @@ def test_an_encoder_reads_well():
     picture = figures.draw(made(*((None, name, 0.1, 2.0) for name in outside), inside), "", "change")
     assert list(picture.data[1].x) == ["word_embeddings", "pooler.dense", "classifier"]
     assert list(picture.data[0].y) == ["attention.self.query"]
+
+
+def test_whether_anything_changed_in_words():
+    same = made((None, "wte", 0.0, 1.0), (0, "a", 0.0, 1.0))
+    assert "all 2 matrices are equal" in figures.in_words(same, "one", "base")
+    some = made((None, "wte", 0.0, 1.0), (0, "a", 0.25, 1.0))
+    said = figures.in_words(some, "one", "base")
+    assert said.startswith("1 of 2 matrices of **one** differ from **base**. `a` of block 0 changed most, by 25 %")
+    assert said.endswith("Equal: `wte`.")

@@ -74,10 +74,12 @@ def test_a_training_that_fails_leaves_no_curve(query: AutoencoderQuery, tmp_path
 
 def test_what_is_still_to_be_trained_is_in_the_estimate(query: AutoencoderQuery, tmp_path: Path):
     lab = fake_lab(tmp_path)
-    readouts = sum(lab.models.seconds(one, int(query.prompts.lengths.sum())) for one in query.checkpoints)
-    assert lab.seconds(query) == pytest.approx(readouts + lab.autoencoders.seconds(query.spec, 32))
-    lab.autoencoder(query)
-    assert lab.seconds(query) == pytest.approx(readouts)
+    tokens = int(query.prompts.lengths.sum())
+    reading = sum(lab.models.reading(one, tokens) for one in query.checkpoints)
+    opening = sum(lab.models.opening(one) for one in query.checkpoints)
+    expected = reading + opening + lab.autoencoders.seconds(query.spec, 32)
+    assert lab.seconds(query) == pytest.approx(expected)
+    assert lab.seconds(query, query) == pytest.approx(expected), "the same work counts once"
 
 
 def test_the_fake_explains_its_planted_residuals(query: AutoencoderQuery, tmp_path: Path):

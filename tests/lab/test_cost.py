@@ -11,10 +11,11 @@ from backend.caching.serialize import canonical
 from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
 from backend.lab.cost import Cost, cost_of
 from backend.lab.lab import ReadoutQuery
+from backend.lab.rates import LEAST_SECONDS
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
-from tests.fakes import fake_lab, fake_study
+from tests.fakes import fake_lab, fake_study, run_seconds
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,15 @@ def test_nested_queries_count_once(study: PinnedStudy):
 def test_a_declared_cost_comes_first_and_stays_out_of_the_key(study: PinnedStudy, tmp_path: Path):
     lab = fake_lab(tmp_path)
     query = Declared(study.base, study.prompts)
-    assert lab.seconds(query) == pytest.approx(lab.models.seconds(study.base, 100) + 2.0)
+    lab.cache.put_json("rate/machine", 2.0)  # half as fast as the reference machine
+    assert lab.seconds(query) == pytest.approx(run_seconds(lab, study.base, 100) + 4.0)
     assert canonical(query) == canonical(Plain(study.base, study.prompts))
 
 
 def test_readouts_in_the_cache_are_free(study: PinnedStudy, tmp_path: Path):
     lab = fake_lab(tmp_path)
     query = Plain(study.base, study.prompts)
-    assert lab.seconds(query) == pytest.approx(lab.models.seconds(study.base, int(study.prompts.lengths.sum())))
+    reading = run_seconds(lab, study.base, int(study.prompts.lengths.sum()))
+    assert lab.seconds(query) == pytest.approx(reading + LEAST_SECONDS)
     lab.readout(study.base, study.prompts)
-    assert lab.seconds(query) == 0.0
+    assert lab.seconds(query) == LEAST_SECONDS

@@ -43,7 +43,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
 models, one = LocalModels(Cache(Path({str(tmp_path / "cache")!r}))), CheckpointRef(path={str(gpt2)!r})
 pinned = PinnedCheckpoint(models.fingerprint(one, one), "float32", one, one, models.facts(one, one))
-models.check(one, one), models.tokenizer(one, one).encode("text"), models.device, models.seconds(pinned, 10)
+models.check(one, one), models.tokenizer(one, one).encode("text"), models.device, models.reading(pinned, 10)
 found = {{"torch", "transformers", "peft", "accelerate", "huggingface_hub"}} & set(sys.modules)
 print(sorted(found))
 """
@@ -122,13 +122,14 @@ def test_prompts_that_do_not_fit_the_model_are_errors(models: LocalModels, pin: 
 
 def test_the_estimate_follows_what_was_measured(models: LocalModels, pin: Pin, gpt2: Path, prompts: Prompts):
     pinned = pin(gpt2)
-    guess = models.seconds(pinned, 10_000_000)
-    assert guess > models.seconds(pinned, 0) > 0
+    guess = models.reading(pinned, 10_000_000)
+    assert guess > 0
+    assert models.opening(pinned) > 0
     models.readout(pinned, prompts, silent)
-    assert models.seconds(pinned, 0) == 0  # open already
+    assert (models.starting(), models.opening(pinned)) == (0, 0)
     tokens = int(prompts.lengths.sum())
-    assert models.seconds(pinned, 2 * tokens) == pytest.approx(2 * models.seconds(pinned, tokens))
-    assert models.seconds(pinned, 10_000_000) != guess
+    assert models.reading(pinned, 2 * tokens) == pytest.approx(2 * models.reading(pinned, tokens))
+    assert models.reading(pinned, 10_000_000) != guess
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")

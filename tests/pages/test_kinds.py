@@ -21,6 +21,8 @@ VIEWS = [
     *(("swaps", {"mode": mode}) for mode in swaps.MODES),
     *(("tokens", {"show": show}) for show in tokens.SHOWN),
     *(("features", {"show": show}) for show in features.SHOWN),
+    ("difference", {}),
+    ("difference", {"texts": "sample", "part": "mlp", "how": "steer"}),
     *(("review", {"text": "The script drags.", "show": show}) for show in review.SHOWN),
     *(("review", {"text": "The script drags.", "heat": heat}) for heat in review.HEATS),
 ]

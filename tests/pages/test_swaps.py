@@ -147,7 +147,7 @@ def test_one_review_is_patched_both_ways(opens: Opens, world: World):
 
 
 def test_patching_that_takes_long_is_asked_for(opens: Opens, world: World):
-    world.models.seconds = lambda checkpoint, tokens: 50.0  # type: ignore[method-assign]
+    world.models.reading = lambda checkpoint, tokens: 50.0  # type: ignore[method-assign]
     test = opens("swaps", mode="patching")
     (offer,) = [button for button in test.button if button.label.startswith("Patch every residual (about")]
     assert not charts(test)

@@ -33,7 +33,7 @@ from tests.reports.conftest import Still, silently
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&**"
 World = tuple[PinnedStudy, Lab]
 NAMES = ["compared", "findings", "sample", "answers", "weights", "pca", "direction", "cosines", "similarity"]
-NAMES += ["training-steps", "map", "probes", "swaps", "steering", "tokens", "output", "features"]
+NAMES += ["training-steps", "map", "probes", "swaps", "steering", "tokens", "output", "features", "difference"]
 
 
 class Outline(HTMLParser):
@@ -116,7 +116,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_section_is_there_with_pictures_and_a_guide(made: dict[str, Outline]):
     one = made["plain"]
     assert one.ids() == NAMES
-    assert len(one.figures) == 1 + 2 + 2 + 8 + 1 + 3 + 6 + 1 + 4 + 2 + 2 + 2 + 2 + 2 + 1
+    assert len(one.figures) == 1 + 2 + 2 + 8 + 1 + 3 + 6 + 1 + 4 + 2 + 2 + 2 + 2 + 2 + 1 + 4
     titles = [figure["layout"]["title"]["text"] for figure in one.figures]
     assert {"epoch 2, layer 3, UMAP", "Cosine with the direction of base"} <= set(titles)
     guides = [tag for tag, given in one.tags if given.get("class") == "guide"]

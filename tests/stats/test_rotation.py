@@ -43,6 +43,8 @@ def test_singular_values_are_those_of_the_residuals():
     np.testing.assert_allclose(np.linalg.svd(rotated(x), compute_uv=False)[:19], expected, rtol=1e-6)
 
 
-def test_reviews_that_are_all_alike_have_no_dimensions():
-    assert factor(np.zeros((4, 4))).shape == (4, 0)
-    assert rotated(np.full((4, 9), 2.5)) == pytest.approx(np.zeros((4, 0)))
+def test_reviews_that_are_all_alike_keep_one_dimension():
+    assert factor(np.zeros((4, 4))) == pytest.approx(np.zeros((4, 1)))
+    assert rotated(np.full((4, 9), 2.5)) == pytest.approx(np.zeros((4, 1)))
+    alone, other = jointly(np.full((4, 9), 2.5), np.zeros((4, 9)))
+    assert alone.shape == other.shape == (4, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from backend.figures.style import theme
+from backend.vocabulary.display import SPACE
 from backend.vocabulary.lexicon import NEGATIVE, POSITIVE
 
 OTHERS = "other tokens"
@@ -22,6 +23,16 @@ def group_symbol(name: str, position: int) -> str:
     if name in (POSITIVE, NEGATIVE):
         return theme.SYMBOLS[int(name == POSITIVE)]
     return theme.SYMBOLS[(position + 2) % len(theme.SYMBOLS)]
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Tokens for the rows of a bar chart, each with a name of its own: plotly joins bars of the same name."""
+    return [name + " " + "\u200b" * i for i, name in enumerate(theme.literals(names))]
+
+
+def spoken(names: Sequence[str]) -> str:
+    """Tokens in a sentence, in quotes, without the space before a word."""
+    return ", ".join(f"“{name.removeprefix(SPACE) or name}”" for name in names)
 
 
 def quoted(names: Sequence[str]) -> list[str]:

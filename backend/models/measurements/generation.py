@@ -55,7 +55,7 @@ def _generate(
     model: Any = loaded.model
     cache = DynamicCache(config=model.config) if loaded.continues else None
     generator = None if sampling is None else torch.Generator().manual_seed(sampling.seed)
-    ends = _ends(model)
+    stops = ends(model)
     positions = getattr(model.config, "max_position_embeddings", None) or len(prompt) + tokens
     ids, readout, _ = pad([prompt], "last", loaded)
     generated: list[int] = []
@@ -63,9 +63,9 @@ def _generate(
     for step in range(min(tokens, positions - len(prompt) + 1)):
         progress(step / tokens, f"Generating: {step} of {tokens} tokens.")
         with intervening(loaded, intervention, readout, start):
-            out = _read(model, ids, cache)
-        token = _choose(out.logits[0, -1], sampling, generator)
-        if token in ends:
+            out = read_new(model, ids, cache)
+        token = choose(out.logits[0, -1], sampling, generator)
+        if token in stops:
             break
         generated.append(token)
         new = torch.tensor([[token]], device=ids.device)
@@ -73,14 +73,14 @@ def _generate(
     return tuple(generated)
 
 
-def _read(model: Any, ids: Tensor, cache: DynamicCache | None) -> Any:
+def read_new(model: Any, ids: Tensor, cache: DynamicCache | None) -> Any:
     """Read the new tokens, or without a cache the whole text again."""
     if cache is None:
         return model(input_ids=ids, use_cache=False)
     return model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
 
 
-def _choose(logits: Float[Tensor, " vocabulary"], sampling: Sampling | None, generator: torch.Generator | None) -> int:
+def choose(logits: Float[Tensor, " vocabulary"], sampling: Sampling | None, generator: torch.Generator | None) -> int:
     """Return the most likely token, or a sample; sampling on the CPU gives the same tokens on every device."""
     if sampling is None:
         return int(logits.argmax())
@@ -88,7 +88,7 @@ def _choose(logits: Float[Tensor, " vocabulary"], sampling: Sampling | None, gen
     return int(torch.multinomial(chances, 1, generator=generator))
 
 
-def _ends(model: Any) -> set[int]:
+def ends(model: Any) -> set[int]:
     """Return the end-of-text tokens."""
     end = model.config.eos_token_id
     return set(end) if isinstance(end, list) else set() if end is None else {end}

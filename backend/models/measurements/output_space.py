@@ -102,7 +102,7 @@ def _geometry(hidden: list[tuple[Hidden, Hidden]], real: Bool[Tensor, "batch tok
 def _at_the_end(models: tuple[LoadedModel, LoadedModel], rows: list[Tensor], sets: Sets) -> dict[str, Tensor]:
     """Return the predictions for the token after each text."""
     parts: defaultdict[str, list[Tensor]] = defaultdict(list)
-    for _, pair in _logprobs(models, rows):
+    for _, pair in logprobs(models, rows):
         before, after = pair
         parts["entropy"].append(-(after.exp() * after).sum(-1))
         chosen = [torch.tensor(ids, dtype=torch.int64, device=after.device) for ids in sets]
@@ -134,7 +134,7 @@ def along(
     following = ids[:, 1:][real[:, 1:]]
     text = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)[:, 1:][real[:, 1:]].cpu()
     sums = {name: torch.zeros(len(ids), dtype=torch.float64) for name in ("loss", "kl")}
-    for at, (before, after) in _logprobs(models, rows):
+    for at, (before, after) in logprobs(models, rows):
         loss = -after.gather(1, following[at, None].to(after.device))[:, 0]
         kl = (before.exp() * (before - after)).sum(-1)
         for name, values in (("loss", loss), ("kl", kl)):
@@ -142,7 +142,7 @@ def along(
     return {"loss": sums["loss"], "kl": sums["kl"].clamp(min=0)}  # negative values are rounding errors
 
 
-def _logprobs(
+def logprobs(
     models: tuple[LoadedModel, LoadedModel], rows: list[Float[Tensor, "rows width"]]
 ) -> Iterator[tuple[slice, tuple[Float[Tensor, "chunk tokens"], Float[Tensor, "chunk tokens"]]]]:
     """Yield log-probabilities of reference and checkpoint, some rows at a time, over the tokens that both have."""

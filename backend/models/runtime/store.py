@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -11,7 +10,10 @@ from contextlib import contextmanager
 import torch
 
 from backend.caching.cache import Cache
+from backend.caching.lending import Lendable
 from backend.caching.progress import Progress, silent
+from backend.caching.stopwatch import apart
+from backend.caching.turns import steady
 from backend.errors import CheckpointError, DeviceError
 from backend.models.files.facts import read_facts
 from backend.models.files.fingerprint import fingerprint
@@ -26,12 +28,12 @@ from backend.models.runtime.devices import (
     weight_room,
 )
 from backend.models.runtime.load import LoadedModel, open_model
+from backend.models.runtime.marks import Marks, marks
 from backend.models.runtime.memory_plan import WEIGHTS_SHARE, Place, places
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.facts import BODY
 
 Key = tuple[str, str, str | None]
-_WAIT_SECONDS = 0.5
 _KNOWN_SECONDS = 0.5
 """Time in which remembered digests and small files are compared."""
 
@@ -43,8 +45,9 @@ class Store:
         self.device = device or choose_device()
         self._cache = cache
         self._limit = self._given = limit_bytes
-        self._lock = threading.RLock()
+        self._lock = Lendable(self._untouched)
         self._open: OrderedDict[Key, LoadedModel] = OrderedDict()
+        self._marks: dict[Key, Marks] = {}
         self._lent: list[Key] = []
 
     @contextmanager
@@ -52,11 +55,10 @@ class Store:
         """Yield the checkpoint's model, and open it first if needed.
 
         One thread borrows at a time, and may borrow several models (a host and a donor). While it waits for another
-        thread it reports to `progress`, which may raise Cancelled. Raises CheckpointError or DeviceError.
+        thread it reports to `progress`, which may raise Cancelled. A parked job lends the device out, and its models
+        stay open; a job with hooks on a model is not parked. Raises CheckpointError or DeviceError.
         """
-        while not self._lock.acquire(timeout=_WAIT_SECONDS):
-            progress(0.0, f"Waiting for other work on {self.device} to finish.")
-        try:
+        with self._lock.held(lambda: progress(0.0, f"Waiting for other work on {self.device} to finish.")):
             key = _key(checkpoint)
             self._lent.append(key)
             try:
@@ -65,8 +67,6 @@ class Store:
                     self._still(checkpoint)  # its files were read while it ran
             finally:
                 self._lent.remove(key)
-        finally:
-            self._lock.release()
 
     def holds(self, checkpoint: PinnedCheckpoint) -> bool:
         """Return whether the checkpoint is loaded now."""
@@ -74,23 +74,34 @@ class Store:
 
     def close(self) -> None:
         """Close every model that is not borrowed."""
-        with self._lock:
+        with self._lock.held(lambda: None):
             for key in [key for key in self._open if key not in self._lent]:
-                del self._open[key]
+                self._close(key)
             give_back(self.device)
 
     def _get(self, key: Key, checkpoint: PinnedCheckpoint, progress: Progress) -> LoadedModel:
         if key not in self._open:
             progress(0.0, f"Opening {checkpoint.label}.")
+        if key not in self._open:  # another job may have opened it while this one was parked
             needed = checkpoint.facts.memory(checkpoint.dtype)
             self._make_room(needed, checkpoint.device_map)
             place = self._place(checkpoint, needed)
             if not place.whole:
-                progress(0.0, f"Opening {checkpoint.label}: {place.sentence}")
-            self._open[key] = self._opened(checkpoint, place)
+                with steady():
+                    progress(0.0, f"Opening {checkpoint.label}: {place.sentence}")
+            with apart():
+                self._open[key] = self._opened(checkpoint, place)
+                self._marks[key] = marks(self._open[key].model)
             self._make_room(0, checkpoint.device_map)
         self._open.move_to_end(key)
         return self._open[key]
+
+    def _close(self, key: Key) -> None:
+        del self._open[key], self._marks[key]
+
+    def _untouched(self) -> bool:
+        """Return whether every open model is as it was opened, so that another job may run it."""
+        return all(marks(loaded.model) == self._marks[key] for key, loaded in list(self._open.items()))
 
     def _place(self, checkpoint: PinnedCheckpoint, needed: int) -> Place:
         """Plan how much of the model is in memory beside the models that are open. Raises DeviceError."""
@@ -163,7 +174,7 @@ class Store:
         for key in [key for key in self._open if key not in self._lent]:
             if self._held() + needed <= self._limit:
                 break
-            del self._open[key]
+            self._close(key)
             closed = True
         if closed:
             give_back(self.device)

@@ -18,7 +18,7 @@ from tests.models.random_models import as_opened, random_model
 
 def opt() -> Any:
     """Its table of positions has two rows that no position uses."""
-    sizes = {"hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 16, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {"hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 16, "num_attention_heads": 2}
     return OPTForCausalLM(OPTConfig(vocab_size=50, num_hidden_layers=1, max_position_embeddings=20, **sizes)).eval()
 
 

@@ -6,6 +6,7 @@ import gc
 import threading
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from backend.caching.progress import silent
 from backend.errors import Cancelled, CheckpointError
 from backend.models.files import fingerprint
 from backend.models.runtime import store as module
+from backend.models.runtime.load import LoadedModel
 from backend.models.runtime.store import Store
 from backend.study.checkpoint import PinnedCheckpoint
 from tests.device import DEVICE
@@ -146,7 +148,7 @@ def test_a_file_is_read_for_its_digest_while_the_model_loads(
             events.append(loading.wait(30))
         return read(file)
 
-    def opened(*given: object) -> object:
+    def opened(*given: Any) -> LoadedModel:
         loading.set()
         return open_model(*given)
 

@@ -1,0 +1,43 @@
+"""Show what training taught: how residuals and predictions differ from the reference, and what scaling does."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary.markdown import plain
+from pages.frame import address, shell
+from pages.parts import activation_differences, anything, logit_differences, scaling, side_effects
+
+TITLE = "Difference"
+
+
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
+    """Return the page's keys in the address."""
+    return {
+        **activation_differences.choices(study),
+        **logit_differences.choices(study),
+        **scaling.choices(study),
+    }
+
+
+def draw(view: shell.View) -> None:
+    """Draw the page."""
+    st.title(plain(f"Difference: {view.both}"))
+    for missing in view.study.missing:
+        st.warning(plain(missing.reason))
+    if len(view.study.checkpoints) < 2:
+        st.info("There is no other checkpoint to compare with. Add one to study.toml.")
+        return
+    activation_differences.overview(view)
+    if shell.has_painted() and view.checkpoint != view.reference:
+        activation_differences.details(view)
+        logit_differences.draw(view)
+        scaling.draw(view)
+        side_effects.draw(view)
+        anything.draw(view)
+        scaling.write(view)
+
+
+if __name__ == "__main__":
+    shell.page(draw)

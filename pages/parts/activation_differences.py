@@ -1,0 +1,118 @@
+"""Draw the mean change of the residual stream: all checkpoints, one checkpoint by layer, its tokens, and steering."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from backend.analyses import activation_differences as analysis
+from backend.caching.memoize import Request
+from backend.derived.model_differences import PLACES
+from backend.derived.texts import TEXT_SETS
+from backend.figures import activation_differences as figures
+from backend.figures.style import theme
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
+from backend.vocabulary.markdown import plain
+from pages.frame import address, picture, shell
+
+
+def choices(study: PinnedStudy) -> dict[str, address.Choice]:
+    """Return the part's keys in the address."""
+    layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
+    return {
+        "texts": address.Choice(list(TEXT_SETS), TEXT_SETS[0]),
+        "place": address.Choice(list(PLACES), "all"),
+        "at": address.Choice(layers, layers[-1]),
+    }
+
+
+def others(view: shell.View) -> list[PinnedCheckpoint]:
+    """Return the checkpoints that can be subtracted from, token by token."""
+    every = [one for one in view.study.checkpoints if one != view.reference]
+    return [one for one in every if view.study.same_ids(one, view.reference)]
+
+
+def text_set(view: shell.View) -> str:
+    """Show the choice of texts; return it."""
+    return view.control(st.segmented_control, "Read", "texts", format_func=figures.TEXT_SETS.__getitem__, required=True)
+
+
+def _requests(view: shell.View, shown: list[PinnedCheckpoint]) -> list[Request[analysis.Result]]:
+    asked = [analysis.query(view.study, one, view.reference, view.value("texts")) for one in shown]
+    return [analysis.recipe.request(query) for query in asked]
+
+
+@shell.section
+def overview(view: shell.View) -> None:
+    """Say where the mean residual moved most, and draw it over layers and checkpoints."""
+    shown = others(view)
+    if not shown:
+        st.info("The other checkpoints read other token ids, so they cannot be compared token by token.")
+        return
+    requests = _requests(view, shown)
+    results = view.results(requests, "Comparing residuals and predictions")
+    if results is None:
+        return
+    chosen = shown.index(view.checkpoint) if view.checkpoint in shown else len(shown) - 1
+    label, place = shown[chosen].label, PLACES.index(view.value("place"))
+    st.markdown(figures.in_words(results[chosen], plain(label), view.value("texts"), place))
+    picture.show(
+        view,
+        {
+            "activation-overview": figures.overview(
+                results, [one.label for one in shown], place, view.reference.label, chosen
+            )
+        },
+        figures.GUIDE,
+        picture.rows(requests, results),
+        "activation_differences",
+    )
+    with st.container(horizontal=True):
+        text_set(view)
+        view.control(st.segmented_control, "Where", "place", format_func=_place, required=True)
+
+
+def _place(place: str) -> str:
+    return "all positions" if place == "all" else place
+
+
+@shell.section
+def details(view: shell.View) -> None:
+    """Draw the change of the chosen checkpoint at each layer, and the tokens that it promotes at one of them."""
+    st.subheader("What does the change say?")
+    if view.checkpoint not in others(view):
+        st.info(f"{plain(view.checkpoint.label)} reads other token ids, so it cannot be compared token by token.")
+        return
+    requests = _requests(view, [view.checkpoint])
+    results = view.results(requests, "Reading the change as tokens")
+    if results is None:
+        return
+    result, query, label = results[0], requests[0].query, view.checkpoint.label
+    place = PLACES.index(view.value("place"))
+    view.control(st.select_slider, "Layer", "at", width=420)
+    layer = int(view.value("at"))
+    colour = theme.checkpoint_colour(view.place(view.checkpoint), len(view.names))
+    picture.show(
+        view,
+        {"activation-curve": figures.curves(result, label, place, colour)},
+        figures.CURVE_GUIDE,
+        picture.rows(requests, results),
+        "activation_differences",
+    )
+    drawn: Any = figures.tokens(result, label, place, layer)
+    if drawn is None:
+        st.info(
+            "These models predict no tokens, so the change cannot be read as tokens."
+            if query.lens is None
+            else f"At layer {layer} both models have the same mean residual."
+        )
+        return
+    picture.show(
+        view,
+        {"activation-tokens": drawn},
+        figures.tokens_guide(plain(query.lens.label)),
+        lambda: [*result.token_rows(query, place, layer)],
+        None,
+    )

@@ -1,0 +1,88 @@
+"""The Difference page on fakes: the answer first, what follows the address, and what is undefined."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.pages.conftest import Opens, World, charts, settle
+
+
+def test_the_answer_stands_above_the_picture(opens: Opens):
+    test = opens("difference")
+    assert test.title[0].value == "Difference: base and epoch 3"
+    assert any(
+        one.value.startswith("On neutral sentences, all positions, **epoch 3** moved most") for one in test.markdown
+    )
+    shown = charts(test)
+    assert {
+        "activation-overview",
+        "activation-curve",
+        "activation-tokens",
+        "logit-likelier",
+        "logit-rarer",
+    } <= shown.keys()
+    assert "logit-text" in shown
+    heat = json.loads(shown["activation-overview"])["data"][0]
+    assert heat["y"] == ["epoch 1", "epoch 2", "epoch 3"]
+    assert not test.error
+
+
+def test_texts_place_and_layer_follow_the_address(opens: Opens):
+    test = opens("difference", texts="sample", place="1", at="2", epoch="epoch 1", passage="4")
+    assert any(one.value.startswith("On the study's texts, position 1, **epoch 1**") for one in test.markdown)
+    assert "position 1" in json.loads(charts(test)["activation-overview"])["layout"]["title"]["text"]
+    assert "layer 2" in json.loads(charts(test)["activation-tokens"])["layout"]["title"]["text"]
+
+
+def test_the_reference_has_an_overview_only(opens: Opens):
+    test = opens("difference", epoch="base")
+    assert charts(test).keys() == {"activation-overview"}
+
+
+def test_three_classes_and_another_reference(opens: Opens, world: World):
+    world.add("three", classes=3)
+    test = opens("difference", study="three", reference="epoch 1", way="rarer")
+    heat = json.loads(charts(test)["activation-overview"])["data"][0]
+    assert heat["y"] == ["base", "epoch 2", "epoch 3"] and not test.error
+
+
+def test_an_encoder_has_residuals_only(opens: Opens, world: World):
+    world.make_encoder()
+    test = opens("difference")
+    assert "activation-curve" in charts(test) and "logit-likelier" not in charts(test)
+    assert any("predicts no tokens" in one.value for one in test.info) and not test.error
+
+
+@pytest.mark.parametrize(("key", "value"), [("texts", "mine"), ("place", "9"), ("at", "99")])
+def test_an_unknown_value_gets_a_sentence(opens: Opens, key: str, value: str):
+    (warning,) = [one.value for one in opens("difference", **{key: value}).warning]
+    assert key in warning and value in warning
+
+
+def test_scaling_follows_its_part(opens: Opens):
+    shown = charts(opens("difference"))
+    assert {"scaling-gap", "scaling-perplexity", "scaling-kl"} <= shown.keys()
+    test = opens("difference", part="mlp")
+    offered = [button for button in test.button if button.label.startswith("Scale the change")]
+    heat = json.loads(charts(settle(offered[0].click().run()) if offered else test)["scaling-gap"])["data"][0]
+    assert heat["type"] == "heatmap" and len(heat["z"]) == 9 and len(heat["z"][0]) == 4
+
+
+@pytest.mark.parametrize("how", ["weights", "logits", "steer"])
+def test_what_is_written_follows_alpha(opens: Opens, how: str):
+    test = opens("difference", how=how, alpha="1.5", begin="The script")
+    table = test.table[-1].value
+    assert any("1.5" in name for name in table["model"]) and "greedy" in table.columns
+    before = table["greedy"].tolist()
+    settle(test.select_slider(key="alpha").set_value("2").run())
+    assert test.table[-1].value["greedy"].tolist()[-1] != before[-1]
+
+
+def test_gain_and_price_by_checkpoint_and_block(opens: Opens):
+    test = opens("difference")
+    offered = [button for button in test.button if button.label.startswith("Measure every block")]
+    shown = charts(settle(offered[0].click().run()) if offered else test)
+    assert {"price-checkpoints", "price-blocks", "price-sets"} <= shown.keys()
+    assert any("keeps" in one.value and "of the gain" in one.value for one in test.markdown)
