@@ -14,7 +14,7 @@ from backend.figures.style.guide import Guide
 
 GUIDE = Guide(
     "How much the next-token predictions on neutral sentences change when the direction is added, in nats per token.",
-    "A large KL says that the model writes something else, not that it writes about the classes: read what it writes.",
+    "A large KL says that predictions change, not how: read what the models write.",
     "Grey lines are directions of permuted labels of equal length. A line among them does no more than any direction.",
 )
 
