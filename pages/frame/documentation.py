@@ -15,6 +15,8 @@ PAGES = {
 }
 """Every page by its path below docs/, without the ending."""
 START = "README"
+SHOWN_BY = str(ROOT / "pages" / "docs.py")
+"""The file of the dashboard's page, as a link needs it."""
 _LINK = re.compile(r"(?<!!)\[((?:`[^`]*`|[^\[\]`])+)\]\(([^)\s]+)\)")
 _IMAGE = re.compile(r"^!\[([^\]]*)\]\(([^)\s]+)\)$", re.MULTILINE)
 

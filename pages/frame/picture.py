@@ -167,7 +167,9 @@ def _below(
             with st.popover("How to read this", key=f"read-{key}", icon=":material/help:"):
                 st.markdown(terms.html(guide.more), unsafe_allow_html=True)
                 if about in documentation.PAGES:
-                    st.page_link("pages/docs.py", label="Formula, source and an example", query_params={"page": about})
+                    st.page_link(
+                        documentation.SHOWN_BY, label="Formula, source and an example", query_params={"page": about}
+                    )
         with st.popover("Download", key=f"take-{key}", on_change="rerun", icon=":material/download:") as menu:
             if menu.open:
                 _downloads(view, key, rows, page, png)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -31,7 +32,7 @@ def one(view: shell.View, query: features.Query, result: features.Result, featur
     chosen = {key: value for key in feature_choice.KEYS if (value := st.query_params.get(key))}
     chosen |= {"heat": "feature", "layer": str(result.layer), "feature": str(feature)}
     st.page_link(
-        "pages/review.py",
+        str(Path(__file__).parents[1] / "review.py"),
         label="Find this feature in your own text",
         query_params=links.kept() | chosen,
         icon=":material/edit:",
