@@ -89,7 +89,7 @@ def heat(view: shell.View) -> None:
     """Draw how far the classes are apart at every layer of every checkpoint; a click chooses layer and epoch."""
     if needs.lacks(view, "classes"):
         return
-    lead, beside = st.columns([2, 1], gap="medium")
+    lead, beside = st.columns([5, 3], gap="medium")
     with beside:
         scale: Any = view.control(st.segmented_control, "Scale", "scale", required=True)
         if len(view.words) > 2:
