@@ -30,7 +30,8 @@ GUIDE = Guide(
 CURVE_GUIDE = Guide(
     "The mean change at each layer, with its 95 % interval; the other places are thin.",
     "Below the dotted floor, the choice of texts alone moves a mean as far.",
-    "The floor is half the distance between the means of two random halves of the texts; 95 % of halves stay below it. "
+    "The floor is half the distance between the means of two random halves of the texts. "
+    "95 % of such halves stay below it. "
     "At the first position, the texts share few tokens, so intervals are wide.",
 )
 

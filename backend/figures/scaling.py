@@ -35,7 +35,7 @@ GUIDE = Guide(
     "The reference plus alpha times its change: alpha 0 is the reference, alpha 1 the checkpoint.",
     "Beyond 0 and 1 no training went; a bend there says little about training.",
     "Bands are 95 % intervals over reviews or texts. "
-    "Where the change is a straight road, answers rise steadily from 0 to 1, and so does the price in KL.",
+    "Where the change acts linearly, answers and price in KL rise steadily from 0 to 1.",
 )
 BLOCKS_GUIDE = Guide(
     "The reference with the change of one block alone, scaled by alpha.",
