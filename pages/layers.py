@@ -62,8 +62,10 @@ def _projections(view: shell.View) -> None:
     pair = [requests[view.place(checkpoint)] for checkpoint in view.pair]
     results = view.results(pair, "Projecting every layer")
     if results is not None:
-        _moving(view, [request.peek(view.lab) for request in requests], _with_texts(view, picture.rows(pair, results)))
-        view.results(requests, "Projecting the other epochs")
+        known = [request.peek(view.lab) for request in requests]
+        _moving(view, known, _with_texts(view, picture.rows(pair, results)))
+        if view.results(requests, "Projecting the other epochs") and any(one is None for one in known):
+            st.rerun()  # they landed while this section was drawn
     with above:  # filled last, so that the browser loads the pictures first
         st.subheader("Where does each review lie?")
         view.control(st.segmented_control, "PCA axes", "basis", format_func=BASES.__getitem__, required=True)

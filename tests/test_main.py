@@ -202,7 +202,7 @@ def test_new_refuses_in_one_sentence_and_writes_nothing(
 def test_bad_input_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny = root / "studies" / "tiny"
     assert "There is no study" in fails(capsys, "check", "nothing")
-    assert "choose from ablation, accuracy, attribution" in fails(
+    assert "choose from ablation, accuracy, activation_differences, attribution" in fails(
         capsys, "export", "tiny", "--out", str(root / "o"), "--only", "magic"
     )
     blocked = root / "file"

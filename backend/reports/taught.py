@@ -59,7 +59,7 @@ def taught(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     layer = moved.norm.shape[1] - 1
     tokens = residual_figures.tokens(moved, last.label, ALL, layer)
     if tokens is not None and asked.lens is not None:
-        parts.append(picture([tokens], residual_figures.tokens_guide(plain(asked.lens.label))))
+        parts.append(picture([tokens], residual_figures.tokens_guide(asked.lens.label)))
     if last.facts.predicts and case.reference.facts.predicts:
         query = logit_differences.query(case.study, last, case.reference, NEUTRAL)
         (found,) = ask([logit_differences.recipe.request(query)])

@@ -21,8 +21,8 @@ from pages.frame.shell import PAINT_CALLS
 
 PAGES = ("overview", "layers", "tokens", "probes", "swaps", "features", "difference", "review")
 SLIDING = ("overview", "layers")
-OFFERS = ("Train the autoencoder",)
-"""Buttons of long work that the first picture of a page needs."""
+OFFERS = ("Train the autoencoder", "Find the block", "Scale the change", "Measure every block")
+"""Buttons of work that a page shows from the start; on a fast machine it starts by itself."""
 
 RESULTS = ("analyses.", "derived.")
 """Prefixes of keys that are shipped only if a page reads them; facts of the checkpoints are read once per process."""
@@ -37,14 +37,17 @@ def visit(page: str, **address: str) -> None:
         test.query_params[key] = value
     test.switch_page(f"pages/{page}.py")
     test.run()
-    offered = [button for button in test.button if button.label.startswith(OFFERS)]
-    if offered:
-        offered[0].click().run()
     for _ in range(PAINT_CALLS):
         test.run()  # what stands further down is drawn once the browser has painted the rest
-    while any(button.label == "Cancel" for button in test.button):
-        time.sleep(0.5)
-        test.run()
+    while True:
+        offered = [button for button in test.button if button.label.startswith(OFFERS)]
+        if offered:
+            offered[0].click().run()
+        elif any(button.label == "Cancel" for button in test.button):
+            time.sleep(0.5)
+            test.run()
+        else:
+            break
     errors = [item.value for item in (*test.exception, *test.error)]
     if errors:
         raise RuntimeError(f"{page}: {errors[0]}")

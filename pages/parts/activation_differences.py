@@ -112,7 +112,7 @@ def details(view: shell.View) -> None:
     picture.show(
         view,
         {"activation-tokens": drawn},
-        figures.tokens_guide(plain(query.lens.label)),
+        figures.tokens_guide(query.lens.label),
         lambda: [*result.token_rows(query, place, layer)],
         None,
     )

@@ -158,8 +158,6 @@ def test_an_encoder_scores_no_tokens(tmp_path: Path):
 def test_the_cost_grows_with_the_autoencoder(found: Found):
     query, _, _, lab = found
     wide = replace(query, features=4 * query.features)
-    [(_, many)], [(_, few)] = wide.cost.passes, query.cost.passes
-    assert many > 2 * few > 0
     assert lab.seconds(wide) > lab.seconds(query)
 
 

@@ -214,7 +214,7 @@ def test_every_file_is_there_and_no_cell_says_nan(exported: tuple[Path, Path]) -
         assert "nan" not in file.read_text().lower().replace("finance", "")
 
 
-ONLY_PREDICTING = {"output_space", "ablation", "unembedding"}
+ONLY_PREDICTING = {"output_space", "ablation", "unembedding", "logit_differences", "steered_predictions"}
 
 
 def test_a_study_of_classifiers_has_every_table_but_those_of_next_tokens(exported: tuple[Path, Path]) -> None:

@@ -196,11 +196,13 @@ def test_more_than_two_classes_and_a_base_alone(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(reporting, "SECTIONS", quick)
     alone = Outline(report(fake_study(models=models, epochs=0, reviews=20), lab, silently, Viewpoint()))
     assert alone.ids() == [
-        name for name in NAMES if name not in ("weights", "similarity", "training-steps", "map", "swaps", "tokens")
+        name
+        for name in NAMES
+        if name not in ("weights", "similarity", "training-steps", "map", "swaps", "tokens", "difference")
     ]
     three = Outline(report(fake_study(models=models, epochs=1, classes=3, reviews=24), lab, silently, Viewpoint()))
     assert three.ids() == [name for name in NAMES if name != "map"]
-    assert len(three.figures) == 2 + 1 + 2 + 3 * 8 + 3 * (1 + 3) + 6 + 3 + 2 + 2 + 2 + 2 + 2 + 1
+    assert len(three.figures) == 2 + 1 + 2 + 3 * 8 + 3 * (1 + 3) + 6 + 3 + 2 + 2 + 2 + 2 + 2 + 1 + 4
 
 
 def test_the_log_of_another_trainer_is_shown_and_a_damaged_one_costs_no_report(

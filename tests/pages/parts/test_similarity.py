@@ -18,7 +18,7 @@ def title(spec: str) -> str:
 
 
 def drawn(test: AppTest) -> set[str]:
-    return {key for key in charts(test) if not key.startswith("pca")}
+    return {key for key in charts(test) if not key.startswith(("pca", "direction-heat"))}
 
 
 def words(test: AppTest) -> str:

@@ -73,8 +73,8 @@ def test_a_folder_fills_in_base_and_checkpoints(out: Path, parts: Parts, world: 
     assert "Left out final: it has the weights of epoch 10." in said
     assert "2 found, in this order: epoch 1, epoch 10" in said
     test.number_input(key="new-tokens").set_value(48).run()
-    add(test)
     assert errors(test) == ""
+    add(test)
     study = load_study(world.folder / "studies" / "mine")
     assert [one.label for one in study.checkpoints] == ["epoch 1", "epoch 10"]
     assert (study.base.path, study.family) == (str(parts.base), "causal")
