@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,99 +12,26 @@ import pytest
 from backend.caching.cache import Cache
 from backend.caching.job import Job
 from backend.caching.jobs import Jobs
-from backend.caching.lending import Lendable
-from backend.caching.memoize import memoized
-from backend.caching.serialize import NOT_IN_KEY
-from backend.caching.turns import BACKGROUND, TYPED, VIEWED, State, blocked, steady
+from backend.caching.turns import BACKGROUND, TYPED, VIEWED, State
 from backend.errors import Cancelled, CheckpointError
+from tests.caching.staged_work import (
+    STAGE,
+    Query,
+    Result,
+    Stage,
+    in_library,
+    on_device,
+    outer,
+    parked,
+    plain,
+    runs,
+    typed,
+    typed_after,
+    until,
+)
 from tests.second_server import Desk
 
 ME, OTHER = "one browser", "another"
-
-
-@dataclass(frozen=True)
-class Query:
-    number: int
-    act: str = field(default="", metadata=NOT_IN_KEY)
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    number: int
-
-
-class Stage:
-    """What the recipes did, and what ends them."""
-
-    def __init__(self) -> None:
-        self.ended: list[int] = []
-        self.go: dict[int, threading.Event] = {}
-        self.hooked = False
-        self.device = Lendable(lambda: not self.hooked)
-
-    def let(self, number: int) -> None:
-        """Let the work of a query end."""
-        self.go.setdefault(number, threading.Event()).set()
-
-
-STAGE = Stage()
-
-
-def work(query: Query, lab: Desk) -> Result:
-    """Report progress until the test ends the work."""
-    go = STAGE.go.setdefault(query.number, threading.Event())
-    if query.act == "fail":
-        go.wait(10)
-    while not go.wait(0.002):
-        lab.progress(0.5, "Half.")
-    lab.progress(0.9, "Nearly.")
-    if query.act == "bug":
-        raise CheckpointError("The weights are gone.")
-    STAGE.ended.append(query.number)
-    return Result(query.number)
-
-
-@memoized()
-def plain(query: Query, lab: Desk) -> Result:
-    """Work without a device."""
-    return work(query, lab)
-
-
-@memoized()
-def outer(query: Query, lab: Desk) -> Result:
-    """Work that needs the result of query 1."""
-    return Result(query.number + plain(Query(1), lab).number)
-
-
-@memoized(private=True)
-def typed(query: Query, lab: Desk) -> Result:
-    """Answer a typed text."""
-    return work(query, lab)
-
-
-@memoized(private=True)
-def typed_after(query: Query, lab: Desk) -> Result:
-    """Answer a typed text with the result of query 1, which other texts need too."""
-    plain(Query(1), lab)
-    return work(query, lab)
-
-
-@memoized()
-def on_device(query: Query, lab: Desk) -> Result:
-    """Work on the device, as the model store lends it."""
-    with STAGE.device.held(lambda: lab.progress(0.0, "Waiting.")), STAGE.device.held(lambda: None):
-        STAGE.hooked = query.act == "hooks"
-        try:
-            return work(query, lab)
-        finally:
-            STAGE.hooked = False
-
-
-@memoized()
-def in_library(query: Query, lab: Desk) -> Result:
-    """Work that reports while it holds the lock of a library."""
-    with steady():
-        return work(query, lab)
 
 
 @pytest.fixture(autouse=True)
@@ -119,22 +45,6 @@ def stage() -> Iterator[Stage]:
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
     return Desk(Cache(tmp_path))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.002)
-
-
-def runs(job: Job[Result]) -> bool:
-    """Return whether the job has a turn and has reported."""
-    return job.ticket.state is State.RUNNING and job.fraction >= 0.5
-
-
-def parked(job: Job[Result]) -> bool:
-    return job.ticket.state is State.PARKED
 
 
 def test_the_rank_follows_the_pages_that_show_a_job():
@@ -385,18 +295,3 @@ def test_two_servers_on_one_cache_wait_for_each_other(desk: Desk, stage: Stage):
     stage.let(1)
     stage.let(2)
     assert job.result(10).number == 1
-
-
-def test_threads_without_a_ticket_wait_for_no_turn():
-    device, taken = Lendable(), threading.Event()
-    with blocked(lambda: None), device.held(lambda: None):
-        thread = threading.Thread(target=lambda: [taken.set() for _ in [0] if _hold(device)])
-        thread.start()
-        assert not taken.wait(0.02)
-    assert taken.wait(10)
-    thread.join()
-
-
-def _hold(device: Lendable) -> bool:
-    with device.held(lambda: None):
-        return True
