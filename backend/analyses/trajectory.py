@@ -1,4 +1,4 @@
-"""When does training change each layer? The steps at which directions and accuracy leave chance and CKA falls."""
+"""When does training change each layer? The steps at which direction and accuracies leave chance and CKA falls."""
 
 from __future__ import annotations
 
@@ -54,18 +54,21 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Three measures over the checkpoints of a training, with 95 % intervals, and when each goes beyond its level.
+    """Four measures over the checkpoints of a training, with 95 % intervals, and when each goes beyond its level.
 
     `norm` is the length of the class direction without sampling noise; its chance level holds over all layers and
-    checkpoints together, for each direction: without any signal, 5 % of studies lie above it anywhere. `accuracy` is
-    the balanced accuracy of the model's own answers, its chance level holds over all checkpoints. `cka` is the
-    similarity to the reference. NaN where undefined.
+    checkpoints together, for each direction: without any signal, 5 % of studies lie above it anywhere. The same holds
+    for `layer_accuracy`, the balanced accuracy of the nearest class mean in reviews that the means did not see.
+    `accuracy` is the balanced accuracy of the model's own answers, its chance level holds over all checkpoints. `cka`
+    is the similarity to the reference. NaN where undefined.
     """
 
     norm: Estimate[Float[np.ndarray, "directions layers checkpoints"]]
+    layer_accuracy: Estimate[Float[np.ndarray, "layers checkpoints"]]
     cka: Estimate[Float[np.ndarray, "layers checkpoints"]]
     accuracy: Estimate[Float[np.ndarray, " checkpoints"]]
     norm_leaves: Crossing
+    layer_accuracy_leaves: Crossing
     cka_falls: Crossing
     accuracy_leaves: Crossing
 
@@ -76,7 +79,7 @@ class Result:
         return np.divide(self.norm.value, level, out=np.full(level.shape, np.nan), where=level > 0)
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
-        """Yield one row per measure, checkpoint and layer (accuracy: no layer), and per class if more than two."""
+        """Yield one row per measure, checkpoint and layer (answers: no layer), and per class if more than two."""
         directions, layers, _ = self.norm.value.shape
         level = np.broadcast_to(query.level, self.cka.value.shape)
         places = [
@@ -84,6 +87,8 @@ class Result:
             for layer in range(layers)
             for c in range(directions)
         ]
+        by_layer, its_level, leaves = self.layer_accuracy, self.layer_accuracy.chance, self.layer_accuracy_leaves
+        places += [("layer_accuracy", by_layer, its_level, leaves, (layer,), layer, None) for layer in range(layers)]
         places += [("cka", self.cka, level, self.cka_falls, (layer,), layer, None) for layer in range(layers)]
         places += [("accuracy", self.accuracy, self.accuracy.chance, self.accuracy_leaves, (), None, None)]
         for measure, curves, levels, crossing, place, layer, c in places:
@@ -115,8 +120,9 @@ def _when(crossing: Crossing, place: tuple[int, ...], query: Query) -> dict[str,
 def trajectory(classes: Sequence[Classes], likenesses: Sequence[Likeness], level: float = LEVEL) -> Result:
     """Combine the measurements of the checkpoints of a training, in order.
 
-    The chance level of the norm is `intervals.chance` over layers and checkpoints as one curve per direction, that of
-    the accuracy is `intervals.curve_chance` over checkpoints. See `crossings.rises_above` for the uncertainty of when.
+    The chance level of the norm is `intervals.chance` over layers and checkpoints as one curve per direction. Those of
+    the accuracies are `intervals.curve_chance`, over layers and checkpoints, and over checkpoints. See
+    `crossings.rises_above` for the uncertainty of when.
     """
     null = np.stack([one.null_norm for one in classes], axis=-1)
     permutations, directions, layers, count = null.shape
@@ -125,36 +131,40 @@ def trajectory(classes: Sequence[Classes], likenesses: Sequence[Likeness], level
     norm = stacked([one.norm for one in classes]).map(lambda end: np.moveaxis(end, 0, -1))
     chance = intervals.unbiased_chance(threshold, noise.reshape(threshold.shape)).reshape(noise.shape)
     norm = Estimate(*norm.ends, chance)
-    accuracy = stacked([one.balanced_accuracy for one in classes])
     guessing = 1 / (directions if directions > 1 else 2)
-    null_accuracy = np.stack([one.null_accuracy for one in classes], axis=-1)
-    accuracy = Estimate(*accuracy.ends, _accuracy_chance(null_accuracy, guessing))
+    answers = [(one.balanced_accuracy, one.null_accuracy) for one in classes]
+    by_layer = [(one.layer_accuracy, one.null_layer_accuracy) for one in classes]
+    accuracy, layer_accuracy = (_with_chance(each, guessing) for each in (answers, by_layer))
     cka = stacked([one.cka for one in likenesses]).map(lambda end: np.moveaxis(end, 0, -1))
     return Result(
         norm=norm,
+        layer_accuracy=layer_accuracy,
         cka=cka,
         accuracy=accuracy,
         norm_leaves=crossings.rises_above(norm, chance),
+        layer_accuracy_leaves=crossings.rises_above(layer_accuracy, np.asarray(layer_accuracy.chance)),
         cka_falls=crossings.falls_below(cka, level),
         accuracy_leaves=crossings.rises_above(accuracy, np.asarray(accuracy.chance)),
     )
 
 
-def _accuracy_chance(
-    null: Float[np.ndarray, "permutations checkpoints"], guessing: float
-) -> Float[np.ndarray, " checkpoints"]:
-    """Return the level of each checkpoint that answers; a checkpoint with one answer for all stays at guessing."""
+def _with_chance(
+    checkpoints: Sequence[tuple[Estimate[Any], Float[np.ndarray, "permutations *layers"]]], guessing: float
+) -> Estimate[Float[np.ndarray, "*layers checkpoints"]]:
+    """Stack accuracies of checkpoints, with one chance level over all of them; one answer for all stays at guessing."""
+    curves = stacked([accuracy for accuracy, _ in checkpoints]).map(lambda end: np.moveaxis(end, 0, -1))
+    null = np.stack([null for _, null in checkpoints], axis=-1).astype(np.float64)
+    null = null.reshape(len(null), -1)
     level = np.full(null.shape[1], np.nan)
-    answers = np.isfinite(null).all(axis=0)
-    if answers.any():
-        level[answers] = guessing
-        varying = answers & (np.ptp(null, axis=0) > 0)
-        if varying.any():
-            level[varying] = intervals.curve_chance(null[:, varying], guessing)
-    return level
+    defined = np.isfinite(null).all(axis=0)
+    level[defined] = guessing
+    varying = defined & (np.ptp(null, axis=0) > 0)
+    if varying.any():
+        level[varying] = intervals.curve_chance(null[:, varying], guessing)
+    return Estimate(*curves.ends, level.reshape(curves.value.shape))
 
 
-@memoized(version=1)
+@memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Measure every checkpoint, those that are new, then combine them."""
     count = len(query.checkpoints)

@@ -12,14 +12,18 @@ import numpy as np
 from jaxtyping import Float
 
 from backend.caching.memoize import memoized
+from backend.errors import UndefinedError
 from backend.lab.lab import Lab
-from backend.stats import cka, intervals, metrics
+from backend.stats import by_layer, centroids, cka, intervals, metrics, splits
 from backend.stats.estimate import Estimate, undefined
 from backend.stats.metrics import Labels, PerLayer, Residuals
 from backend.stats.resampling import null_curves
 from backend.stats.rotation import rotated
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
+
+FOLDS = 5
+"""At most; fewer where a class has fewer texts."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,16 @@ class ClassesQuery:
 class Classes:
     """How far apart the classes are in one checkpoint, in its residuals and in its answers (NaN without a head).
 
-    `norm` is the length of the class direction without `noise` (of the squared norm). The nulls are the plain norm and
-    the balanced accuracy under permuted labels.
+    `norm` is the length of the class direction without `noise` (of the squared norm). `layer_accuracy` is the balanced
+    accuracy of the nearest class mean in reviews of other folds (see `centroids`), NaN where the texts are too few for
+    two folds or all alike. The nulls are the plain norm and both accuracies under permuted labels.
     """
 
     norm: Estimate[PerLayer]
     noise: PerLayer
     null_norm: Float[np.ndarray, "permutations directions layers"]
+    layer_accuracy: Estimate[Float[np.ndarray, " layers"]]
+    null_layer_accuracy: Float[np.ndarray, "permutations layers"]
     balanced_accuracy: Estimate[float]
     null_accuracy: Float[np.ndarray, " permutations"]
 
@@ -58,8 +65,13 @@ def classes(
     draws: int = 1000,
     permutations: int = 1000,
     seed: int = 0,
+    groups: splits.Groups | None = None,
 ) -> Classes:
-    """Measure the class direction and the answers of one checkpoint for `count` classes; no logits: no answers."""
+    """Measure the class direction and the answers of one checkpoint for `count` classes; no logits: no answers.
+
+    `groups` are the copies of a text, which are never in two folds.
+    """
+    layer_accuracy, null_layer_accuracy = _layer_accuracy(residuals, labels, count, permutations, seed, groups)
     limits = intervals.norm_interval(residuals, labels, count, draws, seed)
     accuracy, null_accuracy = undefined(), np.full(permutations, np.nan)
     if logits is not None:
@@ -72,12 +84,41 @@ def classes(
         norm=Estimate(metrics.norm_unbiased(residuals, labels, count), *limits),
         noise=metrics.noise(residuals, labels, count),
         null_norm=intervals.null_norms(residuals, labels, count, permutations, seed).astype(np.float32),
+        layer_accuracy=layer_accuracy,
+        null_layer_accuracy=null_layer_accuracy,
         balanced_accuracy=accuracy,
         null_accuracy=null_accuracy,
     )
 
 
-@memoized(version=1)
+def _layer_accuracy(
+    residuals: Residuals, labels: Labels, count: int, permutations: int, seed: int, groups: splits.Groups | None
+) -> tuple[Estimate[Float[np.ndarray, " layers"]], Float[np.ndarray, "permutations layers"]]:
+    """Return the held-out accuracy of every layer with its null."""
+    layers = residuals.shape[1]
+    result, null = undefined(layers), np.full((permutations, layers), np.nan, dtype=np.float32)
+    try:
+        parts = splits.folds(labels, groups, FOLDS, seed)
+    except UndefinedError:
+        return result, null
+    fold_of = np.zeros(len(labels), dtype=np.int64)
+    for fold, (_, test) in enumerate(parts):
+        fold_of[test] = fold
+    sizes = metrics.class_sizes(labels, count)
+
+    def measure(layer: int) -> None:
+        points = rotated(residuals[:, layer])
+        recall = metrics.recalls(centroids.predictions(points, labels, fold_of, count), labels, count)
+        within = intervals.balanced_accuracy_interval(recall, sizes)
+        result.put(layer, metrics.balanced_accuracy(recall), within)
+        recalls = centroids.null_recalls(points, labels, fold_of, count, permutations, seed)
+        null[:, layer] = recalls.mean(axis=1)
+
+    by_layer.measured(measure, metrics.varying(residuals), residuals[:, 0].size)
+    return result, null
+
+
+@memoized(version=2)
 def classes_of(query: ClassesQuery, lab: Lab) -> Classes:
     """Read the prompts with the checkpoint and measure its classes."""
     prompts = query.prompts
@@ -88,7 +129,8 @@ def classes_of(query: ClassesQuery, lab: Lab) -> Classes:
         residuals = metrics.without_largest(residuals, largest_of, query.drop_largest)
     logits = readout.logits if query.checkpoint.facts.replies else None
     lab.progress(0.7, f"Permuting and resampling the reviews in {query.checkpoint.label}.")
-    return classes(residuals, logits, prompts.labels, prompts.classes, query.draws, query.permutations, query.seed)
+    count, seed = prompts.classes, query.seed
+    return classes(residuals, logits, prompts.labels, count, query.draws, query.permutations, seed, prompts.groups)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Layer x step: how far each class direction is beyond chance, and when it, accuracy and CKA cross their levels."""
+"""Layer x step: how far each class direction is beyond chance, and when it, accuracies and CKA cross their levels."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from backend.figures.style.step_axis import StepAxis
 from backend.stats.crossings import Crossing
 
 NOTHING = "–"
-_CKA, _ACCURACY = "#7a5cd6", "#9a5a00"
+_CKA, _ACCURACY, _LAYER_ACCURACY = "#7a5cd6", "#9a5a00", "#00796b"
 _RIM = "rgba(255,255,255,0.9)"
 _TICKS = (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-_ABOVE, _BELOW = 0.17, -0.17
-"""Where the marks of the direction and of CKA are within the row of their layer."""
+_APART = 0.27
+"""Marks of the direction are this far above the middle of their layer's row, those of CKA as far below."""
 
 
 def guide(reference: str, level: float) -> Guide:
     """Return the guide of `draw`."""
     return Guide(
-        "The length of each layer's class direction over its chance level, by checkpoint, and when three curves cross.",
+        "The length of each layer's class direction over its chance level, by checkpoint, and when four curves cross.",
         "Compare the bars, not the marks: between two checkpoints nothing was measured.",
-        f"A circle: from here on the direction is above chance. A diamond: from here on CKA with {reference} is below "
-        f"{level:g}. A square above the layers: from here on the accuracy is above chance. A bar starts at the last "
-        "checkpoint surely before the crossing. It ends at the first surely after it, by 95 % intervals. The chance "
-        "level holds over all layers and checkpoints: without signal, 5 % of studies exceed it anywhere. The level of "
-        "CKA is a convention.",
+        "A circle: from here on the direction is above chance. A triangle: from here on the nearest class mean "
+        "classifies held-out reviews better than chance. A diamond: from here on CKA with "
+        f"{reference} is below {level:g}. A square above the layers: from here on the model's own answers are better "
+        "than chance. A bar starts at the last checkpoint surely before the crossing. It ends at the first surely "
+        "after it, by 95 % intervals. The chance levels of circle and triangle hold over all layers and checkpoints: "
+        "without signal, 5 % of studies exceed each anywhere. The level of CKA is a convention.",
     )
 
 
@@ -58,19 +59,22 @@ def draw(result: Result, axis: StepAxis, reference: str, level: float, direction
             zmin=0,
             zmax=most,
             text=[
-                [_hover(s, name, layer) for s, name in zip(row, axis.names, strict=True)]
-                for layer, row in enumerate(strength)
+                [_hover(*cell, layer) for cell in zip(axis.names, row, accuracies, strict=True)]
+                for layer, (row, accuracies) in enumerate(zip(strength, result.layer_accuracy.value, strict=True))
             ],
             colorbar=drawing.bar(len=1, tickvals=np.log2(ticks), ticktext=[f"{times:g} × chance" for times in ticks]),
         ),
-        _marks(result.norm_leaves[direction], y + _ABOVE, axis, "direction leaves chance", theme.RING, "circle"),
-        _marks(result.cka_falls, y + _BELOW, axis, f"CKA with {reference} below {level:g}", _CKA, "diamond"),
-        _marks(result.accuracy_leaves[None], np.array([layers]), axis, "accuracy leaves chance", _ACCURACY, "square"),
+        _marks(result.norm_leaves[direction], y + _APART, axis, "direction leaves chance", theme.RING, "circle"),
+        _marks(
+            result.layer_accuracy_leaves, y, axis, "accuracy of the layer leaves chance", _LAYER_ACCURACY, "triangle-up"
+        ),
+        _marks(result.cka_falls, y - _APART, axis, f"CKA with {reference} below {level:g}", _CKA, "diamond"),
+        _marks(result.accuracy_leaves[None], np.array([layers]), axis, "the answers leave chance", _ACCURACY, "square"),
     ]
     return theme.figure(
         traces,
         "Layer × checkpoint: length of the class direction over chance",
-        height=176 + 26 * layers,
+        height=176 + 32 * layers,
         xaxis=axis.layout | {"showgrid": False, "ticks": "outside", "range": axis.edges[[0, -1]].tolist()},
         yaxis=theme.axis("layer", range=[-0.5, layers + 0.5], showgrid=False, **_names(layers)),
         legend=drawing.RIGHT,
@@ -102,12 +106,14 @@ def _likeness(result: Result, axis: StepAxis, reference: str, level: float) -> g
 def _names(layers: int) -> dict[str, Any]:
     """Return ticks for the layers, and for the row above them."""
     named = [*range(0, layers, 1 if layers <= 16 else 4)]
-    return {"tickmode": "array", "tickvals": [*named, layers], "ticktext": [*map(str, named), "accuracy"]}
+    return {"tickmode": "array", "tickvals": [*named, layers], "ticktext": [*map(str, named), "answers"]}
 
 
-def _hover(strength: float, name: str, layer: int) -> str:
-    said = "no text" if np.isnan(strength) else f"{strength:.3g} × chance"
-    return f"{name}, layer {layer}: {said}"
+def _hover(name: str, strength: float, accuracy: float, layer: int) -> str:
+    if np.isnan(strength):
+        return f"{name}, layer {layer}: no text"
+    held_out = "" if np.isnan(accuracy) else f"<br>accuracy of the layer: {100 * accuracy:.0f} %"
+    return f"{name}, layer {layer}: {strength:.3g} × chance{held_out}"
 
 
 def _ends(crossing: Crossing, curve: int, axis: StepAxis) -> tuple[float, float]:
@@ -157,18 +163,20 @@ def said(crossing: Crossing, place: tuple[int, ...], names: Sequence[str]) -> st
 def table(
     result: Result, names: Sequence[str], reference: str, level: float, direction: int = 0
 ) -> list[dict[str, str]]:
-    """Return a row per layer with its crossings, and one for the accuracy of the model's answers."""
-    columns = "leaves chance", f"CKA with {reference} falls below {level:g}"
+    """Return a row per layer with its crossings, and one for the model's own answers."""
+    columns = "direction leaves chance", "accuracy leaves chance", f"CKA with {reference} falls below {level:g}"
     if not len(result.norm.value):
         falls = [said(result.cka_falls, (layer,), names) for layer in range(len(result.cka.value))]
-        return [{"layer": str(layer), columns[1]: when} for layer, when in enumerate(falls)]
+        return [{"layer": str(layer), columns[2]: when} for layer, when in enumerate(falls)]
     textless = np.isnan(result.strength[direction]).all(axis=1)
     rows = [
         {
             "layer": str(layer),
             columns[0]: NOTHING if textless[layer] else said(result.norm_leaves, (direction, layer), names),
-            columns[1]: said(result.cka_falls, (layer,), names),
+            columns[1]: said(result.layer_accuracy_leaves, (layer,), names),
+            columns[2]: said(result.cka_falls, (layer,), names),
         }
         for layer in range(len(textless))
     ]
-    return [*rows, {"layer": "accuracy", columns[0]: said(result.accuracy_leaves, (), names), columns[1]: ""}]
+    answers = said(result.accuracy_leaves, (), names)
+    return [*rows, {"layer": "answers", columns[0]: "", columns[1]: answers, columns[2]: ""}]

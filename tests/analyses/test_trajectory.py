@@ -123,15 +123,17 @@ def test_the_step_is_inside_its_interval_in_95_percent():
 
 
 def test_without_signal_some_cell_is_beyond_chance_in_five_percent():
-    alarms = leaves = 0
+    alarms = leaves = of_accuracy = 0
     for seed in range(120):
         checkpoints, labels = training(np.zeros((5, 4)), reviews=30, width=8, seed=seed)
         points = [classes(one, logits_of(one, 2, seed), labels, 2, 2, 150) for one in checkpoints]
         result = trajectory.trajectory(points, [likeness(one, checkpoints[0], labels) for one in checkpoints])
         alarms += bool((result.norm.value > np.asarray(result.norm.chance)).any())
         leaves += bool((result.norm_leaves.first < 5).any())
+        of_accuracy += bool((result.layer_accuracy.value > np.asarray(result.layer_accuracy.chance)).any())
     assert 1 <= alarms <= 14, f"{alarms} of 120: 5 %, with room for luck"
     assert leaves <= alarms
+    assert 1 <= of_accuracy <= 14, f"{of_accuracy} of 120: 5 %, with room for luck"
 
 
 def test_an_accuracy_of_chance_stays_and_a_better_one_leaves():
@@ -197,7 +199,7 @@ def test_rows_have_every_measure_and_undefined_cells_are_empty(tmp_path: Path, c
     assert list(rows[0]) == (COLUMNS if count == 2 else [*COLUMNS[:4], "class", *COLUMNS[4:]])
     assert {tuple(row) for row in rows} == {tuple(rows[0])}
     directions = 1 if count == 2 else count
-    assert len(rows) == 4 * (5 * directions + 5 + 1)
+    assert len(rows) == 4 * (5 * directions + 5 + 5 + 1)
     keys = [tuple(row.get(key) for key in trajectory.KEY) for row in rows]
     assert len(set(keys)) == len(keys)
     assert all(row["step"] is None and row["crossing_step"] is None for row in rows)
@@ -245,3 +247,26 @@ def test_the_level_is_that_of_the_direction_for_a_single_checkpoint():
     level = intervals.unbiased_chance(intervals.chance(checkpoints[0], labels, 2, 100), point.noise)
     np.testing.assert_allclose(np.asarray(result.norm.chance)[..., 0], level, rtol=1e-5)
     assert isinstance(result.norm, Estimate)
+
+
+def test_the_accuracy_of_a_layer_leaves_chance_when_its_classes_part():
+    strength = np.zeros((6, 3))
+    strength[2:, 1], strength[4:, 2] = 3.0, 3.0
+    checkpoints, labels = training(strength, reviews=60)
+    result = measured(checkpoints, labels)
+    crossing = result.layer_accuracy_leaves
+    assert crossing.first.tolist() == [6, 2, 4] and crossing.by.tolist()[1:] == [2, 4]
+    assert (result.layer_accuracy.value[1, 2:] > 0.8).all() and result.layer_accuracy.value[0].max() < 0.75
+    assert np.isnan(np.asarray(measured(checkpoints, labels).layer_accuracy.chance)).sum() == 0
+
+
+def test_copies_of_a_text_are_never_on_both_sides_and_too_few_texts_have_no_accuracy():
+    """Each text twice, labels at random: a copy in the training part would give its label away."""
+    rng = np.random.default_rng(1)
+    half = rng.normal(size=(20, 1, 64)).astype(np.float32)
+    residuals, labels, groups = np.tile(half, (2, 1, 1)), np.tile(np.arange(20) % 2, 2), np.tile(np.arange(20), 2)
+    leaking, kept_apart = (classes(residuals, None, labels, 2, 2, 20, groups=of) for of in (None, groups))
+    assert leaking.layer_accuracy.value[0] > 0.8
+    assert kept_apart.layer_accuracy.value[0] < 0.65
+    alone = classes(residuals[:3], None, np.array([0, 0, 1]), 2, 2, 20)
+    assert np.isnan(alone.layer_accuracy.value).all() and np.isnan(alone.null_layer_accuracy).all()

@@ -34,6 +34,7 @@ def with_crossings(result: trajectory.Result, first: int, after: int, by: int) -
     return replace(
         result,
         norm_leaves=same(result.norm_leaves),
+        layer_accuracy_leaves=same(result.layer_accuracy_leaves),
         cka_falls=same(result.cka_falls),
         accuracy_leaves=same(result.accuracy_leaves),
     )
@@ -46,7 +47,8 @@ def test_the_colours_are_the_length_over_chance(result: trajectory.Result):
     assert list(heat.z[0]) == [None] * 3, "layer 0 holds no text"
     strength = result.strength[0]
     np.testing.assert_allclose(heat.z[12], np.log2(np.maximum(strength[12], 1)), atol=1e-4)
-    assert heat.text[12][2] == f"step 40, layer 12: {strength[12, 2]:.3g} × chance"
+    accuracy = f"<br>accuracy of the layer: {100 * result.layer_accuracy.value[12, 2]:.0f} %"
+    assert heat.text[12][2] == f"step 40, layer 12: {strength[12, 2]:.3g} × chance{accuracy}"
     assert heat.text[0][0] == "base, layer 0: no text"
     assert heat.colorbar.ticktext[0] == "1 × chance" and heat.colorbar.tickvals[2] == 1
     assert picture.layout.xaxis.title.text == "step" and picture.layout.title.text.startswith("Layer × checkpoint")
@@ -55,12 +57,13 @@ def test_the_colours_are_the_length_over_chance(result: trajectory.Result):
 def test_crossings_have_bars_that_reach_to_the_edges_where_they_are_open(result: trajectory.Result):
     axis = step_axis(NAMES, STEPS)
     picture = figures.draw(with_crossings(result, 1, 0, 2), axis, "<b>", 0.9)
-    ring, diamond, square = picture.data[1:]
+    ring, triangle, diamond, square = picture.data[1:]
     assert list(square.x) == [10] and list(square.y) == [13]
-    assert square.text[0] == "step 10 (after base, by step 40)" and picture.layout.yaxis.ticktext[-1] == "accuracy"
-    assert len(ring.x) == len(diamond.x) == 13 and set(ring.x) == {10}
+    assert square.text[0] == "step 10 (after base, by step 40)" and picture.layout.yaxis.ticktext[-1] == "answers"
+    assert len(ring.x) == len(triangle.x) == len(diamond.x) == 13 and set(ring.x) == {10}
     assert set(ring.error_x.array) == {30} and set(ring.error_x.arrayminus) == {10}
-    assert ring.text[3] == "step 10 (after base, by step 40)" and round(ring.y[3]) == round(diamond.y[3]) == 3
+    assert ring.text[3] == triangle.text[3] == "step 10 (after base, by step 40)"
+    assert ring.y[3] > triangle.y[3] == 3 > diamond.y[3] > 2.5
     assert diamond.name == "CKA with &lt;b&gt; below 0.9"
     open_ends = figures.draw(with_crossings(result, 1, -1, 3), axis, "base", 0.9).data[1]
     np.testing.assert_allclose(open_ends.x + open_ends.error_x.array, axis.edges[-1])
@@ -69,10 +72,10 @@ def test_crossings_have_bars_that_reach_to_the_edges_where_they_are_open(result:
 
 def test_what_never_crosses_has_no_mark(result: trajectory.Result):
     picture = figures.draw(with_crossings(result, 3, 2, 3), step_axis(NAMES, STEPS), "base", 0.9)
-    _, ring, diamond, square = picture.data
-    assert len(ring.x) == len(diamond.x) == len(square.x) == 0
+    _, ring, triangle, diamond, square = picture.data
+    assert len(ring.x) == len(triangle.x) == len(diamond.x) == len(square.x) == 0
     silent = with_crossings(result, -1, -1, -1)
-    assert [len(trace.x) for trace in figures.draw(silent, step_axis(NAMES), "base", 0.9).data[1:]] == [0, 0, 0]
+    assert [len(trace.x) for trace in figures.draw(silent, step_axis(NAMES), "base", 0.9).data[1:]] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -96,17 +99,21 @@ def test_words_say_when_and_how_surely(result: trajectory.Result, first: int, af
 
 def test_the_table_has_a_row_per_layer_and_one_for_the_answers(result: trajectory.Result):
     rows = figures.table(with_crossings(result, 1, 0, 2), NAMES, "base", 0.9)
-    assert [row["layer"] for row in rows] == [*map(str, range(13)), "accuracy"]
+    assert [row["layer"] for row in rows] == [*map(str, range(13)), "answers"]
     assert {tuple(row) for row in rows} == {tuple(rows[0])}
-    assert rows[0]["leaves chance"] == "–", "a layer without text"
-    assert rows[5]["leaves chance"] == rows[-1]["leaves chance"] == "step 10 (after base, by step 40)"
+    assert rows[0]["direction leaves chance"] == "–", "a layer without text"
+    certain = "step 10 (after base, by step 40)"
+    assert rows[5]["direction leaves chance"] == rows[5]["accuracy leaves chance"] == certain
+    assert (rows[-1]["direction leaves chance"], rows[-1]["accuracy leaves chance"]) == ("", certain)
     assert rows[5]["CKA with base falls below 0.9"] and rows[-1]["CKA with base falls below 0.9"] == ""
 
 
 def test_every_class_has_its_own_picture(result: trajectory.Result):
     for direction in range(len(result.norm.value)):
         heat = figures.draw(result, step_axis(NAMES), "base", 0.9, direction).data[0]
-        assert heat.text[12][1] == f"step 10, layer 12: {result.strength[direction, 12, 1]:.3g} × chance"
+        assert heat.text[12][1] == f"step 10, layer 12: {result.strength[direction, 12, 1]:.3g} × chance" + (
+            f"<br>accuracy of the layer: {100 * result.layer_accuracy.value[12, 1]:.0f} %"
+        )
 
 
 def test_a_guide_names_reference_and_level():

@@ -31,8 +31,8 @@ def test_the_picture_has_the_steps_as_its_axis(opens: Opens, world: World):
     axis = heat(test)["layout"]["xaxis"]
     assert axis["ticktext"] == ["0", "10", "100", "1,000"] and axis["title"]["text"].startswith("step (logarithmic")
     rows = test.table[-1].value
-    assert list(rows["layer"]) == ["0", "1", "2", "3", "4", "accuracy"]
-    assert any("step 1" in said for said in rows["leaves chance"])
+    assert list(rows["layer"]) == ["0", "1", "2", "3", "4", "answers"]
+    assert any("step 1" in said for said in rows["direction leaves chance"])
     assert any(one.value == "Step 1,000 of 1,000. The slider is evenly spaced." for one in test.caption)
     even = opens("layers", show="training", axis="even", level="0.99")
     assert heat(even)["layout"]["xaxis"]["ticktext"] == ["base", "step 10", "step 100", "step 1000"]
