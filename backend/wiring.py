@@ -11,6 +11,7 @@ from backend.caching.cache import Cache
 from backend.caching.jobs import Jobs
 from backend.caching.shipped import FILE, Shipped
 from backend.errors import CacheError, StudyError
+from backend.lab.cluster import Cluster
 from backend.lab.lab import Lab
 from backend.models.local import LocalModels
 from backend.study.config import STUDY_FILE, Study, find_studies, load_study
@@ -19,6 +20,9 @@ from backend.training.local_autoencoders import LocalAutoencoders
 ROOT = Path(__file__).parents[1]
 WORKERS = 2
 """Jobs that run at once; typed text has one more worker."""
+PASSED_ON = ("HF_HOME", "HF_HUB_OFFLINE", "LAYERSHIFT_CACHE_BYTES", "LAYERSHIFT_DEVICE")
+PASSED_ON += ("LAYERSHIFT_DTYPE", "LAYERSHIFT_MODEL_BYTES", "LAYERSHIFT_WORKER_CACHE")
+"""Environment variables that the workers of a cluster get too."""
 
 
 def cache_folder() -> Path:
@@ -45,17 +49,39 @@ def cache_bytes() -> int | None:
 def open_lab() -> Lab:
     """Return the lab of this process: one cache, one store of models, and the autoencoders on them.
 
-    Results that a study ships are read where the cache has none.
+    Results that a study ships are read where the cache has none. With LAYERSHIFT_RAY, a cluster computes the others.
     """
     cores.wait_asleep()
     store = Cache(cache_folder(), cache_bytes(), Shipped(sorted(studies_folder().glob(f"*/{FILE}"))))
+    models = LocalModels(store)
+    return Lab(cache=store, models=models, autoencoders=LocalAutoencoders(models), machines=cluster())
+
+
+@cache
+def cluster() -> Cluster | None:
+    """Return the Ray cluster at LAYERSHIFT_RAY, None if that is not set. Raises ClusterError."""
+    address = os.environ.get("LAYERSHIFT_RAY")
+    if not address:
+        return None
+    settings = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return Cluster(address, ROOT / "backend", worker_lab, settings)
+
+
+@cache
+def worker_lab() -> Lab:
+    """Return the lab of a worker of a cluster; all workers of a machine share a cache in the user's own folder."""
+    folder = os.environ.get("LAYERSHIFT_WORKER_CACHE") or "~/.cache/layershift/worker"
+    store = Cache(Path(folder).expanduser(), cache_bytes())
     models = LocalModels(store)
     return Lab(cache=store, models=models, autoencoders=LocalAutoencoders(models))
 
 
 @cache
 def jobs() -> Jobs:
-    """Return the background jobs of this process, shared by all browser sessions."""
+    """Return the background jobs of this process, shared by all browser sessions: as many at once as a cluster runs."""
+    machines = cluster()
+    if machines is not None:
+        return Jobs(max(WORKERS, machines.slots))
     cores.share(WORKERS)
     return Jobs(WORKERS)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from backend.caching.memoize import memoized
+from backend.caching.memoize import Request, memoized
 from backend.caching.serialize import NOT_IN_KEY
 from backend.derived.trajectory_points import (
     Classes,
@@ -19,6 +19,7 @@ from backend.derived.trajectory_points import (
     classes_of,
     likeness_of,
 )
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import crossings, intervals
 from backend.stats.crossings import Crossing
@@ -50,6 +51,25 @@ class Query:
     permutations: int = 1000
     seed: int = 0
     steps: tuple[int, ...] | None = field(default=None, metadata=NOT_IN_KEY)
+
+    def classes_of(self, checkpoint: PinnedCheckpoint) -> Request[Classes]:
+        """Return the request of what one checkpoint says about the classes."""
+        largest_of = self.reference if self.drop_largest else None
+        return classes_of.request(
+            ClassesQuery(
+                checkpoint, largest_of, self.prompts, self.drop_largest, self.draws, self.permutations, self.seed
+            )
+        )
+
+    def likeness_of(self, checkpoint: PinnedCheckpoint) -> Request[Likeness]:
+        """Return the request of how much one checkpoint resembles the reference."""
+        return likeness_of.request(LikenessQuery(checkpoint, self.reference, self.prompts, self.drop_largest))
+
+    @property
+    def cost(self) -> Cost:
+        """The measurements of each checkpoint, and little more."""
+        steps = [of(checkpoint) for checkpoint in self.checkpoints for of in (self.classes_of, self.likeness_of)]
+        return cost_of_fields(self).with_fitting(0.1, *steps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,15 +188,10 @@ def _with_chance(
 def recipe(query: Query, lab: Lab) -> Result:
     """Measure every checkpoint, those that are new, then combine them."""
     count = len(query.checkpoints)
-    largest_of = query.reference if query.drop_largest else None
     classes, likenesses = [], []
-    for i, one in enumerate(query.checkpoints):
-        of_classes = ClassesQuery(
-            one, largest_of, query.prompts, query.drop_largest, query.draws, query.permutations, query.seed
-        )
-        classes.append(classes_of(of_classes, lab.part(2 * i, 2 * count)))
-        alike = LikenessQuery(one, query.reference, query.prompts, query.drop_largest)
-        likenesses.append(likeness_of(alike, lab.part(2 * i + 1, 2 * count)))
+    for i, checkpoint in enumerate(query.checkpoints):
+        classes.append(query.classes_of(checkpoint)(lab.part(2 * i, 2 * count)))
+        likenesses.append(query.likeness_of(checkpoint)(lab.part(2 * i + 1, 2 * count)))
     lab.progress(1.0, f"Measured {count} checkpoints.")
     return trajectory(classes, likenesses, query.level)
 

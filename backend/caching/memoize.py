@@ -47,6 +47,15 @@ class Learning(Protocol):
         ...
 
 
+@runtime_checkable
+class Distributed(Protocol):
+    """A lab whose results other machines may compute."""
+
+    def elsewhere(self, request: Request[Any]) -> bytes | None:
+        """Return the encoded result that another machine computed; None if it is to be computed here."""
+        ...
+
+
 Q = TypeVar("Q")
 L = TypeVar("L", bound=Bench)
 R = TypeVar("R")
@@ -105,10 +114,15 @@ class Recipe(Generic[Q, L, R]):
             cached = self._cached(key, cache)
             if cached is not None:
                 return cached
-            learn = lab.learner(query) if isinstance(lab, Learning) else None
-            stopwatch = Stopwatch()
-            with nullcontext() if self.private else shared():
-                data = encode(self.fn(query, lab.watched(flight.reporting(lab.progress))))
+            watched = lab.watched(flight.reporting(lab.progress))
+            learn, data = None, None
+            if isinstance(watched, Distributed) and not self.private:
+                data = watched.elsewhere(self.request(query))
+            if data is None:
+                learn = lab.learner(query) if isinstance(lab, Learning) else None
+                stopwatch = Stopwatch()
+                with nullcontext() if self.private else shared():
+                    data = encode(self.fn(query, watched))
             result = decode(data, self.kind)
             cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data))
             if learn is not None:

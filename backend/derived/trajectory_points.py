@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
+from backend.lab.cost import Cost, cost_of_fields, size
 from backend.lab.lab import Lab
 from backend.stats import by_layer, centroids, cka, intervals, metrics, splits
 from backend.stats.estimate import Estimate, undefined
@@ -24,6 +25,8 @@ from backend.study.token_ids import Prompts
 
 FOLDS = 5
 """At most; fewer where a class has fewer texts."""
+CLASSES_SECONDS, LIKENESS_SECONDS = 0.6, 0.05
+"""On the reference machine, for the size of the demo."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class ClassesQuery:
     draws: int
     permutations: int
     seed: int
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts, the bootstrap, and the permutations of lengths and accuracies."""
+        return cost_of_fields(self).with_fitting(CLASSES_SECONDS * size(self.checkpoint, self.prompts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +113,12 @@ def _layer_accuracy(
     for fold, (_, test) in enumerate(parts):
         fold_of[test] = fold
     sizes = metrics.class_sizes(labels, count)
-
-    def measure(layer: int) -> None:
-        points = rotated(residuals[:, layer])
+    varying = metrics.varying(residuals)
+    rotations = by_layer.measured(lambda layer: rotated(residuals[:, layer]), varying, residuals[:, 0].size)
+    for layer, points in zip(varying, rotations, strict=True):
         recall = metrics.recalls(centroids.predictions(points, labels, fold_of, count), labels, count)
-        within = intervals.balanced_accuracy_interval(recall, sizes)
-        result.put(layer, metrics.balanced_accuracy(recall), within)
-        recalls = centroids.null_recalls(points, labels, fold_of, count, permutations, seed)
-        null[:, layer] = recalls.mean(axis=1)
-
-    by_layer.measured(measure, metrics.varying(residuals), residuals[:, 0].size)
+        result.put(layer, metrics.balanced_accuracy(recall), intervals.balanced_accuracy_interval(recall, sizes))
+    null[:, varying] = centroids.null_recalls(rotations, labels, fold_of, count, permutations, seed).mean(axis=2)
     return result, null
 
 
@@ -141,6 +145,11 @@ class LikenessQuery:
     reference: PinnedCheckpoint
     prompts: Prompts
     drop_largest: int
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts and the kernels of every layer."""
+        return cost_of_fields(self).with_fitting(LIKENESS_SECONDS * size(self.checkpoint, self.prompts))
 
 
 @dataclass(frozen=True, eq=False)

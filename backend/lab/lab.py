@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
 
 from backend.caching.cache import Cache
 from backend.caching.forecast import Part, union
-from backend.caching.memoize import memoized
+from backend.caching.memoize import Request, memoized
 from backend.caching.progress import Progress, shown, silent, so_far
 from backend.caching.serialize import canonical
 from backend.errors import UndefinedError
@@ -31,18 +31,44 @@ from backend.study.token_ids import Prompts
 from backend.study.whole_words import expand
 
 
+@runtime_checkable
+class Machines(Protocol):
+    """Other machines that compute results. Implemented by `cluster.Cluster`."""
+
+    def start(self, requests: Iterable[Request[Any]], lab: Lab) -> None:
+        """Begin with all of these, because they are needed soon."""
+        ...
+
+    def compute(self, request: Request[Any], lab: Lab) -> bytes:
+        """Return the encoded result."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Lab:
-    """Passed to every recipe: `cache`, the ports, and `progress`, which also raises Cancelled."""
+    """Passed to every recipe: `cache`, the ports, and `progress`, which also raises Cancelled.
+
+    With `machines`, results are computed there and not in this process, except those of typed texts.
+    """
 
     cache: Cache
     models: Models
     autoencoders: Autoencoders
     progress: Progress = silent
+    machines: Machines | None = None
 
     def watched(self, progress: Progress) -> Lab:
         """Return the same lab with another `progress`."""
         return replace(self, progress=progress)
+
+    def elsewhere(self, request: Request[Any]) -> bytes | None:
+        """Return the encoded result of a request from the other machines; None without any."""
+        return None if self.machines is None else self.machines.compute(request, self)
+
+    def start(self, requests: Iterable[Request[Any]]) -> None:
+        """Let the other machines, if there are any, begin with requests that are needed soon."""
+        if self.machines is not None:
+            self.machines.start(requests, self)
 
     def part(self, index: int, count: int, wide: int = 1) -> Lab:
         """Return the same lab, with progress that fills `wide` of `count` equal parts of the bar, from `index` on."""
@@ -122,12 +148,12 @@ class Lab:
         for step in cost.steps:
             if step.peek(self) is None:
                 parts |= self._parts(step.query, starting)
-        for checkpoint in _run_by(query, cost):
+        for checkpoint in run_by(query, cost):
             opening(checkpoint)
         key = f"{type(query).__module__}.{type(query).__qualname__}/{canonical(query)}"
         ratio = 1.0 if isinstance(query, _MEASURED) else Rates(self.cache).ratio(query)
         seconds = max(LEAST_SECONDS, self._own(query) * ratio)
-        return parts | {key: Part(key, seconds, on_device=bool(_run_by(query, cost)))}
+        return parts | {key: Part(key, seconds, on_device=bool(run_by(query, cost)))}
 
     def _own(self, query: Any) -> float:
         """Return the declared seconds of what the query does itself, with this machine's rates for models."""
@@ -143,7 +169,7 @@ class Lab:
         return passes + cost.fitting * Rates(self.cache).machine()
 
 
-def _run_by(query: Any, cost: Cost) -> tuple[PinnedCheckpoint, ...]:
+def run_by(query: Any, cost: Cost) -> tuple[PinnedCheckpoint, ...]:
     """Return the checkpoints that a query opens itself."""
     if isinstance(query, ReadoutQuery):
         return (query.checkpoint,)

@@ -123,8 +123,9 @@ def compute(
     what has no value for it, with a `note` that says why.
     """
     viewpoint.check(pinned)
-    for analysis in analyses:
-        queries = viewpoint.queries(analysis, pinned)
+    wanted = {analysis: viewpoint.queries(analysis, pinned) for analysis in analyses}
+    lab.start(analysis.recipe.request(query) for analysis, queries in wanted.items() for query in queries)
+    for analysis, queries in wanted.items():
         if not queries:
             continue
         results: list[Any] = []

@@ -7,7 +7,7 @@ priors and a spherical covariance (scikit-learn's NearestCentroid; "mass-mean pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from backend.stats import metrics
 from backend.stats.metrics import Labels
 
-Points = Float[np.ndarray, "reviews dimensions"]
+Points = Float[np.ndarray, "reviews _"]
+"""Any number of dimensions, which may differ from layer to layer."""
 Folds = Int[np.ndarray, " reviews"]
 BATCH_VALUES = 4 << 20
 """Scores that are held at once."""
@@ -26,39 +27,52 @@ def predictions(points: Points, labels: Labels, fold_of: Folds, classes: int) ->
 
     Every class needs a review outside each fold.
     """
-    return next(_predictions(points, labels[None], fold_of[None], classes))
+    return _nearest(points, _weights(labels[None], fold_of[None], classes), fold_of[None])[0]
 
 
 def null_recalls(
-    points: Points, labels: Labels, fold_of: Folds, classes: int, permutations: int, seed: int
-) -> Float[np.ndarray, "permutations classes"]:
+    layers: Sequence[Points], labels: Labels, fold_of: Folds, classes: int, permutations: int, seed: int
+) -> Float[np.ndarray, "permutations layers classes"]:
     """Compute the recalls for reviews in random order, 0..1; label and fold move together, so folds stay stratified.
 
-    A seed gives the same orders for every layer and checkpoint.
+    All layers have the same orders; a seed gives the same ones for every checkpoint.
     """
     orders = np.random.default_rng(seed).permuted(np.tile(np.arange(len(labels)), (permutations, 1)), axis=1)
-    moved = labels[orders]
-    predicted = _predictions(points, moved, fold_of[orders], classes)
-    return np.stack([metrics.recalls(one, true, classes) for one, true in zip(predicted, moved, strict=True)])
-
-
-def _predictions(
-    points: Points,
-    labels: Int[np.ndarray, "orders reviews"],
-    fold_of: Int[np.ndarray, "orders reviews"],
-    classes: int,
-) -> Iterator[Labels]:
-    """Yield the predictions for each order of labels and folds, as many at once as memory allows."""
-    folds, reviews = int(fold_of.max()) + 1, len(points)
-    centred = points - points.mean(axis=0, dtype=np.float64)
-    batch = max(1, BATCH_VALUES // (reviews * folds * classes))
-    for start in range(0, len(labels), batch):
+    sizes = metrics.class_sizes(labels, classes)
+    batch = max(1, BATCH_VALUES // (len(labels) * (int(fold_of.max()) + 1) * classes))
+    null = np.empty((permutations, len(layers), classes))
+    for start in range(0, permutations, batch):
         here = slice(start, start + batch)
-        member = labels[here, None] == np.arange(classes)[:, None]
-        inside = fold_of[here, None] == np.arange(folds)[:, None]
-        weights = (member[:, None] & ~inside[:, :, None]).astype(np.float64)  # [orders, folds, classes, reviews]
-        weights /= weights.sum(axis=-1, keepdims=True)
-        means = weights @ centred
-        nearness = 2 * means @ centred.T - np.square(means).sum(axis=-1, keepdims=True)
-        of_fold = np.take_along_axis(nearness, fold_of[here, None, None], axis=1)[:, 0]  # [orders, classes, reviews]
-        yield from of_fold.argmax(axis=1)
+        moved, folds = labels[orders[here]], fold_of[orders[here]]
+        weights = _weights(moved, folds, classes)
+        for layer, points in enumerate(layers):
+            right = _nearest(points, weights, folds) == moved
+            for c in range(classes):
+                null[here, layer, c] = (right & (moved == c)).sum(axis=1) / sizes[c]
+    return null
+
+
+def _weights(
+    labels: Int[np.ndarray, "orders reviews"], fold_of: Int[np.ndarray, "orders reviews"], classes: int
+) -> Float[np.ndarray, "orders folds classes reviews"]:
+    """Return the weight of each review in the means of the classes over the other folds."""
+    member = labels[:, None] == np.arange(classes)[:, None]
+    inside = fold_of[:, None] == np.arange(int(fold_of.max()) + 1)[:, None]
+    chosen = member[:, None] & ~inside[:, :, None]
+    return chosen / chosen.sum(axis=-1, keepdims=True)
+
+
+def _nearest(
+    points: Points,
+    weights: Float[np.ndarray, "orders folds classes reviews"],
+    fold_of: Int[np.ndarray, "orders reviews"],
+) -> Int[np.ndarray, "orders reviews"]:
+    """Return the class of the nearest mean for each review, with the means without its fold."""
+    centred = points - points.mean(axis=0, dtype=np.float64)
+    orders, folds, classes, reviews = weights.shape
+    means = weights.reshape(-1, reviews) @ centred
+    offsets = np.square(means).sum(axis=1).reshape(orders, folds, classes)
+    inner = (means @ centred.T).reshape(orders, folds, classes, reviews)
+    row, review = np.arange(orders)[:, None], np.arange(reviews)
+    nearness = 2 * inner[row, fold_of, :, review] - offsets[row, fold_of]  # [orders, reviews, classes]
+    return nearness.argmax(axis=2)

@@ -36,10 +36,12 @@ def test_predictions_are_those_of_the_nearest_mean_of_the_other_folds(classes: i
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_null_moves_label_and_fold_of_a_review_together(classes: int, monkeypatch: pytest.MonkeyPatch):
     points, labels, fold_of = reviews(48, classes)
-    null = centroids.null_recalls(points, labels, fold_of, classes, 20, seed=3)
+    layers = [points[:, :2], points]
+    null = centroids.null_recalls(layers, labels, fold_of, classes, 20, seed=3)
     orders = np.random.default_rng(3).permuted(np.tile(np.arange(48), (20, 1)), axis=1)
-    for order, recall in zip(orders, null, strict=True):
-        predicted = by_scikit_learn(points, labels[order], fold_of[order])
-        np.testing.assert_allclose(recall, metrics.recalls(predicted, labels[order], classes))
+    for order, recalls in zip(orders, null, strict=True):
+        for here, recall in zip(layers, recalls, strict=True):
+            predicted = by_scikit_learn(here, labels[order], fold_of[order])
+            np.testing.assert_allclose(recall, metrics.recalls(predicted, labels[order], classes))
     monkeypatch.setattr(centroids, "BATCH_VALUES", 1)
-    np.testing.assert_array_equal(centroids.null_recalls(points, labels, fold_of, classes, 20, seed=3), null)
+    np.testing.assert_array_equal(centroids.null_recalls(layers, labels, fold_of, classes, 20, seed=3), null)
