@@ -7,6 +7,7 @@
 # make calibrate   how often intervals and chance levels are right, into docs/intervals.md (long)
 # make families   every supported class against plain transformers, into docs/families.md (minutes)
 # make index  the table of analyses in docs/README.md
+# make cluster   a Ray cluster on this machine, to try LAYERSHIFT_RAY=auto with
 # make demo   rebuild the demo study; DATA=folder with IMDB's train.parquet, else from the hub
 # make results   compute what the demo's pages show first; needed after a change of what computes them
 #
@@ -17,7 +18,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-gpu check bench calibrate families index screenshots demo results environment clean
+.PHONY: help run test test-gpu check cluster bench calibrate families index screenshots demo results environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -68,6 +69,11 @@ index:
 screenshots: $(VENV)/.development
 	$(BIN)/python -m docs.screenshots $(ARGS)
 
+cluster: $(VENV)/.runtime
+	$(INSTALL) --quiet -r requirements-cluster.txt
+	RAY_USAGE_STATS_ENABLED=0 $(BIN)/ray start --head --node-ip-address=127.0.0.1 --include-dashboard=false --disable-usage-stats
+	@echo "Compute on it with LAYERSHIFT_RAY=auto; end it with: $(BIN)/ray stop"
+
 demo: $(VENV)/.runtime
 	$(BIN)/python -m backend.training.demo $(if $(DATA),--data $(DATA)) $(ARGS)
 	$(BIN)/python -m pages.frame.first_views
@@ -90,7 +96,7 @@ $(VENV)/.runtime: requirements.txt | $(VENV)/.created
 	$(INSTALL) $(if $(CI),--quiet) -r requirements.txt
 	@touch $@
 
-$(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
+$(VENV)/.development: requirements-dev.txt requirements-cluster.txt $(VENV)/.runtime
 	@echo "Installing requirements-dev.txt into $(VENV)"
 	$(INSTALL) --quiet -r requirements-dev.txt
 	@touch $@

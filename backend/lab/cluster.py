@@ -7,6 +7,7 @@ machine dies runs again on another one.
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from backend.lab.autoencoders import AutoencoderQuery
 from backend.lab.cost import cost_of
 from backend.lab.lab import Lab, ReadoutQuery, collect, run_by, train_autoencoder
 
-POLL_SECONDS = 0.3
+POLL_SECONDS, REACH_SECONDS = 0.3, 5.0
 RETRIES = 3
 WORKING_BYTES = 1 << 30
 """Memory of a task beside the weights."""
@@ -53,13 +54,14 @@ class Cluster:
             ) from None
         self._ray: Any = ray
         try:
+            _reach(address)
             ray.init(
                 address=address,
                 runtime_env={"py_modules": [str(code)], "env_vars": settings},
                 log_to_driver=False,
                 logging_level="error",
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ClusterError(
                 f'No Ray cluster answers at "{address}" ({_line(error)}); start one with: make cluster'
             ) from None
@@ -233,6 +235,13 @@ def _steps(query: Any, lab: Lab) -> list[Request[Any]]:
         *(train_autoencoder.request(training) for training in cost.trainings),
         *cost.steps,
     ]
+
+
+def _reach(address: str) -> None:
+    """Raise OSError if nothing listens at host:port; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
 
 
 def _line(error: object) -> str:
