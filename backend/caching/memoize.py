@@ -115,12 +115,12 @@ class Recipe(Generic[Q, L, R]):
             if cached is not None:
                 return cached
             watched = lab.watched(flight.reporting(lab.progress))
-            learn, data = None, None
-            if isinstance(watched, Distributed) and not self.private:
-                data = watched.elsewhere(self.request(query))
-            if data is None:
-                learn = lab.learner(query) if isinstance(lab, Learning) else None
-                stopwatch = Stopwatch()
+            learn = lab.learner(query) if isinstance(lab, Learning) else None
+            stopwatch = Stopwatch()
+            data = self._elsewhere(query, watched)
+            if data is not None:
+                learn = None  # the seconds of other machines say nothing about this one
+            else:
                 with nullcontext() if self.private else shared():
                     data = encode(self.fn(query, watched))
             result = decode(data, self.kind)
@@ -128,6 +128,10 @@ class Recipe(Generic[Q, L, R]):
             if learn is not None:
                 learn(stopwatch.seconds)
             return result
+
+    def _elsewhere(self, query: Q, lab: Any) -> bytes | None:
+        """Return the encoded result of another machine, if the lab has any; typed texts stay here."""
+        return None if self.private or not isinstance(lab, Distributed) else lab.elsewhere(self.request(query))
 
     def request(self, query: Q) -> Request[R]:
         """Return the recipe with a query, to compute or look up later."""

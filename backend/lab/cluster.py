@@ -7,6 +7,7 @@ machine dies runs again on another one.
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -22,11 +23,13 @@ from backend.errors import Cancelled, ClusterError, LayershiftError
 from backend.lab.autoencoders import AutoencoderQuery
 from backend.lab.cost import cost_of
 from backend.lab.lab import Lab, ReadoutQuery, collect, run_by, train_autoencoder
+from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.token_ids import Prompts
 
 POLL_SECONDS, REACH_SECONDS = 0.3, 5.0
 RETRIES = 3
 WORKING_BYTES = 1 << 30
-"""Memory of a task beside the weights."""
+"""Memory of a task beside weights and residuals."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +62,15 @@ class Cluster:
                 address=address,
                 runtime_env={"py_modules": [str(code)], "env_vars": settings},
                 log_to_driver=False,
-                logging_level="error",
+                logging_level=logging.ERROR,
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise ClusterError(
                 f'No Ray cluster answers at "{address}" ({_line(error)}); start one with: make cluster'
             ) from None
         self._open_lab = open_lab
-        self._task = ray.remote(_compute)
-        self._board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
+        self._task: Any = ray.remote(_compute)
+        self._board: Any = ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
         self._tasks: dict[str, _Task] = {}
         self._lock = threading.Lock()
 
@@ -115,7 +118,9 @@ class Cluster:
         with self._lock:
             if (task := self._tasks.get(key)) is not None:
                 return task
-            outcome = self._task.options(max_retries=RETRIES, name=recipe.name, **self._needs(request.query)).remote(
+            outcome = self._task.options(
+                max_retries=RETRIES, name=recipe.name, **self._needs(recipe.name, request.query)
+            ).remote(
                 self._open_lab,
                 (recipe.__module__, recipe.__name__),
                 request.query,
@@ -126,14 +131,16 @@ class Cluster:
             task = self._tasks[key] = _Task(request, outcome, steps)
             return task
 
-    def _needs(self, query: Any) -> dict[str, Any]:
+    def _needs(self, recipe: str, query: Any) -> dict[str, Any]:
         """Return the resources of a task: a GPU if models run in it and the cluster has any, and memory."""
-        models = run_by(query, cost_of(query))
+        cost = cost_of(query)
+        models = run_by(query, cost)
         needed = WORKING_BYTES + max((model.facts.memory(model.dtype) for model in models), default=0)
+        needed += sum(_residual_bytes(*readout) for readout in cost.readouts)
         largest = max(int(node["Resources"].get("memory", 0)) for node in self._ray.nodes() if node["Alive"])
         if needed > largest:
             raise ClusterError(
-                f"{models[0].label} needs {needed / 1e9:,.1f} GB of memory and the largest machine of the cluster has "
+                f"{recipe} needs {needed / 1e9:,.1f} GB of memory and the largest machine of the cluster has "
                 f"{largest / 1e9:,.1f} GB; add a larger machine, or unset LAYERSHIFT_RAY."
             )
         on_gpu = bool(models) and self._ray.cluster_resources().get("GPU", 0) >= 1
@@ -235,6 +242,10 @@ def _steps(query: Any, lab: Lab) -> list[Request[Any]]:
         *(train_autoencoder.request(training) for training in cost.trainings),
         *cost.steps,
     ]
+
+
+def _residual_bytes(checkpoint: PinnedCheckpoint, prompts: Prompts) -> int:
+    return 4 * len(prompts.token_ids) * (checkpoint.facts.layers + 1) * checkpoint.facts.width
 
 
 def _reach(address: str) -> None:
