@@ -12,6 +12,7 @@
 #
 # All that is needed is Python 3.11 or newer; the rest goes into .venv. Settings:
 #   PYTHON=python3.11   PORT=8501   ADDRESS=127.0.0.1   ARGS='more arguments for test, bench and demo'
+#   PATHS=/data:/home/me (folders that the form "Add a study" may open; all of them while only this machine is served)
 #   WORKERS=2 (processes of make test)
 #   TORCH_INDEX=https://download.pytorch.org/whl/cpu (another package index to look for torch in)
 
@@ -24,6 +25,7 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 ADDRESS ?= 127.0.0.1
 TORCH_INDEX ?=
+PATHS ?= $(or $(LAYERSHIFT_PATHS),$(if $(filter 127.0.0.1 localhost ::1,$(ADDRESS)),/))
 DATA ?=
 WORKERS ?= 2
 ARGS ?=
@@ -36,7 +38,7 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 run: $(VENV)/.runtime
-	$(BIN)/python -m streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS) \
+	LAYERSHIFT_PATHS="$(PATHS)" $(BIN)/python -m streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS) \
 		--server.headless $(if $(HAS_DISPLAY),false,true)
 
 test: $(VENV)/.development

@@ -31,6 +31,12 @@ def studies_folder() -> Path:
     return Path(os.environ.get("LAYERSHIFT_STUDIES") or ROOT / "studies").expanduser().resolve()
 
 
+def open_folders() -> tuple[Path, ...]:
+    """Return the folders that forms may name: the studies folder, and those in LAYERSHIFT_PATHS."""
+    named = filter(None, os.environ.get("LAYERSHIFT_PATHS", "").split(os.pathsep))
+    return (studies_folder(), *(Path(folder).expanduser().resolve() for folder in named))
+
+
 def cache_bytes() -> int | None:
     """Return LAYERSHIFT_CACHE_BYTES, or None for the default limit. Raises CacheError unless it is above 0."""
     text = os.environ.get("LAYERSHIFT_CACHE_BYTES", "")
