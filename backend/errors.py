@@ -8,6 +8,7 @@ LayershiftError               an error that the user can fix (exit code 2, a box
 ├── AutoencoderError          a sparse autoencoder: its file, or the activations it reads
 ├── DeviceError               the requested device is missing or has too little memory
 ├── CacheError                the cache folder cannot be used
+├── BusyError                 more jobs than the server takes, or a job beyond its time
 ├── UndefinedError            a quantity that is undefined for this study
 └── Cancelled                 the user pressed cancel
 """
@@ -43,6 +44,10 @@ class DeviceError(LayershiftError):
 
 class CacheError(LayershiftError):
     """A cache folder that cannot be used."""
+
+
+class BusyError(LayershiftError):
+    """More jobs than the server takes, or a job that works longer than it may."""
 
 
 class UndefinedError(LayershiftError):

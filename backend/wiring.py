@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from backend.caching import cores
 from backend.caching.cache import Cache
 from backend.caching.jobs import Jobs
+from backend.caching.limits import Limits
 from backend.caching.shipped import FILE, Shipped
 from backend.errors import CacheError, StudyError
 from backend.lab.lab import Lab
@@ -39,11 +41,16 @@ def open_folders() -> tuple[Path, ...]:
 
 def cache_bytes() -> int | None:
     """Return LAYERSHIFT_CACHE_BYTES, or None for the default limit. Raises CacheError unless it is above 0."""
-    text = os.environ.get("LAYERSHIFT_CACHE_BYTES", "")
+    return _number("LAYERSHIFT_CACHE_BYTES", " of bytes")
+
+
+def _number(variable: str, unit: str = "") -> int | None:
+    """Return the whole number in a variable, None if it is unset. Raises CacheError unless it is above 0."""
+    text = os.environ.get(variable, "")
     if not text:
         return None
-    if not text.isdigit() or int(text) == 0:
-        raise CacheError(f'LAYERSHIFT_CACHE_BYTES is "{text}"; give a whole number of bytes.')
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        raise CacheError(f'{variable} is "{text}"; give a whole number{unit}.')
     return int(text)
 
 
@@ -63,7 +70,27 @@ def open_lab() -> Lab:
 def jobs() -> Jobs:
     """Return the background jobs of this process, shared by all browser sessions."""
     cores.share(WORKERS)
-    return Jobs(WORKERS)
+    write_log()
+    usual = Limits()
+    return Jobs(
+        WORKERS,
+        Limits(
+            queue=_number("LAYERSHIFT_QUEUE") or usual.queue,
+            rate=_number("LAYERSHIFT_RATE") or usual.rate,
+            seconds=_number("LAYERSHIFT_JOB_SECONDS") or usual.seconds,
+        ),
+    )
+
+
+def write_log() -> None:
+    """Write what the backend logs, such as a line for every job, to standard error."""
+    backend = logging.getLogger("backend")
+    if not backend.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        backend.addHandler(handler)
+        backend.setLevel(logging.INFO)
+        backend.propagate = False
 
 
 def studies() -> dict[str, Study | StudyError]:

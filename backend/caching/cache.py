@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -38,6 +39,14 @@ REOPEN_AFTER = 30.0
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@dataclass
+class Tally:
+    """How often a result was found or had to be computed, since the process started."""
+
+    hits: int = 0
+    misses: int = 0
 
 
 class Flight:
@@ -87,6 +96,7 @@ class Cache:
         self.limit_bytes = DEFAULT_LIMIT if limit_bytes is None else limit_bytes
         self.shipped = Shipped(()) if shipped is None else shipped
         self._recent, self._unkept, self._facts = Memory(RECENT_BYTES), Memory(UNKEPT_BYTES), Memory(FACT_BYTES)
+        self.tally = Tally()
         self._flights: dict[str, Flight] = {}
         self._state_lock = threading.RLock()
         self._problem: str | None = None

@@ -97,14 +97,21 @@ class Recipe(Generic[Q, L, R]):
         function are raised and not cached, so the next caller tries again. Waiting callers receive the progress of the
         computation (for another process, a waiting message), so they can be cancelled too.
         """
+        return self.fetch(query, lab)[0]
+
+    def fetch(self, query: Q, lab: L) -> tuple[R, bool]:
+        """Return the result as a call does, and whether it was computed here and now."""
         key, cache = self.key(query), lab.cache
         cached = self._cached(key, cache)
         if cached is not None:
-            return cached
+            cache.tally.hits += 1
+            return cached, False
         with apart(), cache.lock(key, lab.progress) as flight:
             cached = self._cached(key, cache)
             if cached is not None:
-                return cached
+                cache.tally.hits += 1
+                return cached, False
+            cache.tally.misses += 1
             learn = lab.learner(query) if isinstance(lab, Learning) else None
             stopwatch = Stopwatch()
             with nullcontext() if self.private else shared():
@@ -113,7 +120,7 @@ class Recipe(Generic[Q, L, R]):
             cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data))
             if learn is not None:
                 learn(stopwatch.seconds)
-            return result
+            return result, True
 
     def request(self, query: Q) -> Request[R]:
         """Return the recipe with a query, to compute or look up later."""
