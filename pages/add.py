@@ -52,7 +52,7 @@ def draw(_: None) -> None:
 def _field(slots: Slots, name: str, value: Any) -> Any:
     """Return the value of a widget, with a container below it for the message about it."""
     slots[name] = st.container()
-    return value.strip() if isinstance(value, str) else value
+    return typed.text(value.strip()) if isinstance(value, str) else value
 
 
 def _models(slots: Slots) -> tuple[Inside | None, dict[str, Any]]:
@@ -86,7 +86,13 @@ def _models(slots: Slots) -> tuple[Inside | None, dict[str, Any]]:
     )
     lines = tuple(filter(None, map(typed.path, map(str.strip, patterns.splitlines()))))
     found = trainer_folder.named(inside, lines)
-    entered = {"name": name, "title": title.strip() or None, "base": base, "family": family, "checkpoints": lines}
+    entered = {
+        "name": name,
+        "title": typed.text(title.strip()) or None,
+        "base": base,
+        "family": family,
+        "checkpoints": lines,
+    }
     return inside, entered | {"found_checkpoints": found}
 
 
@@ -113,7 +119,7 @@ def _data(slots: Slots) -> dict[str, Any]:
     with suppress(LayershiftError):  # `problems` says it
         there = fields.splits(given)
     if given in fields.on_hub(NewStudy("", "", (), given)):
-        split = st.text_input("Split of the dataset", value=split, key="new-split").strip()
+        split = typed.text(st.text_input("Split of the dataset", value=split, key="new-split").strip())
     elif there:
         start = there.index(split) if split in there else 0
         split = st.selectbox("Split of the dataset", there, index=start, key="new-split")
@@ -208,9 +214,10 @@ def _form() -> dict[str, Any]:
     form = st.radio("Prompt", list(asked.FORMS), key="new-form", format_func=asked.FORMS.__getitem__)
     chat, system = form == "chat", ""
     if chat:
-        system = st.text_input("System message", key="new-system", placeholder="none")
+        system = typed.text(st.text_input("System message", key="new-system", placeholder="none"))
     filled.begin("new-template", fields.TEMPLATE)
     template = st.text_input("User message" if chat else "Template", key="new-template", help="{text} once.")
+    template = typed.text(template)
     return {"template": template, "chat": chat, "system": system}
 
 

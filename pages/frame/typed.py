@@ -1,4 +1,4 @@
-"""Check typed paths before anything is read: a form opens only the folders that the server allows."""
+"""Check what is typed into a form before anything is read: its length, and paths outside the open folders."""
 
 from __future__ import annotations
 
@@ -9,11 +9,22 @@ from backend.errors import StudyError
 from backend.study.paths import confine
 from backend.vocabulary.markdown import plain
 
+LONGEST = 4_000
+"""Characters in a field of a form."""
 
-def path(text: str) -> str:
+
+def text(said: str) -> str:
+    """Return a typed text; an empty one, with the reason shown, for one that is too long."""
+    if len(said) <= LONGEST:
+        return said
+    st.error(f"This field has {len(said):,} characters, and this server takes {LONGEST:,}; shorten it.")
+    return ""
+
+
+def path(said: str) -> str:
     """Return a typed path, pattern or name on the hub; an empty text, with the reason shown, for one outside."""
     try:
-        return confine(text, wiring.open_folders()) if text else ""
+        return confine(said, wiring.open_folders()) if text(said) else ""
     except StudyError as error:
         st.error(plain(str(error)))
         return ""

@@ -229,3 +229,9 @@ def test_the_name_of_a_study_leads_nowhere_else(folder: Path, world: World):
     test.query_params["study"] = f"../{world.folder.name}/made"
     test.switch_page("pages/overview.py").run()
     assert any("The address asks for study" in one.value for one in test.warning)
+
+
+@pytest.mark.parametrize("key", ["name", "title", "base", "data", "folder", "template", "words", "checkpoints"])
+def test_a_field_that_is_too_long_gets_one_sentence(key: str, folder: Path):
+    test = filled(folder, **{key: "x" * 4001})
+    assert "This field has 4,001 characters, and this server takes 4,000; shorten it." in errors(test)
