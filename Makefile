@@ -1,7 +1,7 @@
 # make run    the dashboard, on the demo study
 # make test   every test
 # make test-gpu   the tests of models and training on a GPU; LAYERSHIFT_TEST_DEVICE=cuda:1 or mps names another
-# make check  ruff, pyright, import-linter
+# make check  ruff, pyright, import-linter, pip-audit
 # make bench  the benchmarks
 # make screenshots   the pictures in docs/
 # make calibrate   how often intervals and chance levels are right, into docs/intervals.md (long)
@@ -54,6 +54,7 @@ check: $(VENV)/.development
 	$(BIN)/python -m ruff format --check
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pyright
 	$(BIN)/python $(BIN)/lint-imports
+	.ci/audit
 
 bench: $(VENV)/.development
 	$(BIN)/python -m benchmarks $(ARGS)

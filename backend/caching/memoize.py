@@ -47,6 +47,16 @@ class Learning(Protocol):
         ...
 
 
+@runtime_checkable
+class Owned(Protocol):
+    """A lab that works for one study."""
+
+    @property
+    def study(self) -> str | None:
+        """Return the name of the study, None for none in particular."""
+        ...
+
+
 Q = TypeVar("Q")
 L = TypeVar("L", bound=Bench)
 R = TypeVar("R")
@@ -117,7 +127,8 @@ class Recipe(Generic[Q, L, R]):
             with nullcontext() if self.private else shared():
                 data = encode(self.fn(query, lab.watched(flight.reporting(lab.progress))))
             result = decode(data, self.kind)
-            cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data))
+            study = lab.study if isinstance(lab, Owned) else None
+            cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data, study))
             if learn is not None:
                 learn(stopwatch.seconds)
             return result, True

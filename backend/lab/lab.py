@@ -33,12 +33,16 @@ from backend.study.whole_words import expand
 
 @dataclass(frozen=True, eq=False)
 class Lab:
-    """Passed to every recipe: `cache`, the ports, and `progress`, which also raises Cancelled."""
+    """Passed to every recipe: `cache`, the ports, and `progress`, which also raises Cancelled.
+
+    The cache lists results by `study`, the name of the one that they were computed for.
+    """
 
     cache: Cache
     models: Models
     autoencoders: Autoencoders
     progress: Progress = silent
+    study: str | None = None
 
     def watched(self, progress: Progress) -> Lab:
         """Return the same lab with another `progress`."""

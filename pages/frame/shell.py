@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -203,7 +203,7 @@ def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> Vi
     study = results[name]
     if isinstance(study, StudyError):
         raise study
-    lab = wiring.open_lab()
+    lab = replace(wiring.open_lab(), study=name)
     try:
         with st.spinner(f"Reading the study “{plain(study.title)}” …", show_time=True):
             pinned = pin(study, lab)

@@ -51,7 +51,7 @@ def _pickles(source: str, folder: Path, name: str) -> str:
 
 
 def _convert(source: str, folder: Path, name: str) -> str:
-    """How pickled weights become safetensors: a command that loads nothing but tensors where it can."""
+    """How pickled weights become safetensors: a command that loads only tensors where it can."""
     if not name.startswith("pytorch_model"):
         target = "adapter_model" if name.startswith("adapter_model") else "model"
         part = '["state_dict"]' if name.endswith(".ckpt") else ""
