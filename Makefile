@@ -1,6 +1,7 @@
 # make run    the dashboard, on the demo study
 # make test   every test
 # make test-gpu   the tests of models and training on a GPU; LAYERSHIFT_TEST_DEVICE=cuda:1 or mps names another
+# make fuzz   broken study files, data files, configs, weights' headers, names and addresses: 10,000 cases each (an hour)
 # make check  ruff, pyright, import-linter, pip-audit
 # make bench  the benchmarks
 # make screenshots   the pictures in docs/
@@ -18,7 +19,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-gpu check bench calibrate families index screenshots demo results environment clean
+.PHONY: help run test test-gpu fuzz check bench calibrate families index screenshots demo results environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,6 +49,9 @@ test-gpu: $(VENV)/.development
 	LAYERSHIFT_TEST_DEVICE=$(or $(LAYERSHIFT_TEST_DEVICE),cuda) \
 		$(BIN)/python -m pytest tests/models tests/training tests/lab tests/analyses/test_review.py \
 		tests/reports/test_export.py $(ARGS)
+
+fuzz: $(VENV)/.development
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: $(VENV)/.development
 	$(BIN)/python -m ruff check

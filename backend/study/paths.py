@@ -17,8 +17,8 @@ DATA_SUFFIXES = (*DATA_KINDS, *(f"{kind}.gz" for kind in DATA_KINDS))
 
 def new_folder(name: str, root: Path) -> Path:
     """Return the folder of a new study. StudyError if the name is invalid or taken, or the folder not writable."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise StudyError(f'"{name}" is not a valid study name; use letters, digits, - and _.')
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
+        raise StudyError(f'"{name}" is not a valid study name; use up to 100 letters, digits, - and _.')
     folder = root / name
     if folder.exists():
         raise StudyError(f"{folder} already exists; choose another name or remove it.")
@@ -114,12 +114,15 @@ def _alike(places: list[Path]) -> bool:
 
 
 def _expanded(name: str, error: type[LayershiftError], resolved: bool = True) -> Path:
-    """Expand ~ in a path; RuntimeError is an unknown user, ValueError an invalid character."""
+    """Expand ~ in a path; RuntimeError is an unknown user, ValueError an invalid character, OSError a long name."""
     try:
         place = Path(name).expanduser()
-        return place.resolve() if resolved else place
-    except (RuntimeError, ValueError) as cause:
-        raise error(f'"{name}" is not a valid path ({cause}); correct it.') from None
+        whole = place.resolve()
+        whole.exists()
+        return whole if resolved else place
+    except (RuntimeError, ValueError, OSError) as cause:
+        reason = cause.strerror if isinstance(cause, OSError) else cause
+        raise error(f'"{name}" is not a valid path ({reason}); correct it.') from None
 
 
 def confine(name: str, folders: Sequence[Path]) -> str:

@@ -206,7 +206,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object. Raises CheckpointError for other content."""
     try:
         value = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} cannot be read as JSON ({error}); save or copy the checkpoint again.") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{file} is not a JSON object; save or copy the checkpoint again.")
