@@ -19,7 +19,7 @@ from backend.study.typed_texts import without_surrogates
 from backend.vocabulary.markdown import plain
 
 MOST_TEXTS = 16
-LONGEST = 20_000
+LONGEST = 200_000
 """Characters of a typed text; the server takes no more."""
 FORMER_KEYS = {"coefficient": "dose"}
 FORMER_VALUES = {

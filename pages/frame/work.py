@@ -128,6 +128,7 @@ def _job(request: Request[R], lab: Lab, held: dict[str, Job[Any]]) -> Job[R]:
     key = request.key
     job = held.pop(key, None) or wiring.jobs().submit(request.recipe, request.query, lab, session=_session())
     held[key] = job
+    st.session_state["_noted"][key] = None
     _watch([job])
     while len(held) > MOST_HELD:
         del held[next(iter(held))]

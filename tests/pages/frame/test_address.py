@@ -126,7 +126,7 @@ def test_a_text_beyond_the_limit_is_refused_in_one_sentence(page: AppTest):
     page.text_area(key="text").set_value("short").run()
     page.text_area(key="text").set_value("x" * (LONGEST + 1)).run()
     assert said(page) == address(page) == page.text_area(key="text").value == "short"
-    assert page.warning[0].value == "The text has 20,001 characters, and this server takes 20,000; shorten it."
+    assert page.warning[0].value == "The text has 200,001 characters, and this server takes 200,000; shorten it."
     page.text_area(key="text").set_value("y" * LONGEST).run()
     assert not page.warning
     assert said(page) == "y" * LONGEST
