@@ -10,11 +10,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
 
 import tests.conftest  # noqa: F401 - sets the folders, and checks shapes and types
 from tests.fuzz import addresses
-from tests.fuzz.targets import targets, tried
+from tests.fuzz.targets import PATIENT, targets, tried
 
 
 def main() -> int:
@@ -39,7 +39,7 @@ def _fuzz(name: str, cases: Any, run: Any, options: argparse.Namespace) -> None:
     results, started = Counter[str](), time.monotonic()
 
     @seed(options.seed)
-    @settings(max_examples=options.cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=options.cases, deadline=None, database=None, suppress_health_check=PATIENT)
     @given(cases)
     def fuzz(case: Any) -> None:
         results[run(case)] += 1

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 from backend.errors import LayershiftError, StudyError
@@ -25,6 +26,8 @@ from tests.fuzz.mutations import broken_bytes, broken_tree
 from tests.tiny import STUDY, tiny_model
 
 ROOT = Path(__file__).parents[2]
+PATIENT = (HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large)
+"""Checks of hypothesis that broken files do not pass."""
 ROWS = [("A fine film, and funny.", 0), ('Dull "script", bad score.', 1), ("Line\nend", 0), ("Ünïcode 😀", 1)] * 3
 
 
@@ -87,7 +90,7 @@ def _data() -> Target:
         ".csv": table.to_csv(index=False).encode(),
         ".tsv": table.to_csv(index=False, sep="\t").encode(),
         ".jsonl": lines.encode(),
-        ".json": table.to_json(orient="records").encode(),
+        ".json": json.dumps(table.to_dict(orient="records")).encode(),
         ".parquet": table.to_parquet(),
         ".csv.gz": gzip.compress(table.to_csv(index=False).encode()),
     }

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import addresses
-from tests.fuzz.targets import targets, tried
+from tests.fuzz.targets import PATIENT, targets, tried
 
 NAMES = ("study files", "data files", "configs", "headers", "typed names")
-BRIEFLY = settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+BRIEFLY = settings(max_examples=150, deadline=None, database=None, suppress_health_check=PATIENT)
 
 
 @pytest.mark.parametrize("name", NAMES)
