@@ -1,7 +1,8 @@
 # make run    the dashboard, on the demo study
 # make test   every test
 # make test-gpu   the tests of models and training on a GPU; LAYERSHIFT_TEST_DEVICE=cuda:1 or mps names another
-# make check  ruff, pyright, import-linter
+# make fuzz   broken study files, data files, configs, weights' headers, names and addresses: 10,000 cases each (an hour)
+# make check  ruff, pyright, import-linter, pip-audit
 # make bench  the benchmarks
 # make screenshots   the pictures in docs/
 # make calibrate   how often intervals and chance levels are right, into docs/intervals.md (long)
@@ -13,18 +14,20 @@
 #
 # All that is needed is Python 3.11 or newer; the rest goes into .venv. Settings:
 #   PYTHON=python3.11   PORT=8501   ADDRESS=127.0.0.1   ARGS='more arguments for test, bench and demo'
+#   PATHS=/data:/home/me (folders that the form "Add a study" may open; all of them while only this machine is served)
 #   WORKERS=2 (processes of make test)
 #   TORCH_INDEX=https://download.pytorch.org/whl/cpu (another package index to look for torch in)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-gpu check cluster bench calibrate families index screenshots demo results environment clean
+.PHONY: help run test test-gpu fuzz check cluster bench calibrate families index screenshots demo results environment clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 ADDRESS ?= 127.0.0.1
 TORCH_INDEX ?=
+PATHS ?= $(or $(LAYERSHIFT_PATHS),$(if $(filter 127.0.0.1 localhost ::1,$(ADDRESS)),/))
 DATA ?=
 WORKERS ?= 2
 ARGS ?=
@@ -37,7 +40,7 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 run: $(VENV)/.runtime
-	$(BIN)/python -m streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS) \
+	LAYERSHIFT_PATHS="$(PATHS)" $(BIN)/python -m streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS) \
 		--server.headless $(if $(HAS_DISPLAY),false,true)
 
 test: $(VENV)/.development
@@ -48,11 +51,15 @@ test-gpu: $(VENV)/.development
 		$(BIN)/python -m pytest tests/models tests/training tests/lab tests/analyses/test_review.py \
 		tests/reports/test_export.py $(ARGS)
 
+fuzz: $(VENV)/.development
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 check: $(VENV)/.development
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pyright
 	$(BIN)/python $(BIN)/lint-imports
+	.ci/audit
 
 bench: $(VENV)/.development
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pages import add, difference, docs, features, layers, overview, probes, review, swaps, tokens
+from pages import add, difference, docs, features, layers, overview, probes, review, status, swaps, tokens
 from pages.frame import shell
 
 FOLDER = Path(__file__).parent / "pages"
@@ -24,6 +24,7 @@ def main() -> None:
             "review": (review, str(FOLDER / "review.py")),
             "add": (add, str(FOLDER / "add.py")),
             "docs": (docs, str(FOLDER / "docs.py")),
+            "status": (status, str(FOLDER / "status.py")),
         }
     )
 

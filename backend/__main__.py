@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from backend.analyses import Analysis
-from backend.errors import LayershiftError, StudyError
+from backend.errors import CacheError, LayershiftError, StudyError
+from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.new_study import fields, from_trainer
-from backend.new_study.asked import KINDS
+from backend.new_study.options import add_options
 from backend.reports import export as exporting
 from backend.reports import report as reporting
-from backend.reports import summary
+from backend.reports import status, summary
 from backend.reports.terminal import bar
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import BASE, STUDY_FILE, Study, load_study
@@ -76,36 +78,12 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--out", type=Path, default=Path("report.html"), help="output file (default: report.html)")
         if name in ("warm", "export", "report"):
             _add_viewpoint(sub)
-    _add_new(command(_new, "new", "Create a new study: check its parts and write study.toml."))
+    sub = command(_cache, "cache", "Show what the cache holds, by study, or clear it.")
+    sub.add_argument("study", metavar="STUDY", nargs="?", help="name of a study (default: all)")
+    sub.add_argument("--clear", action="store_true", help="delete these results, after a question")
+    sub.add_argument("--yes", action="store_true", help="delete without a question")
+    add_options(command(_new, "new", "Create a new study: check its parts and write study.toml."))
     return parser
-
-
-def _add_new(sub: argparse.ArgumentParser) -> None:
-    """Add the options of `new`, named like the fields of NewStudy."""
-    template = fields.TEMPLATE
-    sub.add_argument("name", metavar="NAME", help="name of the study's folder; use letters, digits, - and _")
-    sub.add_argument("folder", metavar="FOLDER", nargs="?", help="output folder of a trainer with base and checkpoints")
-    sub.add_argument("--base", help="hub repository or local directory of the base model (default: found in FOLDER)")
-    sub.add_argument("--checkpoints", nargs="+", help="directories, or a quoted pattern (default: found in FOLDER)")
-    sub.add_argument(
-        "--data", required=True, help="data file (.parquet, .csv, .jsonl, ...), saved dataset, or hub dataset"
-    )
-    sub.add_argument("--labels", help="the label values to use, in class order, separated by commas (default: all)")
-    sub.add_argument("--split", help="split of a hub dataset or of a saved one (default: test, or the only one)")
-    sub.add_argument("--text", default="text", help="column of the texts (default: text)")
-    sub.add_argument("--label", default="label", help="column of the labels (default: label)")
-    kinds = "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
-    sub.add_argument("--kind", choices=tuple(KINDS), default="answers", help=f"{kinds} (default: answers)")
-    sub.add_argument("--chat", action="store_true", help="the template is the user's message of a chat")
-    sub.add_argument("--system", default="", help="the system message of a chat")
-    sub.add_argument("--template", help=f'the prompt (default: "{template}"; with a classification head: the text)')
-    sub.add_argument("--separator", help="what stands between prompt and label word (default: found)")
-    sub.add_argument("--tokenizer", choices=("own", "base"), help="whose token ids count where they differ")
-    sub.add_argument("--label-words", help="one word per class, in class order, separated by commas")
-    sub.add_argument("--max-tokens", type=int, default=256, help="longest prompt in tokens (default: 256)")
-    sub.add_argument("--sample", type=int, help="number of texts to draw, balanced by class (default: up to 200)")
-    sub.add_argument("--family", choices=("causal", "encoder"), help="kind of model (default: that of the base)")
-    sub.add_argument("--title", help="title shown in the dashboard (default: NAME)")
 
 
 def _add_viewpoint(sub: argparse.ArgumentParser) -> None:
@@ -198,10 +176,16 @@ def _finetune(options: argparse.Namespace) -> int:
     return 0
 
 
+def _opened(name: str) -> tuple[exporting.PinnedStudy, Lab]:
+    """Return a study, and a lab that works for it."""
+    study = find_study(name)
+    lab = replace(open_lab(), study=study.name)
+    return pin(study, lab), lab
+
+
 def _warm(options: argparse.Namespace) -> int:
-    lab = open_lab()
     analyses = exporting.choose(options.only)
-    pinned = pin(find_study(options.study), lab)
+    pinned, lab = _opened(options.study)
     for _ in exporting.compute(pinned, lab, analyses, bar, _viewpoint(options), _note):
         pass
     _note_missing(pinned)
@@ -209,9 +193,8 @@ def _warm(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    lab = open_lab()
     analyses = exporting.choose(options.only)
-    pinned = pin(find_study(options.study), lab)
+    pinned, lab = _opened(options.study)
     viewpoint = _viewpoint(options)
     for file in exporting.export(pinned, lab, options.out, analyses, bar, viewpoint, _note):
         print(file)
@@ -221,10 +204,34 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    lab = open_lab()
-    pinned = pin(find_study(options.study), lab)
+    pinned, lab = _opened(options.study)
     print(reporting.write_report(pinned, lab, options.out, bar, _viewpoint(options)))
     _note_missing(pinned)
+    return 0
+
+
+def _cache(options: argparse.Namespace) -> int:
+    cache = open_lab().cache
+    if cache.note:
+        raise CacheError(cache.note)
+    kept = cache.usage()
+    if options.study is not None:
+        kept = [one for one in kept if one.study == options.study]
+        if not kept:
+            raise CacheError(f'The cache holds nothing of a study "{options.study}"; `cache` lists the studies.')
+    total = f"{sum(one.entries for one in kept):,} entries, {status.size(sum(one.size for one in kept))}"
+    print(f"{cache.folder}: {total}")
+    for one in kept:
+        print(f"  {one.study or status.SHARED:<16} {one.entries:>7,} entries {status.size(one.size):>10}")
+    if not options.clear:
+        return 0
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise CacheError("Nothing was deleted, because a script cannot be asked; repeat the command with --yes.")
+        if input(f"Delete {total}? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("Nothing was deleted.")
+            return 0
+    print(f"deleted {cache.clear(options.study):,} entries")
     return 0
 
 

@@ -9,6 +9,7 @@ LayershiftError               an error that the user can fix (exit code 2, a box
 ├── DeviceError               the requested device is missing or has too little memory
 ├── CacheError                the cache folder cannot be used
 ├── ClusterError              a Ray cluster that does not answer, or loses its machines
+├── BusyError                 more jobs than the server takes, or a job beyond its time
 ├── UndefinedError            a quantity that is undefined for this study
 └── Cancelled                 the user pressed cancel
 """
@@ -48,6 +49,10 @@ class CacheError(LayershiftError):
 
 class ClusterError(LayershiftError):
     """A cluster that cannot be used."""
+
+
+class BusyError(LayershiftError):
+    """More jobs than the server takes, or a job that works longer than it may."""
 
 
 class UndefinedError(LayershiftError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from backend.caching import cores
 from backend.caching.cache import Cache
 from backend.caching.jobs import Jobs
+from backend.caching.limits import Limits
 from backend.caching.shipped import FILE, Shipped
 from backend.errors import CacheError, StudyError
 from backend.lab.cluster import Cluster
@@ -35,13 +37,24 @@ def studies_folder() -> Path:
     return Path(os.environ.get("LAYERSHIFT_STUDIES") or ROOT / "studies").expanduser().resolve()
 
 
+def open_folders() -> tuple[Path, ...]:
+    """Return the folders that forms may name: the studies folder, and those in LAYERSHIFT_PATHS."""
+    named = filter(None, os.environ.get("LAYERSHIFT_PATHS", "").split(os.pathsep))
+    return (studies_folder(), *(Path(folder).expanduser().resolve() for folder in named))
+
+
 def cache_bytes() -> int | None:
     """Return LAYERSHIFT_CACHE_BYTES, or None for the default limit. Raises CacheError unless it is above 0."""
-    text = os.environ.get("LAYERSHIFT_CACHE_BYTES", "")
+    return _number("LAYERSHIFT_CACHE_BYTES", " of bytes")
+
+
+def _number(variable: str, unit: str = "") -> int | None:
+    """Return the whole number in a variable, None if it is unset. Raises CacheError unless it is above 0."""
+    text = os.environ.get(variable, "")
     if not text:
         return None
-    if not text.isdigit() or int(text) == 0:
-        raise CacheError(f'LAYERSHIFT_CACHE_BYTES is "{text}"; give a whole number of bytes.')
+    if not (text.isascii() and text.isdigit()) or int(text) == 0:
+        raise CacheError(f'{variable} is "{text}"; give a whole number{unit}.')
     return int(text)
 
 
@@ -80,10 +93,29 @@ def worker_lab() -> Lab:
 def jobs() -> Jobs:
     """Return the background jobs of this process, shared by all browser sessions: as many at once as a cluster runs."""
     machines = cluster()
-    if machines is not None:
-        return Jobs(max(WORKERS, machines.slots))
-    cores.share(WORKERS)
-    return Jobs(WORKERS)
+    if machines is None:
+        cores.share(WORKERS)
+    write_log()
+    usual = Limits()
+    return Jobs(
+        WORKERS if machines is None else max(WORKERS, machines.slots),
+        Limits(
+            queue=_number("LAYERSHIFT_QUEUE") or usual.queue,
+            rate=_number("LAYERSHIFT_RATE") or usual.rate,
+            seconds=_number("LAYERSHIFT_JOB_SECONDS") or usual.seconds,
+        ),
+    )
+
+
+def write_log() -> None:
+    """Write what the backend logs, such as a line for every job, to standard error."""
+    backend = logging.getLogger("backend")
+    if not backend.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        backend.addHandler(handler)
+        backend.setLevel(logging.INFO)
+        backend.propagate = False
 
 
 def studies() -> dict[str, Study | StudyError]:

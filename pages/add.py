@@ -17,7 +17,7 @@ from backend.new_study.from_trainer import Inside
 from backend.new_study.preview import preview
 from backend.study.paths import DATA_SUFFIXES
 from backend.vocabulary.markdown import plain
-from pages.frame import filled, shell
+from pages.frame import filled, shell, typed
 from pages.parts import trainer_folder
 
 TITLE = "Add a study"
@@ -37,11 +37,11 @@ def draw(_: None) -> None:
             f"until you add the study. It becomes a folder with a `study.toml` in `{wiring.studies_folder()}`."
         )
         slots: Slots = {}
-        inside, typed = _models(slots)
-        typed |= _data(slots) | _kind()
-        fetch = _may_fetch(NewStudy(**typed))
-        typed |= _columns(NewStudy(**typed), slots, fetch)
-        entered = NewStudy(**typed, **_prompt(NewStudy(**typed), slots, fetch, inside))
+        inside, given = _models(slots)
+        given |= _data(slots) | _kind()
+        fetch = _may_fetch(NewStudy(**given))
+        given |= _columns(NewStudy(**given), slots, fetch)
+        entered = NewStudy(**given, **_prompt(NewStudy(**given), slots, fetch, inside))
         with st.spinner("Checking …", show_time=True):
             problems = fields.problems(entered, wiring.studies_folder(), wiring.open_lab(), fetch)
             _answers(entered, slots, problems, fetch)
@@ -52,7 +52,7 @@ def draw(_: None) -> None:
 def _field(slots: Slots, name: str, value: Any) -> Any:
     """Return the value of a widget, with a container below it for the message about it."""
     slots[name] = st.container()
-    return value.strip() if isinstance(value, str) else value
+    return typed.text(value.strip()) if isinstance(value, str) else value
 
 
 def _models(slots: Slots) -> tuple[Inside | None, dict[str, Any]]:
@@ -66,7 +66,8 @@ def _models(slots: Slots) -> tuple[Inside | None, dict[str, Any]]:
     title = st.text_input("Title", key="new-title", placeholder="Shown on the pages; the name if empty")
     inside = trainer_folder.ask()
     about = "A folder with config.json and safetensors on this machine, or a repository on the hub."
-    base = _field(slots, "base", st.text_input("Base model", key="new-base", placeholder="path/to/base", help=about))
+    base = st.text_input("Base model", key="new-base", placeholder="path/to/base", help=about).strip()
+    base = _field(slots, "base", typed.path(base))
     families = {"causal": "Causal (GPT-2, Llama, …)", "encoder": "Encoder (BERT, …)"}
     filled.begin("new-family", trainer_folder.FIRST_FAMILY)
     family = st.segmented_control(
@@ -83,10 +84,16 @@ def _models(slots: Slots) -> tuple[Inside | None, dict[str, Any]]:
             help="One folder or pattern per line, PEFT adapters included. They are ordered by their numbers.",
         ),
     )
-    lines = tuple(line.strip() for line in patterns.splitlines() if line.strip())
+    lines = tuple(filter(None, map(typed.path, map(str.strip, patterns.splitlines()))))
     found = trainer_folder.named(inside, lines)
-    typed = {"name": name, "title": title.strip() or None, "base": base, "family": family, "checkpoints": lines}
-    return inside, typed | {"found_checkpoints": found}
+    entered = {
+        "name": name,
+        "title": typed.text(title.strip()) or None,
+        "base": base,
+        "family": family,
+        "checkpoints": lines,
+    }
+    return inside, entered | {"found_checkpoints": found}
 
 
 def _data(slots: Slots) -> dict[str, Any]:
@@ -96,7 +103,8 @@ def _data(slots: Slots) -> dict[str, Any]:
         key="new-data",
         placeholder="path/to/reviews.csv",
         help="A .parquet, .csv or .jsonl file on this machine, or a dataset on the hub. docs/study.md lists more.",
-    ).strip()
+    )
+    given = typed.path(given.strip())
     file = st.file_uploader(
         "Or upload a file",
         key="new-upload",
@@ -111,7 +119,7 @@ def _data(slots: Slots) -> dict[str, Any]:
     with suppress(LayershiftError):  # `problems` says it
         there = fields.splits(given)
     if given in fields.on_hub(NewStudy("", "", (), given)):
-        split = st.text_input("Split of the dataset", value=split, key="new-split").strip()
+        split = typed.text(st.text_input("Split of the dataset", value=split, key="new-split").strip())
     elif there:
         start = there.index(split) if split in there else 0
         split = st.selectbox("Split of the dataset", there, index=start, key="new-split")
@@ -206,9 +214,10 @@ def _form() -> dict[str, Any]:
     form = st.radio("Prompt", list(asked.FORMS), key="new-form", format_func=asked.FORMS.__getitem__)
     chat, system = form == "chat", ""
     if chat:
-        system = st.text_input("System message", key="new-system", placeholder="none")
+        system = typed.text(st.text_input("System message", key="new-system", placeholder="none"))
     filled.begin("new-template", fields.TEMPLATE)
     template = st.text_input("User message" if chat else "Template", key="new-template", help="{text} once.")
+    template = typed.text(template)
     return {"template": template, "chat": chat, "system": system}
 
 

@@ -198,6 +198,10 @@ class FakeModels(FakeComparisons):
         self.layers, self.width, self.residuals = layers, width, residuals
         self.ran: list[str] = []
 
+    def loaded(self) -> tuple[tuple[str, int], ...]:
+        """Return one model, with a name that is markup."""
+        return (("models/**base**", 12_000_000),)
+
     def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
         """Return the digest of the path, the only content of a fake."""
         return f"{hashlib.sha256(Path(ref.place).name.encode()).hexdigest()[:12]}-{_epoch(ref)}"

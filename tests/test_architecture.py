@@ -105,6 +105,21 @@ def test_nothing_is_pickled():
                 assert all(isinstance(value, ast.Constant) and value.value is False for value in allowed), name_of(file)
 
 
+def test_no_code_of_a_checkpoint_or_data_set_is_run():
+    """`trust_remote_code` is False wherever it is written, in every room and in the tests."""
+    for file in [*SOURCES, *TESTS, *(ROOT / "docs").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
+        for node in ast.walk(tree(file)):
+            if isinstance(node, ast.keyword) and node.arg == "trust_remote_code":
+                assert ast.unparse(node.value) == "False", f"{name_of(file)}:{node.value.lineno}"
+            if isinstance(node, ast.Dict):
+                given = {
+                    ast.unparse(key): ast.unparse(value)
+                    for key, value in zip(node.keys, node.values, strict=True)
+                    if key
+                }
+                assert given.get("'trust_remote_code'", "False") == "False", f"{name_of(file)}:{node.lineno}"
+
+
 def test_no_except_is_broad():
     for file in [file for file in SOURCES if name_of(file) not in CATCH_ALL]:
         for node in ast.walk(tree(file)):

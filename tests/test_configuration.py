@@ -41,6 +41,13 @@ def test_nothing_is_reported_and_no_traceback_is_shown():
     assert SETTINGS["server"]["address"] == "127.0.0.1"
 
 
+def test_other_sites_send_nothing_and_uploads_are_bounded():
+    assert SETTINGS["server"]["enableXsrfProtection"] is True
+    assert SETTINGS["server"]["enableCORS"] is True
+    assert SETTINGS["server"]["enableStaticServing"] is False
+    assert SETTINGS["server"]["maxUploadSize"] <= 100
+
+
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_the_theme_reads_well(mode: str):
     theme = SETTINGS["theme"][mode]

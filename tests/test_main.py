@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -232,3 +233,31 @@ def test_report_writes_one_file(
     assert "epoch 2 compared with epoch 1" in file.read_text()
     assert "choose another --out" in fails(capsys, "report", "tiny", "--out", str(root))
     assert "choose from base, epoch 1" in fails(capsys, "report", "tiny", "--out", str(file), "--reference", "x")
+
+
+def test_the_cache_is_listed_and_cleared_by_study(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(root / "studies" / "tiny", root / "studies" / "other")
+    rewrite(root / "studies" / "other", "sample = 20", "sample = 16")
+    for name in ("tiny", "other"):
+        assert main(["warm", name, "--only", "accuracy"]) == 0
+    capsys.readouterr()
+    assert main(["cache"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in listed[1:]} == {"tiny", "other", "(shared)"}
+    assert fails(capsys, "cache", "tiny", "--clear").startswith("Nothing was deleted")
+    assert "nothing of a study" in fails(capsys, "cache", "../tiny")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    for answer, deleted in (("n", "Nothing was deleted."), ("", "Nothing was deleted."), ("y", "deleted")):
+        monkeypatch.setattr("builtins.input", lambda _, answer=answer: answer)
+        assert main(["cache", "tiny", "--clear"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith(deleted)
+    assert main(["cache"]) == 0
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]} == {"other", "(shared)"}
+    assert main(["warm", "tiny", "--only", "accuracy"]) == 0, "what was deleted is computed again"
+    assert main(["cache", "--clear", "--yes"]) == 0
+    assert not list((root / "cache").glob("??/??/*.val"))
+    capsys.readouterr()
+    assert main(["cache"]) == 0
+    assert " 0 entries" in capsys.readouterr().out

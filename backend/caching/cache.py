@@ -16,12 +16,24 @@ from typing import Any, TypeVar, cast
 import diskcache
 from filelock import FileLock, Timeout
 
-from backend.caching.disk import code_of, evict, is_damage, kept_at, open_index, read_only_get, seal, unseal
+from backend.caching.disk import (
+    Usage,
+    code_of,
+    evict,
+    is_damage,
+    kept_at,
+    open_index,
+    read_only_get,
+    seal,
+    unseal,
+    usage,
+)
+from backend.caching.flight import Flight, Tally
 from backend.caching.memory import Memory
 from backend.caching.progress import Progress
 from backend.caching.serialize import ForeignEntry
 from backend.caching.shipped import Shipped
-from backend.caching.turns import Ticket, blocked, here
+from backend.caching.turns import blocked, here
 
 T = TypeVar("T")
 
@@ -38,27 +50,6 @@ REOPEN_AFTER = 30.0
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
-
-
-class Flight:
-    """A running computation in this process; waiting threads see its progress."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.users = 0
-        self.owner: int | None = None
-        self.ticket: Ticket | None = None
-        self.fraction = 0.0
-        self.sentence = "Waiting: another thread is computing this result."
-
-    def reporting(self, progress: Progress) -> Progress:
-        """Wrap `progress` so that waiting threads see it too."""
-
-        def report(fraction: float | int, sentence: str) -> None:
-            self.fraction, self.sentence = float(fraction), sentence
-            progress(fraction, sentence)
-
-        return report
 
 
 def _acquired(lock: FileLock, timeout: float) -> bool:
@@ -87,6 +78,7 @@ class Cache:
         self.limit_bytes = DEFAULT_LIMIT if limit_bytes is None else limit_bytes
         self.shipped = Shipped(()) if shipped is None else shipped
         self._recent, self._unkept, self._facts = Memory(RECENT_BYTES), Memory(UNKEPT_BYTES), Memory(FACT_BYTES)
+        self.tally = Tally()
         self._flights: dict[str, Flight] = {}
         self._state_lock = threading.RLock()
         self._problem: str | None = None
@@ -110,8 +102,11 @@ class Cache:
             self.drop(key)
             return None
 
-    def put(self, key: str, value: bytes) -> bool:
-        """Store `value` under `key`; return False and set `note` if it cannot be written."""
+    def put(self, key: str, value: bytes, study: str | None = None) -> bool:
+        """Store `value` under `key`; return False and set `note` if it cannot be written.
+
+        `study` is the name of the study that it was computed for; None: several share it.
+        """
         sealed = seal(value)
         if len(sealed) > self.limit_bytes:
             self._problem = (
@@ -123,7 +118,7 @@ class Cache:
             self._open()
 
         def write(store: diskcache.Cache) -> bool:
-            store.set(key, sealed)
+            store.set(key, sealed, tag=study)
             evict(store, self.limit_bytes)
             self._problem = None
             return True
@@ -141,6 +136,16 @@ class Cache:
             value = self.get(key)
             if value is not None:
                 yield key, value
+
+    def usage(self) -> list[Usage]:
+        """Return entries and bytes on disk by study, the largest first."""
+        return usage(self.folder)
+
+    def clear(self, study: str | None = None) -> int:
+        """Delete the entries of a study, None: every entry, from memory and disk; return how many were on disk."""
+        for memory in (self._recent, self._unkept, self._facts):
+            memory.clear()
+        return self._try(lambda store: store.clear(retry=True) if study is None else store.evict(study, retry=True), 0)
 
     def private(self) -> list[tuple[str, Any]]:
         """Return the keys and decoded results that are in memory only, such as those of typed texts."""

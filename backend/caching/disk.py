@@ -8,6 +8,7 @@ import sqlite3
 import time
 import zlib
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,26 @@ def _look_up(folder: Path, key: str, columns: str) -> tuple[Any, ...] | None:
         except (OSError, sqlite3.Error):
             continue
     return None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the cache keeps for a study; `study` is None for entries that several share, and for earlier versions'."""
+
+    study: str | None
+    entries: int
+    size: int
+
+
+def usage(folder: Path) -> list[Usage]:
+    """Return entries and bytes by study, the largest first; none for a folder without a readable index."""
+    query = "SELECT tag, COUNT(*), SUM(size + COALESCE(LENGTH(value), 0)) FROM Cache GROUP BY tag ORDER BY 3 DESC, tag"
+    try:
+        with closing(_connect(folder / DBNAME, "mode=ro")) as connection:
+            rows = connection.execute(query).fetchall()
+    except (OSError, sqlite3.Error):
+        return []
+    return [Usage(tag if type(tag) is str else None, count, size) for tag, count, size in rows]
 
 
 def evict(store: diskcache.Cache, limit: int) -> None:

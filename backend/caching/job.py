@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from typing import Generic, TypeVar
 
 from backend.caching.forecast import Part
 from backend.caching.turns import BACKGROUND, TYPED, VIEWED, State, Ticket, Turns
-from backend.errors import Cancelled, LayershiftError
+from backend.errors import BusyError, Cancelled, LayershiftError
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
@@ -23,12 +24,18 @@ PACE_SECONDS, PACE_FRACTION = 5.0, 0.1
 """Time and fraction from which the remaining time is extrapolated."""
 
 
+def write(title: str, key: str, seconds: float, how: str) -> None:
+    """Write the line of a job to the log; `how` is "hit", "miss", or how it ended without a result."""
+    log.info("job %r key=%s seconds=%.2f %s", title, key, seconds, how)
+
+
 class Job(Generic[R]):
     """A running computation, shared by all callers that submitted the same query.
 
     `fraction` (0..1) and `sentence` are its progress, `title` is its name. `parts` are its steps with their expected
-    seconds at submission, empty if unknown. `started` is a `time.time()`, None while queued. A `typed` job answers a
-    text that a user typed. It is urgent while a page shows it: see `watch`.
+    seconds at submission, empty if unknown. `started` is a `time.monotonic()`, None while queued. A `typed` job answers
+    a text that a user typed. It is urgent while a page shows it: see `watch`. `computed` tells whether the result was
+    computed rather than found, by another job or server. After `most` seconds of its own work a job ends in an error.
     """
 
     def __init__(self, key: str, title: str, parts: Iterable[Part] = (), typed: bool = False) -> None:
@@ -39,6 +46,8 @@ class Job(Generic[R]):
         self.fraction = 0.0
         self.sentence = QUEUED
         self.started: float | None = None
+        self.computed = False
+        self.most: float | int = math.inf
         self.failed: BaseException | None = None
         self.ticket = Ticket(self._rank)
         self._leases: dict[str, float] = {}
@@ -49,7 +58,10 @@ class Job(Generic[R]):
         self._ended: float | None = None
         self._finished = threading.Event()
         self._cancel_requested = threading.Event()
+        self._cancelled_at = math.inf
         self._lock = threading.Lock()
+        self._ending = threading.Lock()
+        self._has_ended = False
         self._on_end: Callable[[Job[R]], None] = lambda job: None
 
     @property
@@ -67,7 +79,7 @@ class Job(Generic[R]):
         """Return the seconds from start to now or to the end; 0 while queued."""
         if self.started is None:
             return 0.0
-        return max(0.0, (time.time() if self._ended is None else self._ended) - self.started)
+        return max(0.0, (time.monotonic() if self._ended is None else self._ended) - self.started)
 
     @property
     def waits(self) -> bool:
@@ -75,11 +87,16 @@ class Job(Generic[R]):
         return not self.done and self.ticket.state is not State.RUNNING
 
     @property
+    def worked(self) -> float:
+        """Return the seconds of its own work, without waiting."""
+        return max(0.0, self.elapsed - self.ticket.waited)
+
+    @property
     def left(self) -> float:
         """Return the expected seconds of work that are left, without waiting."""
         if self.done:
             return 0.0
-        worked = max(0.0, self.elapsed - self.ticket.waited)
+        worked = self.worked
         expected = self.estimate or 1.0
         rest = max(expected - worked, (1 - self.fraction) * expected / 4)
         if worked < PACE_SECONDS or self.fraction < PACE_FRACTION:
@@ -138,6 +155,7 @@ class Job(Generic[R]):
         another report, it ends with its result. Leaving a page does not cancel. Submitting the query again starts a
         new job.
         """
+        self._cancelled_at = min(self._cancelled_at, time.monotonic())
         self._cancel_requested.set()
         self._on_end(self)
         with self._lock:
@@ -159,6 +177,28 @@ class Job(Generic[R]):
     def _stop_if_cancelled(self) -> None:
         if self._cancel_requested.is_set():
             raise self._cancelled()
+        if self.worked > self.most:
+            raise self._late()
+
+    def give_up(self, patience: float) -> bool:
+        """End a running job that is beyond its time, or does not listen to `cancel`; return whether it was given up.
+
+        For its callers it ends at once. Its thread cannot be stopped: it goes on until it reports progress.
+        """
+        silent = time.monotonic() - self._cancelled_at > patience
+        if self.done or self.started is None or not (silent or self.worked > self.most + patience):
+            return False
+        failed = self._cancelled() if silent else self._late()
+        self._cancel_requested.set()
+        self._end(failed=failed)
+        log.warning("%r (%s) was given up: its thread does not report progress", self.title, self.key)
+        return True
+
+    def _late(self) -> BusyError:
+        return BusyError(
+            f"{self.title} was stopped after {self.most:,.0f} s of work, the most that a job may take; ask for less, "
+            f"or raise LAYERSHIFT_JOB_SECONDS."
+        )
 
     def _cancelled(self) -> Cancelled:
         return Cancelled(f"{self.title} was cancelled; request it again to restart.")
@@ -168,7 +208,7 @@ class Job(Generic[R]):
         with self._lock:
             if self.done:
                 return
-            self.started = time.time()
+            self.started = time.monotonic()
             self.sentence = "Starting."
         try:
             self._end(result=work())
@@ -180,13 +220,24 @@ class Job(Generic[R]):
 
     def _end(self, result: R | None = None, failed: BaseException | None = None) -> None:
         """Set the result or error, once."""
-        if self.done:
-            return
+        with self._ending:
+            if self._has_ended:
+                return
+            self._has_ended = True
         self._result, self.failed = result, failed
         if failed is None:
             self.fraction, self.sentence = 1.0, "Done."
         else:
             self._trace, self.sentence = failed.__traceback__, str(failed) or type(failed).__name__
-        self._ended = time.time()
+        self._ended = time.monotonic()
         self._on_end(self)
+        self._log()
         self._finished.set()
+
+    def _log(self) -> None:
+        """Write the job's line to the log: its title, key and seconds, and whether its result was found."""
+        if self.failed is None:
+            how = "miss" if self.computed else "hit"
+        else:
+            how = "cancelled" if isinstance(self.failed, Cancelled) else f"failed ({type(self.failed).__name__})"
+        write(self.title, self.key, self.elapsed, how)

@@ -56,6 +56,16 @@ class Distributed(Protocol):
         ...
 
 
+@runtime_checkable
+class Owned(Protocol):
+    """A lab that works for one study."""
+
+    @property
+    def study(self) -> str | None:
+        """Return the name of the study, None for none in particular."""
+        ...
+
+
 Q = TypeVar("Q")
 L = TypeVar("L", bound=Bench)
 R = TypeVar("R")
@@ -106,14 +116,21 @@ class Recipe(Generic[Q, L, R]):
         function are raised and not cached, so the next caller tries again. Waiting callers receive the progress of the
         computation (for another process, a waiting message), so they can be cancelled too.
         """
+        return self.fetch(query, lab)[0]
+
+    def fetch(self, query: Q, lab: L) -> tuple[R, bool]:
+        """Return the result as a call does, and whether it was computed here and now."""
         key, cache = self.key(query), lab.cache
         cached = self._cached(key, cache)
         if cached is not None:
-            return cached
+            cache.tally.hits += 1
+            return cached, False
         with apart(), cache.lock(key, lab.progress) as flight:
             cached = self._cached(key, cache)
             if cached is not None:
-                return cached
+                cache.tally.hits += 1
+                return cached, False
+            cache.tally.misses += 1
             watched = lab.watched(flight.reporting(lab.progress))
             learn = lab.learner(query) if isinstance(lab, Learning) else None
             stopwatch = Stopwatch()
@@ -124,10 +141,11 @@ class Recipe(Generic[Q, L, R]):
                 with nullcontext() if self.private else shared():
                     data = encode(self.fn(query, watched))
             result = decode(data, self.kind)
-            cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data))
+            study = lab.study if isinstance(lab, Owned) else None
+            cache.remember(key, result, len(data), kept=not self.private and cache.put(key, data, study))
             if learn is not None:
                 learn(stopwatch.seconds)
-            return result
+            return result, True
 
     def _elsewhere(self, query: Q, lab: Any) -> bytes | None:
         """Return the encoded result of another machine, if the lab has any; typed texts stay here."""

@@ -36,6 +36,17 @@ class Memory:
         with self._lock:
             self._entries.pop(key, None)
 
+    def clear(self) -> None:
+        """Remove everything."""
+        with self._lock:
+            self._entries.clear()
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of all results."""
+        with self._lock:
+            return sum(size for _, size in self._entries.values())
+
     def items(self) -> list[tuple[str, Any]]:
         """Return all keys with their results."""
         with self._lock:

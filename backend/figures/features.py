@@ -153,7 +153,7 @@ def ranked(result: Result, order: Order, at: int, search: str, models: int) -> l
     results = [i for i in np.argsort(-np.nan_to_num(rank), kind="stable").tolist() if fires[i]]
     if not search.strip():
         return results
-    if search.strip().isdigit():
+    if search.strip().isdecimal():
         return [i for i in results if i == int(search)]
     requests = visible(search.strip()).lower()
     named = {i for i, word in enumerate(result.words) if requests in word.lower()}

@@ -182,7 +182,7 @@ class Cluster:
             except self._ray.exceptions.RayError:  # its machine died since; the next query computes it again
                 return
             if isinstance(outcome, bytes):
-                lab.cache.put(task.request.key, outcome)
+                lab.cache.put(task.request.key, outcome, lab.study)
         self._forget(task)
 
     def _forget(self, task: _Task) -> None:

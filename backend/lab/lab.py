@@ -49,6 +49,7 @@ class Lab:
     """Passed to every recipe: `cache`, the ports, and `progress`, which also raises Cancelled.
 
     With `machines`, results are computed there and not in this process, except those of typed texts.
+    The cache lists results by `study`, the name of the one that they were computed for.
     """
 
     cache: Cache
@@ -56,6 +57,7 @@ class Lab:
     autoencoders: Autoencoders
     progress: Progress = silent
     machines: Machines | None = None
+    study: str | None = None
 
     def watched(self, progress: Progress) -> Lab:
         """Return the same lab with another `progress`."""

@@ -42,6 +42,10 @@ class Models(Protocol):
         """The name of the device that models run on; reading it opens no model."""
         ...
 
+    def loaded(self) -> tuple[tuple[str, int], ...]:
+        """Return the location of every model in memory, and its bytes; imports no torch."""
+        ...
+
     def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
         """Return the digest of weights, config and tokenizer. Raises CheckpointError if a file is wrong."""
         ...

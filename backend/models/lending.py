@@ -39,6 +39,10 @@ class Lender(Catalogue):
         """The device that models run on; the likely one until torch is imported."""
         return likely_device() if self._store is None else str(self._store.device)
 
+    def loaded(self) -> tuple[tuple[str, int], ...]:
+        """Return the location of every model in memory, and its bytes."""
+        return () if self._store is None else self._store.loaded()
+
     @property
     def store(self) -> Any:
         """The `Store` of loaded models; importing torch starts here. Raises DeviceError."""

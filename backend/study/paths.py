@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from backend.errors import DatasetError, LayershiftError, StudyError
 
 DATA_KINDS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 """Endings of data files, in lower case; each may be followed by .gz."""
+_WILD = re.compile(r"[*?\[]")
 DATA_SUFFIXES = (*DATA_KINDS, *(f"{kind}.gz" for kind in DATA_KINDS))
 
 
 def new_folder(name: str, root: Path) -> Path:
     """Return the folder of a new study. StudyError if the name is invalid or taken, or the folder not writable."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        raise StudyError(f'"{name}" is not a valid study name; use letters, digits, - and _.')
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
+        raise StudyError(f'"{name}" is not a valid study name; use up to 100 letters, digits, - and _.')
     folder = root / name
     if folder.exists():
         raise StudyError(f"{folder} already exists; choose another name or remove it.")
@@ -67,16 +69,21 @@ def directories(patterns: tuple[str, ...]) -> list[Path]:
     """Return the directories that match the patterns, ordered by their names. StudyError if none match."""
     places: list[Path] = []
     for pattern in filter(str.strip, patterns):
-        path = _expanded(pattern, StudyError, resolved=False)
-        anchor = Path(path.anchor) if path.is_absolute() else Path.cwd()
-        parts = str(path.relative_to(anchor) if path.is_absolute() else path)
-        try:
-            places += [place.resolve() for place in anchor.glob(parts) if place.is_dir()]
-        except ValueError as error:
-            raise StudyError(f'"{pattern}" is not a valid pattern of folders ({error}); correct it.') from None
+        places += [place for place in _matching(pattern) if place.is_dir()]
     if not places:
         raise StudyError(f"No directory matches {' '.join(patterns)}; name the checkpoint folders or a pattern.")
     return _ordered(list(dict.fromkeys(places)), exact=len(places) == len(patterns))
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Return everything that matches a pattern, links resolved. Raises StudyError for an invalid pattern."""
+    path = _expanded(pattern, StudyError, resolved=False)
+    anchor = Path(path.anchor) if path.is_absolute() else Path.cwd()
+    parts = str(path.relative_to(anchor) if path.is_absolute() else path)
+    try:
+        return [place.resolve() for place in anchor.glob(parts)]
+    except (ValueError, NotImplementedError, OSError) as error:
+        raise StudyError(f'"{pattern}" is not a valid pattern of folders ({error}); correct it.') from None
 
 
 def _ordered(places: list[Path], exact: bool) -> list[Path]:
@@ -107,12 +114,41 @@ def _alike(places: list[Path]) -> bool:
 
 
 def _expanded(name: str, error: type[LayershiftError], resolved: bool = True) -> Path:
-    """Expand ~ in a path; RuntimeError is an unknown user, ValueError an invalid character."""
+    """Expand ~ in a path; RuntimeError is an unknown user, ValueError an invalid character, OSError a long name."""
     try:
         place = Path(name).expanduser()
-        return place.resolve() if resolved else place
-    except (RuntimeError, ValueError) as cause:
-        raise error(f'"{name}" is not a valid path ({cause}); correct it.') from None
+        whole = place.resolve()
+        whole.exists()
+        return whole if resolved else place
+    except (RuntimeError, ValueError, OSError) as cause:
+        reason = cause.strerror if isinstance(cause, OSError) else cause
+        raise error(f'"{name}" is not a valid path ({reason}); correct it.') from None
+
+
+def confine(name: str, folders: Sequence[Path]) -> str:
+    """Return a typed path or pattern that stays inside one of the folders, links resolved, or a name on the hub.
+
+    Raises StudyError, without a look at a place outside.
+    """
+    parts = Path(name).parts
+    fixed = next((i for i, part in enumerate(parts) if _WILD.search(part)), len(parts))
+    is_path = name.startswith((".", "/", "~")) or ".." in parts
+    outside = StudyError(
+        f'"{name}" is outside the folders that this server opens ({", ".join(map(str, folders))}); move the files '
+        f"there, or start the server with LAYERSHIFT_PATHS set to their folder."
+    )
+    if ".." in parts[fixed:]:
+        raise outside
+    place = _expanded(str(Path(*parts[:fixed])), StudyError)
+    if not _is_inside(place, folders) and (is_path or place.exists()):
+        raise outside
+    if fixed < len(parts) and not all(_is_inside(match, folders) for match in _matching(name)):
+        raise outside
+    return name
+
+
+def _is_inside(place: Path, folders: Sequence[Path]) -> bool:
+    return any(place.is_relative_to(folder) for folder in folders)
 
 
 def stored_name(upload: str) -> str:

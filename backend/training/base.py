@@ -44,11 +44,11 @@ def open_base(study: Study, base: Path, seed: int) -> tuple[Any, torch.dtype]:
     """
     set_seed(seed)
     kind: Any = AutoModelForCausalLM
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False}
     if study.family == "encoder":
         kind = AutoModelForSequenceClassification
         words = dict(enumerate(study.prompt.label_words))
-        more = {"id2label": words, "label2id": {word: c for c, word in words.items()}}
+        more |= {"id2label": words, "label2id": {word: c for c, word in words.items()}}
     stored = kind.from_pretrained(base, dtype="auto", **more).dtype
     return kind.from_pretrained(base, dtype=torch.float32, **more), stored
 

@@ -44,7 +44,7 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
     _prepare(state, plan, places, overwrite)
 
     base = locate(study.base).folder
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     model, stored = open_base(study, base, spec.seed)
     reader = _reader(study, backend, "token_type_ids" in tokenizer.model_input_names, model.config)

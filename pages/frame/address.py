@@ -19,6 +19,8 @@ from backend.study.typed_texts import without_surrogates
 from backend.vocabulary.markdown import plain
 
 MOST_TEXTS = 16
+LONGEST = 200_000
+"""Characters of a typed text; the server takes no more."""
 FORMER_KEYS = {"coefficient": "dose"}
 FORMER_VALUES = {
     "mean_lens": "mean_logit_diff",
@@ -157,10 +159,19 @@ def text_box(label: str, key: str, choice: Text, make: Callable[..., Any] = st.t
     if st.session_state.get(key) != requests:  # setting it again would erase what the user is typing
         st.session_state[key] = requests
     make(label, key=key, on_change=_typed, args=(key, choice), **more)
+    if refusal := st.session_state.pop(f"_refused_{key}", None):
+        st.warning(refusal)
 
 
 def _typed(key: str, choice: Text) -> None:
-    write_text(key, choice, st.session_state[key])
+    """Write what was typed into the address; a text that is too long is left out, with a sentence."""
+    text = st.session_state[key]
+    if len(text) > LONGEST:
+        refusal = f"The text has {len(text):,} characters, and this server takes {LONGEST:,}; shorten it."
+        st.session_state[f"_refused_{key}"] = refusal
+        st.session_state[key] = value(key, choice)
+    else:
+        write_text(key, choice, text)
 
 
 def widget(make: Callable[..., Any], label: str, key: str, choice: Choice, **more: Any) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -24,7 +24,7 @@ from backend.study.comparison import Comparison
 from backend.study.config import Study
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, links, marked, terms, work
+from pages.frame import address, entry, links, marked, terms, work
 from pages.frame.address import Choice
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -154,6 +154,8 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
         for path, (module, file) in pages.items()
     }
     chosen = st.navigation(list(known.values()), position="hidden")
+    if not entry.admits():
+        return
     module = next(pages[path][0] for path, one in known.items() if one == chosen)
     top, rest = st.sidebar.container(), st.sidebar.container()
     view: View | None = None
@@ -201,7 +203,7 @@ def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> Vi
     study = results[name]
     if isinstance(study, StudyError):
         raise study
-    lab = wiring.open_lab()
+    lab = replace(wiring.open_lab(), study=name)
     try:
         with st.spinner(f"Reading the study “{plain(study.title)}” …", show_time=True):
             pinned = pin(study, lab)

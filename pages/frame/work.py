@@ -24,7 +24,7 @@ LINGER_SECONDS = 1.0
 """How long a page waits for work of which less than a second is expected, rather than show a bar and come back."""
 LONG_SECONDS = 60.0
 """Work expected to take longer starts on a button, where otherwise choosing a text would start it."""
-MOST_HELD = 64
+MOST_HELD, MOST_NOTED = 64, 2000
 Beside = Callable[[], None] | None
 """Draws partial results while work goes on."""
 R = TypeVar("R")
@@ -81,6 +81,7 @@ def results(requests: Sequence[Request[R]], lab: Lab, what: str, beside: Beside 
     `beside` draws what else can be seen of the work while it goes on.
     """
     found = [request.peek(lab) for request in requests]
+    _note([request for request, result in zip(requests, found, strict=True) if result is not None], lab)
     held: dict[str, Job[Any]] = st.session_state.setdefault("_jobs", {})
     jobs = {
         place: _job(request, lab, held)
@@ -101,6 +102,18 @@ def results(requests: Sequence[Request[R]], lab: Lab, what: str, beside: Beside 
     return None if waiting else there
 
 
+def _note(requests: Sequence[Request[Any]], lab: Lab) -> None:
+    """Count results that were found, and write a log line the first time that this session shows one."""
+    lab.cache.tally.hits += len(requests)
+    noted: dict[str, None] = st.session_state.setdefault("_noted", {})
+    for request in requests:
+        if request.key not in noted:
+            noted[request.key] = None
+            wiring.jobs().found(request.recipe, request.query)
+    while len(noted) > MOST_NOTED:
+        del noted[next(iter(noted))]
+
+
 def both(
     first: Sequence[Request[R]], second: Sequence[Request[S]], lab: Lab, what: str
 ) -> tuple[list[R], list[S]] | None:
@@ -115,6 +128,7 @@ def _job(request: Request[R], lab: Lab, held: dict[str, Job[Any]]) -> Job[R]:
     key = request.key
     job = held.pop(key, None) or wiring.jobs().submit(request.recipe, request.query, lab, session=_session())
     held[key] = job
+    st.session_state["_noted"][key] = None
     _watch([job])
     while len(held) > MOST_HELD:
         del held[next(iter(held))]

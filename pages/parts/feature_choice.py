@@ -6,9 +6,11 @@ from typing import Any
 
 import streamlit as st
 
+from backend import wiring
 from backend.analyses import features
 from backend.derived.feature_activations import Opened, open_folder
 from backend.figures import autoencoder_quality as quality_figures
+from backend.study.paths import confine
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell, work
@@ -59,7 +61,8 @@ def _summary(view: shell.View) -> str:
 
 
 def _query(view: shell.View) -> features.Query:
-    opened: Opened | None = open_folder(view.value("open")) if view.value("open").strip() else None
+    named = confine(view.value("open").strip(), wiring.open_folders()) if view.value("open").strip() else ""
+    opened: Opened | None = open_folder(named) if named else None
     trained_on: Any = view.value("on")
     if view.reference == view.checkpoint:
         trained_on = "reference"
@@ -98,7 +101,7 @@ def result(view: shell.View, query: features.Query) -> features.Result | None:
 def chosen(view: shell.View, result: features.Result, ids: list[int]) -> int:
     """Return the feature of the address, or the first in order with a warning if it is unknown."""
     said, count = view.value("feature").strip(), result.rate.shape[1]
-    if said.isdigit() and int(said) < count:
+    if said.isdecimal() and int(said) < count:
         return int(said)
     if said:
         st.warning(f"There is no feature “{plain(said)}”: features are 0 to {count - 1:,}. Showing {ids[0]} instead.")

@@ -13,9 +13,10 @@ from backend.errors import LayershiftError
 from backend.new_study import fields, from_trainer
 from backend.new_study.fields import NewStudy
 from backend.new_study.from_trainer import Inside
+from backend.study.paths import confine
 from backend.study.trainers.order import FoundCheckpoint
 from backend.vocabulary.markdown import plain
-from pages.frame import filled
+from pages.frame import filled, typed
 
 FIRST_FAMILY = "causal"
 
@@ -36,7 +37,8 @@ def ask() -> Inside | None:
         placeholder="path/to/out",
         help="What Trainer, TRL, PEFT, axolotl, unsloth or LLaMA-Factory wrote. It fills in the fields below, where "
         "you can change everything; leave it empty to fill them in yourself.",
-    ).strip()
+    )
+    folder = typed.path(folder.strip())
     fetch, base = bool(filled.current("new-fetch")), filled.typed("new-base").strip()
     with st.spinner("Looking into the folder …", show_time=True):
         looked, new = filled.once("folder", (folder, base, fetch, _changed(folder)), lambda: _look(folder, base, fetch))
@@ -83,6 +85,7 @@ def _look(folder: str, base: str, fetch: bool) -> Looked:
     wanted = NewStudy("", base, (), "", folder=folder)
     if base:
         try:
+            confine(base, wiring.open_folders())
             fields.base_ref(wanted, wiring.studies_folder())
         except LayershiftError:
             return Looked()

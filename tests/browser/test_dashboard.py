@@ -76,7 +76,7 @@ def test_a_permalink_is_the_first_request_of_a_fresh_server(visit: Visit, studie
         visitor.points("epoch 1")
         links = [one.strip() for one in page.locator("[data-testid=stSidebar] a").all_inner_texts()]
         assert links[:8] == ["Overview", "Layers", "Tokens", "Probes", "Swaps", "Features", "Difference", "Review"]
-        assert links[8:] == ["Add a study", "Documentation"]
+        assert links[8:] == ["Add a study", "Documentation", "Status"]
         assert said(page, "basis") == "base"
         visitor.leave()
 

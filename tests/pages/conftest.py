@@ -59,6 +59,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Fakes behind the wiring."""
     made = World(tmp_path)
+    monkeypatch.setenv("LAYERSHIFT_PATHS", f"{tmp_path}:{ROOT}")
     monkeypatch.setattr(wiring, "open_lab", lambda: made.lab)
     monkeypatch.setattr(wiring, "jobs", lambda: made.jobs)
     monkeypatch.setattr(wiring, "studies", lambda: made.studies)

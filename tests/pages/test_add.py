@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from backend.errors import CheckpointError, StudyError
 from backend.new_study import fields
 from backend.study.config import CheckpointRef, load_study
 from tests.pages.add_page import add, errors, opened, plainly, ready, table
-from tests.pages.conftest import World
+from tests.pages.conftest import ROOT, World
 
 Fields = dict[str, str]
 
@@ -29,7 +30,7 @@ def folder(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def filled(folder: Path, **changes: str) -> AppTest:
+def filled(folder: Path, /, **changes: str) -> AppTest:
     """The form, filled with what is right, but for the changes."""
     right = {
         "name": "mine",
@@ -205,3 +206,32 @@ def test_the_page_needs_no_study(folder: Path, world: World, broken: bool):
     assert not test.error
     add(test)
     assert (world.folder / "studies" / "mine" / "study.toml").is_file()
+
+
+@pytest.mark.parametrize("key", ["base", "checkpoints", "data", "folder"])
+def test_a_path_outside_the_open_folders_is_refused_unread(
+    key: str, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+):
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "secret.csv").write_text("secret column,label\na,b\n")
+    place = str(outside / "secret.csv") if key == "data" else str(outside)
+    test = filled(folder, **{key: place})
+    assert f'"{place}" is outside the folders that this server opens' in errors(test)
+    assert "secret column" not in str(test.main)
+    assert key == "folder" or not ready(test)
+    monkeypatch.setenv("LAYERSHIFT_PATHS", os.pathsep.join((str(folder), str(outside))))
+    assert "outside the folders" not in errors(test.run())
+
+
+def test_the_name_of_a_study_leads_nowhere_else(folder: Path, world: World):
+    assert "is not a valid study name" in errors(filled(folder, name="../mine"))
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test.query_params["study"] = f"../{world.folder.name}/made"
+    test.switch_page("pages/overview.py").run()
+    assert any("The address asks for study" in one.value for one in test.warning)
+
+
+@pytest.mark.parametrize("key", ["name", "title", "base", "data", "folder", "template", "words", "checkpoints"])
+def test_a_field_that_is_too_long_gets_one_sentence(key: str, folder: Path):
+    test = filled(folder, **{key: "x" * 4001})
+    assert "This field has 4,001 characters, and this server takes 4,000; shorten it." in errors(test)

@@ -94,6 +94,15 @@ def test_files_are_opened_and_wrong_ones_get_a_sentence(opens: Opens, world: Wor
     assert "features-training" not in charts(press(test))
     (error,) = [one.value for one in opens("features", open=str(tmp_path / "nowhere")).error]
     assert "cfg.json" in error
+    (error,) = [one.value for one in opens("features", open="/etc").error]
+    assert "is outside the folders that this server opens" in error
+
+
+@pytest.mark.parametrize("number", ["²", "٣", "9999999", "-1", "1e3"])
+def test_a_feature_that_is_no_number_gets_a_sentence_or_is_read_as_one(opens: Opens, number: str):
+    press(opens("features"))
+    test = opens("features", feature=number)
+    assert bool(test.warning) == (number != "٣")
 
 
 @pytest.mark.parametrize(("key", "value"), [("layer", "99"), ("on", "all"), ("k", "0")])

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from backend.study.config import Study
-from tests.markup import IN_PLOTS, TITLE
+from tests.markup import IMAGE, IN_PLOTS, LINK, SCRIPT, TITLE
 from tests.pages.conftest import Opens, World, charts
 
 WORDS = ("**bad**", "<b>good</b>")
-LABELS = (":cat: $x$", "`one` [two](http://three)", "<i>last</i> %{zz}")
-MARKUP = (*WORDS, ":cat:", "$x$", "`one`", "[two]", "<i>last", "**Reviews**", "<u>of", "$films$", ":smile:")
+LABELS = (f":cat: $x$ {SCRIPT}", f"`one` [two](http://three) {IMAGE}", f"<i>last</i> %{{zz}} {LINK}")
+TEXTS = (f"{SCRIPT} loud {LINK}", f"{IMAGE} quiet $\\sum$ %{{yy}}")
+MARKUP = (
+    *("<script", "<img", "[press]", "$\\sum$", *WORDS),
+    *(":cat:", "$x$", "`one`", "[two]", "<i>last", "**Reviews**", "<u>of", "$films$", ":smile:"),
+)
+COLUMN = "<script>text"
 PAGES = [
     ("overview", {}),
     *(("layers", {"show": show}) for show in ("direction", "cosines", "similarity", "sample")),
-    *(("tokens", {"show": show}) for show in ("shift", "groups")),
+    *(("tokens", {"show": show}) for show in ("words", "shift", "groups", "output")),
+    ("difference", {}),
+    ("status", {}),
+    ("docs", {"page": "<script>"}),
     *(("probes", {"show": show}) for show in ("curves", "reviews", "linear", "inherited")),
     *(("swaps", {"mode": mode}) for mode in ("single", "patching", "steering")),
     ("features", {}),
-    *(("review", {"text": "The script drags.", "show": show}) for show in ("words", "nearest")),
+    *(("review", {"text": f"The script drags. {TEXTS[0]}", "show": show}) for show in ("curves", "words", "nearest")),
+    ("tokens", {"search": "<script>", "epoch": "<img src=x onerror=alert(1)>"}),
 ]
 
 
@@ -30,14 +41,34 @@ def dress(world: World) -> None:
     world.make_encoder()
     study = world.studies["film"]
     assert isinstance(study, Study)
+    table = study.folder / "reviews.csv"
+    header, *rows = table.read_text().splitlines()
+    dressed = [row.replace('"', f'"{TEXTS[i // 2 % 2]} ', 1) for i, row in enumerate(rows)]
+    table.write_text("\n".join([header.replace("text", COLUMN), *dressed]))
     named = zip(study.checkpoints, LABELS, strict=True)
     world.studies["film"] = study.model_copy(
         update={
             "title": TITLE,
+            "dataset": study.dataset.model_copy(update={"text": COLUMN}),
             "prompt": study.prompt.model_copy(update={"label_words": WORDS}),
             "checkpoints": tuple(ref.model_copy(update={"label": label}) for ref, label in named),
         }
     )
+
+
+class Tags(HTMLParser):
+    """The tags and attributes of HTML that a page writes itself."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "img" and [name for name, _ in attrs] == ["alt", "src"]:
+            assert str(dict(attrs)["src"]).startswith("data:image/svg+xml;base64,")  # a drawing of the project's own
+        else:
+            self.found |= {tag, *(name for name, _ in attrs)}
 
 
 def rendered(test: AppTest) -> list[str]:
@@ -57,7 +88,9 @@ def test_words_of_somebody_are_no_markup(opens: Opens, world: World, page: str, 
     dress(world)
     test = opens(page, **address)
     for text in rendered(test):
-        assert [mark for mark in MARKUP if mark in text] == [], text
+        assert [mark for mark in MARKUP if mark in re.sub(r"\\.", "", text)] == [], text
+    for html in [one.proto.body for one in test.get("html")]:
+        assert Tags(html).found <= {"style", "div", "span", "p", "b", "br", "title", "class"}, html[:400]
     for key, spec in charts(test).items():
         assert [mark for mark in IN_PLOTS if mark in spec.replace("\\u003c", "<").replace("\\u003e", ">")] == [], key
 

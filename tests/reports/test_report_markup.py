@@ -16,13 +16,13 @@ from backend.reports.report import report
 from backend.study.classes import ClassNames
 from backend.study.pinned import Missing, PinnedStudy
 from tests.fakes import FakeModels, fake_lab, fake_study
-from tests.markup import IN_PLOTS, TITLE
+from tests.markup import IMAGE, IN_PLOTS, LINK, SCRIPT, TITLE
 from tests.reports.conftest import Still, silently
 
 WORDS = ("**bad**", "**<b>good</b>**")
-LABELS = (":cat: $x$", "`one` [two](http://three)", "**end** <i>last</i> %{zz}")
+LABELS = (f":cat: $x$ {SCRIPT}", f"`one` [two](http://three) {IMAGE}", "**end** <i>last</i> %{zz}")
 GONE = "**gone** <s>epoch</s> _1_ a\\b"
-TEXTS = ("**loud** <em>film</em> %{yy} ", "\\*quiet\\* &lt;film&gt; ")
+TEXTS = (f"**loud** <em>film</em> %{{yy}} {SCRIPT} ", f"\\*quiet\\* &lt;film&gt; {LINK} {IMAGE} ")
 MANGLED = (*(f"\\{sign}" for sign in "<[]`$:#|~_"), "&lt;b", "&lt;i", "&lt;u", "&lt;s", "&amp;", "\u2060")
 """What escaping for another place, or twice, leaves in the text that is read; the texts have `\\*` of their own."""
 
@@ -33,10 +33,12 @@ class Reading(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
         self.texts: list[str] = []
         self.bold: list[str] = []
         self.spoken: list[str] = []
         self.pictures: list[dict[str, Any]] = []
+        self.scripts: list[str] = []
         self._script = ""
         self.feed(html)
         self.close()
@@ -44,6 +46,7 @@ class Reading(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
         self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
         self._script = str(given.get("type", "code")) if tag in ("script", "style") else ""
         self.spoken += [str(given[key]) for key in ("aria-label", "title", "alt") if key in given]
 
@@ -54,6 +57,8 @@ class Reading(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._script == "application/json":
             self.pictures.append(json.loads(data))
+        elif self._script == "code":
+            self.scripts.append(data)
         elif not self._script:
             self.texts.append(data)
             if self.tags[-1:] == ["strong"]:
@@ -102,6 +107,13 @@ def test_no_word_of_a_user_is_a_tag(read: Reading):
     ours |= {"small", "span", "br", "section", "details", "summary", "h2", "div", "ul", "li", "strong", "script"}
     ours |= {"table", "thead", "tbody", "tr", "th", "td"}
     assert {tag.removeprefix("/") for tag in read.tags} == ours
+
+
+def test_nothing_of_a_user_runs(read: Reading):
+    assert [name for name, _ in read.attributes if name.startswith("on")] == []
+    links = [value for name, value in read.attributes if name in ("href", "src", "action")]
+    assert [link for link in links if not link.startswith("#")] == []
+    assert read.scripts and not any("alert(1)" in script for script in read.scripts)
 
 
 def test_no_word_of_a_user_is_bold(read: Reading):

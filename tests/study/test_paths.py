@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.errors import DatasetError, LayershiftError, StudyError
-from backend.study.paths import directories, is_hub, new_folder, source, stored_name
+from backend.study.paths import confine, directories, is_hub, new_folder, source, stored_name
 
 
 def test_a_path_inside_the_study_is_relative_and_any_other_absolute(tmp_path: Path) -> None:
@@ -109,3 +111,53 @@ def test_an_upload_of_another_kind_is_refused(upload: str) -> None:
 def test_a_study_has_a_plain_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="is not a valid study name"):
         new_folder(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc",
+        "/etc/*",
+        "~",
+        "~/*",
+        "../outside",
+        "{open}/../outside",
+        "{open}/link",
+        "{open}/link/*",
+        "{open}/*",
+        "{open}/*/../../outside",
+        "{open}/**/../../../etc/*",
+        "a/../../../../../../../../etc/passwd",
+    ],
+)
+def test_a_typed_path_stays_in_the_open_folders(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = tmp_path / "open"
+    (opened / "sub").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (opened / "link").symlink_to(tmp_path / "outside")
+    monkeypatch.chdir(opened)
+    with pytest.raises(StudyError, match=r"outside the folders that this server opens .* LAYERSHIFT_PATHS"):
+        confine(name.format(open=opened), [opened])
+
+
+@pytest.mark.parametrize("name", ["{open}/sub", "{open}/su*", "sub", "openai-community/gpt2", "gpt2", "{open}"])
+def test_a_path_inside_and_a_name_on_the_hub_are_open(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = tmp_path / "open"
+    (opened / "sub").mkdir(parents=True)
+    monkeypatch.chdir(opened)
+    assert confine(name.format(open=opened), [opened]) == name.format(open=opened)
+
+
+@given(st.lists(st.sampled_from(["..", ".", "sub", "link", "*", "x", "~", "[a]"]), min_size=1, max_size=6))
+def test_what_is_let_through_is_inside(parts: list[str]) -> None:
+    with TemporaryDirectory() as folder:
+        opened = Path(folder).resolve() / "open"
+        (opened / "sub").mkdir(parents=True)
+        (opened / "sub" / "link").symlink_to("/etc")
+        name = f"{opened}/{'/'.join(parts)}"
+        with suppress(StudyError):
+            confine(name, [opened])
+            places = [*Path("/").glob(name[1:]), Path(name)]
+            assert all(place.resolve().is_relative_to(opened) for place in places)

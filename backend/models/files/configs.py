@@ -17,18 +17,38 @@ _QUANTIZED = re.compile(
     r"(?:^|[._:])(?:absmax|quant_state|quant_map|qweight|qzeros|qdata|g_idx|SCB|W_q|codebooks|codes|scales?|"
     r"scale_inv|scale_2|packed|zero_point)(?:$|[.:])"
 )
+_KINDS: dict[type, tuple[str, ...]] = {
+    str: ("architectures", "model_type", "problem_type"),
+    int: ("num_labels",),
+    dict: ("id2label", "label2id"),
+}
+_NAMED_KINDS = {str: "text", int: "a whole number", dict: "an object"}
 _WRAPPED = {"OptimizedModule", "DistributedDataParallel", "DataParallel", "FullyShardedDataParallel", "PeftModel"}
 
 
 def read_config(located: Located, place: str) -> dict[str, Any]:
-    """Return the config without its quantization settings. Raises CheckpointError for values that are not finite."""
+    """Return the config without its quantization settings. Raises CheckpointError for wrong values."""
     config = {key: value for key, value in read_json(located.folder / CONFIG).items() if key not in _QUANTIZATION}
     wrong = next(_not_finite(config, ""), None)
     if wrong is not None:
         raise CheckpointError(
             f"{place}: {CONFIG} has {wrong}, which is not a finite number; correct it or save the checkpoint again."
         )
+    if (fault := _misshapen(config)) is not None:
+        raise CheckpointError(f"{place}: {CONFIG} has {fault}; correct it or save the checkpoint again.")
     return config
+
+
+def _misshapen(config: dict[str, Any]) -> str | None:
+    """Return what a value of another kind than transformers writes should be, with its key; None if all are right."""
+    for key, value in config.items():
+        kind = next((kind for kind, keys in _KINDS.items() if key in keys), None)
+        if kind is None or value is None:
+            continue
+        items = value if kind is str and key == "architectures" and isinstance(value, list) else [value]
+        if any(not isinstance(item, kind) or (kind is int and isinstance(item, bool)) for item in items):
+            return f"{key}, which must be {_NAMED_KINDS[kind]}"
+    return None
 
 
 def refuse_quantized(entries: tuple[Entry, ...], place: str) -> None:

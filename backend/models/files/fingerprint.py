@@ -60,7 +60,9 @@ def digests(files: Sequence[Path], cache: Cache) -> list[str]:
 
 
 def digest(file: Path, cache: Cache) -> str:
-    """Return the sha256 of a file, remembered by its path, size, mtime_ns and inode; threads wait for one reading.
+    """Return the sha256 of a file, remembered by path, size, times and inode; threads wait for one reading.
+
+    A copy that keeps size and times (`cp -p`, `rsync -t`) changes the ctime.
 
     A file written within the last two seconds is not remembered, because a file system's clock is too coarse to
     separate a second write from the first. Raises CheckpointError.
@@ -124,4 +126,4 @@ def _stamp(file: Path) -> list[int]:
         stat = file.stat()
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read ({error.strerror or error}); check the file.") from None
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns]

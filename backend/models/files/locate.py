@@ -12,6 +12,7 @@ from typing import Any
 from backend.errors import CheckpointError
 from backend.models.files.misplaced import is_pickled, no_weights, not_a_folder, only_pickled
 from backend.models.files.safetensors_headers import Entry, read_header
+from backend.study import hub
 from backend.study.config import CheckpointRef
 
 CONFIG = "config.json"
@@ -205,7 +206,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object. Raises CheckpointError for other content."""
     try:
         value = json.loads(file.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} cannot be read as JSON ({error}); save or copy the checkpoint again.") from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{file} is not a JSON object; save or copy the checkpoint again.")
@@ -219,7 +220,7 @@ def _pickled(ref: CheckpointRef) -> str | None:
     prefix = f"{ref.subfolder}/" if ref.subfolder else ""
     try:
         every = snapshot_download(str(ref.repo), revision=ref.revision, dry_run=True)
-    except OSError:
+    except hub.failures():
         return None
     names = sorted(one.filename.removeprefix(prefix) for one in every if one.filename.startswith(prefix))
     return next((name for name in names if is_pickled(name)), None)
@@ -243,8 +244,13 @@ def _snapshot(ref: CheckpointRef, more: Sequence[str]) -> Path:
         return fetch(local=True)
     except HFValidationError:
         raise CheckpointError(f'"{repo}" is not the name of a hub repository; correct repo in study.toml.') from None
-    except OSError:  # not on this machine, or not all of it
+    except hub.failures():  # not on this machine, or not all of it
         pass
+    if hub.hangs():
+        raise CheckpointError(
+            f"{ref.place} is not on this machine and the hub does not answer within {hub.SECONDS:.0f} s; try again "
+            f"later, or download the checkpoint and name its folder with path."
+        )
     try:
         return fetch(local=False)
     except GatedRepoError:
@@ -258,7 +264,7 @@ def _snapshot(ref: CheckpointRef, more: Sequence[str]) -> Path:
         ) from None
     except RevisionNotFoundError:
         raise CheckpointError(f"{repo} has no revision {ref.revision}; correct revision in study.toml.") from None
-    except OSError:
+    except hub.failures():
         raise CheckpointError(
             f"{ref.place} is not on this machine and the hub cannot be reached; check the network, or download the "
             f"checkpoint and name its folder with path."

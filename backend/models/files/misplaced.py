@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -50,18 +51,24 @@ def _pickles(source: str, folder: Path, name: str) -> str:
 
 
 def _convert(source: str, folder: Path, name: str) -> str:
-    """How pickled weights become safetensors, in words."""
-    if name.startswith("adapter_model"):
-        return "load the adapter with PEFT, save_pretrained it to a folder, and name that with path"
+    """How pickled weights become safetensors: a command that loads only tensors where it can."""
     if not name.startswith("pytorch_model"):
-        return _AGAIN
+        target = "adapter_model" if name.startswith("adapter_model") else "model"
+        part = '["state_dict"]' if name.endswith(".ckpt") else ""
+        program = (
+            f"import torch, safetensors.torch as s; w = torch.load({name!r}, weights_only=True){part}; "
+            f's.save_file({{k: v.clone() for k, v in w.items()}}, "{target}.safetensors", {{"format": "pt"}})'
+        )
+        return f"convert them in their folder with: python -c {shlex.quote(program)}"
     try:
-        named = json.loads((folder / "config.json").read_text("utf-8-sig"))["architectures"][0]
+        named = str(json.loads((folder / "config.json").read_text("utf-8-sig"))["architectures"][0])
     except (OSError, ValueError, KeyError, TypeError, IndexError):
-        named = "AutoModelForCausalLM"
+        named = ""
+    named = named if named.isidentifier() else "AutoModelForCausalLM"
+    program = f'import transformers as t; t.{named}.from_pretrained({source!r}).save_pretrained("OUT")'
     return (
-        f'convert them where you trust them, transformers.{named}.from_pretrained("{source}").save_pretrained("OUT"), '
-        f"copy the tokenizer to OUT, and name OUT with path"
+        f"convert them where you trust them with: python -c {shlex.quote(program)}, copy the tokenizer to OUT, and "
+        f"name OUT with path"
     )
 
 

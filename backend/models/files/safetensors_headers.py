@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from backend.errors import CheckpointError
 
@@ -36,13 +37,13 @@ def read_header(file: Path) -> tuple[Entry, ...]:
     """
     try:
         stat = file.stat()
-        return _read(file, (stat.st_size, stat.st_mtime_ns, stat.st_ino))
+        return _read(file, (stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns))
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read ({error.strerror or error}); check the file.") from None
 
 
 @lru_cache(maxsize=512)  # pages read the headers of all checkpoints at every rerun
-def _read(file: Path, stamp: tuple[int, int, int]) -> tuple[Entry, ...]:
+def _read(file: Path, stamp: tuple[int, ...]) -> tuple[Entry, ...]:
     """Read the header of the file with this size, mtime_ns and inode."""
     size = stamp[0]
     try:
@@ -55,15 +56,22 @@ def _read(file: Path, stamp: tuple[int, int, int]) -> tuple[Entry, ...]:
                 raise _truncated(file, size, 8 + length if length <= MOST_HEADER_BYTES else None)
             stream.seek(8)
             header = json.loads(stream.read(length))
-            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            ends = [entry["data_offsets"][1] for entry in entries.values()]
-            tensors = tuple(Entry(name, entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items())
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            entries = [_entry(name, entry) for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(f"{file} is not a safetensors file; save or copy the checkpoint again.") from None
-    expected = 8 + length + max(ends, default=0)
+    expected = 8 + length + max((end for _, end in entries), default=0)
     if size < expected:
         raise _truncated(file, size, expected)
-    return tensors
+    return tuple(entry for entry, _ in entries)
+
+
+def _entry(name: str, raw: dict[str, Any]) -> tuple[Entry, int]:
+    """Return a tensor and where its bytes end. Raises ValueError, KeyError or TypeError for another content."""
+    dtype, shape, (start, end) = raw["dtype"], raw["shape"], raw["data_offsets"]
+    sizes = [*shape, start, end]
+    if type(dtype) is not str or type(shape) is not list or any(type(one) is not int or one < 0 for one in sizes):
+        raise ValueError(name)
+    return Entry(name, dtype, tuple(shape)), end
 
 
 def _truncated(file: Path, size: int, expected: int | None) -> CheckpointError:

@@ -49,7 +49,7 @@ def model_bytes(device: torch.device, spread: bool = False) -> int:
     text = os.environ.get(MODEL_BYTES_VARIABLE, "")
     if not text:
         return int(free_bytes(device, spread) * DEFAULT_SHARE)
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise DeviceError(f'{MODEL_BYTES_VARIABLE} is "{text}"; give a whole number of bytes.')
     return int(text)
 

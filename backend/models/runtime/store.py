@@ -48,6 +48,7 @@ class Store:
         self._lock = Lendable(self._untouched)
         self._open: OrderedDict[Key, LoadedModel] = OrderedDict()
         self._marks: dict[Key, Marks] = {}
+        self._places: dict[Key, str] = {}
         self._lent: list[Key] = []
 
     @contextmanager
@@ -72,6 +73,10 @@ class Store:
         """Return whether the checkpoint is loaded now."""
         return _key(checkpoint) in self._open
 
+    def loaded(self) -> tuple[tuple[str, int], ...]:
+        """Return the location of every loaded model and its bytes, the least recently used first."""
+        return tuple((self._places.get(key, key[0]), model.bytes) for key, model in list(self._open.items()))
+
     def close(self) -> None:
         """Close every model that is not borrowed."""
         with self._lock.held(lambda: None):
@@ -91,13 +96,13 @@ class Store:
                     progress(0.0, f"Opening {checkpoint.label}: {place.sentence}")
             with apart():
                 self._open[key] = self._opened(checkpoint, place)
-                self._marks[key] = marks(self._open[key].model)
+                self._marks[key], self._places[key] = marks(self._open[key].model), checkpoint.ref.place
             self._make_room(0, checkpoint.device_map)
         self._open.move_to_end(key)
         return self._open[key]
 
     def _close(self, key: Key) -> None:
-        del self._open[key], self._marks[key]
+        del self._open[key], self._marks[key], self._places[key]
 
     def _untouched(self) -> bool:
         """Return whether every open model is as it was opened, so that another job may run it."""

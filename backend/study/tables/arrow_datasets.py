@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from backend.errors import DatasetError
+from backend.study import hub
 
 CLASS_NAMES = "class_names"
 """Key of the class names in the `attrs` of a table: {column: names}; the column holds indices into the names."""
@@ -20,11 +21,16 @@ USUAL_SPLIT = "test"
 
 def read_hub(repo: str, split: str) -> pd.DataFrame:
     """Load a split of a hub repository. Raises DatasetError if it cannot be loaded."""
+    if hub.hangs():
+        raise DatasetError(
+            f"The hub dataset {repo} (split {split}) cannot be loaded, as the hub does not answer within "
+            f"{hub.SECONDS:.0f} s; try again later, or name a local file with path."
+        )
     from datasets import load_dataset  # slow to import, and only for the hub
 
     try:
         return _table(load_dataset(repo, split=split))
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, RuntimeError, *hub.failures()) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DatasetError(
             f"The hub dataset {repo} (split {split}) cannot be loaded ({reason}); check its name and the network, "

@@ -133,9 +133,13 @@ def test_what_is_not_here_is_downloaded(snapshot: Path, monkeypatch: pytest.Monk
         (
             ("pytorch_model-00001-of-00002.bin", "README.md"),
             None,
-            'transformers.GPT2LMHeadModel.from_pretrained("a/b")',
+            """t.GPT2LMHeadModel.from_pretrained('"'"'a/b'"'"').save_pretrained("OUT")""",
         ),
-        (("sub/adapter_model.bin", "pytorch_model.bin"), "sub", "load the adapter with PEFT"),
+        (
+            ("sub/adapter_model.bin", "pytorch_model.bin"),
+            "sub",
+            "adapter_model.bin'\"'\"', weights_only=True)",
+        ),
         (("model.gguf",), None, "holds no weights"),
         (None, None, "holds no weights"),
     ],

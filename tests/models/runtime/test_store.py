@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import weakref
 from pathlib import Path
@@ -12,14 +13,16 @@ import pytest
 
 from backend.caching.cache import Cache
 from backend.caching.progress import silent
+from backend.caching.serialize import encode
 from backend.errors import Cancelled, CheckpointError
 from backend.models.files import fingerprint
+from backend.models.local import LocalModels
 from backend.models.runtime import store as module
 from backend.models.runtime.load import LoadedModel
 from backend.models.runtime.store import Store
 from backend.study.checkpoint import PinnedCheckpoint
 from tests.device import DEVICE
-from tests.models.random_models import Pin, random_model, save
+from tests.models.random_models import Pin, make_prompts, random_model, save
 
 
 @pytest.fixture
@@ -124,6 +127,33 @@ def test_weights_that_were_replaced_are_not_opened(cache: Cache, gpt2: Path, pin
         pass
     with store.borrow(pin(gpt2)):
         assert not store.holds(pinned)
+
+
+def overwrite(folder: Path, seed: int) -> None:
+    """Other weights in the same file, of the same size and with the same time."""
+    weights = folder / "model.safetensors"
+    other, stat = save(random_model("gpt2", seed), folder.parent / f"seed-{seed}"), weights.stat()
+    weights.write_bytes((other / "model.safetensors").read_bytes())
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_checkpoint_overwritten_while_it_is_open(cache: Cache, gpt2: Path, pin: Pin, tmp_path: Path):
+    """The open model has the numbers of its fingerprint, and the study read again those of the new weights."""
+
+    def numbers(models: LocalModels, pinned: PinnedCheckpoint) -> bytes:
+        return encode(models.readout(pinned, make_prompts([5, 6, 7]), silent))
+
+    os.utime(gpt2 / "model.safetensors", (1e9, 1e9))  # settled: its digest is remembered
+    models, before = LocalModels(cache), pin(gpt2)
+    first = numbers(models, before)
+    overwrite(gpt2, 7)
+    assert numbers(models, before) == first
+    after = pin(gpt2)
+    assert after.fingerprint != before.fingerprint
+    undisturbed = LocalModels(Cache(tmp_path / "other"))
+    assert numbers(models, after) == numbers(undisturbed, after) != first
+    with pytest.raises(CheckpointError, match="was replaced since the study was read"):
+        numbers(undisturbed, before)
 
 
 def test_a_failure_leaves_the_store_usable(cache: Cache, three: list[PinnedCheckpoint]):

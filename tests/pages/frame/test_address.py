@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.frame.address import LONGEST
+
 SCRIPT = """
 import streamlit as st
 from pages.frame import address
@@ -118,3 +120,13 @@ def test_permalinks_of_earlier_versions_still_open():
     page.run()
     assert page.text[0].value == "mean_logit_diff 4" and not page.warning
     assert page.query_params["effect"] == "mean_logit_diff" and "dose" not in page.query_params
+
+
+def test_a_text_beyond_the_limit_is_refused_in_one_sentence(page: AppTest):
+    page.text_area(key="text").set_value("short").run()
+    page.text_area(key="text").set_value("x" * (LONGEST + 1)).run()
+    assert said(page) == address(page) == page.text_area(key="text").value == "short"
+    assert page.warning[0].value == "The text has 200,001 characters, and this server takes 200,000; shorten it."
+    page.text_area(key="text").set_value("y" * LONGEST).run()
+    assert not page.warning
+    assert said(page) == "y" * LONGEST

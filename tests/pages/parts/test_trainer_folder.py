@@ -31,6 +31,7 @@ def out(world: World, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Path:
     models = LocalModels(cache)
     monkeypatch.setattr(wiring, "open_lab", lambda: Lab(cache, models, LocalAutoencoders(models)))
     monkeypatch.setattr(wiring, "studies_folder", lambda: world.folder / "studies")
+    monkeypatch.setenv("LAYERSHIFT_PATHS", "/")
     fields._read.cache_clear()
     return world.folder / "work" / "out"
 
