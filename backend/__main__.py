@@ -135,7 +135,7 @@ def _studies(_: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     study = find_study(options.study)
-    pinned = pin(study, open_lab())
+    pinned = pin(study, open_lab(), tried=True)
     print(f"{study.name}: {study.title}")
     for checkpoint in pinned.checkpoints:
         facts = checkpoint.facts
@@ -201,7 +201,7 @@ def _finetune(options: argparse.Namespace) -> int:
 def _warm(options: argparse.Namespace) -> int:
     lab = open_lab()
     analyses = exporting.choose(options.only)
-    pinned = pin(find_study(options.study), lab)
+    pinned = pin(find_study(options.study), lab, tried=True)
     for _ in exporting.compute(pinned, lab, analyses, bar, _viewpoint(options), _note):
         pass
     _note_missing(pinned)
@@ -211,7 +211,7 @@ def _warm(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     lab = open_lab()
     analyses = exporting.choose(options.only)
-    pinned = pin(find_study(options.study), lab)
+    pinned = pin(find_study(options.study), lab, tried=True)
     viewpoint = _viewpoint(options)
     for file in exporting.export(pinned, lab, options.out, analyses, bar, viewpoint, _note):
         print(file)
@@ -222,7 +222,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     lab = open_lab()
-    pinned = pin(find_study(options.study), lab)
+    pinned = pin(find_study(options.study), lab, tried=True)
     print(reporting.write_report(pinned, lab, options.out, bar, _viewpoint(options)))
     _note_missing(pinned)
     return 0

@@ -232,6 +232,9 @@ class FakeModels(FakeComparisons):
     def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
         """Accept every prompt."""
 
+    def check_values(self, checkpoint: PinnedCheckpoint, prompts: Prompts, run: bool) -> None:
+        """Accept all values."""
+
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent) -> Readout:
         """Return logits from the last residual along its class means; the base is biased towards class 0.
 

@@ -107,6 +107,18 @@ def filled(place: str, part: str, value: float) -> Change:
     return change
 
 
+def scaled(place: str, part: str, factor: float) -> Change:
+    """All weights of a part multiplied, and stored in single precision; 0 for all weights of the checkpoint."""
+
+    def change(folder: Path) -> None:
+        file = folder / place / "model.safetensors"
+        held = {name: value.float() for name, value in load_file(file).items()}
+        changed = {name: value * factor if part in name else value for name, value in held.items()}
+        save_file(changed, file, {"format": "pt"})
+
+    return change
+
+
 def tokenizer(place: str, change: Callable[[dict[str, Any]], object]) -> Change:
     """A checkpoint's tokenizer.json changed in place."""
 
@@ -153,6 +165,7 @@ DATA = 'path = "reviews.csv"\nsample'
 MATCH = "share only some names or none; list the label values in dataset.labels"
 ALIKE = "cannot be told apart: the tokens of one word begin the other, or are equal"
 
+HALF = key('title = "Tiny"', 'title = "Tiny"\ndtype = "float16"')
 TEMPLATE = 'template = "Review: {text} Sentiment:"\n'
 
 
@@ -262,6 +275,10 @@ REFUSED = {
     "a base with values that are not finite": Odd(
         filled("base", "ln_1", float("nan")), "holds values that are not fin"
     ),
+    "a base that overflows": Odd(
+        both(HALF, scaled("base", "wpe", 1e8)), "in transformer.wpe.weight, beyond the largest float16 (65,504); set"
+    ),
+    "a base of zeros": Odd(scaled("base", "", 0.0), "holds only zeros in transformer.wte.weight, so it reads or"),
     "a label twice": Odd(key('"epoch 1"', '"epoch 2"'), 'checkpoints[2].label "epoch 2" is used twice'),
     "a checkpoint called base": Odd(key('"epoch 1"', '"base"'), "is reserved for the base"),
     "a label on two lines": Odd(key('"epoch 1"', '"epoch\\n1"'), "checkpoints[1].label must be on one line"),
@@ -291,6 +308,31 @@ PARTLY = {
     "a tokenizer of other numbers": Odd(tokenizer(LAST, _exchanged), "cannot be compared with the base: token"),
     "values that are not finite": Odd(filled(LAST, "ln_1", float("nan")), "holds values that are not finite (transf"),
     "infinite values": Odd(filled(LAST, "c_fc", float("-inf")), "its training diverged or the save is damaged"),
+    "zeros": Odd(scaled(LAST, "", 0.0), "epoch-2 holds only zeros in transformer.wte.weight, so it reads or answers"),
+    "an embedding of zeros": Odd(scaled(LAST, "word_emb", 0.0), "zeros in bert.embeddings.word_embeddings", ENCODER),
+    "a head of zeros": Odd(scaled(LAST, "lm_head", 0.0), "holds only zeros in lm_head.weight", "llama"),
+    "a classifier of zeros": Odd(scaled(LAST, "classifier", 0.0), "holds only zeros in classifier.weight", ENCODER),
+    "a weight beyond float16": Odd(
+        both(HALF, scaled(LAST, "c_fc", 1e7)),
+        r"epoch-2 has a weight of [\d,]+ in transformer.h.0.mlp.c_fc.weight, beyond the largest float16 .65,504.; set",
+    ),
+    "residuals beyond float16": Odd(
+        both(HALF, scaled(LAST, "h.1.mlp", 1e3)),
+        'epoch-2 gives residuals from layer 2 on that are not finite in float16; set dtype = "float32" in study',
+    ),
+    "residuals beyond float16 in a classifier": Odd(
+        both(
+            HALF,
+            scaled(LAST, "layer.0.output.dense", 3e4),
+            scaled(LAST, "layer.0.output.LayerNorm.weight", 3e4),
+        ),
+        'are not finite in float16; set dtype = "float32" in study',
+        ENCODER,
+    ),
+    "residuals beyond float32": Odd(
+        scaled(LAST, "h.1.mlp", 1e30),
+        r"epoch-2 gives residuals from layer 2 on that .* in float32; its weights are dama",
+    ),
     "rows of other names": Odd(rows(LAST, "cats", "positive"), "share only some names with", ENCODER),
     "rows that contradict the labels": Odd(
         both(

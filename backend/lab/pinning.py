@@ -32,10 +32,11 @@ _SAMPLES: dict[str, tuple[Sample, tuple[ClassNames, ...]]] = {}
 _ASKINGS: dict[tuple[Any, ...], Asking] = {}
 
 
-def pin(study: Study, lab: Lab) -> PinnedStudy:
+def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
     """Return the study as its files are now; unusable checkpoints are listed with the reason.
 
-    Raises CheckpointError, DatasetError or PromptError if its base or its data cannot be used.
+    If `tried`, checkpoints whose values may overflow read a few prompts first, unless they have done so before. Raises
+    CheckpointError, DatasetError or PromptError if its base or its data cannot be used.
     """
     with _fingerprints(study, lab) as fingerprints:
         checkpoints = [_pin_checkpoint(study, study.base, fingerprints[0], lab)]
@@ -50,8 +51,10 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
         checkpoints = [_without_language_head(checkpoint) for checkpoint in checkpoints]
     asking = _asking(study, checkpoints, classes, sample, lab)
     unasked = {checkpoint.label for checkpoint in asking.missing}
-    usable = tuple(checkpoint for checkpoint in checkpoints if checkpoint.label not in unasked)
-    reasons = {checkpoint.label: checkpoint for checkpoint in (*missing, *asking.missing)}
+    asked = [checkpoint for checkpoint in checkpoints if checkpoint.label not in unasked]
+    overflowing = _overflowing(asked, asking, lab, tried)
+    usable = tuple(checkpoint for checkpoint in asked if checkpoint.label not in overflowing)
+    reasons = {one.label: one for one in (*missing, *asking.missing)} | overflowing
     return PinnedStudy(
         study=study,
         sample=sample,
@@ -69,6 +72,19 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
             *_copies(usable, lab),
         ),
     )
+
+
+def _overflowing(checkpoints: Sequence[PinnedCheckpoint], asking: Asking, lab: Lab, tried: bool) -> dict[str, Missing]:
+    """Return the checkpoints whose values are not finite, by label. Raises CheckpointError if the base is one."""
+    found: dict[str, Missing] = {}
+    for checkpoint in checkpoints:
+        try:
+            lab.models.check_values(checkpoint, asking.prompts, tried)
+        except CheckpointError as error:
+            if checkpoint == checkpoints[0]:
+                raise
+            found[checkpoint.label] = Missing(checkpoint.label, str(error))
+    return found
 
 
 def compute_dtype(study: Study, lab: Lab) -> str:
