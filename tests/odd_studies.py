@@ -202,6 +202,9 @@ REFUSED = {
     "class names in the other order": Odd(
         both(called("positive", "negative"), dataset("labels = [0, 1]")), '"0" named \'positive\', "1" named \'negat'
     ),
+    "class names without a common name": Odd(
+        called("good", "bad"), "\"0\" named 'good', \"1\" named 'bad') and prompt"
+    ),
     "class names with one in common": Odd(called("negative", "fair"), MATCH),
     # columns and texts
     "no column of labels": Odd(dataset('label = "stars"'), 'has no column "stars" (dataset.label); its columns are'),

@@ -18,7 +18,7 @@ from backend.errors import CheckpointError
 from backend.lab.lab import Lab
 from backend.lab.prompting import Asking, ask
 from backend.study.checkpoint import PinnedCheckpoint
-from backend.study.classes import ClassNames
+from backend.study.classes import ClassNames, rows_by_number
 from backend.study.config import CheckpointRef, Study
 from backend.study.dataset import Sample, make_sample, read_sample, source_stamp, training_texts
 from backend.study.facts import BODY, reading
@@ -70,6 +70,7 @@ def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
             *study.notes,
             *(sentence for checkpoint in usable for sentence in lab.models.warnings(checkpoint.ref, study.base)),
             *_copies(usable, lab),
+            *_unnamed_rows(usable, classes),
         ),
     )
 
@@ -142,6 +143,22 @@ def _copies(checkpoints: Sequence[PinnedCheckpoint], lab: Lab) -> Iterator[str]:
         label = first.setdefault(lab.models.weights_digest(checkpoint.ref, checkpoint.base), checkpoint.label)
         if label != checkpoint.label:
             yield f"{label} and {checkpoint.label} hold the same weights; check whether one was copied over the other."
+
+
+def _unnamed_rows(checkpoints: Sequence[PinnedCheckpoint], classes: Sequence[ClassNames]) -> Iterator[str]:
+    """Yield a sentence for each distinct head whose row names share nothing with the study's classes."""
+    heads: dict[tuple[str, ...], list[str]] = {}
+    for checkpoint in checkpoints:
+        if checkpoint.facts.asked and checkpoint.facts.answers == len(classes):
+            heads.setdefault(checkpoint.facts.head_names, []).append(checkpoint.label)
+    for names, labels in heads.items():
+        if rows_by_number(classes, names):
+            rows = ", ".join(f"{row} {name!r}" for row, name in enumerate(names))
+            yield (
+                f"The rows of the head of {', '.join(labels)} ({rows}) share no names with the classes "
+                f"({', '.join(repr(names.word) for names in classes)}), so row and label value are matched by number; "
+                f"check the classes, or put their names into id2label of config.json."
+            )
 
 
 def _without_language_head(checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:
