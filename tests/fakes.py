@@ -355,6 +355,7 @@ class FakeModels(FakeComparisons):
             by_block[:, :, heads].astype(np.float32),
             (by_block[:, :, heads + 1] - noise).astype(np.float32),
             constant.astype(np.float32),
+            np.empty((0, prompts.classes), np.float32),
         )
 
     def crossed_updates(

@@ -226,7 +226,10 @@ def test_what_has_no_value_is_left_out_of_an_export_and_the_rest_is_there(
     assert "have different token ids for the texts" in (tmp_path / "own.html").read_text()
     assert main(["export", str(several), "--out", str(tmp_path / "b"), *tables]) == 0
     there = {file.stem for file in (tmp_path / "b").glob("*.csv")}
-    assert "attribution" not in there and {"swaps", "steering", "probes", "output_space"} <= there
+    assert {"attribution", "swaps", "steering", "probes", "output_space"} <= there
+    accuracy, parts = (pd.read_csv(tmp_path / "b" / f"{name}.csv") for name in ("accuracy", "attribution"))
+    gaps = parts[parts.label == 0].groupby("checkpoint").gap.sum()
+    np.testing.assert_allclose(gaps[accuracy.checkpoint], accuracy.gap, atol=1e-3)
     wiring.open_lab.cache_clear()
 
 
