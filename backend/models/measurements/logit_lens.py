@@ -85,7 +85,7 @@ def _whole_words(
 ) -> Float32[np.ndarray, "tokens layers classes"]:
     """Return the log-probability of each label word after every token of the text, at every layer.
 
-    The words' later tokens are read behind each beginning of the text, as `whole_words` reads them behind a prompt.
+    The words' later tokens are read after each beginning of the text, as `whole_words` reads them after a prompt.
     """
     ids, layers, width = prompts.token_ids[0], *read.residuals.shape[1:]
     texts = replace(
