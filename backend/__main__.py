@@ -10,7 +10,7 @@ from pathlib import Path
 from backend.analyses import Analysis
 from backend.errors import LayershiftError, StudyError
 from backend.lab.pinning import pin
-from backend.new_study import fields, from_trainer
+from backend.new_study import fields, from_trainer, inputs
 from backend.new_study.asked import KINDS
 from backend.reports import export as exporting
 from backend.reports import report as reporting
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_new(sub: argparse.ArgumentParser) -> None:
     """Add the options of `new`, named like the fields of NewStudy."""
-    template = fields.TEMPLATE
+    template = inputs.TEMPLATE
     sub.add_argument("name", metavar="NAME", help="name of the study's folder; use letters, digits, - and _")
     sub.add_argument("folder", metavar="FOLDER", nargs="?", help="output folder of a trainer with base and checkpoints")
     sub.add_argument("--base", help="hub repository or local directory of the base model (default: found in FOLDER)")
@@ -92,7 +92,11 @@ def _add_new(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--labels", help="the label values to use, in class order, separated by commas (default: all)")
     sub.add_argument("--split", help="split of a hub dataset or of a saved one (default: test, or the only one)")
-    sub.add_argument("--text", default="text", help="column of the texts (default: text)")
+    sub.add_argument(
+        "--text",
+        action="append",
+        help="column of the texts (default: text); for pairs both, as in --text premise,hypothesis or given twice",
+    )
     sub.add_argument("--label", default="label", help="column of the labels (default: label)")
     kinds = "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
     sub.add_argument("--kind", choices=tuple(KINDS), default="answers", help=f"{kinds} (default: answers)")
@@ -253,7 +257,9 @@ def _new(options: argparse.Namespace) -> int:
     given = {key: value for key, value in vars(options).items() if key != "run" and value is not None}
     for key in ("labels", "label_words"):
         if key in given:
-            given[key] = fields.split_words(given[key])
+            given[key] = inputs.split_words(given[key])
+    if "text" in given:
+        given["text"] = inputs.text_columns(given["text"])
     draft = fields.NewStudy(**{"base": "", **given, "checkpoints": tuple(options.checkpoints or ())})
     defaults = {"family", "template"} - given.keys()
     completed = from_trainer.complete(draft, studies_folder(), open_lab(), defaults)

@@ -161,6 +161,26 @@ def test_several_classes_take_a_word_each(folder: Path, world: World):
     assert load_study(world.folder / "studies" / "mine").prompt.label_words == ("negative", "positive", "mixed")
 
 
+def test_a_second_column_makes_pairs_with_a_template_of_both(folder: Path, world: World):
+    (folder / "pairs.csv").write_text(table(2, "premise,label").replace("premise,label", "premise,label,hypothesis", 1))
+    rows = (folder / "pairs.csv").read_text().splitlines()
+    (folder / "pairs.csv").write_text("\n".join([rows[0], *(f"{row},The score" for row in rows[1:])]))
+    test = filled(folder, data=str(folder / "pairs.csv"))
+    test.selectbox(key="new-text-column").set_value("premise").run()
+    assert test.selectbox(key="new-second-column").options == ["label", "hypothesis"]
+    test.selectbox(key="new-second-column").set_value("hypothesis").run()
+    assert test.text_input(key="new-template").value == "{premise}\n{hypothesis}\nAnswer:"
+    assert errors(test) == ""
+    assert all(" score" in one.value for one in test.code)
+    test.text_input(key="new-template").set_value("{premise} Then").run()
+    assert "has no {hypothesis}" in errors(test)
+    test.text_input(key="new-template").set_value("{premise} Then {hypothesis}?").run()
+    add(test)
+    study = load_study(world.folder / "studies" / "mine")
+    assert study.dataset.text == ("premise", "hypothesis")
+    assert study.prompt.template == "{premise} Then {hypothesis}?"
+
+
 def test_names_on_the_hub_wait_until_they_may_be_fetched(folder: Path, world: World):
     asked: list[str] = []
     facts = world.models.facts
