@@ -94,7 +94,7 @@ class Catalogue:
         located = locate(ref)
         if not located.adapter:
             self._check_structure(located, self.facts(ref, base).architecture)
-        pair = f"comparable/{self.fingerprint(ref, base)}/{self.fingerprint(base, base)}"
+        pair = f"comparable/2/{self.fingerprint(ref, base)}/{self.fingerprint(base, base)}"
         if self._cache.get_json(pair):
             return
         compare_facts(self.facts(ref, base), self.facts(base, base), ref.place)
@@ -233,7 +233,7 @@ def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cach
     """Raise the CheckpointError that opening the adapter would raise; the result is cached by fingerprint."""
     versions = "-".join(version(name) for name in ("peft", "transformers"))
     folder = hashlib.sha256(str(located.folder).encode()).hexdigest()[:12]
-    key = f"adapter/{fingerprint}/{folder}/{versions}"
+    key = f"adapter/2/{fingerprint}/{folder}/{versions}"
     verdict = cache.get_json(key)
     if not isinstance(verdict, str):
         from backend.models.runtime.merge_adapter import verdict_on  # imports torch and peft

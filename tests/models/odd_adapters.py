@@ -61,10 +61,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: rename(folder, filled(float("nan"))),
         r"holds values that are not finite \(base_model.model.model.layers.0",
     ),
-    "values that overflow": (
-        lambda folder: rename(folder, filled(1e30)),
-        "(cannot be merged onto its base|not finite)",
-    ),
     "cut off": (
         lambda folder: (folder / FILE).write_bytes((folder / FILE).read_bytes()[:-100]),
         "is truncated or damaged",

@@ -20,6 +20,7 @@ from backend.models.architectures import family_of
 from backend.models.files.adapters import PREFIX, Adapter, some
 from backend.models.files.locate import Located, tensors
 from backend.models.runtime.devices import is_out_of_memory
+from backend.models.runtime.residual_base import check_base
 from backend.models.runtime.weight_values import check_values
 
 _FAILURES = (ValueError, RuntimeError, KeyError, TypeError, AttributeError, AssertionError, IndexError, ImportError)
@@ -45,6 +46,7 @@ def verdict_on(adapter: Adapter, base: Located) -> str:
     """
     try:
         check_values(adapter.located)
+        check_base(adapter, base)
         model = _unfilled(adapter, base)
         with _quietly(), _explained(adapter):
             wrapped = _wrapped(model, adapter, unfilled=True)
