@@ -23,6 +23,7 @@ from backend.study.config import CheckpointRef, Study
 from backend.study.dataset import Sample, make_sample, read_sample, source_stamp, training_texts
 from backend.study.facts import BODY, reading
 from backend.study.pinned import Missing, PinnedStudy
+from backend.study.prompts import Readers
 
 DTYPE_VARIABLE = "LAYERSHIFT_DTYPE"
 READERS = 4
@@ -71,6 +72,7 @@ def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
             *(sentence for checkpoint in usable for sentence in lab.models.warnings(checkpoint.ref, study.base)),
             *_copies(usable, lab),
             *_unnamed_rows(usable, classes),
+            *_borrowed(study, usable, asking.readers),
         ),
     )
 
@@ -159,6 +161,22 @@ def _unnamed_rows(checkpoints: Sequence[PinnedCheckpoint], classes: Sequence[Cla
                 f"({', '.join(repr(names.word) for names in classes)}), so row and label value are matched by number; "
                 f"check the classes, or put their names into id2label of config.json."
             )
+
+
+def _borrowed(study: Study, checkpoints: Sequence[PinnedCheckpoint], readers: Readers) -> Iterator[str]:
+    """Yield a sentence for the checkpoints that read the chat template of another, as a base often does."""
+    labels = {checkpoint.ref.place: checkpoint.label for checkpoint in reversed(checkpoints)}
+    borrowers: dict[str, list[str]] = {}
+    for checkpoint in checkpoints:
+        chat = readers.of[checkpoint.fingerprint].chat
+        owner = study.base if study.prompt.tokenizer == "base" else checkpoint.ref
+        if chat is not None and chat.place != owner.place:
+            borrowers.setdefault(chat.place, []).append(checkpoint.label)
+    for place, names in borrowers.items():
+        yield (
+            f"Without a chat template of its own, the prompts are rendered by that of {labels.get(place, place)}: "
+            f"{', '.join(names)}; save chat_template.jinja with the tokenizer to change this."
+        )
 
 
 def _without_language_head(checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:

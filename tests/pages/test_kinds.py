@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from backend.study.config import Study
+from backend.study.chat import ChatTemplate
+from backend.study.config import CheckpointRef, Message, Study
 from backend.study.kinds import UNASKED, UNLABELLED, Kind
 from pages import features, probes, review, swaps, tokens
 from pages.parts import layer_details, similarity
@@ -70,3 +71,23 @@ def test_pages_that_need_more_are_dimmed_and_say_what_to_add(world: World, opens
     if kind == "texts":
         test = opens("layers", study="other", show="direction")
         assert any(UNLABELLED in one.value.replace("\\", "") for one in test.info)
+
+
+def test_the_overview_says_whose_chat_template_the_base_borrows(world: World, opens: Opens):
+    world.add("other", 2, "contrast")
+    study = world.studies["other"]
+    assert isinstance(study, Study)
+    messages = (Message(role="user", content="Review: {text}"),)
+    prompt = study.prompt.model_copy(update={"template": "", "messages": messages})
+    world.studies["other"] = study.model_copy(update={"prompt": prompt})
+    of_fakes = world.models.chat_template
+
+    def of_checkpoints(ref: CheckpointRef, base: CheckpointRef) -> ChatTemplate | None:
+        return None if ref == base else of_fakes(ref, base)
+
+    def said() -> bool:
+        return any("rendered by that of epoch 1: base" in one.value for one in opens(study="other").warning)
+
+    assert not said()
+    world.models.chat_template = of_checkpoints  # type: ignore[method-assign]
+    assert said()
