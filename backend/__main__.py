@@ -156,6 +156,8 @@ def _check(options: argparse.Namespace) -> int:
     if study.kind != "answers" or study.prompt.position != "last":
         print(f"  kind         {NAMES[study.kind]}, read at {summary.POSITIONS[study.prompt.position]}")
     print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} truncated")
+    if values := pinned.sample.values:
+        print(f"  values       {min(values):g} to {max(values):g} in order, {len(set(values))} different")
     _print_classes(pinned)
     reader = pinned.readers.first
     if len(study.prompt.fields) > 1 and study.family == "encoder":

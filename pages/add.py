@@ -168,7 +168,7 @@ def _prompt(entered: NewStudy, slots: Slots, fetch: bool, inside: Inside | None)
     st.subheader("Prompt")
     classes: list[Any] = []
     with suppress(LayershiftError):  # `problems` says it
-        reads = entered.data and entered.kind != "texts" and fields.columns(entered, fetch)
+        reads = entered.data and entered.kind in fields.LABELLED and fields.columns(entered, fetch)
         classes = fields.values(entered, agreeing=False) if reads else []
     words = _words(slots, classes, inside) if entered.kind == "answers" else ""
     form = _form(entered, inside)
@@ -201,7 +201,7 @@ def _words(slots: Slots, classes: list[Any], inside: Inside | None) -> str:
         st.text_input(
             f"Label words, in the order of the labels {plain(order)}" if order else "Label words",
             key="new-words",
-            placeholder=", ".join(fields.suggest_words(classes)) or "negative, positive",
+            placeholder=", ".join(inputs.suggest_words(classes)) or "negative, positive",
             help="One word per class, separated by commas: the model's next word for a text of that class.",
         ),
     )

@@ -143,6 +143,18 @@ REFUSED = {
     "a contrast of a label that is nowhere": Odd(
         both(contrast(), dataset("labels = [0, 2]")), "has no usable row with label 2"
     ),
+    "an order with label words": Odd(
+        dataset("ordered = true"), "dataset.ordered is true, and prompt.label_words names classes; remove one of them"
+    ),
+    "an order with labels": Odd(
+        both(contrast(), dataset("ordered = true\nlabels = [0, 1]")), "and dataset.labels names classes; remove one"
+    ),
+    "an order of words": Odd(
+        both(contrast(), dataset("ordered = true"), labelled("good", "bad")), "holds 'good' in row 0 (counted from 0)"
+    ),
+    "an order of two values": Odd(
+        both(contrast(), dataset("ordered = true")), "has 2 different values in the sample of an ordered label; raise"
+    ),
     "more texts than there are": Odd(
         both(key(WORDS, ""), key(SAMPLE, "sample = 4000")), "usable texts, fewer than the 4000 needed"
     ),

@@ -18,12 +18,13 @@ from backend.errors import CheckpointError
 from backend.lab.lab import Lab
 from backend.lab.prompting import Asking, ask
 from backend.study.checkpoint import PinnedCheckpoint
-from backend.study.classes import ClassNames, rows_by_number
+from backend.study.classes import ClassNames, is_number, rows_by_number
 from backend.study.config import CheckpointRef, Study
 from backend.study.dataset import Sample, make_sample, read_sample, source_stamp, training_texts
 from backend.study.facts import BODY, reading
 from backend.study.pinned import Missing, PinnedStudy
 from backend.study.prompts import Readers
+from backend.study.tables.columns import listed
 
 DTYPE_VARIABLE = "LAYERSHIFT_DTYPE"
 READERS = 4
@@ -69,6 +70,7 @@ def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
         separator_found=asking.separator_chosen,
         warnings=(
             *study.notes,
+            *_unstated(study, classes),
             *(sentence for checkpoint in usable for sentence in lab.models.warnings(checkpoint.ref, study.base)),
             *_copies(usable, lab),
             *_unnamed_rows(usable, classes),
@@ -147,6 +149,17 @@ def _copies(checkpoints: Sequence[PinnedCheckpoint], lab: Lab) -> Iterator[str]:
             yield f"{label} and {checkpoint.label} hold the same weights; check whether one was copied over the other."
 
 
+def _unstated(study: Study, classes: Sequence[ClassNames]) -> Iterator[str]:
+    """Yield a sentence for a label of numbers that may be classes or an order, and that study.toml does not decide."""
+    dataset, values = study.dataset, [names.value for names in classes]
+    numbers = all(names.name is None and is_number(names.value) for names in classes)
+    if study.kind == "contrast" and dataset.ordered is None and dataset.labels is None and len(values) > 2 and numbers:
+        yield (
+            f'The values of "{dataset.label}" ({listed(values)}) are compared as classes; set dataset.ordered to true '
+            f"if they are an order, such as stars, or to false if they are names."
+        )
+
+
 def _unnamed_rows(checkpoints: Sequence[PinnedCheckpoint], classes: Sequence[ClassNames]) -> Iterator[str]:
     """Yield a sentence for each distinct head whose row names share nothing with the study's classes."""
     heads: dict[tuple[str, ...], list[str]] = {}
@@ -193,17 +206,17 @@ def _sample(study: Study, cache: Cache) -> tuple[Sample, tuple[ClassNames, ...]]
     A dataset on the hub is assumed not to change.
     """
     content = [study.dataset.model_dump(), study.prompt.label_words, source_stamp(study.dataset.path)]
-    key = "drawn/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    key = "drawn/2/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
     if key not in _SAMPLES:
         value: Any = cache.get_json(key)
         if value is None:
             sample, classes = read_sample(study.dataset, study.prompt.label_words)
             named = [[entry.value, entry.name, entry.word] for entry in classes]
-            parts = [[list(entry) for entry in sample.parts]] if sample.parts else []
-            cache.put_json(key, [sample.index.tolist(), sample.label.tolist(), list(sample.text), named, *parts])
+            more = [[list(entry) for entry in sample.parts], list(sample.values)]
+            cache.put_json(key, [sample.index.tolist(), sample.label.tolist(), list(sample.text), named, *more])
         else:
-            index, label, text, named, *parts = value
-            sample = make_sample(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), text, *parts)
+            index, label, text, named, *more = value
+            sample = make_sample(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), text, *more)
             classes = tuple(ClassNames(*entry) for entry in named)
         _keep(_SAMPLES, key, (sample, classes))
     return _SAMPLES[key]

@@ -18,7 +18,7 @@ from backend.errors import CheckpointError, DatasetError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.new_study.asked import Asked
-from backend.new_study.inputs import TEMPLATE
+from backend.new_study.inputs import TEMPLATE, suggest_words
 from backend.new_study.label_choice import choose
 from backend.study import template
 from backend.study.config import STUDY_FILE, CheckpointRef, DatasetSpec, Family, PromptSpec, Study, parse_study
@@ -37,6 +37,7 @@ from backend.study.tables.data_files import read_file
 from backend.study.toml import to_toml
 from backend.study.trainers.order import FoundCheckpoint, named
 
+LABELLED = ("answers", "contrast")
 MOST_CLASSES = 20
 USUAL_SAMPLE = 200
 
@@ -118,7 +119,7 @@ def draft(new: NewStudy, root: Path) -> Study:
 def describe(new: NewStudy, folder: Path) -> dict[str, Any]:
     """Return the content of study.toml, with the data read and the checkpoints found."""
     sample = draw_sample(new)
-    labels, separator = values(new) if new.kind != "texts" else [], new.separator if new.kind == "answers" else None
+    labels, separator = values(new) if new.kind in LABELLED else [], new.separator if new.kind == "answers" else None
     data, split = _data_source(new, folder), _split(new)
     return {
         "title": new.title or new.name,
@@ -130,6 +131,7 @@ def describe(new: NewStudy, folder: Path) -> dict[str, Any]:
             **({} if split is None else {"split": split}),
             "text": new.text if isinstance(new.text, str) else list(new.text),
             **({"label": new.label, "labels": labels} if labels else {}),
+            **({"label": new.label, "ordered": True} if new.kind == "ordered" else {}),
             "sample": new.sample or len(sample.text),
             "seed": 0,
         },
@@ -167,8 +169,7 @@ def problems(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[st
     )
     if "data" in errors or not columns(new, fetch):
         return errors
-    labelled = new.kind != "texts"
-    errors |= sentences({"label": lambda: values(new, agreeing=False)} if labelled else {})
+    errors |= sentences({"label": lambda: values(new, agreeing=False)} if new.kind in LABELLED else {})
     errors |= sentences({"text": lambda: [find_texts(_table(new), column, new.data) for column in texts]})
     if new.kind == "answers" and not errors.keys() & {"label", "text", "label_words"}:
         errors |= sentences({"label_words": lambda: values(new)})
@@ -282,18 +283,13 @@ def values(new: NewStudy, agreeing: bool = True) -> list[Any]:
     return label_set
 
 
-def suggest_words(labels: list[Any]) -> list[str]:
-    """Suggest label words: negative and positive for two numbers, else the values themselves."""
-    if len(labels) == 2 and all(str(value) in ("0", "1", "False", "True") for value in labels):
-        return ["negative", "positive"]
-    return [str(value) for value in labels]
-
-
 def draw_sample(new: NewStudy) -> Sample:
     """Draw the sample of the study. Raises DatasetError."""
-    labels = values(new) if new.kind != "texts" else []
-    named: dict[str, Any] = {"label": new.label, "labels": tuple(labels)} if labels else {"label": None}
-    spec = DatasetSpec(repo=new.data or "-", text=new.text, **named)
+    labels = values(new) if new.kind in LABELLED else []
+    label, ordered = (None if new.kind == "texts" else new.label), new.kind == "ordered"
+    spec = DatasetSpec(
+        repo=new.data or "-", text=new.text, label=label, labels=tuple(labels) or None, ordered=ordered or None
+    )
     words = new.label_words or suggest_words(labels)
     rows, classes = classify(_table(new), spec, words if new.kind == "answers" else ())
     smallest, count = min(Counter(rows.label.tolist()).values()), len(classes)

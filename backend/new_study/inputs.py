@@ -1,8 +1,9 @@
-"""Read what people type for a new study: lists of words and columns, and the usual template for these columns."""
+"""Read what people type for a new study: lists of words and columns; suggest words and a template."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from backend.study.pairs import Input
 from backend.study.template import columns
@@ -28,3 +29,10 @@ def usual_template(text: Input, plain: bool) -> str:
         return "{text}" if plain else TEMPLATE
     places = [f"{{{name}}}" for name in names]
     return " ".join(places) if plain else "\n".join([*places, "Answer:"])
+
+
+def suggest_words(labels: list[Any]) -> list[str]:
+    """Suggest label words: negative and positive for two numbers, else the values themselves."""
+    if len(labels) == 2 and all(str(value) in ("0", "1", "False", "True") for value in labels):
+        return ["negative", "positive"]
+    return [str(value) for value in labels]

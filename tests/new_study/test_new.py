@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,7 @@ def test_new_refuses_pairs_in_one_sentence(
     [
         (["--kind", "contrast"], 'label = "label"', "kind         "),
         (["--kind", "texts"], 'text = "text"', "kind         "),
+        (["--kind", "ordered", "--label", "stars"], "ordered = true", "values       1 to 5 in order, 5 different"),
         (["--chat", "--system", "The score"], 'content = "The score"', "The score"),
         (["--chat", "--kind", "contrast"], 'role = "user"', "kind         "),
     ],
@@ -89,6 +91,8 @@ def test_new_of_every_kind_and_form_passes_check(
         (place / "chat_template.jinja").write_text(
             "{% for m in messages %}{{ m.content }} {% endfor %}{% if add_generation_prompt %}Answer:{% endif %}"
         )
+    reviews = pd.read_csv(tiny / "reviews.csv")
+    reviews.assign(stars=[i % 5 + 1 for i in range(len(reviews))]).to_csv(tiny / "reviews.csv", index=False)
     arguments = ["--base", str(tiny / "base"), "--checkpoints", str(tiny / "checkpoints" / "epoch-*")]
     data = ["--data", str(tiny / "reviews.csv"), "--max-tokens", "60", "--sample", "20"]
     assert main(["new", "mine", *arguments, *data, *more]) == 0, capsys.readouterr().err
@@ -96,10 +100,14 @@ def test_new_of_every_kind_and_form_passes_check(
     assert written in text
     assert ("label_words" in text) == ("--kind" not in more)
     assert ("label =" in text.partition("[dataset]")[2]) == ("texts" not in more)
+    assert ("labels =" in text) == ("texts" not in more and "ordered" not in more)
     assert ("[[prompt.messages]]" in text) == ("--chat" in more)
     out = capsys.readouterr().out
     assert checked in out and "epoch-2" in out
     assert main(["check", "mine"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "mine: mine"
-    assert main(["export", "mine", "--out", str(root / "out"), "--only", "similarity"]) == 0
-    assert (root / "out" / "similarity.csv").is_file()
+    table = "ordered" if "ordered" in more else "similarity"
+    assert main(["export", "mine", "--out", str(root / "out"), "--only", table]) == 0
+    assert (root / "out" / f"{table}.csv").is_file()
+    line = json.loads((root / "out" / "sample.jsonl").read_text().splitlines()[0])
+    assert line.get("value") == (line["index"] % 5 + 1 if "ordered" in more else None)
