@@ -60,7 +60,8 @@ class Rows:
     def some(self, chosen: Sequence[int]) -> Rows:
         """These rows alone, in this order."""
         at = list(chosen)
-        parts, values = (tuple(every[i] for i in at) if every else () for every in (self.parts, self.values))
+        parts = tuple(self.parts[i] for i in at) if self.parts else ()
+        values = tuple(self.values[i] for i in at) if self.values else ()
         return Rows(self.index[at], self.label[at], tuple(self.text[i] for i in at), parts, values)
 
 

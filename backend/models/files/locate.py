@@ -246,7 +246,7 @@ def _snapshot(ref: CheckpointRef, more: Sequence[str]) -> Path:
     return _downloaded(ref, {"allow_patterns": allowed, "ignore_patterns": deeper})
 
 
-def _downloaded(ref: CheckpointRef, patterns: dict[str, list[str]]) -> Path:
+def _downloaded(ref: CheckpointRef, patterns: dict[str, Any]) -> Path:
     """The snapshot with the files of these patterns: the one on this machine if it is complete, without a network."""
     from huggingface_hub import snapshot_download  # slow to import, and only for the hub
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError

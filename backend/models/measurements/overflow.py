@@ -19,7 +19,7 @@ def overflow(loaded: LoadedModel, prompts: Prompts) -> int | None:
     """
     longest = np.argsort(-prompts.lengths, kind="stable")[:TRIED]
     residuals, logits = read_batch(loaded, prompts.some(longest.tolist()))
-    layers = np.isfinite(residuals).all(axis=(0, 2))
+    layers = np.array([np.isfinite(residuals[:, layer]).all() for layer in range(residuals.shape[1])])
     if not layers.all():
         return int(layers.argmin())
     has_answers = loaded.components.family.has_head and logits.size
