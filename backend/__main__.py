@@ -221,7 +221,8 @@ def _export(options: argparse.Namespace) -> int:
     viewpoint = _viewpoint(options)
     for file in exporting.export(pinned, lab, options.out, analyses, bar, viewpoint, _note):
         print(file)
-    _note_undefined(pinned, [one for one in analyses if not viewpoint.queries(one, pinned)])
+    expected = [one for one in analyses if one.needs != "order" or options.only]
+    _note_undefined(pinned, [one for one in expected if not viewpoint.queries(one, pinned)])
     _note_missing(pinned)
     return 0
 
