@@ -113,7 +113,7 @@ def _studies(_: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     study = find_study(options.study)
-    pinned = pin(study, open_lab())
+    pinned = pin(study, open_lab(), tried=True)
     print(f"{study.name}: {study.title}")
     for checkpoint in pinned.checkpoints:
         facts = checkpoint.facts
@@ -130,6 +130,8 @@ def _check(options: argparse.Namespace) -> int:
     if study.kind != "answers" or study.prompt.position != "last":
         print(f"  kind         {NAMES[study.kind]}, read at {summary.POSITIONS[study.prompt.position]}")
     print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} truncated")
+    if values := pinned.sample.values:
+        print(f"  values       {min(values):g} to {max(values):g} in order, {len(set(values))} different")
     _print_classes(pinned)
     reader = pinned.readers.first
     if len(study.prompt.fields) > 1 and study.family == "encoder":
@@ -180,7 +182,7 @@ def _opened(name: str) -> tuple[exporting.PinnedStudy, Lab]:
     """Return a study, and a lab that works for it."""
     study = find_study(name)
     lab = replace(open_lab(), study=study.name)
-    return pin(study, lab), lab
+    return pin(study, lab, tried=True), lab
 
 
 def _warm(options: argparse.Namespace) -> int:
@@ -198,7 +200,8 @@ def _export(options: argparse.Namespace) -> int:
     viewpoint = _viewpoint(options)
     for file in exporting.export(pinned, lab, options.out, analyses, bar, viewpoint, _note):
         print(file)
-    _note_undefined(pinned, [one for one in analyses if not viewpoint.queries(one, pinned)])
+    expected = [one for one in analyses if one.needs != "order" or options.only]
+    _note_undefined(pinned, [one for one in expected if not viewpoint.queries(one, pinned)])
     _note_missing(pinned)
     return 0
 
@@ -260,7 +263,9 @@ def _new(options: argparse.Namespace) -> int:
     given = {key: value for key, value in vars(options).items() if key != "run" and value is not None}
     for key in ("labels", "label_words"):
         if key in given:
-            given[key] = fields.split_words(given[key])
+            given[key] = inputs.split_words(given[key])
+    if "text" in given:
+        given["text"] = inputs.text_columns(given["text"])
     draft = fields.NewStudy(**{"base": "", **given, "checkpoints": tuple(options.checkpoints or ())})
     defaults = {"family", "template"} - given.keys()
     completed = from_trainer.complete(draft, studies_folder(), open_lab(), defaults)

@@ -11,7 +11,7 @@ import streamlit as st
 
 from backend import wiring
 from backend.errors import LayershiftError
-from backend.new_study import asked, fields
+from backend.new_study import asked, fields, inputs
 from backend.new_study.fields import NewStudy
 from backend.new_study.from_trainer import Inside
 from backend.new_study.preview import preview
@@ -163,17 +163,23 @@ def _columns(entered: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
         with place:
             start = results.index(key) if key in results else 0
             chosen[key] = _field(slots, key, st.selectbox(label, results, index=start, key=f"new-{key}-column"))
-    return chosen
+    with left:
+        others = [name for name in results if name != chosen["text"]]
+        about = "For pairs of texts, such as premise and hypothesis: the column of the second text."
+        second = st.selectbox(
+            "Second text", others, index=None, key="new-second-column", placeholder="none", help=about
+        )
+    return chosen | ({} if second is None else {"text": (chosen["text"], second)})
 
 
 def _prompt(entered: NewStudy, slots: Slots, fetch: bool, inside: Inside | None) -> dict[str, Any]:
     st.subheader("Prompt")
     classes: list[Any] = []
     with suppress(LayershiftError):  # `problems` says it
-        reads = entered.data and entered.kind != "texts" and fields.columns(entered, fetch)
+        reads = entered.data and entered.kind in fields.LABELLED and fields.columns(entered, fetch)
         classes = fields.values(entered, agreeing=False) if reads else []
     words = _words(slots, classes, inside) if entered.kind == "answers" else ""
-    form = _form()
+    form = _form(entered, inside)
     _field(slots, "template", None)
     left, right = st.columns(2)
     with left:
@@ -186,7 +192,7 @@ def _prompt(entered: NewStudy, slots: Slots, fetch: bool, inside: Inside | None)
         )
         _field(slots, "sample", None)
     return {
-        "label_words": fields.split_words(words),
+        "label_words": inputs.split_words(words),
         **form,
         "max_tokens": int(most),
         "sample": None if size is None else int(size),
@@ -203,20 +209,24 @@ def _words(slots: Slots, classes: list[Any], inside: Inside | None) -> str:
         st.text_input(
             f"Label words, in the order of the labels {plain(order)}" if order else "Label words",
             key="new-words",
-            placeholder=", ".join(fields.suggest_words(classes)) or "negative, positive",
+            placeholder=", ".join(inputs.suggest_words(classes)) or "negative, positive",
             help="One word per class, separated by commas: the model's next word for a text of that class.",
         ),
     )
 
 
-def _form() -> dict[str, Any]:
-    """Ask for a template or a chat."""
+def _form(entered: NewStudy, inside: Inside | None) -> dict[str, Any]:
+    """Ask for a template or a chat; the template begins with the usual one for the columns and the model."""
     form = st.radio("Prompt", list(asked.FORMS), key="new-form", format_func=asked.FORMS.__getitem__)
     chat, system = form == "chat", ""
     if chat:
         system = typed.text(st.text_input("System message", key="new-system", placeholder="none"))
-    filled.begin("new-template", fields.TEMPLATE)
-    template = st.text_input("User message" if chat else "Template", key="new-template", help="{text} once.")
+    usual = inputs.usual_template(entered.text, plain=inside is not None and inside.template is not None)
+    if filled.once("template", usual, lambda: usual)[1]:
+        filled.fill("new-template", usual, inputs.TEMPLATE)
+    names = ("text",) if isinstance(entered.text, str) else entered.text
+    about = " and ".join(f"{{{name}}}" for name in names)
+    template = st.text_input("User message" if chat else "Template", key="new-template", help=f"{about} once.")
     template = typed.text(template)
     return {"template": template, "chat": chat, "system": system}
 

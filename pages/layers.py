@@ -25,10 +25,11 @@ BASES = {"shared": "shared by all", "base": "the reference's", "own": "its own"}
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
+    undirected = study.lacks("classes") and study.lacks("order")
     return {
         "basis": address.Choice(list(BASES), "shared"),
         "review": address.Choice(["", *map(str, study.sample.index.tolist())], ""),
-        "show": address.Choice(list(layer_details.SHOWN), "similarity" if study.lacks("classes") else "direction"),
+        "show": address.Choice(list(layer_details.SHOWN), "similarity" if undirected else "direction"),
         "scale": address.Choice(list(direction_figures.SCALES), "separation"),
         "class": address.Choice(list(study.words), study.words[-1]),
         "method": address.Choice(list(map_figures.NAMES), "tsne"),

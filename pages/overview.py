@@ -22,7 +22,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.training_log import read_training_log
 from backend.vocabulary.markdown import plain
 from pages.frame import address, links, marked, needs, picture, shell, work
-from pages.parts import steps
+from pages.parts import ordered_label, steps
 
 TITLE = "Overview"
 
@@ -59,7 +59,7 @@ def _what(view: shell.View) -> None:
     study, facts = view.study, view.study.base.facts
     trained = len(study.checkpoints) - 1
     words = " or ".join(f"“{plain(word)}”" for word in view.words)
-    does = {"answers": f" and answers {words}", "contrast": f", labelled {words}", "texts": ""}[study.study.kind]
+    does = {"answers": f" and answers {words}", "contrast": f", labelled {words}"}.get(study.study.kind, "")
     many = f"{trained} fine-tuned checkpoint{'' if trained == 1 else 's'}"
     st.markdown(
         f"One language model ({facts.architecture}, {facts.layers} blocks) before fine-tuning, called **base**, "
@@ -96,6 +96,9 @@ def _classes(view: shell.View) -> None:
 def _lead(view: shell.View) -> None:
     """Draw how far the classes are apart at every layer of every checkpoint; a click on a cell opens it."""
     _go()
+    if not view.study.lacks("order"):
+        ordered_label.heat(view, {"ordered-heat": lambda: _keep_cell(view, "ordered-heat")})
+        return
     if needs.lacks(view, "classes"):
         return
     requests = direction_requests(compared(view.study, view.reference, view.drop_largest))

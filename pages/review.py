@@ -221,7 +221,7 @@ def _tokens(view: shell.View, typed: Typed) -> None:
     if heat == "logit_diff":
         picture.without_head(view.pair)
         if not typed.prompts.single:
-            st.info("The label words have several tokens, so they are read after the last token only.")
+            st.caption("The label words have several tokens. Each cell compares the probabilities of the whole words.")
     names = [checkpoint.label for checkpoint in models]
     picture.show(
         view,

@@ -236,6 +236,9 @@ class FakeModels(FakeComparisons):
     def check_prompts(self, checkpoint: PinnedCheckpoint, prompts: Prompts) -> None:
         """Accept every prompt."""
 
+    def check_values(self, checkpoint: PinnedCheckpoint, prompts: Prompts, run: bool) -> None:
+        """Accept all values."""
+
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent) -> Readout:
         """Return logits from the last residual along its class means; the base is biased towards class 0.
 
@@ -356,6 +359,7 @@ class FakeModels(FakeComparisons):
             by_block[:, :, heads].astype(np.float32),
             (by_block[:, :, heads + 1] - noise).astype(np.float32),
             constant.astype(np.float32),
+            np.empty((0, prompts.classes), np.float32),
         )
 
     def crossed_updates(
@@ -545,7 +549,7 @@ def fake_definition(
     }
     if kind != "answers":
         del raw["prompt"]["label_words"]
-        raw["dataset"] |= {"label": "label"} if kind == "contrast" else {}
+        raw["dataset"] |= {"contrast": {"label": "label"}, "ordered": {"ordered": True}}.get(kind, {})
     return parse_study(raw, folder)
 
 
@@ -564,9 +568,11 @@ def fake_study(
     Without answers, its classes are called as the label words would be.
     """
     models = models or FakeModels()
-    classes = 1 if kind == "texts" else classes
+    stars = fake_sample(reviews, 5).label if kind == "ordered" else np.empty(0)
+    classes = 1 if kind in ("texts", "ordered") else classes
     study = fake_definition(folder, epochs, classes, reviews, kind)
     sample = fake_sample(reviews, classes)
+    sample = make_sample(sample.index, sample.label, sample.text, (), [float(one) for one in stars])
     reader = plain_reader(models.tokenizer(study.base, study.base), study.prompt, study.family, classes=classes)
     prompts = make_prompts(reader, sample.text, sample.label)
     checkpoints = tuple(
@@ -580,7 +586,7 @@ def fake_study(
         for ref in study.refs
     )
     readers = Readers(dict.fromkeys((one.fingerprint for one in checkpoints), reader))
-    words = (ALL_TEXTS,) if kind == "texts" else WORDS[:classes]
+    words = (ALL_TEXTS,) if classes == 1 else WORDS[:classes]
     named = tuple(ClassNames(str(c), None, word) for c, word in enumerate(words))
     separator = " " if kind == "answers" else None
     return PinnedStudy(study, sample, prompts, checkpoints, missing, training, readers, named, separator)

@@ -6,145 +6,30 @@ checkpoint (`PARTLY`).
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-from safetensors.torch import load_file, save_file
-
-from tests.tiny import rewrite
-
-Change = Callable[[Path], object]
-WORDS = 'label_words = ["negative", "positive"]\nseparator = " "'
-SAMPLE = "sample = 20"
-
-
-@dataclass(frozen=True)
-class Odd:
-    """`change` turns a sound study of a `family` into an odd one; `says` is in the sentence that the `labels` get."""
-
-    change: Change
-    says: str
-    family: str = "gpt2"
-    labels: tuple[str, ...] = ("epoch 2",)
-
-
-def key(old: str, new: str) -> Change:
-    """Another text in study.toml."""
-    return lambda folder: rewrite(folder, old, new)
-
-
-def dataset(line: str) -> Change:
-    """A line more in [dataset]."""
-    return key(SAMPLE, f"{SAMPLE}\n{line}")
-
-
-def words(*named: str, separator: str | None = " ", more: str = "") -> Change:
-    """Other label words, behind another separator or behind none that is given."""
-    line = "" if separator is None else f"\nseparator = {json.dumps(separator)}"
-    return key(WORDS, f"label_words = {json.dumps(named)}{line}\n{more}")
-
-
-def table(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Change:
-    """The reviews changed."""
-
-    def changed(folder: Path) -> None:
-        change(pd.read_csv(folder / "reviews.csv")).to_csv(folder / "reviews.csv", index=False)
-
-    return changed
-
-
-def labelled(*names: str) -> Change:
-    """The labels 0 and 1 under these names; more names are given to every third and further review."""
-    return table(lambda found: found.assign(label=[names[i % len(names)] for i in range(len(found))]))
-
-
-def called(*names: str) -> Change:
-    """The reviews as a Parquet file whose label column is a ClassLabel of these names."""
-
-    def change(folder: Path) -> None:
-        features: dict[str, Any] = {"label": {"names": names, "_type": "ClassLabel"}}
-        info = json.dumps({"info": {"features": features}}).encode()
-        arrow = pa.Table.from_pandas(pd.read_csv(folder / "reviews.csv"))
-        pq.write_table(arrow.replace_schema_metadata({b"huggingface": info}), folder / "reviews.parquet")
-        rewrite(folder, 'path = "reviews.csv"\nsample', 'path = "reviews.parquet"\nsample')
-
-    return change
-
-
-def config(place: str, **changes: object) -> Change:
-    """Keys of a checkpoint's config.json."""
-
-    def change(folder: Path) -> None:
-        file = folder / place / "config.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
-
-    return change
-
-
-def rows(place: str, *names: str) -> Change:
-    """Names for the rows of a checkpoint's head."""
-    label2id = {name: row for row, name in enumerate(names)}
-    return config(place, id2label={str(row): name for name, row in label2id.items()}, label2id=label2id)
-
-
-def filled(place: str, part: str, value: float) -> Change:
-    """One weight of a checkpoint filled with a value."""
-
-    def change(folder: Path) -> None:
-        file = folder / place / "model.safetensors"
-        held = load_file(file)
-        name = next(name for name in held if part in name)
-        save_file(held | {name: torch.full_like(held[name], value)}, file, {"format": "pt"})
-
-    return change
-
-
-def tokenizer(place: str, change: Callable[[dict[str, Any]], object]) -> Change:
-    """A checkpoint's tokenizer.json changed in place."""
-
-    def changed(folder: Path) -> None:
-        file = folder / place / "tokenizer.json"
-        raw = json.loads(file.read_text())
-        change(raw)
-        file.write_text(json.dumps(raw))
-
-    return changed
-
-
-def both(*changes: Change) -> Change:
-    """One change after the other."""
-    return lambda folder: [change(folder) for change in changes]
-
-
-def _beginning(raw: dict[str, Any]) -> None:
-    """A token before every text."""
-    raw["post_processor"] = {
-        "type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": "<unk>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {"<unk>": {"id": "<unk>", "ids": [0], "tokens": ["<unk>"]}},
-    }
-
-
-def _exchanged(raw: dict[str, Any]) -> None:
-    """Two tokens with each other's number."""
-    known = raw["model"]["vocab"]
-    known[" film"], known[" script"] = known.get(" script"), known.get(" film")
-    raw["model"]["vocab"] = {token: number for token, number in known.items() if number is not None}
-
-
-def copies(*places: str) -> Change:
-    """Copies of the first checkpoint."""
-    return lambda folder: [shutil.copytree(folder / "checkpoints" / "epoch-1", folder / place) for place in places]
-
+from tests.models.odd_adapters import configure, rename
+from tests.models.odd_adapters import filled as full_of
+from tests.models.random_adapters import TARGETS, trained
+from tests.odd_changes import (
+    SAMPLE,
+    WORDS,
+    Change,
+    Odd,
+    beginning,
+    both,
+    called,
+    config,
+    copies,
+    dataset,
+    exchanged,
+    filled,
+    key,
+    labelled,
+    rows,
+    scaled,
+    table,
+    tokenizer,
+    words,
+)
 
 LAST, ENCODER = "checkpoints/epoch-2", "bert"
 FIRST = ("epoch 1",)
@@ -153,6 +38,7 @@ DATA = 'path = "reviews.csv"\nsample'
 MATCH = "share only some names or none; list the label values in dataset.labels"
 ALIKE = "cannot be told apart: the tokens of one word begin the other, or are equal"
 
+HALF = key('title = "Tiny"', 'title = "Tiny"\ndtype = "float16"')
 TEMPLATE = 'template = "Review: {text} Sentiment:"\n'
 
 
@@ -188,6 +74,9 @@ REFUSED = {
     "one label listed": Odd(dataset("labels = [0]"), "dataset.labels lists a single value; list at least two"),
     "class names in the other order": Odd(
         both(called("positive", "negative"), dataset("labels = [0, 1]")), '"0" named \'positive\', "1" named \'negat'
+    ),
+    "class names without a common name": Odd(
+        called("good", "bad"), "\"0\" named 'good', \"1\" named 'bad') and prompt"
     ),
     "class names with one in common": Odd(called("negative", "fair"), MATCH),
     # columns and texts
@@ -254,6 +143,18 @@ REFUSED = {
     "a contrast of a label that is nowhere": Odd(
         both(contrast(), dataset("labels = [0, 2]")), "has no usable row with label 2"
     ),
+    "an order with label words": Odd(
+        dataset("ordered = true"), "dataset.ordered is true, and prompt.label_words names classes; remove one of them"
+    ),
+    "an order with labels": Odd(
+        both(contrast(), dataset("ordered = true\nlabels = [0, 1]")), "and dataset.labels names classes; remove one"
+    ),
+    "an order of words": Odd(
+        both(contrast(), dataset("ordered = true"), labelled("good", "bad")), "holds 'good' in row 0 (counted from 0)"
+    ),
+    "an order of two values": Odd(
+        both(contrast(), dataset("ordered = true")), "has 2 different values in the sample of an ordered label; raise"
+    ),
     "more texts than there are": Odd(
         both(key(WORDS, ""), key(SAMPLE, "sample = 4000")), "usable texts, fewer than the 4000 needed"
     ),
@@ -262,6 +163,10 @@ REFUSED = {
     "a base with values that are not finite": Odd(
         filled("base", "ln_1", float("nan")), "holds values that are not fin"
     ),
+    "a base that overflows": Odd(
+        both(HALF, scaled("base", "wpe", 1e8)), "in transformer.wpe.weight, beyond the largest float16 (65,504); set"
+    ),
+    "a base of zeros": Odd(scaled("base", "", 0.0), "holds only zeros in transformer.wte.weight, so it reads or"),
     "a label twice": Odd(key('"epoch 1"', '"epoch 2"'), 'checkpoints[2].label "epoch 2" is used twice'),
     "a checkpoint called base": Odd(key('"epoch 1"', '"base"'), "is reserved for the base"),
     "a label on two lines": Odd(key('"epoch 1"', '"epoch\\n1"'), "checkpoints[1].label must be on one line"),
@@ -286,11 +191,47 @@ REFUSED = {
 
 PARTLY = {
     "a tokenizer that begins every text": Odd(
-        tokenizer(LAST, _beginning), "epoch 2 reads other token ids than the base: its own tokenizer gives <unk>"
+        tokenizer(LAST, beginning), "epoch 2 reads other token ids than the base: its own tokenizer gives <unk>"
     ),
-    "a tokenizer of other numbers": Odd(tokenizer(LAST, _exchanged), "cannot be compared with the base: token"),
+    "a tokenizer of other numbers": Odd(tokenizer(LAST, exchanged), "cannot be compared with the base: token"),
     "values that are not finite": Odd(filled(LAST, "ln_1", float("nan")), "holds values that are not finite (transf"),
     "infinite values": Odd(filled(LAST, "c_fc", float("-inf")), "its training diverged or the save is damaged"),
+    "zeros": Odd(scaled(LAST, "", 0.0), "epoch-2 holds only zeros in transformer.wte.weight, so it reads or answers"),
+    "an embedding of zeros": Odd(scaled(LAST, "word_emb", 0.0), "zeros in bert.embeddings.word_embeddings", ENCODER),
+    "a head of zeros": Odd(scaled(LAST, "lm_head", 0.0), "holds only zeros in lm_head.weight", "llama"),
+    "a classifier of zeros": Odd(scaled(LAST, "classifier", 0.0), "holds only zeros in classifier.weight", ENCODER),
+    "a weight beyond float16": Odd(
+        both(HALF, scaled(LAST, "c_fc", 1e7)),
+        r"epoch-2 has a weight of [\d,]+ in transformer.h.0.mlp.c_fc.weight, beyond the largest float16 .65,504.; set",
+    ),
+    "residuals beyond float16": Odd(
+        both(HALF, scaled(LAST, "h.1.mlp", 1e3)),
+        'epoch-2 gives residuals from layer 2 on that are not finite in float16; set dtype = "float32" in study',
+    ),
+    "residuals beyond float16 in a classifier": Odd(
+        both(
+            HALF,
+            scaled(LAST, "layer.0.output.dense", 3e4),
+            scaled(LAST, "layer.0.output.LayerNorm.weight", 3e4),
+        ),
+        'are not finite in float16; set dtype = "float32" in study',
+        ENCODER,
+    ),
+    "residuals beyond float32": Odd(
+        scaled(LAST, "h.1.mlp", 1e30),
+        r"epoch-2 gives residuals from layer 2 on that .* in float32; its weights are dama",
+    ),
+    "an adapter that overflows": Odd(
+        lambda folder: rename(folder / LAST, full_of(1e30)), "(cannot be merged onto its base|not finite)", "adapter"
+    ),
+    "an adapter of a residual base": Odd(
+        lambda folder: (
+            trained(folder / "base", folder / LAST, target_modules=TARGETS["llama"], init_lora_weights="pissa")
+            and configure(folder / LAST, init_lora_weights=True)
+        ),
+        "epoch-2 holds main components of .*, as PiSSA and OLoRA leave it, and merging would count them twice",
+        "adapter",
+    ),
     "rows of other names": Odd(rows(LAST, "cats", "positive"), "share only some names with", ENCODER),
     "rows that contradict the labels": Odd(
         both(

@@ -172,7 +172,8 @@ def review_rows(study: PinnedStudy, lab: Lab) -> Iterator[dict[str, Any]]:
 def test_the_columns_of_a_csv_are_documented(name: str, tmp_path: Path):
     models = FakeModels(layers=2, width=8)
     lab = fake_lab(tmp_path, models)
-    studies = [fake_study(epochs=1, classes=classes, reviews=24, models=models) for classes in (2, 3)]
+    kind = "ordered" if name == "ordered" else "answers"
+    studies = [fake_study(epochs=1, classes=classes, reviews=24, models=models, kind=kind) for classes in (2, 3)]
     columns = {column for study in studies for row in rows_of(name, study, lab) for column in row}
     rows = table(sections(DOCS / "analyses" / f"{name}.md")[f"Columns of {name}.csv"])
     assert {column for row in rows for column in quoted(row[0])} == columns

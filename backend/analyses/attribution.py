@@ -2,7 +2,8 @@
 
 The final norm divides by one number per review, which is kept fixed. Everything else is linear, so the contributions of
 all parts sum to the label logits. A contribution is direct: later parts may use or undo it. Because the scale is fixed,
-it does not predict what ablating the part would do. With more than two classes the logit difference is not a sum (it
+it does not predict what ablating the part would do. Of label words of several tokens, the first tokens are split, and
+the other tokens are a part of their own. With more than two classes the logit difference is not a sum (it
 has a logsumexp); the logit minus the mean of the other logits replaces it.
 """
 
@@ -58,11 +59,12 @@ class Result:
 
     The intervals of `change` are paired: both checkpoints have the same resamples.
 
-    `part` is embed (with positions), head, attn_bias (the bias of the attention's output), mlp, or norm_bias (of the
-    final norm and the head); `block` and `head` are -1 where it has none. `mean` is the mean over the reviews of each
-    class (more than two: of the share in that class's own logit against the others'), `gap` that over class 1 minus
-    that over class 0 (more: averaged over classes), `change` the gap minus the reference's, NaN if that has no head.
-    The gaps of all parts sum to `total_gap`, with two classes the gap of the model's own logit difference.
+    `part` is embed (with positions), head, attn_bias (the bias of the attention's output), mlp, norm_bias (of the
+    final norm and the head), or later_tokens (the log-probability of each word after its first token); `block` and
+    `head` are -1 where it has none. `mean` is the mean over the reviews of each class (more than two: of the share in
+    that class's own logit against the others'), `gap` that over class 1 minus that over class 0 (more: averaged over
+    classes), `change` the gap minus the reference's, NaN if that has no head. The gaps of all parts sum to `total_gap`,
+    with two classes the gap of the model's own logit difference.
     """
 
     part: tuple[str, ...]
@@ -106,6 +108,9 @@ def parts(contributions: Contributions) -> tuple[tuple[Place, ...], Float[np.nda
         values += [contributions.mlps[:, block, None]]
     places.append(("norm_bias", OUTSIDE, OUTSIDE))
     values.append(np.broadcast_to(contributions.norm_bias, (reviews, 1, classes)))
+    if len(contributions.later):
+        places.append(("later_tokens", OUTSIDE, OUTSIDE))
+        values.append(contributions.later[:, None])
     return tuple(places), np.concatenate(values, axis=1).astype(np.float64)
 
 
@@ -175,7 +180,7 @@ class CollectQuery:
         return Cost().with_passes(self.checkpoint, self.prompts, 0.6)
 
 
-@memoized(version=1)
+@memoized(version=2)
 def collect(query: CollectQuery, lab: Lab) -> Contributions:
     """Run the model; cached separately, because every comparison needs the parts of both models."""
     return lab.models.contributions(query.checkpoint, query.prompts, lab.progress)
@@ -198,9 +203,9 @@ def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return a query for every checkpoint with a head; KeyError if no checkpoint has the label of the reference.
 
     Encoders have no queries: every block normalizes the stream and the head is nonlinear, so their logits are not a sum
-    over parts. Label words of several tokens have none either, because their probability is not a logit.
+    over parts.
     """
     against = study.checkpoint(reference)
-    if study.base.facts.kind == "encoder" or not study.prompts.single:
+    if study.base.facts.kind == "encoder":
         return []
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.answering]

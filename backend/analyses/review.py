@@ -194,7 +194,7 @@ class Tokens:
                     }
 
 
-@memoized(version=2, private=True)
+@memoized(version=3, private=True)
 def tokens(query: Query, lab: Lab) -> Tokens:
     """Read the text at every token and layer."""
     checkpoint = query.checkpoint

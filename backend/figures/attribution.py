@@ -96,10 +96,9 @@ def in_words(result: Result, measure: Measure, name: str, count: int = 3) -> str
     parts = [f"{_part(result, int(i))} {values[i]:+z.2f} ({low[i]:+z.2f} to {high[i]:+z.2f})" for i in best]
     what = "gap" if measure == "gap" else "change of the gap"
     said = f"**{name}**: of a {what} of {values.sum():+z.2f} logits, most comes from " + ", ".join(parts)
-    embed = result.part.index("embed")
-    if embed in best:
-        return said + "."
-    return f"{said}; the embedding adds {values[embed]:+z.2f} ({low[embed]:+z.2f} to {high[embed]:+z.2f})."
+    outside = [i for i, one in enumerate(result.part) if one in ("embed", "later_tokens") and i not in best]
+    rest = [f"{_part(result, i)} adds {values[i]:+z.2f} ({low[i]:+z.2f} to {high[i]:+z.2f})" for i in outside]
+    return "; ".join([said, *rest]).replace("tokens adds", "tokens add") + "."
 
 
 def _part(result: Result, i: int) -> str:
@@ -108,6 +107,7 @@ def _part(result: Result, i: int) -> str:
         "mlp": "the MLP",
         "attn_bias": "the attention's bias",
         "norm_bias": "the last bias",
+        "later_tokens": "the words' later tokens",
     }
     part = f"head {result.head[i]}" if result.part[i] == "head" else names[result.part[i]]
     return part if result.block[i] == OUTSIDE else f"{part} of block {result.block[i]}"

@@ -82,6 +82,13 @@ class Models(Protocol):
         """Raise CheckpointError or PromptError for prompts that the checkpoint cannot read."""
         ...
 
+    def check_values(self, checkpoint: PinnedCheckpoint, prompts: Prompts, run: bool) -> None:
+        """Raise CheckpointError if values overflow in the dtype of the checkpoint.
+
+        Where a forward pass is needed, it runs if `run`; without it only the cached result of one counts.
+        """
+        ...
+
     def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
         """Return warnings about the files of a usable checkpoint, one sentence each."""
         ...

@@ -55,7 +55,9 @@ class Contributions:
 
     The final norm's scale is held at its value for the prompt; its mean and its weight are linear. `embed` is the
     residual entering block 0, `attn_bias` the bias of the attention's output, `mlps` include their biases, and
-    `norm_bias` is the biases of the final norm and the head, equal for every prompt.
+    `norm_bias` is the biases of the final norm and the head, equal for every prompt. Of label words of several tokens
+    they are the logits of the first tokens, and `later` is the log-probability (nats) of each word's other tokens;
+    differences between classes of the sum are those of the words' log-probabilities. It has no rows otherwise.
     """
 
     embed: Float32[np.ndarray, "reviews classes"]
@@ -63,6 +65,7 @@ class Contributions:
     attn_bias: Float32[np.ndarray, "reviews blocks classes"]
     mlps: Float32[np.ndarray, "reviews blocks classes"]
     norm_bias: Float32[np.ndarray, " classes"]
+    later: Float32[np.ndarray, "rows classes"]
 
 
 Matrix = Literal["input", "output"]

@@ -18,11 +18,13 @@ from backend.errors import CheckpointError
 from backend.lab.lab import Lab
 from backend.lab.prompting import Asking, ask
 from backend.study.checkpoint import PinnedCheckpoint
-from backend.study.classes import ClassNames
+from backend.study.classes import ClassNames, is_number, rows_by_number
 from backend.study.config import CheckpointRef, Study
 from backend.study.dataset import Sample, make_sample, read_sample, source_stamp, training_texts
 from backend.study.facts import BODY, reading
 from backend.study.pinned import Missing, PinnedStudy
+from backend.study.prompts import Readers
+from backend.study.tables.columns import listed
 
 DTYPE_VARIABLE = "LAYERSHIFT_DTYPE"
 READERS = 4
@@ -32,10 +34,11 @@ _SAMPLES: dict[str, tuple[Sample, tuple[ClassNames, ...]]] = {}
 _ASKINGS: dict[tuple[Any, ...], Asking] = {}
 
 
-def pin(study: Study, lab: Lab) -> PinnedStudy:
+def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
     """Return the study as its files are now; unusable checkpoints are listed with the reason.
 
-    Raises CheckpointError, DatasetError or PromptError if its base or its data cannot be used.
+    If `tried`, checkpoints whose values may overflow read a few prompts first, unless they have done so before. Raises
+    CheckpointError, DatasetError or PromptError if its base or its data cannot be used.
     """
     with _fingerprints(study, lab) as fingerprints:
         checkpoints = [_pin_checkpoint(study, study.base, fingerprints[0], lab)]
@@ -50,8 +53,10 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
         checkpoints = [_without_language_head(checkpoint) for checkpoint in checkpoints]
     asking = _asking(study, checkpoints, classes, sample, lab)
     unasked = {checkpoint.label for checkpoint in asking.missing}
-    usable = tuple(checkpoint for checkpoint in checkpoints if checkpoint.label not in unasked)
-    reasons = {checkpoint.label: checkpoint for checkpoint in (*missing, *asking.missing)}
+    asked = [checkpoint for checkpoint in checkpoints if checkpoint.label not in unasked]
+    overflowing = _overflowing(asked, asking, lab, tried)
+    usable = tuple(checkpoint for checkpoint in asked if checkpoint.label not in overflowing)
+    reasons = {one.label: one for one in (*missing, *asking.missing)} | overflowing
     return PinnedStudy(
         study=study,
         sample=sample,
@@ -65,10 +70,26 @@ def pin(study: Study, lab: Lab) -> PinnedStudy:
         separator_found=asking.separator_chosen,
         warnings=(
             *study.notes,
+            *_unstated(study, classes),
             *(sentence for checkpoint in usable for sentence in lab.models.warnings(checkpoint.ref, study.base)),
             *_copies(usable, lab),
+            *_unnamed_rows(usable, classes),
+            *_borrowed(study, usable, asking.readers),
         ),
     )
+
+
+def _overflowing(checkpoints: Sequence[PinnedCheckpoint], asking: Asking, lab: Lab, tried: bool) -> dict[str, Missing]:
+    """Return the checkpoints whose values are not finite, by label. Raises CheckpointError if the base is one."""
+    found: dict[str, Missing] = {}
+    for checkpoint in checkpoints:
+        try:
+            lab.models.check_values(checkpoint, asking.prompts, tried)
+        except CheckpointError as error:
+            if checkpoint == checkpoints[0]:
+                raise
+            found[checkpoint.label] = Missing(checkpoint.label, str(error))
+    return found
 
 
 def compute_dtype(study: Study, lab: Lab) -> str:
@@ -128,6 +149,49 @@ def _copies(checkpoints: Sequence[PinnedCheckpoint], lab: Lab) -> Iterator[str]:
             yield f"{label} and {checkpoint.label} hold the same weights; check whether one was copied over the other."
 
 
+def _unstated(study: Study, classes: Sequence[ClassNames]) -> Iterator[str]:
+    """Yield a sentence for a label of numbers that may be classes or an order, and that study.toml does not decide."""
+    dataset, values = study.dataset, [names.value for names in classes]
+    numbers = all(names.name is None and is_number(names.value) for names in classes)
+    if study.kind == "contrast" and dataset.ordered is None and dataset.labels is None and len(values) > 2 and numbers:
+        yield (
+            f'The values of "{dataset.label}" ({listed(values)}) are compared as classes; set dataset.ordered to true '
+            f"if they are an order, such as stars, or to false if they are names."
+        )
+
+
+def _unnamed_rows(checkpoints: Sequence[PinnedCheckpoint], classes: Sequence[ClassNames]) -> Iterator[str]:
+    """Yield a sentence for each distinct head whose row names share nothing with the study's classes."""
+    heads: dict[tuple[str, ...], list[str]] = {}
+    for checkpoint in checkpoints:
+        if checkpoint.facts.asked and checkpoint.facts.answers == len(classes):
+            heads.setdefault(checkpoint.facts.head_names, []).append(checkpoint.label)
+    for names, labels in heads.items():
+        if rows_by_number(classes, names):
+            rows = ", ".join(f"{row} {name!r}" for row, name in enumerate(names))
+            yield (
+                f"The rows of the head of {', '.join(labels)} ({rows}) share no names with the classes "
+                f"({', '.join(repr(names.word) for names in classes)}), so row and label value are matched by number; "
+                f"check the classes, or put their names into id2label of config.json."
+            )
+
+
+def _borrowed(study: Study, checkpoints: Sequence[PinnedCheckpoint], readers: Readers) -> Iterator[str]:
+    """Yield a sentence for the checkpoints that read the chat template of another, as a base often does."""
+    labels = {checkpoint.ref.place: checkpoint.label for checkpoint in reversed(checkpoints)}
+    borrowers: dict[str, list[str]] = {}
+    for checkpoint in checkpoints:
+        chat = readers.of[checkpoint.fingerprint].chat
+        owner = study.base if study.prompt.tokenizer == "base" else checkpoint.ref
+        if chat is not None and chat.place != owner.place:
+            borrowers.setdefault(chat.place, []).append(checkpoint.label)
+    for place, names in borrowers.items():
+        yield (
+            f"Without a chat template of its own, the prompts are rendered by that of {labels.get(place, place)}: "
+            f"{', '.join(names)}; save chat_template.jinja with the tokenizer to change this."
+        )
+
+
 def _without_language_head(checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:
     """Return a language model without its head, which gives no answers in a study of classifiers."""
     facts = checkpoint.facts
@@ -142,17 +206,17 @@ def _sample(study: Study, cache: Cache) -> tuple[Sample, tuple[ClassNames, ...]]
     A dataset on the hub is assumed not to change.
     """
     content = [study.dataset.model_dump(), study.prompt.label_words, source_stamp(study.dataset.path)]
-    key = "drawn/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    key = "drawn/2/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
     if key not in _SAMPLES:
         value: Any = cache.get_json(key)
         if value is None:
             sample, classes = read_sample(study.dataset, study.prompt.label_words)
             named = [[entry.value, entry.name, entry.word] for entry in classes]
-            parts = [[list(entry) for entry in sample.parts]] if sample.parts else []
-            cache.put_json(key, [sample.index.tolist(), sample.label.tolist(), list(sample.text), named, *parts])
+            more = [[list(entry) for entry in sample.parts], list(sample.values)]
+            cache.put_json(key, [sample.index.tolist(), sample.label.tolist(), list(sample.text), named, *more])
         else:
-            index, label, text, named, *parts = value
-            sample = make_sample(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), text, *parts)
+            index, label, text, named, *more = value
+            sample = make_sample(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), text, *more)
             classes = tuple(ClassNames(*entry) for entry in named)
         _keep(_SAMPLES, key, (sample, classes))
     return _SAMPLES[key]

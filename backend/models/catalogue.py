@@ -94,7 +94,7 @@ class Catalogue:
         located = locate(ref)
         if not located.adapter:
             self._check_structure(located, self.facts(ref, base).architecture)
-        pair = f"comparable/{self.fingerprint(ref, base)}/{self.fingerprint(base, base)}"
+        pair = f"comparable/2/{self.fingerprint(ref, base)}/{self.fingerprint(base, base)}"
         if self._cache.get_json(pair):
             return
         compare_facts(self.facts(ref, base), self.facts(base, base), ref.place)
@@ -104,27 +104,44 @@ class Catalogue:
             check_adapter(located, _full(base), self.fingerprint(ref, base), self._cache)
         self._cache.put_json(pair, True)
 
-    def _check_structure(self, located: Located, architecture: str) -> None:
+    def _check_structure(self, located: Located, architecture: str) -> tuple[float, str]:
+        """Return the largest weight and its tensor, once shapes and values are checked. Raises CheckpointError."""
         content = [version("transformers"), architecture, fingerprint(located, None, self._cache)]
-        key = "opens/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        if self._cache.get_json(key) is True:
-            return
+        key = "opens/2/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        known = self._cache.get_json(key)
+        if isinstance(known, list):
+            return float(known[0]), str(known[1])
         failed = f"{key}/{located.folder}"  # the error names the folder
         error_text = self._cache.get_json(failed)
         if error_text is None:
-            from backend.models.runtime.finite import check_finite  # torch, only where the answer is not known
-            from backend.models.runtime.structure import check_structure
+            from backend.models.runtime.structure import check_structure  # torch, only where the answer is not known
+            from backend.models.runtime.weight_values import check_model
 
             try:
                 check_structure(located, architecture)
-                check_finite(located)
+                largest = check_model(located, architecture)
             except CheckpointError as error:
                 error_text = str(error)
                 self._cache.put_json(failed, error_text)
             else:
-                self._cache.put_json(key, True)
-        if error_text is not None:
-            raise CheckpointError(str(error_text))
+                self._cache.put_json(key, [largest.value, largest.name])
+                return largest.value, largest.name
+        raise CheckpointError(str(error_text))
+
+    def largest_weight(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[float, str]:
+        """Return the largest absolute value in the checkpoint's own files, and its tensor. Raises CheckpointError."""
+        located = locate(ref)
+        if not located.adapter:
+            return self._check_structure(located, self.facts(ref, base).architecture)
+        key = f"largest/{weights_digest(located, self._cache)}"
+        known = self._cache.get_json(key)
+        if not isinstance(known, list):
+            from backend.models.runtime.weight_values import check_values
+
+            found = check_values(located)
+            known = [found.value, found.name]
+            self._cache.put_json(key, known)
+        return float(known[0]), str(known[1])
 
     def warnings(self, ref: CheckpointRef, base: CheckpointRef) -> tuple[str, ...]:
         """Return warnings about the checkpoint's files, one sentence each. Raises CheckpointError."""
@@ -216,7 +233,7 @@ def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cach
     """Raise the CheckpointError that opening the adapter would raise; the result is cached by fingerprint."""
     versions = "-".join(version(name) for name in ("peft", "transformers"))
     folder = hashlib.sha256(str(located.folder).encode()).hexdigest()[:12]
-    key = f"adapter/{fingerprint}/{folder}/{versions}"
+    key = f"adapter/2/{fingerprint}/{folder}/{versions}"
     verdict = cache.get_json(key)
     if not isinstance(verdict, str):
         from backend.models.runtime.merge_adapter import verdict_on  # imports torch and peft

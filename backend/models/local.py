@@ -7,8 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float32
 
-from backend.caching.progress import Progress, unwatched
+from backend.caching.progress import Progress, silent, unwatched
 from backend.caching.stopwatch import Stopwatch
+from backend.errors import CheckpointError
 from backend.lab.outputs import (
     Contributions,
     Embedding,
@@ -28,9 +29,46 @@ from backend.models.comparisons import Comparisons
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Columns, Prompts
 
+HALF_LIMIT = 65_504
+"""The largest finite float16."""
+LARGE_WEIGHT = 1e3
+"""Weights below it cannot overflow float32 or bfloat16 in a forward pass of a model with norms."""
+
 
 class LocalModels(Comparisons):
     """Checkpoints on this machine (or fetched from the hub to it), opened on LAYERSHIFT_DEVICE."""
+
+    def check_values(self, checkpoint: PinnedCheckpoint, prompts: Prompts, run: bool) -> None:
+        """Raise CheckpointError if weights or residuals are too large for the dtype that the checkpoint computes in.
+
+        Unless weights show that nothing can overflow, the model must read a few prompts for that. It does so if `run`,
+        and the result is cached; without it only a cached result counts.
+        """
+        largest, name = self.largest_weight(checkpoint.ref, checkpoint.base)
+        half = checkpoint.dtype == "float16"
+        if half and largest > HALF_LIMIT:
+            raise CheckpointError(
+                f"{checkpoint.ref.place} has a weight of {largest:,.0f} in {name}, beyond the largest float16 "
+                f'({HALF_LIMIT:,}); set dtype = "float32" in study.toml.'
+            )
+        if not half and largest < LARGE_WEIGHT:
+            return
+        key = f"overflow/{checkpoint.fingerprint}/{checkpoint.dtype}"
+        layer = self.cache.get_json(key)
+        if layer is None and run:
+            with self.lend(silent, checkpoint) as (loaded, _):
+                from backend.models.measurements.overflow import overflow
+
+                found = overflow(loaded, prompts.seen_by(checkpoint))
+            layer = -1 if found is None else found
+            self.cache.put_json(key, layer)
+        if isinstance(layer, int) and layer >= 0:
+            what = f"residuals from layer {layer} on" if layer <= checkpoint.facts.layers else "logits"
+            damaged = f"its weights are damaged (the largest is {largest:.1e}, in {name}), so name another checkpoint"
+            advice = 'set dtype = "float32" in study.toml' if half else damaged
+            raise CheckpointError(
+                f"{checkpoint.ref.place} gives {what} that are not finite in {checkpoint.dtype}; {advice}."
+            )
 
     def readout(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Readout:
         """Return residuals and label logits at the readout position, float32.
@@ -38,6 +76,8 @@ class LocalModels(Comparisons):
         Raises CheckpointError, DeviceError, PromptError for prompts with more positions or other tokens than the model
         has, and whatever `progress` raises, between batches.
         """
+        if checkpoint.dtype == "float16":
+            self.check_values(checkpoint, prompts, run=True)
         prompts = self.readable(prompts, checkpoint)
         with self.lend(progress, checkpoint) as (loaded, report):
             from backend.models.measurements.residuals import collect

@@ -11,6 +11,7 @@ from backend.study.kinds import Kind
 KINDS: dict[Kind, str] = {
     "answers": "Labels, and the model answers with a word",
     "contrast": "Labels only: compare the classes",
+    "ordered": "Labels in an order, such as 1 to 5 stars",
     "texts": "Texts only, without labels",
 }
 FORMS = {"template": "A template around the text", "chat": "A chat, with the model's own chat template"}

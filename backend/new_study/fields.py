@@ -18,12 +18,15 @@ from backend.errors import CheckpointError, DatasetError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.new_study.asked import Asked
+from backend.new_study.inputs import TEMPLATE, suggest_words
 from backend.new_study.label_choice import choose
+from backend.study import template
 from backend.study.config import STUDY_FILE, CheckpointRef, DatasetSpec, Family, PromptSpec, Study, parse_study
 from backend.study.dataset import Sample, balanced, classify, read_table, source_stamp
 from backend.study.facts import Facts, Reading, reading
 from backend.study.keys import sentences, try_keys
 from backend.study.kinds import Kind
+from backend.study.pairs import Input
 from backend.study.paths import is_hub, new_folder, relative, source, stored_name
 from backend.study.prompts import make_prompts
 from backend.study.reader import plain_reader
@@ -34,7 +37,7 @@ from backend.study.tables.data_files import read_file
 from backend.study.toml import to_toml
 from backend.study.trainers.order import FoundCheckpoint, named
 
-TEMPLATE = "Review: {text} Sentiment:"
+LABELLED = ("answers", "contrast")
 MOST_CLASSES = 20
 USUAL_SAMPLE = 200
 
@@ -44,7 +47,8 @@ class NewStudy:
     """The fields of a new study as the user entered them, unchecked.
 
     `base` and `data` are local paths or names on the hub; `checkpoints` are directories or patterns of directories. The
-    output `folder` of a trainer may replace both; `found_checkpoints` are the checkpoints found in it. `content` is an
+    output `folder` of a trainer may replace both; `found_checkpoints` are the checkpoints found in it. `text` is the
+    column of the texts, or the columns of a pair. `content` is an
     uploaded data file; it is stored in the study's folder under the name `data`. `labels` are the label values to use,
     in class order (None: all). `label_words` has one word per class (None: suggested). `sample` is the number of texts
     (None: up to 200). `split` names one split of a dataset (None: "test", or the only one). `kind` says whether labels
@@ -58,7 +62,7 @@ class NewStudy:
     folder: str = ""
     found_checkpoints: tuple[FoundCheckpoint, ...] | None = None
     split: str | None = None
-    text: str = "text"
+    text: Input = "text"
     label: str = "label"
     labels: tuple[str, ...] | None = None
     label_words: tuple[str, ...] | None = None
@@ -115,8 +119,7 @@ def draft(new: NewStudy, root: Path) -> Study:
 def describe(new: NewStudy, folder: Path) -> dict[str, Any]:
     """Return the content of study.toml, with the data read and the checkpoints found."""
     sample = draw_sample(new)
-    labels = values(new) if new.kind != "texts" else []
-    separator = new.separator if new.kind == "answers" else None
+    labels, separator = values(new) if new.kind in LABELLED else [], new.separator if new.kind == "answers" else None
     data, split = _data_source(new, folder), _split(new)
     return {
         "title": new.title or new.name,
@@ -126,8 +129,9 @@ def describe(new: NewStudy, folder: Path) -> dict[str, Any]:
         "dataset": {
             **data,
             **({} if split is None else {"split": split}),
-            "text": new.text,
+            "text": new.text if isinstance(new.text, str) else list(new.text),
             **({"label": new.label, "labels": labels} if labels else {}),
+            **({"label": new.label, "ordered": True} if new.kind == "ordered" else {}),
             "sample": new.sample or len(sample.text),
             "seed": 0,
         },
@@ -150,6 +154,7 @@ def problems(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[st
     """
     words = list(new.label_words or ("a", "b")) if new.kind == "answers" else ["a", "b"]
     fitting = {"label_words": words} if new.kind == "answers" else {"label_words": None}
+    texts = template.columns(new.text)
     errors = sentences(
         {
             "name": lambda: new_folder(new.name, root),
@@ -157,16 +162,15 @@ def problems(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[st
             "checkpoints": lambda: checkpoints(new),
             "data": lambda: columns(new, fetch),
             "label_words": lambda: try_keys({"label_words": words}),
-            "template": lambda: try_keys(new.asked.form),
+            "template": lambda: try_keys(new.asked.form, {"text": list(texts) if texts[1:] else "text"}),
             "max_tokens": lambda: try_keys({"max_tokens": new.max_tokens}),
             "sample": lambda: try_keys(fitting, {"sample": new.sample or len(words)}),
         }
     )
     if "data" in errors or not columns(new, fetch):
         return errors
-    labelled = new.kind != "texts"
-    errors |= sentences({"label": lambda: values(new, agreeing=False)} if labelled else {})
-    errors |= sentences({"text": lambda: find_texts(_table(new), new.text, new.data)})
+    errors |= sentences({"label": lambda: values(new, agreeing=False)} if new.kind in LABELLED else {})
+    errors |= sentences({"text": lambda: [find_texts(_table(new), column, new.data) for column in texts]})
     if new.kind == "answers" and not errors.keys() & {"label", "text", "label_words"}:
         errors |= sentences({"label_words": lambda: values(new)})
     if not errors.keys() & {"label", "text", "label_words", "sample"}:
@@ -192,10 +196,12 @@ def _tokens(new: NewStudy, root: Path, lab: Lab) -> None:
     """Whether the label words are tokens that can be told apart. Raises PromptError."""
     base = base_ref(new, root)
     words = new.label_words or tuple(suggest_words(values(new)))
+    texts = ("text",) if isinstance(new.text, str) else new.text
     spec = PromptSpec(template=new.template, label_words=words, separator=new.separator)
+    spec = spec.model_copy(update={"fields": texts})
     refs = [CheckpointRef(label=one.label, path=str(one.path)) for one in checkpoints(new)]
     reader = plain_reader(lab.models.tokenizer(base, base), spec, reading_of(new.family, base, refs, lab))
-    make_prompts(reader, [""], np.zeros(1, dtype=np.int64))
+    make_prompts(reader, [("",) * len(texts) if texts[1:] else ""], np.zeros(1, dtype=np.int64))
 
 
 def reading_of(family: Family, base: CheckpointRef, refs: Sequence[CheckpointRef], lab: Lab) -> Reading:
@@ -277,23 +283,13 @@ def values(new: NewStudy, agreeing: bool = True) -> list[Any]:
     return label_set
 
 
-def split_words(text: str) -> tuple[str, ...] | None:
-    """Return the label words of a comma-separated list; None if it is empty."""
-    return tuple(word.strip() for word in text.split(",")) if text.strip() else None
-
-
-def suggest_words(labels: list[Any]) -> list[str]:
-    """Suggest label words: negative and positive for two numbers, else the values themselves."""
-    if len(labels) == 2 and all(str(value) in ("0", "1", "False", "True") for value in labels):
-        return ["negative", "positive"]
-    return [str(value) for value in labels]
-
-
 def draw_sample(new: NewStudy) -> Sample:
     """Draw the sample of the study. Raises DatasetError."""
-    labels = values(new) if new.kind != "texts" else []
-    named: dict[str, Any] = {"label": new.label, "labels": tuple(labels)} if labels else {"label": None}
-    spec = DatasetSpec(repo=new.data or "-", text=new.text, **named)
+    labels = values(new) if new.kind in LABELLED else []
+    label, ordered = (None if new.kind == "texts" else new.label), new.kind == "ordered"
+    spec = DatasetSpec(
+        repo=new.data or "-", text=new.text, label=label, labels=tuple(labels) or None, ordered=ordered or None
+    )
     words = new.label_words or suggest_words(labels)
     rows, classes = classify(_table(new), spec, words if new.kind == "answers" else ())
     smallest, count = min(Counter(rows.label.tolist()).values()), len(classes)

@@ -11,15 +11,13 @@ from typing import Any
 from backend.errors import CheckpointError, StudyError
 from backend.lab.lab import Lab
 from backend.new_study.fields import NewStudy, base_ref, values
+from backend.new_study.inputs import usual_template
 from backend.study.config import CheckpointRef, Family
 from backend.study.facts import Facts
 from backend.study.paths import folder_named, new_folder
 from backend.study.trainers.base_model import find_base
 from backend.study.trainers.folders import find
 from backend.study.trainers.order import FoundCheckpoint, Training, named
-
-PLAIN = "{text}"
-"""The default template of a model with a classification head."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,8 @@ def complete(new: NewStudy, root: Path, lab: Lab, defaults: Collection[str] = ("
     new = replace(new, base=inside.base, found_checkpoints=inside.checkpoints)
     if "family" in defaults and inside.family is not None:
         new = replace(new, family=inside.family)
-    if "template" in defaults and inside.template is not None:
-        new = replace(new, template=inside.template)
+    if "template" in defaults:
+        new = replace(new, template=usual_template(new.text, plain=inside.template is not None))
     if new.kind == "answers" and new.label_words is None and inside.words and are_rows(values(new), inside.words):
         new = replace(new, label_words=inside.words)
     return Completed(new, inside.base_file, inside.notes)
@@ -93,7 +91,7 @@ def look(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Inside:
         checkpoints=usable,
         notes=notes,
         family="encoder" if facts.kind == "encoder" else "causal",
-        template=PLAIN if classifies else None,
+        template=usual_template("text", plain=True) if classifies else None,
         words=next((one.head_names for one in heads if one.head_names), ()),
     )
 

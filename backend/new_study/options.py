@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from backend.new_study import fields
+from backend.new_study import inputs
 from backend.new_study.asked import KINDS
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
     """Add the options to the parser of the command."""
-    template = fields.TEMPLATE
+    template = inputs.TEMPLATE
     sub.add_argument("name", metavar="NAME", help="name of the study's folder; use letters, digits, - and _")
     sub.add_argument("folder", metavar="FOLDER", nargs="?", help="output folder of a trainer with base and checkpoints")
     sub.add_argument("--base", help="hub repository or local directory of the base model (default: found in FOLDER)")
@@ -20,7 +20,11 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--labels", help="the label values to use, in class order, separated by commas (default: all)")
     sub.add_argument("--split", help="split of a hub dataset or of a saved one (default: test, or the only one)")
-    sub.add_argument("--text", default="text", help="column of the texts (default: text)")
+    sub.add_argument(
+        "--text",
+        action="append",
+        help="column of the texts (default: text); for pairs both, as in --text premise,hypothesis or given twice",
+    )
     sub.add_argument("--label", default="label", help="column of the labels (default: label)")
     kinds = "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
     sub.add_argument("--kind", choices=tuple(KINDS), default="answers", help=f"{kinds} (default: answers)")

@@ -37,7 +37,7 @@ def preview(study: Study, sample: Sample, lab: Lab) -> Preview:
     chosen = [*[i for i in range(len(sample.text)) if i != longest][:2], longest]
     reading = reading_of(study.family, study.base, study.checkpoints, lab)
     reader = replace(plain_reader(tokenizer, spec, reading, classes=1), chat=chat)
-    seen: Prompts = make_prompts(reader, [sample.text[i] for i in chosen], sample.label[chosen])
+    seen: Prompts = make_prompts(reader, [sample.inputs[i] for i in chosen], sample.label[chosen])
     return Preview(
         prompts=tuple(tokenizer.decode(list(ids), skip_special_tokens=False) for ids in seen.token_ids),
         cut=tuple(seen.truncated.tolist()),

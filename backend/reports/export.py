@@ -205,6 +205,8 @@ def write_sample(pinned: PinnedStudy, out: Path) -> Path:
         rows = zip(sample.index.tolist(), sample.label.tolist(), sample.text, prompts.token_ids, strict=True)
         for i, (index, label, text, ids) in enumerate(rows):
             line: dict[str, Any] = {"index": index, "label": label, "text": text, "token_ids": list(ids)}
+            if sample.values:
+                line["value"] = sample.values[i]
             if prompts.token_types:
                 line["token_type_ids"] = list(prompts.token_types[i])
             if others := {name: list(seen.token_ids[i]) for name, seen in own.items()}:

@@ -38,7 +38,7 @@ def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
         accuracy.recipe.computed(accuracy.Query(checkpoint, pinned.prompts), lab) for checkpoint in pinned.checkpoints
     ]
     times = [one for one in done if one is not None]
-    each = f", {len(sample.text) // pinned.prompts.classes} of each class" if study.kind != "texts" else ""
+    each = f", {len(sample.text) // pinned.prompts.classes} of each class" if pinned.prompts.classes > 1 else ""
     results = {
         "model": f"{facts.architecture}, {facts.layers} blocks, width {facts.width}, {_millions(facts.parameters)} "
         f"parameters",

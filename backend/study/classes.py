@@ -55,8 +55,8 @@ def order_values(
     """Return the classes in the order of the label words.
 
     `values` are the study's label values: in class order if `listed` in dataset.labels, else sorted. `names[i]` is the
-    name of value i in the data. Raises DatasetError if names contradict the order, or if text values share no names
-    with the words and no order is given.
+    name of value i in the data. Raises DatasetError if names contradict the order, or if values or names that are texts
+    share no names with the words and no order is given.
     """
     class_names = [_name_of(value, names) for value in values]
     displayed = [_as_text(value) if name is None else name for value, name in zip(values, class_names, strict=True)]
@@ -70,8 +70,8 @@ def order_values(
         order = list(range(len(words)))
     elif len(match) == len(words):
         order = [place for place, _ in sorted(match.items(), key=lambda item: item[1])]
-    elif not match and all(is_number(pair.value) for pair in pairs):
-        order = list(range(len(words)))  # numbers without names: by size
+    elif not match and all(is_number(pair.value if pair.name is None else pair.name) for pair in pairs):
+        order = list(range(len(words)))  # numbers without names, or named by numbers: by size
     else:
         raise _contradiction(source, pairs, words, "share only some names or none")
     return tuple(ClassNames(pairs[i].value, pairs[i].name, word) for i, word in zip(order, words, strict=True))
@@ -118,6 +118,12 @@ def order_rows(classes: Sequence[ClassNames], head: Sequence[str], place: str) -
     if not head and values == sorted(values):
         return tuple(range(len(classes)))
     raise _other_rows(classes, head, place, "share no names with")
+
+
+def rows_by_number(classes: Sequence[ClassNames], head: Sequence[str]) -> bool:
+    """Return whether `head` names its rows and none of the classes, so that only label values determine the rows."""
+    named = any(not is_number(name) for name in head)
+    return named and not any(_match([names.all[kind] for names in classes], head) for kind in (0, 1))
 
 
 def _match(names: Sequence[str], words: Sequence[str]) -> dict[int, int] | None:

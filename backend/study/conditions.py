@@ -76,6 +76,9 @@ def _position(study: Study) -> str | None:
 
 def _classes(study: Study) -> str | None:
     words, labels, count = study.prompt.label_words, study.dataset.labels, study.classes
+    if study.dataset.ordered and (words or labels is not None):
+        named = "prompt.label_words" if words else "dataset.labels"
+        return f"dataset.ordered is true, and {named} names classes; remove one of them."
     if len(set(words)) < len(words):
         return "prompt.label_words repeats a word; give every class a different word."
     if labels is not None and len(set(labels)) != len(labels):

@@ -59,7 +59,8 @@ class CheckpointRef(Part, frozen=True):
 class DatasetSpec(Part, frozen=True):
     """Texts: a hub repository with a split, a local data file, or a folder written by save_to_disk.
 
-    `label` is the column of the labels, None for texts without labels.
+    `label` is the column of the labels, None for texts without labels. `ordered` says that its values are numbers in an
+    order, such as stars, and not names of classes; None: not stated.
     """
 
     repo: Text | None = None
@@ -68,6 +69,7 @@ class DatasetSpec(Part, frozen=True):
     text: Text | Annotated[tuple[Text, ...], Field(min_length=2)] = "text"
     label: Text | None = "label"
     labels: tuple[int | str | bool, ...] | None = Field(default=None, min_length=2)
+    ordered: bool | None = None
     sample: PositiveInt = 200
     seed: NonNegativeInt = 0
 
@@ -153,7 +155,9 @@ class Study(Part, frozen=True):
 
     @property
     def kind(self) -> Kind:
-        """Return what the study can ask for: answers, classes alone, or neither."""
+        """Return what the study can ask for: answers, classes alone, an order alone, or nothing of these."""
+        if self.dataset.ordered:
+            return "ordered"
         if self.prompt.label_words:
             return "answers"
         return "texts" if self.dataset.label is None else "contrast"
@@ -193,7 +197,7 @@ def parse_study(raw: dict[str, Any], folder: Path) -> Study:
         study = Study.model_validate(tuples({**raw, "name": folder.name, "folder": folder}))
     except ValidationError as error:
         raise StudyError(f"{file}: {sentence(error)}.") from None
-    if study.kind != "answers" and not {"label", "labels"} & raw["dataset"].keys():
+    if study.kind in ("contrast", "texts") and not {"label", "labels"} & raw["dataset"].keys():
         study = study.model_copy(update={"dataset": study.dataset.model_copy(update={"label": None})})
     fields = ("text",) if isinstance(study.dataset.text, str) else study.dataset.text
     prompt = study.prompt.model_copy(update={"fields": fields})

@@ -21,10 +21,19 @@ from backend.study.config import DatasetSpec, TrainingSpec
 from backend.study.kinds import ALL_TEXTS
 from backend.study.pairs import Input, shown
 from backend.study.tables.arrow_datasets import read_hub
-from backend.study.tables.columns import find_labels, find_texts, is_missing, label_values, listed
+from backend.study.tables.columns import (
+    find_labels,
+    find_texts,
+    is_missing,
+    label_values,
+    listed,
+    ordered_values,
+)
 from backend.study.tables.data_files import read_file
 from backend.study.template import columns
 
+LEAST_VALUES = 3
+"""Fewest different values of an ordered label; two are classes."""
 MOST_CLASSES = 12
 """Most label values that are classes by themselves; of more, dataset.labels lists those to compare."""
 
@@ -33,13 +42,15 @@ MOST_CLASSES = 12
 class Rows:
     """Every usable row of a dataset: `index` is the source row from 0, `label` the class.
 
-    For pairs of texts, `parts` are the texts of each row, and `text` shows them on separate lines.
+    For pairs of texts, `parts` are the texts of each row, and `text` shows them on separate lines. `values` are the
+    numbers of an ordered label, empty without one.
     """
 
     index: Int64[np.ndarray, " rows"]
     label: Int64[np.ndarray, " rows"]
     text: tuple[str, ...]
     parts: tuple[tuple[str, ...], ...] = ()
+    values: tuple[float, ...] = ()
 
     @property
     def inputs(self) -> Sequence[Input]:
@@ -50,7 +61,8 @@ class Rows:
         """These rows alone, in this order."""
         at = list(chosen)
         parts = tuple(self.parts[i] for i in at) if self.parts else ()
-        return Rows(self.index[at], self.label[at], tuple(self.text[i] for i in at), parts)
+        values = tuple(self.values[i] for i in at) if self.values else ()
+        return Rows(self.index[at], self.label[at], tuple(self.text[i] for i in at), parts, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +70,8 @@ class Sample:
     """The texts of a study: the same number of each class, in source order.
 
     `index` is the source row from 0, `label` the class (position among the study's label values). For pairs of texts,
-    `parts` are the texts of each row, and `text` shows them on separate lines. `digest` covers all of these.
+    `parts` are the texts of each row, and `text` shows them on separate lines. `values` are the numbers of an ordered
+    label, empty without one. `digest` covers all of these.
     """
 
     digest: str
@@ -66,6 +79,7 @@ class Sample:
     label: Int64[np.ndarray, " reviews"] = field(metadata=NOT_IN_KEY)
     text: tuple[str, ...] = field(metadata=NOT_IN_KEY)
     parts: tuple[tuple[str, ...], ...] = field(default=(), metadata=NOT_IN_KEY)
+    values: tuple[float, ...] = field(default=(), metadata=NOT_IN_KEY)
 
     @property
     def inputs(self) -> Sequence[Input]:
@@ -78,13 +92,16 @@ def make_sample(
     label: Int64[np.ndarray, " reviews"],
     text: Sequence[str],
     parts: Sequence[Sequence[str]] = (),
+    values: Sequence[float] = (),
 ) -> Sample:
     """Return a sample with its digest."""
     content: list[Any] = [index.tolist(), label.tolist(), list(text)]
     if parts:
         content.append([list(texts) for texts in parts])
+    if values:
+        content.append({"values": list(values)})
     digest = hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()
-    return Sample(digest, index, label, tuple(text), tuple(map(tuple, parts)))
+    return Sample(digest, index, label, tuple(text), tuple(map(tuple, parts)), tuple(values))
 
 
 def source_stamp(path: str | None) -> tuple[str, int, int, int] | None:
@@ -124,7 +141,11 @@ def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tu
     """
     source = str(spec.path or spec.repo)
     inputs = list(zip(*(find_texts(table, column, source) for column in columns(spec.text)), strict=True))
-    if spec.label is None:
+    numbers: list[float | None] = []
+    if spec.label is not None and spec.ordered:
+        numbers = ordered_values(find_labels(table, spec.label, source), spec.label, source)
+        raw, classes = [None if one is None else 0 for one in numbers], (ClassNames("0", None, ALL_TEXTS),)
+    elif spec.label is None:
         raw, classes = [0] * len(inputs), (ClassNames("0", None, ALL_TEXTS),)
     else:
         raw = find_labels(table, spec.label, source)
@@ -148,7 +169,8 @@ def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tu
     index, label, texts = zip(*rows, strict=True)
     whole = tuple(row[0] if len(row) == 1 else shown(row) for row in texts)
     parts = tuple(texts) if len(columns(spec.text)) > 1 else ()
-    return Rows(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), whole, parts), classes
+    values = tuple(float(numbers[row] or 0.0) for row in index) if numbers else ()
+    return Rows(np.array(index, dtype=np.int64), np.array(label, dtype=np.int64), whole, parts, values), classes
 
 
 def _named(
@@ -164,7 +186,7 @@ def _named(
 
 def _without_texts(source: str, raw: list[Any], empty: list[str], spec: DatasetSpec) -> DatasetError:
     """Return the error for classes without a usable row."""
-    if spec.label is None:
+    if spec.label is None or spec.ordered:
         return DatasetError(f"{source} has no usable text; name the column of texts in dataset.text.")
     return DatasetError(
         f"{source} has no usable row with label {listed(empty)} (its labels: {listed(label_values(raw))}); a "
@@ -209,7 +231,12 @@ def balanced(rows: Rows, size: int, classes: int, seed: int, source: str) -> Sam
         chosen.append(generator.choice(pool, share, replace=False))
     order = np.sort(np.concatenate(chosen))
     drawn = rows.some(order.tolist())
-    return make_sample(drawn.index, drawn.label, drawn.text, drawn.parts)
+    if len(set(drawn.values)) < LEAST_VALUES and drawn.values:
+        raise DatasetError(
+            f"{source} has {len(set(drawn.values))} different values in the sample of an ordered label; raise "
+            f"dataset.sample, or remove dataset.ordered to compare them as classes."
+        )
+    return make_sample(drawn.index, drawn.label, drawn.text, drawn.parts, drawn.values)
 
 
 def read_sample(spec: DatasetSpec, words: Sequence[str]) -> tuple[Sample, tuple[ClassNames, ...]]:

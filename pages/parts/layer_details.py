@@ -17,7 +17,7 @@ from backend.figures import map as map_figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
 from pages.frame import address, needs, picture, shell
-from pages.parts import similarity, trajectory
+from pages.parts import ordered_label, similarity, trajectory
 
 SHOWN = {
     "direction": "Direction",
@@ -87,6 +87,8 @@ def directions(view: shell.View, checkpoints: Sequence[PinnedCheckpoint]) -> lis
 
 def heat(view: shell.View) -> None:
     """Draw how far the classes are apart at every layer of every checkpoint; a click chooses layer and epoch."""
+    if not view.study.lacks("order"):
+        return  # drawn with the direction below
     if needs.lacks(view, "classes"):
         return
     lead, beside = st.columns([5, 3], gap="medium")
@@ -122,6 +124,9 @@ def heat(view: shell.View) -> None:
 
 
 def _direction(view: shell.View) -> None:
+    if not view.study.lacks("order"):
+        ordered_label.curves(view)
+        return
     st.subheader("How far apart are the classes, compared with chance?")
     if needs.lacks(view, "classes"):
         return

@@ -53,13 +53,6 @@ def parts(view: shell.View) -> None:
         )
         return
 
-    if not view.study.prompts.single:
-        st.info(
-            "Attribution needs label words of one token each, and this study's words have several. "
-            "Change the label words, or see the swaps of attention and MLPs."
-        )
-        return
-
     def said(measure: str) -> str:
         return {"gap": "the gap itself", "change": f"change from {view.reference.label}"}[measure]
 
@@ -97,5 +90,10 @@ def parts(view: shell.View) -> None:
         picture.rows(requests, results),
         "attribution",
     )
+    if not view.study.prompts.single:
+        st.caption(
+            "The label words have several tokens. Heads and MLPs are split for the first token of each word; the "
+            "other tokens are read at later positions, so they are one part below."
+        )
     for section, result in zip(shown, results, strict=True):
         st.markdown(attribution_figures.in_words(result, measure, plain(section.label)))

@@ -10,7 +10,7 @@ import streamlit as st
 
 from backend import wiring
 from backend.errors import LayershiftError
-from backend.new_study import fields, from_trainer
+from backend.new_study import fields, from_trainer, inputs
 from backend.new_study.fields import NewStudy
 from backend.new_study.from_trainer import Inside
 from backend.study.paths import confine
@@ -65,7 +65,7 @@ def fill_words(inside: Inside | None, labels: list[Any]) -> None:
         return
     words = ", ".join(inside.words)
     _, new = filled.once("words", (inside, tuple(labels)), lambda: words)
-    if new and fields.split_words(words) == inside.words:
+    if new and inputs.split_words(words) == inside.words:
         filled.fill("new-words", words)
 
 
@@ -107,7 +107,6 @@ def _fill(inside: Inside) -> None:
     filled.fill("new-checkpoints", "\n".join(str(one.path) for one in inside.checkpoints))
     if inside.family is not None:
         filled.fill("new-family", inside.family, FIRST_FAMILY)
-    filled.fill("new-template", inside.template or fields.TEMPLATE, fields.TEMPLATE)
 
 
 def _said(inside: Inside) -> list[str]:

@@ -55,6 +55,26 @@ def test_the_largest_parts_are_named_with_their_interval(results: list[attributi
     assert ("the embedding" in said) and (added in said)
 
 
+def test_later_tokens_of_the_words_are_named_but_no_cell():
+    places: tuple[attribution.Place, ...] = (
+        ("embed", -1, -1),
+        ("head", 0, 0),
+        ("mlp", 0, -1),
+        ("later_tokens", -1, -1),
+    )
+    shares = np.ones((4, 4, 2)) * np.array([0.0, 1.0])
+    shares[2:, 3, 1] = 1.5
+    found = attribution.attribution(shares, shares, places, np.array([0, 0, 1, 1]), draws=20)
+    assert "the words' later tokens +0.50" in figures.in_words(found, "gap", "epoch 1", count=1)
+    assert "the words' later tokens add +0.50" in figures.in_words(
+        replace(found, gap=found.gap.map(lambda end: end * np.array([1, 9, 9, 1]) + np.array([0, 1, 1, 0]))),
+        "gap",
+        "epoch 1",
+        2,
+    )
+    assert figures.grid(found, "gap")[0].shape == (1, 3)
+
+
 def test_nothing_is_written_without_a_sign_of_its_own(results: list[attribution.Result]):
     tiny = np.where(np.array(results[1].part) == "embed", -1e-4, 1.0)
     said = figures.in_words(replace(results[1], gap=Estimate(tiny, tiny, tiny)), "gap", "epoch 1")

@@ -11,6 +11,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
+from backend import wiring
+from backend.__main__ import main
 from backend.analyses import direction
 from backend.caching.cache import Cache
 from backend.errors import PromptError, StudyError, UndefinedError
@@ -214,9 +216,31 @@ def test_the_chat_template_is_found_in_every_file(tmp_path: Path, lab: Lab):
 
 def test_a_base_without_a_template_reads_that_of_its_checkpoints(tmp_path: Path, lab: Lab):
     folder = chat(tmp_path / "study")
-    expected = opened(folder, lab).prompts.digest
+    own = opened(folder, lab)
+    assert not own.warnings
     (folder / "base" / "chat_template.jinja").unlink()
-    assert opened(folder, lab).prompts.digest == expected
+    borrowed = opened(folder, lab)
+    assert borrowed.prompts.digest == own.prompts.digest
+    lender = borrowed.checkpoints[1].label
+    assert borrowed.warnings == (
+        f"Without a chat template of its own, the prompts are rendered by that of {lender}: base; save "
+        "chat_template.jinja with the tokenizer to change this.",
+    )
+
+
+def test_check_says_whose_chat_template_is_borrowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("LAYERSHIFT_CACHE", str(tmp_path / "cache"))
+    wiring.open_lab.cache_clear()
+    folder = chat(tmp_path / "study")
+    assert main(["check", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "kind         " in out and "called" in out and "<|im_start|>" in out and "warning" not in out
+    (folder / "base" / "chat_template.jinja").unlink()
+    assert main(["check", str(folder)]) == 0
+    assert "warning      Without a chat template of its own, the prompts are rendered by" in capsys.readouterr().out
+    wiring.open_lab.cache_clear()
 
 
 def test_a_template_that_refuses_its_messages_says_so(tmp_path: Path, lab: Lab):

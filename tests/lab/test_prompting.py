@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
@@ -223,5 +226,56 @@ def test_what_has_no_value_is_left_out_of_an_export_and_the_rest_is_there(
     assert "have different token ids for the texts" in (tmp_path / "own.html").read_text()
     assert main(["export", str(several), "--out", str(tmp_path / "b"), *tables]) == 0
     there = {file.stem for file in (tmp_path / "b").glob("*.csv")}
-    assert "attribution" not in there and {"swaps", "steering", "probes", "output_space"} <= there
+    assert {"attribution", "swaps", "steering", "probes", "output_space"} <= there
+    accuracy, parts = (pd.read_csv(tmp_path / "b" / f"{name}.csv") for name in ("accuracy", "attribution"))
+    gaps = parts[parts.label == 0].groupby("checkpoint").gap.sum()
+    np.testing.assert_allclose(gaps[accuracy.checkpoint], accuracy.gap, atol=1e-3)
     wiring.open_lab.cache_clear()
+
+
+def class_label(folder: Path, *names: str) -> None:
+    """The reviews as a Parquet whose label column is a ClassLabel of these names."""
+    info = json.dumps({"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}).encode()
+    arrow = pa.Table.from_pandas(pd.read_csv(folder / "reviews.csv"))
+    pq.write_table(arrow.replace_schema_metadata({b"huggingface": info}), folder / "reviews.parquet")
+    rewrite(folder, 'path = "reviews.csv"\nsample', 'path = "reviews.parquet"\nsample')
+
+
+@pytest.mark.parametrize(
+    ("names", "values"),
+    [(("pos", "neg"), ["1", "0"]), (("1", "2"), ["0", "1"]), (("NEGATIVE", "Positive"), ["0", "1"])],
+)
+def test_class_names_of_the_data_order_the_classes(
+    tmp_path: Path, lab: Lab, names: tuple[str, str], values: list[str]
+) -> None:
+    folder = tiny_study(tmp_path / "tiny")
+    class_label(folder, *names)
+    study = pin(load_study(folder), lab)
+    assert [one.value for one in study.classes] == values
+    raw = pd.read_csv(folder / "reviews.csv").label[study.sample.index]
+    assert [values[c] for c in study.sample.label] == [str(value) for value in raw]
+
+
+def test_class_names_that_share_nothing_with_the_words_must_be_listed(tmp_path: Path, lab: Lab) -> None:
+    folder = tiny_study(tmp_path / "tiny")
+    class_label(folder, "good", "bad")
+    with pytest.raises(DatasetError, match=r"\"0\" named 'good', \"1\" named 'bad'.*list the label values in dataset"):
+        pin(load_study(folder), lab)
+    rewrite(folder, "sample = 20", "sample = 20\nlabels = [1, 0]")
+    assert [(one.value, one.name, one.word) for one in pin(load_study(folder), lab).classes] == [
+        ("1", "bad", "negative"),
+        ("0", "good", "positive"),
+    ]
+
+
+def test_rows_that_share_no_names_with_the_classes_are_a_warning(tmp_path: Path, lab: Lab) -> None:
+    folder = tiny_study(tmp_path / "tiny", (1, 2), "bert")
+    assert not pin(load_study(folder), lab).warnings
+    for epoch in (1, 2):
+        config = folder / "checkpoints" / f"epoch-{epoch}" / "config.json"
+        named = {"id2label": {"0": "good", "1": "bad"}, "label2id": {"good": 0, "bad": 1}}
+        config.write_text(json.dumps(json.loads(config.read_text()) | named))
+    study = pin(load_study(folder), lab)
+    assert not study.missing
+    assert len(study.warnings) == 1
+    assert "head of epoch 1, epoch 2 (0 'good', 1 'bad') share no names with the classes" in study.warnings[0]

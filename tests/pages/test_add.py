@@ -162,6 +162,57 @@ def test_several_classes_take_a_word_each(folder: Path, world: World):
     assert load_study(world.folder / "studies" / "mine").prompt.label_words == ("negative", "positive", "mixed")
 
 
+@pytest.mark.parametrize("kind", ["contrast", "texts"])
+@pytest.mark.parametrize("chat", [False, True])
+def test_kinds_and_chats_are_asked_for_and_written(folder: Path, world: World, kind: str, chat: bool):
+    test = filled(folder)
+    assert test.radio(key="new-kind").value == "answers" and test.radio(key="new-form").value == "template"
+    test.radio(key="new-kind").set_value(kind).run()
+    assert not any(one.key == "new-words" for one in test.text_input)
+    assert any(one.key == "new-label-column" for one in test.selectbox) == (kind == "contrast")
+    if chat:
+        test.radio(key="new-form").set_value("chat").run()
+        test.text_input(key="new-template").set_value("{text} Really?").run()
+        test.text_input(key="new-system").set_value("I went in knowing nothing.").run()
+    assert errors(test) == ""
+    assert len(test.code) == 3
+    assert all(("knowing nothing" in one.value) for one in test.code) or not chat
+    add(test)
+    study = load_study(world.folder / "studies" / "mine")
+    assert study.kind == kind
+    assert [message.role for message in study.prompt.messages] == (["system", "user"] if chat else [])
+    assert study.prompt.template == ("" if chat else "Review: {text} Sentiment:")
+    assert study.dataset.label == ("label" if kind == "contrast" else None)
+
+
+def test_a_chat_without_the_text_is_one_sentence(folder: Path):
+    test = filled(folder)
+    test.radio(key="new-form").set_value("chat").run()
+    test.text_input(key="new-template").set_value("Judge it.").run()
+    assert "has no {text}; put {text} where the text" in errors(test)
+    assert not ready(test)
+
+
+def test_a_second_column_makes_pairs_with_a_template_of_both(folder: Path, world: World):
+    (folder / "pairs.csv").write_text(table(2, "premise,label").replace("premise,label", "premise,label,hypothesis", 1))
+    rows = (folder / "pairs.csv").read_text().splitlines()
+    (folder / "pairs.csv").write_text("\n".join([rows[0], *(f"{row},The score" for row in rows[1:])]))
+    test = filled(folder, data=str(folder / "pairs.csv"))
+    test.selectbox(key="new-text-column").set_value("premise").run()
+    assert test.selectbox(key="new-second-column").options == ["label", "hypothesis"]
+    test.selectbox(key="new-second-column").set_value("hypothesis").run()
+    assert test.text_input(key="new-template").value == "{premise}\n{hypothesis}\nAnswer:"
+    assert errors(test) == ""
+    assert all(" score" in one.value for one in test.code)
+    test.text_input(key="new-template").set_value("{premise} Then").run()
+    assert "has no {hypothesis}" in errors(test)
+    test.text_input(key="new-template").set_value("{premise} Then {hypothesis}?").run()
+    add(test)
+    study = load_study(world.folder / "studies" / "mine")
+    assert study.dataset.text == ("premise", "hypothesis")
+    assert study.prompt.template == "{premise} Then {hypothesis}?"
+
+
 def test_names_on_the_hub_wait_until_they_may_be_fetched(folder: Path, world: World):
     asked: list[str] = []
     facts = world.models.facts

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from backend.study.config import Study
+from backend.study.chat import ChatTemplate
+from backend.study.config import CheckpointRef, Message, Study
 from backend.study.kinds import UNASKED, UNLABELLED, Kind
 from pages import features, probes, review, swaps, tokens
 from pages.parts import layer_details, similarity
 from tests.fakes import fake_sample
-from tests.pages.conftest import Opens, World
+from tests.pages.conftest import Opens, World, charts
 
 VIEWS = [
     ("overview", {}),
@@ -38,7 +39,7 @@ def pages_at(opens: Opens, page: str, text: str = "The script drags.") -> None:
 
 
 @pytest.mark.parametrize("page", sorted({page for page, _ in VIEWS}))
-@pytest.mark.parametrize(("kind", "classes"), [("contrast", 3), ("texts", 1)])
+@pytest.mark.parametrize(("kind", "classes"), [("contrast", 3), ("texts", 1), ("ordered", 5)])
 def test_every_view_is_drawn_or_says_what_to_add(world: World, opens: Opens, page: str, kind: Kind, classes: int):
     world.add("other", classes, kind)
     pages_at(opens, page)
@@ -70,3 +71,47 @@ def test_pages_that_need_more_are_dimmed_and_say_what_to_add(world: World, opens
     if kind == "texts":
         test = opens("layers", study="other", show="direction")
         assert any(UNLABELLED in one.value.replace("\\", "") for one in test.info)
+
+
+def test_the_overview_says_whose_chat_template_the_base_borrows(world: World, opens: Opens):
+    world.add("other", 2, "contrast")
+    study = world.studies["other"]
+    assert isinstance(study, Study)
+    messages = (Message(role="user", content="Review: {text}"),)
+    prompt = study.prompt.model_copy(update={"template": "", "messages": messages})
+    world.studies["other"] = study.model_copy(update={"prompt": prompt})
+    of_fakes = world.models.chat_template
+
+    def of_checkpoints(ref: CheckpointRef, base: CheckpointRef) -> ChatTemplate | None:
+        return None if ref == base else of_fakes(ref, base)
+
+    def said() -> bool:
+        return any("rendered by that of epoch 1: base" in one.value for one in opens(study="other").warning)
+
+    assert not said()
+    world.models.chat_template = of_checkpoints  # type: ignore[method-assign]
+    assert said()
+
+
+def test_an_ordered_label_leads_with_its_rank_correlation(world: World, opens: Opens):
+    world.add("other", 5, "ordered")
+    test = opens(study="other")
+    assert "ordered-heat" in charts(test)
+    assert any("Spearman" in spec for spec in charts(test).values())
+    test = opens("layers", study="other")
+    assert "ordered-curves" in charts(test)
+    test = opens("probes", study="other")
+    assert any("remove dataset.ordered" in one.value.replace("\\", "") for one in test.info)
+
+
+@pytest.mark.parametrize(("stated", "warned"), [(None, True), (False, False)])
+def test_numbers_that_may_be_an_order_are_shown_as_a_choice(
+    world: World, opens: Opens, stated: bool | None, warned: bool
+):
+    world.add("other", 3, "contrast")
+    study = world.studies["other"]
+    assert isinstance(study, Study)
+    dataset = study.dataset.model_copy(update={"ordered": stated})
+    world.studies["other"] = study.model_copy(update={"dataset": dataset})
+    said = [one.value.replace("\\", "") for one in opens(study="other").warning]
+    assert any("(0, 1, 2) are compared as classes; set dataset.ordered" in one for one in said) == warned

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from backend.errors import CheckpointError
@@ -43,7 +43,7 @@ _WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt"
 class Located:
     """A checkpoint's files. `weights` are the safetensors files that will be opened, `commit` is the hub's.
 
-    `outer` is the folder around an adapter in a folder of its own name.
+    `outer` is the folder around an adapter in a folder of its own name, or on the hub around one in a sub-folder.
     """
 
     folder: Path
@@ -80,7 +80,8 @@ def locate(ref: CheckpointRef) -> Located:
             break
         folder, commit = _fetched(ref, missing)
     try:
-        return _located(folder, commit)
+        found = _located(folder, commit)
+        return replace(found, outer=_tokenizer_above(ref, found)) if ref.subfolder and found.adapter else found
     except CheckpointError:
         if any(folder.glob("*.safetensors")) or not (pickled := _pickled(ref)):
             raise
@@ -94,6 +95,18 @@ def _fetched(ref: CheckpointRef, more: Sequence[str]) -> tuple[Path, str]:
     if not folder.is_dir():
         raise CheckpointError(f"{ref.place} has no folder {ref.subfolder}; correct subfolder in study.toml.")
     return folder, snapshot.name
+
+
+def _tokenizer_above(ref: CheckpointRef, found: Located) -> Path | None:
+    """Return the nearest folder of the repository, above an adapter without a tokenizer, that has one; or `outer`."""
+    if found.present(VOCABULARIES) or found.outer is not None:
+        return found.outer
+    above = [str(part) for part in PurePosixPath(str(ref.subfolder)).parents]
+    prefixes = ["" if part == "." else f"{part}/" for part in above]
+    names = [prefix + name for prefix in prefixes for name in (*TOKENIZER_FILES, *CHAT_TEMPLATES, CONFIG)]
+    snapshot = _downloaded(ref, {"allow_patterns": names})
+    folders = [snapshot / prefix for prefix in prefixes]
+    return next((one for one in folders if any((one / name).is_file() for name in VOCABULARIES)), None)
 
 
 def _located(folder: Path, commit: str | None) -> Located:
@@ -227,18 +240,22 @@ def _pickled(ref: CheckpointRef) -> str | None:
 
 
 def _snapshot(ref: CheckpointRef, more: Sequence[str]) -> Path:
-    """The repository's snapshot: the one on this machine if it is complete, so that no network is needed."""
+    """The repository's snapshot with a checkpoint's files, and `more` of them."""
+    prefix = f"{ref.subfolder}/" if ref.subfolder else ""
+    deeper = [f"{prefix}*/*"]  # patterns match across folders, and other epochs may lie beside this one
+    allowed = [prefix + pattern for pattern in (*_WANTED, *more)]
+    return _downloaded(ref, {"allow_patterns": allowed, "ignore_patterns": deeper})
+
+
+def _downloaded(ref: CheckpointRef, patterns: dict[str, Any]) -> Path:
+    """The snapshot with the files of these patterns: the one on this machine if it is complete, without a network."""
     from huggingface_hub import snapshot_download  # slow to import, and only for the hub
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     repo = str(ref.repo)
-    prefix = f"{ref.subfolder}/" if ref.subfolder else ""
-    allowed = [prefix + pattern for pattern in (*_WANTED, *more)]
-    deeper = [f"{prefix}*/*"]  # patterns match across folders, and other epochs may lie beside this one
 
     def fetch(local: bool) -> Path:
-        options = {"allow_patterns": allowed, "ignore_patterns": deeper, "local_files_only": local}
-        return Path(snapshot_download(repo, revision=ref.revision, **options))
+        return Path(snapshot_download(repo, revision=ref.revision, local_files_only=local, **patterns))
 
     try:
         return fetch(local=True)

@@ -4,6 +4,10 @@ The last residual is the sum of all components' outputs. The final norm divides 
 held fixed, and is linear otherwise: LayerNorm subtracts the mean over dimensions, and both norms multiply by a weight.
 So every logit is a sum over components. Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"
 (transformer-circuits.pub). Sums are in float64.
+
+The log-probability of a label word is the log-probability of its first token plus that of its other tokens after it.
+Classes share the prompt, so the normalization of the first tokens cancels between them and their logits can be split;
+the other tokens are read at other positions and stay one part.
 """
 
 from __future__ import annotations
@@ -11,11 +15,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Float64
+from scipy.special import log_softmax
 from torch import nn
 
 from backend.caching.progress import Progress
-from backend.errors import CheckpointError, UndefinedError
+from backend.errors import CheckpointError
 from backend.lab.outputs import Contributions
+from backend.models.measurements.residuals import collect
 from backend.models.runtime.batching import in_batches
 from backend.models.runtime.forward import hand_over, pad, run
 from backend.models.runtime.hooks import block_outputs, taps
@@ -30,13 +36,8 @@ def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> 
     """Return every component's contribution to the label logits at the readout position.
 
     In half precision the model rounds between components, so their sum differs from its logits by that rounding.
-    Raises CheckpointError, DeviceError, UndefinedError for label words of several tokens.
+    Raises CheckpointError, DeviceError.
     """
-    if not prompts.single:
-        raise UndefinedError(
-            "Direct logit attribution splits the logit of one token, but this study's label words have several; "
-            "choose label words of one token each."
-        )
     output, factor = _check(loaded), loaded.components.multiplier
     norm = linear_norm(loaded.components.ln_final, loaded)
     readers, constant = _readers(loaded, norm, prompts.label_tokens)
@@ -47,6 +48,9 @@ def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> 
     by_head = np.empty((count, blocks, heads, classes), np.float32)
     bias = np.empty((count, blocks, classes), np.float32)
     mlps = np.empty((count, blocks, classes), np.float32)
+    later = np.empty((0 if prompts.single else count, classes), np.float32)
+    if not prompts.single:
+        later[:] = collect(loaded, prompts, progress).logits  # log-probabilities of whole words
 
     def read(batch: Prompts) -> tuple[np.ndarray, ...]:
         return _read(loaded, batch)
@@ -64,9 +68,11 @@ def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> 
             mlps[batch, block] = written[block] @ readers.T * factor / scale
         total = embed[batch] + by_head[batch].sum((1, 2)) + bias[batch].sum(1) + mlps[batch].sum(1) + constant
         _compare(loaded, total, logits[:, list(prompts.label_tokens)])
+        if not prompts.single:
+            later[batch] -= log_softmax(logits, axis=1)[:, list(prompts.label_tokens)]
     norm_bias = constant.astype(np.float32)
-    hand_over(loaded, embed, by_head, bias, mlps, norm_bias)
-    return Contributions(embed=embed, heads=by_head, attn_bias=bias, mlps=mlps, norm_bias=norm_bias)
+    hand_over(loaded, embed, by_head, bias, mlps, norm_bias, later)
+    return Contributions(embed, by_head, bias, mlps, norm_bias, later)
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from backend.caching.progress import Progress
+from backend.caching.progress import Progress, silent
 from backend.lab.outputs import TextReadout
 from backend.models.measurements.residuals import collect
 from backend.models.runtime.batching import run_alone
@@ -66,7 +66,7 @@ def _like(x: Tensor, loaded: LoadedModel, module: nn.Module) -> Tensor:
 
 
 def read_text(loaded: LoadedModel, prompts: Prompts, top: int, progress: Progress) -> TextReadout:
-    """Read the first prompt at every token and layer; label words of several tokens only at the readout position.
+    """Read the first prompt at every token and layer; label words of several tokens are read after every token.
 
     Raises DeviceError when it does not fit, CheckpointError when a value is not finite.
     """
@@ -83,12 +83,30 @@ def read_text(loaded: LoadedModel, prompts: Prompts, top: int, progress: Progres
 def _whole_words(
     loaded: LoadedModel, read: TextReadout, prompts: Prompts, progress: Progress
 ) -> Float32[np.ndarray, "tokens layers classes"]:
-    """Return log-probabilities of the label words at the prompt's last token, at every layer; NaN at earlier tokens."""
-    first = prompts.first()
-    words = expand(first)
-    reading = collect(loaded, first, progress).reading[:, 0]
-    labels = np.full_like(read.label_logits, np.nan)
-    labels[-1] = words.combine(label_logits(reading, words.prompts.columns, loaded, loaded))
+    """Return the log-probability of each label word after every token of the text, at every layer.
+
+    The words' later tokens are read after each beginning of the text, as `whole_words` reads them after a prompt.
+    """
+    ids, layers, width = prompts.token_ids[0], *read.residuals.shape[1:]
+    texts = replace(
+        prompts.first(),
+        token_ids=tuple(ids[: end + 1] for end in range(len(ids))),
+        labels=prompts.labels[:1].repeat(len(ids)),
+        truncated=prompts.truncated[:1].repeat(len(ids)),
+    )
+    words = expand(texts)
+    columns = words.prompts.columns
+    logits = np.empty((len(ids), words.positions, layers, len(columns.tokens)), np.float32)
+    logits[:, 0] = label_logits(read.residuals, columns, loaded, loaded)
+    some = max(1, CHUNK_VALUES // (words.positions * layers * width))
+    for start in range(0, len(ids), some):
+        progress(start / len(ids), "Reading the label words after every token.")
+        tokens = range(start, min(start + some, len(ids)))
+        rows = [token * words.positions + place for token in tokens for place in range(1, words.positions)]
+        found = collect(loaded, words.prompts.some(rows), silent).residuals
+        behind = label_logits(found, columns, loaded, loaded)
+        logits[list(tokens), 1:] = behind.reshape(len(tokens), words.positions - 1, layers, -1)
+    labels = words.combine(np.moveaxis(logits, 1, 0))
     labels.setflags(write=False)
     return labels
 

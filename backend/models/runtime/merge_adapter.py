@@ -20,7 +20,8 @@ from backend.models.architectures import family_of
 from backend.models.files.adapters import PREFIX, Adapter, some
 from backend.models.files.locate import Located, tensors
 from backend.models.runtime.devices import is_out_of_memory
-from backend.models.runtime.finite import check_finite
+from backend.models.runtime.residual_base import check_base
+from backend.models.runtime.weight_values import check_values
 
 _FAILURES = (ValueError, RuntimeError, KeyError, TypeError, AttributeError, AssertionError, IndexError, ImportError)
 _NEEDS_VALUES = ("meta tensor", "meta device", "register_meta", "on the meta")
@@ -29,7 +30,7 @@ _FILE = "adapter_model.safetensors"
 
 def merge(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
     """Return the base with the adapter's change added to its weights. Raises CheckpointError."""
-    check_finite(adapter.located)
+    check_values(adapter.located)
     with _quietly(), _explained(adapter):
         wrapped = _wrapped(model, adapter)
         with _as_peft_names_it(adapter) as folder:
@@ -44,7 +45,8 @@ def verdict_on(adapter: Adapter, base: Located) -> str:
     Only the adapter's values are read. The few methods that need the base's values are merged for real.
     """
     try:
-        check_finite(adapter.located)
+        check_values(adapter.located)
+        check_base(adapter, base)
         model = _unfilled(adapter, base)
         with _quietly(), _explained(adapter):
             wrapped = _wrapped(model, adapter, unfilled=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -112,6 +113,26 @@ def label_values(raw: Sequence[Any]) -> list[Any]:
     }
     numeric = all(isinstance(value, bool) or is_number(str(value)) for value in values.values())
     return [values[key] for key in sorted(values, key=float if numeric else lambda key: str(values[key]))]
+
+
+def ordered_values(cells: Sequence[Any], name: str, source: str) -> list[float | None]:
+    """Return the number in each cell of an ordered label, None where it is empty.
+
+    Raises DatasetError for a cell that is not a finite number.
+    """
+    numbers: list[float | None] = []
+    for row, cell in enumerate(cells):
+        if is_missing(cell) or not str(cell).strip():
+            numbers.append(None)
+            continue
+        text = str(cell).strip()
+        if isinstance(cell, bool) or not is_number(text) or not math.isfinite(float(text)):
+            raise DatasetError(
+                f'{source}: column "{name}" holds {_short(text)!r} in row {row} (counted from 0), and dataset.ordered '
+                f"needs numbers; write the order as numbers, or remove dataset.ordered."
+            )
+        numbers.append(float(text))
+    return numbers
 
 
 def listed(values: Sequence[Any]) -> str:

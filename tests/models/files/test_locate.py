@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from backend.errors import CheckpointError
 from backend.models.files.locate import locate, tensors
 from backend.models.local import LocalModels
 from backend.study.config import CheckpointRef
+from tests.models.random_adapters import adapter_on
 from tests.models.random_models import LABEL_TOKENS, Pin, make_prompts, random_model, ref, save
 
 
@@ -225,3 +227,45 @@ def test_without_a_network_a_sentence_says_so():
         locate(CheckpointRef(repo="a/b"))
     with pytest.raises(CheckpointError, match="is not the name of a hub repository"):
         locate(CheckpointRef(repo="a/b/c/d"))
+
+
+@pytest.mark.parametrize(("place", "subfolder"), [("", "a"), ("", "runs/a"), ("runs", "runs/a"), ("runs/a", "runs/a")])
+def test_an_adapter_in_a_sub_folder_has_the_nearest_tokenizer(
+    gpt2: Path, tmp_path: Path, models: LocalModels, monkeypatch: pytest.MonkeyPatch, place: str, subfolder: str
+):
+    """The tokenizer beside it, or else that of the nearest folder around it in the repository, not its base's."""
+    root = tmp_path / "models--a--b" / "snapshots" / ("c0ffee" * 7)[:40]
+    adapter_on(gpt2, root / subfolder)
+    own = json.loads((gpt2 / "tokenizer.json").read_text()) | {"normalizer": {"type": "Lowercase"}}
+    known = {name: (gpt2 / name).read_text() for name in ("tokenizer_config.json",)} | {
+        "tokenizer.json": json.dumps(own),
+        "chat_template.jinja": "{{ messages[0].content }}",
+    }
+    asked: list[str] = []
+
+    def download(_repo: str, allow_patterns: list[str], **_options: object) -> str:
+        """Only what is asked for is there, as on the hub."""
+        asked.extend(allow_patterns)
+        for name, text in known.items():
+            path = f"{place}/{name}" if place else name
+            if any(fnmatch(path, pattern) for pattern in allow_patterns):
+                (root / path).write_text(text)
+        return str(root)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    one, base = CheckpointRef(label="epoch 1", repo="a/b", subfolder=subfolder), ref(gpt2)
+    assert models.tokenizer(one, base).normalizer is not None
+    assert models.tokenizer(base, base).normalizer is None
+    assert models.chat_template(one, base) is not None
+    assert not any("safetensors" in pattern and not pattern.startswith(f"{subfolder}/") for pattern in asked)
+
+
+def test_an_adapter_without_a_tokenizer_in_its_repository_reads_its_bases(
+    gpt2: Path, tmp_path: Path, models: LocalModels, monkeypatch: pytest.MonkeyPatch
+):
+    root = tmp_path / "models--a--b" / "snapshots" / ("c0ffee" * 7)[:40]
+    adapter_on(gpt2, root / "a")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(root))
+    one, base = CheckpointRef(label="epoch 1", repo="a/b", subfolder="a"), ref(gpt2)
+    assert locate(one).outer is None
+    assert models.tokenizer(one, base) is models.tokenizer(base, base)

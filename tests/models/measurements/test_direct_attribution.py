@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,31 @@ def test_a_head_with_a_bias_and_more_than_two_classes(models: LocalModels, pin: 
     np.testing.assert_array_equal(found.mlps, without.mlps)
     logits = models.readout(pin(folder), prompts, silent).logits
     np.testing.assert_allclose(total(without), logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("words", [((7, 3), (11,)), ((7, 3, 9), (7, 5), (11, 2))])
+def test_words_of_several_tokens_sum_to_their_log_probabilities(
+    models: LocalModels, pin: Pin, folder: Path, words: tuple[tuple[int, ...], ...]
+):
+    """Differences between classes of all parts are those of a plain loop over the tokens of every word."""
+    plain = make_prompts([5, 9, 7])
+    firsts, following = tuple(word[0] for word in words), tuple(word[1:] for word in words)
+    prompts = replace(plain, label_tokens=firsts, following=following)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    expected, later = np.zeros((2, len(plain.token_ids), len(words)))
+    for i, ids in enumerate(plain.token_ids):
+        for c, word in enumerate(words):
+            with torch.no_grad():
+                logs = model(torch.tensor([[*ids, *word]])).logits[0].log_softmax(-1).numpy()
+            steps = [logs[len(ids) - 1 + n, token] for n, token in enumerate(word)]
+            expected[i, c], later[i, c] = sum(steps), sum(steps[1:])
+    found = models.contributions(pin(folder), prompts, silent)
+    np.testing.assert_allclose(found.later, later, rtol=1e-3, atol=1e-3)
+    ours = total(found) + found.later
+    np.testing.assert_allclose(ours - ours[:, :1], expected - expected[:, :1], rtol=1e-3, atol=1e-3)
+    first = models.contributions(pin(folder), replace(plain, label_tokens=firsts), silent)
+    np.testing.assert_allclose(found.heads, first.heads, rtol=1e-4, atol=1e-4)
+    assert not len(first.later)
 
 
 def test_arrays_are_read_only_and_no_hook_is_left_behind(models: LocalModels, pin: Pin, gpt2: Path):

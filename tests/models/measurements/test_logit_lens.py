@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,32 @@ def test_log_probabilities_of_plain_softmax_agree(models: LocalModels, pin: Pin,
     assert -np.log(found.astype(np.float64)).mean() == pytest.approx(float(output.loss), rel=1e-4)
     expected = log_softmax(output.logits[0].numpy(), axis=-1)
     np.testing.assert_allclose(np.log(found), expected[np.arange(28), np.array(TEXT.token_ids[0])[1:]], rtol=1e-3)
+
+
+@pytest.mark.parametrize("words", [((7, 3), (11,)), ((7, 3, 9), (7, 5), (11, 2))])
+def test_words_of_several_tokens_are_read_after_every_token(
+    models: LocalModels, pin: Pin, folder: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[tuple[int, ...], ...]
+):
+    """Each beginning of the text and each word is one plain pass, read at every layer by norm and head."""
+    text = make_prompts([9], seed=4)
+    firsts, following = tuple(word[0] for word in words), tuple(word[1:] for word in words)
+    prompts = replace(text, label_tokens=firsts, following=following)
+    ids = text.token_ids[0]
+    expected = np.zeros((len(ids), LAYERS + 1, len(words)))
+    for t in range(len(ids)):
+        for c, word in enumerate(words):
+            whole = replace(text, token_ids=((*ids[: t + 1], *word),))
+            hidden, normed, _ = plain(folder, whole)
+            states = np.concatenate([final_norm(folder, hidden), normed[:, None]], axis=1)
+            logs = log_softmax(states @ head(folder).T, axis=-1)
+            expected[t, :, c] = sum(logs[t + n, :, token] for n, token in enumerate(word))
+    found = models.read_text(pin(folder), prompts, 1, silent)
+    np.testing.assert_allclose(found.label_logits, expected, rtol=1e-3, atol=1e-3)
+    read = models.readout(pin(folder), prompts, silent)
+    np.testing.assert_allclose(found.label_logits[-1, -1], read.logits[0], rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(logit_lens, "CHUNK_VALUES", 600)
+    pieces = models.read_text(pin(folder), prompts, 1, silent)
+    np.testing.assert_allclose(pieces.label_logits, found.label_logits, rtol=1e-4, atol=1e-4)
 
 
 def test_a_text_that_the_device_has_no_memory_for_is_an_error(models: LocalModels, pin: Pin, gpt2: Path, monkeypatch):

@@ -11,7 +11,7 @@ from backend import wiring
 from backend.caching.cache import Cache
 from backend.lab.lab import Lab
 from backend.models.local import LocalModels
-from backend.new_study import fields
+from backend.new_study import fields, inputs
 from backend.study.config import load_study
 from backend.training.local_autoencoders import LocalAutoencoders
 from tests.pages.add_page import add, errors, opened, plainly, ready, table
@@ -68,7 +68,7 @@ def test_a_folder_fills_in_base_and_checkpoints(out: Path, parts: Parts, world: 
     assert errors(test) == ""
     assert held(test, "base") == str(parts.base)
     assert held(test, "checkpoints").splitlines() == [str(out / "checkpoint-10"), str(out / "checkpoint-100")]
-    assert (held(test, "template"), held(test, "words")) == (fields.TEMPLATE, "")
+    assert (held(test, "template"), held(test, "words")) == (inputs.TEMPLATE, "")
     said = captions(test)
     assert f"Base {parts.base}, named by README.md; checkpoints in this order: epoch 1, epoch 10." in said
     assert "Left out final: it has the weights of epoch 10." in said

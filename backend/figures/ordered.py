@@ -1,0 +1,93 @@
+"""Rank correlation of the ordered label by layer: curves with interval and chance, and all checkpoints at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from backend.analyses.ordered import Result
+from backend.figures.style import drawing, theme
+from backend.figures.style.guide import Guide
+
+CURVES_GUIDE = Guide(
+    "Spearman correlation of the label with a held-out ridge regression on each layer, with 95 % intervals.",
+    "Values below the dotted line may be chance, and a layer that holds the order need not use it.",
+    "The regression uses five-fold cross-validation. "
+    "Permuted values exceed the dotted line at some layer in 5 % of cases.",
+)
+LEAD_GUIDE = Guide(
+    "How well each layer orders the texts by their label; a ring marks where a checkpoint stays above chance.",
+    "The largest cell was picked by looking, so its value is too high.",
+    "Spearman correlation of the label with a ridge regression on other texts. "
+    "Layers where all texts are equal are empty.",
+)
+
+
+def curves(results: Sequence[Result], names: Sequence[str], positions: Sequence[int], count: int) -> go.Figure:
+    """Correlation with its interval by layer, dotted chance; `positions` are places among the study's `count`."""
+    traces: list[dict[str, Any]] = []
+    x = np.arange(len(results[0].norm))
+    for result, name, position in zip(results, theme.literals(names), positions, strict=True):
+        colour = theme.checkpoint_colour(position, count)
+        value, low, high = result.correlation.ends
+        traces += theme.band(x, low, high, colour)
+        hover = "layer %{x}: %{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})"
+        traces.append(drawing.line(x, value, name, drawing.stroke(colour), hover, customdata=drawing.ends(low, high)))
+        level, dotted = result.correlation.chance, drawing.stroke(colour, 1.4, "dot")
+        if level is None:
+            continue
+        traces.append(drawing.line(x, level, f"chance, {name}", dotted, mode="lines"))
+    return theme.figure(
+        traces,
+        "Spearman correlation with the label",
+        height=400,
+        xaxis=theme.layer_axis(len(x)),
+        yaxis=theme.axis("Spearman correlation", range=[_lowest(results), 1.03]),
+        **drawing.below(-0.2, 90),
+    )
+
+
+def _lowest(results: Sequence[Result]) -> float:
+    low = np.concatenate([result.correlation.low for result in results])
+    return min(-0.1, float(np.nanmin(low, initial=0.0)) - 0.03)
+
+
+def heatmap(results: Sequence[Result], names: Sequence[str]) -> go.Figure:
+    """Checkpoint x layer; a ring marks the first layer from which all later ones exceed chance.
+
+    A click on a cell selects a point whose customdata is (checkpoint, layer).
+    """
+    names = theme.literals(names)
+    matrix = np.stack([result.correlation.value for result in results])
+    starts = [(first, i) for i, result in enumerate(results) if (first := result.leaves_chance) is not None]
+    return theme.figure(
+        [
+            drawing.heatmap(
+                matrix,
+                np.arange(matrix.shape[1]),
+                list(names),
+                "%{y}, layer %{x}: %{z:.2f}<extra></extra>",
+                theme.SEQUENTIAL,
+                zmin=0,
+                zmax=1,
+                colorbar=drawing.bar(len=1),
+            ),
+            drawing.ring(
+                [layer for layer, _ in starts],
+                [names[i] for _, i in starts],
+                13,
+                "%{y} leaves chance at layer %{x}<extra></extra>",
+                name="leaves chance here",
+                showlegend=True,
+                customdata=[(i, layer) for layer, i in starts],
+            ),
+            drawing.targets(matrix, names, "%{y}, layer %{x}: %{text}<extra></extra>"),
+        ],
+        "Spearman correlation with the label",
+        height=150 + 34 * len(names),
+        xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
+        yaxis=drawing.NAMES,
+    )
