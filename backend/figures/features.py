@@ -31,7 +31,7 @@ GUIDE = Guide(
     "Every feature at its firing rate in both models.",
     "Another seed finds other features, so none of them is the model's own.",
     "On the diagonal nothing changed. At an edge one model does not use the feature. "
-    "A feature that appeared or vanished has ten times the other model's rate, and an interval of the change off zero. "
+    "A feature appeared if its rate is ten times the reference's, beyond chance; vanished means the reverse. "
     "A rare one fires at under one token in a thousand in both models. "
     "A ring marks features that separate the classes, at a false-discovery rate of 5 %. "
     "Click a feature to see more.",

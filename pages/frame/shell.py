@@ -24,7 +24,7 @@ from backend.study.comparison import Comparison
 from backend.study.config import Study
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, links, marked, terms, work
+from pages.frame import address, following, links, marked, terms, work
 from pages.frame.address import Choice
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -242,6 +242,7 @@ def _sidebar(view: View) -> None:
     """
     if len(view.names) > 1:
         view.control(st.select_slider, "Epoch", "epoch", help="The checkpoint that all pictures show.")
+        following.mount("epoch", view.names)
         if said := summary.step(view):
             st.caption(said)
         _play(view)

@@ -34,6 +34,16 @@ def line(
     return trace | ({} if marker is None else {"marker": marker}) | more
 
 
+def dotted(x: Any, y: np.ndarray, colour: str) -> dict[str, Any]:
+    """Return the chance level of a curve, which `key` explains in the legend."""
+    return line(x, y, "chance", stroke(colour, 1.6, "dot"), mode="lines", showlegend=False)
+
+
+def key(name: str, dash: str) -> dict[str, Any]:
+    """Return an entry of the legend alone, for lines of any colour with that dash."""
+    return line([None], np.array([np.nan]), name, stroke(theme.QUIET, 1.6, dash), mode="lines", showlegend=True)
+
+
 def stroke(colour: str, width: float = 2.2, dash: str | None = None) -> dict[str, Any]:
     """Return how a line looks."""
     return {"color": colour, "width": width} | ({} if dash is None else {"dash": dash})
