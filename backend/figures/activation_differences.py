@@ -18,7 +18,7 @@ TEXT_SETS = {"neutral": "neutral sentences", "sample": "the study's texts"}
 NAMED = {place: "all positions" if place == "all" else f"position {place}" for place in PLACES}
 NAMED_TOKENS = 6
 RARELY = 0.05
-"""Share of random directions up to which a token is blue."""
+"""Share of random directions up to which a token is violet."""
 
 
 GUIDE = Guide(
@@ -136,7 +136,7 @@ def tokens(result: Result, name: str, place: int, layer: int) -> go.Figure | Non
                 "x": values.astype(np.float32),
                 "y": rows,
                 "customdata": (100 * rare).astype(np.float32),
-                "marker": {"color": [theme.POSITIVE if one <= RARELY else theme.QUIET for one in rare]},
+                "marker": {"color": [theme.checkpoint_colour(1, 2) if one <= RARELY else theme.QUIET for one in rare]},
                 "hovertemplate": "%{y}: +%{x:.3g}; %{customdata:.2g} % of random directions promote a token as much"
                 "<extra></extra>",
             }
@@ -155,7 +155,7 @@ def tokens_guide(lens: str) -> Guide:
         "The tokens that the mean change promotes when it is read as if it were the last residual (logit lens).",
         "Early layers are not written for the unembedding, so read late layers first.",
         f"Final norm and unembedding are those of {lens}. 95 % of random directions promote no token beyond the dotted "
-        "line; tokens beyond it are blue. A list of related tokens says more than one token far to the right.",
+        "line; tokens beyond it are violet. A list of related tokens says more than one token far to the right.",
     )
 
 

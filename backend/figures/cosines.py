@@ -122,11 +122,10 @@ def between_checkpoints(result: Result, layer: int, names: Sequence[str], at: in
     names = theme.literals(names)
     matrix = result.between_checkpoints[at, layer]
     heat = _heat(matrix, list(names), list(names), "%{x} and %{y}: %{z:.3f}<extra></extra>")
-    heat["text"] = [["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in matrix]
-    heat["texttemplate"] = "%{text}"
+    written = [["" if np.isnan(v) else f"{v:.2f}" for v in row] for row in matrix]
     plain: dict[str, Any] = {"type": "category", "showgrid": False, "automargin": True, "constrain": "domain"}
     return theme.figure(
-        [heat],
+        [heat, *drawing.numbers(heat, written, -1.0, 1.0, theme.COSINE)],
         f"Layer {layer}: cosine between checkpoints",
         height=140 + 52 * len(names),
         xaxis=plain,
@@ -136,5 +135,5 @@ def between_checkpoints(result: Result, layer: int, names: Sequence[str], at: in
 
 def _heat(matrix: np.ndarray, x: Any, y: Any, hover: str) -> dict[str, Any]:
     return drawing.heatmap(
-        matrix, x, y, hover, theme.DIVERGING, zmin=-1, zmax=1, colorbar=drawing.bar(tickvals=[-1, 0, 1])
+        matrix, x, y, hover, theme.COSINE, zmin=-1, zmax=1, colorbar=drawing.bar(tickvals=[-1, 0, 1])
     )

@@ -212,7 +212,7 @@ def leaves_chance(results: Sequence[Result], names: Sequence[str], reading: Read
 
 
 HEATMAP_GUIDE = Guide(
-    "The same for all checkpoints: blue is above chance and orange below.",
+    "The same for all checkpoints: teal is above chance and red below.",
     "A layer that the head cannot read may still hold the answer; see the linear probes.",
 )
 
@@ -240,7 +240,7 @@ def heatmap(
             np.arange(matrix.shape[1]),
             list(names),
             "%{y}, layer %{x}: %{z:.3g}<extra></extra>",
-            theme.DIVERGING,
+            theme.DIVERGING if measure == "mean_logit_diff" else theme.QUALITY,
             zmin=middle - reach,
             zmid=middle,
             zmax=middle + reach,

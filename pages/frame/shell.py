@@ -40,7 +40,6 @@ STYLE = """
 [data-testid="stLayoutWrapper"]:has(> [class*="st-key-chosen-"]) { display: none !important; } /* only a program */
 [class*="st-key-guide-"] { flex-wrap: nowrap !important; }
 .js-plotly-plot text[style*="rgb(128, 132, 149)"] { fill: currentColor !important; } /* too pale on white: 3.7 to 1 */
-.heatmap-label text { fill: currentColor !important; stroke: Canvas; stroke-width: 3px; paint-order: stroke; }
 """
 
 
