@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.activation_differences import Result
 from backend.derived.model_differences import PLACES
-from backend.figures.style import drawing, theme
+from backend.figures.style import drawing, following, theme
 from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import distinct, spoken
 
@@ -66,16 +66,18 @@ def overview(
                 "showlegend": False,
             }
         )
-    if chosen is not None:
-        most = int(np.nanargmax(np.nan_to_num(values[chosen], nan=-1.0)))
-        hover = f"%{{y}}, layer %{{x}}: the largest of this checkpoint, {values[chosen, most]:.3g} %<extra></extra>"
-        traces.append(drawing.ring([most], [shown[chosen]], 15, hover, showlegend=False))
+    for row, label in enumerate(names if chosen is not None else ()):
+        most = int(np.nanargmax(np.nan_to_num(values[row], nan=-1.0)))
+        hover = f"%{{y}}, layer %{{x}}: the largest of this checkpoint, {values[row, most]:.3g} %<extra></extra>"
+        ring = drawing.ring([most], [shown[row]], 15, hover, showlegend=False)
+        traces += following.of_epoch([ring], label, names[chosen or 0])
     return theme.figure(
         traces,
         f"Mean change of the residual stream from {theme.literal(reference)}, {NAMED[PLACES[place]]}",
         height=120 + 32 * len(shown),
         xaxis=theme.layer_axis(values.shape[1], showgrid=False),
         yaxis=drawing.NAMES,
+        **following.layout(names),
     )
 
 

@@ -219,7 +219,7 @@ def in_words(result: Result, names: Sequence[str], at: int, word: str) -> list[s
             continue
         best = sure[np.argmax(np.abs(result.auc[i, at, sure] - 0.5))]
         said.append(
-            f"In **{name}** {len(sure):,} of {fires:,} features tell {word} apart beyond chance; feature {best} does "
+            f"In **{name}**, {len(sure):,} of {fires:,} features tell {word} apart beyond chance; feature {best} does "
             f"best, with an AUC of {result.auc[i, at, best]:.3f}."
         )
     return said

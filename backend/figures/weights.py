@@ -68,7 +68,7 @@ def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = 
         margin={"l": 48, "r": 12, "t": 40, "b": 30},
         coloraxis=_colours(low, high, log, scale),
         xaxis=theme.layer_axis(blocks, showgrid=False)
-        | {"range": [-0.5, blocks - 0.5], "title": {"text": "block", "standoff": 2}},
+        | {"range": [-0.5, blocks - 0.5], "title": {"text": ""}, **_blocks(blocks)},
         yaxis=_names() | {"autorange": "reversed", "domain": [share, 1]},
         xaxis2=_names() | {"anchor": "y2"},
         yaxis2={"visible": False, "domain": [0, 0.36 * share], "anchor": "x2", "type": "category"},
@@ -130,6 +130,13 @@ def _colours(low: float, high: float, log: bool, scale: Scale) -> dict[str, Any]
         inside = [step for step in steps if low <= step <= high]
         bar |= {"tickvals": inside, "ticktext": [_number(10.0**step) for step in inside]}
     return {"colorscale": theme.SEQUENTIAL, "cmin": low, "cmax": high, "colorbar": bar}
+
+
+def _blocks(blocks: int) -> dict[str, Any]:
+    """Return ticks of which the first says what they are, because the strip below leaves no room for a title."""
+    step = 1 if blocks <= 16 else 4
+    ticks = list(range(0, blocks, step))
+    return {"tickmode": "array", "tickvals": ticks, "ticktext": [f"block {one}" if one == 0 else one for one in ticks]}
 
 
 def _names() -> dict[str, Any]:
