@@ -18,7 +18,7 @@ from backend.stats.feature_rates import STATES
 FAINTEST, HIGHLIGHT = 0.12, 0.6
 """Background opacity of the weakest and the strongest firing: text of both themes keeps a contrast of 4.5."""
 BINS = 30
-FIRST = 3
+FIRST = 2
 """How many contexts stand above the fold."""
 
 
