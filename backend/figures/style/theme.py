@@ -170,8 +170,16 @@ def figure(traces: Iterable[Mapping[str, Any]], title: str, height: int, **layou
         "hoverlabel": {"align": "left"},
         "modebar": {"bgcolor": "rgba(0,0,0,0)"},
     }
-    data = list(traces)
+    data = [{**one, "showlegend": False} if _draws_nothing(one) else one for one in traces]
     return go.Figure({"data": data, "layout": shared | {"datarevision": _revision(data)} | layout})
+
+
+def _draws_nothing(trace: Mapping[str, Any]) -> bool:
+    """Return whether a curve has no defined value: then the legend leaves it out. Entries of a legend have no place."""
+    x, y = trace.get("x"), trace.get("y")
+    if not (isinstance(y, np.ndarray) and y.dtype.kind == "f" and y.size) or (isinstance(x, list) and x == [None]):
+        return False
+    return bool(np.isnan(y).all())
 
 
 def standalone(figures: Iterable[go.Figure], title: str, guide: str) -> str:

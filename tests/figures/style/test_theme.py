@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from tests.contrast import ROOT, SETTINGS, contrast, mixed
 
 INKS = [SETTINGS["theme"][mode]["textColor"] for mode in ("light", "dark")]
@@ -73,6 +74,13 @@ def test_numbers_read_on_every_cell_in_both_themes(scale: theme.Scale):
 
 def test_the_pages_are_those_of_the_settings():
     assert tuple(zip(GROUNDS, INKS, strict=True)) == theme.PAGES
+
+
+def test_a_curve_without_values_is_not_in_the_legend():
+    empty, there = np.array([np.nan, np.nan]), np.array([np.nan, 1.0])
+    drawn = [{"type": "scatter", "x": [0, 1], "y": y} for y in (empty, there)]
+    figure: Any = theme.figure([*drawn, drawing.key("chance", "dot")], "", 300)
+    assert [trace.showlegend for trace in figure.data] == [False, None, True]
 
 
 def test_a_pair_of_colours_has_one_meaning():
