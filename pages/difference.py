@@ -10,11 +10,21 @@ from pages.frame import address, shell
 from pages.parts import activation_differences, anything, logit_differences, scaling, side_effects
 
 TITLE = "Difference"
+SHOWN = {
+    "change": "Direction of the change",
+    "predictions": "Predictions",
+    "scaling": "Scaling",
+    "price": "Gain and price",
+    "weights": "Weights",
+    "written": "Generated text",
+}
+"""What stands below the first picture, one at a time."""
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
     return {
+        "show": address.Choice(list(SHOWN), "change"),
         **activation_differences.choices(study),
         **logit_differences.choices(study),
         **scaling.choices(study),
@@ -31,12 +41,29 @@ def draw(view: shell.View) -> None:
         return
     activation_differences.overview(view)
     if shell.has_painted() and view.checkpoint != view.reference:
-        activation_differences.details(view)
-        logit_differences.draw(view)
-        scaling.draw(view)
-        side_effects.draw(view)
-        anything.draw(view)
-        scaling.write(view)
+        _details(view)
+
+
+@shell.section
+def _details(view: shell.View) -> None:
+    """Draw the chosen part."""
+    shown = view.control(
+        st.segmented_control,
+        "View",
+        "show",
+        format_func=SHOWN.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
+    parts = {
+        "change": activation_differences.details,
+        "predictions": logit_differences.draw,
+        "scaling": scaling.draw,
+        "price": side_effects.draw,
+        "weights": anything.draw,
+        "written": scaling.write,
+    }
+    parts[shown](view)
 
 
 if __name__ == "__main__":

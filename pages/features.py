@@ -20,7 +20,11 @@ from pages.parts import feature_choice, feature_details
 
 TITLE = "Features"
 SHOWN = {"layer": "One layer", "turnover": "Across layers and epochs"}
+MORE = {"all": "All features", "activations": "Activations and promoted tokens", "quality": "Quality"}
+"""What stands below the chosen feature, one at a time."""
 LISTED = 300
+Shown = tuple[list[int], int, int]
+"""Features in order, the chosen one, and the place of the class that they tell apart."""
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
@@ -32,6 +36,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
         "show": address.Choice(list(SHOWN), "layer"),
         "layer": address.Choice(layers, str(facts.layers // 2)),
         **feature_choice.choices(study),
+        "more": address.Choice(list(MORE), "all"),
         "order": address.Choice(_orders(study), "change" if study.lacks("classes") else "auc"),
         "search": address.Text(most=60),
         "class": address.Choice(list(words), words[-1]),
@@ -75,20 +80,39 @@ def _layer(view: shell.View, whole: bool) -> None:
     result = feature_choice.result(view, query)
     if result is None:
         return
-    if result.rate.any():
-        _all(view, query, result, whole)
-    else:
+    shown = _all(view, query, result) if result.rate.any() else None
+    if not result.rate.any():
         st.info("No feature fires at any token. Raise k or train on more tokens.")
     if whole:
+        _more(view, query, result, shown)
+
+
+def _more(view: shell.View, query: features.Query, result: features.Result, shown: Shown | None) -> None:
+    """Draw the table of features, more on the chosen one, or the quality of the autoencoder."""
+    more = view.control(
+        st.segmented_control,
+        "More",
+        "more",
+        format_func=MORE.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
+    if more == "quality":
         _quality(view, query, result)
+    elif shown is None:
+        return
+    elif more == "all":
+        _table(view, query, result, shown[0], shown[2])
+    else:
+        feature_details.more(view, query, result, shown[1])
 
 
 def _names(view: shell.View) -> list[str]:
     return [checkpoint.label for checkpoint in view.pair]
 
 
-def _all(view: shell.View, query: features.Query, result: features.Result, whole: bool) -> None:
-    """Draw every feature as a point, beside it the chosen feature; if `whole`, below both a table of all."""
+def _all(view: shell.View, query: features.Query, result: features.Result) -> Shown | None:
+    """Draw every feature as a point, beside it the chosen one; None if none is found."""
     names = _names(view)
     word, at = view.choices["class"].default, 0
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -106,10 +130,8 @@ def _all(view: shell.View, query: features.Query, result: features.Result, whole
     ids = figures.ranked(result, order, at, view.value("search"), len(names))
     if not ids:
         st.info(f"No firing feature promotes a token with “{plain(view.value('search'))}”. Clear the search box.")
-        return
+        return None
     chosen = feature_choice.chosen(view, result, ids)
-    rows = picture.rows([features.recipe.request(query)], [result])
-    exported = _exported(view, query)
     every = [str(feature) for feature in range(len(result.state))]
     lead, beside = st.columns([11, 9], gap="medium")
     with lead:
@@ -117,8 +139,8 @@ def _all(view: shell.View, query: features.Query, result: features.Result, whole
             view,
             {"features-scatter": figures.scatter(result, names, at, word, chosen, str(query.layer))},
             figures.GUIDE,
-            rows,
-            exported,
+            picture.rows([features.recipe.request(query)], [result]),
+            _exported(view, query),
             {"features-scatter": address.picked("features-scatter", "feature", every)},
             layer=result.layer,
         )
@@ -126,18 +148,20 @@ def _all(view: shell.View, query: features.Query, result: features.Result, whole
         st.markdown("\n".join(f"- {line}" for line in lines))
     with beside:
         feature_details.one(view, query, result, chosen, at)
-    if whole:
-        st.subheader("All features")
-        picture.table(
-            view,
-            "features-all",
-            figures.table(result, ids[:LISTED], names, at),
-            figures.table_guide(min(LISTED, len(ids)), len(ids), bool(result.words)),
-            rows,
-            exported,
-            height=320,
-        )
-        feature_details.more(view, query, result, chosen)
+    return ids, chosen, at
+
+
+def _table(view: shell.View, query: features.Query, result: features.Result, ids: list[int], at: int) -> None:
+    """List the features in order."""
+    picture.table(
+        view,
+        "features-all",
+        figures.table(result, ids[:LISTED], _names(view), at),
+        figures.table_guide(min(LISTED, len(ids)), len(ids), bool(result.words)),
+        picture.rows([features.recipe.request(query)], [result]),
+        _exported(view, query),
+        height=320,
+    )
 
 
 def _exported(view: shell.View, query: features.Query) -> str | None:
@@ -148,7 +172,6 @@ def _exported(view: shell.View, query: features.Query) -> str | None:
 
 def _quality(view: shell.View, query: features.Query, result: features.Result) -> None:
     """Show the quality of the autoencoder, its training, and its files."""
-    st.subheader("How good is this autoencoder?")
     rows = quality_figures.table(result, _names(view))
     picture.table(
         view,

@@ -154,13 +154,13 @@ def _along(view: shell.View, chosen: int) -> None:
     """Draw the position of the chosen review along the class direction."""
     if view.study.lacks("classes"):
         return
-    requests = layer_details.directions(view, view.pair)
+    requests = layer_details.directions(view, view.study.checkpoints)
     results = view.results(requests, "Measuring the directions")
     if results is None:
         return
-    names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
+    places, pair = [*range(len(view.names))], (view.checkpoint.label, view.reference.label)
     at, index = layer_details.direction_shown(view), int(view.study.sample.index[chosen])
-    drawn = direction_figures.review(results, names, places, len(view.names), view.words, chosen, at)
+    drawn = direction_figures.review(results, view.names, places, len(places), view.words, chosen, at, pair)
     picture.show(
         view,
         {"review-curve": drawn},

@@ -25,11 +25,17 @@ from pages.frame import address, links, marked, needs, picture, shell, work
 from pages.parts import ordered_label, steps
 
 TITLE = "Overview"
+MORE = {"weights": "Changed weights", "calibration": "Calibration", "training": "Training curves"}
+"""What stands below the findings, one at a time."""
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
-    """Return the page's keys in the address: the scale of the weights, and the axis of the checkpoints."""
-    return {"weights": address.Choice(list(weights_figures.SCALES), "change"), **steps.choices(study)}
+    """Return the page's keys in the address: what is shown below, the scale of the weights, the checkpoints' axis."""
+    return {
+        "more": address.Choice([key for key in MORE if key != "calibration" or study.answering], "weights"),
+        "weights": address.Choice(list(weights_figures.SCALES), "change"),
+        **steps.choices(study),
+    }
 
 
 def draw(view: shell.View) -> None:
@@ -47,15 +53,13 @@ def draw(view: shell.View) -> None:
     with beside:
         _findings(view)
     if shell.has_painted():
+        _more(view)
         _classes(view)
-        _calibration(view)
-        _training(view)
-        _weights(view)
         _compared(view)
 
 
 def _what(view: shell.View) -> None:
-    """Describe the study in three sentences."""
+    """Describe the study in two sentences."""
     study, facts = view.study, view.study.base.facts
     trained = len(study.checkpoints) - 1
     words = " or ".join(f"“{plain(word)}”" for word in view.words)
@@ -64,8 +68,7 @@ def _what(view: shell.View) -> None:
     st.markdown(
         f"One language model ({facts.architecture}, {facts.layers} blocks) before fine-tuning, called **base**, "
         f"{f'and {many}' if trained else 'and no fine-tuned checkpoint yet'}. Each reads the same "
-        f"**{len(study.sample.text)} texts**{does}. Layershift shows what training changed inside the "
-        f"model, layer by layer."
+        f"**{len(study.sample.text)} texts**{does}."
     )
 
 
@@ -205,11 +208,22 @@ def _answers(view: shell.View) -> None:
 
 
 @shell.section
+def _more(view: shell.View) -> None:
+    """Draw one of the other pictures of the study."""
+    chosen = view.control(
+        st.segmented_control,
+        "More of this study",
+        "more",
+        format_func=MORE.__getitem__,
+        required=True,
+        label_visibility="collapsed",
+    )
+    {"weights": _weights, "calibration": _calibration, "training": _training}[chosen](view)
+
+
 def _calibration(view: shell.View) -> None:
     """Draw the reliability curves of the checkpoints that answer."""
     answering = view.study.answering
-    if not answering:
-        return
     st.subheader("Does each checkpoint know how sure it is?")
     requests = [calibration.recipe.request(calibration.Query(one, view.study.prompts)) for one in answering]
     results = view.results(requests, "Comparing confidence with right answers")
@@ -225,11 +239,11 @@ def _calibration(view: shell.View) -> None:
     st.markdown(calibration_figures.in_words(results[-1], plain(names[-1])))
 
 
-@shell.section
 def _training(view: shell.View) -> None:
     """Draw training curves, if `finetune` or another trainer left a log."""
     log = read_training_log(view.study.study)
     if log is None:
+        st.info("There is no training log. `finetune` writes training.csv, a Trainer trainer_state.json.")
         return
     st.subheader("How did training go?")
     labels = [checkpoint.label for checkpoint in view.study.study.epochs]
@@ -237,11 +251,11 @@ def _training(view: shell.View) -> None:
     picture.show(view, figures, training_figures.guide(log), log.rows, None)
 
 
-@shell.section
 def _weights(view: shell.View) -> None:
     """Draw which weights changed from the reference to the chosen checkpoint."""
     others = [checkpoint for checkpoint in view.study.checkpoints if checkpoint != view.reference]
     if not others:
+        st.info("There is only one model. Add a checkpoint to compare weights.")
         return
     st.subheader("Which weights changed, and by how much?")
     scale: Any = view.control(

@@ -11,6 +11,7 @@ from backend.caching.memoize import Request
 from backend.figures import flips
 from backend.figures import linear_probes as linear_figures
 from backend.figures import probes as figures
+from backend.figures.style import theme
 from backend.stats.splits import repeated
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.kinds import Need
@@ -149,14 +150,16 @@ def _curves(view: shell.View) -> None:
     results = view.results(requests, "Reading every layer")
     if results is None:
         return
-    names, places, c = [section.label for section in shown], [view.place(section) for section in shown], _class(view)
+    names, c = [section.label for section in shown], _class(view)
     at = [answering.index(section) for section in shown]
     pictured = [results[i] for i in at]
+    colours = [theme.checkpoint_colour(view.place(one), len(view.names)) for one in answering]
+    given = (results, [one.label for one in answering], colours, view.words, reading, measure, c)
     picture.show(
         view,
-        {"probe-curves": figures.curves(pictured, names, places, len(view.names), view.words, reading, measure, c)},
+        {"probe-curves": figures.curves(*given, (view.checkpoint.label, view.reference.label))},
         figures.curves_guide(reading),
-        _rows([requests[i] for i in at], pictured, reading),
+        _rows(requests, results, reading),
         "probes",
     )
     st.markdown(figures.leaves_chance(pictured, [plain(name) for name in names], reading))

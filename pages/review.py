@@ -180,15 +180,18 @@ def _curves(view: shell.View, typed: Typed, text: str) -> None:
         if not needs.lacks(view, "classes"):
             _along(view, typed, text, view.pair)
         return
-    queries = [_query(view, typed, checkpoint) for checkpoint in view.pair]
+    models = [one for one in view.study.checkpoints if one in view.study.answering or one in view.pair]
+    queries = [_query(view, typed, checkpoint) for checkpoint in models]
     results = view.results([review.recipe.request(query) for query in queries], "Reading it through every head")
     if results is None:
         return
-    names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
-    given = (results, names, places, len(view.names), view.words, _direction(view))
+    pair = [results[models.index(one)] for one in view.pair]
+    every = (results, [one.label for one in models], [view.place(one) for one in models])
+    both = (pair, [one.label for one in view.pair], [view.place(one) for one in view.pair])
+    more, ends = (len(view.names), view.words, _direction(view)), (view.checkpoint.label, view.reference.label)
     picture.show(
         view,
-        {"review-logit-diff": figures.curves(*given), "review-place": figures.places(*given)},
+        {"review-logit-diff": figures.curves(*both, *more), "review-place": figures.places(*every, *more, ends)},
         figures.GUIDE,
         lambda: [
             {**row, "text": text} for query, result in zip(queries, results, strict=True) for row in result.rows(query)

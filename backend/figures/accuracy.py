@@ -37,24 +37,12 @@ def draw(results: Sequence[Result], axis: StepAxis, words: Sequence[str]) -> go.
         traces.append(_line(recall, axis, f"recall of {word}", colour, symbol, shift, width=1.2))
     chance = 100 / len(words)
     return theme.figure(
-        traces,
+        [*traces, drawing.key(f"chance {chance:.0f} %", "dash")],
         "Reviews answered correctly (%)",
         height=380,
         xaxis=axis.layout,
         yaxis=theme.axis("", range=[-3, 103]),
         shapes=[drawing.level(chance, dash="dash")],
-        annotations=[
-            {
-                "xref": "paper",
-                "x": 1,
-                "y": chance,
-                "text": f"chance {chance:.0f} %",
-                "showarrow": False,
-                "xanchor": "right",
-                "yanchor": "bottom",
-                "font": {"size": 11},
-            }
-        ],
         **drawing.below(-0.17, 78),
     )
 

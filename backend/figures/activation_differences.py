@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from backend.analyses.activation_differences import Result
 from backend.derived.model_differences import PLACES
-from backend.figures.style import drawing, theme
+from backend.figures.style import drawing, following, theme
 from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import distinct, spoken
 
@@ -18,7 +18,7 @@ TEXT_SETS = {"neutral": "neutral sentences", "sample": "the study's texts"}
 NAMED = {place: "all positions" if place == "all" else f"position {place}" for place in PLACES}
 NAMED_TOKENS = 6
 RARELY = 0.05
-"""Share of random directions up to which a token is blue."""
+"""Share of random directions up to which a token is violet."""
 
 
 GUIDE = Guide(
@@ -66,16 +66,18 @@ def overview(
                 "showlegend": False,
             }
         )
-    if chosen is not None:
-        most = int(np.nanargmax(np.nan_to_num(values[chosen], nan=-1.0)))
-        hover = f"%{{y}}, layer %{{x}}: the largest of this checkpoint, {values[chosen, most]:.3g} %<extra></extra>"
-        traces.append(drawing.ring([most], [shown[chosen]], 15, hover, showlegend=False))
+    for row, label in enumerate(names if chosen is not None else ()):
+        most = int(np.nanargmax(np.nan_to_num(values[row], nan=-1.0)))
+        hover = f"%{{y}}, layer %{{x}}: the largest of this checkpoint, {values[row, most]:.3g} %<extra></extra>"
+        ring = drawing.ring([most], [shown[row]], 15, hover, showlegend=False)
+        traces += following.of_epoch([ring], label, names[chosen or 0])
     return theme.figure(
         traces,
         f"Mean change of the residual stream from {theme.literal(reference)}, {NAMED[PLACES[place]]}",
         height=120 + 32 * len(shown),
         xaxis=theme.layer_axis(values.shape[1], showgrid=False),
         yaxis=drawing.NAMES,
+        **following.layout(names),
     )
 
 
@@ -136,7 +138,7 @@ def tokens(result: Result, name: str, place: int, layer: int) -> go.Figure | Non
                 "x": values.astype(np.float32),
                 "y": rows,
                 "customdata": (100 * rare).astype(np.float32),
-                "marker": {"color": [theme.POSITIVE if one <= RARELY else theme.QUIET for one in rare]},
+                "marker": {"color": [theme.checkpoint_colour(1, 2) if one <= RARELY else theme.QUIET for one in rare]},
                 "hovertemplate": "%{y}: +%{x:.3g}; %{customdata:.2g} % of random directions promote a token as much"
                 "<extra></extra>",
             }
@@ -155,7 +157,7 @@ def tokens_guide(lens: str) -> Guide:
         "The tokens that the mean change promotes when it is read as if it were the last residual (logit lens).",
         "Early layers are not written for the unembedding, so read late layers first.",
         f"Final norm and unembedding are those of {lens}. 95 % of random directions promote no token beyond the dotted "
-        "line; tokens beyond it are blue. A list of related tokens says more than one token far to the right.",
+        "line; tokens beyond it are violet. A list of related tokens says more than one token far to the right.",
     )
 
 

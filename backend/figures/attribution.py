@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.attribution import OUTSIDE, Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 
 Measure = Literal["gap", "change"]
@@ -38,7 +38,7 @@ def grid(result: Result, measure: Measure) -> tuple[np.ndarray, np.ndarray, np.n
 
 
 GUIDE = Guide(
-    "How much each part adds to the logit difference: blue helps, orange hurts.",
+    "How much each part adds to the logit difference: teal helps, red hurts.",
     "It ignores how later parts use a part's output, so it does not predict an ablation.",
     "The logit difference at the end is the sum of the outputs of all parts. "
     "A cell is how far a part separates the classes in it.",
@@ -46,7 +46,7 @@ GUIDE = Guide(
 
 
 def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Figure:
-    """Block x part, blue where it speaks for the right class; `reach` is the largest value of the colours."""
+    """Block x part, teal where it speaks for the right class; `reach` is the largest value of the colours."""
     title = theme.literal(title)
     values, low, high, names = grid(result, measure)
     blocks = len(values)
@@ -54,12 +54,11 @@ def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Fi
     roomy = len(names) <= ROOMY
     heat: dict[str, Any] = {
         "type": "heatmap",
-        **({"text": _written(values), "texttemplate": "%{text}", "textfont": {"size": 11}} if roomy else {}),
         "z": theme.cells(values),
         "x": names,
         "y": np.arange(blocks),
         "customdata": said.round(4).tolist(),
-        "colorscale": theme.DIVERGING,
+        "colorscale": theme.QUALITY,
         "zmin": -reach,
         "zmid": 0,
         "zmax": reach,
@@ -68,8 +67,9 @@ def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Fi
         "hovertemplate": "block %{y}, %{x}: %{z:+.3f} (%{customdata[0]:+.3f} to %{customdata[1]:+.3f})<extra></extra>",
         "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
     }
+    written = drawing.numbers(heat, _written(values), -reach, reach, theme.QUALITY) if roomy else []
     return theme.figure(
-        [heat],
+        [heat, *written],
         title,
         height=150 + 24 * blocks,
         xaxis={"type": "category", "automargin": True, "showgrid": False, "tickangle": 0 if roomy else -60},

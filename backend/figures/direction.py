@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.direction import Result
-from backend.figures.style import drawing, theme
+from backend.figures.style import drawing, following, theme
 from backend.figures.style.guide import Guide
 from backend.stats.estimate import Estimate
 
@@ -77,7 +77,7 @@ def heatmap(
     A click on a cell selects a point whose customdata is (checkpoint, layer). `chosen` is the cell to frame, `row` the
     height of a row in pixels.
     """
-    names = theme.literals(names)
+    labels, names = names, theme.literals(names)
     matrix = np.stack([values(result, scale, direction)[0] for result in results])
     starts = [
         (result.leaves_chance[direction], i) for i, result in enumerate(results) if result.leaves_chance[direction] >= 0
@@ -107,11 +107,17 @@ def heatmap(
         traces,
         f"Checkpoint × layer: {UNITS[scale]}",
         height=130 + min(row * len(names), 420),
-        shapes=[drawing.frame(*reversed(chosen))] if chosen else [],
+        shapes=_frames(labels, *chosen) if chosen else [],
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
         yaxis=drawing.NAMES,
         legend=drawing.RIGHT,
+        **following.layout(labels),
     )
+
+
+def _frames(labels: Sequence[str], row: int, layer: int) -> list[dict[str, Any]]:
+    """Return a frame at the layer for every checkpoint, of which that of the chosen row is visible."""
+    return following.shapes({label: drawing.frame(layer, i) for i, label in enumerate(labels)}, labels[row])
 
 
 LEAD_GUIDE = Guide(
@@ -121,8 +127,9 @@ LEAD_GUIDE = Guide(
     "reviews. The ring marks the layer from which a checkpoint stays above chance.",
 )
 CURVES_GUIDE = Guide(
-    "The same distance for both models, with 95 % intervals.",
+    "The same distance for both models, with 95 % intervals; other checkpoints are faint.",
     "Values below the dotted line may be chance.",
+    "Dragging an epoch highlights its curve. "
     "The dotted line is chance: shuffled labels exceed it at some layer in 5 % of cases.",
 )
 
@@ -134,31 +141,35 @@ def curves(
     count: int,
     scale: Scale,
     direction: int = 0,
+    ends: following.Ends = following.NONE,
 ) -> go.Figure:
     """Draw curves with their 95 % interval as a band and chance dotted, one colour per checkpoint.
 
-    `positions` are the checkpoints' places among the study's `count`, for their colours.
+    `positions` are the checkpoints' places among the study's `count`, for their colours. With `ends`, all other
+    checkpoints are faint, without band and chance.
     """
-    names = theme.literals(names)
     traces: list[dict[str, Any]] = []
-    for result, name, position in zip(results, names, positions, strict=True):
+    for result, label, position in zip(results, names, positions, strict=True):
+        name = theme.literal(label)
         curve, low, high, chance = values(result, scale, direction)
         x = np.arange(len(curve))
         colour = theme.checkpoint_colour(position, count)
-        traces += theme.band(x, low, high, colour)
-        traces += [
-            drawing.line(
-                x,
-                curve,
-                name,
-                drawing.stroke(colour),
-                "layer %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g}), chance %{customdata[2]:.3g}",
-                {"size": 6},
-                customdata=drawing.ends(low, high, chance),
-            ),
-            drawing.line(x, chance, f"chance, {name}", drawing.stroke(colour, 1.6, "dot"), mode="lines"),
+        line = drawing.line(
+            x,
+            curve,
+            name,
+            drawing.stroke(colour),
+            "layer %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g}), chance %{customdata[2]:.3g}",
+            {"size": 6},
+            customdata=drawing.ends(low, high, chance),
+        )
+        detail = [
+            *theme.band(x, low, high, colour),
+            drawing.dotted(x, chance, colour),
             *_start(result.leaves_chance[direction], curve, name),
         ]
+        traces += following.curve([line], detail, label, ends)
+    traces.append(drawing.key("chance", "dot"))
     layers = results[0].norm.value.shape[1]
     return theme.figure(
         traces,
@@ -167,6 +178,7 @@ def curves(
         xaxis=theme.layer_axis(layers),
         yaxis=theme.axis(UNITS[scale], rangemode="tozero"),
         **drawing.below(-0.2, 80),
+        **following.layout(names),
     )
 
 
@@ -194,64 +206,6 @@ def leaves_chance(results: Sequence[Result], names: Sequence[str], direction: in
     return f"The classes stay further apart than chance {', '.join(parts)}."
 
 
-def cosine_guide(reference: str) -> Guide:
-    """Return the guide of `to_reference`."""
-    return Guide(
-        f"The cosine of each checkpoint's class direction with that of {reference}: 1 is the same, 0 is unrelated.",
-        "Plain cosines are inflated, because all checkpoints read the same reviews.",
-        "The split-half curves are not inflated. They have gaps where a direction is within its noise.",
-    )
-
-
-def to_reference(
-    results: Sequence[Result],
-    names: Sequence[str],
-    positions: Sequence[int],
-    count: int,
-    reference: str,
-    direction: int = 0,
-) -> go.Figure:
-    """Draw the cosine of each checkpoint's direction with the reference's: plain (dotted) and from split halves.
-
-    The band is the 95 % interval of the latter.
-    """
-    names, reference = theme.literals(names), theme.literal(reference)
-    traces: list[dict[str, Any]] = []
-    for result, name, position in zip(results, names, positions, strict=True):
-        split, low, high = (end[direction] for end in result.cosine_to_base_split.ends)
-        x = np.arange(len(split))
-        colour = theme.checkpoint_colour(position, count)
-        traces += theme.band(x, low, high, colour)
-        hover, plain = "layer %{x}: %{y:.3f}", result.cosine_to_base[direction]
-        traces += [
-            drawing.line(x, split, f"{name}, split halves", drawing.stroke(colour), hover),
-            drawing.line(x, plain, f"{name}, plain", drawing.stroke(colour, 1.4, "dot"), hover, mode="lines"),
-        ]
-    return theme.figure(
-        traces,
-        f"Cosine with the direction of {reference}",
-        height=340,
-        xaxis=theme.layer_axis(results[0].norm.value.shape[1]),
-        yaxis=theme.axis("cosine", range=[-1.05, 1.05]),
-        **drawing.below(-0.22, 80),
-    )
-
-
-def without_split(results: Sequence[Result], names: Sequence[str], reference: str, direction: int = 0) -> str | None:
-    """Name the checkpoints without a split-half cosine at any layer; None if every checkpoint has one."""
-    empty = [
-        n
-        for n, result in zip(names, results, strict=True)
-        if np.isnan(result.cosine_to_base_split.value[direction]).all()
-    ]
-    if not empty:
-        return None
-    return (
-        f"{', '.join(empty)}: no split-half cosine at any layer. The direction there, or the direction of "
-        f"{reference}, is within chance everywhere."
-    )
-
-
 REVIEW_GUIDE = Guide(
     "The position of this review along the class direction, layer by layer.",
     "The curve means nothing where the direction is within chance.",
@@ -267,25 +221,26 @@ def review(
     words: Sequence[str],
     chosen: int,
     direction: int = 0,
+    ends: following.Ends = following.NONE,
 ) -> go.Figure:
     """Draw the position of a review along the direction, layer by layer: 0 and 1 are the two class means.
 
     With more than two classes 1 is the mean of the direction's class and 0 the mean of the other class means.
+    With `ends`, all other checkpoints are faint.
     """
-    names, words = theme.literals(names), theme.literals(words)
+    words = theme.literals(words)
     traces: list[dict[str, Any]] = []
-    for result, name, position in zip(results, names, positions, strict=True):
+    for result, label, position in zip(results, names, positions, strict=True):
         raw = result.projections[chosen, direction]
-        traces.append(
-            drawing.line(
-                np.arange(len(raw)),
-                result.along(chosen, direction),
-                name,
-                drawing.stroke(theme.checkpoint_colour(position, count)),
-                "layer %{x}: %{y:.2f} of the way, r·d/|d| = %{customdata:.3g}",
-                customdata=raw.astype(np.float32),
-            )
+        line = drawing.line(
+            np.arange(len(raw)),
+            result.along(chosen, direction),
+            theme.literal(label),
+            drawing.stroke(theme.checkpoint_colour(position, count)),
+            "layer %{x}: %{y:.2f} of the way, r·d/|d| = %{customdata:.3g}",
+            customdata=raw.astype(np.float32),
         )
+        traces += following.curve([line], [], label, ends)
     target = words[1] if len(words) == 2 else words[direction]
     rest = words[0] if len(words) == 2 else "the others"
     levels = [drawing.level(y, dash="dash") for y in (0, 1)]
@@ -297,4 +252,5 @@ def review(
         xaxis=theme.layer_axis(results[0].norm.value.shape[1]),
         yaxis=theme.axis("place between the class means"),
         **drawing.below(-0.24, 70),
+        **following.layout(names),
     )

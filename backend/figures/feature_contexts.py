@@ -18,6 +18,8 @@ from backend.stats.feature_rates import STATES
 FAINTEST, HIGHLIGHT = 0.12, 0.6
 """Background opacity of the weakest and the strongest firing: text of both themes keeps a contrast of 4.5."""
 BINS = 30
+FIRST = 2
+"""How many contexts stand above the fold."""
 
 
 GUIDE = Guide(
@@ -82,7 +84,9 @@ def texts(
     title = f"Where it fires most in {name}" if requests else f"It fires nowhere in {name}"
     reach = max(1e-6, float(np.nanmax(contexts.value, initial=0.0)))
     parts = [f'<p style="margin:0 0 .6em"><strong>{title}</strong></p>']
-    for i in requests:
+    for place, i in enumerate(requests):
+        if place == FIRST:
+            parts.append(f'<details><summary style="cursor:pointer">{len(requests) - FIRST} more</summary>')
         review = int(contexts.review[i])
         heading = f"review {index[review]}, {escape(words[int(labels[review])])}"
         largest = int(contexts.position[i] - contexts.start[i])
@@ -90,7 +94,7 @@ def texts(
             _token(contexts, i, t, model, names, reach, t == largest) for t in range(len(contexts.pieces[i]))
         )
         parts.append(f'<p style="{_PARAGRAPH}"><small style="opacity:.75">{heading}</small><br>{tokens}</p>')
-    return "".join(parts)
+    return "".join(parts) + ("</details>" if len(requests) > FIRST else "")
 
 
 _PARAGRAPH = "margin:0 0 .7em;line-height:1.65;overflow-wrap:anywhere"

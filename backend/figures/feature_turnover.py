@@ -62,13 +62,13 @@ def _line(layers: Sequence[int], y: np.ndarray, name: str, line: dict[str, Any])
 
 
 def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure: Measure) -> go.Figure:
-    """Checkpoint x layer, less what another seed exchanges anyway: orange is more turnover than that."""
+    """Checkpoint x layer, less what another seed exchanges anyway: red is more turnover than that."""
     names = theme.literals(names)
     scale, _ = _unit(measure)
     beyond = scale * (getattr(result, measure) - getattr(result, f"floor_{measure}"))
     reach = max(1e-6, float(np.nanmax(np.abs(beyond)))) if np.isfinite(beyond).any() else 1.0
     turn = -1 if measure == "new" else 1
-    colours = theme.DIVERGING if turn > 0 else [[1 - at, colour] for at, colour in reversed(theme.DIVERGING)]
+    colours = theme.QUALITY if turn > 0 else [[1 - at, colour] for at, colour in reversed(theme.QUALITY)]
     shown = scale * getattr(result, measure)
     unit = "" if scale == 1 else " points"
     heat: dict[str, Any] = drawing.heatmap(
@@ -78,12 +78,11 @@ def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure
         "%{y}, layer %{x}: %{text}, %{z:+.3g}" + unit + " against two seeds<extra></extra>",
         colours,
         text=[["" if np.isnan(one) else f"{one:.{2 if scale == 1 else 0}f}" for one in row] for row in shown],
-        texttemplate="%{text}",
         zmin=-reach,
         zmax=reach,
     )
     return theme.figure(
-        [heat],
+        [heat, *drawing.numbers(heat, heat["text"], -reach, reach, colours)],
         f"{MEASURES[measure].capitalize()}{_unit(measure)[1]}; colour: against two seeds",
         height=max(380, 150 + 40 * len(names)),
         xaxis=theme.axis("layer", type="category", showgrid=False),

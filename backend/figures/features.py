@@ -31,6 +31,8 @@ GUIDE = Guide(
     "Every feature at its firing rate in both models.",
     "Another seed finds other features, so none of them is the model's own.",
     "On the diagonal nothing changed. At an edge one model does not use the feature. "
+    "A feature appeared if its rate is ten times the reference's, beyond chance; vanished means the reverse. "
+    "A rare one fires at under one token in a thousand in both models. "
     "A ring marks features that separate the classes, at a false-discovery rate of 5 %. "
     "Click a feature to see more.",
 )
@@ -204,22 +206,20 @@ def in_words(result: Result, names: Sequence[str], at: int, word: str) -> list[s
         counts = {state: int((result.state == i).sum()) for i, state in enumerate(STATES)}
         said.append(
             f"Of {len(result.state):,} features, {counts['shared']:,} are shared by **{names[0]}** and **{names[1]}**, "
-            f"{counts['appeared']:,} appeared, {counts['vanished']:,} vanished, and {counts['rare']:,} rare or "
-            "dead in both (under one token in a thousand); appeared or vanished means a rate ten times the other "
-            "model's, with an interval of the difference off zero."
+            f"{counts['appeared']:,} appeared, {counts['vanished']:,} vanished, {counts['rare']:,} are rare in both."
         )
     for i, name in enumerate(names if result.separates else ()):
         sure = np.flatnonzero(np.nan_to_num(result.q[i, at], nan=1.0) <= SURE)
         fires = int((result.rate[i] > 0).sum())
         if not len(sure):
             said.append(
-                f"In **{name}** no feature of {fires:,} tells {word} apart beyond chance at a false-discovery rate of "
-                f"{100 * SURE:.0f} %."
+                f"In **{name}** none of {fires:,} features tells {word} apart beyond chance (false-discovery rate "
+                f"{100 * SURE:.0f} %)."
             )
             continue
         best = sure[np.argmax(np.abs(result.auc[i, at, sure] - 0.5))]
         said.append(
-            f"In **{name}** {len(sure):,} of {fires:,} features tell {word} apart beyond chance (false-discovery rate "
-            f"{100 * SURE:.0f} %), best feature {best} with an AUC of {result.auc[i, at, best]:.3f}."
+            f"In **{name}**, {len(sure):,} of {fires:,} features tell {word} apart beyond chance; feature {best} does "
+            f"best, with an AUC of {result.auc[i, at, best]:.3f}."
         )
     return said

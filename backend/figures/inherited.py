@@ -55,7 +55,7 @@ def norms(result: Result, title: str, scope: str) -> go.Figure:
 
 
 def _line(y: np.ndarray, label: str, part: str | None, hover: str) -> dict[str, Any]:
-    line = {"color": COLOURS[part], "width": 1.8} if part else {"color": theme.POSITIVE, "width": 2.6}
+    line = {"color": COLOURS[part], "width": 1.8} if part else {"color": theme.QUIET, "width": 2.6}
     return {
         "type": "scatter",
         "mode": "lines+markers",

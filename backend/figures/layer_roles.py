@@ -12,7 +12,8 @@ from backend.figures.style.guide import Guide
 from backend.stats.estimate import Estimate
 from backend.stats.layer_roles import KINDS, Reading
 
-COLOURS = (theme.veil(theme.POSITIVE, 0.3), theme.veil(theme.QUIET, 0.14), theme.veil(theme.NEGATIVE, 0.3))
+COLOURS = (theme.veil(theme.QUIET, 0.34), theme.veil(theme.QUIET, 0.1), theme.veil(theme.checkpoint_colour(1, 2), 0.34))
+"""General layers are grey as the base is, task-specific ones violet as a checkpoint is."""
 
 
 GUIDE = Guide(

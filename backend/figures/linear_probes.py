@@ -115,7 +115,7 @@ def heatmap(results: Sequence[Result], names: Sequence[str], classes: int, shown
         np.arange(matrix.shape[1]),
         list(names),
         "%{y}, layer %{x}: %{z:.1f} %<extra></extra>",
-        theme.DIVERGING,
+        theme.QUALITY,
         zmin=chance - reach,
         zmid=chance,
         zmax=chance + reach,

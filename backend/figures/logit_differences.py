@@ -42,7 +42,7 @@ def tokens(result: Result, way: Way, name: str) -> go.Figure:
     floor = np.zeros_like(value) if result.change.chance is None else 1e3 * result.change.chance
     at = np.flatnonzero(value > 0) if way == "likelier" else np.flatnonzero(value < 0)[::-1]
     named = distinct([result.token[i] for i in at])
-    colour = theme.POSITIVE if way == "likelier" else theme.NEGATIVE
+    colour = theme.checkpoint_colour(1, 2)
     beyond = np.abs(value) > np.nan_to_num(floor, nan=0.0)
     return theme.figure(
         [

@@ -27,7 +27,7 @@ GUIDE = Guide(
     "The answer of the host with the donor's residual at one token and layer.",
     "A difference that is spread over many tokens shows at none, and shares need not add up.",
     "Under each token are its layers, the first at the bottom. "
-    "Blue moves towards the donor, or towards the class named first. Orange moves away.",
+    "Teal moves towards the donor, red away from it. Blue moves towards the class named first, orange away.",
 )
 
 
@@ -52,14 +52,15 @@ def draw(
     ]
     if measure == "fraction_recovered":
         far = min(max(1.0, token_bands.reach(values)), FARTHEST)
+        colours = theme.QUALITY
         bar, unit = "0 host, 1 donor", f"share of the way to the donor's logit difference, {against(words, at)}"
     else:
-        far = token_bands.reach(values)
+        far, colours = token_bands.reach(values), theme.DIVERGING
         bar, unit = (
             "logit difference less the host's (nats)",
             f"change of the host's logit difference, {against(words, at)} (nats)",
         )
-    scales: dict[str, Any] = {"coloraxis": token_bands.scale(-far, far, bar, 0.0, theme.DIVERGING)}
+    scales: dict[str, Any] = {"coloraxis": token_bands.scale(-far, far, bar, 0.0, colours)}
     return token_bands.draw(pieces, bands, f"Activation patching: {unit}", scales)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.probes import AS_PUBLISHED, Reading, Result
-from backend.figures.style import drawing, theme
+from backend.figures.style import drawing, following, theme
 from backend.figures.style.guide import Guide
 
 Measure = Literal["balanced_accuracy", "auc", "gap", "recall", "mean_logit_diff"]
@@ -64,27 +64,30 @@ def curves_guide(reading: Reading) -> Guide:
 def curves(
     results: Sequence[Result],
     names: Sequence[str],
-    positions: Sequence[int],
-    count: int,
+    colours: Sequence[str],
     words: Sequence[str],
     reading: Reading,
     measure: Measure,
     c: int = 0,
+    ends: following.Ends = following.NONE,
 ) -> go.Figure:
     """Draw curves with their 95 % interval as a band, chance dotted and the layer that leaves it ringed.
 
-    `positions` are the checkpoints' places among the study's `count`, for their colours; recalls are drawn for every
-    class, biases for class `c`.
+    `colours` are those of the checkpoints; recalls are drawn for every class, biases for class `c`. With `ends`, all
+    other checkpoints are faint.
     """
-    names, words = theme.literals(names), theme.literals(words)
+    words = theme.literals(words)
     traces: list[dict[str, Any]] = []
-    for result, name, position in zip(results, names, positions, strict=True):
-        colour = theme.checkpoint_colour(position, count)
+    for result, own, colour in zip(results, names, colours, strict=True):
+        name = theme.literal(own)
         shown = range(len(words)) if measure == "recall" else (c,)
         for k in shown:
             label = f"{name}, {words[k]}" if measure == "recall" else name
-            traces += _line(values(result, reading, measure, k), label, colour, DASHES[k % 5 if len(shown) > 1 else 0])
-        traces += _chance(result, reading, measure, name, colour)
+            drawn = _line(values(result, reading, measure, k), label, colour, DASHES[k % 5 if len(shown) > 1 else 0])
+            traces += following.curve(drawn[-1:], drawn[:-1], own, ends)
+        traces += following.curve([], _chance(result, reading, measure, name, colour), own, ends)
+    if measure in WITH_CHANCE:
+        traces.append(drawing.key("chance", "dot"))
     layers = results[0].auc.value.shape[1]
     bounded = {"balanced_accuracy": [-3, 103], "recall": [-3, 103], "auc": [-0.03, 1.03]}
     scale: dict[str, Any] = {"range": bounded[measure]} if measure in bounded else {}
@@ -98,6 +101,7 @@ def curves(
         xaxis=theme.layer_axis(layers),
         yaxis=theme.axis(MEASURES[measure], **scale),
         **drawing.below(-0.18, 80),
+        **following.layout(names),
     )
 
 
@@ -133,6 +137,7 @@ def _chance(result: Result, reading: Reading, measure: Measure, name: str, colou
         "type": "scatter",
         "mode": "lines",
         "name": f"chance, {name}",
+        "showlegend": False,
         "x": np.arange(len(level)),
         "y": level.astype(np.float32),
         "line": {"color": colour, "width": 1.6, "dash": "dot"},
@@ -207,7 +212,7 @@ def leaves_chance(results: Sequence[Result], names: Sequence[str], reading: Read
 
 
 HEATMAP_GUIDE = Guide(
-    "The same for all checkpoints: blue is above chance and orange below.",
+    "The same for all checkpoints: teal is above chance and red below.",
     "A layer that the head cannot read may still hold the answer; see the linear probes.",
 )
 
@@ -235,7 +240,7 @@ def heatmap(
             np.arange(matrix.shape[1]),
             list(names),
             "%{y}, layer %{x}: %{z:.3g}<extra></extra>",
-            theme.DIVERGING,
+            theme.DIVERGING if measure == "mean_logit_diff" else theme.QUALITY,
             zmin=middle - reach,
             zmid=middle,
             zmax=middle + reach,

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.review import Result
-from backend.figures.style import drawing, text, theme
+from backend.figures.style import drawing, following, text, theme
 from backend.figures.style.guide import Guide
 from backend.study.config import PromptSpec
 from backend.study.dataset import Sample
@@ -161,14 +161,23 @@ def _largest(values: np.ndarray) -> float:
 
 
 def places(
-    results: Sequence[Result], names: Sequence[str], where: Sequence[int], count: int, words: Sequence[str], at: int = 0
+    results: Sequence[Result],
+    names: Sequence[str],
+    where: Sequence[int],
+    count: int,
+    words: Sequence[str],
+    at: int = 0,
+    ends: following.Ends = following.NONE,
 ) -> go.Figure:
-    """The text along each checkpoint's class direction by layer, with both class means drawn."""
-    names = theme.literals(names)
-    traces = [
-        _line(result.place[:, at], name, theme.checkpoint_colour(place, count), "solid", 2.4)
-        for result, name, place in zip(results, names, where, strict=True)
-    ]
+    """The text along each checkpoint's class direction by layer, with both class means drawn.
+
+    With `ends`, all other checkpoints are faint.
+    """
+    traces: list[dict[str, Any]] = []
+    for result, name, place in zip(results, names, where, strict=True):
+        colour = theme.checkpoint_colour(place, count)
+        line = _line(result.place[:, at], theme.literal(name), colour, "solid", 2.4)
+        traces += following.curve([line], [], name, ends)
     low, high = sides(words, at)
     means = [
         {
@@ -192,6 +201,7 @@ def places(
         xaxis=theme.layer_axis(len(results[0].place)),
         yaxis=theme.axis("class distances"),
         **_BELOW,
+        **following.layout(names),
     )
 
 

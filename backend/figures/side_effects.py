@@ -106,8 +106,8 @@ def sets(result: Result, name: str, share: float) -> go.Figure:
     )
 
 
-def in_words(result: Result, name: str, share: float) -> str:
-    """Return the answer in words: the gain, its price, and the smallest set of blocks that keeps it."""
+def in_words(result: Result, name: str) -> str:
+    """Return the answer in words: the gain and its price."""
     said: list[str] = []
     if np.isfinite(result.gain.value[1]):
         value, low, high = (float(end[1]) for end in result.gain.ends)
@@ -118,13 +118,15 @@ def in_words(result: Result, name: str, share: float) -> str:
             f"{float(result.kl.value[1]):.3g} nats of KL per neutral token; perplexity {before:.4g} became {after:.4g}"
         )
         said.append(f"at a price of {price}" if said else f"**{name}** moved by {price}")
-    sentence = " ".join(said) + "."
-    if not result.order:
-        return sentence
+    return " ".join(said) + "."
+
+
+def kept_in_words(result: Result, share: float) -> str:
+    """Return the smallest set of blocks that keeps that share of the gain, in a sentence."""
     smallest = result.smallest(share)
     if smallest is None:
-        return f"{sentence} No set of blocks keeps {100 * share:.0f} % of the gain on held-out reviews."
+        return f"No set of blocks keeps {100 * share:.0f} % of the gain on held-out reviews."
     listed = ", ".join(map(str, smallest))
     blocks = "block" if len(smallest) == 1 else "blocks"
     kept = 100 * float(result.kept.value[len(smallest) - 1])
-    return f"{sentence} The reference with only {blocks} {listed} of it keeps {kept:.0f} % of the gain."
+    return f"The reference with only {blocks} {listed} of the checkpoint keeps {kept:.0f} % of the gain."

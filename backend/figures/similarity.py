@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.similarity import Measure, Result, first_below
-from backend.figures.style import drawing, theme
+from backend.figures.style import drawing, following, theme
 from backend.figures.style.guide import Guide
 from backend.stats.estimate import Estimate
 
@@ -55,16 +55,17 @@ def curves(
 
     `positions` are the checkpoints' places among the study's `count`, for their colours; floors are named.
     """
-    names, reference = theme.literals(names), theme.literal(reference)
+    reference = theme.literal(reference)
     traces: list[dict[str, Any]] = []
-    for i, (result, name, position) in enumerate(zip(results, names, positions, strict=True)):
+    for result, label, position in zip(results, names, positions, strict=True):
         alike = result.alike(measure)
         x, colour = np.arange(len(alike.value)), theme.checkpoint_colour(position, count)
-        if i == chosen:
-            traces += theme.band(x, alike.low, alike.high, colour)
-            if alike.chance is not None:
-                traces.append(_dotted(x, alike.chance, f"chance, {name}", colour))
-        traces.append(_line(x, alike, name, {"color": colour, "width": 2.6 if i == chosen else 1.4}))
+        detail = theme.band(x, alike.low, alike.high, colour)
+        if alike.chance is not None:
+            detail.append(drawing.dotted(x, alike.chance, colour))
+        line = _line(x, alike, theme.literal(label), {"color": colour, "width": 2.2})
+        traces += following.curve([line], detail, label, (names[chosen], ""))
+    traces.append(drawing.key("chance", "dot"))
     for name, result in floors:
         alike = result.alike(measure)
         x, colour = np.arange(len(alike.value)), theme.MANY[3]
@@ -80,6 +81,7 @@ def curves(
         xaxis=theme.layer_axis(len(results[0].cka.value)),
         yaxis=theme.axis(NAMES[measure], range=[min(-0.03, _lowest(results, measure)), 1.03]),
         **drawing.below(-0.2, 90),
+        **following.layout(names),
     )
 
 

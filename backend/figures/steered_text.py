@@ -19,6 +19,15 @@ GUIDE = Guide(
 )
 
 
+def least_flip(result: Result, query: Query) -> float:
+    """Return the smallest coefficient at which the answer is another than without steering, else the smallest one."""
+    answers = np.argmax(result.probability, axis=1)
+    plain = answers[query.alphas.index(0.0)]
+    sizes = sorted((alpha for alpha in query.alphas if alpha), key=lambda alpha: (abs(alpha), -alpha))
+    flips = [alpha for alpha in sizes if answers[query.alphas.index(alpha)] != plain]
+    return (flips or sizes)[0]
+
+
 def coefficients(
     results: Sequence[Result],
     queries: Sequence[Query],

@@ -145,14 +145,14 @@ def _coefficients_axis(query: Query) -> dict[str, Any]:
 
 
 HEATMAP_GUIDE = Guide(
-    "Each layer steered with its own direction: blue is above the unsteered model, orange below.",
+    "Each layer steered with its own direction; the colours part at the unsteered model.",
     "Another vector may do the same; see the view of all coefficients at one layer.",
     "Empty layers hold no text. A layer where small coefficients change the effect gradually can change the class.",
 )
 
 
 def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
-    """Coefficient over layer; blue is above and orange below the model as it is."""
+    """Coefficient over layer, coloured around the model as it is."""
     value, low, high, _, plain = values(result, measure)
     reach = float(np.nanmax(np.abs(value - plain), initial=1e-9)) if np.isfinite(value).any() else 1.0
     layers = [layer for _, layer in query.spots]
@@ -161,7 +161,7 @@ def heatmap(result: Result, query: Query, measure: Measure) -> go.Figure:
         layers,
         [f"{alpha:g}" for alpha in query.alphas],
         "layer %{x}, α = %{y}: %{z:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra></extra>",
-        theme.DIVERGING,
+        theme.DIVERGING if measure == "mean_logit_diff" else theme.QUALITY,
         customdata=np.stack([low.T, high.T], axis=2).astype(np.float32),
         zmin=plain - reach,
         zmax=plain + reach,

@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.weights import OUTSIDE, Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 
 Scale = Literal["change", "rank"]
@@ -56,18 +56,19 @@ def draw(result: Result, title: str, scale: Scale, everyone: Sequence[Result] = 
     low, high, log = _limits([values(one, scale) for one in (result, *everyone)])
     height = _AROUND + _ROW * len(rows) + _STRIP
     share = _STRIP / (height - _AROUND)
+    heats = [
+        _heat(inside, np.arange(blocks), _short(rows), "block %{x}, %{y}", scale, log),
+        _heat(strip, _short([name for name, _ in outside]), [" "], "%{x}", scale, log) | {"xaxis": "x2", "yaxis": "y2"},
+    ]
+    written = [drawing.numbers(one, one["text"], low, high, theme.SEQUENTIAL) for one in heats if one["text"]]
     return theme.figure(
-        [
-            _heat(inside, np.arange(blocks), _short(rows), "block %{x}, %{y}", scale, log),
-            _heat(strip, _short([name for name, _ in outside]), [""], "%{x}", scale, log)
-            | {"xaxis": "x2", "yaxis": "y2"},
-        ],
+        [*heats, *(trace for traces in written for trace in traces)],
         title,
         height=height,
         margin={"l": 48, "r": 12, "t": 40, "b": 30},
         coloraxis=_colours(low, high, log, scale),
         xaxis=theme.layer_axis(blocks, showgrid=False)
-        | {"range": [-0.5, blocks - 0.5], "title": {"text": "block", "standoff": 2}},
+        | {"range": [-0.5, blocks - 0.5], "title": {"text": ""}, **_blocks(blocks)},
         yaxis=_names() | {"autorange": "reversed", "domain": [share, 1]},
         xaxis2=_names() | {"anchor": "y2"},
         yaxis2={"visible": False, "domain": [0, 0.36 * share], "anchor": "x2", "type": "category"},
@@ -106,9 +107,7 @@ def _heat(matrix: np.ndarray, x: Any, y: Any, hover: str, scale: Scale, log: boo
         "x": x,
         "y": y,
         "customdata": [[f"{number}{unit}" if number else "undefined" for number in row] for row in written],
-        "text": written,
-        "texttemplate": "%{text}" if matrix.shape[1] <= _MOST_WRITTEN else "",
-        "textfont": {"size": 11},
+        "text": written if matrix.shape[1] <= _MOST_WRITTEN else [],
         "coloraxis": "coloraxis",
         "hoverongaps": False,
         "xgap": 1,
@@ -131,6 +130,13 @@ def _colours(low: float, high: float, log: bool, scale: Scale) -> dict[str, Any]
         inside = [step for step in steps if low <= step <= high]
         bar |= {"tickvals": inside, "ticktext": [_number(10.0**step) for step in inside]}
     return {"colorscale": theme.SEQUENTIAL, "cmin": low, "cmax": high, "colorbar": bar}
+
+
+def _blocks(blocks: int) -> dict[str, Any]:
+    """Return ticks of which the first says what they are, because the strip below leaves no room for a title."""
+    step = 1 if blocks <= 16 else 4
+    ticks = list(range(0, blocks, step))
+    return {"tickmode": "array", "tickvals": ticks, "ticktext": [f"block {one}" if one == 0 else one for one in ticks]}
 
 
 def _names() -> dict[str, Any]:

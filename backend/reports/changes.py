@@ -30,14 +30,14 @@ def changed_weights(case: Comparison) -> Asks:
     ranks = result.stable_rank[result.layer == most]
     rank = f", in about {np.nanmedian(ranks):.0f} directions each" if np.isfinite(ranks).any() else ""
     return Finding(
-        f"From {case.reference.label} to {last.label} the weights changed most in block {most}. "
-        f"Its matrices changed by {100 * known.max():.3g} % of their norm on average{rank}. "
-        f"The range over the blocks is {100 * known.min():.3g} to {100 * known.max():.3g} %.",
+        f"From {case.reference.label} to {last.label} the weights changed most in block {most}: by "
+        f"{100 * known.max():.3g} % of their norm on average{rank} (blocks range from {100 * known.min():.3g} to "
+        f"{100 * known.max():.3g} %).",
         float(known.max()),
         float(known.min()),
         float(known.max()),
         "",
-        {"epoch": last.label},
+        {"epoch": last.label, "more": "weights"},
         series=tuple(blocks.tolist()),
         at=most,
         picture="weight-changes",
@@ -57,8 +57,8 @@ def turned(case: Comparison) -> Asks:
     value, low, _ = (float(end[c, -1]) for end in result.cosine_to_base_split.ends)
     name = case.names[case.last]
     return Finding(
-        f"At the last layer {name} separates {_apart(case, c)} along another direction than {case.reference.label}. "
-        f"Their cosine is {value:.2f} ({low:.2f} to {float(high[c]):.2f}); 1 is the same direction.",
+        f"At the last layer {name} separates {_apart(case, c)} along another direction than "
+        f"{case.reference.label}: their cosine is {value:.2f} ({low:.2f} to {float(high[c]):.2f}), and 1 is the same.",
         value,
         low,
         float(high[c]),
@@ -87,8 +87,8 @@ def rearranged(case: Comparison) -> Asks:
         return None  # the order of such layers is a coin toss
     return Finding(
         f"From {case.reference.label} to {last.label} layer {least} changed most: its CKA is "
-        f"{value[least]:.2f} ({low[least]:.2f} to {high[least]:.2f}). "
-        f"The highest is {value[most]:.2f} at layer {most}; 1 is unchanged.",
+        f"{value[least]:.2f} ({low[least]:.2f} to {high[least]:.2f}), against {value[most]:.2f} at layer {most}, the "
+        f"highest (1 is unchanged).",
         float(value[least]),
         float(low[least]),
         float(high[least]),
@@ -116,7 +116,7 @@ def carrying_block(case: Comparison) -> Asks:
     return Finding(
         f"Putting only block {block} of {host.label} back to {donor.label} undoes {100 * value:.0f} % of the gap "
         f"between the classes ({100 * low:.0f} to {100 * high:.0f}); balanced accuracy goes from {before:.1f} to "
-        f"{after:.1f} %. Any other block alone undoes at most {100 * other:.0f} %.",
+        f"{after:.1f} %; any other block undoes at most {100 * other:.0f} %.",
         value,
         low,
         high,

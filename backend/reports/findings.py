@@ -99,10 +99,9 @@ def best_checkpoint(case: Comparison) -> Asks:
         return None
     name, reference = case.names[chosen], case.reference.label
     return Finding(
-        f"{subject(name)} answers {_percent(card.held_half_accuracy.value)} of the reviews correctly "
-        f"({_span(*card.held_half_accuracy.ends[1:])}), {100 * gain.value:.1f} points more "
-        f"than {reference} ({_span(gain.low, gain.high)}). It was chosen on one half of the reviews and tested on "
-        f"the other.",
+        f"{subject(name)}, chosen on half of the reviews, answers {_percent(card.held_half_accuracy.value)} of the "
+        f"other half correctly ({_span(*card.held_half_accuracy.ends[1:])}): {100 * gain.value:.1f} points more than "
+        f"{reference} ({_span(gain.low, gain.high)}).",
         *gain.ends,
         "layers",
         {"epoch": name, "show": "sample"},
@@ -124,14 +123,15 @@ def leaves_chance(case: Comparison) -> Asks:
     value, low, high = (float(end[c, -1]) for end in last.separation.ends)
     name, layer = case.names[case.last], last.leaves_chance[c]
     since = (
-        f"The first such checkpoint is {case.names[started]}, from layer {results[started].leaves_chance[c]} on"
+        f" (first in {case.names[started]}, from layer {results[started].leaves_chance[c]})"
         if started < case.last
-        else "No earlier checkpoint does so"
+        else " (in no earlier checkpoint)"
+        if case.last > 0
+        else ""
     )
     return Finding(
-        f"In {name} {_classes(case, c)} further apart than chance from layer {layer} on. At the last layer their "
-        f"distance is {value:.2f} times the spread within a class ({low:.2f} to {high:.2f})."
-        + (f" {since}." if case.last > 0 else ""),
+        f"In {name} {_classes(case, c)} further apart than chance from layer {layer} on{since}; at the last layer by "
+        f"{value:.2f} times the spread within a class ({low:.2f} to {high:.2f}).",
         value,
         low,
         high,
@@ -194,7 +194,7 @@ def leaning(case: Comparison) -> Asks:
             return Finding(
                 f"{subject(case.names[i])} answers {_percent(recall.value[0])} of the {best_word} reviews correctly "
                 f"and {_percent(recall.value[1])} of the {worst_word} ones, {100 * apart:.1f} points apart "
-                f"({_span(float(low), float(high))}). Read both recalls, not one.",
+                f"({_span(float(low), float(high))}).",
                 apart,
                 float(low),
                 float(high),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape, unescape
 from typing import Any
 
-from backend.figures.style import html, scrubber
+from backend.figures.style import following, html, scrubber
 from backend.figures.style.guide import Guide
 from backend.vocabulary.markdown import APART
 
@@ -43,6 +43,7 @@ th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px so
 """
 SCRIPT = """
 const dark = window.matchMedia('(prefers-color-scheme: dark)');
+const drawn = () => window.dispatchEvent(new Event('layershift:drawn'));
 let paper = false;
 const look = () => ({'font.color': !paper && dark.matches ? '#e7eaf0' : '#1b2330'});
 const options = {displaylogo: false, responsive: true, toImageButtonOptions: {format: 'png', scale: 2},
@@ -57,13 +58,13 @@ const draw = plot => {
   layout.font = {family: 'system-ui, sans-serif', size: 12, color: look()['font.color']};
   const screen = document.createElement('div');
   plot.append(screen);
-  Plotly.newPlot(screen, data, layout, options);
+  Plotly.newPlot(screen, data, layout, options).then(drawn);
   plot.screen = screen;
 };
 const watcher = new IntersectionObserver(
   seen => seen.forEach(one => one.isIntersecting && draw(one.target)), {rootMargin: '900px'});
 plots.forEach(plot => watcher.observe(plot));
-const repaint = () => plots.forEach(plot => plot.screen && Plotly.relayout(plot.screen, look()));
+const repaint = () => plots.forEach(plot => plot.screen && Plotly.relayout(plot.screen, look()).then(drawn));
 dark.addEventListener('change', repaint);
 window.addEventListener('beforeprint', () => {
   paper = true;
@@ -103,7 +104,8 @@ def page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
             *map(_folding, shown),
             f'</main>\n<script nonce="{nonce}">{html.plotly_js()}</script>',
             f'<script nonce="{nonce}">{SCRIPT}</script>',
-            f'{scrubber.style()}<script nonce="{nonce}">{scrubber.script()}</script>\n</body>\n</html>\n',
+            f'{scrubber.style()}<script nonce="{nonce}">{scrubber.script()}\n{following.script()}</script>',
+            "</body>\n</html>\n",
         ]
     )
 

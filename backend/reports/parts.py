@@ -21,6 +21,7 @@ from backend.figures import single_swaps as single_figures
 from backend.figures import steering as steering_figures
 from backend.figures import token_groups as groups_figures
 from backend.figures import token_shift as shift_figures
+from backend.figures.style import theme
 from backend.reports.page import Section, picture, pictures, reading, sentences, table
 from backend.study.comparison import Comparison
 from backend.vocabulary import lexicon
@@ -55,8 +56,9 @@ def through_heads(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     ]
     results = ask(requests)
     names, reading, c = [checkpoint.label for checkpoint in pair], ("own", "own"), len(case.words) - 1
+    colours = [theme.checkpoint_colour(place, len(case.names)) for place in places]
     drawn = [
-        probes_figures.curves(results, names, places, len(case.names), case.words, reading, measure, c)
+        probes_figures.curves(results, names, colours, case.words, reading, measure, c)
         for measure in ("auc", "balanced_accuracy")
     ]
     yield Section(

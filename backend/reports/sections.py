@@ -141,14 +141,17 @@ def _directions(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     requests = direction_requests(case)
     results: list[direction.Result] = ask(requests)
     names, places = [case.names[i] for i in _pair(case)], _pair(case)
-    shown = [results[i] for i in places]
+    shown, every = [results[i] for i in places], [*range(len(case.names))]
     parts: list[str] = []
     for at in range(len(results[0].leaves_chance)):
         if len(case.words) > 2:
             parts.append(sentences([f"**{plain(case.words[at])}** against the other classes"]))
         for scale in reversed(direction_figures.SCALES):
-            heat = direction_figures.heatmap(results, case.names, scale, at)
-            curves = direction_figures.curves(shown, names, places, len(case.names), scale, at)
+            cell = (case.last, results[0].norm.value.shape[1] - 1)
+            heat = direction_figures.heatmap(results, case.names, scale, at, cell)
+            curves = direction_figures.curves(
+                results, case.names, every, len(every), scale, at, (case.names[case.last], case.reference.label)
+            )
             parts.append(pictures([(heat, direction_figures.GUIDES[scale]), (curves, direction_figures.CURVES_GUIDE)]))
         parts.append(sentences([direction_figures.leaves_chance(shown, [plain(name) for name in names], at)]))
     rows = [row for i in places for row in results[i].rows(requests[i].query)]
@@ -166,9 +169,9 @@ def _cosines(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
         if others:
             names = [case.names[i] for i in others]
             there = [lines[i] for i in others]
-            drawn = direction_figures.to_reference(there, names, others, len(case.names), case.reference.label, at)
-            parts.append(picture([drawn], direction_figures.cosine_guide(case.reference.label)))
-        heats = [cosines_figures.between_layers(results, i, case.names[i], at) for i in _pair(case)]
+            drawn = cosines_figures.to_reference(there, names, others, len(case.names), case.reference.label, at)
+            parts.append(picture([drawn], cosines_figures.reference_guide(case.reference.label)))
+        heats = [cosines_figures.between_layers(results, i, case.names, at, i == case.last) for i in _pair(case)]
         parts.append(picture(heats, cosines_figures.LAYERS_GUIDE))
         checkpoints = cosines_figures.between_checkpoints(results, layer, case.names, at)
         parts.append(picture([checkpoints], cosines_figures.CHECKPOINTS_GUIDE))

@@ -30,6 +30,14 @@ _EXAMPLES, _BEGINNING = 2, 80
 """How many texts of a class are shown, and how many characters of each."""
 
 
+def listed(study: Study) -> str:
+    """Return the title of a study for a list of studies, marked if none or not all of its own weights are on disk."""
+    own = [Path(ref.path).is_dir() for ref in study.refs if ref.path is not None]
+    if all(own):
+        return study.title
+    return f"{study.title} ({'some weights' if any(own) else 'weights'} missing)"
+
+
 def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
     """Return what is compared, in plain text; `now` is the time in seconds since 1970."""
     study, facts = pinned.study, pinned.base.facts

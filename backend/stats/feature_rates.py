@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy.stats import false_discovery_control, mannwhitneyu
 
 from backend.stats import intervals, metrics
 from backend.stats.metrics import Labels
@@ -112,6 +111,8 @@ def tell_apart(
     Mann-Whitney test, two-sided, by the normal approximation with ties and continuity corrected; NaN for a feature that
     fires in no review, and for all features of one class. Mann and Whitney 1947.
     """
+    from scipy.stats import mannwhitneyu  # on use: it delays the first page
+
     metrics.class_sizes(labels, classes)
     fires = largest.max(axis=0) > 0
     columns = (1,) if classes == 2 else tuple(range(classes))
@@ -132,6 +133,8 @@ def false_discovery(p: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     Benjamini and Hochberg 1995; features that fire together are positively dependent, for which it holds (Benjamini
     and Yekutieli 2001).
     """
+    from scipy.stats import false_discovery_control  # on use, as above
+
     q = np.full(p.shape, np.nan)
     defined = np.isfinite(p)
     if defined.any():

@@ -11,8 +11,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn import config_context
-from sklearn.linear_model import LogisticRegression
 
 from backend.stats import logistic
 
@@ -126,6 +124,9 @@ class Narrow:
 
     def _path(self, rows: Rows, strengths: tuple[float, ...]) -> Iterator[Weights]:
         """Yield weights and offsets in units of the raw features for each C; each fit starts from the previous one."""
+        from sklearn import config_context  # on use: it delays the first page
+        from sklearn.linear_model import LogisticRegression
+
         x = self._x[rows]
         mean, spread = x.mean(axis=0), x.std(axis=0)
         spread = np.where(spread > 0, spread, 1.0)

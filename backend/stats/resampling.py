@@ -8,7 +8,6 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import ndtri, stdtrit
-from scipy.stats import rankdata
 
 from backend.stats import metrics
 from backend.stats.metrics import Labels, Residuals
@@ -52,6 +51,8 @@ def null_curves(
     All three are sums of one number per review (is class c predicted, its rank, its logit difference), so one matrix
     product gives all permutations. `metrics` has the definitions, and a test compares the two.
     """
+    from scipy.stats import rankdata  # on use: it delays the first page
+
     layers, reviews, classes = logits.shape
     sizes = metrics.class_sizes(labels, classes)
     permuted = permuted_labels(labels, permutations, seed)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial.distance import pdist, squareform
 
 from backend.stats.cka import Left
 
@@ -17,6 +16,8 @@ _POT_BACKENDS = ("PYTORCH", "JAX", "CUPY", "TENSORFLOW")
 
 def distances(x: Float[np.ndarray, "reviews width"]) -> Distances:
     """Return Euclidean distances between reviews over their mean, which removes the scale of the stream."""
+    from scipy.spatial.distance import pdist, squareform  # on use: it delays the first page
+
     apart = squareform(pdist(x.astype(np.float64)))
     return apart * (apart.size - len(apart)) / apart.sum()
 

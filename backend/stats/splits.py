@@ -7,8 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Int
-from scipy.cluster.hierarchy import DisjointSet
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from backend.errors import UndefinedError
 
@@ -20,17 +18,20 @@ Groups = Int[np.ndarray, " reviews"]
 def groups(*keys: Sequence[Hashable]) -> Groups | None:
     """Group the reviews that share any key, directly or through others; None if all differ."""
     reviews = len(keys[0])
-    joined = DisjointSet(range(reviews))
+    earlier = list(range(reviews))  # a review of the same group, the first of all its own
+
+    def first_of(review: int) -> int:
+        while earlier[review] != review:
+            earlier[review] = review = earlier[earlier[review]]
+        return review
+
     for key in keys:
-        first: dict[Hashable, int] = {}
+        seen: dict[Hashable, int] = {}
         for review, value in enumerate(key):
-            joined.merge(review, first.setdefault(value, review))
-    if joined.n_subsets == reviews:
-        return None
-    first_copy = np.arange(reviews, dtype=np.int64)
-    for subset in joined.subsets():
-        first_copy[list(subset)] = min(subset)
-    return first_copy
+            one, other = sorted((first_of(review), first_of(seen.setdefault(value, review))))
+            earlier[other] = one
+    found = np.array([first_of(review) for review in range(reviews)], dtype=np.int64)
+    return None if np.array_equal(found, np.arange(reviews)) else found
 
 
 def repeated(of: Groups | None) -> int:
@@ -58,6 +59,8 @@ def folds(labels: Labels, of: Groups | None, most: int, seed: int) -> list[tuple
 
     UndefinedError if a class has a single text, or is missing from a training part because of copies.
     """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # on use: it delays the first page
+
     count = min(most, fewest(labels, of))
     splitter = StratifiedKFold if of is None else StratifiedGroupKFold
     result = [] if count < 2 else list(splitter(count, shuffle=True, random_state=seed).split(labels, labels, of))
@@ -87,6 +90,8 @@ def half_splits(
 
 @lru_cache(maxsize=4)  # all layers are split alike, and splitting takes longer than measuring
 def _halves_of_texts(of_labels: bytes, splits: int, seed: int, of_groups: bytes) -> Bool[np.ndarray, "splits reviews"]:
+    from sklearn.model_selection import StratifiedGroupKFold  # on use, as above
+
     labels, groups = (np.frombuffer(numbers, dtype=np.int64) for numbers in (of_labels, of_groups))
     rng = np.random.default_rng(seed)
     in_a = np.zeros((splits, len(labels)), dtype=bool)

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
-from sklearn.decomposition import NMF
-from sklearn.exceptions import ConvergenceWarning
 
 MOST_POSITIONS = 8000
 """Positions that are factorized: those of the largest changes."""
@@ -40,6 +38,9 @@ def factorize(token: Tokens, value: Values, vocabulary: int, topics: int, seed: 
     topics where fewer than two tokens occur often enough. Lee and Seung 1999, Nature 401 (NMF); Sparck Jones 1972,
     Journal of Documentation 28 (the factor).
     """
+    from sklearn.decomposition import NMF  # on use: it delays the first page
+    from sklearn.exceptions import ConvergenceWarning
+
     rows = np.sort(np.argsort(-value.sum(axis=1), kind="stable")[:MOST_POSITIONS])
     counts = np.bincount(token[rows][value[rows] > 0], minlength=vocabulary)
     kept = np.flatnonzero(counts >= FEWEST)

@@ -174,15 +174,19 @@ def _typed(key: str, choice: Text) -> None:
         write_text(key, choice, text)
 
 
-def widget(make: Callable[..., Any], label: str, key: str, choice: Choice, **more: Any) -> None:
-    """Show a widget with the value of the address; moving it writes the address."""
-    st.session_state[key] = value(key, choice)
-    make(label, choice.options, key=key, on_change=_moved, args=(key,), **more)
+def widget(make: Callable[..., Any], label: str, key: str, choice: Choice, name: str = "", **more: Any) -> None:
+    """Show a widget with the value of the address; moving it writes the address.
+
+    A second widget of the same key has a `name` of its own.
+    """
+    name = name or key
+    st.session_state[name] = value(key, choice)
+    make(label, choice.options, key=name, on_change=_moved, args=(key, name), **more)
 
 
-def _moved(key: str) -> None:
-    if st.session_state[key] is not None:
-        st.query_params[key] = st.session_state[key]
+def _moved(key: str, name: str) -> None:
+    if st.session_state[name] is not None:
+        st.query_params[key] = st.session_state[name]
 
 
 def switch(label: str, key: str, choice: Choice, **more: Any) -> None:

@@ -17,10 +17,17 @@ from backend.caching import shipped
 from backend.caching.cache import Cache
 from backend.caching.serialize import encode
 from backend.study.config import Study
+from pages import difference, features, overview
 from pages.frame.shell import PAINT_CALLS
 
 PAGES = ("overview", "layers", "tokens", "probes", "swaps", "features", "difference", "review")
 SLIDING = ("overview", "layers")
+PARTS = [
+    *(("overview", {"more": part}) for part in overview.MORE),
+    *(("features", {"more": part}) for part in features.MORE),
+    *(("difference", {"show": part}) for part in difference.SHOWN),
+]
+"""Views of a page that stand one at a time below its first picture."""
 OFFERS = ("Train the autoencoder", "Find the block", "Scale the change", "Measure every block")
 """Buttons of work that a page shows from the start; on a fast machine it starts by itself."""
 
@@ -82,9 +89,11 @@ def _used_by_visits(study: Study) -> set[str]:
 
 
 def _visit_all(study: Study) -> None:
-    """Visit every page at the last checkpoint, and the pages of the slider at every other one."""
+    """Visit every page and part at the last checkpoint, and the pages of the slider at every other one."""
     for page in PAGES:
         visit(page, study=study.name)
+    for page, part in PARTS:
+        visit(page, study=study.name, **part)
     for ref in study.refs:
         for page in SLIDING:
             visit(page, study=study.name, epoch=ref.label)

@@ -63,7 +63,7 @@ def show(
                 st.plotly_chart(figure, key=key, config=theme.plot_config(_file(view, key)), alt=alt, **selects)
                 if figure.layout.uirevision is not None:
                     zoom.watch(key, figure.layout.uirevision)
-    title = view.study.study.title
+    title = f"{view.study.study.title}: {view.both}"
     _below(
         view,
         first,
@@ -91,7 +91,7 @@ def moving(
     key = data["key"]
     scrubbing.mount(view, data, chosen, int(view.value("layer")), _file(view, key), picks)
     start = {"epoch": view.checkpoint.label, "reference": view.reference.label}
-    title = view.study.study.title
+    title = f"{view.study.study.title}: {view.both}"
     _below(
         view,
         key,

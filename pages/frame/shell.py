@@ -24,7 +24,7 @@ from backend.study.comparison import Comparison
 from backend.study.config import Study
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, entry, links, marked, terms, work
+from pages.frame import address, entry, following, links, marked, terms, work
 from pages.frame.address import Choice
 
 APP = Path(__file__).parents[2] / "app.py"
@@ -33,15 +33,7 @@ FRAME_SECONDS = 1.6
 PAINT_SECONDS, PAINT_CALLS = 0.5, 4
 MASSIVE = {"with": 0, "without": 3}
 """The `massive` key of the address, and how many of the largest dimensions are left out."""
-STYLE = """
-.stMainBlockContainer { padding-left: 2.2rem; padding-right: 2.2rem; max-width: 1500px; }
-.stMain { scrollbar-gutter: stable; } /* a scroll bar that appears late would have every plot drawn again */
-[class*="st-key-pair-"] > div { flex: 1 1 380px; min-width: min(380px, 100%); }
-[data-testid="stLayoutWrapper"]:has(> [class*="st-key-chosen-"]) { display: none !important; } /* only a program */
-[class*="st-key-guide-"] { flex-wrap: nowrap !important; }
-.js-plotly-plot text[style*="rgb(128, 132, 149)"] { fill: currentColor !important; } /* too pale on white: 3.7 to 1 */
-.heatmap-label text { fill: currentColor !important; stroke: Canvas; stroke-width: 3px; paint-order: stroke; }
-"""
+STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 
 
 R = TypeVar("R")
@@ -176,6 +168,7 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
     if view is not None:
         links.to_next(known, chosen.url_path)
         links.remember(chosen.url_path)
+        _near(view, chosen.url_path)
         with rest:
             _sidebar(view)
 
@@ -197,7 +190,7 @@ def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> Vi
         )
     choice = Choice(list(results), "demo" if "demo" in results else next(iter(results)))
     name = address.check("study", choice)
-    titles = {key: one.title if isinstance(one, Study) else key for key, one in results.items()}
+    titles = {key: summary.listed(one) if isinstance(one, Study) else key for key, one in results.items()}
     with beside:
         address.widget(st.selectbox, "Study", "study", choice, format_func=titles.__getitem__)
     study = results[name]
@@ -237,6 +230,13 @@ def _view(pinned: PinnedStudy, lab: Lab, own: dict[str, Choice]) -> View:
     )
 
 
+def _near(view: View, path: str) -> None:
+    """Keep the epoch in reach on a narrow screen, which folds the sidebar; the slider of the points does on Layers."""
+    if len(view.names) > 1 and path != "layers":
+        with st.container(key="near"):
+            view.control(st.select_slider, "Epoch", "epoch", name="epoch-near", label_visibility="collapsed")
+
+
 def _sidebar(view: View) -> None:
     """Show the controls of every page: epoch, reference, massive dimensions.
 
@@ -244,6 +244,7 @@ def _sidebar(view: View) -> None:
     """
     if len(view.names) > 1:
         view.control(st.select_slider, "Epoch", "epoch", help="The checkpoint that all pictures show.")
+        following.mount("epoch", view.names)
         if said := summary.step(view):
             st.caption(said)
         _play(view)

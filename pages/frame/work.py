@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import time
 import uuid
@@ -30,6 +31,14 @@ Beside = Callable[[], None] | None
 R = TypeVar("R")
 S = TypeVar("S")
 _modules = 0
+
+
+def ignore_late_timers(record: logging.LogRecord) -> bool:
+    """Drop Streamlit's line on a timer of the browser that ticks once more after its progress bar is gone."""
+    return "does not exist anymore" not in record.msg
+
+
+logging.getLogger("streamlit.runtime.app_session").addFilter(ignore_late_timers)
 
 
 def spare_the_collector() -> None:

@@ -51,7 +51,6 @@ def more(view: shell.View, query: features.Query, result: features.Result, featu
     found = _contexts(view, query, feature)
     if found is None:
         return
-    st.subheader(f"Feature {feature}: activations and promoted tokens")
     names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
     drawn = {"feature-histogram": context_figures.histogram(found[1], names, places, len(view.names), feature)}
     if result.words:

@@ -131,15 +131,18 @@ def _direction(view: shell.View) -> None:
     if needs.lacks(view, "classes"):
         return
     scale: Any = view.value("scale")
-    requests = directions(view, view.pair)
+    requests = directions(view, view.study.checkpoints)
     results = view.results(requests, "Measuring the directions")
     if results is None:
         return
-    places, names = [view.place(one) for one in view.pair], [one.label for one in view.pair]
-    at = direction_shown(view)
+    places, at = [*range(len(view.names))], direction_shown(view)
     picture.show(
         view,
-        {"direction-curves": direction_figures.curves(results, names, places, len(view.names), scale, at)},
+        {
+            "direction-curves": direction_figures.curves(
+                results, view.names, places, len(places), scale, at, (view.checkpoint.label, view.reference.label)
+            )
+        },
         direction_figures.CURVES_GUIDE,
         picture.rows(requests, results),
         "direction",
@@ -163,23 +166,23 @@ def _cosines(view: shell.View) -> None:
         picture.show(
             view,
             {
-                "cosine-curves": direction_figures.to_reference(
+                "cosine-curves": cosines_figures.to_reference(
                     lines, names, others, len(view.names), view.reference.label, at
                 )
             },
-            direction_figures.cosine_guide(view.reference.label),
+            cosines_figures.reference_guide(view.reference.label),
             picture.rows(requests, lines),
             "direction",
         )
-        missing = direction_figures.without_split(lines, names, view.reference.label, at)
+        missing = cosines_figures.without_split(lines, names, view.reference.label, at)
         if missing:
             st.info(plain(missing))
     rows = picture.rows([cosines.recipe.request(query)], results)
     drawn = {
-        f"cosine-layers-{view.place(checkpoint)}": cosines_figures.between_layers(
-            results[0], view.place(checkpoint), checkpoint.label, at
+        f"cosine-layers-{side}": cosines_figures.between_layers(
+            results[0], view.place(checkpoint), view.names, at, moves=checkpoint == view.checkpoint
         )
-        for checkpoint in view.pair
+        for side, checkpoint in enumerate(view.pair)
     }
     picture.show(
         view,

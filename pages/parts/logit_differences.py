@@ -48,13 +48,14 @@ def draw(view: shell.View) -> None:
         picture.rows(requests, results),
         "logit_differences",
     )
-    way: Any = view.control(st.segmented_control, "Topics that became", "way", required=True)
-    rows = [{key: plain(value) for key, value in row.items()} for row in figures.topics(result, way)]
-    if rows:
-        picture.table(view, "logit-topics", rows, figures.TOPICS_GUIDE, lambda: [*result.topic_rows(query)], None)
-    else:
-        st.info("Too few predictions changed to form topics.")
     _text(view, query)
+    with st.expander("Topics of the tokens that changed", expanded=view.value("way") != "likelier"):
+        way: Any = view.control(st.segmented_control, "Topics that became", "way", required=True)
+        rows = [{key: plain(value) for key, value in row.items()} for row in figures.topics(result, way)]
+        if rows:
+            picture.table(view, "logit-topics", rows, figures.TOPICS_GUIDE, lambda: [*result.topic_rows(query)], None)
+        else:
+            st.info("Too few predictions changed to form topics.")
 
 
 def _text(view: shell.View, query: analysis.Query) -> None:

@@ -25,7 +25,7 @@ def draw(view: shell.View) -> None:
     if results is None:
         return
     chosen, label = results[shown.index(view.checkpoint)], view.checkpoint.label
-    st.markdown(figures.in_words(chosen, plain(label), side_effects.SHARE))
+    st.markdown(figures.in_words(chosen, plain(label)))
     if not figures.complete(chosen):
         st.caption("Without classes or without next-token predictions there is no picture of gain against price.")
         return
@@ -50,7 +50,8 @@ def _blocks(view: shell.View) -> None:
         return
     result, label = results[0], view.checkpoint.label
     colour = theme.checkpoint_colour(view.place(view.checkpoint), len(view.names))
-    st.markdown(figures.in_words(result, plain(label), query.share))
+    if result.order:
+        st.markdown(figures.kept_in_words(result, query.share))
     chosen = result.smallest(query.share) or ()
     rows = picture.rows(requests, results)
     drawn = {"price-blocks": figures.blocks(result, label, colour, chosen)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -38,7 +39,7 @@ def show(view: shell.View, typed: Typed, direction: int) -> None:
     if needs.lacks(view, "classes"):
         return
     with st.container(horizontal=True):
-        view.control(st.select_slider, "Coefficient α (class differences)", "alpha", width=320)
+        slider = st.container(width=320)
         view.control(st.select_slider, "Layer", "at", width=320)
     with st.container(horizontal=True):
         own = "each its own"
@@ -48,7 +49,12 @@ def show(view: shell.View, typed: Typed, direction: int) -> None:
     queries = [_query(view, typed, checkpoint, direction) for checkpoint in models]
     requests = [steered_text.recipe.request(query) for query in queries]
     results = view.results(requests, "Reading the text at every coefficient") if requests else None
-    alpha = float(view.value("alpha"))
+    choice = view.choices["alpha"]
+    if results:  # a larger coefficient than it takes ends in repetition
+        choice = replace(choice, default=f"{figures.least_flip(results[-1], queries[-1]):g}")
+    with slider:
+        address.widget(st.select_slider, "Coefficient α (class differences)", "alpha", choice)
+    alpha = float(address.value("alpha", choice))
     if results is not None:
         places = [view.place(checkpoint) for checkpoint in models]
         picture.show(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PATIENCE, Visitor, serving
+from tests.browser.conftest import PATIENCE, Visitor, calm, serving
 from tests.browser.gestures import click_a_point, said
 
 Visit = Callable[[], Visitor]
@@ -156,3 +156,31 @@ def test_a_zoom_into_the_whole_vocabulary_survives_the_slider_and_a_search(visit
     visitor.settled()
     assert "found" in names()
     assert ranges() == pytest.approx(zoomed)
+
+
+def test_typing_makes_one_entry_of_the_history(visit: Visit, address: str):
+    page = visit().goto(f"{address}/review?study=tiny&text=A+film")
+    calm(page)
+    before = page.evaluate("history.length")
+    box = page.get_by_role("textbox", name="Your text")
+    box.click()
+    for word in ("one", "two", "three"):
+        page.keyboard.press("End")
+        page.keyboard.type(f" {word}")
+        page.wait_for_url(f"**{word}", timeout=PATIENCE)
+        calm(page)
+    assert page.evaluate("history.length") == before + 1
+
+
+def test_a_narrow_screen_keeps_the_epoch_in_reach(visit: Visit, address: str):
+    visitor = visit()
+    visitor.page.set_viewport_size({"width": 768, "height": 1000})
+    page = visitor.goto(f"{address}/probes?study=tiny")
+    calm(page)
+    slider = page.locator(".st-key-epoch-near input[type=range]")
+    expect(page.locator(".st-key-near")).to_be_in_viewport()
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_url("**epoch=epoch+1**", timeout=PATIENCE)
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    expect(page.locator(".st-key-near")).to_be_hidden()

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from backend.analyses.projection import Result
-from backend.figures import projection
 from backend.figures.style import scrubber
 from tests.browser.conftest import PATIENCE, Visitor, calm
-from tests.browser.gestures import click_a_point, said
+from tests.browser.gestures import click_a_point, held, said, slider
+from tests.browser.points import points_of
 
 Visit = Callable[[], Visitor]
 pytestmark = pytest.mark.timeout(900)
-RANDOM = np.random.default_rng(0)
 
 
 def arrive(visitor: Visitor, address: str, more: str = "") -> Page:
@@ -29,10 +26,6 @@ def arrive(visitor: Visitor, address: str, more: str = "") -> Page:
     return page
 
 
-def slider(page: Page) -> Locator:
-    return page.get_by_role("slider", name="Epoch of the panels")
-
-
 def value(page: Page, script: str):
     """What an expression says of the scrubber `one`."""
     return page.locator(".scrubber").evaluate(f"({{picture: one}}) => {script}")
@@ -41,19 +34,6 @@ def value(page: Page, script: str):
 def pixels(page: Page, panel: int = -1) -> str:
     """The picture of a panel."""
     return page.locator(".scrubber .panel canvas").nth(panel).evaluate("one => one.toDataURL()")
-
-
-def held(page: Page, share: float) -> None:
-    """Press the mouse on the slider's thumb and move it, by steps, to that share of the track."""
-    box = slider(page).bounding_box()
-    assert box is not None
-    y, left, wide = box["y"] + box["height"] / 2, box["x"] + 9, box["width"] - 18
-    at = float(slider(page).input_value()) / float(slider(page).get_attribute("max") or 1)
-    page.mouse.move(left + at * wide, y)
-    page.mouse.down()
-    for step in range(1, 9):
-        page.mouse.move(left + (at + (share - at) * step / 8) * wide, y)
-    page.wait_for_timeout(100)
 
 
 def test_a_drag_moves_the_points_and_only_the_release_reaches_the_page(visit: Visit, address: str):
@@ -251,18 +231,6 @@ def test_a_checkpoint_alone_has_panels_and_no_slider(browser: Browser, tmp_path:
 
 
 def page_of(classes: int, checkpoints: int = 3) -> str:
-    """Checkpoints with three layers, of which the first is empty, and thirty reviews."""
-    labels = np.arange(30) % classes
-    results = []
-    for _ in range(checkpoints):
-        xy = RANDOM.normal(size=(3, 30, 2)) + labels[:, None]
-        xy[0] = np.nan
-        arrow = np.ones((3, 1 if classes == 2 else classes, 2))
-        arrow[0] = np.nan
-        explained = np.full((3, 2), 0.25)
-        explained[0] = np.nan
-        results.append(Result(xy.astype(np.float32), explained, arrow))
-    names, words = ["base", "epoch 1", "epoch 2"][:checkpoints], ["bad", "good", "mixed"][:classes]
-    texts = [f"Review {i}" for i in range(30)]
-    data = projection.pack(results, names, names, labels, texts, list(range(30)), words)
-    return scrubber.standalone(data, {"epoch": names[-1], "reference": "base"}, "Points", "How to read them.")
+    """The same as a page."""
+    data = points_of(classes, checkpoints)
+    return scrubber.standalone(data, {"epoch": data["names"][-1], "reference": "base"}, "Points", "How to read them.")

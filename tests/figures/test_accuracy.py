@@ -24,13 +24,13 @@ def results(shown: Shown) -> list[accuracy.Result]:
 
 def test_balanced_accuracy_and_every_recall_with_their_intervals(shown: Shown, results: list[accuracy.Result]):
     picture = figures.draw(results, step_axis(shown.names), shown.words)
-    assert len(picture.data) == 1 + len(shown.words)
+    assert len(picture.data) == 2 + len(shown.words)
     balanced = picture.data[0]
     np.testing.assert_allclose(balanced.y, [100 * one.balanced_accuracy.value for one in results], rtol=1e-6)
     np.testing.assert_allclose(
         balanced.y + balanced.error_y.array, [100 * one.balanced_accuracy.high for one in results], rtol=1e-6
     )
-    assert picture.layout.annotations[0].text == f"chance {100 / len(shown.words):.0f} %"
+    assert picture.data[-1].name == f"chance {100 / len(shown.words):.0f} %"
 
 
 def test_the_table_has_a_row_per_checkpoint(shown: Shown, results: list[accuracy.Result]):

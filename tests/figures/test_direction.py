@@ -11,7 +11,7 @@ import pytest
 
 from backend.analyses import direction
 from backend.figures import direction as figures
-from backend.stats.estimate import Estimate
+from backend.figures.style import following
 from tests.figures.conftest import Shown
 
 
@@ -39,9 +39,23 @@ def test_curves_come_with_interval_and_chance(shown: Shown, results: list[direct
     picture = figures.curves(results[1:2], shown.names[1:2], [1], 3, scale)
     names = [trace.name for trace in picture.data]
     assert "epoch 1" in names
-    assert "chance, epoch 1" in names
+    assert "chance" in names
     assert any(trace.fill == "toself" for trace in picture.data)
     assert picture.layout.yaxis.title.text == figures.UNITS[scale]
+
+
+def test_other_checkpoints_are_faint_and_what_follows_the_epoch_is_named(shown: Shown, results: list[direction.Result]):
+    last = shown.names[-1]
+    picture = figures.curves(results, shown.names, [0, 1, 2], 3, "separation", ends=(last, "base"))
+    assert list(picture.layout.meta["epochs"]["labels"]) == shown.names
+    lines = {one.name: one.opacity for one in picture.data if one.mode == "lines+markers"}
+    assert lines == {"base": None, "epoch 1": following.FAINT, last: 1}
+    bands = {one.meta and one.meta["epoch"]: one.opacity for one in picture.data if one.fill == "toself"}
+    assert bands == {None: None, "epoch 1": 0, last: 1}
+    frames = figures.heatmap(results, shown.names, "separation", chosen=(1, 3)).layout.shapes
+    assert [(one.name, one.opacity) for one in frames] == [
+        (f"epoch: {name}", float(name == "epoch 1")) for name in shown.names
+    ]
 
 
 def test_the_layer_that_leaves_chance_is_ringed(shown: Shown, results: list[direction.Result]):
@@ -63,28 +77,3 @@ def test_class_means_stand_at_zero_and_one(shown: Shown, results: list[direction
     one_is = 1 if len(shown.words) == 2 else 0
     np.testing.assert_allclose(places[labels == one_is].mean(axis=0)[1:], 1, atol=1e-3)
     np.testing.assert_allclose(places[labels != one_is].mean(axis=0)[1:], 0, atol=1e-3)
-
-
-def test_cosines_with_the_reference_are_shown_plain_and_split(shown: Shown, results: list[direction.Result]):
-    picture = figures.to_reference(results[1:], shown.names[1:], [1, 2], 3, "epoch 7")
-    assert "epoch 7" in picture.layout.title.text
-    assert [trace.name for trace in picture.data][:2] == ["epoch 1, split halves", "epoch 1, plain"]
-    assert list(picture.layout.yaxis.range) == [-1.05, 1.05]
-
-
-def test_split_half_cosines_have_a_band_or_a_sentence(shown: Shown, results: list[direction.Result]):
-    there = np.full_like(results[1].norm.value, 0.4)
-    measured = replace(
-        results[1],
-        cosine_to_base_split=Estimate(there, there - 0.2, there + 0.2),
-    )
-    none = np.full_like(there, np.nan)
-    empty = replace(measured, cosine_to_base_split=Estimate(none, none, none))
-    picture = figures.to_reference([measured, empty], ["epoch 1", "epoch 2"], [1, 2], 3, "base")
-    bands = [trace for trace in picture.data if trace.fill == "toself"]
-    assert len(bands) == 1
-    assert (min(bands[0].y), max(bands[0].y)) == pytest.approx((0.2, 0.6))
-    assert figures.without_split([measured], ["epoch 1"], "base") is None
-    said = figures.without_split([measured, empty], ["epoch 1", "epoch 2"], "base")
-    assert said is not None
-    assert "epoch 2: no split-half cosine at any layer" in said

@@ -9,6 +9,7 @@ import pytest
 
 from backend.analyses.feature_turnover import Result
 from backend.figures import feature_turnover as figures
+from backend.figures.style import theme
 
 KEPT = np.array([[0.6, 0.3], [0.5, 0.6]])
 FLOOR = np.array([0.6, 0.5])
@@ -26,11 +27,11 @@ def test_lines_are_percent_and_the_floor_is_dashed():
 
 
 @pytest.mark.parametrize(("measure", "sign"), [("kept", 1), ("new", -1)])
-def test_cells_are_less_the_floor_and_more_turnover_is_orange(measure: str, sign: int):
+def test_cells_are_less_the_floor_and_more_turnover_is_red(measure: str, sign: int):
     drawn = figures.heatmap(RESULT, (2, 4), NAMES, measure)  # type: ignore[arg-type]
     assert np.array(drawn.data[0].z, dtype=float) == pytest.approx(sign * 100 * (KEPT - FLOOR))
     low, high = (colour for _, colour in (drawn.data[0].colorscale[0], drawn.data[0].colorscale[-1]))
-    assert ("cf6a10" in low) == (sign > 0) and ("cf6a10" in high) == (sign < 0)
+    assert (low == theme.WORSE) == (sign > 0) and (high == theme.WORSE) == (sign < 0)
 
 
 def test_undefined_cells_are_empty():

@@ -67,9 +67,7 @@ def test_sentences(result: features.Result):
     assert "10 are shared" in first and "1 appeared, 1 vanished" in first
     assert len(others) == 2 and "beyond chance" in others[1]
     nothing = figures.in_words(_without_signal(result), ["base"], 0, "positive")
-    assert nothing == [
-        "In **base** no feature of 12 tells positive apart beyond chance at a false-discovery rate of 5 %."
-    ]
+    assert nothing == ["In **base** none of 12 features tells positive apart beyond chance (false-discovery rate 5 %)."]
 
 
 def _without_signal(result: features.Result) -> features.Result:

@@ -28,14 +28,14 @@ def results(shown: Shown) -> list[probes.Result]:
 @pytest.mark.parametrize("measure", figures.MEASURES)
 @pytest.mark.parametrize("reading", [("base", "none"), OWN, probes.AS_PUBLISHED])
 def test_curves_and_heat_map_hold_the_numbers(shown: Shown, results, measure, reading):
-    picture = figures.curves(results[1:2], ["epoch 1"], [1], 3, shown.words, reading, measure)
+    picture = figures.curves(results[1:2], ["epoch 1"], ["#724cce"], shown.words, reading, measure)
     result = results[1]
     place = result.place(*reading)
     drawn = next(trace for trace in picture.data if trace.mode == "lines+markers")
     array = getattr(result, measure).value[place]
     scale = 100 if measure in ("balanced_accuracy", "recall") else 1
     np.testing.assert_allclose(drawn.y, scale * (array[:, 0] if array.ndim == 2 else array), rtol=1e-5)
-    dotted = [trace for trace in picture.data if (trace.name or "").startswith("chance")]
+    dotted = [trace for trace in picture.data if (trace.name or "").startswith("chance, ")]
     assert len(dotted) == (measure in figures.WITH_CHANCE)
     heat = figures.heatmap(results, shown.names, shown.words, reading, measure).data[0]
     np.testing.assert_allclose(np.array(heat.z[1], dtype=float), drawn.y, atol=1e-3)
@@ -43,7 +43,7 @@ def test_curves_and_heat_map_hold_the_numbers(shown: Shown, results, measure, re
 
 
 def test_every_class_has_its_recall(shown: Shown, results):
-    picture = figures.curves(results[1:2], ["epoch 1"], [1], 3, shown.words, OWN, "recall")
+    picture = figures.curves(results[1:2], ["epoch 1"], ["#724cce"], shown.words, OWN, "recall")
     assert [trace.name for trace in picture.data if trace.name] == [f"epoch 1, {word}" for word in shown.words]
 
 
@@ -54,7 +54,7 @@ def test_the_layer_that_leaves_chance_is_ringed_and_said(shown: Shown, results):
     assert (list(rings.x), list(rings.y)) == ([4], ["epoch 1"])
     said = figures.leaves_chance([sure], ["epoch 1"], OWN)
     assert said == "**epoch 1** leaves chance at layer 4 by AUC and never stays above chance by balanced accuracy."
-    ring = figures.curves([sure], ["epoch 1"], [1], 3, shown.words, OWN, "auc").data[-1]
+    ring = figures.curves([sure], ["epoch 1"], ["#724cce"], shown.words, OWN, "auc").data[-2]
     assert (list(ring.x), list(ring.y)) == ([4], [sure.auc.value[sure.place(*OWN), 4]])
 
 

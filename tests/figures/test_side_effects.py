@@ -43,7 +43,7 @@ def test_the_curve_of_sets(results: list[Result]):
 
 
 def test_the_answer_in_words(results: list[Result]):
-    assert "% of the gain" in figures.in_words(results[1], "two", 0.5)
-    assert "No set of blocks" in figures.in_words(results[1], "two", 2.0)
+    assert "% of the gain" in figures.kept_in_words(results[1], 0.5)
+    assert "No set of blocks" in figures.kept_in_words(results[1], 2.0)
     only_price = replace(results[0], gain=undefined(2))
-    assert figures.in_words(only_price, "one", 0.9).startswith("**one** moved by ")
+    assert figures.in_words(only_price, "one").startswith("**one** moved by ")

@@ -11,6 +11,7 @@ import pytest
 
 from backend.analyses import similarity
 from backend.figures import similarity as figures
+from backend.figures.style import following
 from backend.stats.estimate import Estimate
 from tests.analyses.changed_residuals import LABELS, residuals
 from tests.figures.conftest import Shown
@@ -29,14 +30,16 @@ def test_every_curve_is_drawn_the_chosen_one_with_interval_and_chance(results, m
     floors = [("two seeds", results[0])]
     picture = figures.curves(results, NAMES, [1, 2], 3, measure, "base", 1, floors)
     lines = {line.name: line for line in picture.data if line.name}
-    wanted = {"epoch 1", "epoch 2", "chance, epoch 2", "two seeds"}
+    wanted = {"epoch 1", "epoch 2", "chance", "two seeds"}
     assert lines.keys() == wanted | ({"different reviews in base"} if measure == "cosine" else set())
     alike = results[1].alike(measure)
     (value, low, high), chance = alike.ends, alike.chance
     assert chance is not None
     np.testing.assert_allclose(lines["epoch 2"].y, value, rtol=1e-5)
     np.testing.assert_allclose(lines["epoch 2"].customdata, np.stack([low, high, chance], axis=1), rtol=1e-5)
-    np.testing.assert_allclose(lines["chance, epoch 2"].y, chance, rtol=1e-5)
+    dotted = [line.y for line in picture.data if line.name == "chance" and line.opacity == 1]
+    np.testing.assert_allclose(dotted[0], chance, rtol=1e-5)
+    assert (lines["epoch 1"].opacity, lines["epoch 2"].opacity) == (following.FAINT, 1)
     assert lines["two seeds"].line.dash == "dash"
     bottom, top = picture.layout.yaxis.range
     assert bottom <= np.nanmin(low) and top >= np.nanmax(high)

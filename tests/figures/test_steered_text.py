@@ -46,6 +46,15 @@ def test_the_answer_in_words(pair: Pair, shown: Shown):
     assert "There is no direction at layer 9" in figures.answer(nothing, query, shown.words, 8.0)
 
 
+@pytest.mark.parametrize(("first", "least"), [((8.0,), 8.0), ((-2.0, -4.0, 4.0), -2.0), ((), 1.0), ((2.0, -2.0), 2.0)])
+def test_the_default_coefficient_is_the_smallest_that_changes_the_answer(
+    pair: Pair, first: tuple[float, ...], least: float
+):
+    flipped = np.isin(ALPHAS, first)
+    probability = np.stack([np.where(flipped, 0.8, 0.2), np.where(flipped, 0.2, 0.8)], axis=1)
+    assert figures.least_flip(replace(pair[0][0], probability=probability), pair[1][0]) == least
+
+
 def test_what_is_written_stands_by_model_coefficient_and_way(shown: Shown):
     one, prompts = shown.study.base, shown.study.prompts
     plain = WrittenQuery(one, one, prompts, prompts, 0, "all", 0, 0.0, None)

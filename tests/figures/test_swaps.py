@@ -11,6 +11,7 @@ import pytest
 
 from backend.analyses import swaps
 from backend.figures import swaps as figures
+from backend.figures.style import theme
 from backend.stats.estimate import Estimate, alone, undefined
 from tests.figures.conftest import Shown
 
@@ -60,7 +61,7 @@ def test_the_triangle_holds_every_range_at_its_ends(shown: Shown, back: bool):
     assert heat.z[0][1] is None
     host, donor = ranges.levels[:, swaps.MEASURES.index("gap")]
     towards = heat.colorscale if donor > host else heat.colorscale[::-1]
-    assert towards[-1][1] == "#2f7fd3"  # blue is like the donor, orange like the host
+    assert towards[-1][1] == theme.BETTER  # teal is like the donor, red like the host
     assert heat.zmin <= min(host, donor) < max(host, donor) <= heat.zmax
 
 

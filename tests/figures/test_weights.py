@@ -26,7 +26,7 @@ def results(shown: Shown) -> list[weights.Result]:
 
 def test_every_matrix_is_in_its_cell_and_the_rest_apart(results: list[weights.Result]):
     picture = figures.draw(results[0], "epoch 1", "change")
-    inside, outside = picture.data
+    inside, outside = picture.data[:2]
     np.testing.assert_allclose(inside.z, [[layer + 1 for layer in range(12)]] * 2)
     assert list(inside.y) == ["attn.c_attn", "mlp.c_fc"]
     assert list(outside.x) == ["wte", "wpe"]
@@ -48,7 +48,7 @@ def test_colours_are_the_same_for_all_checkpoints(results: list[weights.Result])
 def test_changes_of_several_sizes_are_coloured_by_their_logarithm():
     result = made((None, "lm_head.weight", 1.0, 9.0), (0, "a.weight", 0.001, 1.0), (1, "a.weight", 0.0, NAN))
     picture = figures.draw(result, "", "change")
-    inside, outside = picture.data
+    inside, outside = picture.data[:2]
     assert inside.z[0][0] == pytest.approx(np.log10(0.1))
     assert inside.z[0][1] is None, "zero has no logarithm"
     assert inside.customdata[0][1] == "0 %", "but a hover"
@@ -73,7 +73,7 @@ def test_nothing_changed():
 
 def test_a_llama_reads_well():
     result = made((None, "model.embed_tokens.weight", 0.1, 2.0), (0, "self_attn.q_proj.weight", 0.2, 3.0))
-    inside, outside = figures.draw(result, "", "change").data
+    inside, outside = figures.draw(result, "", "change").data[:2]
     assert list(inside.y) == ["self_attn.q_proj"]
     assert list(outside.x) == ["embed_tokens"]
 

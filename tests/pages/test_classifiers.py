@@ -49,7 +49,7 @@ SAID = [
     ("swaps", {"mode": "steering", "steer": "ablation"}, "These models predict no tokens"),
     ("review", {"text": TEXT, "heat": "next"}, "These models predict no next token"),
     ("review", {"text": TEXT, "show": "steered"}, "there are no continuations: base, epoch 2"),
-    ("features", {}, "promoted tokens are undefined"),
+    ("features", {"more": "quality"}, "promoted tokens are undefined"),
 ]
 
 

@@ -16,17 +16,16 @@ def test_the_answer_stands_above_the_picture(opens: Opens):
         one.value.startswith("On neutral sentences, all positions, **epoch 3** moved most") for one in test.markdown
     )
     shown = charts(test)
-    assert {
-        "activation-overview",
-        "activation-curve",
-        "activation-tokens",
-        "logit-likelier",
-        "logit-rarer",
-    } <= shown.keys()
-    assert "logit-text" in shown
+    assert shown.keys() == {"activation-overview", "activation-curve", "activation-tokens"}
     heat = json.loads(shown["activation-overview"])["data"][0]
     assert heat["y"] == ["epoch 1", "epoch 2", "epoch 3"]
     assert not test.error
+
+
+def test_one_part_stands_below_the_first_picture(opens: Opens):
+    shown = charts(opens("difference", show="predictions"))
+    assert {"activation-overview", "logit-likelier", "logit-rarer", "logit-text"} == shown.keys()
+    assert "difference-weights" in charts(opens("difference", show="weights"))
 
 
 def test_texts_place_and_layer_follow_the_address(opens: Opens):
@@ -51,7 +50,9 @@ def test_three_classes_and_another_reference(opens: Opens, world: World):
 def test_an_encoder_has_residuals_only(opens: Opens, world: World):
     world.make_encoder()
     test = opens("difference")
-    assert "activation-curve" in charts(test) and "logit-likelier" not in charts(test)
+    assert "activation-curve" in charts(test)
+    test = opens("difference", show="predictions")
+    assert "logit-likelier" not in charts(test)
     assert any("predicts no tokens" in one.value for one in test.info) and not test.error
 
 
@@ -62,9 +63,9 @@ def test_an_unknown_value_gets_a_sentence(opens: Opens, key: str, value: str):
 
 
 def test_scaling_follows_its_part(opens: Opens):
-    shown = charts(opens("difference"))
+    shown = charts(opens("difference", show="scaling"))
     assert {"scaling-gap", "scaling-perplexity", "scaling-kl"} <= shown.keys()
-    test = opens("difference", part="mlp")
+    test = opens("difference", show="scaling", part="mlp")
     offered = [button for button in test.button if button.label.startswith("Scale the change")]
     heat = json.loads(charts(settle(offered[0].click().run()) if offered else test)["scaling-gap"])["data"][0]
     assert heat["type"] == "heatmap" and len(heat["z"]) == 9 and len(heat["z"][0]) == 4
@@ -72,7 +73,7 @@ def test_scaling_follows_its_part(opens: Opens):
 
 @pytest.mark.parametrize("how", ["weights", "logits", "steer"])
 def test_what_is_written_follows_alpha(opens: Opens, how: str):
-    test = opens("difference", how=how, alpha="1.5", begin="The script")
+    test = opens("difference", show="written", how=how, alpha="1.5", begin="The script")
     table = test.table[-1].value
     assert any("1.5" in name for name in table["model"]) and "greedy" in table.columns
     before = table["greedy"].tolist()
@@ -81,7 +82,7 @@ def test_what_is_written_follows_alpha(opens: Opens, how: str):
 
 
 def test_gain_and_price_by_checkpoint_and_block(opens: Opens):
-    test = opens("difference")
+    test = opens("difference", show="price")
     offered = [button for button in test.button if button.label.startswith("Measure every block")]
     shown = charts(settle(offered[0].click().run()) if offered else test)
     assert {"price-checkpoints", "price-blocks", "price-sets"} <= shown.keys()

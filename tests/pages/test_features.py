@@ -30,12 +30,10 @@ def test_nothing_is_trained_before_somebody_says_so(opens: Opens, world: World):
     (label,) = offer(test)
     assert label.startswith("Train the autoencoder (about ")
     shown = charts(press(test))
-    assert shown.keys() == {
-        "features-scatter",
-        "features-training",
-        "feature-histogram",
-        "feature-promotes",
-    }
+    assert shown.keys() == {"features-scatter"}
+    assert charts(opens("features", more="quality")).keys() == {"features-scatter", "features-training"}
+    more = {"features-scatter", "feature-histogram", "feature-promotes"}
+    assert charts(opens("features", more="activations")).keys() == more
     again = opens("features")  # it is in the cache now
     assert offer(again) == [] and charts(again).keys() == shown.keys()
     assert any("are shared by" in one.value for one in again.markdown)
@@ -89,7 +87,7 @@ def test_files_are_opened_and_wrong_ones_get_a_sentence(opens: Opens, world: Wor
     world.lab.autoencoders.write(
         find(features.queries(study)[0].source, world.lab), folder, About("base", 4, 96, "reviews.csv")
     )
-    test = opens("features", open=str(folder))
+    test = opens("features", open=str(folder), more="quality")
     assert offer(test)[0].startswith("Read its features")
     assert "features-training" not in charts(press(test))
     (error,) = [one.value for one in opens("features", open=str(tmp_path / "nowhere")).error]

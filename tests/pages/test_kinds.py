@@ -8,13 +8,13 @@ import pytest
 from backend.study.chat import ChatTemplate
 from backend.study.config import CheckpointRef, Message, Study
 from backend.study.kinds import UNASKED, UNLABELLED, Kind
-from pages import features, probes, review, swaps, tokens
+from pages import difference, features, overview, probes, review, swaps, tokens
 from pages.parts import layer_details, similarity
 from tests.fakes import fake_sample
 from tests.pages.conftest import Opens, World, charts
 
 VIEWS = [
-    ("overview", {}),
+    *(("overview", {"more": more}) for more in overview.MORE),
     ("layers", {"epoch": "epoch 2"}),
     *(("layers", {"show": show}) for show in layer_details.SHOWN),
     *(("layers", {"show": "similarity", "similarity": part}) for part in similarity.PARTS),
@@ -22,8 +22,9 @@ VIEWS = [
     *(("swaps", {"mode": mode}) for mode in swaps.MODES),
     *(("tokens", {"show": show}) for show in tokens.SHOWN),
     *(("features", {"show": show}) for show in features.SHOWN),
-    ("difference", {}),
-    ("difference", {"texts": "sample", "part": "mlp", "how": "steer"}),
+    *(("features", {"more": more}) for more in features.MORE),
+    *(("difference", {"show": show}) for show in difference.SHOWN),
+    *(("difference", {"show": show, "texts": "sample", "part": "mlp", "how": "steer"}) for show in difference.SHOWN),
     *(("review", {"text": "The script drags.", "show": show}) for show in review.SHOWN),
     *(("review", {"text": "The script drags.", "heat": heat}) for heat in review.HEATS),
 ]

@@ -126,7 +126,7 @@ def test_every_scale_of_the_direction(opens: Opens, scale: str):
 
 def test_cosines_between_checkpoints_and_layers(opens: Opens):
     shown = charts(opens("layers", show="cosines", layer="2"))
-    assert {"cosine-curves", "cosine-layers-0", "cosine-layers-3", "cosine-checkpoints"} <= shown.keys()
+    assert {"cosine-curves", "cosine-layers-0", "cosine-layers-1", "cosine-checkpoints"} <= shown.keys()
     assert title(shown["cosine-checkpoints"]).startswith("Layer 2")
 
 

@@ -56,16 +56,18 @@ def test_what_is_compared_is_in_tables(opens: Opens):
 
 
 def test_training_curves_where_there_is_a_log(opens: Opens, world: World):
-    assert "training-loss" not in charts(opens())
+    test = opens(more="training")
+    assert "training-loss" not in charts(test)
+    assert any("There is no training log" in one.value for one in test.info)
     log = world.folder / "film" / LOG
     log.write_text(",".join(COLUMNS) + "\n10,0.5,2.5,0.001,,,,\n20,1.0,,,0.8,0.7,0.9,40\n")
-    shown = charts(opens())
+    shown = charts(opens(more="training"))
     assert "40 held-out texts" in shown["training-accuracy"]
     assert "epoch 1" in shown["training-loss"]
     log.write_text("step,loss\n1,2\n")
-    test = opens()
+    test = opens(more="training")
     assert "does not start with the columns" in test.error[0].value
-    assert {"accuracy", "weight-changes"} <= charts(test).keys(), "the rest of the page stands"
+    assert {"accuracy", "separation"} <= charts(test).keys(), "the rest of the page stands"
 
 
 def test_training_curves_of_a_study_trained_elsewhere(opens: Opens, world: World):
@@ -75,13 +77,13 @@ def test_training_curves_of_a_study_trained_elsewhere(opens: Opens, world: World
     place.mkdir(parents=True)
     logged = [{"step": 10, "epoch": 0.5, "loss": 2.5, "learning_rate": 0.1}, {"step": 20, "epoch": 1.0, "eval_loss": 2}]
     (place / STATE).write_text(json.dumps({"global_step": 20, "log_history": logged}))
-    shown = charts(opens())
+    shown = charts(opens(more="training"))
     assert "training-accuracy" not in shown
     assert "held-out texts" in shown["training-loss"]
     (place / STATE).write_text('{"global_step": 20, "log')
-    test = opens()
+    test = opens(more="training")
     assert "is damaged (it cannot be read as JSON" in test.error[0].value
-    assert {"accuracy", "weight-changes"} <= charts(test).keys(), "the rest of the page stands"
+    assert {"accuracy", "separation"} <= charts(test).keys(), "the rest of the page stands"
 
 
 def test_weights_follow_the_epoch_and_the_reference(opens: Opens):
@@ -95,6 +97,14 @@ def test_weights_follow_the_epoch_and_the_reference(opens: Opens):
     assert "Stable rank" in charts(test)["weight-changes"]
     other = opens(epoch="epoch 1", reference="epoch 3")
     assert "epoch 3 → epoch 1" in json.loads(charts(other)["weight-changes"])["layout"]["title"]["text"]
+
+
+def test_one_more_picture_stands_below_the_findings(opens: Opens):
+    test = opens()
+    assert {"accuracy", "weight-changes"} <= charts(test).keys() and "calibration" not in charts(test)
+    settle(test.segmented_control(key="more").set_value("calibration").run())
+    assert "calibration" in charts(test) and "weight-changes" not in charts(test)
+    assert test.query_params["more"] in ("calibration", ["calibration"])
 
 
 def test_the_reference_itself_has_no_changed_weights(opens: Opens):

@@ -29,7 +29,7 @@ def blocks(values: Sequence[float]) -> weights.Result:
 def test_the_block_that_changed_most() -> None:
     finding = said(changes.changed_weights, case_of(), [blocks([0.01, 0.02, 0.08, 0.02])])
     assert finding is not None
-    assert "From base to epoch 3 the weights changed most in block 2. Its matrices changed by 8 %" in finding.sentence
+    assert "From base to epoch 3 the weights changed most in block 2: by 8 % of their norm" in finding.sentence
     assert "in about 3 directions" in finding.sentence
     assert (finding.value, finding.low, finding.high) == pytest.approx((0.08, 0.01, 0.08))
 
@@ -49,7 +49,7 @@ def test_the_layer_that_was_rearranged_most() -> None:
     finding = said(changes.rearranged, case_of(), [found])
     assert finding is not None
     assert "From base to epoch 3 layer 2 changed most: its CKA is 0.30 (0.25 to 0.35)" in (finding.sentence)
-    assert "The highest is 0.90 at layer 1" in finding.sentence
+    assert "against 0.90 at layer 1, the highest" in finding.sentence
     assert finding.keys["show"] == "similarity"
     unsure = cka_grid.Result(Estimate(value, value - 0.4, value + 0.4))
     assert said(changes.rearranged, case_of(), [unsure]) is None
@@ -83,7 +83,7 @@ def test_the_block_that_carries_most_is_said_with_its_runner_up() -> None:
     assert finding.sentence.startswith("Putting only block 1 of epoch 3 back to base undoes 8")
     after = 100 * uneven.balanced_accuracy.value[1]
     assert f"balanced accuracy goes from {100 * uneven.levels[0, 0]:.1f} to {after:.1f} %" in finding.sentence
-    assert f"Any other block alone undoes at most {100 * uneven.fraction_recovered.value[2]:.0f} %." in finding.sentence
+    assert f"any other block undoes at most {100 * uneven.fraction_recovered.value[2]:.0f} %." in finding.sentence
     assert finding.value == pytest.approx(uneven.fraction_recovered.value[1])
     assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
     assert (finding.page, finding.keys["host"], finding.keys["donor"]) == ("swaps", "epoch 3", "base")

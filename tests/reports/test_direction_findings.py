@@ -43,14 +43,16 @@ def test_where_the_direction_leaves_chance_and_since_when() -> None:
     found = directions(case, [0, 0, 1, 1.5])
     finding = said(findings.leaves_chance, case, found)
     assert finding is not None
-    assert "In epoch 3 the classes are further apart than chance from layer 2 on" in finding.sentence
-    assert finding.sentence.endswith(" The first such checkpoint is epoch 2, from layer 2 on.")
+    assert (
+        "In epoch 3 the classes are further apart than chance from layer 2 on (first in epoch 2, from layer 2);"
+        in finding.sentence
+    )
     assert finding.value == pytest.approx(found[3].separation.value[0, -1])
     assert f"{finding.value:.2f} times" in finding.sentence
     assert finding.keys == {"epoch": "epoch 3", "show": "direction", "scale": "separation"}
     first = said(findings.leaves_chance, case, directions(case, [0, 0, 0, 1.5]))
     assert first is not None
-    assert first.sentence.endswith("No earlier checkpoint does so.")
+    assert "(in no earlier checkpoint);" in first.sentence
 
 
 def test_a_direction_within_chance_is_not_mentioned() -> None:

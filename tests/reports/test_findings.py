@@ -80,7 +80,7 @@ def test_a_better_checkpoint_is_named_with_its_gain_on_the_other_half() -> None:
     shares = [(0.5, 0.5), (0.6, 0.6), (0.9, 0.9), (0.7, 0.7)]
     finding = best(case, shares)
     assert finding is not None
-    assert finding.sentence.startswith("Epoch 2 answers ")
+    assert finding.sentence.startswith("Epoch 2, chosen on half of the reviews, answers ")
     assert "more than base" in finding.sentence
     assert finding.keys == {"epoch": "epoch 2", "show": "sample"}
     labels = case.study.prompts.labels

@@ -15,7 +15,7 @@ from backend.reports import summary
 from backend.study.comparison import Comparison
 from backend.study.config import TrainingSpec, load_study
 from backend.study.pinned import Missing
-from tests.fakes import fake_lab, fake_study
+from tests.fakes import fake_definition, fake_lab, fake_study
 
 NOW = 1_700_000_000.0
 
@@ -112,3 +112,14 @@ def test_the_step_of_the_chosen_checkpoint() -> None:
         summary.step(Comparison(known, known.base, changed[1])) == "Step 1,500 of 3,000. The slider is evenly spaced."
     )
     assert summary.step(Comparison(study, study.base, study.checkpoints[1])) is None
+
+
+def test_a_list_of_studies_marks_missing_weights(tmp_path: Path):
+    study = fake_definition(tmp_path)
+    assert summary.listed(study) == f"{study.title} (weights missing)"
+    for ref in study.refs[:1]:
+        Path(str(ref.path)).mkdir(parents=True)
+    assert summary.listed(study) == f"{study.title} (some weights missing)"
+    for ref in study.refs[1:]:
+        Path(str(ref.path)).mkdir(parents=True)
+    assert summary.listed(study) == study.title

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,16 @@ def line(
     return trace | ({} if marker is None else {"marker": marker}) | more
 
 
+def dotted(x: Any, y: np.ndarray, colour: str) -> dict[str, Any]:
+    """Return the chance level of a curve, which `key` explains in the legend."""
+    return line(x, y, "chance", stroke(colour, 1.6, "dot"), mode="lines", showlegend=False)
+
+
+def key(name: str, dash: str) -> dict[str, Any]:
+    """Return an entry of the legend alone, for lines of any colour with that dash."""
+    return line([None], np.array([np.nan]), name, stroke(theme.QUIET, 1.6, dash), mode="lines", showlegend=True)
+
+
 def stroke(colour: str, width: float = 2.2, dash: str | None = None) -> dict[str, Any]:
     """Return how a line looks."""
     return {"color": colour, "width": width} | ({} if dash is None else {"dash": dash})
@@ -53,6 +63,33 @@ def heatmap(values: np.ndarray, x: Any, y: Any, hover: str, colours: Any, **more
     """Return a heat map with gaps between its cells; undefined cells are empty. `hover` is a whole template."""
     cells = {"type": "heatmap", "z": theme.cells(values), "x": x, "y": y, "colorscale": colours, "xgap": 1, "ygap": 1}
     return cells | {"hovertemplate": hover, "colorbar": bar()} | more
+
+
+def numbers(
+    heat: Mapping[str, Any],
+    texts: Sequence[Sequence[str]],
+    low: float,
+    high: float,
+    colours: theme.Scale,
+    size: int = 11,
+) -> list[dict[str, Any]]:
+    """Return the texts of a heat map's cells: in the page's own ink on faint cells, else in black or white.
+
+    `heat` is the trace, `low` and `high` the ends of its `colours`.
+    """
+    z = np.array(heat["z"], dtype=float)
+    share = np.clip((z - low) / ((high - low) or 1.0), 0, 1)
+    inks = [[theme.ink_in(colours, one) if np.isfinite(one) else None for one in row] for row in share]
+    common = {"type": "scatter", "mode": "text", "hoverinfo": "skip", "showlegend": False}
+    common |= {axis: heat[axis] for axis in ("xaxis", "yaxis") if axis in heat}
+    found = []
+    for ink in (None, "#10131a", "#ffffff"):
+        cells = [(r, c) for r, row in enumerate(inks) for c, one in enumerate(row) if one == ink and texts[r][c]]
+        if cells:
+            place = {"x": [heat["x"][c] for _, c in cells], "y": [heat["y"][r] for r, _ in cells]}
+            font = {"size": 11} | ({} if ink is None else {"color": ink})
+            found.append(common | place | {"text": [texts[r][c] for r, c in cells], "textfont": font})
+    return found
 
 
 def targets(values: np.ndarray, names: Sequence[str], hover: str) -> dict[str, Any]:

@@ -133,6 +133,8 @@ class Scrubber {
         this.still = window.matchMedia("(prefers-reduced-motion: reduce)");
         this.onView = event => event.detail.key === this.data?.key && this.follow(event.detail);
         window.addEventListener("layershift:view", this.onView);
+        this.onSlider = ({ detail }) => detail.from === "slider" && this.slide(this.data.names.indexOf(detail.names[detail.at]));
+        window.addEventListener("layershift:epoch", this.onSlider);
         this.sizes = new ResizeObserver(() => this.layout());
         this.sizes.observe(root);
         root.addEventListener("keydown", event => this.onKey(event));
@@ -140,6 +142,7 @@ class Scrubber {
 
     leave() {
         window.removeEventListener("layershift:view", this.onView);
+        window.removeEventListener("layershift:epoch", this.onSlider);
         this.sizes.disconnect();
         this.stop(false);
         pictures.delete(this.root);
@@ -311,7 +314,15 @@ class Scrubber {
     seek(at) {
         this.at = Math.min(this.last, Math.max(0, at));
         this.draw();
+        if (this.quiet) return;
         window.dispatchEvent(new CustomEvent("layershift:epoch", { detail: { at: this.at, names: this.data.names } }));
+    }
+
+    /* Follow another slider of the page, which has told the other pictures. */
+    slide(place) {
+        if (place < 0 || this.busy) return;
+        this.glide(place);
+        this.quiet = this.at !== place;
     }
 
     settle() {
@@ -334,6 +345,7 @@ class Scrubber {
 
     glide(place, milliseconds = SETTLE_MS, then = () => {}) {
         cancelAnimationFrame(this.gliding);
+        this.quiet = false;
         const from = this.at, start = performance.now();
         if (this.still.matches || from === place) { this.seek(place); then(); return; }
         const step = now => {
@@ -362,6 +374,7 @@ class Scrubber {
 
     stop(tell) {
         cancelAnimationFrame(this.gliding);
+        this.quiet = false;
         clearTimeout(this.timer);
         const was = this.playing;
         this.playing = false;

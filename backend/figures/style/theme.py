@@ -11,6 +11,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 NEGATIVE, POSITIVE, DIRECTION = "#cf6a10", "#2f7fd3", "#2f9e5f"
+WORSE, BETTER = "#b04a5a", "#0e8a7d"
+"""Of measures that have a good side, such as accuracy, recovery and shared features; never of classes."""
+OPPOSED = "#a8509f"
+"""A cosine of -1; DIRECTION is one of 1."""
 MANY = ("#0072b2", "#bf7600", "#c4699a", "#2c90cc", "#d55e00", "#009669", "#948800", "#868686")
 """Okabe and Ito's colour-blind-safe colours, as light as still reads on white, as dark as reads on a dark page."""
 RING = "#c2185b"
@@ -21,7 +25,19 @@ SYMBOLS = ("diamond", "circle", "square", "triangle-up", "cross", "star", "x", "
 QUIET = "#7d8593"
 FAINT = "rgba(128,136,150,0.28)"
 SEQUENTIAL = [[0.0, "rgba(47,158,95,0.04)"], [0.5, "#5cb585"], [1.0, "#116b3b"]]
-DIVERGING = [[0.0, NEGATIVE], [0.5, "rgba(150,156,168,0.12)"], [1.0, POSITIVE]]
+Scale = list[list[Any]]
+
+
+def _diverging(low: str, high: str) -> Scale:
+    return [[0.0, low], [0.5, "rgba(150,156,168,0.12)"], [1.0, high]]
+
+
+DIVERGING = _diverging(NEGATIVE, POSITIVE)
+"""From class 0 to class 1."""
+QUALITY = _diverging(WORSE, BETTER)
+COSINE = _diverging(OPPOSED, DIRECTION)
+PAGES = (("#ffffff", "#10151f"), ("#12151b", "#e7eaf0"))
+"""Ground and ink of the light and the dark page, as in .streamlit/config.toml."""
 HOVER_LENGTH = 100
 PLOT_CONFIG: dict[str, Any] = {
     "displaylogo": False,
@@ -59,6 +75,49 @@ def ink_on(colour: str) -> str:
     """Black or white, whichever reads better on the colour (its luminance against that of middle grey)."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return "#10131a" if 0.2126 * red**2.2 + 0.7152 * green**2.2 + 0.0722 * blue**2.2 > 0.18 else "#ffffff"
+
+
+def ink_in(colours: Scale, share: float) -> str | None:
+    """Return the ink that reads on the colour at a share of a scale, None for the page's own on a faint one.
+
+    It reads best on the worse of the light and the dark page, which shine through.
+    """
+    *colour, opacity = mixed(colours, share)
+
+    def worst(ink: str | None) -> float:
+        found = []
+        for ground, own in PAGES:
+            below = _parts(ground)[:3]
+            cell = [opacity * one + (1 - opacity) * under for one, under in zip(colour, below, strict=True)]
+            found.append(_contrast(ink or own, cell))
+        return min(found)
+
+    return max((None, "#10131a", "#ffffff"), key=worst)
+
+
+def _contrast(ink: str, cell: Sequence[float]) -> float:
+    """Return the contrast of WCAG 2.2, 1..21."""
+    low, high = sorted(
+        sum(share * (part / 255) ** 2.2 for share, part in zip((0.2126, 0.7152, 0.0722), colour, strict=False))
+        for colour in (_parts(ink), cell)
+    )
+    return (high + 0.05) / (low + 0.05)
+
+
+def mixed(colours: Scale, share: float) -> list[float]:
+    """Return the colour at a share of a scale: red, green and blue, 0..255, and the opacity, 0..1."""
+    at = max(i for i, (place, _) in enumerate(colours) if place <= share)
+    (low, first), (high, second) = colours[at], colours[min(at + 1, len(colours) - 1)]
+    part = (share - low) / (high - low) if high > low else 0.0
+    return [(1 - part) * one + part * other for one, other in zip(_parts(first), _parts(second), strict=True)]
+
+
+def _parts(colour: str) -> list[float]:
+    """Red, green and blue, 0..255, and the opacity, 0..1."""
+    if colour.startswith("#"):
+        return [*(float(int(colour[i : i + 2], 16)) for i in (1, 3, 5)), 1.0]
+    parts = [float(part) for part in colour[colour.index("(") + 1 : -1].split(",")]
+    return parts if len(parts) == 4 else [*parts, 1.0]
 
 
 def veil(colour: str, alpha: float) -> str:
@@ -111,8 +170,16 @@ def figure(traces: Iterable[Mapping[str, Any]], title: str, height: int, **layou
         "hoverlabel": {"align": "left"},
         "modebar": {"bgcolor": "rgba(0,0,0,0)"},
     }
-    data = list(traces)
+    data = [{**one, "showlegend": False} if _draws_nothing(one) else one for one in traces]
     return go.Figure({"data": data, "layout": shared | {"datarevision": _revision(data)} | layout})
+
+
+def _draws_nothing(trace: Mapping[str, Any]) -> bool:
+    """Return whether a curve has no defined value: then the legend leaves it out. Entries of a legend have no place."""
+    x, y = trace.get("x"), trace.get("y")
+    if not (isinstance(y, np.ndarray) and y.dtype.kind == "f" and y.size) or (isinstance(x, list) and x == [None]):
+        return False
+    return bool(np.isnan(y).all())
 
 
 def standalone(figures: Iterable[go.Figure], title: str, guide: str) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from tests.contrast import ROOT, SETTINGS, contrast, mixed
 
+INKS = [SETTINGS["theme"][mode]["textColor"] for mode in ("light", "dark")]
 GROUNDS = [SETTINGS["theme"][mode]["backgroundColor"] for mode in ("light", "dark")]
 
 
@@ -34,7 +36,15 @@ def as_hex(colour: str) -> str:
 @pytest.mark.parametrize("ground", GROUNDS)
 def test_points_lines_and_marks_stand_out_from_the_page(ground: str):
     """WCAG 2.2, 1.4.11: 3 to 1 for graphics, points as see-through as they are drawn."""
-    lines = [theme.DIRECTION, theme.RING, theme.QUIET, *(theme.checkpoint_colour(i, 6) for i in range(6))]
+    lines = [
+        theme.WORSE,
+        theme.BETTER,
+        theme.OPPOSED,
+        theme.DIRECTION,
+        theme.RING,
+        theme.QUIET,
+        *(theme.checkpoint_colour(i, 6) for i in range(6)),
+    ]
     assert [colour for colour in lines if contrast(as_hex(colour), ground) < 3] == []
     points = [theme.NEGATIVE, theme.POSITIVE, *theme.MANY]
     assert [colour for colour in points if contrast(mixed(colour, ground, theme.POINTS), ground) < 3] == []
@@ -50,6 +60,32 @@ def test_no_figure_has_a_pale_colour_of_its_own():
 @pytest.mark.parametrize("count", [1, 2, 3, 12])
 def test_checkpoint_colours_differ(count: int):
     assert len({theme.checkpoint_colour(i, count) for i in range(count)}) == count
+
+
+@pytest.mark.parametrize("scale", [theme.SEQUENTIAL, theme.DIVERGING, theme.QUALITY, theme.COSINE])
+def test_numbers_read_on_every_cell_in_both_themes(scale: theme.Scale):
+    """WCAG 2.2, 1.4.3: 4.5 to 1 for text; on see-through cells what one ink can be on both pages, 3.6."""
+    for ground, own in zip(GROUNDS, INKS, strict=True):
+        for share in np.linspace(0, 1, 101):
+            red, green, blue, opacity = theme.mixed(scale, share)
+            cell = mixed("#" + "".join(f"{round(one):02x}" for one in (red, green, blue)), ground, opacity)
+            assert contrast(theme.ink_in(scale, share) or own, cell) >= 3.6, (share, ground)
+
+
+def test_the_pages_are_those_of_the_settings():
+    assert tuple(zip(GROUNDS, INKS, strict=True)) == theme.PAGES
+
+
+def test_a_curve_without_values_is_not_in_the_legend():
+    empty, there = np.array([np.nan, np.nan]), np.array([np.nan, 1.0])
+    drawn = [{"type": "scatter", "x": [0, 1], "y": y} for y in (empty, there)]
+    figure: Any = theme.figure([*drawn, drawing.key("chance", "dot")], "", 300)
+    assert [trace.showlegend for trace in figure.data] == [False, None, True]
+
+
+def test_a_pair_of_colours_has_one_meaning():
+    ends = [tuple(scale[i][1] for i in (0, -1)) for scale in (theme.DIVERGING, theme.QUALITY, theme.COSINE)]
+    assert len({colour for pair in ends for colour in pair}) == 6
 
 
 def test_a_veil_keeps_the_colour():

@@ -61,8 +61,8 @@ def read(text: str) -> list[dict[str, str]]:
         ("pca", {}, 2 * 5 * 36),
         ("pca", {"basis": "base", "massive": "without", "reference": "epoch 1", "epoch": "epoch 2"}, 2 * 5 * 36),
         ("direction-heat", {}, 4 * 5),
-        ("direction-curves", {"reference": "epoch 2"}, 2 * 5),
-        ("direction-curves", {"massive": "without", "epoch": "base"}, 5),
+        ("direction-curves", {"reference": "epoch 2"}, 4 * 5),
+        ("direction-curves", {"massive": "without", "epoch": "base"}, 4 * 5),
         ("cosine-curves", {"show": "cosines", "reference": "epoch 1"}, 3 * 5),
         ("cosine-layers-0", {"show": "cosines"}, 5 * 6 + 4 * 10),
         ("cosine-checkpoints", {"show": "cosines", "massive": "without", "reference": "epoch 3"}, 5 * 6 + 4 * 10),
@@ -124,7 +124,7 @@ def test_a_review_can_be_taken_along(opens: Opens, world: World, csvs: dict[str,
     assert [(row["checkpoint"], row["index"]) for row in answers] == [("base", str(index)), ("epoch 3", str(index))]
     shown = test.table[0].value["logit difference (logits)"].tolist()
     assert [f"{float(row['logit_diff']):+.2f}" for row in answers] == shown
-    assert len(along) == 2 * 5
+    assert len(along) == 4 * 5
     drawn = charts(test)["review-curve"]
     assert f'"{float(along[-1]["along"]):.2f}"'[1:4] in drawn
     assert not test.code, "nothing exports one review"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -55,6 +56,16 @@ class Held:
 @pytest.fixture
 def study(world: World) -> PinnedStudy:
     return pin(world.studies["film"], world.lab)  # type: ignore[arg-type]
+
+
+def test_late_timers_leave_no_line_in_the_log(caplog: pytest.LogCaptureFixture):
+    logger = logging.getLogger("streamlit.runtime.app_session")
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.INFO, logger.name):
+        logger.info("The fragment with id %s does not exist anymore - it might have been removed.", "a")
+        logger.info("Something else")
+    logger.removeHandler(caplog.handler)
+    assert {record.getMessage() for record in caplog.records} == {"Something else"}
 
 
 def test_a_bar_is_one_line_of_plain_text(world: World):
