@@ -12,7 +12,7 @@ from backend.analyses import Analysis
 from backend.errors import CacheError, LayershiftError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
-from backend.new_study import fields, from_trainer
+from backend.new_study import fields, from_trainer, inputs
 from backend.new_study.options import add_options
 from backend.reports import export as exporting
 from backend.reports import report as reporting

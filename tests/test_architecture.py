@@ -169,7 +169,7 @@ def distribution(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", re.split(r"[\[=]", requirement)[0]).lower()
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-cluster.txt", "requirements-dev.txt"])
 def test_requirements_are_pinned(file: str):
     lines = requirement_lines(file)
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9_.-]+(\[[a-z]+\])?==[0-9][0-9A-Za-z.]*", line)] == []
@@ -177,7 +177,8 @@ def test_requirements_are_pinned(file: str):
 
 
 def test_every_library_that_is_imported_is_required():
-    required = {distribution(line) for line in requirement_lines("requirements.txt")}
+    files = "requirements.txt", "requirements-cluster.txt"
+    required = {distribution(line) for file in files for line in requirement_lines(file)}
     provided = packages_distributions()
     ours = {"backend", "app", "pages"} | {file.stem for file in PAGES}
     used = set().union(*map(libraries, SOURCES)) - set(sys.stdlib_module_names) - ours

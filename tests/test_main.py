@@ -215,7 +215,7 @@ def test_bad_input_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_interrupt_is_130(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("backend.__main__.pin", interrupted)
