@@ -38,7 +38,7 @@ def _now() -> None:
     _table("Open models", now.models, "No model is open; the next job that needs one opens it.")
     _table("Cache on disk", now.cache, "The cache is empty.")
     free = f", with {now.free} free on its disk" if now.free else ""
-    st.caption(f"The cache holds {now.on_disk}{free}. `python -m backend cache` lists and clears it.")
+    st.caption(f"The cache holds {now.on_disk}{free}. The command “python -m backend cache” lists and clears it.")
     if now.note:
         st.caption(plain(now.note))
 

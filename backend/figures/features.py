@@ -84,7 +84,7 @@ def scatter(
     title = "Features: how often each fires" + ("" if m else f", and {unit}")
     return theme.figure(
         traces,
-        f"{title}, coloured by AUC for {theme.literal(word)}" if result.separates else title,
+        title,
         height=470,
         dragmode="zoom",
         uirevision=revision,
@@ -95,7 +95,8 @@ def scatter(
             "colorscale": [[0.0, theme.NEGATIVE], [0.5, theme.QUIET], [1.0, theme.POSITIVE]],
             "cmin": 0.5 - _reach(result, m, at),
             "cmax": 0.5 + _reach(result, m, at),
-            "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}},
+            "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}}
+            | ({"title": {"text": f"AUC for<br>{theme.literal(word)}"}} if result.separates else {}),
         },
     )
 

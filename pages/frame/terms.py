@@ -10,12 +10,12 @@ STYLE = """
 [data-testid="stCaptionContainer"]:has(.term) > p { color: color-mix(in srgb, currentColor 66%, transparent); }
 .term { position: relative; border-bottom: 1px dotted currentColor; cursor: help; }
 .term > span {
-    visibility: hidden; opacity: 0; position: absolute; left: 0; bottom: 1.5em; z-index: 99; width: max-content;
+    visibility: hidden; opacity: 0; position: fixed; left: 0; bottom: 1.5em; z-index: 99; width: max-content;
     max-width: 300px; padding: 8px 10px; border: 1px solid var(--st-border-color, #ccc); border-radius: 6px;
     background: var(--st-background-color, Canvas); color: var(--st-text-color, CanvasText); font-size: 13px;
     line-height: 1.4; box-shadow: 0 3px 12px rgb(0 0 0 / 18%); white-space: normal; transition: opacity 0.1s 0.15s;
 }
-.term:is(:hover, :focus, :focus-within) > span { visibility: visible; opacity: 1; }
+.term:is(:hover, :focus, :focus-within) > span { visibility: visible; opacity: 1; position: absolute; }
 """
 
 

@@ -76,7 +76,8 @@ def test_turnover_waits_for_the_button_too(opens: Opens):
 def test_three_classes_choose_whom_a_feature_tells(opens: Opens, world: World):
     world.add("three", classes=3)
     test = press(opens("features", study="three", **{"class": "mixed"}))
-    assert "AUC for mixed" in json.loads(charts(test)["features-scatter"])["layout"]["title"]["text"]
+    axis = json.loads(charts(test)["features-scatter"])["layout"]["coloraxis"]
+    assert axis["colorbar"]["title"]["text"] == "AUC for<br>mixed"
 
 
 def test_files_are_opened_and_wrong_ones_get_a_sentence(opens: Opens, world: World, tmp_path: Path):
