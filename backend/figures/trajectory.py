@@ -31,8 +31,8 @@ def guide(reference: str, level: float) -> Guide:
         "classifies held-out reviews better than chance. A diamond: from here on CKA with "
         f"{reference} is below {level:g}. A square above the layers: from here on the model's own answers are better "
         "than chance. A bar starts at the last checkpoint surely before the crossing. It ends at the first surely "
-        "after it, by 95 % intervals. The chance levels of circle and triangle hold over all layers and checkpoints: "
-        "without signal, 5 % of studies exceed each anywhere. The level of CKA is a convention.",
+        "after it, by 95 % intervals. The chance levels of circle and triangle hold over all layers and checkpoints. "
+        "Without signal, 5 % of studies exceed each anywhere. The level of CKA is a convention.",
     )
 
 

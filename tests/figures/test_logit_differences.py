@@ -30,7 +30,7 @@ def result(asked: Query, shown: Shown) -> Result:
 def test_bars_are_the_changes_and_grey_within_the_floor(result: Result):
     bars = figures.tokens(result, "likelier", "<b>").data[0]
     np.testing.assert_allclose(bars.x, 1e3 * result.change.value[:20], rtol=1e-4)
-    assert set(bars.marker.color) == {theme.POSITIVE} and len(set(bars.y)) == 20
+    assert set(bars.marker.color) == {theme.checkpoint_colour(1, 2)} and len(set(bars.y)) == 20
     rarer = figures.tokens(result, "rarer", "one").data[0]
     np.testing.assert_allclose(rarer.x, 1e3 * result.change.value[20:][::-1], rtol=1e-4)
     far = replace(result, change=replace(result.change, chance=np.full(40, 1.0)))
