@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -121,6 +122,11 @@ def write_log() -> None:
 def studies() -> dict[str, Study | StudyError]:
     """Return every study in the studies folder by name, or the error if it cannot be read."""
     return find_studies(studies_folder())
+
+
+def first_of(names: Collection[str]) -> str:
+    """Return the study that the dashboard opens first: the demo, else the first; "" if there is none."""
+    return "demo" if "demo" in names else next(iter(names), "")
 
 
 def find_study(name_or_path: str) -> Study:

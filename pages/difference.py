@@ -6,7 +6,7 @@ import streamlit as st
 
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, shell
+from pages.frame import address, painted, shell
 from pages.parts import activation_differences, anything, logit_differences, scaling, side_effects
 
 TITLE = "Difference"
@@ -40,7 +40,7 @@ def draw(view: shell.View) -> None:
         st.info("There is no other checkpoint to compare with. Add one to study.toml.")
         return
     activation_differences.overview(view)
-    if shell.has_painted() and view.checkpoint != view.reference:
+    if painted.already() and view.checkpoint != view.reference:
         _details(view)
 
 

@@ -15,7 +15,7 @@ from backend.figures import features as figures
 from backend.reports import autoencoder_files
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, painted, picture, shell
 from pages.parts import feature_choice, feature_details
 
 TITLE = "Features"
@@ -70,7 +70,7 @@ def draw(view: shell.View) -> None:
     if shown == "turnover":
         feature_details.turnover(view)
     else:
-        _layer(view, shell.has_painted())
+        _layer(view, painted.already())
 
 
 @shell.section

@@ -15,7 +15,7 @@ from backend.figures import map as map_figures
 from backend.figures import projection as projection_figures
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, links, picture, scrubbing, shell
+from pages.frame import address, links, painted, picture, scrubbing, shell
 from pages.parts import layer_details, similarity, steps
 
 TITLE = "Layers"
@@ -46,7 +46,7 @@ def draw(view: shell.View) -> None:
         st.warning(plain(missing.reason))
     layer_details.heat(view)
     _projections(view)
-    if shell.has_painted():
+    if painted.already():
         layer_details.draw(view)
 
 

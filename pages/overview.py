@@ -21,7 +21,7 @@ from backend.study.comparison import compared
 from backend.study.pinned import PinnedStudy
 from backend.study.training_log import read_training_log
 from backend.vocabulary.markdown import plain
-from pages.frame import address, links, marked, needs, picture, shell, work
+from pages.frame import address, links, marked, needs, painted, picture, shell, work
 from pages.parts import ordered_label, steps
 
 TITLE = "Overview"
@@ -49,10 +49,11 @@ def draw(view: shell.View) -> None:
     lead, beside = st.columns([11, 9], gap="medium")
     with lead:
         _lead(view)
-        _answers(view)
-    with beside:
-        _findings(view)
-    if shell.has_painted():
+    if painted.already():
+        with lead:
+            _answers(view)
+        with beside:
+            _findings(view)
         _more(view)
         _classes(view)
         _compared(view)
@@ -151,7 +152,7 @@ def _findings(view: shell.View) -> None:
             _finding(view, result, f"show-{i}")
         if not results:
             st.markdown("The numbers support no finding: the differences may be chance.")
-    if shell.has_painted() and work.known(requests := findings.costly(case), view.lab) is None:
+    if painted.already() and work.known(requests := findings.costly(case), view.lab) is None:
         offer = "Find the block that carries the change"
         if work.on_demand(requests, view.lab, "Swapping one block at a time", offer, beyond=work.LONG_SECONDS):
             st.rerun()

@@ -14,7 +14,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed, leave_out, read_typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, live, needs, picture, shell, work
+from pages.frame import address, live, needs, painted, picture, shell, work
 from pages.parts import feature_choice, feature_details, review_shelf, steered_text
 from pages.parts import patching as patching_part
 
@@ -67,7 +67,7 @@ def draw(view: shell.View) -> None:
         _tokens(view, typed)
     with above:  # filled last: the answer comes first
         _box(view, typed, text)
-    if typed is not None and shell.has_painted():
+    if typed is not None and painted.already():
         with st.expander("Other readings", expanded=view.value("show") != "curves"):
             _details(view, typed, text)
 

@@ -18,7 +18,7 @@ from backend.caching.cache import Cache
 from backend.caching.serialize import encode
 from backend.study.config import Study
 from pages import difference, features, overview
-from pages.frame.shell import PAINT_CALLS
+from pages.frame import painted
 
 PAGES = ("overview", "layers", "tokens", "probes", "swaps", "features", "difference", "review")
 SLIDING = ("overview", "layers")
@@ -44,8 +44,8 @@ def visit(page: str, **address: str) -> None:
         test.query_params[key] = value
     test.switch_page(f"pages/{page}.py")
     test.run()
-    for _ in range(PAINT_CALLS):
-        test.run()  # what stands further down is drawn once the browser has painted the rest
+    test.session_state[painted.STATE] = True
+    test.run()  # what stands further down is drawn once the browser has painted the rest
     while True:
         offered = [button for button in test.button if button.label.startswith(OFFERS)]
         if offered:

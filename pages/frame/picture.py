@@ -14,7 +14,7 @@ from backend.figures.style.guide import Guide
 from backend.reports import export
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
-from pages.frame import documentation, scrubbing, terms, zoom
+from pages.frame import documentation, painted, scrubbing, terms, zoom
 from pages.frame.shell import View
 
 Rows = Callable[[], Iterable[dict[str, Any]]]
@@ -53,6 +53,8 @@ def show(
     at `layer` if it is about one layer; None if there is none. `picks` are callbacks for a click on a point.
     """
     first = next(iter(drawn))
+    if not painted.has_turn(first):
+        return
     picks = picks or {}
     with st.container(horizontal=True, key=f"pair-{first}"):
         for key, figure in drawn.items():
@@ -89,6 +91,8 @@ def moving(
     `picks` gets the position of a review that was clicked; `chosen` is the position of the one to ring.
     """
     key = data["key"]
+    if not painted.has_turn(key):
+        return
     scrubbing.mount(view, data, chosen, int(view.value("layer")), _file(view, key), picks)
     start = {"epoch": view.checkpoint.label, "reference": view.reference.label}
     title = f"{view.study.study.title}: {view.both}"

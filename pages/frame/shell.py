@@ -24,13 +24,12 @@ from backend.study.comparison import Comparison
 from backend.study.config import Study
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, entry, following, links, marked, terms, work
+from pages.frame import address, entry, following, links, marked, opening, painted, terms, work
 from pages.frame.address import Choice
 
 APP = Path(__file__).parents[2] / "app.py"
 WATCH_SECONDS = 15
 FRAME_SECONDS = 1.6
-PAINT_SECONDS, PAINT_CALLS = 0.5, 4
 MASSIVE = {"with": 0, "without": 3}
 """The `massive` key of the address, and how many of the largest dimensions are left out."""
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
@@ -118,27 +117,10 @@ def section(draw: Callable[..., None]) -> Callable[..., None]:
     return st.fragment(guarded)
 
 
-def has_painted() -> bool:
-    """Return whether the browser has painted its first pictures; the page runs again when it has.
-
-    Plots arrive faster than a browser can draw them: what stands further down would delay what is in view.
-    """
-    if st.session_state.setdefault("_calls", 0) <= PAINT_CALLS:
-        _call_back()
-    return bool(st.session_state["_calls"] > PAINT_CALLS)
-
-
-@st.fragment(run_every=PAINT_SECONDS)
-def _call_back() -> None:
-    """Its timer runs in the browser, which has no time for it while it loads and draws: hence several calls."""
-    st.session_state["_calls"] += 1
-    if st.session_state["_calls"] > PAINT_CALLS:
-        st.rerun()
-
-
 def run(pages: Mapping[str, tuple[Page, str]]) -> None:
     """The whole application: `pages` maps addresses to page modules and their files; "" is the start page."""
     work.spare_the_collector()
+    painted.begin()
     st.set_page_config(page_title="Layershift", layout="wide")
     st.html(f"<style>{STYLE}{terms.STYLE}</style>")
     known = {
@@ -148,6 +130,7 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
     chosen = st.navigation(list(known.values()), position="hidden")
     if not entry.admits():
         return
+    opening.wait_for_lab()
     module = next(pages[path][0] for path, one in known.items() if one == chosen)
     top, rest = st.sidebar.container(), st.sidebar.container()
     view: View | None = None
@@ -164,6 +147,7 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
             chosen.run()
     finally:
         _inside.reset(token)
+    painted.mount()
     marked.show(chosen.url_path)
     if view is not None:
         links.to_next(known, chosen.url_path)
@@ -188,7 +172,7 @@ def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> Vi
         raise StudyError(
             f"There is no study in {where}. Add one on the page “Add a study”, or run `python -m backend new NAME`."
         )
-    choice = Choice(list(results), "demo" if "demo" in results else next(iter(results)))
+    choice = Choice(list(results), wiring.first_of(results))
     name = address.check("study", choice)
     titles = {key: summary.listed(one) if isinstance(one, Study) else key for key, one in results.items()}
     with beside:
@@ -199,6 +183,8 @@ def _resolve(own: Callable[[PinnedStudy], dict[str, Choice]], beside: Any) -> Vi
     lab = replace(wiring.open_lab(), study=name)
     try:
         with st.spinner(f"Reading the study “{plain(study.title)}” …", show_time=True):
+            if name == choice.default:
+                opening.wait_for_study()
             pinned = pin(study, lab)
     except LayershiftError:
         st.text(summary.planned(study))

@@ -18,7 +18,7 @@ from backend.errors import StudyError
 from backend.lab.lab import Lab
 from backend.study.config import Study
 from backend.study.kinds import Kind
-from pages.frame import shell
+from pages.frame import painted
 from tests.fakes import FakeModels, fake_definition, fake_lab, fake_sample
 
 ROOT = Path(__file__).parents[2]
@@ -83,8 +83,8 @@ def opens(world: World) -> Opens:
 def settle(test: AppTest, seconds: float = 120) -> AppTest:
     """Run the page again until no work is under way, and expect no exception on it."""
     end = time.monotonic() + seconds
-    for _ in range(shell.PAINT_CALLS):
-        test.run()  # as the browser does until it has painted the first pictures
+    test.session_state[painted.STATE] = True
+    test.run()  # as the browser does when it has painted the first picture
     while any(button.label == "Cancel" for button in test.button):
         assert time.monotonic() < end, "the work does not end"
         time.sleep(0.2)

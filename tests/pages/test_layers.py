@@ -19,7 +19,7 @@ from backend.lab.pinning import pin
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
 from backend.study.token_ids import Prompts
-from pages.frame import shell
+from pages.frame import painted
 from tests.pages.conftest import ROOT, Opens, World, charts, components, settle
 
 
@@ -247,8 +247,8 @@ def test_work_under_way_tells_what_is_left_and_can_be_cancelled_and_asked_for_ag
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     test.switch_page("pages/layers.py").run()
     assert test.get("progress")
-    for _ in range(shell.PAINT_CALLS):
-        test.run()
+    test.session_state[painted.STATE] = True
+    test.run()
     said = [one.proto.text for one in test.get("progress")]
     assert all(re.search(r"about \d+ (s|min) left\)?$", text) for text in said), said
     for _ in range(12):

@@ -1,0 +1,33 @@
+"""The first picture of a session goes first; the others follow when the browser has painted it."""
+
+from __future__ import annotations
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.frame import painted
+from tests.pages.conftest import ROOT, Opens, World, charts, settle
+
+FIRST = {"overview": "separation", "layers": "direction-heat", "probes": "probe-curves"}
+
+
+@pytest.mark.parametrize("page", FIRST)
+def test_a_new_session_gets_one_picture_and_then_the_others(page: str, opens: Opens, world: World):
+    settled = opens(page)
+    every = [*charts(settled)]
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test.switch_page(f"pages/{page}.py").run()
+    assert [*charts(test)] == every[:1]
+    assert FIRST[page] in every[0]
+    assert len(every) > 1
+    assert [one.label for one in test.sidebar.select_slider] == ["Epoch"]
+    test.run()
+    assert [*charts(test)] == every[:1], "a run alone does not mean that it is painted"
+    assert [*charts(settle(test))] == every
+
+
+def test_a_later_page_of_the_session_waits_for_nothing(opens: Opens):
+    test = opens("overview")
+    test.switch_page("pages/layers.py").run()
+    assert test.session_state[painted.STATE]
+    assert len(charts(test)) > 1

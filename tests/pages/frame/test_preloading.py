@@ -1,0 +1,38 @@
+"""Pages of HTML name plotly in their headers, other answers do not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from pages.frame.preloading import SCRIPTS, Preloading
+
+
+def headers(scope: str, kind: bytes) -> list[tuple[bytes, bytes]]:
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": f"{scope['type']}.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+        await send({"type": f"{scope['type']}.response.body", "body": b"x"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(Preloading(app)({"type": scope}, None, send))
+    assert sent[1]["body"] == b"x"
+    return sent[0]["headers"][1:]
+
+
+def test_a_page_names_plotly():
+    ((name, value),) = headers("http", b"text/html; charset=utf-8")
+    assert name == b"link"
+    file, _, relation = value.decode().partition(">; ")
+    assert relation == "rel=modulepreload"
+    assert (SCRIPTS / file.removeprefix("<./static/js/")).is_file()
+
+
+@pytest.mark.parametrize(("scope", "kind"), [("http", b"text/javascript"), ("websocket", b"text/html")])
+def test_other_answers_stay_as_they_are(scope: str, kind: bytes):
+    assert headers(scope, kind) == []
