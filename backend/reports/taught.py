@@ -6,15 +6,19 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from backend.analyses import activation_differences, logit_differences, weights
+from backend.analyses import activation_differences, logit_differences, merging, weights
 from backend.derived.model_differences import PLACES
 from backend.derived.texts import NEUTRAL
 from backend.figures import activation_differences as residual_figures
 from backend.figures import logit_differences as prediction_figures
+from backend.figures import merging as merging_figures
+from backend.figures.style import theme
+from backend.lab.lab import Lab
 from backend.reports.evidence import Asks, Finding, subject
 from backend.reports.page import Section, picture, sentences, table
 from backend.reports.parts import Ask
 from backend.study.comparison import Comparison
+from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 
 ALL = PLACES.index("all")
@@ -42,6 +46,36 @@ def unchanged(case: Comparison) -> Asks:
         series=tuple(np.nan_to_num(result.by_block()).tolist()),
         picture="activation-overview",
     )
+
+
+def merged_apart(case: Comparison) -> Asks:
+    """Find out whether the last checkpoint is an adapter that computes something else once it is merged."""
+    last = case.study.checkpoints[case.last]
+    if not last.facts.adapter:
+        yield []
+        return None
+    (result,) = yield [merging.recipe.request(merging.Query(last, case.study.prompts))]
+    if result.equal:
+        return None
+    return Finding(
+        f"{subject(last.label)} differs from its unmerged adapter by up to {100 * result.worst:.2g} %, beyond the "
+        f"tolerance of {100 * result.tolerance:g} %. All pictures show the merged model; {merging_figures.ADVICE}.",
+        result.worst,
+        None,
+        None,
+        "difference",
+        {"epoch": last.label, "show": "weights"},
+        warning=True,
+        series=tuple(result.residual.tolist()),
+        at=int(result.residual.argmax()),
+        picture="difference-merging",
+    )
+
+
+def adapters(pinned: PinnedStudy, lab: Lab) -> Iterator[str]:
+    """Yield a sentence for every adapter: whether merged equals unmerged, and whether it changes anything."""
+    for query in merging.queries(pinned):
+        yield merging_figures.in_words(merging.recipe(query, lab), query.checkpoint.label).replace("**", "")
 
 
 def taught(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
@@ -72,5 +106,13 @@ def taught(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
                 for way in logit_differences.WAYS
                 if (rows := prediction_figures.topics(found, way))
             ),
+        ]
+    if last.facts.adapter:
+        query = merging.Query(last, case.study.prompts)
+        (merged,) = ask([merging.recipe.request(query)])
+        drawn = merging_figures.draw(merged, last.label, theme.checkpoint_colour(case.last, len(case.names)))
+        parts += [
+            sentences([merging_figures.in_words(merged, plain(last.label))]),
+            picture([drawn], merging_figures.GUIDE),
         ]
     yield Section("difference", "What did training teach?", parts)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from backend.lab.differences import Merging
 from tests.pages.conftest import Opens, World, charts, settle
 
 
@@ -87,3 +90,15 @@ def test_gain_and_price_by_checkpoint_and_block(opens: Opens):
     shown = charts(settle(offered[0].click().run()) if offered else test)
     assert {"price-checkpoints", "price-blocks", "price-sets"} <= shown.keys()
     assert any("keeps" in one.value and "of the gain" in one.value for one in test.markdown)
+
+
+def test_an_adapter_is_compared_with_itself_unmerged(opens: Opens, world: World):
+    facts = world.models.facts
+    world.models.facts = lambda ref, base: replace(facts(ref, base), adapter=ref.label != "base")
+    test = opens("difference", show="weights")
+    assert "difference-merging" in charts(test) and not test.warning
+    assert any("**epoch 3** equals the unmerged adapter" in one.value for one in test.markdown)
+    error = np.full(5, 0.3, np.float32)
+    world.models.merging = lambda *_: Merging(error, error, 2.0, 2.0, 10.0, 30)
+    test = opens("difference", show="weights", epoch="epoch 2")
+    assert any("differs from the unmerged adapter" in one.value for one in test.warning)
