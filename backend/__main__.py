@@ -130,6 +130,8 @@ def _check(options: argparse.Namespace) -> int:
     if study.kind != "answers" or study.prompt.position != "last":
         print(f"  kind         {NAMES[study.kind]}, read at {summary.POSITIONS[study.prompt.position]}")
     print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} truncated")
+    if study.difference is not None:
+        print(f"  own texts    {len(pinned.own_texts)} of {study.difference.texts}, for the Difference page")
     if values := pinned.sample.values:
         print(f"  values       {min(values):g} to {max(values):g} in order, {len(set(values))} different")
     _print_classes(pinned)

@@ -20,7 +20,15 @@ from pydantic.fields import FieldInfo
 from backend.__main__ import _parser
 from backend.analyses import discover, feature_turnover, patching, review, steered_predictions, steered_text
 from backend.lab.lab import Lab
-from backend.study.config import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
+from backend.study.config import (
+    CheckpointRef,
+    DatasetSpec,
+    DifferenceSpec,
+    PromptSpec,
+    Study,
+    TrainingSpec,
+    parse_study,
+)
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import leave_out, read_typed
 from docs import index
@@ -36,6 +44,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "[dataset]": DatasetSpec,
     "[prompt]": PromptSpec,
     "[training]": TrainingSpec,
+    "[difference]": DifferenceSpec,
 }
 DRAWS = {"draws", "permutations", "splits"}
 """What a query may be hurried by; it changes numbers, and no column."""
