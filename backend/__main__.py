@@ -16,7 +16,7 @@ from backend.new_study import fields, from_trainer, inputs
 from backend.new_study.options import add_options
 from backend.reports import export as exporting
 from backend.reports import report as reporting
-from backend.reports import status, summary
+from backend.reports import status, summary, taught
 from backend.reports.terminal import bar
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import BASE, STUDY_FILE, Study, load_study
@@ -113,7 +113,7 @@ def _studies(_: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     study = find_study(options.study)
-    pinned = pin(study, open_lab(), tried=True)
+    pinned = pin(study, lab := open_lab(), tried=True)
     print(f"{study.name}: {study.title}")
     for checkpoint in pinned.checkpoints:
         facts = checkpoint.facts
@@ -130,6 +130,8 @@ def _check(options: argparse.Namespace) -> int:
     if study.kind != "answers" or study.prompt.position != "last":
         print(f"  kind         {NAMES[study.kind]}, read at {summary.POSITIONS[study.prompt.position]}")
     print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} truncated")
+    if study.difference is not None:
+        print(f"  own texts    {len(pinned.own_texts)} of {study.difference.texts}, for the Difference page")
     if values := pinned.sample.values:
         print(f"  values       {min(values):g} to {max(values):g} in order, {len(set(values))} different")
     _print_classes(pinned)
@@ -141,6 +143,8 @@ def _check(options: argparse.Namespace) -> int:
     tokenizer = reader.tokenizer
     for ids in prompts.token_ids[:3]:
         print(f"  prompt       {tokenizer.decode(list(ids), skip_special_tokens=False)!r}")
+    for sentence in taught.adapters(pinned, replace(lab, study=study.name)):
+        print(f"  merged       {_line(sentence)}")
     if pinned.missing:
         raise StudyError(
             f"{len(pinned.missing)} of {len(study.checkpoints)} checkpoints cannot be used (reasons above); fix them, "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from backend.caching.progress import Progress, silent
-from backend.lab.differences import Differences, Predictions, Promoted, ScaledPredictions, Scaling
+from backend.lab.differences import Differences, Merging, Predictions, Promoted, ScaledPredictions, Scaling
 from backend.lab.outputs import Sampling
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
@@ -85,6 +85,13 @@ class FakeComparisons:
             kl=strength.astype(np.float32),
             **found,
         )
+
+    def merging(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress = silent) -> Merging:
+        """Return rounding errors, and an adapter that acts more with layer and epoch."""
+        progress(0.2, "Opening the adapter unmerged.")
+        active = (0.1 * epoch_of(checkpoint.ref) * np.arange(self.layers + 1)).astype(np.float32)
+        error = np.full(self.layers + 1, 2e-7, np.float32)
+        return Merging(error, active, 3e-6, 2.5, 20.0, int(prompts.lengths[:4].sum()))
 
     def promoted(
         self,

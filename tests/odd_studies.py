@@ -54,6 +54,14 @@ def message(content: str, template: str = "", role: str = 'role = "user"\n') -> 
     )
 
 
+def own(texts: str, file: str = "mine.txt", more: str = "") -> Change:
+    """Own texts for the Difference page: a file with these contents."""
+    return both(
+        lambda folder: (folder / file).write_text(texts),
+        key("[training]", f'[difference]\ntexts = "{file}"\n{more}\n[training]'),
+    )
+
+
 REFUSED = {
     # labels against label words
     "labels without a common name": Odd(labelled("fake", "real"), MATCH),
@@ -157,6 +165,29 @@ REFUSED = {
     ),
     "more texts than there are": Odd(
         both(key(WORDS, ""), key(SAMPLE, "sample = 4000")), "usable texts, fewer than the 4000 needed"
+    ),
+    # own texts
+    "own texts that are nowhere": Odd(
+        key("[training]", '[difference]\ntexts = "gone.txt"\n[training]'), "gone.txt does not exist; correct differe"
+    ),
+    "own texts in a folder": Odd(
+        key("[training]", '[difference]\ntexts = "base"\n[training]'), "is a folder without a dataset of save"
+    ),
+    "own texts of empty lines": Odd(own("\n \n"), "(difference.texts) has no texts; put 2 to 2,000 texts there, e"),
+    "one own text": Odd(own("The script\n"), "(difference.texts) has 1 text; put 2 to 2,000 texts there, each a line"),
+    "too many own texts": Odd(own("The script\n" * 2001), "has 2,001 texts; put 2 to 2,000 texts there, each a line"),
+    "own texts with a zero byte": Odd(own("The script\n\0"), "mine.txt, line 2, holds a zero byte"),
+    "own texts without a column": Odd(
+        own("body\nThe script\nThe score", "mine.csv"),
+        'has no column "text" (difference.column); its columns are: b',
+    ),
+    "own texts that are numbers": Odd(
+        own('{"n": 1}\n{"n": 2}', "mine.jsonl", 'column = "n"'),
+        "instead of texts; name the text column in differ",
+    ),
+    "own texts as a spreadsheet": Odd(own("x", "mine.xlsx"), "is a spreadsheet; save the sheet with the texts as .csv"),
+    "own texts without a file": Odd(
+        key("[training]", "[difference]\n[training]"), "difference.texts is missing; add it"
     ),
     # models
     "another family": Odd(key('"causal"', '"encoder"'), 'but the study has family = "encoder"; set it to "causal"'),

@@ -20,7 +20,15 @@ from pydantic.fields import FieldInfo
 from backend.__main__ import _parser
 from backend.analyses import discover, feature_turnover, patching, review, steered_predictions, steered_text
 from backend.lab.lab import Lab
-from backend.study.config import CheckpointRef, DatasetSpec, PromptSpec, Study, TrainingSpec, parse_study
+from backend.study.config import (
+    CheckpointRef,
+    DatasetSpec,
+    DifferenceSpec,
+    PromptSpec,
+    Study,
+    TrainingSpec,
+    parse_study,
+)
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import leave_out, read_typed
 from docs import index
@@ -36,6 +44,7 @@ PARTS: dict[str, type[BaseModel]] = {
     "[dataset]": DatasetSpec,
     "[prompt]": PromptSpec,
     "[training]": TrainingSpec,
+    "[difference]": DifferenceSpec,
 }
 DRAWS = {"draws", "permutations", "splits"}
 """What a query may be hurried by; it changes numbers, and no column."""
@@ -140,6 +149,9 @@ def rows_of(name: str, study: PinnedStudy, lab: Lab) -> Iterable[dict[str, Any]]
     if name == "feature_turnover":  # takes long, so nothing asks for it unless somebody does
         expected = feature_turnover.Query(study.checkpoints[1:], study.base, study.prompts, (1, 2), 16, 4)
         return feature_turnover.recipe(expected, lab).rows(expected)
+    if name == "merging":  # for adapters
+        adapter = replace(study.checkpoints[1], facts=replace(study.base.facts, adapter=True))
+        study = replace(study, checkpoints=(study.base, adapter))
     analysis = discover()[name]
     query = analysis.queries(study)[0]
     query = replace(query, **dict.fromkeys(DRAWS & {field.name for field in fields(query)}, 8))

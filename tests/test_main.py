@@ -15,6 +15,7 @@ from backend.__main__ import main
 from backend.reports import report as reporting
 from backend.reports.sections import SECTIONS
 from tests.models.odd_folders import BROKEN
+from tests.models.random_adapters import trained
 from tests.tiny import remove, rewrite, tiny_model, tiny_study
 
 
@@ -56,6 +57,15 @@ def test_check_shows_prompts_as_the_model_sees_them(root: Path, capsys: pytest.C
     printed = capsys.readouterr().out
     assert "GPT2LMHeadModel, 2 blocks, width 16" in printed
     assert printed.count("Sentiment:'") == 3
+
+
+def test_check_says_whether_a_merged_adapter_is_the_trained_one(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = root / "studies" / "tiny"
+    remove(folder / "checkpoints" / "epoch-2")
+    trained(folder / "base", folder / "checkpoints" / "epoch-2", target_modules=["c_attn"], fan_in_fan_out=True)
+    assert main(["check", "tiny"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  merged")]
+    assert "epoch 2 equals the unmerged adapter up to rounding" in line and "The adapter is active" in line
 
 
 def test_check_of_a_study_by_path_with_a_missing_checkpoint(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,15 +11,17 @@ from jaxtyping import Float
 
 from backend.caching.memoize import memoized
 from backend.derived.model_differences import (
+    NAMES,
     PLACES,
-    POSITIONS,
     DifferencesQuery,
+    OfDifferences,
+    compared,
     differences_of,
     mean_difference,
     mean_length,
 )
 from backend.derived.steering_vectors import units
-from backend.derived.texts import TEXT_SETS, Texts, texts
+from backend.derived.texts import texts
 from backend.lab.cost import Cost
 from backend.lab.differences import Differences
 from backend.lab.lab import Lab
@@ -33,7 +35,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 from backend.vocabulary import display
 
-KEY = ("checkpoint", "text_set", "place", "layer")
+KEY = (*NAMES, "place", "layer")
 TOP = 20
 ALL = len(PLACES) - 1
 PerLayer = Float[np.ndarray, "places layers"]
@@ -41,30 +43,20 @@ PerToken = Float[np.ndarray, "places layers top"]
 
 
 @dataclass(frozen=True)
-class Query:
+class Query(OfDifferences):
     """The checkpoint and its reference on some texts; `lens` provides the final norm and unembedding (None: no lens).
 
     `random` directions give the chance level of the tokens, and `halvings` of the texts the floor of the lengths.
     """
 
-    checkpoint: PinnedCheckpoint
-    reference: PinnedCheckpoint
-    texts: Texts
     lens: PinnedCheckpoint | None
     top: int = TOP
     random: int = 500
-    halvings: int = 200
-    seed: int = 0
-
-    @property
-    def differences(self) -> DifferencesQuery:
-        """The differences that are read."""
-        return DifferencesQuery(self.checkpoint, self.reference, self.texts, POSITIONS, self.seed)
 
     @property
     def cost(self) -> Cost:
-        """The differences, which several analyses share, and work on arrays."""
-        return Cost().with_fitting(1.0, differences_of.request(self.differences))
+        """The differences, and work on arrays."""
+        return self.cost_with(1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +99,7 @@ class Result:
             for layer in range(self.norm.shape[1]):
                 first = self.promoted.shape[2] > 0
                 yield {
-                    "checkpoint": query.checkpoint.label,
-                    "text_set": query.texts.name,
+                    **query.names,
                     "place": place,
                     "layer": layer,
                     **interval(self, "relative", p, layer),
@@ -125,8 +116,7 @@ class Result:
         """Yield one row per token at a place and layer."""
         for i, token in enumerate(self.tokens(place, layer)):
             yield {
-                "checkpoint": query.checkpoint.label,
-                "text_set": query.texts.name,
+                **query.names,
                 "place": PLACES[place],
                 "layer": layer,
                 "rank": i + 1,
@@ -243,7 +233,7 @@ def written(query: WrittenQuery, lab: Lab) -> Written:
 
 
 def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, text_set: str) -> Query:
-    """Return the query on one of TEXT_SETS, read with the checkpoint's own norm and unembedding if it has them.
+    """Return the query on one of `text_sets`, read with the checkpoint's own norm and unembedding if it has them.
 
     Raises UndefinedError if the token ids of both differ.
     """
@@ -252,10 +242,8 @@ def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedChe
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Return queries for every other checkpoint with the same token ids, on both sets of texts.
+    """Return queries for every other checkpoint with the same token ids, and for twins of another seed, on all texts.
 
     KeyError if no checkpoint has the reference's label.
     """
-    against = study.checkpoint(reference)
-    others = [one for one in study.checkpoints if one != against and study.same_ids(one, against)]
-    return [query(study, checkpoint, against, text_set) for checkpoint in others for text_set in TEXT_SETS]
+    return [query(study, *one) for one in compared(study, reference)]

@@ -12,8 +12,8 @@ from scipy.special import stdtrit
 from tokenizers import Tokenizer
 
 from backend.caching.memoize import memoized
-from backend.derived.model_differences import POSITIONS, DifferencesQuery, differences_of
-from backend.derived.texts import TEXT_SETS, Texts, texts
+from backend.derived.model_differences import NAMES, DifferencesQuery, OfDifferences, compared, differences_of
+from backend.derived.texts import texts
 from backend.errors import UndefinedError
 from backend.lab.cost import Cost
 from backend.lab.differences import Predictions
@@ -26,7 +26,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary import display
 
-KEY = ("checkpoint", "text_set", "token_id")
+KEY = (*NAMES, "token_id")
 Way = Literal["likelier", "rarer"]
 WAYS: tuple[Way, ...] = ("likelier", "rarer")
 TOP, IN_TOPIC, PASSAGES, BEFORE = 20, 12, 4, 14
@@ -35,26 +35,16 @@ PerToken = Float[np.ndarray, " listed"]
 
 
 @dataclass(frozen=True)
-class Query:
+class Query(OfDifferences):
     """The checkpoint and its reference on some texts; `topics` each way, and `halvings` of the texts for the floor."""
 
-    checkpoint: PinnedCheckpoint
-    reference: PinnedCheckpoint
-    texts: Texts
     topics: int = 6
     top: int = TOP
-    halvings: int = 200
-    seed: int = 0
-
-    @property
-    def differences(self) -> DifferencesQuery:
-        """The differences that are listed."""
-        return DifferencesQuery(self.checkpoint, self.reference, self.texts, POSITIONS, self.seed)
 
     @property
     def cost(self) -> Cost:
-        """The differences, which several analyses share, and work on arrays."""
-        return Cost().with_fitting(8.0, differences_of.request(self.differences))
+        """The differences, and work on arrays."""
+        return self.cost_with(8.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +86,7 @@ class Result:
         """Yield one row per listed token."""
         for i, name in enumerate(self.token):
             yield {
-                "checkpoint": query.checkpoint.label,
-                "text_set": query.texts.name,
+                **query.names,
                 "token_id": int(self.token_id[i]),
                 "token": name,
                 **interval(self, "change", i),
@@ -111,8 +100,7 @@ class Result:
         """Yield one row per topic."""
         for topic in self.topics:
             yield {
-                "checkpoint": query.checkpoint.label,
-                "text_set": query.texts.name,
+                **query.names,
                 "way": topic.way,
                 "share": cell(topic.share),
                 "stability": cell(topic.stability),
@@ -274,17 +262,14 @@ def text(query: TextQuery, lab: Lab) -> Text:
 
 
 def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, text_set: str) -> Query:
-    """Return the query on one of TEXT_SETS. UndefinedError if the token ids of both differ."""
+    """Return the query on one of `text_sets`. UndefinedError if the token ids of both differ."""
     return Query(checkpoint, reference, texts(study, checkpoint, reference, text_set))
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Return queries for every other checkpoint that predicts tokens, on both sets of texts.
+    """Return queries for every other checkpoint that predicts tokens, and for twins of another seed, on all texts.
 
     KeyError if no checkpoint has the reference's label.
     """
-    against = study.checkpoint(reference)
-    if not against.facts.predicts:
-        return []
-    others = [one for one in study.predicting if one != against and study.same_ids(one, against)]
-    return [query(study, checkpoint, against, text_set) for checkpoint in others for text_set in TEXT_SETS]
+    pairs = compared(study, reference)
+    return [query(study, *one) for one in pairs if one[0].facts.predicts and one[1].facts.predicts]

@@ -31,7 +31,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 
-KEY = ("checkpoint", "part", "block")
+KEY = ("checkpoint", "reference", "part", "block")
 PerRun = Float[np.ndarray, " runs"]
 MEASURES = ("gain", "kl", "perplexity")
 SHARE = 0.9
@@ -107,7 +107,8 @@ class Result:
     def _row(
         self, query: Query, part: str, block: int | None, blocks: str, measures: Mapping[str, Estimate[Any]]
     ) -> dict[str, Any]:
-        row: dict[str, Any] = {"checkpoint": query.checkpoint.label, "part": part, "block": block, "blocks": blocks}
+        names = {"checkpoint": query.checkpoint.label, "reference": query.reference.label}
+        row: dict[str, Any] = {**names, "part": part, "block": block, "blocks": blocks}
         nothing = undefined()
         for name in (*MEASURES, "kept"):
             row |= cells(name, measures.get(name, nothing))
@@ -176,8 +177,12 @@ def query(
 
 
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
-    """Return a query per other epoch, the last one block by block; KeyError if no checkpoint has the label."""
+    """Return a query per other epoch, the last one block by block, then one per twin of another seed.
+
+    KeyError if no checkpoint has the reference's label.
+    """
     against = study.checkpoint(reference)
     others = [one for one in study.epochs if one != against and study.same_ids(one, against)]
     others = [one for one in others if one.facts.has_head or against.facts.has_head]
-    return [query(study, one, against, one == others[-1]) for one in others]
+    twins = [pair for pair in study.seeds if study.same_ids(*pair) and pair[1].facts.has_head]
+    return [query(study, one, against, one == others[-1]) for one in others] + [query(study, *pair) for pair in twins]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
 
 from backend.caching.memoize import memoized
-from backend.derived.texts import Texts, groups_of
+from backend.derived.texts import Texts, groups_of, text_sets
 from backend.lab.cost import Cost
 from backend.lab.differences import Differences
 from backend.lab.lab import Lab
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.study.pinned import PinnedStudy
 
 POSITIONS = 5
 """First positions that are kept apart."""
@@ -42,6 +43,51 @@ def differences_of(query: DifferencesQuery, lab: Lab) -> Differences:
     prompts = query.texts.read(lab)
     groups = groups_of(len(prompts.token_ids), query.seed)
     return lab.models.differences(query.checkpoint, query.reference, prompts, groups, query.positions, lab.progress)
+
+
+@dataclass(frozen=True)
+class OfDifferences:
+    """What every query about the differences names; `halvings` of the texts give the floor."""
+
+    checkpoint: PinnedCheckpoint
+    reference: PinnedCheckpoint
+    texts: Texts
+    halvings: int = field(default=200, kw_only=True)
+    seed: int = field(default=0, kw_only=True)
+
+    @property
+    def differences(self) -> DifferencesQuery:
+        """The differences that are read."""
+        return DifferencesQuery(self.checkpoint, self.reference, self.texts, POSITIONS, self.seed)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The columns that name the differences in a table."""
+        return {
+            "checkpoint": self.checkpoint.label,
+            "reference": self.reference.label,
+            "text_set": self.texts.name,
+        }
+
+    def cost_with(self, seconds: float) -> Cost:
+        """Return the cost of the differences, which several analyses share, and of seconds of work on arrays."""
+        return Cost().with_fitting(seconds, differences_of.request(self.differences))
+
+
+NAMES = ("checkpoint", "reference", "text_set")
+"""The columns of `OfDifferences.names`."""
+
+
+def compared(study: PinnedStudy, reference: str) -> list[tuple[PinnedCheckpoint, PinnedCheckpoint, str]]:
+    """Return checkpoint, reference and text set of everything that is compared token by token.
+
+    Each other checkpoint against the reference, then each of another seed against its twin, on all sets of texts.
+    KeyError if no checkpoint has the reference's label.
+    """
+    against = study.checkpoint(reference)
+    pairs = [(one, against) for one in study.checkpoints if one != against]
+    pairs += [pair for pair in study.seeds if pair not in pairs]
+    return [(*pair, name) for pair in pairs if study.same_ids(*pair) for name in text_sets(study)]
 
 
 def mean_difference(found: Differences) -> Float[np.ndarray, "places layers width"]:

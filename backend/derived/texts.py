@@ -1,4 +1,4 @@
-"""Texts that two models read, without template or labels: the study's, or the neutral sentences of the project."""
+"""Texts that two models read, without template or labels: neutral, the study's, or those of its own file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from backend.lab.cost import Cost
 from backend.lab.lab import Lab
+from backend.study import own_texts
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import PromptSpec
 from backend.study.pinned import PinnedStudy
@@ -20,15 +21,14 @@ from backend.study.reader import Reader, fill
 from backend.study.token_ids import Prompts, other_ids
 from backend.vocabulary import neutral
 
-NEUTRAL, SAMPLE = "neutral", "sample"
-TEXT_SETS = (NEUTRAL, SAMPLE)
+NEUTRAL, SAMPLE, OWN = "neutral", "sample", "own"
 GROUPS = 16
 """Groups of texts: their sums give intervals, and random halves of them the floor."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """One of TEXT_SETS: `prompts` are the study's texts alone, without template; None means the neutral sentences.
+    """A set of texts: `prompts` are those of the study or its own file, without template; None: the neutral sentences.
 
     Neutral sentences are truncated at `max_tokens` by the base's `tokenizer`; `neutral_digest` identifies them.
     """
@@ -54,15 +54,26 @@ class Texts:
         return Cost(passes=tuple((checkpoint, tokens) for checkpoint in dict.fromkeys(pair)))
 
 
+def text_sets(study: PinnedStudy) -> tuple[str, ...]:
+    """Return the names of the sets of texts: neutral, the study's, and those of its own file if it names one."""
+    return (NEUTRAL, SAMPLE, OWN) if study.own_texts else (NEUTRAL, SAMPLE)
+
+
+def contents(study: PinnedStudy, name: str) -> tuple[str, ...]:
+    """Return the texts of one of the sets."""
+    return {NEUTRAL: neutral.sentences(), SAMPLE: study.sample.text, OWN: study.own_texts}[name]
+
+
 def texts(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, name: str) -> Texts:
-    """Return one of TEXT_SETS for two checkpoints. UndefinedError if their token ids differ."""
+    """Return one of `text_sets` for two checkpoints. UndefinedError if their token ids differ."""
     if not study.same_ids(checkpoint, reference):
         raise other_ids(checkpoint, reference)
     tokenizing, most = study.tokenizing(checkpoint), study.study.prompt.max_tokens
     prompts = None
-    if name == SAMPLE:
-        tokenizer = study.readers.of[tokenizing.fingerprint].tokenizer
-        content = _Content(study.sample.digest, tokenizing.fingerprint, most, tokenizer, study.sample.text)
+    if name != NEUTRAL:
+        tokenizer, read = study.readers.of[tokenizing.fingerprint].tokenizer, contents(study, name)
+        digest = study.sample.digest if name == SAMPLE else own_texts.digest(read)
+        content = _Content(digest, tokenizing.fingerprint, most, tokenizer, read)
         prompts = _tokenized(content, tokenizing.facts.kind)
     return Texts(name, prompts, tokenizing, most, neutral.digest())
 

@@ -10,11 +10,11 @@ import plotly.graph_objects as go
 
 from backend.analyses.activation_differences import Result
 from backend.derived.model_differences import PLACES
-from backend.figures.style import drawing, following, theme
+from backend.figures.style import drawing, following, seed_floor, theme
 from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import distinct, spoken
 
-TEXT_SETS = {"neutral": "neutral sentences", "sample": "the study's texts"}
+TEXT_SETS = {"neutral": "neutral sentences", "sample": "the study's texts", "own": "your own texts"}
 NAMED = {place: "all positions" if place == "all" else f"position {place}" for place in PLACES}
 NAMED_TOKENS = 6
 RARELY = 0.05
@@ -31,7 +31,7 @@ CURVE_GUIDE = Guide(
     "The mean change at each layer, with its 95 % interval; the other places are thin.",
     "Below the dotted floor, the choice of texts alone moves a mean as far.",
     "The floor is half the distance between the means of two random halves of the texts. "
-    "95 % of such halves stay below it. "
+    "95 % of such halves stay below it. A dashed floor is the mean change between two seeds. "
     "At the first position, the texts share few tokens, so intervals are wide.",
 )
 
@@ -87,8 +87,11 @@ def hidden(result: Result, place: int) -> np.ndarray:
     return np.flatnonzero(~(result.relative.low[place] > chance[place]))
 
 
-def curves(result: Result, name: str, place: int, colour: str) -> go.Figure:
-    """Draw the relative length at each layer, the chosen place with interval and floor, the others thin."""
+def curves(result: Result, name: str, place: int, colour: str, seeds: Sequence[tuple[str, Result]] = ()) -> go.Figure:
+    """Draw the relative length at each layer, the chosen place with interval and floors, the others thin.
+
+    `seeds` are the names and results of twins that only their seed tells apart.
+    """
     layers = np.arange(result.norm.shape[1])
     value, low, high = (100 * end[place] for end in result.relative.ends)
     traces: list[dict[str, Any]] = []
@@ -113,6 +116,9 @@ def curves(result: Result, name: str, place: int, colour: str) -> go.Figure:
     if result.relative.chance is not None:
         floor = drawing.stroke(theme.QUIET, 1.8, "dot")
         traces.append(drawing.line(layers, 100 * result.relative.chance[place], "floor", floor, mode="lines"))
+    for twins, other in seeds:
+        middle, lower, upper = (100 * end[place] for end in other.relative.ends)
+        traces += seed_floor.curve(layers, lower, middle, upper, twins)
     return theme.figure(
         traces,
         f"{theme.literal(name)}: mean change over the residual's length",
@@ -177,3 +183,9 @@ def in_words(result: Result, name: str, text_set: str, place: int) -> str:
         return said
     share = 100 * float(result.by_chance[place, layer, 0])
     return f"{said} There it promotes {spoken(named)}; {share:.2g} % of random directions promote a token as much."
+
+
+def beyond_seed(result: Result, floor: Result, place: int, name: str, twin: str, other: str) -> str:
+    """Say at which layers the checkpoint moved further than two seeds are apart."""
+    beyond = np.flatnonzero(result.relative.low[place] > floor.relative.high[place])
+    return seed_floor.layers_beyond(beyond, name, twin, other)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.logit_differences import WAYS, Result, Text, Way
-from backend.figures.style import drawing, text, theme, token_bands
+from backend.figures.style import drawing, seed_floor, text, theme, token_bands
 from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import distinct, spoken
 from backend.vocabulary.display import SPACE
@@ -21,6 +22,7 @@ GUIDE = Guide(
     "The next tokens whose probability changed most, averaged over all positions, with 95 % intervals.",
     "Grey bars lie within the floor: the choice of texts alone moves some token as far.",
     "In 5 % of random halvings of the texts, some token of the vocabulary moves beyond its floor. "
+    "A dashed line is the largest change of a token between two seeds. "
     "Frequent tokens move most in probability, so also read the topics.",
 )
 TOPICS_GUIDE = Guide(
@@ -36,8 +38,11 @@ TEXT_GUIDE = Guide(
 )
 
 
-def tokens(result: Result, way: Way, name: str) -> go.Figure:
-    """Draw the listed tokens of one way as bars with intervals, grey within the floor."""
+def tokens(result: Result, way: Way, name: str, seeds: Sequence[Result] = ()) -> go.Figure:
+    """Draw the listed tokens of one way as bars with intervals, grey within the floor.
+
+    `seeds` are results of twins that only their seed tells apart; the largest change of a token there is dashed.
+    """
     value, low, high = (1e3 * end for end in result.change.ends)
     floor = np.zeros_like(value) if result.change.chance is None else 1e3 * result.change.chance
     at = np.flatnonzero(value > 0) if way == "likelier" else np.flatnonzero(value < 0)[::-1]
@@ -62,7 +67,17 @@ def tokens(result: Result, way: Way, name: str) -> go.Figure:
         height=110 + 19 * max(1, len(at)),
         xaxis=theme.axis("change of probability, in a thousand", rangemode="tozero"),
         yaxis=drawing.NAMES | {"tickfont": {"size": 11}},
+        shapes=[
+            drawing.upright(1e3 * most, dash="dash", color=seed_floor.COLOUR)
+            for most in (largest(one, way) for one in seeds)
+        ],
     )
+
+
+def largest(result: Result, way: Way) -> float:
+    """Return the largest change of a token's probability, positive for likelier tokens; 0 if none changed."""
+    value = result.change.value
+    return float(value.max(initial=0.0) if way == "likelier" else value.min(initial=0.0))
 
 
 def topics(result: Result, way: Way) -> list[dict[str, str]]:
@@ -96,6 +111,16 @@ def in_words(result: Result, name: str) -> str:
         if found:
             said += f" The largest stable topic that became {NAMES[way]}: {spoken(found[0].token[:6])}."
     return said
+
+
+def beyond_seed(result: Result, floor: Result, name: str, twin: str, other: str) -> str:
+    """Say how far the predictions of two seeds differ, and whether the checkpoint went further."""
+    value, low, high = (float(end) for end in floor.kl.ends)
+    further = "further than that" if result.kl.low > high else "no further than that, up to its interval"
+    return (
+        f"A mere change of seed, that of **{twin}** to **{other}**, moves predictions by {value:.3g} nats per token "
+        f"({low:.3g} to {high:.3g}). **{name}** went {further}."
+    )
 
 
 def text_kl(result: Text, name: str) -> go.Figure:

@@ -9,14 +9,15 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.side_effects import Result
-from backend.figures.style import drawing, theme
+from backend.figures.style import drawing, seed_floor, theme
 from backend.figures.style.guide import Guide
 from backend.stats.estimate import Estimate, stacked
 
 GUIDE = Guide(
     "The gain on the task (up) against the change of neutral predictions (right), both from the reference.",
     "The neutral sentences are short and plain; a price on code or other languages stays unseen.",
-    "Up and left is cheap. Bars are 95 % intervals. A block is the reference with that block of the checkpoint.",
+    "Up and left is cheap. Bars are 95 % intervals. A floor is one seed against another. "
+    "A block is the reference with that block of the checkpoint.",
 )
 SETS_GUIDE = Guide(
     "The share of the gain that the reference keeps with the best few blocks of the checkpoint.",
@@ -30,15 +31,25 @@ def complete(result: Result) -> bool:
     return bool(np.isfinite(result.gain.value[1]) and np.isfinite(result.kl.value[1]))
 
 
-def checkpoints(results: Sequence[Result], names: Sequence[str], places: Sequence[int], count: int) -> go.Figure:
-    """Draw one point per checkpoint, joined in their order."""
+def checkpoints(
+    results: Sequence[Result],
+    names: Sequence[str],
+    places: Sequence[int],
+    count: int,
+    seeds: Sequence[tuple[str, Result]] = (),
+) -> go.Figure:
+    """Draw one point per checkpoint, joined in their order, and one per pair of `seeds`: name and result."""
     gain, kl = (stacked([getattr(result, name)[1] for result in results]) for name in ("gain", "kl"))
     colours = [theme.checkpoint_colour(place, count) for place in places]
     trace = _points(gain, kl, theme.literals(names), colours) | {
         "mode": "lines+markers+text",
         "line": {"color": theme.FAINT, "width": 1.5},
     }
-    return _drawn([trace], "Gain and price of each checkpoint")
+    floors = [
+        _points(floor.gain[1:2], floor.kl[1:2], [twins], [seed_floor.COLOUR]) | {"mode": "markers+text"}
+        for twins, floor in seeds
+    ]
+    return _drawn([trace, *floors], "Gain and price of each checkpoint")
 
 
 def blocks(result: Result, name: str, colour: str, chosen: Sequence[int] = ()) -> go.Figure:
@@ -119,6 +130,16 @@ def in_words(result: Result, name: str) -> str:
         )
         said.append(f"at a price of {price}" if said else f"**{name}** moved by {price}")
     return " ".join(said) + "."
+
+
+def beyond_seed(floor: Result, twin: str, other: str) -> str:
+    """Say what gain and price a mere change of seed has."""
+    said: list[str] = []
+    for estimate, unit in ((floor.gain, "nats of gap"), (floor.kl, "nats of KL")):
+        value, low, high = (float(end[1]) for end in estimate.ends)
+        if np.isfinite(value):
+            said.append(f"{value:.3g} {unit} ({low:.3g} to {high:.3g})")
+    return f"A mere change of seed, that of **{twin}** to **{other}**, makes {' and '.join(said)}."
 
 
 def kept_in_words(result: Result, share: float) -> str:

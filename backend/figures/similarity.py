@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.similarity import Measure, Result, first_below
-from backend.figures.style import drawing, following, theme
+from backend.figures.style import drawing, following, seed_floor, theme
 from backend.figures.style.guide import Guide
 from backend.stats.estimate import Estimate
 
@@ -159,13 +159,13 @@ def moved_in_words(results: Sequence[Result], names: Sequence[str], measure: Mea
     first = first_below(results, measure, level)
     there = np.isfinite(results[0].cka.value)
     parts = [
-        f"{_layers(np.flatnonzero(first == i))} moved in **{name}**"
+        f"{seed_floor.layers(np.flatnonzero(first == i))} moved in **{name}**"
         for i, name in enumerate(names)
         if (first == i).any()
     ]
     never = np.flatnonzero(there & (first < 0))
     if len(never):
-        parts.append(f"{_layers(never)} never did")
+        parts.append(f"{seed_floor.layers(never)} never did")
     said = "; ".join(parts) or "there is no layer to judge"
     return f"A layer has moved once its whole interval lies below {level:g}. By this rule {said}."
 
@@ -173,13 +173,4 @@ def moved_in_words(results: Sequence[Result], names: Sequence[str], measure: Mea
 def beyond_floor(result: Result, floor: Result, measure: Measure, name: str, twin: str, other: str) -> str:
     """At which layers the checkpoint is further from the reference than two seeds are from each other."""
     beyond = np.flatnonzero(result.alike(measure).high < floor.alike(measure).low)
-    said = f"{_layers(beyond).capitalize()} of **{name}**" if len(beyond) else f"No layer of **{name}**"
-    return f"{said} went further than a mere change of seed does: that of **{twin}** to **{other}**."
-
-
-def _layers(layers: np.ndarray) -> str:
-    """`layers 0 to 3 and 7`."""
-    runs = np.split(layers, np.flatnonzero(np.diff(layers) > 1) + 1)
-    said = [one for run in runs for one in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))]
-    words = said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
-    return f"layer{'' if len(layers) == 1 else 's'} {words}"
+    return seed_floor.layers_beyond(beyond, name, twin, other)

@@ -65,6 +65,27 @@ class Promoted:
     random: Float32[np.ndarray, " random"]
 
 
+MERGING_PROMPTS = 4
+"""Prompts that a merged and an unmerged adapter read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Merging:
+    """A merged adapter against the unmerged one on `tokens` tokens of a few prompts.
+
+    `residual` is the largest length of merged minus unmerged over the unmerged length, at each of transformers' hidden
+    states: entering every block, then the last. `active` is the same of the adapter switched off. `logit` and
+    `active_logit` are the largest differences of a logit, `largest` the largest logit; NaN without a head.
+    """
+
+    residual: Float32[np.ndarray, " layers"]
+    active: Float32[np.ndarray, " layers"]
+    logit: float
+    active_logit: float
+    largest: float
+    tokens: int
+
+
 Part = Literal["all", "block", "attn", "mlp", "embed", "final_norm", "head"]
 
 

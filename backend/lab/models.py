@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64
 from tokenizers import Tokenizer
 
 from backend.caching.progress import Progress, unwatched
-from backend.lab.differences import Differences, Promoted, ScaledPredictions, Scaling
+from backend.lab.differences import Differences, Merging, Promoted, ScaledPredictions, Scaling
 from backend.lab.outputs import (
     Contributions,
     Embedding,
@@ -158,6 +158,10 @@ class Models(Protocol):
 
         The first `positions` are also kept apart.
         """
+        ...
+
+    def merging(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Merging:
+        """Compare an adapter merged onto its base with PEFT's unmerged one, on the first few prompts."""
         ...
 
     def promoted(

@@ -22,6 +22,7 @@ from backend.study.classes import ClassNames, is_number, rows_by_number
 from backend.study.config import CheckpointRef, Study
 from backend.study.dataset import Sample, make_sample, read_sample, source_stamp, training_texts
 from backend.study.facts import BODY, reading
+from backend.study.own_texts import read_own_texts
 from backend.study.pinned import Missing, PinnedStudy
 from backend.study.prompts import Readers
 from backend.study.tables.columns import listed
@@ -68,6 +69,7 @@ def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
         classes=classes,
         separator=asking.separator,
         separator_found=asking.separator_chosen,
+        own_texts=read_own_texts(study),
         warnings=(
             *study.notes,
             *_unstated(study, classes),

@@ -7,8 +7,9 @@ from jaxtyping import Float32, Int64
 
 from backend.caching.progress import Progress
 from backend.caching.stopwatch import Stopwatch
-from backend.lab.differences import Differences, Promoted, ScaledPredictions, Scaling
+from backend.lab.differences import Differences, Merging, Promoted, ScaledPredictions, Scaling
 from backend.lab.outputs import Sampling
+from backend.models.files.locate import locate
 from backend.models.lending import Lender
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
@@ -35,6 +36,19 @@ class Comparisons(Lender):
             found = differences.differences(after, before, prompts, groups, positions, report)
             self.remember(checkpoint, 2 * int(prompts.lengths.sum()), stopwatch.seconds)
         return found
+
+    def merging(self, checkpoint: PinnedCheckpoint, prompts: Prompts, progress: Progress) -> Merging:
+        """Run an adapter merged and unmerged. Raises what `readout` raises."""
+        prompts = self.readable(prompts, checkpoint)
+        with self.lend(progress, checkpoint) as (loaded, report):
+            from backend.models.measurements import merging
+            from backend.models.runtime.load import open_unmerged
+
+            report(0.2, "Opening the adapter unmerged.")
+            located = locate(checkpoint.base), locate(checkpoint.ref)
+            unmerged = open_unmerged(*located, loaded.device, checkpoint.dtype, checkpoint.device_map)
+            report(0.6, "Running the adapter merged and unmerged.")
+            return merging.merging(loaded, unmerged, prompts)
 
     def promoted(
         self,

@@ -241,6 +241,7 @@ def write_manifest(pinned: PinnedStudy, lab: Lab, out: Path, viewpoint: Viewpoin
         "missing": [{"label": missing.label, "reason": missing.reason} for missing in pinned.missing],
         "dataset": study.dataset.model_dump(),
         "sample_digest": pinned.sample.digest,
+        "difference": study.difference and study.difference.model_dump(),
         "prompt": study.prompt.model_dump(),
         "warnings": list(pinned.warnings),
         "separator": pinned.separator,

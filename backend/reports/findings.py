@@ -16,7 +16,7 @@ from scipy.special import chdtrc
 from backend.caching.memoize import Request
 from backend.reports.changes import carrying_block, changed_weights, rearranged, turned
 from backend.reports.evidence import Asks, Finding, accuracy_requests, card_request, direction_requests, subject
-from backend.reports.taught import unchanged
+from backend.reports.taught import merged_apart, unchanged
 from backend.stats import intervals, paired
 from backend.stats.splits import half_splits
 from backend.study.comparison import Comparison
@@ -217,6 +217,7 @@ def _differ(recall: np.ndarray, n: np.ndarray) -> bool:
 
 FINDINGS: tuple[Callable[[Comparison], Asks], ...] = (
     unchanged,
+    merged_apart,
     reversed_classes,
     best_checkpoint,
     leaves_chance,
@@ -228,7 +229,7 @@ FINDINGS: tuple[Callable[[Comparison], Asks], ...] = (
     turned,
     rearranged,
 )
-COSTLY = (carrying_block,)
+COSTLY = (carrying_block, merged_apart)
 NEEDS: dict[Callable[[Comparison], Asks], Need] = {
     **dict.fromkeys((reversed_classes, best_checkpoint, carrying_block, leaning), "answers"),
     **dict.fromkeys((leaves_chance, length, turned), "classes"),

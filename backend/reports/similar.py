@@ -11,6 +11,7 @@ from backend.errors import UndefinedError
 from backend.figures import cka_grid as grid_figures
 from backend.figures import layer_roles as roles_figures
 from backend.figures import similarity as figures
+from backend.figures.style import seed_floor
 from backend.figures.style.guide import Guide
 from backend.reports.page import Section, picture, pictures, sentences, table
 from backend.reports.parts import Ask, rows
@@ -44,7 +45,7 @@ def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         [checkpoint.label for checkpoint in others],
         [case.names.index(checkpoint.label) for checkpoint in others],
     )
-    seeds = [f"floor: {one.label} and {twin.label}, two seeds" for one, twin in study.seeds]
+    seeds = [seed_floor.named(one.label, twin.label) for one, twin in study.seeds]
     named, last = list(zip(seeds, floors, strict=True)), len(others) - 1
     guided: list[tuple[Any, Guide]] = [
         (

@@ -122,6 +122,13 @@ class TrainingSpec(Part, frozen=True):
     seed: NonNegativeInt = 0
 
 
+class DifferenceSpec(Part, frozen=True):
+    """Own texts for the Difference page: a .txt file with a text a line, or a data file with a `column` of texts."""
+
+    texts: Text
+    column: Text = "text"
+
+
 class Study(Part, frozen=True):
     """One base model, its checkpoints in order, a labelled dataset and a prompt.
 
@@ -141,6 +148,7 @@ class Study(Part, frozen=True):
     prompt: PromptSpec
     lexicon: dict[str, tuple[str, ...]] | None = None
     training: TrainingSpec | None = None
+    difference: DifferenceSpec | None = None
     notes: tuple[str, ...] = Field(default=(), exclude=True)
 
     @property

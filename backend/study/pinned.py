@@ -28,7 +28,8 @@ class PinnedStudy:
 
     `readers` tokenize and read out the prompts of each checkpoint, `classes` are the names of each class. `separator`
     is the text between prompt and label word (None with a classification head); `separator_found` is True if the
-    checkpoints decided it. `warnings` are possible problems of the study's files, one sentence each.
+    checkpoints decided it. `warnings` are possible problems of the study's files, one sentence each. `own_texts` are
+    those of the file in [difference].
     """
 
     study: Study
@@ -42,6 +43,7 @@ class PinnedStudy:
     separator: str | None = None
     separator_found: bool = False
     warnings: tuple[str, ...] = ()
+    own_texts: tuple[str, ...] = ()
 
     @property
     def base(self) -> PinnedCheckpoint:

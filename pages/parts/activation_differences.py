@@ -9,20 +9,21 @@ import streamlit as st
 from backend.analyses import activation_differences as analysis
 from backend.caching.memoize import Request
 from backend.derived.model_differences import PLACES
-from backend.derived.texts import TEXT_SETS
+from backend.derived.texts import text_sets
 from backend.figures import activation_differences as figures
 from backend.figures.style import theme
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell
+from pages.parts import seed_floor
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the part's keys in the address."""
     layers = [str(layer) for layer in range(study.base.facts.layers + 1)]
     return {
-        "texts": address.Choice(list(TEXT_SETS), TEXT_SETS[0]),
+        "texts": address.Choice(list(text_sets(study)), text_sets(study)[0]),
         "place": address.Choice(list(PLACES), "all"),
         "at": address.Choice(layers, layers[-1]),
     }
@@ -85,22 +86,30 @@ def details(view: shell.View) -> None:
     if view.checkpoint not in others(view):
         st.info(f"{plain(view.checkpoint.label)} reads other token ids, so it cannot be compared token by token.")
         return
-    requests = _requests(view, [view.checkpoint])
+    twins = seed_floor.twins(view)
+    requests = _requests(view, [view.checkpoint]) + [
+        analysis.recipe.request(analysis.query(view.study, *pair, view.value("texts"))) for pair in twins
+    ]
     results = view.results(requests, "Reading the change as tokens")
     if results is None:
         return
     result, query, label = results[0], requests[0].query, view.checkpoint.label
+    seeds = list(zip(seed_floor.names(twins), results[1:], strict=True))
     place = PLACES.index(view.value("place"))
     view.control(st.select_slider, "Layer", "at", width=420)
     layer = int(view.value("at"))
     colour = theme.checkpoint_colour(view.place(view.checkpoint), len(view.names))
     picture.show(
         view,
-        {"activation-curve": figures.curves(result, label, place, colour)},
+        {"activation-curve": figures.curves(result, label, place, colour, seeds)},
         figures.CURVE_GUIDE,
         picture.rows(requests, results),
         "activation_differences",
     )
+    for pair, floor in zip(twins, results[1:], strict=True):
+        st.markdown(figures.beyond_seed(result, floor, place, plain(label), *seed_floor.called(pair)))
+    if not twins:
+        seed_floor.hint()
     drawn: Any = figures.tokens(result, label, place, layer)
     if drawn is None:
         st.info(

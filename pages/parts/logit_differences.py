@@ -8,17 +8,17 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import logit_differences as analysis
+from backend.derived.texts import contents, text_sets
 from backend.figures import logit_differences as figures
 from backend.study.pinned import PinnedStudy
-from backend.vocabulary import neutral
 from backend.vocabulary.markdown import plain
 from pages.frame import address, picture, shell
-from pages.parts import activation_differences
+from pages.parts import activation_differences, seed_floor
 
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the part's keys in the address; a text is named by its place among the texts."""
-    most = max(len(study.sample.text), len(neutral.sentences()))
+    most = max(len(contents(study, name)) for name in text_sets(study))
     return {
         "way": address.Choice(list(figures.NAMES), "likelier"),
         "passage": address.Choice([str(i) for i in range(most)], "0"),
@@ -35,15 +35,19 @@ def draw(view: shell.View) -> None:
         st.info(f"{plain(one.label)} predicts no tokens, or reads other token ids, so predictions are not compared.")
         return
     query = analysis.query(view.study, view.checkpoint, view.reference, view.value("texts"))
-    requests = [analysis.recipe.request(query)]
+    twins = [pair for pair in seed_floor.twins(view) if all(one.facts.predicts for one in pair)]
+    floors = [analysis.query(view.study, *pair, view.value("texts")) for pair in twins]
+    requests = [analysis.recipe.request(one) for one in (query, *floors)]
     results = view.results(requests, "Grouping changed predictions")
     if results is None:
         return
     result, label = results[0], view.checkpoint.label
     st.markdown(figures.in_words(result, plain(label)))
+    for pair, floor in zip(twins, results[1:], strict=True):
+        st.markdown(figures.beyond_seed(result, floor, plain(label), *seed_floor.called(pair)))
     picture.show(
         view,
-        {f"logit-{way}": figures.tokens(result, way, label) for way in analysis.WAYS},
+        {f"logit-{way}": figures.tokens(result, way, label, results[1:]) for way in analysis.WAYS},
         figures.GUIDE,
         picture.rows(requests, results),
         "logit_differences",
@@ -60,9 +64,9 @@ def draw(view: shell.View) -> None:
 
 def _text(view: shell.View, query: analysis.Query) -> None:
     """Draw the KL of every prediction of a text."""
-    contents = neutral.sentences() if query.texts.prompts is None else view.study.sample.text
-    view.control(st.selectbox, "Text", "passage", format_func=lambda i: _short(contents, int(i)), width=640)
-    asked = analysis.TextQuery(query.differences, min(int(view.value("passage")), len(contents) - 1))
+    read = contents(view.study, query.texts.name)
+    view.control(st.selectbox, "Text", "passage", format_func=lambda i: _short(read, int(i)), width=640)
+    asked = analysis.TextQuery(query.differences, min(int(view.value("passage")), len(read) - 1))
     requests = [analysis.text.request(asked)]
     results = view.results(requests, "Reading one text")
     if results is None:
@@ -76,5 +80,5 @@ def _text(view: shell.View, query: analysis.Query) -> None:
     )
 
 
-def _short(contents: tuple[str, ...], i: int) -> str:
-    return f"{i + 1}: {textwrap.shorten(contents[i], 80, placeholder=' …')}" if i < len(contents) else f"{i + 1}: none"
+def _short(read: tuple[str, ...], i: int) -> str:
+    return f"{i + 1}: {textwrap.shorten(read[i], 80, placeholder=' …')}" if i < len(read) else f"{i + 1}: none"

@@ -9,6 +9,7 @@ from backend.figures import side_effects as figures
 from backend.figures.style import theme
 from backend.vocabulary.markdown import plain
 from pages.frame import picture, shell, work
+from pages.parts import seed_floor
 from pages.parts.activation_differences import others
 
 
@@ -20,21 +21,27 @@ def draw(view: shell.View) -> None:
     if view.checkpoint not in shown:
         st.info(f"{plain(view.checkpoint.label)} cannot be compared with {plain(view.reference.label)} here.")
         return
-    requests = [side_effects.recipe.request(side_effects.query(view.study, one, view.reference)) for one in shown]
-    results = view.results(requests, "Measuring gain and price")
-    if results is None:
+    twins = [pair for pair in seed_floor.twins(view) if pair[1].facts.has_head]
+    pairs = [(one, view.reference) for one in shown] + twins
+    requests = [side_effects.recipe.request(side_effects.query(view.study, *pair)) for pair in pairs]
+    found = view.results(requests, "Measuring gain and price")
+    if found is None:
         return
+    results, floors = found[: len(shown)], found[len(shown) :]
     chosen, label = results[shown.index(view.checkpoint)], view.checkpoint.label
     st.markdown(figures.in_words(chosen, plain(label)))
+    for pair, floor in zip(twins, floors, strict=True):
+        st.markdown(figures.beyond_seed(floor, *seed_floor.called(pair)))
     if not figures.complete(chosen):
         st.caption("Without classes or without next-token predictions there is no picture of gain against price.")
         return
     names, places = [one.label for one in shown], [view.place(one) for one in shown]
+    seeds = list(zip(seed_floor.names(twins), floors, strict=True))
     picture.show(
         view,
-        {"price-checkpoints": figures.checkpoints(results, names, places, len(view.names))},
+        {"price-checkpoints": figures.checkpoints(results, names, places, len(view.names), seeds)},
         figures.GUIDE,
-        picture.rows(requests, results),
+        picture.rows(requests, found),
         "side_effects",
     )
     _blocks(view)

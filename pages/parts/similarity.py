@@ -18,6 +18,7 @@ from backend.stats import layer_roles
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
 from pages.frame import address, needs, picture, shell, work
+from pages.parts import seed_floor
 
 PARTS = {
     "curves": "Each layer",
@@ -89,7 +90,7 @@ def _curves(view: shell.View) -> None:
     results, of_seeds = found[: len(others)], found[len(others) :]
     names, places = [checkpoint.label for checkpoint in others], [view.place(checkpoint) for checkpoint in others]
     chosen = others.index(view.checkpoint) if view.checkpoint in others else len(others) - 1
-    said = [f"floor: {one.label} and {twin.label}, two seeds" for one, twin in seeds]
+    said = seed_floor.names(list(seeds))
     picture.show(
         view,
         {
@@ -123,13 +124,10 @@ def _floors(
     view: shell.View, result: similarity.Result, chosen: PinnedCheckpoint, floors: Sequence[Any], measure: Any
 ) -> None:
     """Say what a change of seed alone does, or how to add a second seed."""
-    for (one, twin), floor in zip(view.study.seeds, floors, strict=True):
-        st.markdown(figures.beyond_floor(result, floor, measure, _plain(chosen), _plain(twin), _plain(one)))
+    for pair, floor in zip(view.study.seeds, floors, strict=True):
+        st.markdown(figures.beyond_floor(result, floor, measure, plain(chosen.label), *seed_floor.called(pair)))
     if not floors:
-        st.caption(
-            "The effect of the seed alone was not measured. Add a checkpoint trained with another seed, and "
-            '`seed_of = "its twin\'s label"` in study.toml.'
-        )
+        seed_floor.hint()
 
 
 def _grid(view: shell.View) -> None:

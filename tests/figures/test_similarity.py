@@ -66,8 +66,3 @@ def test_what_goes_further_than_a_change_of_seed():
     said = figures.beyond_floor(far, floor, "cka", "epoch 1", "epoch 2", "seed 1")
     assert said.startswith("Layers 1 and 3 of **epoch 1** went further than a mere change of seed")
     assert figures.beyond_floor(floor, floor, "cka", "a", "b", "c").startswith("No layer of **a** went")
-
-
-def test_layers_in_words():
-    assert figures._layers(np.array([1, 2, 3, 5, 6, 9])) == "layers 1 to 3, 5, 6 and 9"
-    assert figures._layers(np.array([4])) == "layer 4"

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from backend.lab.differences import Merging
+from backend.study.config import DifferenceSpec, Study
 from tests.pages.conftest import Opens, World, charts, settle
 
 
@@ -87,3 +91,56 @@ def test_gain_and_price_by_checkpoint_and_block(opens: Opens):
     shown = charts(settle(offered[0].click().run()) if offered else test)
     assert {"price-checkpoints", "price-blocks", "price-sets"} <= shown.keys()
     assert any("keeps" in one.value and "of the gain" in one.value for one in test.markdown)
+
+
+def test_an_adapter_is_compared_with_itself_unmerged(opens: Opens, world: World):
+    facts = world.models.facts
+    world.models.facts = lambda ref, base: replace(facts(ref, base), adapter=ref.label != "base")
+    test = opens("difference", show="weights")
+    assert "difference-merging" in charts(test) and not test.warning
+    assert any("**epoch 3** equals the unmerged adapter" in one.value for one in test.markdown)
+    error = np.full(5, 0.3, np.float32)
+    world.models.merging = lambda checkpoint, prompts, progress: Merging(error, error, 2.0, 2.0, 10.0, 30)
+    test = opens("difference", show="weights", epoch="epoch 2")
+    assert any("differs from the unmerged adapter" in one.value for one in test.warning)
+
+
+def changed(world: World, **changes: object) -> None:
+    study = world.studies["film"]
+    assert isinstance(study, Study)
+    world.studies["film"] = study.model_copy(update=changes)
+
+
+def test_own_texts_stand_beside_the_other_two(opens: Opens, world: World):
+    assert "own" not in opens("difference").button_group(key="texts").options
+    (world.folder / "film" / "mine.txt").write_text("The script.\nThe score is loud.\nThe cast.\n")
+    changed(world, difference=DifferenceSpec(texts="mine.txt"))
+    test = opens("difference", texts="own", show="predictions", passage="2")
+    assert any(one.value.startswith("On your own texts, all positions, **epoch 3**") for one in test.markdown)
+    assert test.selectbox(key="passage").format_func("2") == "3: The cast."
+    assert "logit-text" in charts(test) and not test.warning
+    (world.folder / "film" / "mine.txt").write_text("")
+    test = opens("difference")
+    assert any("(difference.texts) has no texts" in one.value for one in test.error)
+
+
+def test_a_second_seed_is_a_floor(opens: Opens, world: World):
+    hint = "The effect of the seed alone was not measured"
+    assert any(hint in one.value for one in opens("difference").caption)
+    study = world.studies["film"]
+    assert isinstance(study, Study)
+    repeat = study.checkpoints[2].model_copy(update={"seed_of": "epoch 2"})
+    changed(world, checkpoints=(*study.checkpoints[:2], repeat))
+    test = opens("difference")
+    names = [trace.get("name") for trace in json.loads(charts(test)["activation-curve"])["data"]]
+    assert "floor: epoch 3 and epoch 2, two seeds" in names
+    said = "went further than a mere change of seed does: that of **epoch 2** to **epoch 3**."
+    assert any(one.value.endswith(said) for one in test.markdown)
+    assert not any(hint in one.value for one in test.caption)
+    test = opens("difference", show="predictions")
+    assert any("moves predictions by" in one.value for one in test.markdown)
+    assert json.loads(charts(test)["logit-likelier"])["layout"]["shapes"]
+    test = opens("difference", show="price")
+    texts = [trace.get("text") for trace in json.loads(charts(test)["price-checkpoints"])["data"]]
+    assert ["floor: epoch 3 and epoch 2, two seeds"] in texts
+    assert any("A mere change of seed" in one.value and "nats of gap" in one.value for one in test.markdown)

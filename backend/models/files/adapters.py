@@ -94,7 +94,7 @@ def read_adapter(located: Located, base: Located) -> Adapter:
 
 def adapter_facts(located: Located, base: Located, place: str) -> Facts:
     """Return the facts of the merged model: its base's, with the adapter's head and vocabulary."""
-    facts, adapter = read_facts(base, place), read_adapter(located, base)
+    facts, adapter = replace(read_facts(base, place), adapter=True), read_adapter(located, base)
     vocabulary = adapter.vocabulary or facts.vocabulary
     if adapter.answers is None:
         return replace(facts, vocabulary=vocabulary)

@@ -27,7 +27,7 @@ from backend.models.files.locate import Located
 from backend.models.runtime.components import ModelComponents, anatomy_of
 from backend.models.runtime.devices import give_back, is_out_of_memory
 from backend.models.runtime.from_pretrained import load
-from backend.models.runtime.merge_adapter import merge
+from backend.models.runtime.merge_adapter import attach, merge
 
 if TYPE_CHECKING:
     from backend.models.runtime.self_check import Checked
@@ -136,6 +136,19 @@ def open_model(
     with quiet(), in_one_sentence(adapter or located, device):
         _ = loaded.checked
     return loaded
+
+
+def open_unmerged(located: Located, adapter: Located, device: torch.device, dtype: str, device_map: str | None) -> Any:
+    """Load the base at `located`, and return PEFT's model of it with the adapter unmerged.
+
+    It runs in evaluation mode, without gradients. Raises what `open_model` raises.
+    """
+    with quiet(), in_one_sentence(adapter, device):
+        change = read_adapter(adapter, located)
+        model = attach(_load(located, change.architecture, device, dtype, device_map, change), change)
+        if device.type == "mps" and device_map is None:
+            model.to(device)
+    return model.eval().requires_grad_(False)
 
 
 def _load(

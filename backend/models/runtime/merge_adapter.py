@@ -30,13 +30,20 @@ _FILE = "adapter_model.safetensors"
 
 def merge(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
     """Return the base with the adapter's change added to its weights. Raises CheckpointError."""
+    wrapped = attach(model, adapter)
+    with _quietly(), _explained(adapter):
+        _untie(model)
+        return wrapped.base_model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
+
+
+def attach(model: PreTrainedModel, adapter: Adapter) -> Any:
+    """Return PEFT's model of the base with the adapter beside its weights, unmerged. Raises CheckpointError."""
     check_values(adapter.located)
     with _quietly(), _explained(adapter):
         wrapped = _wrapped(model, adapter)
         with _as_peft_names_it(adapter) as folder:
             wrapped.load_adapter(str(folder), "default", torch_device="cpu", autocast_adapter_dtype=False)
-        _untie(model)
-        return wrapped.base_model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
+    return wrapped
 
 
 def verdict_on(adapter: Adapter, base: Located) -> str:

@@ -19,12 +19,12 @@ _SHOWN = 20
 _FEW = 8
 
 
-def find_texts(table: pd.DataFrame, name: str, source: str) -> list[Any]:
-    """Return the cells of the text column, including empty ones.
+def find_texts(table: pd.DataFrame, name: str, source: str, key: str = "dataset.text") -> list[Any]:
+    """Return the cells of the text column, including empty ones; `key` of study.toml names the column.
 
     Raises DatasetError if the column is missing or does not hold texts.
     """
-    cells = _cells(table, name, "text", source)
+    cells = _cells(table, name, key, source)
     others = 0
     for row, cell in enumerate(cells):
         if isinstance(cell, str) or is_missing(cell):
@@ -32,14 +32,14 @@ def find_texts(table: pd.DataFrame, name: str, source: str) -> list[Any]:
         if (what := _nested(cell)) is not None:
             raise DatasetError(
                 f'{source}: column "{name}" holds {what} in row {row} (counted from 0); convert it to a text, or '
-                f"name a column of plain texts in dataset.text."
+                f"name a column of plain texts in {key}."
             )
         others += 1
     if others > sum(isinstance(cell, str) for cell in cells):
         first = next(cell for cell in cells if not isinstance(cell, str) and not is_missing(cell))
         raise DatasetError(
             f'{source}: column "{name}" holds values such as {first!r} instead of texts; name the text column in '
-            f"dataset.text (columns: {_names(table)})."
+            f"{key} (columns: {_names(table)})."
         )
     return cells
 
@@ -49,7 +49,7 @@ def find_labels(table: pd.DataFrame, name: str, source: str) -> list[Any]:
 
     Raises DatasetError if the column is missing or empty, or if a cell holds several labels.
     """
-    cells = [_plain(cell) for cell in _cells(table, name, "label", source)]
+    cells = [_plain(cell) for cell in _cells(table, name, "dataset.label", source)]
     for row, cell in enumerate(cells):
         if (what := _nested(cell)) is not None:
             raise DatasetError(
@@ -67,7 +67,7 @@ def _cells(table: pd.DataFrame, name: str, key: str, source: str) -> list[Any]:
         hint = ""
         if any(len(str(column)) > _LONGEST_NAME or is_number(str(column)) for column in table.columns):
             hint = "; its first line looks like data, so add a first line with column names"
-        raise DatasetError(f'{source} has no column "{name}" (dataset.{key}); its columns are: {_names(table)}{hint}.')
+        raise DatasetError(f'{source} has no column "{name}" ({key}); its columns are: {_names(table)}{hint}.')
     return table[column_name].tolist()
 
 

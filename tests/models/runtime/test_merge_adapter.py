@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from peft import PeftType
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
@@ -12,7 +13,10 @@ from peft.tuners.lora.config import BdLoraConfig, KasaConfig, VeloraConfig
 
 from backend.models.files.adapters import MERGED, read_adapter
 from backend.models.files.locate import locate
+from backend.models.measurements.merging import merging
+from backend.models.runtime.load import open_unmerged
 from backend.models.runtime.merge_adapter import verdict_on
+from backend.study.token_ids import Prompts
 from tests.models.random_adapters import TARGETS, based, loaded, same, trained
 from tests.models.random_encoders import encoder
 from tests.models.random_models import random_model, ref
@@ -53,8 +57,14 @@ def test_every_kind_of_adapter_computes_merged_what_was_trained(name: str, kind:
     base = based(name, tmp_path / "base")
     model = trained(base, tmp_path / "adapter", kind, **options)
     plain = encoder(name) if name == "Bert" else random_model(name)
-    same(loaded(base, tmp_path / "adapter").model, model, plain)
+    merged = loaded(base, tmp_path / "adapter")
+    same(merged.model, model, plain)
     assert verdict_on(read_adapter(locate(ref(tmp_path / "adapter")), locate(ref(base))), locate(ref(base))) == ""
+    unmerged = open_unmerged(locate(ref(base)), locate(ref(tmp_path / "adapter")), merged.device, "float32", None)
+    ids, few = ((3, 1, 4, 1, 5, 9),), np.zeros(1, np.int64)
+    readout = "first" if name == "Bert" else "last"
+    found = merging(merged, unmerged, Prompts("p", ids, few, (0, 1), few.astype(bool), readout))
+    assert found.residual.max() < 1e-3 and found.active.max() > 1e-3
 
 
 LORAS: dict[str, tuple[str, dict[str, Any]]] = {
