@@ -1,5 +1,7 @@
 """A merged adapter in words and as two curves."""
 
+# pyright: reportAttributeAccessIssue=false
+# (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
 import numpy as np

@@ -93,14 +93,14 @@ def test_gain_and_price_by_checkpoint_and_block(opens: Opens):
     assert any("keeps" in one.value and "of the gain" in one.value for one in test.markdown)
 
 
-def test_an_adapter_is_compared_with_itself_unmerged(opens: Opens, world: World):
+def test_an_adapter_is_compared_with_itself_unmerged(opens: Opens, world: World, monkeypatch: pytest.MonkeyPatch):
     facts = world.models.facts
     world.models.facts = lambda ref, base: replace(facts(ref, base), adapter=ref.label != "base")
     test = opens("difference", show="weights")
     assert "difference-merging" in charts(test) and not test.warning
     assert any("**epoch 3** equals the unmerged adapter" in one.value for one in test.markdown)
     error = np.full(5, 0.3, np.float32)
-    world.models.merging = lambda checkpoint, prompts, progress: Merging(error, error, 2.0, 2.0, 10.0, 30)
+    monkeypatch.setattr(world.models, "merging", lambda *_: Merging(error, error, 2.0, 2.0, 10.0, 30))
     test = opens("difference", show="weights", epoch="epoch 2")
     assert any("differs from the unmerged adapter" in one.value for one in test.warning)
 
