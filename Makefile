@@ -44,7 +44,7 @@ run: $(VENV)/.runtime
 		--server.headless $(if $(HAS_DISPLAY),false,true)
 
 test: $(VENV)/.development
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-gpu: $(VENV)/.development
 	LAYERSHIFT_TEST_DEVICE=$(or $(LAYERSHIFT_TEST_DEVICE),cuda) \

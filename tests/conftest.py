@@ -43,14 +43,12 @@ settings.load_profile("layershift")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that need a browser; tests of a file share a worker and its fixtures, browser tests share one."""
+    """Mark tests that need a browser, and start their files, the longest, at once."""
     folder = Path(__file__).parent / "browser"
     for item in items:
-        in_browser = folder in item.path.parents
-        if in_browser:
+        if folder in item.path.parents:
             item.add_marker(pytest.mark.browser)
-        item.add_marker(pytest.mark.xdist_group("browser" if in_browser else str(item.path)))
-    items.sort(key=lambda item: folder not in item.path.parents)  # the longest group starts at once
+    items.sort(key=lambda item: folder not in item.path.parents)
 
 
 def pytest_collection_finish() -> None:
