@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from backend.caching.progress import silent
 from backend.lab.differences import Merging
 from backend.study.config import DifferenceSpec, Study
 from tests.pages.conftest import Opens, World, charts, settle
@@ -100,7 +101,7 @@ def test_an_adapter_is_compared_with_itself_unmerged(opens: Opens, world: World)
     assert "difference-merging" in charts(test) and not test.warning
     assert any("**epoch 3** equals the unmerged adapter" in one.value for one in test.markdown)
     error = np.full(5, 0.3, np.float32)
-    world.models.merging = lambda checkpoint, prompts, progress: Merging(error, error, 2.0, 2.0, 10.0, 30)
+    world.models.merging = lambda checkpoint, prompts, progress=silent: Merging(error, error, 2.0, 2.0, 10.0, 30)
     test = opens("difference", show="weights", epoch="epoch 2")
     assert any("differs from the unmerged adapter" in one.value for one in test.warning)
 
