@@ -94,12 +94,12 @@ def _moving(view: shell.View, results: list[projection.Result | None], rows: pic
     names = [str(row) for row in index]
     epochs = [checkpoint.label for checkpoint in view.study.epochs]
     data = projection_figures.pack(
-        results, view.names, epochs, view.study.prompts.labels, sample.text, index, view.words
+        results, view.names, epochs, view.study.prompts.labels, sample.text, index, view.words, sample.values
     )
     picture.moving(
         view,
         data,
-        projection_figures.guide(len(view.words)),
+        projection_figures.guide(len(view.words), bool(sample.values)),
         rows,
         "projection",
         address.chooses("review", names),

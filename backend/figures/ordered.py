@@ -91,3 +91,17 @@ def heatmap(results: Sequence[Result], names: Sequence[str]) -> go.Figure:
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
         yaxis=drawing.NAMES,
     )
+
+
+def in_words(result: Result, name: str) -> str:
+    """Return the layer that orders the texts best, and from which layer on the order exceeds chance."""
+    value = result.correlation.value
+    if not np.isfinite(value).any():
+        return f"At every layer of **{name}** all texts are equal, so there is no order."
+    best, first = int(np.nanargmax(value)), result.leaves_chance
+    since = "stays above chance at no layer" if first is None else f"exceeds chance from layer {first} on"
+    low, high = float(result.correlation.low[best]), float(result.correlation.high[best])
+    return (
+        f"In **{name}** the order of the label {since}; the best layer is {best}, with a correlation of "
+        f"{value[best]:.2f} ({low:.2f} to {high:.2f})."
+    )

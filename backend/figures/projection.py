@@ -16,15 +16,17 @@ KEY = "pca"
 TITLE = "The reviews at every layer, on two principal components"
 
 
-def guide(classes: int) -> Guide:
-    """Return the guide; more than two classes have an arrow each."""
+def guide(classes: int, ordered: bool = False) -> Guide:
+    """Return the guide; more than two classes have an arrow each, an ordered label has colours instead."""
     arrows = "The arrow leads from one class mean to the other."
     if classes > 2:
         arrows = "Each arrow leads to a class mean from the mean of the other classes."
+    if classes < 2:
+        arrows = "Colours go from the lowest value of the label to the highest." if ordered else ""
     return Guide(
         "The reviews at the readout position of every layer, on the first two principal components.",
         "Two axes of many can hide a separation, which the direction curves show.",
-        f"Every panel is a layer and every point a review. {arrows} "
+        f"Every panel is a layer and every point a review. {arrows}{' ' * bool(arrows)}"
         "The title of a panel gives the share of variance on its x and y axis. "
         "A layer has one scale for all checkpoints, so compare sizes along the epochs, not between layers. "
         "Drag the slider or play it: points move on straight lines from one checkpoint to the next. "
@@ -42,11 +44,13 @@ def pack(
     texts: Sequence[str],
     index: Sequence[int],
     words: Sequence[str],
+    values: Sequence[float] = (),
 ) -> dict[str, Any]:
     """Return what `scrubber.js` draws, for JSON: all checkpoints' positions at all layers, 4 bytes a point.
 
     `results` are those of the checkpoints `names`, None where one is still computed; `epochs` are the labels that are
     played, in order. `labels` are the classes of the reviews, `index` their source rows, `words` the label words.
+    `values` of an ordered label give the colours instead of classes.
     """
     there = [place for place, result in enumerate(results) if result is not None]
     known = [result for result in results if result is not None]
@@ -55,15 +59,20 @@ def pack(
     centre, half = scrubber.scaled(xy)
     ends = _ends(xy, arrow, labels, len(words))
     directions = arrow.shape[2]
+    classes, shown, scale = scrubber.classes(words), labels, ""
+    if values:
+        classes, shown = scrubber.value_classes(values)
+        scale = f"{min(values):g} to {max(values):g}"
     return {
         "key": KEY,
         "title": TITLE,
-        "shape": scrubber.shape(list(names), list(words), xy.shape[1:]),
+        "shape": scrubber.shape(list(names), [one["word"] for one in classes], xy.shape[1:]),
         "layers": xy.shape[1],
         "names": list(names),
         "there": there,
         "plays": [names.index(label) for label in epochs],
-        "classes": scrubber.classes(words),
+        "classes": classes,
+        "scale": scale,
         "directions": [
             {
                 "colour": theme.direction_colour(d, directions),
@@ -71,7 +80,7 @@ def pack(
             }
             for d in range(directions)
         ],
-        "labels": labels.tolist(),
+        "labels": shown.tolist(),
         "index": list(index),
         "texts": [scrubber.begins(one) for one in texts],
         "xy": scrubber.text(scrubber.quantized(xy, centre, half)),

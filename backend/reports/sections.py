@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
 
-from backend.analyses import cosines, direction, projection, weights
+from backend.analyses import cosines, direction, ordered, projection, weights
 from backend.analyses import map as maps
 from backend.errors import LayershiftError
 from backend.figures import accuracy as accuracy_figures
@@ -13,6 +13,7 @@ from backend.figures import confounds as confounds_figures
 from backend.figures import cosines as cosines_figures
 from backend.figures import direction as direction_figures
 from backend.figures import map as map_figures
+from backend.figures import ordered as ordered_figures
 from backend.figures import projection as projection_figures
 from backend.figures import training_log as training_figures
 from backend.figures import weights as weights_figures
@@ -126,14 +127,38 @@ def _projections(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     queries = projection.of_all(case.study, case.reference, "shared", case.drop_largest)
     results = ask([projection.recipe.request(query) for query in queries])
     sample, epochs = case.study.sample, [checkpoint.label for checkpoint in case.study.epochs]
-    data = projection_figures.pack(
-        results, case.names, epochs, case.study.prompts.labels, sample.text, sample.index.tolist(), case.words
-    )
-    guide = projection_figures.guide(len(case.words))
+    labels, index = case.study.prompts.labels, sample.index.tolist()
+    data = projection_figures.pack(results, case.names, epochs, labels, sample.text, index, case.words, sample.values)
+    guide = projection_figures.guide(len(case.words), bool(sample.values))
     yield Section(
         "pca",
         "What do the reviews look like at each layer?",
         [moving(data, case.names[case.last], case.reference.label, guide)],
+    )
+
+
+def _ordered(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
+    if case.study.lacks("order"):
+        return
+    study = case.study
+    requests = [
+        ordered.recipe.request(
+            ordered.Query(one, case.reference, study.prompts, study.sample.values, case.drop_largest)
+        )
+        for one in study.checkpoints
+    ]
+    results, places = ask(requests), _pair(case)
+    pair, names = [results[i] for i in places], [case.names[i] for i in places]
+    rows = [row for request, result in zip(requests, results, strict=True) for row in result.rows(request.query)]
+    yield Section(
+        "ordered",
+        "How well does each layer hold the order of the label?",
+        [
+            sentences([ordered_figures.in_words(one, plain(name)) for one, name in zip(pair, names, strict=True)]),
+            picture([ordered_figures.heatmap(results, case.names)], ordered_figures.LEAD_GUIDE),
+            picture([ordered_figures.curves(pair, names, places, len(case.names))], ordered_figures.CURVES_GUIDE),
+            table(rows, "Numbers"),
+        ],
     )
 
 
@@ -209,6 +234,7 @@ SECTIONS: dict[str, Callable[[Comparison, Ask, int], Iterator[Section]]] = {
     "training": _training,
     "weights": _weights,
     "projection": _projections,
+    "ordered": _ordered,
     "direction": _directions,
     "cosines": _cosines,
     "similarity": similar_layers,

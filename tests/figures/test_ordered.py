@@ -35,3 +35,10 @@ def test_the_heat_map_marks_where_chance_is_left(results: list[Result]):
     np.testing.assert_allclose(np.array(heat.z, dtype=float)[0, 1:], [0.1, 0.6, 0.8])
     assert (list(ring.x), list(ring.y), [tuple(one) for one in ring.customdata]) == ([2], ["base"], [(0, 2)])
     assert len(targets.x) > 0
+
+
+def test_the_best_layer_and_where_chance_is_left_in_words(results: list[Result]):
+    said = figures.in_words(results[0], "one")
+    assert "**one** the order of the label exceeds chance from layer 2 on; the best layer is 3" in said
+    assert "0.80 (0.70 to 0.90)" in said
+    assert "stays above chance at no layer" in figures.in_words(results[1], "two")

@@ -25,6 +25,7 @@ from backend.reports.export import Viewpoint
 from backend.reports.page import Section, page, sentences, table
 from backend.reports.report import report, write_report
 from backend.reports.sections import SECTIONS
+from backend.study.comparison import compared
 from backend.study.pinned import Missing, PinnedStudy
 from backend.vocabulary.markdown import plain
 from tests.fakes import FakeModels, fake_lab, fake_study
@@ -282,3 +283,14 @@ def test_words_of_a_user_stand_as_they_are(typed: str):
 def test_two_pages_have_different_nonces():
     pages = [page("t", "s", [Section("a", "A", [])]) for _ in range(2)]
     assert pages[0] != pages[1]
+
+
+def test_an_ordered_label_has_its_own_section(tmp_path: Path) -> None:
+    study = fake_study(kind="ordered", reviews=40, epochs=1)
+    lab = fake_lab(tmp_path)
+    (section,) = SECTIONS["ordered"](
+        compared(study, study.base), lambda requests: [request(lab) for request in requests], 0
+    )
+    assert section.title == "How well does each layer hold the order of the label?" and len(section.parts) == 4
+    classes = fake_study(epochs=1, reviews=40)
+    assert not [*SECTIONS["ordered"](compared(classes, classes.base), lambda _: [], 0)]

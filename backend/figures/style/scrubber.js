@@ -207,7 +207,19 @@ class Scrubber {
 
     drawLegend() {
         const { data } = this, legend = make("div", "legend", this.root);
-        for (const { word, colour, symbol } of data.classes) {
+        if (data.scale) {
+            const item = make("span", "", legend), svg = document.createElementNS(SVG, "svg"), wide = 96 / data.classes.length;
+            svg.setAttribute("class", "scale");
+            svg.setAttribute("viewBox", "-48 -8 96 16");
+            svg.setAttribute("aria-hidden", "true");
+            data.classes.forEach(({ colour }, i) => {
+                const step = document.createElementNS(SVG, "polygon"), [x, end] = [i * wide - 48, (i + 1) * wide - 48];
+                step.setAttribute("points", `${x},-5 ${end},-5 ${end},5 ${x},5`);
+                step.setAttribute("fill", colour);
+                svg.append(step);
+            });
+            item.append(svg, data.scale);
+        } else for (const { word, colour, symbol } of data.classes) {
             const item = make("span", "", legend), radius = 4.6;
             const svg = document.createElementNS(SVG, "svg"), inside = INSIDE[symbol] ?? INSIDE.circle;
             svg.setAttribute("viewBox", "-8 -8 16 16");
@@ -224,9 +236,11 @@ class Scrubber {
             svg.append(outline);
             item.append(svg, word);
         }
-        const arrow = make("span", "", legend);
-        arrow.append(this.sign("M-7 0H2M2 0", data.directions[0].colour, "M2-4 8 0 2 4z", data.directions.length > 1));
-        arrow.append(data.directions.length > 1 ? "class directions" : "class direction");
+        if (data.directions.length) {
+            const arrow = make("span", "", legend), many = data.directions.length > 1;
+            arrow.append(this.sign("M-7 0H2M2 0", data.directions[0].colour, "M2-4 8 0 2 4z", many));
+            arrow.append(many ? "class directions" : "class direction");
+        }
         this.ringSign = make("span", "ring", legend);
         this.ringSign.append(this.sign("M5 0a5 5 0 1 0-10 0a5 5 0 1 0 10 0", RING), "chosen review");
         this.back = make("button", "", legend, { type: "button", hidden: true });
@@ -767,7 +781,7 @@ class Scrubber {
         const svg = item.querySelector("svg"), at = svg.getBoundingClientRect(), words = item.lastChild;
         pen.save();
         pen.translate(at.x + at.width / 2, at.y + at.height / 2);
-        pen.scale(at.width / 16, at.height / 16);
+        pen.scale(at.width / svg.viewBox.baseVal.width, at.height / svg.viewBox.baseVal.height);
         for (const part of svg.children) {
             const d = part.getAttribute("d") ?? `M${part.getAttribute("points").replaceAll(" ", "L")}Z`;
             const style = getComputedStyle(part), path = new Path2D(d);

@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,29 @@ def classes(words: Sequence[str]) -> list[dict[str, str]]:
         }
         for c, word in enumerate(words)
     ]
+
+
+MOST_STEPS = 12
+"""Different values up to which each has a colour of its own; more are put into steps of equal width."""
+STEPS = 9
+
+
+def value_classes(values: Sequence[float]) -> tuple[list[dict[str, str]], np.ndarray]:
+    """Return the steps of an ordered label as classes, and the step of each value."""
+    x = np.asarray(values, dtype=np.float64)
+    distinct = np.unique(x)
+    low, high = float(distinct[0]), float(distinct[-1])
+    if len(distinct) <= MOST_STEPS:
+        at, middles = np.searchsorted(distinct, x), distinct
+        words = [f"{value:g}" for value in distinct]
+    else:
+        edges = np.linspace(low, high, STEPS + 1)
+        at, middles = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, STEPS - 1), (edges[1:] + edges[:-1]) / 2
+        words = [f"{a:.3g} to {b:.3g}" for a, b in pairwise(edges.tolist())]
+    shares = (middles - low) / max(high - low, 1e-300)
+    colours = [theme.value_colour(share) for share in shares.tolist()]
+    steps = [{"word": w, "colour": c, "symbol": "circle"} for w, c in zip(words, colours, strict=True)]
+    return steps, at.astype(np.int64)
 
 
 def shape(*parts: Any) -> int:

@@ -17,6 +17,8 @@ OPPOSED = "#a8509f"
 """A cosine of -1; DIRECTION is one of 1."""
 MANY = ("#0072b2", "#bf7600", "#c4699a", "#2c90cc", "#d55e00", "#009669", "#948800", "#868686")
 """Okabe and Ito's colour-blind-safe colours, as light as still reads on white, as dark as reads on a dark page."""
+VALUES = ("#123f8c", "#8b8a86", "#e0b100")
+"""Low, middle and high values of an ordered label, told apart with any colour vision by their lightness."""
 RING = "#c2185b"
 """What is pointed out: the chosen review, the layer at which something begins."""
 POINTS = 0.9
@@ -55,6 +57,14 @@ def plot_config(filename: str) -> dict[str, Any]:
 def class_colour(c: int, classes: int) -> str:
     """Two classes: orange is negative (0), blue positive (1); more classes: the colour-blind-safe sequence."""
     return (NEGATIVE, POSITIVE)[c] if classes == 2 else MANY[c % len(MANY)]
+
+
+def value_colour(share: float) -> str:
+    """Return the colour of a value of an ordered label, from dark blue (0) over grey to yellow (1), as #rrggbb."""
+    place = min(max(share, 0.0), 1.0) * (len(VALUES) - 1)
+    left = min(int(place), len(VALUES) - 2)
+    low, high = (tuple(int(VALUES[i][c : c + 2], 16) for c in (1, 3, 5)) for i in (left, left + 1))
+    return "#" + "".join(f"{round(a + (place - left) * (b - a)):02x}" for a, b in zip(low, high, strict=True))
 
 
 def direction_colour(d: int, directions: int) -> str:

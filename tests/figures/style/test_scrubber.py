@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.figures.style import scrubber
+from backend.figures.style import scrubber, theme
 
 
 def positions(seed: int, spread: float = 3.0) -> np.ndarray:
@@ -116,3 +116,12 @@ def test_classes_differ_in_colour_and_in_shape(classes: int) -> None:
     for one in found:
         assert re.fullmatch("#[0-9a-f]{6}", one["colour"])
         assert f"{one['symbol']}" in scrubber.SCRIPT
+
+
+def test_values_have_colours_in_order() -> None:
+    steps, at = scrubber.value_classes((3.0, 1.0, 5.0, 3.0))
+    assert [one["word"] for one in steps] == ["1", "3", "5"] and at.tolist() == [1, 0, 2, 1]
+    assert [one["colour"] for one in steps] == list(theme.VALUES)
+    many, at = scrubber.value_classes(tuple(np.linspace(0, 9, 40).tolist()))
+    assert len(many) == scrubber.STEPS and (np.diff(at) >= 0).all() and set(at) == set(range(scrubber.STEPS))
+    assert many[0]["word"] == "0 to 1"
