@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backend.caching.progress import silent
 from backend.lab.differences import Merging
 from backend.study.config import DifferenceSpec, Study
 from tests.pages.conftest import Opens, World, charts, settle
