@@ -85,5 +85,5 @@ def _prepare(load: Callable[[], object]) -> None:
 
 
 def _is_here(study: Any) -> bool:
-    """Return whether a study needs nothing from the hub, which waits for somebody who asks for the study."""
+    """Return whether a study needs nothing from the hub, which waits until a page asks for the study."""
     return study.dataset.path is not None and all(ref.path is not None for ref in study.refs)

@@ -168,6 +168,7 @@ def test_the_points_take_the_colours_of_the_theme(visit: Visit, address: str):
     page.emulate_media(color_scheme="dark")
     page.wait_for_function("() => matchMedia('(prefers-color-scheme: dark)').matches")
     calm(page)
+    page.wait_for_timeout(1500)  # a busy machine hears of the theme late
     assert value(page, "one.page") == "#12151b"
     assert value(page, "getComputedStyle(one.root).color") == "rgb(231, 234, 240)"
 

@@ -71,8 +71,8 @@ def drop(*parts: str) -> Change:
 
 
 def put(name: str, *shape: int, dtype: torch.dtype = torch.float16) -> Change:
-    """With a tensor of zeros under this name."""
-    return weights(lambda held: held.update({name: torch.zeros(shape, dtype=dtype)}))
+    """With a tensor of small values under this name."""
+    return weights(lambda held: held.update({name: torch.full(shape, 0.01, dtype=dtype)}))
 
 
 def shorten(folder: Path) -> None:

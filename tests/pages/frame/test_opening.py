@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -46,7 +47,8 @@ def start(load: Any, inside: Any = lambda: None) -> None:
         async with opening.lifespan(load)(None):
             await asyncio.to_thread(inside)
 
-    asyncio.run(run())
+    with ThreadPoolExecutor(1) as apart:  # this thread has a running loop once a browser was driven in it
+        apart.submit(asyncio.run, run()).result()
 
 
 def ready() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ def headers(scope: str, kind: bytes) -> list[tuple[bytes, bytes]]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(Preloading(app)({"type": scope}, None, send))
+    with ThreadPoolExecutor(1) as apart:  # this thread has a running loop once a browser was driven in it
+        apart.submit(asyncio.run, Preloading(app)({"type": scope}, None, send)).result()
     assert sent[1]["body"] == b"x"
     return sent[0]["headers"][1:]
 
