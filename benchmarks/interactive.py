@@ -271,14 +271,21 @@ def measure(rounds: int, chromium: str) -> list[tuple[str, float, float, float]]
     return [*rows, ("server memory (MB)", float("inf") if torch else megabytes, 1.0, MOST_MEGABYTES)]
 
 
+def installed_chromium() -> str | None:
+    """Return the path of Chromium or Chrome; None, with a sentence printed, without one."""
+    path = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        print("Chromium is not installed, so nothing was measured.", file=sys.stderr)
+    return path
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 if a limit is missed, 2 if there is no Chromium."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args(arguments)
-    chromium = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    chromium = installed_chromium()
     if chromium is None:
-        print("Chromium is not installed, so nothing was measured.", file=sys.stderr)
         return 2
     missed = False
     print(f"{'':24} {'ours':>8} {'plain':>8} {'ratio':>7} {'most':>7}")

@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import which
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from benchmarks.interactive import EMPTY, FLAGS, ROOT, loaded, serving
+from benchmarks.interactive import EMPTY, FLAGS, ROOT, installed_chromium, loaded, serving
 
 PAGES = ("", "layers", "tokens", "probes", "swaps", "features", "difference", "review")
 MOST_WORDS, MOST_BEFORE, MOST_TOP, MOST_COLD = 350, 60, 300, 1.6
@@ -127,9 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--texts", action="store_true", help="print the words that were counted")
     options = parser.parse_args(arguments)
-    chromium = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    chromium = installed_chromium()
     if chromium is None:
-        print("Chromium is not installed, so nothing was measured.", file=sys.stderr)
         return 2
     missed = False
     print(f"load of the machine at the start: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")

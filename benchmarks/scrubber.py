@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from shutil import which
 
 import numpy as np
 import plotly.graph_objects as go
@@ -26,6 +25,7 @@ from backend.figures import projection
 from backend.figures.style import drawing, following, html, scrubber, theme
 from backend.figures.style.guide import Guide
 from backend.reports import page as report
+from benchmarks.interactive import installed_chromium
 
 LAYERS, REVIEWS, CHECKPOINTS = 26, 1000, 4
 MOST_FRAME = 16.0
@@ -188,9 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=200)
     options = parser.parse_args(arguments)
-    chromium = next(filter(None, map(which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    chromium = installed_chromium()
     if chromium is None:
-        print("Chromium is not installed, so nothing was measured.", file=sys.stderr)
         return 2
     print(f"{LAYERS} x {REVIEWS:,} points; milliseconds\n{'':24} {'median':>8} {'95 %':>8} {'most':>8} {'n':>5}")
     missed = False

@@ -32,7 +32,14 @@ from tests.tiny import tiny_study
 ROOT = Path(__file__).parents[1]
 PAGES = ("", "layers", "tokens", "probes", "swaps", "review")
 EPOCHS = {"demo": ("epoch+1", "epoch+2", "epoch+3"), "tiny": ("epoch+1", "epoch+2")}
-ADDRESSES = [(page, f"study={study}&epoch={epoch}") for study in EPOCHS for epoch in EPOCHS[study] for page in PAGES]
+TEXT = "text=The+jokes+are+old+and+I+loved+every+minute"
+"""Without a text, Review shows the one that the visitor saw last."""
+ADDRESSES = [
+    (page, f"study={study}&epoch={epoch}" + (f"&{TEXT}" if page == "review" else ""))
+    for study in EPOCHS
+    for epoch in EPOCHS[study]
+    for page in PAGES
+]
 SLOWER, GROWTH = 4.0, 1.10
 """At most: p95 against a lone session's, memory after all have left against before."""
 EXPIRY_SECONDS = 150

@@ -47,14 +47,7 @@ def draw(view: shell.View) -> None:
 @shell.section
 def _details(view: shell.View) -> None:
     """Draw the chosen part."""
-    shown = view.control(
-        st.segmented_control,
-        "View",
-        "show",
-        format_func=SHOWN.__getitem__,
-        required=True,
-        label_visibility="collapsed",
-    )
+    shown = view.part(SHOWN)
     parts = {
         "change": activation_differences.details,
         "predictions": logit_differences.draw,

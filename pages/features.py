@@ -59,14 +59,7 @@ def draw(view: shell.View) -> None:
         st.warning(plain(missing.reason))
     if view.drop_largest:
         st.info("An autoencoder reads whole residuals, so this page keeps the three largest dimensions.")
-    shown = view.control(
-        st.segmented_control,
-        "View",
-        "show",
-        format_func=SHOWN.__getitem__,
-        required=True,
-        label_visibility="collapsed",
-    )
+    shown = view.part(SHOWN)
     if shown == "turnover":
         feature_details.turnover(view)
     else:

@@ -54,14 +54,7 @@ def draw(view: shell.View) -> None:
     st.title(plain(f"Probes: {view.both}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
-    shown = view.control(
-        st.segmented_control,
-        "View",
-        "show",
-        format_func=SHOWN.__getitem__,
-        required=True,
-        label_visibility="collapsed",
-    )
+    shown = view.part(SHOWN)
     if shown in NEEDED and needs.lacks(view, NEEDED[shown]):
         return
     parts = {

@@ -53,14 +53,7 @@ def draw(view: shell.View) -> None:
 @shell.section
 def _parts(view: shell.View) -> None:
     """Draw the chosen part; its widgets redraw only that part."""
-    shown = view.control(
-        st.segmented_control,
-        "View",
-        "show",
-        format_func=SHOWN.__getitem__,
-        required=True,
-        label_visibility="collapsed",
-    )
+    shown = view.part(SHOWN)
     {"words": _words, "shift": _shift, "groups": _groups, "map": _map, "output": output_space.draw}[shown](view)
 
 

@@ -89,3 +89,17 @@ def _loopback_only() -> Iterator[None]:
         patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
         patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
         yield
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with studies/tiny, where the command line looks for studies, and a cache of its own."""
+    from backend import wiring
+    from tests.tiny import tiny_study  # imports torch
+
+    monkeypatch.setenv("LAYERSHIFT_STUDIES", str(tmp_path / "studies"))
+    monkeypatch.setenv("LAYERSHIFT_CACHE", str(tmp_path / "cache"))
+    wiring.open_lab.cache_clear()
+    tiny_study(tmp_path / "studies" / "tiny", epochs=(1, 2))
+    yield tmp_path
+    wiring.open_lab.cache_clear()

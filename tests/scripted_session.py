@@ -15,6 +15,7 @@ from typing import Any
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.Delta_pb2 import Delta
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.runtime.state.session_state import STREAMLIT_INTERNAL_KEY_PREFIX
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -38,6 +39,7 @@ class Session:
         self._page = self._query = self._shown = ""
         self._running, self._finished = False, 0.0
         self._fresh: set[Place] = set()
+        self._answered: set[str] = set()
 
     def __enter__(self) -> Session:
         return self
@@ -61,9 +63,10 @@ class Session:
         self._repeats.clear()
         self._running, self._page, self._query = True, page, query
         self._rerun()
-        while self._running or self.bars or self._receives(QUIET_SECONDS):
+        while self._running or self.bars or self._receives(QUIET_SECONDS) or self._say_painted():
             assert time.perf_counter() < started + patience, f"{page} is not there after {patience:.0f} s"
             if not self._receives(POLL_SECONDS) and not self._running:
+                self._say_painted()
                 self._repeat()
         assert not self.errors, self.errors
         return self._finished - started
@@ -103,6 +106,22 @@ class Session:
         message.rerun_script.fragment_id = fragment
         message.rerun_script.is_auto_rerun = bool(fragment)
         self._socket.send(message.SerializeToString())
+
+    def _say_painted(self) -> bool:
+        """Answer a page that waits until its first picture is painted; return whether one did."""
+        waits = next((one.id for one in map(_component, self.elements.values()) if one is not None), None)
+        if waits is None or waits in self._answered:
+            return False
+        self._answered.add(waits)
+        message = BackMsg()
+        message.rerun_script.query_string = self._query
+        message.rerun_script.page_script_hash = self._shown
+        state = message.rerun_script.widget_states.widgets.add()
+        state.id = f"{STREAMLIT_INTERNAL_KEY_PREFIX}_{waits}__events"
+        state.json_trigger_value = json.dumps([{"event": "painted", "value": True}])
+        self._running = True
+        self._socket.send(message.SerializeToString())
+        return True
 
     def _repeat(self) -> None:
         """Ask for the fragments again that are due."""
@@ -158,3 +177,9 @@ class Session:
         if is_element:
             self.elements[path] = delta.new_element
             self._fresh.add(path)
+
+
+def _component(element: Any) -> Any:
+    """Return the component that waits for the paint, None for any other element."""
+    waits = element.WhichOneof("type") == "bidi_component" and element.bidi_component.component_name.endswith("painted")
+    return element.bidi_component if waits else None

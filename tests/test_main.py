@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,7 @@ from backend.reports import report as reporting
 from backend.reports.sections import SECTIONS
 from tests.models.odd_folders import BROKEN
 from tests.models.random_adapters import trained
-from tests.tiny import remove, rewrite, tiny_model, tiny_study
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A studies folder with the study `tiny`, and a cache of its own."""
-    monkeypatch.setenv("LAYERSHIFT_STUDIES", str(tmp_path / "studies"))
-    monkeypatch.setenv("LAYERSHIFT_CACHE", str(tmp_path / "cache"))
-    wiring.open_lab.cache_clear()
-    tiny_study(tmp_path / "studies" / "tiny", epochs=(1, 2))
-    yield tmp_path
-    wiring.open_lab.cache_clear()
+from tests.tiny import remove, rewrite, tiny_model
 
 
 def read(file: Path) -> list[dict[str, str]]:

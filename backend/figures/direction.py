@@ -82,27 +82,7 @@ def heatmap(
     starts = [
         (result.leaves_chance[direction], i) for i, result in enumerate(results) if result.leaves_chance[direction] >= 0
     ]
-    traces: list[dict[str, Any]] = [
-        drawing.heatmap(
-            matrix,
-            np.arange(matrix.shape[1]),
-            list(names),
-            "%{y}, layer %{x}: %{z:.3g}<extra></extra>",
-            theme.SEQUENTIAL,
-            zmin=0,
-            colorbar=drawing.bar(len=1),
-        ),
-        drawing.ring(
-            [layer for layer, _ in starts],
-            [names[i] for _, i in starts],
-            13,
-            "%{y} leaves chance at layer %{x}<extra></extra>",
-            name="leaves chance here",
-            showlegend=True,
-            customdata=[(i, layer) for layer, i in starts],
-        ),
-        drawing.targets(matrix, names, "%{y}, layer %{x}: %{text}<extra></extra>"),
-    ]
+    traces = drawing.by_checkpoint(matrix, names, starts, ".3g")
     return theme.figure(
         traces,
         f"Checkpoint × layer: {UNITS[scale]}",

@@ -64,28 +64,7 @@ def heatmap(results: Sequence[Result], names: Sequence[str]) -> go.Figure:
     matrix = np.stack([result.correlation.value for result in results])
     starts = [(first, i) for i, result in enumerate(results) if (first := result.leaves_chance) is not None]
     return theme.figure(
-        [
-            drawing.heatmap(
-                matrix,
-                np.arange(matrix.shape[1]),
-                list(names),
-                "%{y}, layer %{x}: %{z:.2f}<extra></extra>",
-                theme.SEQUENTIAL,
-                zmin=0,
-                zmax=1,
-                colorbar=drawing.bar(len=1),
-            ),
-            drawing.ring(
-                [layer for layer, _ in starts],
-                [names[i] for _, i in starts],
-                13,
-                "%{y} leaves chance at layer %{x}<extra></extra>",
-                name="leaves chance here",
-                showlegend=True,
-                customdata=[(i, layer) for layer, i in starts],
-            ),
-            drawing.targets(matrix, names, "%{y}, layer %{x}: %{text}<extra></extra>"),
-        ],
+        drawing.by_checkpoint(matrix, names, starts, ".2f", zmax=1),
         "Spearman correlation with the label",
         height=150 + 34 * len(names),
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),

@@ -77,7 +77,7 @@ def draw(result: Result, axis: StepAxis, reference: str, level: float, direction
         height=176 + 32 * layers,
         xaxis=axis.layout | {"showgrid": False, "ticks": "outside", "range": axis.edges[[0, -1]].tolist()},
         yaxis=theme.axis("layer", range=[-0.5, layers + 0.5], showgrid=False, **_names(layers)),
-        legend=drawing.RIGHT,
+        legend=drawing.RIGHT | {"y": 1 + 0.8 / (layers + 1)},  # above the row of the answers
         margin={"l": 48, "r": 12, "t": 76, "b": 52},
     )
 

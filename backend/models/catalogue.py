@@ -18,6 +18,7 @@ from backend.models.files.compatibility import compare_facts, compare_tokens
 from backend.models.files.configs import leftover_quantization
 from backend.models.files.facts import most_positions, padding, read_facts, steady_positions
 from backend.models.files.fingerprint import fingerprint, weights_digest
+from backend.models.files.importing import importing
 from backend.models.files.locate import CONFIG, Located, locate
 from backend.models.files.tokenizer import (
     has_tokenizer,
@@ -114,11 +115,13 @@ class Catalogue:
         failed = f"{key}/{located.folder}"  # the error names the folder
         error_text = self._cache.get_json(failed)
         if error_text is None:
-            from backend.models.runtime.structure import check_structure  # torch, only where the answer is not known
-            from backend.models.runtime.weight_values import check_model
+            with importing():  # torch, only where the answer is not known
+                from backend.models.runtime.structure import check_structure
+                from backend.models.runtime.weight_values import check_model
 
             try:
-                check_structure(located, architecture)
+                with importing():
+                    check_structure(located, architecture)
                 largest = check_model(located, architecture)
             except CheckpointError as error:
                 error_text = str(error)
@@ -136,7 +139,8 @@ class Catalogue:
         key = f"largest/{weights_digest(located, self._cache)}"
         known = self._cache.get_json(key)
         if not isinstance(known, list):
-            from backend.models.runtime.weight_values import check_values
+            with importing():
+                from backend.models.runtime.weight_values import check_values
 
             found = check_values(located)
             known = [found.value, found.name]
@@ -236,7 +240,8 @@ def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cach
     key = f"adapter/2/{fingerprint}/{folder}/{versions}"
     verdict = cache.get_json(key)
     if not isinstance(verdict, str):
-        from backend.models.runtime.merge_adapter import verdict_on  # imports torch and peft
+        with importing():
+            from backend.models.runtime.merge_adapter import verdict_on
 
         verdict = verdict_on(read_adapter(located, base), base)
         cache.put_json(key, verdict)

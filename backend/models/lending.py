@@ -16,6 +16,7 @@ from backend.caching.cache import Cache
 from backend.caching.progress import Progress
 from backend.caching.stopwatch import apart
 from backend.models.catalogue import Catalogue
+from backend.models.files.importing import importing
 from backend.models.runtime.device_names import likely_device
 from backend.models.speed import Speed
 from backend.study.checkpoint import PinnedCheckpoint
@@ -49,7 +50,7 @@ class Lender(Catalogue):
         with self._making:
             if self._store is None:
                 fresh, started = "torch" not in sys.modules, time.perf_counter()
-                with apart():
+                with apart(), importing():
                     from backend.models.runtime.store import Store
 
                     self._store = Store(self._cache)

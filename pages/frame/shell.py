@@ -75,6 +75,11 @@ class View(Comparison):
         address.widget(make, label, key, self.choices[key], **more)
         return self.value(key)
 
+    def part(self, names: Mapping[str, str], key: str = "show") -> str:
+        """Draw the row of parts of which a page shows one, with their names; return the chosen one."""
+        more = {"required": True, "label_visibility": "collapsed"}
+        return self.control(st.segmented_control, "View", key, format_func=names.__getitem__, **more)
+
     def results(self, requests: Sequence[Request[R]], what: str, beside: work.Beside = None) -> list[R] | None:
         """The results of requests, or None while they are computed with progress shown in their place."""
         return work.results(requests, self.lab, what, beside)

@@ -34,14 +34,7 @@ ROW = 20
 @shell.section
 def draw(view: shell.View) -> None:
     """Draw the chosen part; its widgets redraw only that part."""
-    shown = view.control(
-        st.segmented_control,
-        "View",
-        "show",
-        format_func=SHOWN.__getitem__,
-        required=True,
-        label_visibility="collapsed",
-    )
+    shown = view.part(SHOWN)
     drawn = {
         "direction": _direction,
         "cosines": _cosines,

@@ -85,7 +85,7 @@ def serving(studies: Path, cache: Path) -> Iterator[str]:
         _wait(address, server, log)
         yield address
         problems = [line for line in log.read_text().splitlines() if "Traceback" in line or "Error" in line]
-        assert problems == [], log.read_text()[-4000:]
+        assert problems == [], "\n".join(problems)
     finally:
         server.terminate()
         server.wait(20)

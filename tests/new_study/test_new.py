@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from backend import wiring
 from backend.__main__ import main
 from backend.study.config import load_study
-from tests.tiny import tiny_study
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A studies folder with the study `tiny`, and a cache of its own."""
-    monkeypatch.setenv("LAYERSHIFT_STUDIES", str(tmp_path / "studies"))
-    monkeypatch.setenv("LAYERSHIFT_CACHE", str(tmp_path / "cache"))
-    wiring.open_lab.cache_clear()
-    tiny_study(tmp_path / "studies" / "tiny", epochs=(1, 2))
-    yield tmp_path
-    wiring.open_lab.cache_clear()
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

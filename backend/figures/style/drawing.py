@@ -115,6 +115,30 @@ def bar(**more: Any) -> dict[str, Any]:
     return {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}} | more
 
 
+def by_checkpoint(
+    matrix: np.ndarray, names: Sequence[str], starts: Sequence[tuple[int, int]], digits: str, **more: Any
+) -> list[dict[str, Any]]:
+    """Return a heat map of checkpoint x layer with a ring at each (layer, checkpoint) where one leaves chance.
+
+    `digits` format a value, such as `.2f`. A click on a cell selects a point whose customdata is (checkpoint, layer).
+    """
+    cells = f"%{{y}}, layer %{{x}}: %{{z:{digits}}}<extra></extra>"
+    layers = np.arange(matrix.shape[1])
+    return [
+        heatmap(matrix, layers, list(names), cells, theme.SEQUENTIAL, zmin=0, colorbar=bar(len=1), **more),
+        ring(
+            [layer for layer, _ in starts],
+            [names[i] for _, i in starts],
+            13,
+            "%{y} leaves chance at layer %{x}<extra></extra>",
+            name="leaves chance here",
+            showlegend=True,
+            customdata=[(i, layer) for layer, i in starts],
+        ),
+        targets(matrix, names, "%{y}, layer %{x}: %{text}<extra></extra>"),
+    ]
+
+
 def ring(x: Any, y: Any, size: int, hover: str | None = None, **more: Any) -> dict[str, Any]:
     """Return rings around points; `hover` is a whole template, None shows nothing."""
     marker = {"symbol": "circle-open", "size": size, "color": theme.RING, "line": {"width": 2.5}}

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from backend.caching.cache import Cache
 from backend.errors import CheckpointError
 from backend.models.files.fingerprint import digest
+from backend.models.files.importing import importing
 from backend.models.files.locate import CHAT_TEMPLATES, CONFIG, TOKENIZER_FILES, VOCABULARIES, Located, read_json
 from backend.study.chat import ChatTemplate
 
@@ -120,18 +121,19 @@ def _loaded(located: Located, base: Located | None) -> dict[str, Any]:
 
 def _made(located: Located, base: Located | None) -> Any:
     """The tokenizer of transformers. Raises CheckpointError."""
-    from transformers import AutoConfig, AutoTokenizer  # slow to import, and only for files not seen before
+    with importing():
+        from transformers import AutoConfig, AutoTokenizer  # slow to import, and only for files not seen before
 
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        if base is not None and not (located.folder / CONFIG).is_file():
-            options["config"] = AutoConfig.from_pretrained(base.folder, **options)
-        with _unmarked(located) as folder:
-            made = AutoTokenizer.from_pretrained(folder, **options)
-            made.backend_tokenizer.to_str()
-            return made
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
-        raise _unusable(located, error) from None
+        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            if base is not None and not (located.folder / CONFIG).is_file():
+                options["config"] = AutoConfig.from_pretrained(base.folder, **options)
+            with _unmarked(located) as folder:
+                made = AutoTokenizer.from_pretrained(folder, **options)
+                made.backend_tokenizer.to_str()
+                return made
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+            raise _unusable(located, error) from None
 
 
 @contextmanager
