@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import tomlkit
 
 from backend.errors import CheckpointError, DatasetError, StudyError
 from backend.lab.lab import Lab
@@ -34,7 +35,6 @@ from backend.study.tables import arrow_datasets
 from backend.study.tables.arrow_datasets import USUAL_SPLIT
 from backend.study.tables.columns import find_labels, find_texts, label_values, listed
 from backend.study.tables.data_files import read_file
-from backend.study.toml import to_toml
 from backend.study.trainers.order import FoundCheckpoint, named
 
 LABELLED = ("answers", "contrast")
@@ -100,7 +100,7 @@ def create(new: NewStudy, root: Path, lab: Lab) -> Path:
             if new.content is not None:
                 (folder / stored_name(new.data)).write_bytes(new.content)
             pin(study, lab)
-            (folder / STUDY_FILE).write_text(to_toml(raw), encoding="utf-8")
+            (folder / STUDY_FILE).write_text(tomlkit.dumps(raw), encoding="utf-8")
             written = True
         finally:
             if not written:

@@ -129,7 +129,7 @@ def train(
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-    give_back(device)
+    give_back()
     raise DeviceError(
         f"An autoencoder of {spec.features:,} features does not fit into the free memory of {device}; choose fewer "
         f"features or a smaller batch."

@@ -63,7 +63,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "cut off": (
         lambda folder: (folder / FILE).write_bytes((folder / FILE).read_bytes()[:-100]),
-        "is truncated or damaged",
+        "is truncated, damaged or no safetensors file",
     ),
     "no type": (lambda folder: configure(folder, peft_type=None), "adapter_config.json has no peft_type"),
     "another library's": (

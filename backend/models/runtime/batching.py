@@ -95,7 +95,7 @@ def run_batches(
         if result is not None:
             yield batch, result
             continue
-        give_back(device)
+        give_back()
         if shrink(batch):
             waiting.appendleft(batch)
         elif len(batch) == 1:

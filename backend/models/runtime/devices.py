@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from pathlib import Path
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 from backend.errors import DeviceError
 from backend.models.runtime.device_names import DEVICE_VARIABLE, requested_device
@@ -15,7 +15,6 @@ from backend.models.runtime.memory_plan import WEIGHTS_SHARE
 MODEL_BYTES_VARIABLE = "LAYERSHIFT_MODEL_BYTES"
 DEFAULT_SHARE = 0.6
 _FALLBACK_BYTES = 4 << 30
-_FULL = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 def choose_device() -> torch.device:
@@ -84,8 +83,8 @@ def free_bytes(device: torch.device, spread: bool = False) -> int:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether memory ran out; only CUDA has an error type for it, MPS and CPU are recognized by the message."""
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _FULL)
+    """Return whether memory ran out; accelerate knows the messages of backends without an error type for it."""
+    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
 
 
 def finish(device: torch.device) -> None:
@@ -96,10 +95,6 @@ def finish(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def give_back(device: torch.device) -> None:
+def give_back() -> None:
     """Return the memory of dropped tensors to the device."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif device.type == "mps":
-        torch.mps.empty_cache()
+    clear_device_cache(garbage_collection=True)

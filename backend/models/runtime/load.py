@@ -185,7 +185,7 @@ def in_one_sentence(located: Located, device: torch.device) -> Iterator[None]:
         yield
     except _FAILURES as error:
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
-            give_back(device)
+            give_back()
             raise DeviceError(
                 f"{located.folder} does not fit into the memory of {device}; close other programs there, set dtype = "
                 f'"bfloat16" or device_map = "auto" in study.toml, or LAYERSHIFT_DEVICE to cpu.'

@@ -82,7 +82,7 @@ class Store:
         with self._lock.held(lambda: None):
             for key in [key for key in self._open if key not in self._lent]:
                 self._close(key)
-            give_back(self.device)
+            give_back()
 
     def _get(self, key: Key, checkpoint: PinnedCheckpoint, progress: Progress) -> LoadedModel:
         if key not in self._open:
@@ -182,7 +182,7 @@ class Store:
             self._close(key)
             closed = True
         if closed:
-            give_back(self.device)
+            give_back()
 
 
 def _key(checkpoint: PinnedCheckpoint) -> Key:

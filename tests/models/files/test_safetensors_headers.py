@@ -28,12 +28,10 @@ def test_every_truncation_is_noticed(file: Path):
     whole = file.read_bytes()
     for size in range(len(whole)):
         file.write_bytes(whole[:size])
-        with pytest.raises(CheckpointError, match="is truncated or damaged"):
+        with pytest.raises(CheckpointError, match="is truncated, damaged or no safetensors file"):
             read_header(file)
-    file.write_bytes(whole[:-1])
-    with pytest.raises(
-        CheckpointError, match=f"{len(whole) - 1:,} of {len(whole):,} bytes are there; ".replace(";", ".;")
-    ):
+    file.write_bytes(whole + b"0")
+    with pytest.raises(CheckpointError, match="not fully covered"):
         read_header(file)
 
 
@@ -43,7 +41,7 @@ def test_other_files_are_named(file: Path):
         read_header(file)
     for text in (b"[1, 2]", b'{"a": {}}', b'{"a": 3}', b"not JSON", b'{"a": {"data_offsets": [0]}}'):
         file.write_bytes(len(text).to_bytes(8, "little") + text)
-        with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        with pytest.raises(CheckpointError, match="no safetensors file"):
             read_header(file)
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_header(file.parent / "absent.safetensors")
