@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import numpy as np
 from jaxtyping import Float
-from scipy import linalg
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence
 
 from backend.stats import metrics
 from backend.stats.metrics import constant_layers
-
-SMALL = 200
-"""Rows of a matrix that is decomposed directly: fast, and the same numbers to the last bit."""
 
 
 def pca(
@@ -23,34 +17,21 @@ def pca(
 
     A component without variance is NaN; if all reviews are identical, both are. Pearson 1901.
     """
-    mean = residuals.mean(axis=0, dtype=np.float64)
-    components = np.full((2, residuals.shape[1]), np.nan)
+    from sklearn.decomposition import PCA  # on use: it delays the first page
+
+    x = residuals.astype(np.float64)
+    components = np.full((2, x.shape[1]), np.nan)
     if constant_layers(residuals[:, None]).all():
-        return mean, components
-    x = residuals - mean
-    tall = len(x) > x.shape[1]
-    gram = x.T @ x if tall else x @ x.T  # the smaller of the two
-    squares, vectors = _largest(gram)
-    for i, (square, vector) in enumerate(zip(squares[::-1][:2], vectors.T[::-1][:2], strict=True)):
-        if square > 1e-12 * squares[-1]:
-            components[i] = vector if tall else vector @ x / np.sqrt(square)
-    return mean, components
-
-
-def _largest(
-    gram: Float[np.ndarray, "n n"],
-) -> tuple[Float[np.ndarray, " found"], Float[np.ndarray, "n found"]]:
-    """Return the two largest eigenvalues, in rising order, and their vectors; one of a single row.
-
-    By Lanczos iterations for a large matrix, to full precision; where two eigenvalues are too alike, directly.
-    """
-    if len(gram) > SMALL:
-        with suppress(ArpackNoConvergence):
-            start = np.random.default_rng(0).normal(size=len(gram))
-            squares, vectors = eigsh(gram, 2, which="LA", v0=start)
-            return squares, vectors
-    last = len(gram) - 1
-    return linalg.eigh(gram, subset_by_index=(max(0, last - 1), last))
+        return x.mean(axis=0), components
+    count = min(2, *x.shape)
+    try:  # Lanczos iterations, to full precision; they need more rows and columns than components
+        fit = PCA(count, svd_solver="arpack" if min(x.shape) > count else "full", random_state=0).fit(x)
+    except ArpackNoConvergence:  # two components of nearly the same variance
+        fit = PCA(count, svd_solver="full").fit(x)
+    variances = np.asarray(fit.explained_variance_)
+    varies = variances > 1e-12 * variances[0]
+    components[:count][varies] = np.asarray(fit.components_)[varies]
+    return np.asarray(fit.mean_), components
 
 
 def orient(

@@ -186,7 +186,7 @@ BROKEN = {
         lambda folder: (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer"
     ),
     "a truncated file": Odd(shorten, "is truncated, damaged or no safetensors file"),
-    "a file that is too long": Odd(lengthen, "cannot be opened"),
+    "a file that is too long": Odd(lengthen, "is truncated, damaged or no safetensors file"),
     "a block that is missing": Odd(drop("h.1."), "lacks weights that a GPT2LMHeadModel reads (transformer.h.1."),
     "a norm that is missing": Odd(drop("ln_f"), "lacks weights that a GPT2LMHeadModel reads (transformer.ln_f.bias"),
     "a config of more blocks": Odd(config(n_layer=4), "lacks weights that a GPT2LMHeadModel reads (transformer.h.2."),
