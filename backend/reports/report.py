@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,8 +65,7 @@ def report(pinned: PinnedStudy, lab: Lab, watch: Watch, viewpoint: Viewpoint) ->
 
 
 def _compared(case: Comparison, lab: Lab, viewpoint: Viewpoint) -> Section:
-    now = time.time()
-    facts = {"compared with": case.reference.label} | summary.compared(case.study, lab, now)
+    facts = {"compared with": case.reference.label} | summary.compared(case.study, lab, None)
     if case.drop_largest:
         facts["left out"] = f"at every layer the {case.drop_largest} largest dimensions of {case.reference.label}"
     facts["the same numbers"] = command(case.study.study.name, None, viewpoint)
@@ -76,7 +74,7 @@ def _compared(case: Comparison, lab: Lab, viewpoint: Viewpoint) -> Section:
         "What is compared",
         [
             table([{"what": what, "is": text} for what, text in facts.items()]),
-            table(summary.checkpoints(case.study, now)),
+            table(summary.checkpoints(case.study, None)),
             *(
                 [sentences(f"**{plain(missing.label)}** {plain(missing.reason)}" for missing in case.study.missing)]
                 if case.study.missing

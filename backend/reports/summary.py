@@ -38,14 +38,13 @@ def listed(study: Study) -> str:
     return f"{study.title} ({'some weights' if any(own) else 'weights'} missing)"
 
 
-def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
-    """Return what is compared, in plain text; `now` is the time in seconds since 1970."""
+def compared(pinned: PinnedStudy, lab: Lab, now: float | None) -> dict[str, str]:
+    """Return what is compared, in plain text.
+
+    `now`, in seconds since 1970, adds how long ago it was computed; None for a file, which is read later.
+    """
     study, facts = pinned.study, pinned.base.facts
     sample = pinned.sample
-    done = [
-        accuracy.recipe.computed(accuracy.Query(checkpoint, pinned.prompts), lab) for checkpoint in pinned.checkpoints
-    ]
-    times = [one for one in done if one is not None]
     each = f", {len(sample.text) // pinned.prompts.classes} of each class" if pinned.prompts.classes > 1 else ""
     results = {
         "model": f"{facts.architecture}, {facts.layers} blocks, width {facts.width}, {_millions(facts.parameters)} "
@@ -60,7 +59,10 @@ def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
     }
     if study.training is not None:
         results["training"] = training(study.training, study.folder)
-    results["computed"] = f"{ago(min(times), now)}" if times else "not yet"
+    if now is not None:
+        queries = [accuracy.Query(checkpoint, pinned.prompts) for checkpoint in pinned.checkpoints]
+        times = [time for query in queries if (time := accuracy.recipe.computed(query, lab)) is not None]
+        results["computed"] = moment(min(times), now) if times else "not yet"
     results["device"] = f"{lab.models.device}, {pinned.base.dtype}"
     return results
 
@@ -134,8 +136,8 @@ def planned(study: Study) -> str:
     return f"“{study.title}” compares {_near(study.base.place, study.folder)}{beside} on {texts}{makes}."
 
 
-def checkpoints(pinned: PinnedStudy, now: float) -> list[dict[str, str]]:
-    """Return the place of each checkpoint and the age of its weights, unusable checkpoints included."""
+def checkpoints(pinned: PinnedStudy, now: float | None) -> list[dict[str, str]]:
+    """Return the place of each checkpoint and the age of its weights (`moment`), unusable checkpoints included."""
     there = {checkpoint.label: checkpoint for checkpoint in pinned.checkpoints}
     rows = []
     for ref in pinned.study.refs:
@@ -145,7 +147,7 @@ def checkpoints(pinned: PinnedStudy, now: float) -> list[dict[str, str]]:
             {
                 "checkpoint": ref.label,
                 "place": _near(ref.place, pinned.study.folder),
-                "weights written": ago(written, now) if written is not None else "",
+                "weights written": moment(written, now) if written is not None else "",
                 "fingerprint": one.fingerprint[:12] if one else "cannot be used",
             }
         )
@@ -168,8 +170,10 @@ def source(spec: DatasetSpec | TrainingSpec, folder: Path) -> str:
     return f"{spec.repo} ({spec.split})" if spec.repo else "the file named with --data"
 
 
-def ago(then: float, now: float) -> str:
-    """Format a moment as `5 minutes ago`, or as a date when it is long past."""
+def moment(then: float, now: float | None) -> str:
+    """Format a moment as `5 minutes ago`, or as a date when it is long past or `now` is None."""
+    if now is None:
+        return f"{datetime.fromtimestamp(then):%Y-%m-%d}"
     seconds = max(0.0, now - then)
     if seconds >= _DAYS * _UNITS[0][0]:
         return f"{datetime.fromtimestamp(then):%Y-%m-%d}"

@@ -126,6 +126,8 @@ def test_every_section_is_there_with_pictures_and_a_guide(made: dict[str, Outlin
     words = " ".join(one.words)
     assert accuracy_figures.GUIDE.short in words
     assert accuracy_figures.GUIDE.more in words
+    assert "weights written" in words
+    assert not re.search(r"\bago\b|just now", words), "a file is read later"
 
 
 def test_nothing_is_fetched_and_plotly_stands_in_it_once(made: dict[str, Outline]):

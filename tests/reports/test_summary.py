@@ -83,16 +83,17 @@ def test_a_study_that_cannot_be_opened_is_told_in_a_sentence() -> None:
     ],
 )
 def test_ages(seconds: float, said: str) -> None:
-    assert summary.ago(NOW - seconds, NOW) == said
+    assert summary.moment(NOW - seconds, NOW) == said
 
 
 def test_long_ago_is_a_date() -> None:
-    assert summary.ago(NOW - 86_400 * 365, NOW).startswith("2022-11-1")
+    assert summary.moment(NOW - 86_400 * 365, NOW).startswith("2022-11-1")
+    assert summary.moment(NOW, None).startswith("2023-11-1"), "a file is read later: it names the date"
 
 
 @given(st.floats(0, 86_400 * 29.9))
 def test_an_age_is_never_more_than_it_was(seconds: float) -> None:
-    said = summary.ago(NOW - seconds, NOW)
+    said = summary.moment(NOW - seconds, NOW)
     if said != "just now":
         count, unit, _ = said.split()
         length = {"minute": 60, "hour": 3600, "day": 86_400}[unit.rstrip("s")]
