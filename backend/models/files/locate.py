@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from backend.errors import CheckpointError
-from backend.models.files.misplaced import is_pickled, no_weights, not_a_folder, only_pickled
+from backend.models.files.misplaced import check_links, is_pickled, no_weights, not_a_folder, only_pickled
 from backend.models.files.safetensors_headers import Entry, read_header
 from backend.study import hub
 from backend.study.config import CheckpointRef
@@ -73,6 +73,7 @@ def locate(ref: CheckpointRef) -> Located:
         folder = Path(ref.path)
         if not folder.is_dir():
             raise not_a_folder(folder)
+        check_links(folder)
         return _located(folder, None)
     folder, commit = _fetched(ref, ())
     for _ in range(2):  # the file that the config names, then those that this one lists
