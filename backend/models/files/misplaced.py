@@ -12,6 +12,8 @@ from pathlib import Path
 from backend.errors import CheckpointError
 
 _READ = (".safetensors", ".json", ".txt", ".model", ".jinja")
+STEP = re.compile(r"checkpoint-\d+")
+"""The name of a step's folder, which is no adapter's own name."""
 _DEPTH = 3  # verl: global_step_N/actor/huggingface
 _SHOWN = 4
 _PICKLED = ("pytorch_model*.bin", "adapter_model*.bin", "model*.bin", "*.pt", "*.pth", "*.ckpt")
