@@ -12,7 +12,9 @@ from typing import Any
 from backend.errors import LayershiftError
 
 STATE = "trainer_state.json"
-_NUMBERS = re.compile(r"(?<![A-Za-z])(epoch|ep|step|iteration|iter|checkpoint|ckpt)s?[-_=.]?(\d+)(?!\.?\d)", re.IGNORECASE)
+_NUMBERS = re.compile(
+    r"(?<![A-Za-z])(epoch|ep|step|iteration|iter|checkpoint|ckpt)s?[-_=.]?(\d+)(?!\.?\d)", re.IGNORECASE
+)
 _PLAIN = re.compile(rf"(global_)?({_NUMBERS.pattern})", re.IGNORECASE)
 _EPOCHS = ("epoch", "ep")
 
