@@ -15,8 +15,8 @@ from backend.caching.cache import Cache
 from backend.errors import CheckpointError, PromptError
 from backend.models.files.adapter_base import doubts
 from backend.models.files.adapters import adapter_facts, read_adapter
-from backend.models.files.compatibility import compare_facts, compare_tokens
-from backend.models.files.configs import leftover_quantization
+from backend.models.files.compatibility import compare_facts, compare_tokens, other_settings
+from backend.models.files.configs import leftover_quantization, read_config
 from backend.models.files.facts import most_positions, padding, read_facts, steady_positions
 from backend.models.files.fingerprint import fingerprint, weights_digest
 from backend.models.files.importing import importing
@@ -153,7 +153,9 @@ class Catalogue:
         located = locate(ref)
         if located.adapter:
             return doubts(located, ref.place, base, _full(base), self._cache)
-        return tuple(_file_warnings(located, ref.place))
+        settings = read_config(located, ref.place), read_config(_full(base), base.place)
+        changed = other_settings(*settings, ref.place)
+        return (*_file_warnings(located, ref.place), *([changed] if changed else []))
 
     def weights_digest(self, ref: CheckpointRef, base: CheckpointRef) -> str:
         """Return the digest of the weights alone, with an adapter's config and base. Raises CheckpointError."""
