@@ -95,7 +95,11 @@ def _check(loaded: LoadedModel) -> list[nn.Module]:
     kinds = {type(block.attn).__name__ for block in blocks}
     heads = loaded.checked.halves and len(output) == len(blocks) and len(kinds) == 1 and "Attention" in str(kinds)
     if loaded.components.family.kind == "causal" and not heads:
-        reason = "norms what attention adds" if blocks[0].ln1_post is not None else "has blocks without attention heads"
+        reason = "has blocks without attention heads"
+        if blocks[0].ln1_post is not None:
+            reason = "norms what attention adds"
+        elif not loaded.checked.halves:
+            reason = "has blocks that are not the sum of attention and MLP"
         raise UnsupportedError(
             f"{loaded.model.config.name_or_path} (a {type(loaded.model).__name__}) {reason}, so heads have no "
             f"contributions of their own; swap or patch attention instead."
