@@ -41,9 +41,9 @@ def hub_of(repositories: Repositories) -> Iterator[tuple[str, list[str]]]:
         def _answer(self, body: bool) -> None:
             path = self.path.partition("?")[0]
             if found := _FILE.fullmatch(path):
-                self._file(*found.groups(), body)
+                self._file(found[1], found[2], found[3], body)
             elif found := _TREE.fullmatch(path):
-                folder = self._folder(*found.groups())
+                folder = self._folder(found[1], found[2])
                 if folder:
                     self._send(200, json.dumps([_entry(file, folder) for file in _files(folder)]).encode(), body)
             elif found := _INFO.fullmatch(path):
