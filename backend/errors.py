@@ -11,6 +11,7 @@ LayershiftError               an error that the user can fix (exit code 2, a box
 ├── ClusterError              a Ray cluster that does not answer, or loses its machines
 ├── BusyError                 more jobs than the server takes, or a job beyond its time
 ├── UndefinedError            a quantity that is undefined for this study
+├── UnsupportedError          both of CheckpointError and UndefinedError: what a model's architecture does not allow
 └── Cancelled                 the user pressed cancel
 """
 
@@ -57,6 +58,10 @@ class BusyError(LayershiftError):
 
 class UndefinedError(LayershiftError):
     """A quantity that is undefined for this study."""
+
+
+class UnsupportedError(CheckpointError, UndefinedError):
+    """A quantity that a model's architecture does not allow; everything else can be computed."""
 
 
 class Cancelled(LayershiftError):

@@ -189,8 +189,8 @@ def recipe(query: Query, lab: Lab) -> Result:
     found = differences_of(query.differences, lab.part(0, 10, wide=6)).predictions
     if found is None:
         raise UndefinedError(
-            f"{query.checkpoint.label} or {query.reference.label} predicts no tokens, so no token became likelier or "
-            f"rarer; use causal language models."
+            f"{query.checkpoint.label} or {query.reference.label} predicts no tokens of these texts, so no token "
+            f"became likelier or rarer; use causal language models, and texts of at least two tokens."
         )
     tokenizer = lab.models.tokenizer(query.texts.tokenizer.ref, query.texts.tokenizer.base)
     ids = query.texts.read(lab).token_ids

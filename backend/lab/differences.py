@@ -43,7 +43,7 @@ class Differences:
 
     Places are the first few positions, then all positions together. `lengths` sums the lengths of the reference's
     residuals, and `count` counts residuals. Layer l enters block l; L leaves the last. `predictions` is None for models
-    that predict no tokens.
+    that predict no tokens, and for texts of one token each.
     """
 
     total: Float32[np.ndarray, "groups places layers width"]

@@ -18,7 +18,7 @@ from backend.errors import CheckpointError
 from backend.lab.lab import Lab
 from backend.lab.prompting import Asking, ask
 from backend.study.checkpoint import PinnedCheckpoint
-from backend.study.classes import ClassNames, is_number, rows_by_number
+from backend.study.classes import ClassNames, is_number, unsure_rows
 from backend.study.config import CheckpointRef, Study
 from backend.study.dataset import Sample, make_sample, read_sample, source_stamp, training_texts
 from backend.study.facts import BODY, reading
@@ -75,7 +75,7 @@ def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
             *_unstated(study, classes),
             *(sentence for checkpoint in usable for sentence in lab.models.warnings(checkpoint.ref, study.base)),
             *_copies(usable, lab),
-            *_unnamed_rows(usable, classes),
+            *_doubtful_rows(usable, classes, asking.readers),
             *_borrowed(study, usable, asking.readers),
         ),
     )
@@ -162,19 +162,25 @@ def _unstated(study: Study, classes: Sequence[ClassNames]) -> Iterator[str]:
         )
 
 
-def _unnamed_rows(checkpoints: Sequence[PinnedCheckpoint], classes: Sequence[ClassNames]) -> Iterator[str]:
-    """Yield a sentence for each distinct head whose row names share nothing with the study's classes."""
-    heads: dict[tuple[str, ...], list[str]] = {}
+def _doubtful_rows(
+    checkpoints: Sequence[PinnedCheckpoint], classes: Sequence[ClassNames], readers: Readers
+) -> Iterator[str]:
+    """Yield a sentence for each distinct head whose rows may belong to other classes."""
+    heads: dict[tuple[tuple[str, ...], tuple[int, ...]], list[str]] = {}
     for checkpoint in checkpoints:
         if checkpoint.facts.asked and checkpoint.facts.answers == len(classes):
-            heads.setdefault(checkpoint.facts.head_names, []).append(checkpoint.label)
-    for names, labels in heads.items():
-        if rows_by_number(classes, names):
-            rows = ", ".join(f"{row} {name!r}" for row, name in enumerate(names))
+            rows = readers.of[checkpoint.fingerprint].rows
+            heads.setdefault((checkpoint.facts.head_names, rows), []).append(checkpoint.label)
+    for (names, rows), labels in heads.items():
+        doubt = unsure_rows(classes, names, rows) if rows else None
+        if doubt is not None:
+            of_head = f" ({', '.join(f'{row} {name!r}' for row, name in enumerate(names))})" if names else ""
+            each = ", ".join(
+                f"{one.value} -> {one.word!r} -> row {row}" for one, row in zip(classes, rows, strict=True)
+            )
             yield (
-                f"The rows of the head of {', '.join(labels)} ({rows}) share no names with the classes "
-                f"({', '.join(repr(names.word) for names in classes)}), so row and label value are matched by number; "
-                f"check the classes, or put their names into id2label of config.json."
+                f"The rows of the head of {', '.join(labels)}{of_head} {doubt} ({each}); check the classes, or put "
+                f"their names into id2label of config.json."
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
 from functools import cache
 from importlib import metadata
 
@@ -14,8 +15,8 @@ from backend.caching.cache import Cache
 from backend.errors import CheckpointError, PromptError
 from backend.models.files.adapter_base import doubts
 from backend.models.files.adapters import adapter_facts, read_adapter
-from backend.models.files.compatibility import compare_facts, compare_tokens
-from backend.models.files.configs import leftover_quantization
+from backend.models.files.compatibility import compare_facts, compare_tokens, other_settings
+from backend.models.files.configs import leftover_quantization, read_config
 from backend.models.files.facts import most_positions, padding, read_facts, steady_positions
 from backend.models.files.fingerprint import fingerprint, weights_digest
 from backend.models.files.importing import importing
@@ -152,10 +153,9 @@ class Catalogue:
         located = locate(ref)
         if located.adapter:
             return doubts(located, ref.place, base, _full(base), self._cache)
-        key = leftover_quantization(located)
-        if key is None:
-            return ()
-        return (f"{ref.place} has plain weights and a {key} in {CONFIG}, which is ignored; remove it there.",)
+        settings = read_config(located, ref.place), read_config(_full(base), base.place)
+        changed = other_settings(*settings, ref.place)
+        return (*_file_warnings(located, ref.place), *([changed] if changed else []))
 
     def weights_digest(self, ref: CheckpointRef, base: CheckpointRef) -> str:
         """Return the digest of the weights alone, with an adapter's config and base. Raises CheckpointError."""
@@ -206,6 +206,19 @@ class Catalogue:
                 f"A prompt has {longest} tokens and {checkpoint.ref.place} has {positions} positions; lower "
                 f"prompt.max_tokens to at most {positions - added}."
             )
+
+
+def _file_warnings(located: Located, place: str) -> Iterator[str]:
+    """Yield a sentence for each thing in a full checkpoint's files that is not read."""
+    key = leftover_quantization(located)
+    if key is not None:
+        yield f"{place} has plain weights and a {key} in {CONFIG}, which is ignored; remove it there."
+    index = located.folder / "model.safetensors.index.json"
+    if [file.name for file in located.weights] == ["model.safetensors"] and index.is_file():
+        yield (
+            f"{place} holds the weights whole and in parts; model.safetensors is read, as transformers does, and not "
+            f"the files of {index.name}; remove those that are older."
+        )
 
 
 def _check_ends(pad: int | None, prompts: Prompts, place: str) -> None:

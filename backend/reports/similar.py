@@ -30,6 +30,8 @@ def similar_layers(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
         return
     study, reference = case.study, case.reference
     others = [checkpoint for checkpoint in study.epochs if checkpoint != reference]
+    if not others:  # copies of the reference
+        return
     pairs = [(checkpoint, reference) for checkpoint in others] + list(study.seeds)
     requests: list[Request[Any]] = [
         similarity.recipe.request(similarity.Query(one, other, study.prompts, case.drop_largest))

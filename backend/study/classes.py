@@ -16,6 +16,9 @@ from backend.errors import CheckpointError, DatasetError
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _TRUTH = {"true": "1", "false": "0"}
+_ALPHABETICAL = "have no names, so they are matched with the label values in alphabetical order"
+_BY_NUMBER = "share no names with the classes, so row and label value are matched by number"
+_OTHER_ORDER = "are matched with the label words by name, and so stand in another order than the label values"
 SHORT = 3
 """Minimum letters of a short form, such as "neg" for "negative"."""
 
@@ -94,7 +97,8 @@ def contrast(values: Sequence[Any], names: Sequence[str] | None, column: str) ->
 def order_rows(classes: Sequence[ClassNames], head: Sequence[str], place: str) -> tuple[int, ...]:
     """Return the row of a classification head for each class. `head` names the rows; it is empty without names.
 
-    Without names, the row of a class is its label value as a number. Raises CheckpointError if names contradict each
+    Numbers are matched with the numbers in names such as "LABEL_1" or "4 stars". Without names, the row of a class is
+    its label value as a number, or its place in alphabetical order. Raises CheckpointError if names contradict each
     other, or if neither names nor numbers determine the rows.
     """
     by_name, by_word = (_match([names.all[kind] for names in classes], head) for kind in (0, 1))
@@ -111,6 +115,11 @@ def order_rows(classes: Sequence[ClassNames], head: Sequence[str], place: str) -
         return tuple(rows[c] for c in range(len(classes)))
     if rows:
         raise _other_rows(classes, head, place, "share only some names with")
+    if held := _numbers_in(head):
+        if sorted(held) == sorted(numbers):
+            return tuple(held.index(number) for number in numbers)
+        if held != sorted(held):
+            raise _other_rows(classes, head, place, "hold other numbers than")
     if sorted(numbers) == list(range(len(classes))):
         return tuple(numbers)
     if all(map(is_number, values)):
@@ -120,10 +129,24 @@ def order_rows(classes: Sequence[ClassNames], head: Sequence[str], place: str) -
     raise _other_rows(classes, head, place, "share no names with")
 
 
-def rows_by_number(classes: Sequence[ClassNames], head: Sequence[str]) -> bool:
-    """Return whether `head` names its rows and none of the classes, so that only label values determine the rows."""
-    named = any(not is_number(name) for name in head)
-    return named and not any(_match([names.all[kind] for names in classes], head) for kind in (0, 1))
+def unsure_rows(classes: Sequence[ClassNames], head: Sequence[str], rows: Sequence[int]) -> str | None:
+    """Return why the `rows` of a head may belong to other classes; None if names or numbers leave no doubt."""
+    numbered = all(names.name is None and is_number(names.value) for names in classes)
+    by_name, by_word = (_match([names.all[kind] for names in classes], head) for kind in (0, 1))
+    if not head:
+        return None if numbered or any(names.name for names in classes) else _ALPHABETICAL
+    if by_name or by_word:
+        order = sorted(range(len(classes)), key=lambda c: float(classes[c].value)) if numbered and not by_name else []
+        return _OTHER_ORDER if [rows[c] for c in order] != sorted(rows[c] for c in order) else None
+    agree = sorted(map(str, _numbers_in(head))) == sorted(names.value for names in classes)
+    return None if agree or all(map(is_number, head)) else _BY_NUMBER
+
+
+def _numbers_in(head: Sequence[str]) -> list[int]:
+    """Return the number in each name, such as "LABEL_1" or "4 stars"; empty unless each holds a number of its own."""
+    found = [re.findall(r"\d+", name) for name in head]
+    numbers = [int(one[0]) for one in found if len(one) == 1]
+    return numbers if len(set(numbers)) == len(head) else []
 
 
 def _match(names: Sequence[str], words: Sequence[str]) -> dict[int, int] | None:

@@ -19,9 +19,9 @@ from backend.study.trainers.state import STATE
 
 
 def check_base(study: Study) -> None:
-    """Raise StudyError for a study without answers, and for a causal base whose head predicts no tokens.
+    """Raise StudyError for a study without answers, or a base of another family, or a causal one without a token head.
 
-    Training would replace that head by a random one.
+    Training would replace the head of such a base by a random one.
     """
     if study.kind != "answers" or study.prompt.messages:
         raise StudyError(
@@ -29,6 +29,11 @@ def check_base(study: Study) -> None:
             "prompt.label_words, or train elsewhere and list the checkpoints."
         )
     facts = read_facts(locate(study.base), study.base.place)
+    if facts.kind != study.family:
+        raise StudyError(
+            f'{study.base.place} is a {facts.architecture}, but the study has family = "{study.family}"; set it to '
+            f'"{facts.kind}" in study.toml.'
+        )
     if study.family == "causal" and not facts.predicts:
         raise StudyError(
             f"{study.base.place} is a {facts.architecture}, which predicts no tokens, but finetune trains a causal "

@@ -131,7 +131,14 @@ def empty(folder: Path) -> None:
     folder.mkdir()
 
 
+def dangling(folder: Path) -> None:
+    """The weights as a link to nowhere, as in a copied folder of the hub's cache."""
+    (folder / WEIGHTS).unlink()
+    (folder / WEIGHTS).symlink_to("../../blobs/0f3a")
+
+
 MISPLACED = {
+    "a link to nowhere": Odd(dangling, "is a link to ../../blobs/0f3a, which does not exist; copy the folder again"),
     "nothing there": Odd(shutil.rmtree, "does not exist; train it with"),
     "an empty folder": Odd(empty, "is empty; copy the checkpoint there"),
     "a safetensors file": Odd(a_file, "is a file; point to the folder that holds it"),
@@ -220,7 +227,14 @@ BROKEN = {
         config(architectures=None, model_type=None), "names neither architectures nor model_type"
     ),
     "an unknown class": Odd(
-        config(architectures=["T5ForConditionalGeneration"]), "is a T5ForConditionalGeneration, which is not"
+        config(architectures=["T5ForConditionalGeneration"], model_type="t5"),
+        "is a T5ForConditionalGeneration, which is not",
+    ),
+    "a class of one's own": Odd(
+        config(architectures=["MyBert"]), 'set architectures to ["BertForSequenceClassification"] there', "bert"
+    ),
+    "an encoder that masks later tokens": Odd(
+        config(is_decoder=True), "has is_decoder = true, with which an encoder reads earlier tokens only", "bert"
     ),
     "a class of another type": Odd(
         config(architectures=["MistralForCausalLM"]), 'MistralForCausalLM and model_type = "llama"', "llama"
@@ -279,6 +293,8 @@ def byte_order_mark(folder: Path) -> None:
         (folder / name).write_text((folder / name).read_text(encoding="utf-8"), encoding="utf-8-sig")
 
 
+_RUN = {"return_dict": False, "torchscript": True, "output_attentions": True, "output_hidden_states": True}
+_RUN |= {"use_cache": False, "dtype": "torch.bfloat16", "chunk_size_feed_forward": 4, "gradient_checkpointing": True}
 _LEFTOVER = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
 _FAMILIES = ("gpt2", "llama", "bert")
 _PREFIXES = {
@@ -299,6 +315,8 @@ SOUND = {
         for name, one in {
             "leftover quantization": config(quantization_config=_LEFTOVER),
             "no class": config(architectures=None),
+            "settings of a run": config(**_RUN),
+            "a class of PEFT": config(architectures=["PeftModelForSequenceClassification"]),
             "a class marked by FSDP": lambda folder: config(
                 architectures=["FSDP" + json.loads((folder / CONFIG).read_text())["architectures"][0]]
             )(folder),

@@ -20,6 +20,16 @@ def test_a_leftover_quantization_is_a_warning(models: LocalModels, gpt2: Path):
     )
 
 
+def test_weights_whole_and_in_parts_are_a_warning(models: LocalModels, gpt2: Path):
+    parts = save(random_model("gpt2", seed=1), gpt2.parent / "parts", max_shard_size="20KB")
+    for file in parts.glob("model*"):
+        shutil.copy(file, gpt2 / file.name)
+    (said,) = models.warnings(ref(gpt2), ref(gpt2))
+    assert "holds the weights whole and in parts; model.safetensors is read" in said
+    (gpt2 / "model.safetensors").unlink()
+    assert models.warnings(ref(gpt2), ref(gpt2)) == ()
+
+
 def test_weights_are_equal_whatever_lies_beside(models: LocalModels, gpt2: Path, tmp_path: Path):
     copy = Path(shutil.copytree(gpt2, tmp_path / "copy"))
     config(attn_pdrop=0.5)(copy)

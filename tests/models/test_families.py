@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
+from backend import wiring
+from backend.__main__ import main
 from backend.caching.progress import silent
 from backend.errors import CheckpointError
 from backend.models.architectures import default_architecture, family_of, kind_of
@@ -17,6 +20,7 @@ from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.load import LoadedModel
 from docs.families import PAGE, classes, variants
 from tests.contract import PARTS, measured, opened, prompts_for
+from tests.tiny import rewrite, tiny_study
 from tests.tiny_families import tiny
 
 TOLERANCE = 1e-4
@@ -165,3 +169,40 @@ def test_a_decoder_without_a_final_norm_is_refused_where_it_needs_one():
     checked = LoadedModel(model, anatomy_of(model), torch.device("cpu"), 0).checked
     assert (checked.halves, checked.blocks) == ("", "")
     assert "cannot be read as logits" in checked.lens
+
+
+@pytest.mark.parametrize(
+    ("architecture", "refused", "because"),
+    [
+        ("Olmo2ForCausalLM", "attribution", "norms what attention adds, so heads have no contributions of their own"),
+        ("ModernBertDecoderForCausalLM", "probes", "so residuals cannot be read as logits"),
+        ("BloomForCausalLM", "swaps", "do not add up to its blocks, so they cannot be swapped alone"),
+    ],
+)
+def test_an_export_leaves_out_what_an_architecture_does_not_allow(
+    architecture: str,
+    refused: str,
+    because: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """The other analyses are there, and of this one what the model does allow."""
+    monkeypatch.setenv("LAYERSHIFT_CACHE", str(tmp_path / "cache"))
+    study = tiny_study(tmp_path / "study", (1,))
+    rewrite(study, '[[checkpoints]]\nlabel = "epoch 2"\npath = "checkpoints/epoch-2"\n', "")
+    rows = json.loads((study / "base" / "config.json").read_text())["vocab_size"]
+    for seed, place in enumerate((study / "base", study / "checkpoints" / "epoch-1")):
+        (place / "model.safetensors").unlink()
+        tiny(architecture, seed, vocab_size=rows).save_pretrained(place)
+    wiring.open_lab.cache_clear()
+    assert main(["check", str(study)]) == 0
+    assert main(["export", str(study), "--out", str(tmp_path / "out"), "--only", f"{refused},direction"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"left out of {refused}: ")]
+    assert said and all(because in line for line in said)
+    written = {file.stem: file.read_text().splitlines() for file in (tmp_path / "out").glob("*.csv")}
+    assert len(written["direction"]) > 1
+    assert refused not in written or {line.split(",")[2] for line in written[refused][1:]} == {
+        *("block", "embed", "final_norm", "head")
+    }
+    wiring.open_lab.cache_clear()

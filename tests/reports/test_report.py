@@ -296,3 +296,19 @@ def test_an_ordered_label_has_its_own_section(tmp_path: Path) -> None:
     assert section.title == "How well does each layer hold the order of the label?" and len(section.parts) == 4
     classes = fake_study(epochs=1, reviews=40)
     assert not [*SECTIONS["ordered"](compared(classes, classes.base), lambda _: [], 0)]
+
+
+def test_a_copy_of_the_base_costs_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two checkpoints of equal content are one in every comparison."""
+    models = FakeModels(layers=2, width=8)
+    monkeypatch.setattr(reporting, "SECTIONS", {name: one for name, one in SECTIONS.items() if name != "map"})
+    study = fake_study(models=models, epochs=1, reviews=20)
+    copy = replace(study.base, ref=study.base.ref.model_copy(update={"label": "a copy"}))
+    of_copy = replace(
+        study,
+        study=study.study.model_copy(update={"checkpoints": (copy.ref,)}),
+        checkpoints=(study.base, copy),
+    )
+    made = Outline(report(of_copy, fake_lab(tmp_path, models), silently, Viewpoint()))
+    assert "a copy" in " ".join(made.words)
+    assert "similarity" not in made.ids()

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 from tokenizers import Tokenizer
 
 from backend.errors import CheckpointError
+from backend.models.files.locate import CONFIG
 from backend.study.facts import Facts, body_of
 
 _SHOWN = {"architecture": "architecture", "layers": "number of blocks", "width": "width of the residual stream"}
+_SETTINGS = (  # of config.json: they change what the same weights compute
+    *("num_attention_heads", "n_head", "num_key_value_heads", "head_dim", "num_experts_per_tok"),
+    *("hidden_act", "hidden_activation", "activation_function"),
+    *("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps", "norm_eps"),
+    *("rope_theta", "rope_scaling", "rope_parameters", "rotary_pct", "partial_rotary_factor", "rotary_dim"),
+    *("sliding_window", "use_sliding_window", "max_window_layers", "layer_types", "position_embedding_type"),
+    *("attn_logit_softcapping", "final_logit_softcapping", "query_pre_attn_scalar", "attention_multiplier"),
+    *("residual_multiplier", "embedding_multiplier", "logits_scaling", "logit_scale"),
+    *("scale_attn_weights", "scale_attn_by_inverse_layer_idx", "use_parallel_residual", "parallel_attn", "alibi"),
+)
+_LONGEST_VALUE = 60
 _UNDECODED = "\N{REPLACEMENT CHARACTER}"
 _RESERVED = re.compile(r"\W*(unused|reserved|extra)\w*\W*", re.IGNORECASE)
 
@@ -25,6 +39,26 @@ def compare_facts(facts: Facts, base: Facts, place: str) -> None:
                 f"{place} cannot be compared with the base: its {name} is {value}, the base's {base_value}; name "
                 f"checkpoints fine-tuned from this base, or another base."
             )
+
+
+def other_settings(config: dict[str, Any], base: dict[str, Any], place: str) -> str | None:
+    """Return a sentence on the first setting that changes what equal weights compute; None if all that both have agree.
+
+    A fine-tune may change one on purpose (longer rotary angles), and the wrong config.json may lie beside the weights.
+    """
+    for key in _SETTINGS:
+        if key in config and key in base and config[key] != base[key]:
+            own, its = (_shown(values[key]) for values in (config, base))
+            return (
+                f"{place}: {CONFIG} has {key} = {own} and that of the base {its}; the checkpoint is computed with its "
+                f"own, so copy the {CONFIG} that was saved with its weights if this is wrong."
+            )
+    return None
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 def compare_tokens(tokenizer: Tokenizer, base: Tokenizer, place: str) -> None:

@@ -12,6 +12,11 @@ from backend.models.files.locate import CONFIG, Located, read_json
 from backend.models.files.safetensors_headers import Entry
 
 _QUANTIZATION = ("quantization_config", "compression_config")
+OF_A_RUN = {  # settings of the run that saved the config: what it returned, kept or computed in, not the function
+    *("return_dict", "use_return_dict", "torchscript", "output_attentions", "output_hidden_states"),
+    *("output_router_logits", "use_cache", "gradient_checkpointing", "chunk_size_feed_forward", "dtype", "torch_dtype"),
+    *("attn_implementation", "_attn_implementation", "_attn_implementation_autoset"),
+}
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 _QUANTIZED = re.compile(
     r"(?:^|[._:])(?:absmax|quant_state|quant_map|qweight|qzeros|qdata|g_idx|SCB|W_q|codebooks|codes|scales?|"
@@ -23,12 +28,15 @@ _KINDS: dict[type, tuple[str, ...]] = {
     dict: ("id2label", "label2id"),
 }
 _NAMED_KINDS = {str: "text", int: "a whole number", dict: "an object"}
-_WRAPPED = {"OptimizedModule", "DistributedDataParallel", "DataParallel", "FullyShardedDataParallel", "PeftModel"}
+_WRAPPED = re.compile(
+    r"OptimizedModule|DistributedDataParallel|DataParallel|FullyShardedDataParallel|(PeftModel|AutoModel)\w*"
+)
 
 
 def read_config(located: Located, place: str) -> dict[str, Any]:
-    """Return the config without its quantization settings. Raises CheckpointError for wrong values."""
-    config = {key: value for key, value in read_json(located.folder / CONFIG).items() if key not in _QUANTIZATION}
+    """Return the config without settings of quantization or of one run. Raises CheckpointError for wrong values."""
+    dropped = {*_QUANTIZATION, *OF_A_RUN}
+    config = {key: value for key, value in read_json(located.folder / CONFIG).items() if key not in dropped}
     wrong = next(_not_finite(config, ""), None)
     if wrong is not None:
         raise CheckpointError(
@@ -70,7 +78,7 @@ def named_class(config: dict[str, Any]) -> str | None:
     """Return the class that the config names, without FSDP's prefix; None for a missing or a wrapper's name."""
     named = config.get("architectures")
     first = named if isinstance(named, str) else named[0] if isinstance(named, list) and named else None
-    return None if not first or first in _WRAPPED else str(first).removeprefix("FSDP")
+    return None if not first or _WRAPPED.fullmatch(str(first)) else str(first).removeprefix("FSDP")
 
 
 def _not_finite(value: Any, key: str) -> Iterator[str]:

@@ -38,6 +38,8 @@ def read_facts(located: Located, place: str) -> Facts:
     family = family_of(architecture, place)
     refuse_quantized(entries, place)
     _refuse_empty(entries, place)
+    if family.kind == "encoder":
+        _refuse_decoder(config, place)
     classifies = architecture.endswith(CLASSIFIER)
     return Facts(
         architecture=architecture,
@@ -109,6 +111,16 @@ def _refuse_empty(entries: tuple[Entry, ...], place: str) -> None:
         raise CheckpointError(
             f"{place} holds {len(empty)} tensors without values (first: {empty[0]}), as DeepSpeed ZeRO-3 saves them; "
             f"gather the weights with zero_to_fp32.py, or save with stage3_gather_16bit_weights_on_model_save."
+        )
+
+
+def _refuse_decoder(config: dict[str, Any], place: str) -> None:
+    """Raise CheckpointError for an encoder that the config turns into a decoder, which masks later tokens."""
+    key = next((key for key in ("is_decoder", "add_cross_attention") if config.get(key)), None)
+    if key is not None:
+        raise CheckpointError(
+            f"{place}: {CONFIG} has {key} = true, with which an encoder reads earlier tokens only; set it to false if "
+            f"the model was trained as an encoder, or name another checkpoint."
         )
 
 

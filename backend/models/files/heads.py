@@ -37,7 +37,14 @@ def architecture_of(config: dict[str, Any], entries: tuple[Entry, ...], place: s
         )
     if named is None:
         return default_architecture(str(model_type), _stored_head(str(model_type), entries))
-    family, expected = family_of(named, place), types_of(named)
+    expected = types_of(named)
+    if not expected and kind_of(str(model_type)):
+        like = default_architecture(str(model_type), _stored_head(str(model_type), entries))
+        raise CheckpointError(
+            f"{place}: {CONFIG} names a {named}, which is not a supported architecture; if it computes what a {like} "
+            f'of transformers computes, set architectures to ["{like}"] there.'
+        )
+    family = family_of(named, place)
     if model_type is not None and model_type not in expected:
         raise CheckpointError(
             f'{place}: {CONFIG} names a {named} and model_type = "{model_type}", which contradict each other; correct '

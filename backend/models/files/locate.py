@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from backend.errors import CheckpointError
-from backend.models.files.misplaced import is_pickled, no_weights, not_a_folder, only_pickled
+from backend.models.files import downloads
+from backend.models.files.misplaced import STEP, check_links, no_weights, not_a_folder, only_pickled
 from backend.models.files.safetensors_headers import Entry, read_header
-from backend.study import hub
 from backend.study.config import CheckpointRef
 
 CONFIG = "config.json"
@@ -35,8 +34,6 @@ _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.j
 VOCABULARIES = tuple(name for name in TOKENIZER_FILES if name not in _SETTINGS)
 """The tokenizer's files without those that hold settings only."""
 _NAMED = "transformers_weights"
-_STEP = re.compile(r"checkpoint-\d+")
-_WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md")
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,7 @@ def locate(ref: CheckpointRef) -> Located:
         folder = Path(ref.path)
         if not folder.is_dir():
             raise not_a_folder(folder)
+        check_links(folder)
         return _located(folder, None)
     folder, commit = _fetched(ref, ())
     for _ in range(2):  # the file that the config names, then those that this one lists
@@ -80,21 +78,44 @@ def locate(ref: CheckpointRef) -> Located:
             break
         folder, commit = _fetched(ref, missing)
     try:
+        if not folder.is_dir():
+            raise _nothing_there(ref)
         found = _located(folder, commit)
         return replace(found, outer=_tokenizer_above(ref, found)) if ref.subfolder and found.adapter else found
-    except CheckpointError:
-        if any(folder.glob("*.safetensors")) or not (pickled := _pickled(ref)):
-            raise
+    except CheckpointError as error:
+        return _elsewhere(ref, folder, commit, error)
+
+
+def _elsewhere(ref: CheckpointRef, folder: Path, commit: str, error: CheckpointError) -> Located:
+    """Return an adapter in a folder of its own name on the hub, else raise the `error`, or one that says more."""
+    if any(folder.glob("*.safetensors")):
+        raise error
+    names = downloads.names_of(ref)
+    if (inner := downloads.named_adapter(names)) is not None:
+        downloads.downloaded(ref, {"allow_patterns": [f"{_prefix(ref)}{inner}/{one}" for one in downloads.WANTED]})
+        return _located(folder, commit)
+    if places := downloads.inner_folders(names):
+        raise downloads.in_folders(ref, places) from None
+    if pickled := downloads.pickled(names):
         raise only_pickled(ref.place, str(ref.repo), folder, pickled) from None
+    raise error
+
+
+def _nothing_there(ref: CheckpointRef) -> CheckpointError:
+    """Return the error for a repository without files of a checkpoint in the folder."""
+    if ref.subfolder:
+        return CheckpointError(f"{ref.place} has no folder {ref.subfolder}; correct subfolder in study.toml.")
+    return CheckpointError(f"{ref.place} holds no weights (model.safetensors); name a repository that does.")
+
+
+def _prefix(ref: CheckpointRef) -> str:
+    return f"{ref.subfolder}/" if ref.subfolder else ""
 
 
 def _fetched(ref: CheckpointRef, more: Sequence[str]) -> tuple[Path, str]:
-    """The folder of a checkpoint on the hub, on this machine, and its commit."""
-    snapshot = _snapshot(ref, more)
-    folder = snapshot / ref.subfolder if ref.subfolder else snapshot
-    if not folder.is_dir():
-        raise CheckpointError(f"{ref.place} has no folder {ref.subfolder}; correct subfolder in study.toml.")
-    return folder, snapshot.name
+    """The folder of a checkpoint on the hub, on this machine, and its commit; it may lack the folder."""
+    snapshot = downloads.snapshot(ref, more)
+    return (snapshot / ref.subfolder if ref.subfolder else snapshot), snapshot.name
 
 
 def _tokenizer_above(ref: CheckpointRef, found: Located) -> Path | None:
@@ -104,7 +125,7 @@ def _tokenizer_above(ref: CheckpointRef, found: Located) -> Path | None:
     above = [str(part) for part in PurePosixPath(str(ref.subfolder)).parents]
     prefixes = ["" if part == "." else f"{part}/" for part in above]
     names = [prefix + name for prefix in prefixes for name in (*TOKENIZER_FILES, *CHAT_TEMPLATES, CONFIG)]
-    snapshot = _downloaded(ref, {"allow_patterns": names})
+    snapshot = downloads.downloaded(ref, {"allow_patterns": names})
     folders = [snapshot / prefix for prefix in prefixes]
     return next((one for one in folders if any((one / name).is_file() for name in VOCABULARIES)), None)
 
@@ -138,7 +159,7 @@ def _adapters(folder: Path) -> list[Path]:
     """The folders of the adapters inside a folder without weights of its own."""
     if (folder / ADAPTER_CONFIG).is_file() or next(folder.glob("*.safetensors"), None):
         return []
-    return sorted(file.parent for file in folder.glob(f"*/{ADAPTER_CONFIG}") if not _STEP.fullmatch(file.parent.name))
+    return sorted(file.parent for file in folder.glob(f"*/{ADAPTER_CONFIG}") if not STEP.fullmatch(file.parent.name))
 
 
 def _named(folder: Path) -> Any:
@@ -224,65 +245,3 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CheckpointError(f"{file} is not a JSON object; save or copy the checkpoint again.")
     return value
-
-
-def _pickled(ref: CheckpointRef) -> str | None:
-    """The first pickled weights among the files of a hub repository; None for none, or without a network."""
-    from huggingface_hub import snapshot_download
-
-    prefix = f"{ref.subfolder}/" if ref.subfolder else ""
-    try:
-        every = snapshot_download(str(ref.repo), revision=ref.revision, dry_run=True)
-    except hub.failures():
-        return None
-    names = sorted(one.filename.removeprefix(prefix) for one in every if one.filename.startswith(prefix))
-    return next((name for name in names if is_pickled(name)), None)
-
-
-def _snapshot(ref: CheckpointRef, more: Sequence[str]) -> Path:
-    """The repository's snapshot with a checkpoint's files, and `more` of them."""
-    prefix = f"{ref.subfolder}/" if ref.subfolder else ""
-    deeper = [f"{prefix}*/*"]  # patterns match across folders, and other epochs may lie beside this one
-    allowed = [prefix + pattern for pattern in (*_WANTED, *more)]
-    return _downloaded(ref, {"allow_patterns": allowed, "ignore_patterns": deeper})
-
-
-def _downloaded(ref: CheckpointRef, patterns: dict[str, Any]) -> Path:
-    """The snapshot with the files of these patterns: the one on this machine if it is complete, without a network."""
-    from huggingface_hub import snapshot_download  # slow to import, and only for the hub
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-
-    repo = str(ref.repo)
-
-    def fetch(local: bool) -> Path:
-        return Path(snapshot_download(repo, revision=ref.revision, local_files_only=local, **patterns))
-
-    try:
-        return fetch(local=True)
-    except HFValidationError:
-        raise CheckpointError(f'"{repo}" is not the name of a hub repository; correct repo in study.toml.') from None
-    except hub.failures():  # not on this machine, or not all of it
-        pass
-    if hub.hangs():
-        raise CheckpointError(
-            f"{ref.place} is not on this machine and the hub does not answer within {hub.SECONDS:.0f} s; try again "
-            f"later, or download the checkpoint and name its folder with path."
-        )
-    try:
-        return fetch(local=False)
-    except GatedRepoError:
-        raise CheckpointError(
-            f"{ref.place} is gated on the hub; ask for access on its page, then run `hf auth login`."
-        ) from None
-    except RepositoryNotFoundError:
-        raise CheckpointError(
-            f"The hub has no public repository {repo}; correct repo in study.toml, or if it is private run "
-            f"`hf auth login`."
-        ) from None
-    except RevisionNotFoundError:
-        raise CheckpointError(f"{repo} has no revision {ref.revision}; correct revision in study.toml.") from None
-    except hub.failures():
-        raise CheckpointError(
-            f"{ref.place} is not on this machine and the hub cannot be reached; check the network, or download the "
-            f"checkpoint and name its folder with path."
-        ) from None

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from backend.errors import CheckpointError
 
+_READ = (".safetensors", ".json", ".txt", ".model", ".jinja")
+STEP = re.compile(r"checkpoint-\d+")
+"""The name of a step's folder, which is no adapter's own name."""
 _DEPTH = 3  # verl: global_step_N/actor/huggingface
 _SHOWN = 4
 _PICKLED = ("pytorch_model*.bin", "adapter_model*.bin", "model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -34,6 +37,20 @@ def not_a_folder(path: Path) -> CheckpointError:
         f"{path} does not exist; train it with `python -m backend finetune`, copy the checkpoint there, or correct its "
         f"path in study.toml."
     )
+
+
+def check_links(folder: Path) -> None:
+    """Raise CheckpointError for a file that is a link to nowhere, as in a copy of a folder of the hub's cache."""
+    try:
+        links = [file for file in sorted(folder.iterdir()) if file.is_symlink() and file.suffix in _READ]
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+    broken = next((file for file in links if not file.exists()), None)
+    if broken is not None:
+        raise CheckpointError(
+            f"{broken} is a link to {broken.readlink()}, which does not exist; copy the folder again with the files "
+            f"themselves (cp -rL)."
+        )
 
 
 def is_pickled(name: str) -> bool:
@@ -84,8 +101,12 @@ def no_weights(folder: Path, expected: str) -> CheckpointError:
             or _unfinished(folder, expected)
         )
     except OSError as error:
-        return CheckpointError(f"{folder} cannot be read ({error.strerror or error}); check who may read it.")
+        return _unreadable(folder, error)
     return CheckpointError(f"{folder} {explanation}.")
+
+
+def _unreadable(folder: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(f"{folder} cannot be read ({error.strerror or error}); check who may read it.")
 
 
 def _inside(folder: Path) -> str | None:

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 from backend.caching.cache import Cache
 from backend.errors import CheckpointError
+from backend.models.files.configs import OF_A_RUN
 from backend.models.files.fingerprint import digest
 from backend.models.files.importing import importing
 from backend.models.files.locate import CHAT_TEMPLATES, CONFIG, TOKENIZER_FILES, VOCABULARIES, Located, read_json
@@ -28,6 +29,8 @@ from backend.study.chat import ChatTemplate
 
 _OF_CONFIG = ("model_type", "tokenizer_class")
 """What transformers reads of config.json to choose the class of a tokenizer."""
+_USUAL = (None, True, False, "float64", "float32", "float16", "bfloat16", "auto", "eager", "sdpa", "flash_attention_2")
+"""Values of a run's settings that transformers reads."""
 _TOKEN_TYPES = "token_type_ids"
 
 
@@ -128,7 +131,7 @@ def _made(located: Located, base: Located | None) -> Any:
         try:
             if base is not None and not (located.folder / CONFIG).is_file():
                 options["config"] = AutoConfig.from_pretrained(base.folder, **options)
-            with _unmarked(located) as folder:
+            with _readable(located) as folder:
                 made = AutoTokenizer.from_pretrained(folder, **options)
                 made.backend_tokenizer.to_str()
                 return made
@@ -137,12 +140,19 @@ def _made(located: Located, base: Located | None) -> Any:
 
 
 @contextmanager
-def _unmarked(located: Located) -> Iterator[Path]:
-    """Yield the folder, or a copy of its small files without byte order marks, which transformers refuses."""
+def _readable(located: Located) -> Iterator[Path]:
+    """Yield the folder, or a copy of its small files without what transformers refuses.
+
+    That is a byte order mark, and a setting of the run that saved the config, such as dtype = "torch.bfloat16".
+    """
     content = {file.name: file.read_bytes() for file in located.present((CONFIG, *TOKENIZER_FILES, CHAT_TEMPLATES[0]))}
-    if not any(data.startswith(BOM_UTF8) for data in content.values()):
+    config = read_json(located.folder / CONFIG) if CONFIG in content else {}
+    settings = {key for key in OF_A_RUN & config.keys() if key == "use_return_dict" or config[key] not in _USUAL}
+    if not settings and not any(data.startswith(BOM_UTF8) for data in content.values()):
         yield located.folder
         return
+    if settings:
+        content[CONFIG] = json.dumps({key: value for key, value in config.items() if key not in settings}).encode()
     with TemporaryDirectory() as place:
         for name, data in content.items():
             (Path(place) / name).write_bytes(data.removeprefix(BOM_UTF8))

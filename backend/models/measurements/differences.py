@@ -47,10 +47,11 @@ def differences(
     pair = _checked(reference, checkpoint)
     sums: dict[str, np.ndarray] = {}
     grouped, count = replace(prompts, labels=groups), int(groups.max()) + 1
-    gathered = Gathered(prompts, groups) if all(one.components.family.predicts for one in pair) else None
+    predicts = all(one.components.family.predicts for one in pair) and int(prompts.lengths.max()) > 1
+    gathered = Gathered(prompts, groups) if predicts else None
 
     def read(batch: Prompts) -> tuple[dict[str, Tensor], Changes | None]:
-        return _read(pair, batch, count, positions, gathered is not None)
+        return _read(pair, batch, count, positions, predicts and int(batch.lengths.max()) > 1)
 
     batches = in_batches(read, reference, grouped, progress, "Comparing both models", tokens_at_once(reference, TOKENS))
     for batch, (found, changed) in batches:

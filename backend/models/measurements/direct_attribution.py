@@ -19,7 +19,7 @@ from scipy.special import log_softmax
 from torch import nn
 
 from backend.caching.progress import Progress
-from backend.errors import CheckpointError
+from backend.errors import UnsupportedError
 from backend.lab.outputs import Contributions
 from backend.models.measurements.residuals import collect
 from backend.models.runtime.batching import in_batches
@@ -95,8 +95,12 @@ def _check(loaded: LoadedModel) -> list[nn.Module]:
     kinds = {type(block.attn).__name__ for block in blocks}
     heads = loaded.checked.halves and len(output) == len(blocks) and len(kinds) == 1 and "Attention" in str(kinds)
     if loaded.components.family.kind == "causal" and not heads:
-        reason = "norms what attention adds" if blocks[0].ln1_post is not None else "has blocks without attention heads"
-        raise CheckpointError(
+        reason = "has blocks without attention heads"
+        if blocks[0].ln1_post is not None:
+            reason = "norms what attention adds"
+        elif not loaded.checked.halves:
+            reason = "has blocks that are not the sum of attention and MLP"
+        raise UnsupportedError(
             f"{loaded.model.config.name_or_path} (a {type(loaded.model).__name__}) {reason}, so heads have no "
             f"contributions of their own; swap or patch attention instead."
         )
@@ -107,7 +111,7 @@ def _compare(loaded: LoadedModel, total: np.ndarray, logits: np.ndarray) -> None
     """Raise CheckpointError unless contributions add up to the model's own logits, up to its rounding."""
     allowed = (1e-3 if loaded.model.dtype == torch.float32 else 0.1) * (1 + np.abs(logits).max())
     if not np.abs(total - logits).max() <= allowed and np.isfinite(logits).all():
-        raise CheckpointError(
+        raise UnsupportedError(
             f"The contributions of {loaded.model.config.name_or_path} (a {type(loaded.model).__name__}) do not add up "
             f"to its logits, so they are refused; swap or patch attention instead."
         )
@@ -134,7 +138,7 @@ def _logit_scale(loaded: LoadedModel) -> float:
     scores = torch.tensor([1.0, 2.0, -30.0])
     scaled = loaded.components.transform(scores) / scores
     if not torch.allclose(scaled, scaled[0].expand(3)):
-        raise CheckpointError(
+        raise UnsupportedError(
             f"{loaded.model.config.name_or_path} caps its logits, so they are no sum of contributions; swap or patch "
             f"attention instead."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backend.caching.progress import Progress
-from backend.errors import CheckpointError
+from backend.errors import CheckpointError, UnsupportedError
 from backend.models.runtime.load import LoadedModel
 from backend.study.facts import body_of
 
@@ -26,7 +26,7 @@ def check_halves(host: LoadedModel, donor: LoadedModel) -> None:
     """Raise CheckpointError unless attention and MLP of both models are confirmed to add up to their blocks."""
     for loaded in (host, donor):
         if not loaded.checked.halves or loaded.checked.halves != host.checked.halves:
-            raise CheckpointError(
+            raise UnsupportedError(
                 f"The attention and MLP of {loaded.model.config.name_or_path} (a {type(loaded.model).__name__}) do not "
                 f"add up to its blocks, so they cannot be swapped alone; swap whole blocks instead."
             )

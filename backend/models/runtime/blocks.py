@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from transformers.activations import NewGELUActivation
 
-from backend.errors import CheckpointError
+from backend.errors import UnsupportedError
 from backend.models.runtime.calls import Call, Residuals, first, record
 from backend.models.runtime.components import Block
 from backend.models.runtime.load import LoadedModel
@@ -42,12 +42,12 @@ def surroundings(
     """
     config, checked, causal = loaded.model.config, loaded.checked, loaded.components.family.kind == "causal"
     if causal and not getattr(config, "is_causal", True):
-        raise CheckpointError(
+        raise UnsupportedError(
             f"{config.name_or_path} is of a causal family but reads in both directions, so its blocks cannot run one "
             f"by one; choose a model that reads from left to right, or an encoder."
         )
     if checked.blocks:
-        raise CheckpointError(checked.blocks)
+        raise UnsupportedError(checked.blocks)
     ids, given = ids.to(loaded.device), {} if causal else inputs or {}
     return record(loaded, ids[:1] if causal else ids, given, bool(checked.halves), checked.returns)[1]
 
@@ -107,7 +107,7 @@ def _scaled(x: Residuals, loaded: LoadedModel) -> Residuals:
 
 def _known(module: nn.Module | None) -> nn.Module:
     if module is None:
-        raise CheckpointError("A block lacks a part that its layout names; swap whole blocks instead.")
+        raise UnsupportedError("A block lacks a part that its layout names; swap whole blocks instead.")
     return module
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import logging as chatter
 
-from backend.errors import CheckpointError, DeviceError
+from backend.errors import CheckpointError, DeviceError, UnsupportedError
 from backend.models.architectures import family_of
 from backend.models.files.adapters import Adapter, read_adapter
 from backend.models.files.facts import POSITION_TABLE
@@ -66,7 +66,7 @@ class LoadedModel:
     def check_lens(self) -> None:
         """Raise CheckpointError if residuals cannot be read as logits."""
         if self.checked.lens:
-            raise CheckpointError(self.checked.lens)
+            raise UnsupportedError(self.checked.lens)
 
     def rows(self, of: str) -> int | None:
         """Return how many rows the embedding of a token, token type or position has; None without a table."""

@@ -105,6 +105,8 @@ def _wrapped(model: PreTrainedModel, adapter: Adapter, unfilled: bool = False) -
 
     config = PeftConfig.from_pretrained(str(adapter.located.folder))
     config.inference_mode = True
+    if getattr(config, "init_lora_weights", None) == "loftq":
+        config.init_lora_weights = True  # pyright: ignore[reportAttributeAccessIssue]  (it would quantize the base)
     if adapter.config.get("task_type") == "SEQ_CLS" and hasattr(config, "modules_to_save"):
         saved = config.modules_to_save or []  # pyright: ignore[reportAttributeAccessIssue]
         brought = {name.partition(".")[0] for name in adapter.shapes}

@@ -12,7 +12,7 @@ from accelerate.utils.modeling import align_module_device
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from backend.errors import CheckpointError
+from backend.errors import UnsupportedError
 from backend.models.runtime.load import LoadedModel
 
 _EPSILONS = ("eps", "variance_epsilon", "norm_eps", "epsilon")
@@ -57,7 +57,7 @@ def linear_norm(norm: nn.Module, loaded: LoadedModel) -> LinearNorm:
         found = LinearNorm(centred, weight, bias, eps)
         if np.abs(found(x) - theirs).max() <= slack * (1 + np.abs(theirs).max()):
             return found
-    raise CheckpointError(
+    raise UnsupportedError(
         f"The final norm of {loaded.model.config.name_or_path} (a {type(norm).__name__}) cannot be written as a scale "
         f"and a weight, so its logits cannot be decomposed; swap or patch attention instead."
     )
@@ -76,7 +76,7 @@ def weights_of(
     with align_module_device(module):
         weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
         if not isinstance(weight, Tensor) and missing is None:
-            raise CheckpointError(
+            raise UnsupportedError(
                 f"{type(module).__name__} has no weight of its own, so its logits cannot be decomposed; name a "
                 f"checkpoint of a supported architecture."
             )

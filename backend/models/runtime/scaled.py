@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from backend.errors import CheckpointError
+from backend.errors import CheckpointError, UnsupportedError
 from backend.models.runtime.calls import is_offloaded
 from backend.models.runtime.load import LoadedModel
 from backend.study.facts import body_of
@@ -87,7 +87,7 @@ def _check(reference: LoadedModel, checkpoint: LoadedModel) -> None:
         raise CheckpointError(f"{names[0]} and {names[1]} have no head, so nothing can be read; add one with a head.")
     for one, name in zip(pair, names, strict=True):
         if is_offloaded(one):
-            raise CheckpointError(f"{name} is spread over devices, so its weights cannot be scaled; unset device_map.")
+            raise UnsupportedError(f"{name} is spread over devices, so its weights cannot be scaled; unset device_map.")
 
 
 def _shell(loaded: LoadedModel) -> LoadedModel:

@@ -14,6 +14,8 @@ from backend.errors import DatasetError
 from backend.study.classes import is_number, value_key
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
+_UNLABELLED = "-1"
+"""Value of a ClassLabel column without a class, by the convention of the `datasets` library."""
 _LONGEST_NAME = 40
 _SHOWN = 20
 _FEW = 8
@@ -45,7 +47,7 @@ def find_texts(table: pd.DataFrame, name: str, source: str, key: str = "dataset.
 
 
 def find_labels(table: pd.DataFrame, name: str, source: str) -> list[Any]:
-    """Return the cells of the label column as plain Python values.
+    """Return the cells of the label column as plain Python values; -1 in a ClassLabel column is a missing label.
 
     Raises DatasetError if the column is missing or empty, or if a cell holds several labels.
     """
@@ -56,6 +58,14 @@ def find_labels(table: pd.DataFrame, name: str, source: str) -> list[Any]:
                 f'{source}: column "{name}" holds {what} in row {row} (counted from 0), as in multi-label or '
                 f"one-hot data; use a column with one label per text."
             )
+    if name in table.attrs.get("class_names", {}):
+        labelled = [None if value_key(cell) == _UNLABELLED else cell for cell in cells]
+        if label_values(cells) and not label_values(labelled):
+            raise DatasetError(
+                f'{source}: column "{name}" holds only -1, which means unlabelled, as in test splits of benchmarks; '
+                f"use another split or file."
+            )
+        cells = labelled
     if not label_values(cells):
         raise DatasetError(f'{source}: column "{name}" is empty; name the label column in dataset.label.')
     return cells

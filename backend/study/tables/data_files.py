@@ -7,6 +7,7 @@ import io
 import json
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def _refuse_foreign(content: bytes, path: Path) -> None:
 def _read_parquet(content: bytes, path: Path) -> pd.DataFrame:
     """Return all columns, including those of a pandas index."""
     try:
-        arrow_table = pq.ParquetFile(io.BytesIO(content)).read()
+        arrow_table = _as_text(pq.ParquetFile(io.BytesIO(content)).read())
         table = arrow_table.to_pandas(ignore_metadata=True)
     except (ValueError, OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -121,6 +122,15 @@ def _read_parquet(content: bytes, path: Path) -> pd.DataFrame:
         raise DatasetError(f'{path} has two columns named "{repeated}"; rename one of them.')
     unnamed = [name for name in table.columns if str(name).startswith("__index_level_")]
     return with_class_names(table.drop(columns=unnamed), _features(arrow_table.schema))
+
+
+def _as_text(table: pa.Table) -> pa.Table:
+    """Return the table with columns of bytes as texts where all of them are UTF-8, as some writers leave texts."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            with suppress(pa.ArrowInvalid):
+                table = table.set_column(i, field.name, table.column(i).cast(pa.large_string()))
+    return table
 
 
 def _features(schema: pa.Schema) -> Mapping[str, Any]:

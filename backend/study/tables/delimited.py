@@ -16,6 +16,7 @@ from backend.errors import DatasetError
 Quoting = Literal[0, 3]
 """csv.QUOTE_MINIMAL, or csv.QUOTE_NONE: quotes are literal."""
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+_INVISIBLE = "\ufeff\u200b\u200e\u2060"
 _LONGEST_CELL = 2**31 - 1
 _DECLARED = re.compile(r'"?sep=([,;\t|])"?[ \t]*(?:\r\n|\r|\n)')
 """The first line with which Excel declares a separator."""
@@ -113,7 +114,9 @@ def _scan(text: str, separator: str, quoting: Quoting) -> Reading:
             rows += 1
             if len(cells) != len(header):
                 if len(cells) < named or any(cell.strip() for cell in cells[len(header) :]):
-                    return Reading(separator, quoting, header, problem=_width(line, len(cells), named, separator))
+                    return Reading(
+                        separator, quoting, header, problem=_width(line, len(cells), header[:named], separator)
+                    )
                 ragged = True
     except csv.Error:
         problem = (
@@ -124,11 +127,12 @@ def _scan(text: str, separator: str, quoting: Quoting) -> Reading:
     return Reading(separator, quoting, header, rows, ragged)
 
 
-def _width(line: int, cells: int, named: int, separator: str) -> str:
-    name = SEPARATORS.get(separator, repr(separator))
+def _width(line: int, cells: int, header: tuple[str, ...], separator: str) -> str:
+    name, named = SEPARATORS.get(separator, repr(separator)), len(header)
+    only = f' ("{header[0].strip()}")' if named == 1 else ""  # which may be a comment, or hold another separator
     return (
         f"line {line}, has {cells} {'cell' if cells == 1 else 'cells'} separated by a {name}, and the header names "
-        f"{named}; put each text that holds a {name} or a line break in double quotes and name every column."
+        f"{named}{only}; put each text that holds a {name} or a line break in double quotes and name every column."
     )
 
 
@@ -146,13 +150,18 @@ def _table(text: str, reading: Reading, place: str) -> pd.DataFrame:
     )
     if (len(table), table.shape[1]) != (reading.rows, len(reading.header)):
         raise DatasetError(f"{place} has ambiguous quotes or line breaks; save it as .jsonl.")
-    names = [name.strip() or str(default) for name, default in zip(reading.header, table.columns, strict=True)]
+    names = [_name(name) or str(default) for name, default in zip(reading.header, table.columns, strict=True)]
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise DatasetError(f'{place} has two columns named "{repeated}"; rename one of them.')
     table.columns = names
     unnamed = [name for name, header in zip(names, reading.header, strict=True) if not header.strip()]
     return table.drop(columns=[name for name in unnamed if set(table[name].astype(str)) <= {""}])
+
+
+def _name(header: str) -> str:
+    """Return a column's name without the space and invisible marks around it, such as a second byte order mark."""
+    return header.strip().strip(_INVISIBLE).strip()
 
 
 def _squared(text: str, reading: Reading) -> str:

@@ -12,6 +12,9 @@ import pandas as pd
 from backend.errors import DatasetError
 
 _BLANK = re.compile(r"\s*")
+_BETWEEN = re.compile(r"\s*,?\s*")
+_TEXT = r'"(?:[^"\\\n]|\\.)*"'
+_LAST_COMMA = re.compile(rf"({_TEXT})|,(?=\s*[\]}}])")
 _SHOWN = 8
 
 
@@ -32,8 +35,17 @@ def starts_as_json(text: str) -> bool:
 
 
 def read_json_rows(text: str, place: str) -> pd.DataFrame:
-    """Return the rows in the text. Raises DatasetError, which names the invalid line or row."""
-    values = list(_values(text, place))
+    """Return the rows in the text; a comma after the last value of a list or an object is ignored.
+
+    Raises DatasetError, which names the invalid line or row.
+    """
+    try:
+        values = list(_values(text, place))
+    except DatasetError:
+        closed = _LAST_COMMA.sub(lambda found: found[1] or " ", text)
+        if closed == text:
+            raise
+        values = list(_values(closed, place))
     alone = values[0] if len(values) == 1 else None
     if isinstance(alone, dict):
         return _frame(_unnested(alone, place), place)
@@ -41,17 +53,14 @@ def read_json_rows(text: str, place: str) -> pd.DataFrame:
 
 
 def _values(text: str, place: str) -> Iterator[Any]:
-    """Yield every JSON value in the text."""
+    """Yield every JSON value in the text, with or without commas between them."""
     decoder = json.JSONDecoder(object_pairs_hook=_object)
     position = _BLANK.match(text).end()  # pyright: ignore[reportOptionalMemberAccess]
     while position < len(text):
         try:
             value, position = decoder.raw_decode(text, position)
         except json.JSONDecodeError as error:
-            raise DatasetError(
-                f"{place}, line {error.lineno}, is not JSON ({error.msg}); correct it, or use the ending .csv or .tsv "
-                f"for a table with separators."
-            ) from None
+            raise _not_json(text, error, place) from None
         except _RepeatedKey as error:
             line = text.count("\n", 0, position) + 1
             raise DatasetError(
@@ -60,7 +69,21 @@ def _values(text: str, place: str) -> Iterator[Any]:
         except RecursionError:
             raise DatasetError(f"{place} is nested too deeply; save its rows as flat objects.") from None
         yield value
-        position = _BLANK.match(text, position).end()  # pyright: ignore[reportOptionalMemberAccess]
+        position = _BETWEEN.match(text, position).end()  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def _not_json(text: str, error: json.JSONDecodeError, place: str) -> DatasetError:
+    """Return the error for text that is no JSON, with its cause where it is known."""
+    start = f"{place}, line {error.lineno}, is not JSON"
+    if text[error.pos : error.pos + 1] == "'":
+        return DatasetError(f"{start}: it has single quotes, as Python prints rows; write them with json.dumps.")
+    if error.msg.startswith("Invalid control character"):
+        return DatasetError(
+            f"{start}: a text holds a line break or a tab; write them as \\n and \\t, as json.dumps does."
+        )
+    return DatasetError(
+        f"{start} ({error.msg}); correct it, or use the ending .csv or .tsv for a table with separators."
+    )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,9 @@ from typing import Any
 from backend.errors import LayershiftError
 
 STATE = "trainer_state.json"
-_NUMBERS = re.compile(r"(?<![A-Za-z])(epoch|ep|step|iteration|iter|checkpoint|ckpt)s?[-_=.]?(\d+)", re.IGNORECASE)
+_NUMBERS = re.compile(
+    r"(?<![A-Za-z])(epoch|ep|step|iteration|iter|checkpoint|ckpt)s?[-_=.]?(\d+)(?!\.?\d)", re.IGNORECASE
+)
 _PLAIN = re.compile(rf"(global_)?({_NUMBERS.pattern})", re.IGNORECASE)
 _EPOCHS = ("epoch", "ep")
 
@@ -78,7 +80,8 @@ def _count(raw: dict[str, Any], key: str) -> int | None:
 def numbers(name: str) -> tuple[tuple[str, int], ...]:
     """Return the steps and epochs in a folder's name: `epoch_1-step_200` is (("epoch", 1), ("step", 200)).
 
-    A name of digits alone counts as a step, and so does the number after "checkpoint" or "iter".
+    A name of digits alone counts as a step, and so does the number after "checkpoint" or "iter". Fractions such as
+    `epoch-0.5` do not count.
     """
     if name.isdecimal():
         return (("step", int(name)),)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, models
 
 from backend.errors import CheckpointError
-from backend.models.files.compatibility import compare_facts, compare_tokens
+from backend.models.files.compatibility import compare_facts, compare_tokens, other_settings
 from backend.study.facts import Facts
 from tests.fakes import fake_tokenizer
 
@@ -45,3 +46,20 @@ def test_a_shared_id_that_decodes_differently_is_refused():
     with pytest.raises(CheckpointError, match="token 1 is 'bad' here and 'good' in the base"):
         compare_tokens(words("<unk>", "bad", "good"), words("<unk>", "good", "bad"), "here")
     compare_tokens(words("<unk>", "good"), words("<unk>", "good", "bad"), "here")
+
+
+@pytest.mark.parametrize(
+    ("own", "base", "says"),
+    [
+        ({"n_head": 2}, {"n_head": 4}, "here: config.json has n_head = 2 and that of the base 4"),
+        ({"rope_theta": 1e6}, {"rope_theta": 1e4}, "has rope_theta = 1000000.0"),
+        ({"rope_scaling": {"factor": 2.0}}, {"rope_scaling": None}, 'rope_scaling = {"factor": 2.0} and'),
+        ({"layer_types": ["full"] * 99}, {"layer_types": []}, "... and that of the base []"),
+        ({"n_head": 4, "attn_pdrop": 0.5, "dtype": "float16"}, {"n_head": 4, "attn_pdrop": 0.1}, None),
+        ({"rope_parameters": {"rope_theta": 1e4}}, {"rope_theta": 1e4}, None),
+        ({}, {"hidden_act": "gelu"}, None),
+    ],
+)
+def test_settings_that_change_what_equal_weights_compute(own: dict[str, Any], base: dict[str, Any], says: str | None):
+    found = other_settings(own, base, "here")
+    assert found is None if says is None else says in str(found)

@@ -62,6 +62,8 @@ def test_numbers_are_finite(gpt2: Path, value: object):
         ("BertModel", "BertModel"),
         (["FSDPLlamaForCausalLM"], "LlamaForCausalLM"),
         (["OptimizedModule"], None),
+        (["AutoModelForCausalLM"], None),
+        (["PeftModelForCausalLM"], None),
         ([], None),
         ([None], None),
         (None, None),

@@ -56,7 +56,7 @@ def test_a_config_that_names_no_class(gpt2: Path):
     [
         (
             {"architectures": ["T5ForConditionalGeneration"]},
-            "here is a T5ForConditionalGeneration, which is not a supported architecture",
+            "here: config.json names a T5ForConditionalGeneration, which is not a supported architecture",
         ),
         ({"architectures": None, "model_type": "t5"}, "here is a model of type t5, which"),
         ({"n_layer": "gone"}, "has no usable num_hidden_layers"),

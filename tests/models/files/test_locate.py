@@ -97,9 +97,9 @@ def snapshot(gpt2: Path, tmp_path: Path) -> Path:
 def test_what_the_hub_left_here_needs_no_network(snapshot: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
-    def download(repo: str, **options: object) -> str:
+    def download(repo: str, dry_run: bool = False, **options: object) -> object:
         asked.append((repo, options))
-        return str(snapshot)
+        return [] if dry_run else str(snapshot)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     found = locate(CheckpointRef(label="epoch 2", repo="a/b", subfolder="epoch-2", revision="main"))

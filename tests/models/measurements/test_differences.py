@@ -85,6 +85,17 @@ def test_predictions_agree_with_plain_transformers(name: str, monkeypatch: pytes
     assert found.predicted.tolist() == [6 + 22, 39 + 4, 1]
 
 
+def test_texts_of_one_token_have_residuals_and_no_predictions(monkeypatch: pytest.MonkeyPatch):
+    """Alone, and in a batch of their own beside longer texts, whose predictions stay as they are."""
+    after, before = (as_opened(random_model("gpt2", seed=seed)) for seed in (1, 0))
+    alone = differences(after, before, make_prompts([1, 1]), np.array([0, 1]), POSITIONS, silent)
+    assert alone.predictions is None and alone.count.tolist() == [[1, 0, 0, 1]] * 2
+    monkeypatch.setattr("backend.models.measurements.differences.TOKENS", {after.device.type: 6})
+    mixed = differences(after, before, make_prompts([5, 1, 4]), np.array([0, 1, 2]), POSITIONS, silent).predictions
+    assert mixed is not None and mixed.predicted.tolist() == [4, 0, 3]
+    assert mixed.text.tolist() == [0] * 4 + [2] * 3 and np.isfinite(mixed.kl).all()
+
+
 def test_a_checkpoint_beside_itself_differs_nowhere():
     one = as_opened(random_model("gpt2"))
     found = differences(one, one, make_prompts(LENGTHS), GROUPS, POSITIONS, silent)

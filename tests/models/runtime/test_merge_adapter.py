@@ -17,6 +17,7 @@ from backend.models.measurements.merging import merging
 from backend.models.runtime.load import open_unmerged
 from backend.models.runtime.merge_adapter import verdict_on
 from backend.study.token_ids import Prompts
+from tests.models.odd_adapters import configure
 from tests.models.random_adapters import TARGETS, based, loaded, same, trained
 from tests.models.random_encoders import encoder
 from tests.models.random_models import random_model, ref
@@ -113,4 +114,13 @@ def test_every_variant_of_lora_computes_merged_what_was_trained(variant: str, tm
     defaults = {"target_modules": TARGETS[name], "fan_in_fan_out": name == "gpt2"}
     model = trained(base, tmp_path / "adapter", **(defaults | options))
     same(loaded(base, tmp_path / "adapter").model, model, random_model(name))
+    assert verdict_on(read_adapter(locate(ref(tmp_path / "adapter")), locate(ref(base))), locate(ref(base))) == ""
+
+
+def test_an_adapter_of_a_base_that_loftq_quantized_is_merged_onto_the_plain_one(tmp_path: Path):
+    base = based("llama", tmp_path / "base")
+    model = trained(base, tmp_path / "adapter", target_modules=TARGETS["llama"])
+    quantized = {"loftq_bits": 4, "loftq_iter": 1}
+    configure(tmp_path / "adapter", init_lora_weights="loftq", loftq_config=quantized)
+    same(loaded(base, tmp_path / "adapter").model, model, random_model("llama"))
     assert verdict_on(read_adapter(locate(ref(tmp_path / "adapter")), locate(ref(base))), locate(ref(base))) == ""

@@ -169,7 +169,7 @@ def test_a_base_on_the_hub_waits_until_it_may_be_fetched(out: Path, parts: Parts
     for step, model in ((10, "full-1"), (20, "full-2"), (30, "full-3")):
         save(parts, model, out, step)
     card(out, "somebody/on-the-hub")
-    monkeypatch.setattr("backend.models.files.locate._snapshot", lambda _: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("backend.models.files.downloads.snapshot", lambda *_: pytest.fail("the hub was asked"))
     test = given(out)
     assert errors(test) == ""
     assert held(test, "base") == "somebody/on-the-hub"

@@ -87,6 +87,15 @@ def test_labels_that_are_none_are_one_sentence(cells: list[Any], message: str) -
     assert message in str(caught.value)
 
 
+def test_minus_one_of_a_class_label_is_no_class() -> None:
+    table = pd.DataFrame({"label": [1, -1, 0], "fold": [-1, -1, -1], "other": [1, -1, 0]})
+    table.attrs["class_names"] = {"label": ("negative", "positive"), "fold": ("a", "b")}
+    assert find_labels(table, "label", "a.parquet") == [1, None, 0]
+    assert find_labels(table, "other", "a.parquet") == [1, -1, 0]
+    with pytest.raises(DatasetError, match=r'column "fold" holds only -1, which means unlabelled.*use another split'):
+        find_labels(table, "fold", "a.parquet")
+
+
 def test_a_missing_column_names_those_that_are_there() -> None:
     with pytest.raises(DatasetError) as caught:
         find_texts(pd.DataFrame({"sentence": ["a"], "y": [0]}), "text", "a.csv")

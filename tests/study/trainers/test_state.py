@@ -93,6 +93,9 @@ def test_a_state_that_is_written_anew_is_read_anew(tmp_path: Path):
         ("run_epoch_4", [("epoch", 4)]),
         ("merged_16bit", []),
         ("checkpoint-best", []),
+        ("epoch-0.5", []),
+        ("step-10.25", []),
+        ("checkpoint-20.bak", [("step", 20)]),
         ("", []),
     ],
 )
