@@ -136,8 +136,8 @@ def compare(
 
 def _measured(moved: Shifts) -> dict[str, Float[np.ndarray, " tokens"]]:
     """Return the measures by name, including the unembedding if it is not tied."""
-    names = MEASURES if moved.tied else (*MEASURES, *map("output_{}".format, MEASURES))
-    return {name: getattr(moved, name) for name in names}
+    unembedded = {} if moved.output is None else {f"output_{name}": getattr(moved.output, name) for name in MEASURES}
+    return {name: getattr(moved.input, name) for name in MEASURES} | unembedded
 
 
 @memoized(version=1)
@@ -145,7 +145,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     """Compare the rows, count the tokens, and draw random groups."""
     counted = counts(query.counted, lab.part(0, 3))
     moved = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 3))
-    size = len(moved.l2)
+    size = len(moved.input.l2)
     tokenizers = [lab.models.tokenizer(model.ref, model.base) for model in (query.reference, query.checkpoint)]
     members = lexicon.token_groups(max(tokenizers, key=lambda tokenizer: tokenizer.get_vocab_size()), query.own, size)
     measured = _measured(moved)

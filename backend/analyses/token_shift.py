@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from backend.caching.memoize import memoized
-from backend.derived.embedding_shift import MEASURES, ShiftQuery, shifts
+from backend.derived.embedding_shift import MEASURES, Moved, ShiftQuery, shifts
 from backend.derived.token_counts import CountQuery, count_query, counts, strata
 from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
@@ -44,9 +44,9 @@ class Result:
     """The shift of every shared token id; ids of an extended vocabulary are left out.
 
     `group[i]` is the index in `groups` of the token's word list (the last of several), -1 without one.
-    `output_*` is that of the unembedding, NaN throughout where checkpoint and reference both have it `tied` to the
-    input embedding. `token` is the text of the id, `count` how often it occurs in the texts that `count_note` names
-    (`counted_in`: training or sample).
+    `output` is that of the unembedding, None where checkpoint and reference both have it tied to the input embedding.
+    `token` is the text of the id, `count` how often it occurs in the texts that `count_note` names (`counted_in`:
+    training or sample).
     """
 
     token: tuple[str, ...]
@@ -55,15 +55,13 @@ class Result:
     count: Int64[np.ndarray, " tokens"]
     counted_in: str
     count_note: str
-    tied: bool
-    l2: Float[np.ndarray, " tokens"]
-    cosine_distance: Float[np.ndarray, " tokens"]
-    l2_centred: Float[np.ndarray, " tokens"]
-    common: float
-    output_l2: Float[np.ndarray, " tokens"]
-    output_cosine_distance: Float[np.ndarray, " tokens"]
-    output_l2_centred: Float[np.ndarray, " tokens"]
-    output_common: float
+    input: Moved
+    output: Moved | None
+
+    @property
+    def tied(self) -> bool:
+        """Whether the unembedding has no shift of its own."""
+        return self.output is None
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """Yield one row per token; the columns `output_*` are empty if the matrices are tied."""
@@ -74,14 +72,15 @@ class Result:
         """Return the row of one token id."""
         group = int(self.group[token])
         cells = {"token_id": token, "token": self.token[token]}
-        cells |= {name: cell(getattr(self, name)[token]) for name in MEASURES}
+        cells |= {name: cell(getattr(self.input, name)[token]) for name in MEASURES}
         cells |= {"group": self.groups[group] if group >= 0 else None}
         cells |= {"count": int(self.count[token]), "counted_in": self.counted_in}
-        return cells | {name: cell(getattr(self, name)[token]) for name in map("output_{}".format, MEASURES)}
+        output = None if self.output is None else vars(self.output)
+        return cells | {f"output_{name}": cell(output[name][token]) if output else None for name in MEASURES}
 
     def measure(self, name: str, matrix: str) -> Float[np.ndarray, " tokens"]:
         """Return one of MEASURES for the `input` or `output` matrix, which are the same if tied."""
-        return getattr(self, name if matrix == "input" or self.tied else f"output_{name}")
+        return getattr(self.input if matrix == "input" or self.output is None else self.output, name)
 
     def against_frequency(self, name: str, matrix: str) -> Float[np.ndarray, " tokens"]:
         """Return a measure over its median among the tokens of the same frequency stratum; 1 is typical.
@@ -97,26 +96,28 @@ class Result:
         return values / typical
 
 
-@memoized(version=1)
+@memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Compare the rows, and count the tokens."""
     counted = counts(query.counted, lab.part(0, 2))
     moved = shifts(ShiftQuery(query.checkpoint, query.reference), lab.part(1, 2))
     tokenizers = [lab.models.tokenizer(model.ref, model.base) for model in (query.reference, query.checkpoint)]
     tokenizer = max(tokenizers, key=lambda tokenizer: tokenizer.get_vocab_size())
-    members = lexicon.token_groups(tokenizer, query.own, len(moved.l2))
-    group = np.full(len(moved.l2), -1)
+    size = len(moved.input.l2)
+    members = lexicon.token_groups(tokenizer, query.own, size)
+    group = np.full(size, -1)
     for position, ids in enumerate(members.values()):
         group[list(ids)] = position
     lab.progress(1.0, f"Compared the tokens of {query.checkpoint.label}.")
     return Result(
-        token=display.names(tokenizer, len(moved.l2)),
+        token=display.names(tokenizer, size),
         groups=tuple(members),
         group=group,
-        count=counted.of_rows(len(moved.l2)),
+        count=counted.of_rows(size),
         counted_in=counted.source,
         count_note=counted.note,
-        **vars(moved),
+        input=moved.input,
+        output=moved.output,
     )
 
 

@@ -71,23 +71,16 @@ class ShiftQuery:
 
 @dataclass(frozen=True, eq=False)
 class Shifts:
-    """The fields of `Moved` for the input embedding, and as `output_*` for the unembedding.
+    """The change of the input embedding, and of the unembedding.
 
-    The latter are NaN if both checkpoints tie their two matrices, or if one has no unembedding (`tied`).
+    The latter is None if both checkpoints tie their two matrices, or if one has no unembedding.
     """
 
-    tied: bool
-    l2: Float[np.ndarray, " tokens"]
-    cosine_distance: Float[np.ndarray, " tokens"]
-    l2_centred: Float[np.ndarray, " tokens"]
-    common: float
-    output_l2: Float[np.ndarray, " tokens"]
-    output_cosine_distance: Float[np.ndarray, " tokens"]
-    output_l2_centred: Float[np.ndarray, " tokens"]
-    output_common: float
+    input: Moved
+    output: Moved | None
 
 
-@memoized(version=1)
+@memoized(version=2)
 def shifts(query: ShiftQuery, lab: Lab) -> Shifts:
     """Compare the embeddings of both checkpoints."""
     models = lab.models
@@ -95,14 +88,12 @@ def shifts(query: ShiftQuery, lab: Lab) -> Shifts:
     before = models.embedding(query.reference, "input", lab.part(0, 4).progress)
     after = models.embedding(query.checkpoint, "input", lab.part(1, 4).progress)
     tied = (before.tied and after.tied) or not (query.reference.facts.predicts and query.checkpoint.facts.predicts)
-    embedded = moved(before.rows, after.rows)
+    embedded, unembedded = moved(before.rows, after.rows), None
     del before, after  # gigabytes for a large model
-    undefined = np.full(len(embedded.l2), np.nan)
-    unembedded = Moved(undefined, undefined, undefined, np.nan)
     if not tied:
         unembedded = moved(
             models.embedding(query.reference, "output", lab.part(2, 4).progress).rows,
             models.embedding(query.checkpoint, "output", lab.part(3, 4).progress).rows,
         )
     lab.progress(1.0, f"Compared the embedding rows of {query.checkpoint.label}.")
-    return Shifts(tied, **vars(embedded), **{f"output_{name}": value for name, value in vars(unembedded).items()})
+    return Shifts(embedded, unembedded)

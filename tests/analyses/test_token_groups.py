@@ -99,9 +99,11 @@ def test_the_recipe_on_fakes(tmp_path: Path) -> None:
     assert result.listed[2:].tolist() == [3, 0]
     assert result.n[2:].tolist() == [2, 0]
     results = shifts(ShiftQuery(query.checkpoint, query.reference), lab)
+    assert results.output is not None
+    moved = vars(results.input) | {f"output_{name}": value for name, value in vars(results.output).items()}
     ids = [fake_tokenizer().token_to_id(f" {word}") for word in ("script", "camera")]
     for m, measure in enumerate(result.measures):
-        assert result.mean.value[2, m] == pytest.approx(getattr(results, measure)[ids].mean())
+        assert result.mean.value[2, m] == pytest.approx(moved[measure][ids].mean())
     rows = list(result.rows(query))
     assert len(rows) == 4 * 6
     assert list(rows[0]) == [

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from backend.analyses import token_shift
 from backend.caching.cache import Cache
+from backend.derived.embedding_shift import Moved
 from backend.derived.token_counts import CountQuery
 from backend.lab.lab import Lab
 from backend.models.local import LocalModels
@@ -35,9 +36,9 @@ def test_agrees_with_numpy_on_the_files(family: str, name: str, tied: bool, tmp_
     query, lab = on_disk(base, tuned, tmp_path)
     result = token_shift.recipe(query, lab)
     assert result.tied == tied
-    for matrix, prefix in ((name, ""), ("lm_head.weight", "output_")):
-        if tied and prefix:
-            assert np.isnan(result.output_l2).all()
+    for matrix, shift in ((name, result.input), ("lm_head.weight", result.output)):
+        if shift is None:
+            assert tied
             continue
         before = plain(base, matrix)
         after = plain(tuned, matrix)[: len(before)]
@@ -49,7 +50,7 @@ def test_agrees_with_numpy_on_the_files(family: str, name: str, tied: bool, tmp_
             ("cosine_distance", 1 - cosine),
             ("l2_centred", np.linalg.norm(change - change.mean(0), axis=1)),
         ):
-            np.testing.assert_allclose(getattr(result, prefix + measure), expected, rtol=1e-3)
+            np.testing.assert_allclose(getattr(shift, measure), expected, rtol=1e-3)
     rows = list(result.rows(query))
     assert len(rows) == len(plain(base, name))
     assert (rows[5]["output_l2"] is None) == tied
@@ -83,18 +84,18 @@ def test_the_recipe_on_fakes_names_tokens_and_counts_them(tmp_path: Path) -> Non
     assert result.group[script] == -1
     assert result.counted_in == "sample"
     assert not result.tied
-    assert result.measure("l2", "output") is result.output_l2
+    assert result.output is not None
+    assert result.measure("l2", "output") is result.output.l2
     row = result.row(script)
     assert list(row) == [
         *("token_id", "token", "l2", "cosine_distance", "l2_centred", "group", "count", "counted_in"),
         *("output_l2", "output_cosine_distance", "output_l2_centred"),
     ]
-    assert row["l2"] == result.l2[script]
+    assert row["l2"] == result.input.l2[script]
 
 
 def test_tied_matrices_have_one_shift() -> None:
     one = np.ones(2)
-    nothing = np.full(2, np.nan)
     tied = token_shift.Result(
         ("a", "b"),
         (),
@@ -102,15 +103,8 @@ def test_tied_matrices_have_one_shift() -> None:
         np.zeros(2, dtype=np.int64),
         "sample",
         "",
-        True,
-        one,
-        one,
-        one,
-        0.0,
-        nothing,
-        nothing,
-        nothing,
-        np.nan,
+        Moved(one, one, one, 0.0),
+        None,
     )
     assert tied.measure("l2", "output") is one
 
@@ -129,7 +123,6 @@ def test_a_word_is_compared_with_words_of_its_frequency() -> None:
     rng = np.random.default_rng(0)
     count = np.repeat([0, 1, 5, 40], [100, 60, 40, 10])
     moved = np.exp(rng.normal(size=210)) * (1 + count)
-    nothing = np.full(210, np.nan)
     result = token_shift.Result(
         token=tuple(map(str, range(210))),
         groups=(),
@@ -137,15 +130,8 @@ def test_a_word_is_compared_with_words_of_its_frequency() -> None:
         count=count,
         counted_in="sample",
         count_note="",
-        tied=True,
-        l2=moved,
-        cosine_distance=np.zeros(210),
-        l2_centred=moved,
-        common=0.0,
-        output_l2=nothing,
-        output_cosine_distance=nothing,
-        output_l2_centred=nothing,
-        output_common=np.nan,
+        input=Moved(moved, np.zeros(210), moved, 0.0),
+        output=None,
     )
     ratio = result.against_frequency("l2", "output")
     for times in (0, 1, 5):

@@ -8,21 +8,20 @@ import numpy as np
 import pytest
 
 from backend.analyses.token_shift import Result
-from backend.derived.embedding_shift import MEASURES
+from backend.derived.embedding_shift import MEASURES, Moved
 from backend.figures import token_shift as figures
 from tests.figures.neighbours import NAMES, near
 
 
 def result(tied: bool = True) -> Result:
     l2 = np.array([3.0, 5.0, 1.0, 2.0, 4.0, 0.5])
-    nothing = np.full(6, np.nan)
-    output = nothing if tied else l2[::-1].copy()
+    output = None if tied else Moved(l2[::-1].copy(), l2, l2, np.nan)
     distance = np.array([0.3, 0.1, 0.2, np.nan, 0.4, 0.0])
     group = np.array([0, 1, -1, -1, 2, -1])
     count = np.array([100, 1, 0, 3, 12, 0])
     return Result(
-        NAMES, ("positive", "negative", "own"), group, count, "sample", "Counted.", tied,
-        l2, distance, l2 / 2, 0.1, output, output, output, np.nan,
+        NAMES, ("positive", "negative", "own"), group, count, "sample", "Counted.",
+        Moved(l2, distance, l2 / 2, 0.1), output,
     )  # fmt: skip
 
 
