@@ -117,12 +117,6 @@ def _pair(case: Comparison) -> list[int]:
     return list(dict.fromkeys((case.against, case.last)))
 
 
-def _of_reviews(case: Comparison, results: list[Any], figure: Any, more: str = "") -> list[Any]:
-    labels, texts = case.study.prompts.labels, case.study.sample.text
-    names = [case.names[i] + more for i in _pair(case)]
-    return [figure(result, labels, texts, case.words, name) for result, name in zip(results, names, strict=True)]
-
-
 def _projections(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     queries = projection.of_all(case.study, case.reference, "shared", case.drop_largest)
     results = ask([projection.recipe.request(query) for query in queries])
@@ -205,6 +199,7 @@ def _cosines(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
 
 def _maps(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
     pair = [case.study.checkpoints[i] for i in _pair(case)]
+    labels, sample = case.study.prompts.labels, case.study.sample
     parts: list[str] = []
     for method in get_args(maps.Method):
         name = map_figures.NAMES[method]
@@ -213,12 +208,12 @@ def _maps(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
             for checkpoint in pair
         ]
         results = ask([maps.recipe.request(query) for query in queries])
-        parts.append(
-            picture(
-                _of_reviews(case, results, map_figures.draw, f", layer {layer}, {name}"),
-                map_figures.GUIDE,
-            )
-        )
+        titles = [f"{checkpoint.label}, layer {layer}, {name}" for checkpoint in pair]
+        drawn = [
+            map_figures.draw(result, labels, sample.text, case.words, title, values=sample.values)
+            for result, title in zip(results, titles, strict=True)
+        ]
+        parts.append(picture(drawn, map_figures.guide(bool(sample.values))))
         words = [
             map_figures.in_words(r, plain(checkpoint.label), plain(case.reference.label))
             for r, checkpoint in zip(results, pair, strict=True)

@@ -294,3 +294,11 @@ def test_an_ordered_label_has_its_own_section(tmp_path: Path) -> None:
     assert section.title == "How well does each layer hold the order of the label?" and len(section.parts) == 4
     classes = fake_study(epochs=1, reviews=40)
     assert not [*SECTIONS["ordered"](compared(classes, classes.base), lambda _: [], 0)]
+
+
+def test_maps_of_an_ordered_label_are_coloured_by_its_values(tmp_path: Path) -> None:
+    study, lab = fake_study(kind="ordered", reviews=40, epochs=1), fake_lab(tmp_path)
+    (section,) = SECTIONS["map"](
+        compared(study, study.base), lambda requests: [request(lab) for request in requests], 2
+    )
+    assert sum('"colorbar"' in part for part in section.parts) == 2, "t-SNE and UMAP"
