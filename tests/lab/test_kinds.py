@@ -101,7 +101,7 @@ def close(found: np.ndarray, expected: list[np.ndarray]) -> None:
     np.testing.assert_allclose(found[:, : reference.shape[1]], reference, atol=1e-3 * np.abs(reference).max())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "mixtral"])
 @pytest.mark.parametrize("position", ["last", "text_end", "text_mean"])
 def test_a_contrast_is_read_where_a_plain_loop_reads_it(tmp_path: Path, lab: Lab, family: str, position: str):
     study = opened(contrast(tmp_path / "study", family, f'position = "{position}"\n'), lab)
@@ -122,7 +122,7 @@ def test_a_contrast_is_read_where_a_plain_loop_reads_it(tmp_path: Path, lab: Lab
         close(lab.readout(checkpoint, study.prompts).residuals[rows], expected)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mixtral"])
 def test_the_first_written_token_is_each_models_own(tmp_path: Path, lab: Lab, family: str):
     from transformers import AutoModelForCausalLM
 
