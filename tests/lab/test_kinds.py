@@ -239,7 +239,11 @@ def test_check_says_whose_chat_template_is_borrowed(
     assert "kind         " in out and "called" in out and "<|im_start|>" in out and "warning" not in out
     (folder / "base" / "chat_template.jinja").unlink()
     assert main(["check", str(folder)]) == 0
-    assert "warning      Without a chat template of its own, the prompts are rendered by" in capsys.readouterr().out
+    borrowed = "Without a chat template of its own, the prompts are rendered by that of epoch 1: base; save "
+    assert f"warning      {borrowed}" in capsys.readouterr().out
+    assert main(["export", str(folder), "--out", str(tmp_path / "out"), "--only", "weights"]) == 0
+    (warning,) = json.loads((tmp_path / "out/manifest.json").read_text())["warnings"]
+    assert warning.startswith(borrowed)
     wiring.open_lab.cache_clear()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
 from backend.study.chat import ChatTemplate
@@ -10,7 +9,7 @@ from backend.study.config import CheckpointRef, Message, Study
 from backend.study.kinds import UNASKED, UNLABELLED, Kind
 from pages import difference, features, overview, probes, review, swaps, tokens
 from pages.parts import layer_details, similarity
-from tests.fakes import fake_sample
+from tests.fake_pairs import fake_pairs
 from tests.pages.conftest import Opens, World, charts
 
 VIEWS = [
@@ -46,18 +45,10 @@ def test_every_view_is_drawn_or_says_what_to_add(world: World, opens: Opens, pag
     pages_at(opens, page)
 
 
-@pytest.mark.parametrize("page", ["overview", "layers", "swaps", "review"])
+@pytest.mark.parametrize("page", sorted({page for page, _ in VIEWS}))
 def test_three_classes_of_pairs(world: World, opens: Opens, page: str):
     world.add("other", 3)
-    study = world.studies["other"]
-    assert isinstance(study, Study)
-    sample = fake_sample(40, 3)
-    rows = {"premise": sample.text, "hypothesis": [text[:20] for text in sample.text], "label": sample.label}
-    pd.DataFrame(rows).to_csv(str(study.dataset.path), index=False)
-    pair = ("premise", "hypothesis")
-    prompt = study.prompt.model_copy(update={"template": "{premise} Review: {hypothesis} Sentiment:", "fields": pair})
-    dataset = study.dataset.model_copy(update={"text": pair})
-    world.studies["other"] = study.model_copy(update={"prompt": prompt, "dataset": dataset})
+    world.studies["other"] = fake_pairs(world.folder / "other")
     pages_at(opens, page, "The script drags.\nIt is slow.")
 
 

@@ -84,7 +84,8 @@ def evil(study: PinnedStudy) -> PinnedStudy:
     definition = study.study.model_copy(update={"title": EVIL, "prompt": prompt})
     sample = replace(study.sample, text=tuple(f"{EVIL} {text}" for text in study.sample.text))
     missing = (Missing(EVIL, f"{EVIL} is not there."),)
-    return replace(study, study=definition, checkpoints=checkpoints, sample=sample, missing=missing)
+    warnings = (f"{EVIL} reads another chat template.",)
+    return replace(study, study=definition, checkpoints=checkpoints, sample=sample, missing=missing, warnings=warnings)
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +163,7 @@ def test_markup_of_a_user_is_text(made: dict[str, Outline]):
     scripts = [kind for kind, _ in one.scripts if kind.get("type") != "application/json"]
     assert len(scripts) == 3
     assert EVIL in "".join(one.words)
+    assert f"{EVIL} reads another chat template." in "".join(one.words)
     for figure in one.figures:
         assert figure["data"]
 
@@ -296,7 +298,8 @@ def test_an_ordered_label_has_its_own_section(tmp_path: Path) -> None:
     assert not [*SECTIONS["ordered"](compared(classes, classes.base), lambda _: [], 0)]
 
 
-def test_maps_of_an_ordered_label_are_coloured_by_its_values(tmp_path: Path) -> None:
+def test_maps_of_an_ordered_label_are_coloured_by_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Still))
     study, lab = fake_study(kind="ordered", reviews=40, epochs=1), fake_lab(tmp_path)
     (section,) = SECTIONS["map"](
         compared(study, study.base), lambda requests: [request(lab) for request in requests], 2
