@@ -13,7 +13,7 @@ from backend.errors import CacheError, LayershiftError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.new_study import fields, from_trainer, inputs
-from backend.new_study.options import add_options
+from backend.new_study.options import add_options, check_used
 from backend.reports import export as exporting
 from backend.reports import report as reporting
 from backend.reports import status, summary, taught
@@ -264,6 +264,7 @@ def _note_missing(pinned: exporting.PinnedStudy) -> None:
 
 
 def _new(options: argparse.Namespace) -> int:
+    check_used(options)
     given = {key: value for key, value in vars(options).items() if key != "run" and value is not None}
     for key in ("labels", "label_words"):
         if key in given:

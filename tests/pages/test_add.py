@@ -188,7 +188,7 @@ def test_kinds_and_chats_are_asked_for_and_written(folder: Path, world: World, k
     study = load_study(world.folder / "studies" / "mine")
     assert study.kind == kind
     assert [message.role for message in study.prompt.messages] == (["system", "user"] if chat else [])
-    assert study.prompt.template == ("" if chat else "Review: {text} Sentiment:")
+    assert study.prompt.template == ("" if chat else "{text}")
     assert study.dataset.label == {"contrast": "label", "texts": None, "ordered": "stars"}[kind]
 
 
