@@ -18,6 +18,12 @@ GUIDE = Guide(
     "If the classes differ in length, directions may be about length. "
     "If the sample was trained on, accuracy says little about new texts.",
 )
+UNASKED_GUIDE = Guide(
+    "How similar different reviews are: the mean cosine between their residuals.",
+    "All residuals of a model may share a direction, so a high cosine alone says little.",
+    "Read this before any other picture. If classes differ in length, directions may be about length.",
+)
+"""For studies without answers."""
 
 
 def quartiles(result: Result, names: Sequence[str]) -> go.Figure:

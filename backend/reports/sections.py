@@ -44,14 +44,15 @@ def _findings(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
 def _sample(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     request = card_request(case)
     (card,) = ask([request])
+    quartiles = [] if case.study.lacks("answers") else [confounds_figures.quartiles(card, case.names)]
     yield Section(
         "sample",
         "What else could explain the numbers?",
         [
             sentences(confounds_figures.card(card, [plain(name) for name in case.names], len(case.study.sample.text))),
             picture(
-                [confounds_figures.quartiles(card, case.names), confounds_figures.sameness(card, case.names)],
-                confounds_figures.GUIDE,
+                [*quartiles, confounds_figures.sameness(card, case.names)],
+                confounds_figures.GUIDE if quartiles else confounds_figures.UNASKED_GUIDE,
             ),
             table(list(card.rows(request.query)), "Numbers"),
         ],

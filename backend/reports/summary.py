@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.analyses import accuracy
-from backend.lab.lab import Lab
+from backend.lab.lab import Lab, ReadoutQuery, collect
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.comparison import Comparison
 from backend.study.config import CheckpointRef, DatasetSpec, Study, TrainingSpec
@@ -42,10 +42,7 @@ def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
     """Return what is compared, in plain text; `now` is the time in seconds since 1970."""
     study, facts = pinned.study, pinned.base.facts
     sample = pinned.sample
-    done = [
-        accuracy.recipe.computed(accuracy.Query(checkpoint, pinned.prompts), lab) for checkpoint in pinned.checkpoints
-    ]
-    times = [one for one in done if one is not None]
+    times = [time for checkpoint in pinned.checkpoints if (time := _computed(pinned, checkpoint, lab)) is not None]
     each = f", {len(sample.text) // pinned.prompts.classes} of each class" if pinned.prompts.classes > 1 else ""
     results = {
         "model": f"{facts.architecture}, {facts.layers} blocks, width {facts.width}, {_millions(facts.parameters)} "
@@ -63,6 +60,13 @@ def compared(pinned: PinnedStudy, lab: Lab, now: float) -> dict[str, str]:
     results["computed"] = f"{ago(min(times), now)}" if times else "not yet"
     results["device"] = f"{lab.models.device}, {pinned.base.dtype}"
     return results
+
+
+def _computed(pinned: PinnedStudy, checkpoint: PinnedCheckpoint, lab: Lab) -> float | None:
+    """Return when a checkpoint's answers (without answers, its residuals) were computed; None if they were not."""
+    if pinned.lacks("answers"):
+        return collect.computed(ReadoutQuery(checkpoint, pinned.prompts.seen_by(checkpoint)), lab)
+    return accuracy.recipe.computed(accuracy.Query(checkpoint, pinned.prompts), lab)
 
 
 def _asked(pinned: PinnedStudy) -> dict[str, str]:

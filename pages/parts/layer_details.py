@@ -235,13 +235,11 @@ def _sample(view: shell.View) -> None:
     card = results[0]
     sentences = confounds_figures.card(card, [plain(name) for name in view.names], len(view.study.sample.text))
     st.markdown("\n".join(f"- {line}" for line in sentences))
+    quartiles = {} if view.study.lacks("answers") else {"quartiles": confounds_figures.quartiles(card, view.names)}
     picture.show(
         view,
-        {
-            **({} if view.study.lacks("answers") else {"quartiles": confounds_figures.quartiles(card, view.names)}),
-            "sameness": confounds_figures.sameness(card, view.names),
-        },
-        confounds_figures.GUIDE,
+        {**quartiles, "sameness": confounds_figures.sameness(card, view.names)},
+        confounds_figures.GUIDE if quartiles else confounds_figures.UNASKED_GUIDE,
         picture.rows([confounds.recipe.request(query)], results),
         "confounds",
     )

@@ -26,6 +26,7 @@ from backend.reports.page import Section, page, sentences, table
 from backend.reports.report import report, write_report
 from backend.reports.sections import SECTIONS
 from backend.study.comparison import compared
+from backend.study.kinds import Kind
 from backend.study.pinned import Missing, PinnedStudy
 from backend.vocabulary.markdown import plain
 from tests.fakes import FakeModels, fake_lab, fake_study
@@ -305,3 +306,12 @@ def test_maps_of_an_ordered_label_are_coloured_by_its_values(tmp_path: Path, mon
         compared(study, study.base), lambda requests: [request(lab) for request in requests], 2
     )
     assert sum('"colorbar"' in part for part in section.parts) == 2, "t-SNE and UMAP"
+
+
+@pytest.mark.parametrize(("kind", "pictures"), [("answers", 2), ("contrast", 1), ("texts", 1)])
+def test_accuracy_by_length_is_drawn_only_where_models_answer(tmp_path: Path, kind: Kind, pictures: int) -> None:
+    study, lab = fake_study(kind=kind, reviews=24, epochs=1), fake_lab(tmp_path)
+    case = compared(study, study.base)
+    (section,) = SECTIONS["sample"](case, lambda requests: [request(lab) for request in requests], 0)
+    text = "".join(section.parts)
+    assert len(Outline(text).figures) == pictures and ("Accuracy by prompt length" in text) == (kind == "answers")
