@@ -129,7 +129,8 @@ def _check(options: argparse.Namespace) -> int:
     prompts = pinned.prompts
     if study.kind != "answers" or study.prompt.position != "last":
         print(f"  kind         {NAMES[study.kind]}, read at {summary.POSITIONS[study.prompt.position]}")
-    print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} truncated")
+    count = len(pinned.sample.text)
+    print(f"  sample       {count} text{'s' * (count != 1)}, {int(prompts.truncated.sum())} truncated")
     if study.difference is not None:
         print(f"  own texts    {len(pinned.own_texts)} of {study.difference.texts}, for the Difference page")
     if values := pinned.sample.values:

@@ -79,7 +79,9 @@ def sameness(result: Result, names: Sequence[str]) -> go.Figure:
         "Cosine between different reviews",
         height=340,
         xaxis=theme.layer_axis(result.review_cosine.shape[1]),
-        yaxis=theme.axis("mean cosine", range=[min(-0.05, float(np.nanmin(result.review_cosine)) - 0.05), 1.05]),
+        yaxis=theme.axis(
+            "mean cosine", range=[min(-0.05, float(np.nanmin(result.review_cosine, initial=0.0)) - 0.05), 1.05]
+        ),
         **drawing.below(-0.24, 80),
     )
 

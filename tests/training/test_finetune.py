@@ -210,6 +210,9 @@ def test_an_ordered_label_is_trained_as_classes_with_a_word_each_or_not(tmp_path
     (folder / "study.toml").write_text(ordered)
     with pytest.raises(StudyError, match=r"remove dataset.ordered and list its values in dataset.labels"):
         finetune(load_study(folder))
+    (folder / "study.toml").write_text(ordered.partition("[training]")[0])
+    with pytest.raises(StudyError, match=r"an ordered label has none"):  # not first: add [training]
+        finetune(load_study(folder))
     assert not (folder / "checkpoints").exists() and not (folder / "finetune-training").exists()
     named = words.replace('"positive"', '"positive", "good"')
     advised = text.replace(words, named).replace("sample = 20", "sample = 21\nlabels = [1, 2, 3]", 1)
