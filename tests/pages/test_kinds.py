@@ -14,7 +14,7 @@ from tests.pages.conftest import Opens, World, charts
 
 VIEWS = [
     *(("overview", {"more": more}) for more in overview.MORE),
-    ("layers", {"epoch": "epoch 2"}),
+    ("layers", {"epoch": "epoch 1"}),
     *(("layers", {"show": show}) for show in layer_details.SHOWN),
     *(("layers", {"show": "similarity", "similarity": part}) for part in similarity.PARTS),
     *(("probes", {"show": show}) for show in probes.SHOWN),
@@ -42,6 +42,13 @@ def pages_at(opens: Opens, page: str, text: str = "The script drags.") -> None:
 @pytest.mark.parametrize(("kind", "classes"), [("contrast", 3), ("texts", 1), ("ordered", 5)])
 def test_every_view_is_drawn_or_says_what_to_add(world: World, opens: Opens, page: str, kind: Kind, classes: int):
     world.add("other", classes, kind)
+    pages_at(opens, page)
+
+
+@pytest.mark.parametrize("page", sorted({page for page, _ in VIEWS}))
+def test_a_contrast_of_a_base_and_one_checkpoint(world: World, opens: Opens, page: str):
+    """All checkpoints are then the pair that is compared."""
+    world.add("other", 2, "contrast", epochs=1)
     pages_at(opens, page)
 
 
