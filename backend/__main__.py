@@ -13,7 +13,7 @@ from backend.errors import CacheError, LayershiftError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.new_study import fields, from_trainer, inputs
-from backend.new_study.options import add_options
+from backend.new_study.options import add_options, check_used
 from backend.reports import export as exporting
 from backend.reports import report as reporting
 from backend.reports import status, summary, taught
@@ -129,7 +129,8 @@ def _check(options: argparse.Namespace) -> int:
     prompts = pinned.prompts
     if study.kind != "answers" or study.prompt.position != "last":
         print(f"  kind         {NAMES[study.kind]}, read at {summary.POSITIONS[study.prompt.position]}")
-    print(f"  sample       {len(pinned.sample.text)} texts, {int(prompts.truncated.sum())} truncated")
+    count = len(pinned.sample.text)
+    print(f"  sample       {count} text{'s' * (count != 1)}, {int(prompts.truncated.sum())} truncated")
     if study.difference is not None:
         print(f"  own texts    {len(pinned.own_texts)} of {study.difference.texts}, for the Difference page")
     if values := pinned.sample.values:
@@ -264,6 +265,7 @@ def _note_missing(pinned: exporting.PinnedStudy) -> None:
 
 
 def _new(options: argparse.Namespace) -> int:
+    check_used(options)
     given = {key: value for key, value in vars(options).items() if key != "run" and value is not None}
     for key in ("labels", "label_words"):
         if key in given:

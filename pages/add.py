@@ -221,7 +221,8 @@ def _form(entered: NewStudy, inside: Inside | None) -> dict[str, Any]:
     chat, system = form == "chat", ""
     if chat:
         system = typed.text(st.text_input("System message", key="new-system", placeholder="none"))
-    usual = inputs.usual_template(entered.text, plain=inside is not None and inside.template is not None)
+    heads = inside is not None and inside.template is not None
+    usual = inputs.usual_template(entered.text, plain=heads or entered.kind != "answers")
     if filled.once("template", usual, lambda: usual)[1]:
         filled.fill("new-template", usual, inputs.TEMPLATE)
     names = ("text",) if isinstance(entered.text, str) else entered.text

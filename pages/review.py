@@ -112,7 +112,7 @@ def _verdicts(view: shell.View, typed: Typed, text: str) -> None:
         view.control(st.selectbox, "Class against the rest", "class", width=220)
     if view.study.lacks("answers"):
         if not needs.lacks(view, "classes"):
-            _along(view, typed, text, view.study.checkpoints)
+            _along(view, typed, text, view.study.checkpoints, "review-along-all")
         return
     queries = [_query(view, typed, checkpoint) for checkpoint in view.study.answering]
     results = view.results([review.recipe.request(query) for query in queries], "Reading the text")
@@ -156,8 +156,8 @@ def _details(view: shell.View, typed: Typed, text: str) -> None:
     {"words": _words, "patching": _patched, "nearest": _nearest}[shown](view, typed)
 
 
-def _along(view: shell.View, typed: Typed, text: str, models: Sequence[PinnedCheckpoint]) -> None:
-    """Draw the place of the text between the class means, layer by layer."""
+def _along(view: shell.View, typed: Typed, text: str, models: Sequence[PinnedCheckpoint], key: str) -> None:
+    """Draw the place of the text between the class means, layer by layer; `key` names the picture."""
     queries = [_query(view, typed, checkpoint) for checkpoint in models]
     results = view.results([review.recipe.request(query) for query in queries], "Reading the text")
     if results is None:
@@ -166,7 +166,7 @@ def _along(view: shell.View, typed: Typed, text: str, models: Sequence[PinnedChe
     drawn = figures.places(results, names, places, len(view.names), view.words, _direction(view))
     picture.show(
         view,
-        {f"review-along-{len(models)}": drawn},
+        {key: drawn},
         figures.ALONG_GUIDE,
         lambda: [
             {**row, "text": text} for query, result in zip(queries, results, strict=True) for row in result.rows(query)
@@ -178,7 +178,7 @@ def _along(view: shell.View, typed: Typed, text: str, models: Sequence[PinnedChe
 def _curves(view: shell.View, typed: Typed, text: str) -> None:
     if view.study.lacks("answers"):
         if not needs.lacks(view, "classes"):
-            _along(view, typed, text, view.pair)
+            _along(view, typed, text, view.pair, "review-along-pair")
         return
     models = [one for one in view.study.checkpoints if one in view.study.answering or one in view.pair]
     queries = [_query(view, typed, checkpoint) for checkpoint in models]

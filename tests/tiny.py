@@ -17,6 +17,8 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
+    MixtralConfig,
+    MixtralForCausalLM,
     PreTrainedTokenizerFast,
 )
 
@@ -52,7 +54,7 @@ held_out = 20
 
 
 def tiny_model(place: Path, seed: int = 0, family: str = "gpt2") -> None:
-    """A random GPT-2, Llama or BERT in half precision with the fakes' tokenizer, weights so large that logits spread.
+    """A random GPT-2, Llama, Mixtral or BERT in half precision with the fakes' tokenizer; large weights spread logits.
 
     A BERT has a classification head unless the seed is 0, as a base has none; so have models of the families
     "gpt2-classifier" and "llama-classifier", whose base is a language model.
@@ -77,9 +79,12 @@ def tiny_model(place: Path, seed: int = 0, family: str = "gpt2") -> None:
         model = BertForSequenceClassification(config) if seed else BertModel(config)
     else:
         sizes = {"hidden_size": 16, "intermediate_size": 40, "num_hidden_layers": 3, "max_position_embeddings": 64}
-        padding = {"pad_token_id": 0} if classifies else {}
-        config = LlamaConfig(num_attention_heads=4, num_key_value_heads=2, **padding, **sizes, **ends)
-        model = LlamaForSequenceClassification(config) if classifies and seed else LlamaForCausalLM(config)
+        sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, **({"pad_token_id": 0} if classifies else {})}
+        if family == "mixtral":
+            model = MixtralForCausalLM(MixtralConfig(num_local_experts=4, num_experts_per_tok=2, **sizes, **ends))
+        else:
+            config = LlamaConfig(**sizes, **ends)
+            model = LlamaForSequenceClassification(config) if classifies and seed else LlamaForCausalLM(config)
     model.half().save_pretrained(place)
     tokenizer.save_pretrained(place)
 

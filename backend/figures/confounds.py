@@ -18,6 +18,12 @@ GUIDE = Guide(
     "If the classes differ in length, directions may be about length. "
     "If the sample was trained on, accuracy says little about new texts.",
 )
+UNASKED_GUIDE = Guide(
+    "How similar different reviews are: the mean cosine between their residuals.",
+    "All residuals of a model may share a direction, so a high cosine alone says little.",
+    "Read this before any other picture. If classes differ in length, directions may be about length.",
+)
+"""For studies without answers."""
 
 
 def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
@@ -73,7 +79,9 @@ def sameness(result: Result, names: Sequence[str]) -> go.Figure:
         "Cosine between different reviews",
         height=340,
         xaxis=theme.layer_axis(result.review_cosine.shape[1]),
-        yaxis=theme.axis("mean cosine", range=[min(-0.05, float(np.nanmin(result.review_cosine)) - 0.05), 1.05]),
+        yaxis=theme.axis(
+            "mean cosine", range=[min(-0.05, float(np.nanmin(result.review_cosine, initial=0.0)) - 0.05), 1.05]
+        ),
         **drawing.below(-0.24, 80),
     )
 

@@ -1,4 +1,4 @@
-"""One layer as a t-SNE or UMAP map of the reviews, classes in colour and shape, with its drift in words."""
+"""One layer as a t-SNE or UMAP map of the reviews, coloured by class or ordered value, with its drift in words."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from backend.figures.style.guide import Guide
 NAMES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
-GUIDE = Guide(
-    "Neighbours on the map are mostly neighbours in the residual stream.",
-    "Distances between groups, their sizes and their shapes mean nothing.",
-    "Both maps start from the positions of the reference, so you can compare places.",
-)
+def guide(ordered: bool = False) -> Guide:
+    """Return the guide; an ordered label has colours of its own."""
+    colours = "Colours go from the lowest value of the label to the highest. " if ordered else ""
+    return Guide(
+        "Neighbours on the map are mostly neighbours in the residual stream.",
+        "Distances between groups, their sizes and their shapes mean nothing.",
+        f"{colours}Both maps start from the positions of the reference, so you can compare places.",
+    )
 
 
 def draw(
@@ -29,30 +32,28 @@ def draw(
     words: Sequence[str],
     title: str,
     selected: int | None = None,
+    values: Sequence[float] = (),
 ) -> go.Figure:
-    """The map with equal axes and no ticks: its units and its rotation mean nothing. customdata names the review."""
+    """The map with equal axes and no ticks: its units and its rotation mean nothing. customdata names the review.
+
+    `values` of an ordered label give the colours instead of classes.
+    """
     words, title = theme.literals(words), theme.literal(title)
-    traces: list[dict[str, Any]] = []
-    for c, word in enumerate(words):
-        members = np.flatnonzero((labels == c) & np.isfinite(result.xy).all(axis=1))
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": word,
-                "x": result.xy[members, 0],
-                "y": result.xy[members, 1],
-                "customdata": members.astype(np.int32),
-                "text": [theme.shorten(texts[i]) for i in members.tolist()],
-                "hovertemplate": "%{text}<extra>" + word + "</extra>",
-                "marker": {
-                    "color": theme.class_colour(c, len(words)),
-                    "symbol": theme.SYMBOLS[c % len(theme.SYMBOLS)],
-                    "size": 7,
-                    "opacity": theme.POINTS,
-                },
-            }
-        )
+    there = np.isfinite(result.xy).all(axis=1)
+    if values:
+        traces = [_by_value(result, np.flatnonzero(there), texts, np.asarray(values, dtype=np.float64))]
+    else:
+        traces = [
+            _points(
+                result,
+                np.flatnonzero((labels == c) & there),
+                texts,
+                {"color": theme.class_colour(c, len(words)), "symbol": theme.SYMBOLS[c % len(theme.SYMBOLS)]},
+                name=word,
+                hovertemplate="%{text}<extra>" + word + "</extra>",
+            )
+            for c, word in enumerate(words)
+        ]
     if selected is not None and np.isfinite(result.xy[selected]).all():
         traces.append(
             drawing.ring([float(result.xy[selected, 0])], [float(result.xy[selected, 1])], 17, name="chosen review")
@@ -66,6 +67,36 @@ def draw(
         margin={"l": 6, "r": 6, "t": 62, "b": 6},
         xaxis=bare,
         yaxis=bare | {"scaleanchor": "x"},
+    )
+
+
+def _points(
+    result: Result, members: np.ndarray, texts: Sequence[str], marker: dict[str, Any], **more: Any
+) -> dict[str, Any]:
+    """Return the points of some reviews."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": result.xy[members, 0],
+        "y": result.xy[members, 1],
+        "customdata": members.astype(np.int32),
+        "text": [theme.shorten(texts[int(i)]) for i in members],
+        "marker": {"size": 7, "opacity": theme.POINTS} | marker,
+    } | more
+
+
+def _by_value(result: Result, members: np.ndarray, texts: Sequence[str], values: np.ndarray) -> dict[str, Any]:
+    """Return the points of all reviews, coloured by an ordered label, with a colour bar."""
+    scale = [[share, theme.value_colour(share)] for share in (0.0, 0.5, 1.0)]
+    marker = {
+        "color": values[members].astype(np.float32),
+        "colorscale": scale,
+        "cmin": float(values.min()),
+        "cmax": float(values.max()),
+        "colorbar": drawing.bar(),
+    }
+    return _points(
+        result, members, texts, marker, showlegend=False, hovertemplate="%{marker.color:.4g}: %{text}<extra></extra>"
     )
 
 

@@ -47,12 +47,11 @@ class NewStudy:
     """The fields of a new study as the user entered them, unchecked.
 
     `base` and `data` are local paths or names on the hub; `checkpoints` are directories or patterns of directories. The
-    output `folder` of a trainer may replace both; `found_checkpoints` are the checkpoints found in it. `text` is the
-    column of the texts, or the columns of a pair. `content` is an
-    uploaded data file; it is stored in the study's folder under the name `data`. `labels` are the label values to use,
-    in class order (None: all). `label_words` has one word per class (None: suggested). `sample` is the number of texts
-    (None: up to 200). `split` names one split of a dataset (None: "test", or the only one). `kind` says whether labels
-    and label words count. With `chat`, `template` is the user's message, after that of `system`.
+    output `folder` of a trainer may replace both; `found_checkpoints` are those in it. `text` is the column of the
+    texts, or the columns of a pair. `content` is an uploaded data file, stored in the study under the name `data`.
+    `labels` are the values to use, in class order (None: all). `label_words` has one word per class (None: suggested).
+    `sample` is the number of texts (None: up to 200). `split` names one split of a dataset (None: "test", or the only
+    one). With `chat`, `template` is the user's message, after that of `system`.
     """
 
     name: str
@@ -264,7 +263,12 @@ def values(new: NewStudy, agreeing: bool = True) -> list[Any]:
 
     Raises DatasetError for a missing column, one class or too many classes, or values that contradict the words.
     """
-    label_set = label_values(find_labels(_table(new), new.label, new.data))
+    try:
+        label_set = label_values(find_labels(_table(new), new.label, new.data))
+    except DatasetError as error:
+        if new.label in _table(new).columns:
+            raise
+        raise DatasetError(f"{error} Name the column of the labels, or choose texts only (--kind texts).") from None
     if new.labels is not None:
         label_set = choose(new.labels, label_set, new.label_words, f'Column "{new.label}" of {new.data}')
     if not 2 <= len(label_set) <= MOST_CLASSES:

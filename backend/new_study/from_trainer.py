@@ -57,7 +57,8 @@ def complete(new: NewStudy, root: Path, lab: Lab, defaults: Collection[str] = ("
     if "family" in defaults and inside.family is not None:
         new = replace(new, family=inside.family)
     if "template" in defaults:
-        new = replace(new, template=usual_template(new.text, plain=inside.template is not None))
+        plain = inside.template is not None or new.kind != "answers"
+        new = replace(new, template=usual_template(new.text, plain))
     if new.kind == "answers" and new.label_words is None and inside.words and are_rows(values(new), inside.words):
         new = replace(new, label_words=inside.words)
     return Completed(new, inside.base_file, inside.notes)

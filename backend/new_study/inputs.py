@@ -23,7 +23,7 @@ def text_columns(entries: Sequence[str]) -> Input:
 
 
 def usual_template(text: Input, plain: bool) -> str:
-    """Return the template for one column of texts or for a pair; `plain` is without words, for classification heads."""
+    """Return the template for one column of texts or for a pair; `plain` is without words, where no answer is read."""
     names = columns(text)
     if len(names) == 1:
         return "{text}" if plain else TEMPLATE

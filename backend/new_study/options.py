@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import argparse
 
+from backend.errors import StudyError
 from backend.new_study import inputs
 from backend.new_study.asked import KINDS
+
+USED = {
+    "label": ("answers", "contrast", "ordered"),
+    "labels": ("answers", "contrast"),
+    "label_words": ("answers",),
+    "separator": ("answers",),
+}
+"""The kinds of studies that an option is for."""
+LABEL = "label"
 
 
 def add_options(sub: argparse.ArgumentParser) -> None:
@@ -25,12 +35,12 @@ def add_options(sub: argparse.ArgumentParser) -> None:
         action="append",
         help="column of the texts (default: text); for pairs both, as in --text premise,hypothesis or given twice",
     )
-    sub.add_argument("--label", default="label", help="column of the labels (default: label)")
+    sub.add_argument("--label", default=LABEL, help="column of the labels (default: label)")
     kinds = "; ".join(f"{kind}: {words}" for kind, words in KINDS.items())
     sub.add_argument("--kind", choices=tuple(KINDS), default="answers", help=f"{kinds} (default: answers)")
     sub.add_argument("--chat", action="store_true", help="the template is the user's message of a chat")
     sub.add_argument("--system", default="", help="the system message of a chat")
-    sub.add_argument("--template", help=f'the prompt (default: "{template}"; with a classification head: the text)')
+    sub.add_argument("--template", help=f'the prompt (default: "{template}"; without answers: the text)')
     sub.add_argument("--separator", help="what stands between prompt and label word (default: found)")
     sub.add_argument("--tokenizer", choices=("own", "base"), help="whose token ids count where they differ")
     sub.add_argument("--label-words", help="one word per class, in class order, separated by commas")
@@ -38,3 +48,16 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--sample", type=int, help="number of texts to draw, balanced by class (default: up to 200)")
     sub.add_argument("--family", choices=("causal", "encoder"), help="kind of model (default: that of the base)")
     sub.add_argument("--title", help="title shown in the dashboard (default: NAME)")
+
+
+def check_used(options: argparse.Namespace) -> None:
+    """Raise StudyError for an option that the kind and the form of the study do not use."""
+    for name, kinds in USED.items():
+        option = f"--{name.replace('_', '-')}"
+        given = getattr(options, name) not in (None, LABEL if name == "label" else None)
+        if given and options.kind not in kinds:
+            raise StudyError(
+                f"{option} is not used with --kind {options.kind}; leave it out, or choose --kind {' or '.join(kinds)}."
+            )
+    if options.system and not options.chat:
+        raise StudyError("--system is the system message of a chat; add --chat, or leave it out.")

@@ -69,16 +69,14 @@ def _compared(case: Comparison, lab: Lab, viewpoint: Viewpoint) -> Section:
     if case.drop_largest:
         facts["left out"] = f"at every layer the {case.drop_largest} largest dimensions of {case.reference.label}"
     facts["the same numbers"] = command(case.study.study.name, None, viewpoint)
+    said = [f"**{plain(missing.label)}** {plain(missing.reason)}" for missing in case.study.missing]
+    said += [f"**Warning:** {plain(sentence)}" for sentence in case.study.warnings]
     return Section(
         "compared",
         "What is compared",
         [
             table([{"what": what, "is": text} for what, text in facts.items()]),
             table(summary.checkpoints(case.study, None)),
-            *(
-                [sentences(f"**{plain(missing.label)}** {plain(missing.reason)}" for missing in case.study.missing)]
-                if case.study.missing
-                else []
-            ),
+            *([sentences(said)] if said else []),
         ],
     )

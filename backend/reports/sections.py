@@ -44,14 +44,15 @@ def _findings(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
 def _sample(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     request = card_request(case)
     (card,) = ask([request])
+    quartiles = [] if case.study.lacks("answers") else [confounds_figures.quartiles(card, case.names)]
     yield Section(
         "sample",
         "What else could explain the numbers?",
         [
             sentences(confounds_figures.card(card, [plain(name) for name in case.names], len(case.study.sample.text))),
             picture(
-                [confounds_figures.quartiles(card, case.names), confounds_figures.sameness(card, case.names)],
-                confounds_figures.GUIDE,
+                [*quartiles, confounds_figures.sameness(card, case.names)],
+                confounds_figures.GUIDE if quartiles else confounds_figures.UNASKED_GUIDE,
             ),
             table(list(card.rows(request.query)), "Numbers"),
         ],
@@ -115,12 +116,6 @@ def _weights(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
 def _pair(case: Comparison) -> list[int]:
     """Return the positions of the reference and the last checkpoint, or of the reference alone."""
     return list(dict.fromkeys((case.against, case.last)))
-
-
-def _of_reviews(case: Comparison, results: list[Any], figure: Any, more: str = "") -> list[Any]:
-    labels, texts = case.study.prompts.labels, case.study.sample.text
-    names = [case.names[i] + more for i in _pair(case)]
-    return [figure(result, labels, texts, case.words, name) for result, name in zip(results, names, strict=True)]
 
 
 def _projections(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
@@ -205,6 +200,7 @@ def _cosines(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
 
 def _maps(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
     pair = [case.study.checkpoints[i] for i in _pair(case)]
+    labels, sample = case.study.prompts.labels, case.study.sample
     parts: list[str] = []
     for method in get_args(maps.Method):
         name = map_figures.NAMES[method]
@@ -213,12 +209,12 @@ def _maps(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
             for checkpoint in pair
         ]
         results = ask([maps.recipe.request(query) for query in queries])
-        parts.append(
-            picture(
-                _of_reviews(case, results, map_figures.draw, f", layer {layer}, {name}"),
-                map_figures.GUIDE,
-            )
-        )
+        titles = [f"{checkpoint.label}, layer {layer}, {name}" for checkpoint in pair]
+        drawn = [
+            map_figures.draw(result, labels, sample.text, case.words, title, values=sample.values)
+            for result, title in zip(results, titles, strict=True)
+        ]
+        parts.append(picture(drawn, map_figures.guide(bool(sample.values))))
         words = [
             map_figures.in_words(r, plain(checkpoint.label), plain(case.reference.label))
             for r, checkpoint in zip(results, pair, strict=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from backend.analyses import accuracy
-from backend.lab.lab import Lab
+from backend.lab.lab import Lab, ReadoutQuery, collect
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.comparison import Comparison
 from backend.study.config import CheckpointRef, DatasetSpec, Study, TrainingSpec
@@ -60,11 +60,17 @@ def compared(pinned: PinnedStudy, lab: Lab, now: float | None) -> dict[str, str]
     if study.training is not None:
         results["training"] = training(study.training, study.folder)
     if now is not None:
-        queries = [accuracy.Query(checkpoint, pinned.prompts) for checkpoint in pinned.checkpoints]
-        times = [time for query in queries if (time := accuracy.recipe.computed(query, lab)) is not None]
+        times = [time for checkpoint in pinned.checkpoints if (time := _computed(pinned, checkpoint, lab)) is not None]
         results["computed"] = moment(min(times), now) if times else "not yet"
     results["device"] = f"{lab.models.device}, {pinned.base.dtype}"
     return results
+
+
+def _computed(pinned: PinnedStudy, checkpoint: PinnedCheckpoint, lab: Lab) -> float | None:
+    """Return when a checkpoint's answers (without answers, its residuals) were computed; None if they were not."""
+    if pinned.lacks("answers"):
+        return collect.computed(ReadoutQuery(checkpoint, pinned.prompts.seen_by(checkpoint)), lab)
+    return accuracy.recipe.computed(accuracy.Query(checkpoint, pinned.prompts), lab)
 
 
 def _asked(pinned: PinnedStudy) -> dict[str, str]:
@@ -173,7 +179,7 @@ def source(spec: DatasetSpec | TrainingSpec, folder: Path) -> str:
 def moment(then: float, now: float | None) -> str:
     """Format a moment as `5 minutes ago`, or as a date when it is long past or `now` is None."""
     if now is None:
-        return f"{datetime.fromtimestamp(then):%Y-%m-%d}"
+        now = float("inf")
     seconds = max(0.0, now - then)
     if seconds >= _DAYS * _UNITS[0][0]:
         return f"{datetime.fromtimestamp(then):%Y-%m-%d}"

@@ -21,8 +21,14 @@ from backend.study.trainers.state import STATE
 def check_base(study: Study) -> None:
     """Raise StudyError for a study without answers, or a base of another family, or a causal one without a token head.
 
-    Training would replace the head of such a base by a random one.
+    Training would replace the head of such a base by a random one. Ordered values are trained as classes, with words.
     """
+    if study.kind == "ordered":
+        raise StudyError(
+            "finetune trains models to answer with a label word, and an ordered label has none; remove dataset.ordered "
+            "and list its values in dataset.labels and a word for each in prompt.label_words, or train elsewhere and "
+            "list the checkpoints."
+        )
     if study.kind != "answers" or study.prompt.messages:
         raise StudyError(
             "finetune trains models to answer with label words after a template; set prompt.template and "

@@ -36,8 +36,8 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
     local file. An interrupted run resumes; finished checkpoints are kept unless `overwrite`. Raises
     StudyError, DatasetError, PromptError or CheckpointError.
     """
-    spec = _training_spec(study, data)
     check_base(study)
+    spec = _training_spec(study, data)
     places = _places(study, spec)
     state = study.folder / "finetune-training"
     plan = _plan(study, spec)

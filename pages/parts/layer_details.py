@@ -47,20 +47,19 @@ def draw(view: shell.View) -> None:
 
 
 def of_reviews(
-    view: shell.View, results: Sequence[Any], figure: Any, key: str, more: Sequence[str]
+    view: shell.View, results: Sequence[maps.Result], more: str
 ) -> tuple[dict[str, Any], Mapping[str, Callable[[], None]]]:
-    """Return pictures of both checkpoints with a point per review, and callbacks: a click chooses the review.
+    """Return maps of both checkpoints with a point per review, and callbacks: a click chooses the review.
 
     `more` is added to the checkpoints' labels in the titles.
     """
-    rows = [str(row) for row in view.study.sample.index.tolist()]
-    chosen = view.value("review")
+    sample, labels, chosen = view.study.sample, view.study.prompts.labels, view.value("review")
+    rows = [str(row) for row in sample.index.tolist()]
     selected = rows.index(chosen) if chosen else None
-    labels, texts = view.study.prompts.labels, view.study.sample.text
-    titles = [checkpoint.label + words for checkpoint, words in zip(view.pair, more, strict=False)]
+    titles = [checkpoint.label + more for checkpoint in view.pair]
     drawn = {
-        f"{key}-{side}": figure(result, labels, texts, view.words, title, selected)
-        for side, (result, title) in enumerate(zip(results, titles, strict=True))
+        f"map-{side}": map_figures.draw(result, labels, sample.text, view.words, title, selected, sample.values)
+        for side, (result, title) in enumerate(zip(results, titles, strict=False))
     }
     return drawn, {name: address.picked(name, "review", rows) for name in drawn}
 
@@ -213,11 +212,11 @@ def _map(view: shell.View) -> None:
     results = view.results(requests, f"Fitting {map_figures.NAMES[method]}")
     if results is None:
         return
-    drawn, picks = of_reviews(view, results, map_figures.draw, "map", [f", layer {layer}"] * 2)
+    drawn, picks = of_reviews(view, results, f", layer {layer}")
     picture.show(
         view,
         drawn,
-        map_figures.GUIDE,
+        map_figures.guide(bool(sample.values)),
         picture.rows(requests, results),
         "map",
         picks,
@@ -236,13 +235,11 @@ def _sample(view: shell.View) -> None:
     card = results[0]
     sentences = confounds_figures.card(card, [plain(name) for name in view.names], len(view.study.sample.text))
     st.markdown("\n".join(f"- {line}" for line in sentences))
+    quartiles = {} if view.study.lacks("answers") else {"quartiles": confounds_figures.quartiles(card, view.names)}
     picture.show(
         view,
-        {
-            **({} if view.study.lacks("answers") else {"quartiles": confounds_figures.quartiles(card, view.names)}),
-            "sameness": confounds_figures.sameness(card, view.names),
-        },
-        confounds_figures.GUIDE,
+        {**quartiles, "sameness": confounds_figures.sameness(card, view.names)},
+        confounds_figures.GUIDE if quartiles else confounds_figures.UNASKED_GUIDE,
         picture.rows([confounds.recipe.request(query)], results),
         "confounds",
     )

@@ -41,6 +41,11 @@ def test_cosines_between_reviews_have_a_curve_per_checkpoint(shown: Shown, resul
     assert [trace.name for trace in figures.sameness(result, shown.names).data] == shown.names
 
 
+def test_a_single_review_has_an_axis_and_no_curve(shown: Shown, result: confounds.Result):
+    alone = replace(result, review_cosine=np.full_like(result.review_cosine, np.nan))
+    assert np.isfinite(figures.sameness(alone, shown.names).layout.yaxis.range).all()
+
+
 def test_the_card_warns_when_length_tells_the_classes_apart(shown: Shown, result: confounds.Result):
     honest = replace(result, length_auc=Estimate(0.5, 0.4, 0.6))
     telling = replace(result, length_auc=Estimate(0.7, 0.6, 0.8))

@@ -43,3 +43,15 @@ def test_drift_is_set_against_the_noise_floor(drift: float, words: str):
 
 def test_the_reference_is_where_the_others_start():
     assert "start from" in figures.in_words(result(), "base", "base")
+
+
+def test_an_ordered_label_has_a_colour_bar_instead_of_classes():
+    values = (1.0, 5.0, 3.0, 2.0, 4.0, 5.0)
+    labels = np.zeros(6, np.int64)
+    picture = figures.draw(result(), labels, [*"abcdef"], ("all texts",), "epoch 1", selected=2, values=values)
+    points, _ = picture.data
+    assert tuple(points.marker.color) == values
+    assert (points.marker.cmin, points.marker.cmax) == (1, 5)
+    assert points.marker.colorscale[0][1] != points.marker.colorscale[-1][1]
+    assert list(points.customdata) == [0, 1, 2, 3, 4, 5] and points.marker.colorbar.thickness
+    assert "lowest value" in str(figures.guide(True)) and "lowest value" not in str(figures.guide())

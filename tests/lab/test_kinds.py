@@ -101,7 +101,7 @@ def close(found: np.ndarray, expected: list[np.ndarray]) -> None:
     np.testing.assert_allclose(found[:, : reference.shape[1]], reference, atol=1e-3 * np.abs(reference).max())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "mixtral"])
 @pytest.mark.parametrize("position", ["last", "text_end", "text_mean"])
 def test_a_contrast_is_read_where_a_plain_loop_reads_it(tmp_path: Path, lab: Lab, family: str, position: str):
     study = opened(contrast(tmp_path / "study", family, f'position = "{position}"\n'), lab)
@@ -122,7 +122,7 @@ def test_a_contrast_is_read_where_a_plain_loop_reads_it(tmp_path: Path, lab: Lab
         close(lab.readout(checkpoint, study.prompts).residuals[rows], expected)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mixtral"])
 def test_the_first_written_token_is_each_models_own(tmp_path: Path, lab: Lab, family: str):
     from transformers import AutoModelForCausalLM
 
@@ -239,7 +239,11 @@ def test_check_says_whose_chat_template_is_borrowed(
     assert "kind         " in out and "called" in out and "<|im_start|>" in out and "warning" not in out
     (folder / "base" / "chat_template.jinja").unlink()
     assert main(["check", str(folder)]) == 0
-    assert "warning      Without a chat template of its own, the prompts are rendered by" in capsys.readouterr().out
+    borrowed = "Without a chat template of its own, the prompts are rendered by that of epoch 1: base; save "
+    assert f"warning      {borrowed}" in capsys.readouterr().out
+    assert main(["export", str(folder), "--out", str(tmp_path / "out"), "--only", "weights"]) == 0
+    (warning,) = json.loads((tmp_path / "out/manifest.json").read_text())["warnings"]
+    assert warning.startswith(borrowed)
     wiring.open_lab.cache_clear()
 
 

@@ -88,6 +88,7 @@ def test_new_of_every_kind_and_form_passes_check(
     assert ("label =" in text.partition("[dataset]")[2]) == ("texts" not in more)
     assert ("labels =" in text) == ("texts" not in more and "ordered" not in more)
     assert ("[[prompt.messages]]" in text) == ("--chat" in more)
+    assert ("Review: {text} Sentiment:" in text) == ("--kind" not in more), "without answers the text alone"
     out = capsys.readouterr().out
     assert checked in out and "epoch-2" in out
     assert main(["check", "mine"]) == 0
@@ -97,3 +98,27 @@ def test_new_of_every_kind_and_form_passes_check(
     assert (root / "out" / f"{table}.csv").is_file()
     line = json.loads((root / "out" / "sample.jsonl").read_text().splitlines()[0])
     assert line.get("value") == (line["index"] % 5 + 1 if "ordered" in more else None)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ["--kind", "contrast", "--label-words", "a,b"],
+            "--label-words is not used with --kind contrast; leave it out",
+        ),
+        (["--kind", "texts", "--separator", "x"], "or choose --kind answers."),
+        (["--kind", "texts", "--label", "stars"], "or choose --kind answers or contrast or ordered."),
+        (["--kind", "ordered", "--labels", "1,2"], "--labels is not used with --kind ordered; leave it out"),
+        (["--system", "Judge films."], "--system is the system message of a chat; add --chat, or leave it out."),
+        (["--label", "mark"], "Name the column of the labels, or choose texts only (--kind texts)."),
+    ],
+)
+def test_new_refuses_what_the_kind_does_not_use(
+    root: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    tiny = root / "studies" / "tiny"
+    arguments = ["--base", str(tiny / "base"), "--checkpoints", str(tiny / "checkpoints" / "epoch-*")]
+    said = fails(capsys, "new", "mine", *arguments, "--data", str(tiny / "reviews.csv"), "--max-tokens", "60", *more)
+    assert message in said
+    assert not (root / "studies" / "mine").exists()

@@ -36,14 +36,14 @@ class World:
         self.studies: dict[str, Study | StudyError] = {}
         self.add("film")
 
-    def add(self, name: str, classes: int = 2, kind: Kind = "answers") -> None:
+    def add(self, name: str, classes: int = 2, kind: Kind = "answers", epochs: int = 3) -> None:
         """A fake study with its data on disk."""
         folder = self.folder / name
         folder.mkdir()
         sample = fake_sample(40, classes)
         rows = [f'"{text}",{label}' for text, label in zip(sample.text, sample.label, strict=True)]
         (folder / "reviews.csv").write_text("\n".join(["text,label", *rows]))
-        self.studies[name] = fake_definition(folder, classes=classes, reviews=36, kind=kind)
+        self.studies[name] = fake_definition(folder, epochs, classes, 36, kind)
 
     def make_encoder(self, name: str = "film", headless: tuple[str, ...] = ()) -> None:
         """Every model an encoder from now on, those with a `headless` label without a classification head."""

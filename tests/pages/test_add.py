@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -162,14 +163,20 @@ def test_several_classes_take_a_word_each(folder: Path, world: World):
     assert load_study(world.folder / "studies" / "mine").prompt.label_words == ("negative", "positive", "mixed")
 
 
-@pytest.mark.parametrize("kind", ["contrast", "texts"])
-@pytest.mark.parametrize("chat", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "chat"), [*itertools.product(("contrast", "texts"), (False, True)), ("ordered", False)]
+)
 def test_kinds_and_chats_are_asked_for_and_written(folder: Path, world: World, kind: str, chat: bool):
+    rows = table(2).splitlines()
+    stars = "\n".join([rows[0] + ",stars", *(f"{row},{1 + place % 5}" for place, row in enumerate(rows[1:]))])
+    (folder / "reviews.csv").write_text(stars)
     test = filled(folder)
     assert test.radio(key="new-kind").value == "answers" and test.radio(key="new-form").value == "template"
     test.radio(key="new-kind").set_value(kind).run()
     assert not any(one.key == "new-words" for one in test.text_input)
-    assert any(one.key == "new-label-column" for one in test.selectbox) == (kind == "contrast")
+    assert any(one.key == "new-label-column" for one in test.selectbox) == (kind != "texts")
+    if kind == "ordered":
+        test.selectbox(key="new-label-column").set_value("stars").run()
     if chat:
         test.radio(key="new-form").set_value("chat").run()
         test.text_input(key="new-template").set_value("{text} Really?").run()
@@ -181,8 +188,8 @@ def test_kinds_and_chats_are_asked_for_and_written(folder: Path, world: World, k
     study = load_study(world.folder / "studies" / "mine")
     assert study.kind == kind
     assert [message.role for message in study.prompt.messages] == (["system", "user"] if chat else [])
-    assert study.prompt.template == ("" if chat else "Review: {text} Sentiment:")
-    assert study.dataset.label == ("label" if kind == "contrast" else None)
+    assert study.prompt.template == ("" if chat else "{text}")
+    assert study.dataset.label == {"contrast": "label", "texts": None, "ordered": "stars"}[kind]
 
 
 def test_a_chat_without_the_text_is_one_sentence(folder: Path):

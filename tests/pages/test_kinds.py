@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 
 from backend.study.chat import ChatTemplate
@@ -10,12 +9,12 @@ from backend.study.config import CheckpointRef, Message, Study
 from backend.study.kinds import UNASKED, UNLABELLED, Kind
 from pages import difference, features, overview, probes, review, swaps, tokens
 from pages.parts import layer_details, similarity
-from tests.fakes import fake_sample
+from tests.fake_pairs import fake_pairs
 from tests.pages.conftest import Opens, World, charts
 
 VIEWS = [
     *(("overview", {"more": more}) for more in overview.MORE),
-    ("layers", {"epoch": "epoch 2"}),
+    ("layers", {"epoch": "epoch 1"}),
     *(("layers", {"show": show}) for show in layer_details.SHOWN),
     *(("layers", {"show": "similarity", "similarity": part}) for part in similarity.PARTS),
     *(("probes", {"show": show}) for show in probes.SHOWN),
@@ -46,18 +45,17 @@ def test_every_view_is_drawn_or_says_what_to_add(world: World, opens: Opens, pag
     pages_at(opens, page)
 
 
-@pytest.mark.parametrize("page", ["overview", "layers", "swaps", "review"])
+@pytest.mark.parametrize("page", sorted({page for page, _ in VIEWS}))
+def test_a_contrast_of_a_base_and_one_checkpoint(world: World, opens: Opens, page: str):
+    """All checkpoints are then the pair that is compared."""
+    world.add("other", 2, "contrast", epochs=1)
+    pages_at(opens, page)
+
+
+@pytest.mark.parametrize("page", sorted({page for page, _ in VIEWS}))
 def test_three_classes_of_pairs(world: World, opens: Opens, page: str):
     world.add("other", 3)
-    study = world.studies["other"]
-    assert isinstance(study, Study)
-    sample = fake_sample(40, 3)
-    rows = {"premise": sample.text, "hypothesis": [text[:20] for text in sample.text], "label": sample.label}
-    pd.DataFrame(rows).to_csv(str(study.dataset.path), index=False)
-    pair = ("premise", "hypothesis")
-    prompt = study.prompt.model_copy(update={"template": "{premise} Review: {hypothesis} Sentiment:", "fields": pair})
-    dataset = study.dataset.model_copy(update={"text": pair})
-    world.studies["other"] = study.model_copy(update={"prompt": prompt, "dataset": dataset})
+    world.studies["other"] = fake_pairs(world.folder / "other")
     pages_at(opens, page, "The script drags.\nIt is slow.")
 
 
@@ -101,6 +99,8 @@ def test_an_ordered_label_leads_with_its_rank_correlation(world: World, opens: O
     assert any("Spearman" in spec for spec in charts(test).values())
     test = opens("layers", study="other")
     assert "ordered-curves" in charts(test)
+    mapped = charts(opens("layers", study="other", show="map"))
+    assert all("colorbar" in mapped[f"map-{side}"] for side in (0, 1)), "maps are coloured by the value"
     test = opens("probes", study="other")
     assert any("remove dataset.ordered" in one.value.replace("\\", "") for one in test.info)
 

@@ -26,6 +26,7 @@ from backend.reports.page import Section, page, sentences, table
 from backend.reports.report import report, write_report
 from backend.reports.sections import SECTIONS
 from backend.study.comparison import compared
+from backend.study.kinds import Kind
 from backend.study.pinned import Missing, PinnedStudy
 from backend.vocabulary.markdown import plain
 from tests.fakes import FakeModels, fake_lab, fake_study
@@ -84,7 +85,8 @@ def evil(study: PinnedStudy) -> PinnedStudy:
     definition = study.study.model_copy(update={"title": EVIL, "prompt": prompt})
     sample = replace(study.sample, text=tuple(f"{EVIL} {text}" for text in study.sample.text))
     missing = (Missing(EVIL, f"{EVIL} is not there."),)
-    return replace(study, study=definition, checkpoints=checkpoints, sample=sample, missing=missing)
+    warnings = (f"{EVIL} reads another chat template.",)
+    return replace(study, study=definition, checkpoints=checkpoints, sample=sample, missing=missing, warnings=warnings)
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,7 @@ def test_markup_of_a_user_is_text(made: dict[str, Outline]):
     scripts = [kind for kind, _ in one.scripts if kind.get("type") != "application/json"]
     assert len(scripts) == 3
     assert EVIL in "".join(one.words)
+    assert f"{EVIL} reads another chat template." in "".join(one.words)
     for figure in one.figures:
         assert figure["data"]
 
@@ -312,3 +315,21 @@ def test_a_copy_of_the_base_costs_no_report(tmp_path: Path, monkeypatch: pytest.
     made = Outline(report(of_copy, fake_lab(tmp_path, models), silently, Viewpoint()))
     assert "a copy" in " ".join(made.words)
     assert "similarity" not in made.ids()
+
+
+def test_maps_of_an_ordered_label_are_coloured_by_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Still))
+    study, lab = fake_study(kind="ordered", reviews=40, epochs=1), fake_lab(tmp_path)
+    (section,) = SECTIONS["map"](
+        compared(study, study.base), lambda requests: [request(lab) for request in requests], 2
+    )
+    assert sum('"colorbar"' in part for part in section.parts) == 2, "t-SNE and UMAP"
+
+
+@pytest.mark.parametrize(("kind", "pictures"), [("answers", 2), ("contrast", 1), ("texts", 1)])
+def test_accuracy_by_length_is_drawn_only_where_models_answer(tmp_path: Path, kind: Kind, pictures: int) -> None:
+    study, lab = fake_study(kind=kind, reviews=24, epochs=1), fake_lab(tmp_path)
+    case = compared(study, study.base)
+    (section,) = SECTIONS["sample"](case, lambda requests: [request(lab) for request in requests], 0)
+    text = "".join(section.parts)
+    assert len(Outline(text).figures) == pictures and ("Accuracy by prompt length" in text) == (kind == "answers")

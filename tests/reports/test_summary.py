@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from backend.analyses import accuracy
 from backend.reports import summary
 from backend.study.comparison import Comparison
 from backend.study.config import TrainingSpec, load_study
+from backend.study.kinds import Kind
 from backend.study.pinned import Missing
 from tests.fakes import fake_definition, fake_lab, fake_study
 
@@ -33,6 +35,14 @@ def test_everything_that_is_compared_is_named(tmp_path: Path) -> None:
     computed = accuracy.recipe.computed(accuracy.Query(study.base, study.prompts), lab)
     assert computed is not None
     assert summary.compared(study, lab, computed + 7300)["computed"] == "2 hours ago"
+
+
+@pytest.mark.parametrize("kind", ["contrast", "texts", "ordered"])
+def test_without_answers_the_residuals_say_when_it_was_computed(tmp_path: Path, kind: Kind) -> None:
+    study, lab = fake_study(tmp_path, reviews=20, kind=kind), fake_lab(tmp_path)
+    assert summary.compared(study, lab, NOW)["computed"] == "not yet"
+    lab.readout(study.base, study.prompts)
+    assert summary.compared(study, lab, time.time() + 7300)["computed"] == "2 hours ago"
 
 
 def test_checkpoints_with_their_places_and_the_age_of_their_weights(tmp_path: Path) -> None:

@@ -55,3 +55,57 @@ def test_folds_are_stratified_and_intervals_hold_the_value():
     kept = greedy.search(world, 3, (world.plain, world.full), LABELS, 2.0).kept
     assert len(kept.value) == 3 and (kept.low <= kept.value).all() and (kept.value <= kept.high).all()
     assert kept.value[-1] == pytest.approx(1)
+
+
+class Crossed:
+    """Parts that help or hinder each other, so that a set's gap is no sum of its parts'."""
+
+    def __init__(self, parts: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.each = rng.normal(0.4, 0.6, (parts, 1)) * SIGN[:, 0] + rng.normal(size=(parts, 60))
+        self.both = rng.normal(0, 0.8, (parts, parts)) / 2
+
+    def one(self, chosen: Sequence[int]) -> np.ndarray:
+        inside = np.isin(np.arange(len(self.each)), list(chosen))
+        return (self.each[inside].sum(axis=0) + inside @ self.both @ inside * SIGN[:, 0])[:, None]
+
+    def __call__(self, sets: Sequence[tuple[int, ...]]) -> Mapping[tuple[int, ...], np.ndarray]:
+        return {one: self.one(one) for one in sets}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 5])
+def test_sets_are_those_of_a_plain_loop(seed: int):
+    parts, world = 6, Crossed(6, seed)
+    plain, full = world.one([]), 3 * SIGN
+    fold = greedy.folds_of(LABELS, 3, 7).tolist()
+
+    def gap(values: list[float], rows: list[int]) -> float:
+        classes = [[values[i] for i in rows if LABELS[i] == c] for c in (0, 1)]
+        return sum(classes[1]) / len(classes[1]) - sum(classes[0]) / len(classes[0])
+
+    def grown(rows: list[int], size: int) -> list[int]:
+        chosen: list[int] = []
+        for _ in range(size):
+            left = [i for i in range(parts) if i not in chosen]
+            chosen.append(max(left, key=lambda i: gap(world.one([*chosen, i])[:, 0].tolist(), rows)))
+        return chosen
+
+    everything = list(range(60))
+    start, end = (gap(one[:, 0].tolist(), everything) for one in (plain, full))
+    expected: list[float] = []
+    for size in range(1, parts + 1):
+        judged = [0.0] * 60
+        for f in range(3):
+            chosen = grown([i for i in everything if fold[i] != f], size)
+            for i in everything:
+                if fold[i] == f:
+                    judged[i] = float(world.one(chosen)[i, 0])
+        expected.append((gap(judged, everything) - start) / (end - start))
+        if expected[-1] >= 0.9:
+            break
+    found = greedy.search(world, parts, (plain, full), LABELS, 0.9, seed=7)
+    assert list(found.chosen) == grown(everything, len(expected))
+    np.testing.assert_allclose(found.kept.value, expected, rtol=1e-9)
+    for share in (0.2, 0.5):
+        size = next((size for size, kept in enumerate(expected, 1) if kept >= share), None)
+        assert found.smallest(share) == (None if size is None else tuple(sorted(grown(everything, size))))

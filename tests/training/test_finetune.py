@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
@@ -196,3 +197,28 @@ def test_the_origins_recipe_is_not_for_encoders(tmp_path: Path) -> None:
     rewrite(folder, '"sound"', '"as-published"')
     with pytest.raises(StudyError, match="is only for causal models; set it to"):
         finetune(load_study(folder))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+def test_an_ordered_label_is_trained_as_classes_with_a_word_each_or_not(tmp_path: Path, family: str) -> None:
+    folder = tiny_study(tmp_path, family=family)
+    stars = pd.read_csv(folder / "reviews.csv")
+    stars["label"] = [1 + row % 3 for row in stars.index]
+    stars.to_csv(folder / "reviews.csv", index=False)
+    text, words = (folder / "study.toml").read_text(), 'label_words = ["negative", "positive"]\nseparator = " "\n'
+    ordered = text.replace(words, "").replace("sample = 20", "sample = 21\nordered = true", 1)
+    (folder / "study.toml").write_text(ordered)
+    with pytest.raises(StudyError, match=r"remove dataset.ordered and list its values in dataset.labels"):
+        finetune(load_study(folder))
+    (folder / "study.toml").write_text(ordered.partition("[training]")[0])
+    with pytest.raises(StudyError, match=r"an ordered label has none"):  # not first: add [training]
+        finetune(load_study(folder))
+    assert not (folder / "checkpoints").exists() and not (folder / "finetune-training").exists()
+    named = words.replace('"positive"', '"positive", "good"')
+    advised = text.replace(words, named).replace("sample = 20", "sample = 21\nlabels = [1, 2, 3]", 1)
+    (folder / "study.toml").write_text(
+        advised.replace("epochs = 2", "epochs = 1").replace("held_out = 20", "held_out = 21")
+    )
+    rewrite(folder, '[[checkpoints]]\nlabel = "epoch 2"\npath = "checkpoints/epoch-2"\n', "")
+    finetune(load_study(folder))
+    assert [row["held_out_n"] for row in log(folder) if row["held_out_accuracy"]] == ["21"] * 5

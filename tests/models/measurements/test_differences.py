@@ -17,9 +17,11 @@ from backend.models.local import LocalModels
 from backend.models.measurements import output_space
 from backend.models.measurements.differences import differences
 from backend.models.measurements.promoted_tokens import promoted
+from backend.study.token_ids import Prompts
 from tests.models.random_encoders import encoder, some_prompts
 from tests.models.random_models import LAYERS, Pin, as_opened, make_prompts, random_model, save
 from tests.models.references import hooks, plain_residuals
+from tests.tiny_families import tiny
 
 POSITIONS = 3
 LENGTHS = [7, 40, 2, 23, 5]
@@ -27,7 +29,13 @@ GROUPS = np.array([0, 1, 2, 0, 1])
 
 
 def of_layout(name: str, seed: int) -> PreTrainedModel:
+    if name == "mixtral":
+        return tiny("MixtralForCausalLM", seed)
     return encoder("Bert", seed=seed) if name == "bert" else random_model(name, seed=seed)
+
+
+def prompts_of(name: str) -> Prompts:
+    return some_prompts() if name == "bert" else make_prompts(LENGTHS, vocabulary=90 if name == "mixtral" else None)
 
 
 def expected(models: list[PreTrainedModel], prompts: Any, groups: np.ndarray) -> dict[str, np.ndarray]:
@@ -45,9 +53,9 @@ def expected(models: list[PreTrainedModel], prompts: Any, groups: np.ndarray) ->
     return {"total": total, "lengths": lengths, "count": count}
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "bert"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "mixtral"])
 def test_residuals_agree_with_plain_transformers(name: str):
-    prompts = some_prompts() if name == "bert" else make_prompts(LENGTHS)
+    prompts = prompts_of(name)
     groups = np.arange(len(prompts.token_ids)) % 3
     models = [of_layout(name, seed) for seed in (0, 1)]
     found = differences(as_opened(models[1]), as_opened(models[0]), prompts, groups, POSITIONS, silent)
@@ -58,9 +66,9 @@ def test_residuals_agree_with_plain_transformers(name: str):
         np.testing.assert_allclose(got, values, rtol=1e-3, atol=1e-3, err_msg=field)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mixtral"])
 def test_predictions_agree_with_plain_transformers(name: str, monkeypatch: pytest.MonkeyPatch):
-    prompts, models = make_prompts(LENGTHS), [random_model(name, seed=seed) for seed in (0, 1)]
+    prompts, models = prompts_of(name), [of_layout(name, seed) for seed in (0, 1)]
     monkeypatch.setattr(output_space, "CHUNK_VALUES", 11 * models[0].config.vocab_size)  # chunks end within texts
     found = differences(as_opened(models[1]), as_opened(models[0]), prompts, GROUPS, POSITIONS, silent).predictions
     assert found is not None

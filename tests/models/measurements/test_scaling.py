@@ -111,18 +111,28 @@ def test_predictions_are_those_of_a_mixed_copy(layout: str):
     assert not found.kl[1].any()
 
 
-def test_a_mixture_of_experts_scales_too():
-    models = [tiny("MixtralForCausalLM", seed) for seed in (0, 1)]
-    prompts = make_prompts([9, 5], vocabulary=90)
-    found = scaled(
-        as_opened(models[0]), as_opened(models[1]), [Scaling("all", 0.5), Scaling("block", 1.0, (1,))], prompts, silent
-    )
-    half, one = (copy.deepcopy(models[0]) for _ in range(2))
-    ours, theirs = models[0].state_dict(), models[1].state_dict()
-    half.load_state_dict({name: weight + 0.5 * (theirs[name] - weight) for name, weight in ours.items()})
-    one.load_state_dict({name: theirs[name] if ".layers.1." in name else weight for name, weight in ours.items()})
-    for logits, model in zip(found, (half, one), strict=True):
-        np.testing.assert_allclose(logits, answers("llama", model, prompts), rtol=1e-3, atol=2e-3)
+@pytest.mark.parametrize("layout", ["MixtralForCausalLM", "Qwen2MoeForCausalLM"])
+def test_a_mixture_of_experts_scales_too(layout: str):
+    models, prompts = [tiny(layout, seed) for seed in (0, 1)], make_prompts([9, 5], vocabulary=90)
+    plan = [Scaling("all", 0.5), Scaling("block", 2.0, (1,)), Scaling("attn", -1.0, (0,)), Scaling("mlp", 1.5, (1,))]
+    ours, theirs = (one.state_dict() for one in models)
+    parts = ("", ".layers.1.", (".layers.0.self_attn.", ".layers.0.input_"), (".layers.1.mlp.", ".layers.1.post_"))
+    opened = [as_opened(one) for one in models]
+    found = scaled(opened[0], opened[1], plan, prompts, silent)
+    predicted = scaled_predictions(opened[0], opened[1], plan, prompts, silent)
+    for k, (scaling, names) in enumerate(zip(plan, parts, strict=True)):
+        inside = {name for name in ours for part in ([names] if isinstance(names, str) else names) if part in name}
+        assert inside, scaling
+        model = copy.deepcopy(models[0])
+        moved = {name: ours[name] + scaling.alpha * (theirs[name] - ours[name]) for name in inside}
+        model.load_state_dict({**ours, **moved})
+        np.testing.assert_allclose(found[k], answers("llama", model, prompts), rtol=1e-3, atol=2e-3)
+        for i, ids in enumerate(prompts.token_ids):
+            p, q = (log_softmax(alone(one, ids), axis=-1)[:-1] for one in (models[0], model))
+            loss = -q[range(len(ids) - 1), ids[1:]].sum()
+            np.testing.assert_allclose(predicted.loss[k, i], loss, rtol=1e-3, atol=1e-3, err_msg=str(scaling))
+            kl = (np.exp(p) * (p - q)).sum()
+            np.testing.assert_allclose(predicted.kl[k, i], kl, rtol=1e-3, atol=1e-3, err_msg=str(scaling))
 
 
 def test_a_reference_without_a_head_is_read_by_the_checkpoint():
