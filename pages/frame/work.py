@@ -29,7 +29,6 @@ MOST_HELD, MOST_NOTED = 64, 2000
 Beside = Callable[[], None] | None
 """Draws partial results while work goes on."""
 R = TypeVar("R")
-S = TypeVar("S")
 _modules = 0
 
 
@@ -121,15 +120,6 @@ def _note(requests: Sequence[Request[Any]], lab: Lab) -> None:
             wiring.jobs().found(request.recipe, request.query)
     while len(noted) > MOST_NOTED:
         del noted[next(iter(noted))]
-
-
-def both(
-    first: Sequence[Request[R]], second: Sequence[Request[S]], lab: Lab, what: str
-) -> tuple[list[R], list[S]] | None:
-    """`results` of two kinds of requests that a page waits for together."""
-    requests: list[Request[Any]] = [*first, *second]
-    found = results(requests, lab, what)
-    return None if found is None else (found[: len(first)], found[len(first) :])
 
 
 def _job(request: Request[R], lab: Lab, held: dict[str, Job[Any]]) -> Job[R]:
