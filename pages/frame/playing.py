@@ -16,6 +16,7 @@ const LATE = "[data-behind], .stMain [data-testid=stProgress]";
 let given, tell, button, timer, at = null;
 
 function show() {
+    if (!button) return; // the page is being left
     const words = at === null ? "Play the epochs" : `Stop at ${given.names[at]}`;
     button.querySelector("path").setAttribute("d", at === null ? SIGNS.play : SIGNS.stop);
     button.querySelector("span").textContent = words;
@@ -48,6 +49,7 @@ export default function({ data, parentElement, setTriggerValue }) {
     given = data;
     tell = setTriggerValue;
     button = parentElement.querySelector("button");
+    if (!button) return;
     button.onclick = () => {
         if (at !== null) { stop(at); return; }
         const here = given.names.indexOf(given.epoch);

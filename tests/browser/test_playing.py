@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(900)
 PICTURE = ".st-key-side-weight-changes .js-plotly-plot"
 DRAWN = f"""() => {{
     const plot = document.querySelector("{PICTURE}");
-    return {{title: plot.querySelector(".gtitle").textContent, behind: plot.hasAttribute("data-behind"),
+    return plot && {{title: plot.querySelector(".gtitle").textContent, behind: plot.hasAttribute("data-behind"),
              numbers: [...plot.querySelectorAll(".textpoint")].map(one => one.textContent)}};
 }}"""
 """What a reader sees of the picture."""
@@ -64,5 +64,5 @@ def test_a_picture_that_lacks_an_epoch_is_dimmed_and_play_asks_the_server_for_it
     page.get_by_role("button", name="Play the epochs").click()
     page.get_by_role("button", name="Stop at epoch 2").wait_for()
     page.wait_for_url("**epoch=epoch+2**")
-    page.wait_for_function(f"() => ({DRAWN})().title.endsWith('epoch 2')")
+    page.wait_for_function(f"() => ({DRAWN})()?.title.endsWith('epoch 2')")
     visitor.settled()
