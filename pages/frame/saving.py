@@ -9,7 +9,8 @@ import streamlit as st
 from streamlit.components import v2
 
 SAVE = """
-const LINE = 20;
+const LINE = 20, PAD = 16;
+const FONT = "sans-serif"; // fonts of the page are not at hand in a picture, where another one is wider
 let study = "";
 
 /* Stand in for plotly's own button, which saves the plot as it is. */
@@ -22,7 +23,9 @@ function save(event) {
     const words = [study, title?.text].filter(Boolean).join("<br>"), height = high + LINE;
     const top = (margin?.t ?? 100) + LINE;
     const figure = { data: plot.data, config: plot._context, layout: {
-        ...layout, title: { ...title, text: words }, margin: { ...margin, t: top }, width, height } };
+        ...layout, font: { ...layout.font, family: FONT }, margin: { ...margin, t: top }, width, height,
+        title: { ...title, text: words, y: 1, yref: "container", yanchor: "top", pad: { ...title?.pad, t: PAD },
+                 font: { ...title?.font, family: FONT } } } };
     window.Plotly.downloadImage(figure, { ...plot._context.toImageButtonOptions, width, height });
 }
 

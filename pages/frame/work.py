@@ -33,7 +33,12 @@ _modules = 0
 
 
 def ignore_late_timers(record: logging.LogRecord) -> bool:
-    """Drop Streamlit's line on a timer of the browser that ticks once more after its progress bar is gone."""
+    """Drop Streamlit's line on a timer of the browser that ticks once more after its progress bar is gone.
+
+    Streamlit 1.67 offers no way to prevent it. The browser owns the timer of `run_every` and stops it when it hears
+    that the page was drawn without the fragment; the server has forgotten the fragment by then, and a tick that is on
+    its way in between finds none. The tick does nothing.
+    """
     return "does not exist anymore" not in record.msg
 
 
