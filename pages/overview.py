@@ -50,11 +50,13 @@ def draw(view: shell.View) -> None:
     with lead:
         _lead(view)
     if painted.already():
-        with lead:
+        answers, more = st.columns([11, 9], gap="medium")
+        with answers:
             _answers(view)
         with beside:
             _findings(view)
-        _more(view)
+        with more:
+            _more(view)
         _classes(view)
         _compared(view)
 

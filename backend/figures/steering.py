@@ -191,8 +191,8 @@ def transfer(single: Result, whole: Result, query: Query, measure: Measure, alph
     traces: list[dict[str, Any]] = []
     layers = np.array([layer for layer, _ in query.spots])
     for result, name, colour, symbol in (
-        (single, "at its own layer", theme.MANY[0], "circle"),
-        (whole, "at all layers", theme.MANY[4], "square"),
+        (single, "at its own layer", theme.PAIR[0], "circle"),
+        (whole, "at all layers", theme.PAIR[1], "square"),
     ):
         value, low, high, _, plain = values(result, measure)
         traces += theme.band(layers, low[:, at], high[:, at], colour)

@@ -31,8 +31,8 @@ PARTS: dict[Part, str] = {
 }
 _LINES: dict[Mode, tuple[str, str, str]] = {
     "single": ("of block b alone", "#7a5cd6", "circle"),
-    "up_to": ("of blocks 0 to b", theme.MANY[0], "circle"),
-    "from": ("of blocks b to the last", theme.MANY[4], "square"),
+    "up_to": ("of blocks 0 to b", theme.PAIR[0], "circle"),
+    "from": ("of blocks b to the last", theme.PAIR[1], "square"),
 }
 
 
@@ -94,7 +94,7 @@ LOSSES_GUIDE = Guide(
 def losses(up_to: Result, host: str, donor: str) -> go.Figure:
     """Balanced accuracy lost, in points, by putting blocks 0 to b back to the donor, against what may be spent."""
     x, triple = np.asarray(up_to.last), [100 * end for end in up_to.lost.ends]
-    traces = _curve(x, (triple[0], triple[1], triple[2]), "blocks 0 to b put back", theme.MANY[0], "circle")
+    traces = _curve(x, (triple[0], triple[1], triple[2]), "blocks 0 to b put back", theme.PAIR[0], "circle")
     traces.append(_level(f"{100 * SPENT:.0f} point", 100 * SPENT, len(x), "dash"))
     at = frozen_prefix(up_to)
     if at is not None:

@@ -64,7 +64,8 @@ STYLE = """
 button {
     display: flex; width: 100%; min-height: 40px; align-items: center; justify-content: center; gap: 8px;
     padding: 4px 12px; border: 1px solid var(--st-border-color); border-radius: var(--st-button-radius);
-    background: var(--st-background-color); color: var(--st-text-color); font: inherit; cursor: pointer;
+    background: var(--st-background-color); color: var(--st-text-color);
+    font: 14px/1.4 var(--st-font); cursor: pointer;
 }
 button:hover { border-color: var(--st-primary-color); color: var(--st-primary-color); }
 button:focus-visible { outline: 2px solid #7a5cd6; outline-offset: 2px; }
