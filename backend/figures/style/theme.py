@@ -84,6 +84,8 @@ def checkpoint_colour(position: int, count: int) -> str:
 
 PAIR = (checkpoint_colour(2, 3), MANY[6])
 """Of two curves that are neither classes nor checkpoints."""
+ENDS = _diverging(PAIR[1], PAIR[0])
+"""From the host of a swap to its donor."""
 
 
 def ink_on(colour: str) -> str:
