@@ -58,7 +58,7 @@ def test_a_film_holds_what_differs_between_epochs_alone():
     (first, second) = epochs["frames"]
     assert first["traces"] == [{"z": [[0.2]]}] and second["traces"] == [{"z": [[0.4]]}]
     assert second["layout"].keys() == {"title", "datarevision"} and second["layout"]["title"]["text"] == "two"
-    assert drawn.data[0].z[0][0] == 0.2
+    assert drawn.to_plotly_json()["data"][0]["z"][0][0] == 0.2
 
 
 def test_a_picture_that_is_the_same_at_every_epoch_or_too_large_stays_as_it_is(monkeypatch: pytest.MonkeyPatch):
