@@ -55,6 +55,9 @@ VIEWS: tuple[tuple[str, dict[str, str]], ...] = (
     ("review", {"text": TEXT, "show": "words"}),
     ("review", {"text": TEXT, "show": "patching"}),
     ("review", {"text": TEXT, "show": "steered"}),
+    ("difference", {}),
+    ("difference", {"show": "predictions"}),
+    ("difference", {"show": "price"}),
     ("overview", {"epoch": "epoch 1"}),
     ("layers", {"epoch": "epoch 1"}),
     ("layers", {"epoch": "epoch 1", "show": "map"}),
@@ -68,7 +71,7 @@ class Bar:
     """A progress bar: what it said first, and when its jobs ended."""
 
     def __init__(self, what: str, jobs: Sequence[Job[Any]], said: float, view: str) -> None:
-        self.what, self.jobs, self.said, self.view, self.begun = what, jobs, said, view, time.time()
+        self.what, self.jobs, self.said, self.view, self.begun = what, jobs, said, view, time.monotonic()
 
     @property
     def took(self) -> float:

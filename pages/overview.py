@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from backend.analyses import accuracy, calibration, weights
+from backend.analyses import accuracy, calibration
 from backend.figures import accuracy as figures
 from backend.figures import calibration as calibration_figures
 from backend.figures import direction as direction_figures
@@ -22,7 +22,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.training_log import read_training_log
 from backend.vocabulary.markdown import plain
 from pages.frame import address, links, marked, needs, painted, picture, shell, work
-from pages.parts import ordered_label, steps
+from pages.parts import anything, ordered_label, steps
 
 TITLE = "Overview"
 MORE = {"weights": "Changed weights", "calibration": "Calibration", "training": "Training curves"}
@@ -50,11 +50,13 @@ def draw(view: shell.View) -> None:
     with lead:
         _lead(view)
     if painted.already():
-        with lead:
+        answers, more = st.columns([11, 9], gap="medium")
+        with answers:
             _answers(view)
         with beside:
             _findings(view)
-        _more(view)
+        with more:
+            _more(view)
         _classes(view)
         _compared(view)
 
@@ -103,7 +105,7 @@ def _lead(view: shell.View) -> None:
     if not view.study.lacks("order"):
         ordered_label.heat(view, {"ordered-heat": lambda: _keep_cell(view, "ordered-heat")})
         return
-    if needs.lacks(view, "classes"):
+    if needs.lacks(view, "classes", "The map of class separation"):
         return
     requests = direction_requests(compared(view.study, view.reference, view.drop_largest))
     results = view.results(requests, "Measuring the directions")
@@ -187,7 +189,7 @@ def _mark(one: Finding) -> None:
 def _answers(view: shell.View) -> None:
     """Draw the accuracy of each checkpoint."""
     st.subheader("How well does each checkpoint answer?")
-    if needs.lacks(view, "answers"):
+    if needs.lacks(view, "answers", "Accuracy"):
         return
     steps.control(view)
     requests = [
@@ -219,7 +221,7 @@ def _more(view: shell.View) -> None:
         required=True,
         label_visibility="collapsed",
     )
-    {"weights": _weights, "calibration": _calibration, "training": _training}[chosen](view)
+    {"weights": anything.matrices, "calibration": _calibration, "training": _training}[chosen](view)
 
 
 def _calibration(view: shell.View) -> None:
@@ -250,39 +252,6 @@ def _training(view: shell.View) -> None:
     labels = [checkpoint.label for checkpoint in view.study.study.epochs]
     figures = training_figures.draw(log, len(view.words), labels)
     picture.show(view, figures, training_figures.guide(log), log.rows, None)
-
-
-def _weights(view: shell.View) -> None:
-    """Draw which weights changed from the reference to the chosen checkpoint."""
-    others = [checkpoint for checkpoint in view.study.checkpoints if checkpoint != view.reference]
-    if not others:
-        st.info("There is only one model. Add a checkpoint to compare weights.")
-        return
-    st.subheader("Which weights changed, and by how much?")
-    scale: Any = view.control(
-        st.segmented_control,
-        "Show",
-        "weights",
-        format_func=weights_figures.SCALES.__getitem__,
-        required=True,
-        label_visibility="collapsed",
-    )
-    requests = [weights.recipe.request(weights.Query(checkpoint, view.reference)) for checkpoint in others]
-    results = view.results(requests, "Comparing the weights")
-    if results is None:
-        return
-    if view.checkpoint not in others:
-        st.info(f"{plain(view.reference.label)} is the reference. Choose another epoch.")
-        return
-    at = others.index(view.checkpoint)
-    title = f"{weights_figures.SCALES[scale].capitalize()}: {view.reference.label} → {view.checkpoint.label}"
-    picture.show(
-        view,
-        {"weight-changes": weights_figures.draw(results[at], title, scale, results)},
-        weights_figures.GUIDE,
-        picture.rows([requests[at]], [results[at]]),
-        "weights",
-    )
 
 
 @shell.section

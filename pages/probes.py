@@ -6,18 +6,17 @@ from typing import Any
 
 import streamlit as st
 
-from backend.analyses import inherited, linear_probes, probes
+from backend.analyses import inherited, probes
 from backend.caching.memoize import Request
 from backend.figures import flips
 from backend.figures import linear_probes as linear_figures
 from backend.figures import probes as figures
 from backend.figures.style import theme
-from backend.stats.splits import repeated
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.kinds import Need
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, needs, picture, shell
+from pages.frame import address, film, needs, picture, shell
 from pages.parts import probe_details
 
 TITLE = "Probes"
@@ -55,12 +54,12 @@ def draw(view: shell.View) -> None:
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
     shown = view.part(SHOWN)
-    if shown in NEEDED and needs.lacks(view, NEEDED[shown]):
+    if shown in NEEDED and needs.lacks(view, NEEDED[shown], f"“{SHOWN[shown]}”"):
         return
     parts = {
         "curves": _curves,
         "reviews": _reviews,
-        "linear": _linear,
+        "linear": probe_details.linear,
         "inherited": probe_details.inherited_share,
         "parts": probe_details.parts,
     }
@@ -158,9 +157,20 @@ def _curves(view: shell.View) -> None:
     st.markdown(figures.leaves_chance(pictured, [plain(name) for name in names], reading))
     if view.study.base.facts.kind == "causal":
         last, query = results[at[-1]], requests[at[-1]].query
+
+        def readings(then: shell.View, found: list[probes.Result]) -> dict[str, Any]:
+            given = (then.checkpoint.label, view.reference.label, view.words, measure, c)
+            return {"probe-readings": figures.readings(found[0], *given)}
+
+        def of_one(then: shell.View) -> list[Request[probes.Result]] | None:
+            return _asked(then, (then.checkpoint,)) if then.checkpoint in answering else None
+
+        drawn = {"probe-readings": figures.readings(last, names[-1], view.reference.label, view.words, measure, c)}
+        if shown[-1] == view.checkpoint:
+            drawn = film.over_epochs(view, of_one, [last], readings)
         picture.show(
             view,
-            {"probe-readings": figures.readings(last, names[-1], view.reference.label, view.words, measure, c)},
+            drawn,
             figures.readings_guide(view.reference.facts.replies),
             lambda: [row for one in last.readings for row in last.rows_of(query, one)],
             "probes",
@@ -197,12 +207,19 @@ def _reviews(view: shell.View) -> None:
     indices = [str(index) for index in sample.index.tolist()]
     row = view.value("review")
     chosen = indices.index(row) if row else None
-    drawn = {
-        f"flips-{view.place(section)}": flips.reviews(
-            result, labels, sample.text, view.words, section.label, reading, chosen
-        )
-        for section, result in zip(shown, results, strict=True)
-    }
+
+    def readers(then: shell.View) -> tuple[PinnedCheckpoint, ...]:
+        return tuple(one for one in then.pair if one.facts.replies)
+
+    def flipped(then: shell.View, found: list[probes.Result]) -> dict[str, Any]:
+        return {
+            f"flips-{'chosen' if one == then.checkpoint else 'reference'}": flips.reviews(
+                result, labels, sample.text, view.words, one.label, reading, chosen
+            )
+            for one, result in zip(readers(then), found, strict=True)
+        }
+
+    drawn = film.over_epochs(view, lambda then: _asked(then, readers(then)), results, flipped)
     asked = [request.query for request in requests]
     picture.show(
         view,
@@ -243,47 +260,6 @@ def _review(
             ],
             None,
         )
-
-
-@shell.section
-def _linear(view: shell.View) -> None:
-    """Draw linear probes with their baselines, and transferred between models."""
-    st.subheader("Can a linear probe find the class in the residuals?")
-
-    def said(fit: Any) -> str:
-        return linear_figures.title(fit, view.reference.label)
-
-    fit: Any = view.control(st.segmented_control, "Probes", "fit", format_func=said, required=True)
-    requests = [
-        linear_probes.recipe.request(linear_probes.Query(checkpoint, view.reference, view.study.prompts))
-        for checkpoint in view.study.checkpoints
-    ]
-    results = view.results(requests, "Fitting linear probes")
-    if results is None:
-        return
-    prompts = view.study.prompts
-    if copied := linear_figures.copies(repeated(prompts.groups), len(prompts.token_ids)):
-        st.markdown(copied)
-    names, places = [checkpoint.label for checkpoint in view.pair], [view.place(checkpoint) for checkpoint in view.pair]
-    pictured, classes = [results[place] for place in places], len(view.words)
-    picture.show(
-        view,
-        {
-            "linear-curves": linear_figures.curves(
-                pictured, names, places, len(view.names), classes, fit, view.reference.label
-            )
-        },
-        linear_figures.CURVES_GUIDE,
-        picture.rows([requests[place] for place in places], pictured),
-        "linear_probes",
-    )
-    picture.show(
-        view,
-        {"linear-heat": linear_figures.heatmap(results, view.names, classes, fit, view.reference.label)},
-        linear_figures.HEATMAP_GUIDE,
-        picture.rows(requests, results),
-        "linear_probes",
-    )
 
 
 if __name__ == "__main__":

@@ -8,14 +8,15 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import patching, review
+from backend.caching.memoize import Request
 from backend.figures import review as figures
 from backend.figures import review_tokens as token_figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed, leave_out, read_typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, live, needs, painted, picture, shell, work
-from pages.parts import feature_choice, feature_details, review_shelf, steered_text
+from pages.frame import address, film, live, needs, painted, picture, shell, work
+from pages.parts import feature_choice, review_shelf, review_tokens, steered_text
 from pages.parts import patching as patching_part
 
 TITLE = "Review"
@@ -29,8 +30,6 @@ SHOWN = {
     "nearest": "Nearest reviews",
 }
 
-HEATS = {**token_figures.HEATS, "feature": "A feature"}
-
 
 def choices(study: PinnedStudy) -> dict[str, address.Choice]:
     """Return the page's keys in the address."""
@@ -40,7 +39,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
         "text": TEXT,
         "show": address.Choice(list(SHOWN), "curves"),
         "patched": patching_part.measure(),
-        "heat": address.Choice(list(HEATS), _heat(study)),
+        "heat": address.Choice(list(review_tokens.HEATS), _heat(study)),
         **feature_choice.choices(study),
         "layer": address.Choice(layers, layers[-1]),
         "class": address.Choice(list(words), words[-1]),
@@ -64,7 +63,7 @@ def draw(view: shell.View) -> None:
     typed = _read(view, text) if text.strip() else None
     if typed is not None:
         _verdicts(view, typed, text)
-        _tokens(view, typed)
+        review_tokens.draw(view, typed, _direction(view))
     with above:  # filled last: the answer comes first
         _box(view, typed, text)
     if typed is not None and painted.already():
@@ -111,7 +110,7 @@ def _verdicts(view: shell.View, typed: Typed, text: str) -> None:
     if len(view.words) > 2:
         view.control(st.selectbox, "Class against the rest", "class", width=220)
     if view.study.lacks("answers"):
-        if not needs.lacks(view, "classes"):
+        if not needs.lacks(view, "classes", "The place between the class means"):
             _along(view, typed, text, view.study.checkpoints, "review-along-all")
         return
     queries = [_query(view, typed, checkpoint) for checkpoint in view.study.answering]
@@ -177,7 +176,7 @@ def _along(view: shell.View, typed: Typed, text: str, models: Sequence[PinnedChe
 
 def _curves(view: shell.View, typed: Typed, text: str) -> None:
     if view.study.lacks("answers"):
-        if not needs.lacks(view, "classes"):
+        if not needs.lacks(view, "classes", "The place between the class means"):
             _along(view, typed, text, view.pair, "review-along-pair")
         return
     models = [one for one in view.study.checkpoints if one in view.study.answering or one in view.pair]
@@ -185,53 +184,23 @@ def _curves(view: shell.View, typed: Typed, text: str) -> None:
     results = view.results([review.recipe.request(query) for query in queries], "Reading it through every head")
     if results is None:
         return
-    pair = [results[models.index(one)] for one in view.pair]
     every = (results, [one.label for one in models], [view.place(one) for one in models])
-    both = (pair, [one.label for one in view.pair], [view.place(one) for one in view.pair])
     more, ends = (len(view.names), view.words, _direction(view)), (view.checkpoint.label, view.reference.label)
+
+    def asked(then: shell.View) -> list[Request[review.Result]]:
+        return [review.recipe.request(_query(then, typed, one)) for one in then.pair]
+
+    def drawn(then: shell.View, found: list[review.Result]) -> dict[str, Any]:
+        names, places = [one.label for one in then.pair], [then.place(one) for one in then.pair]
+        return {"review-logit-diff": figures.curves(found, names, places, *more)}
+
+    pair = [results[models.index(one)] for one in view.pair]
     picture.show(
         view,
-        {"review-logit-diff": figures.curves(*both, *more), "review-place": figures.places(*every, *more, ends)},
+        film.over_epochs(view, asked, pair, drawn) | {"review-place": figures.places(*every, *more, ends)},
         figures.GUIDE,
         lambda: [
             {**row, "text": text} for query, result in zip(queries, results, strict=True) for row in result.rows(query)
-        ],
-        None,
-    )
-
-
-@shell.section
-def _tokens(view: shell.View, typed: Typed) -> None:
-    st.subheader("What does each token hold, layer by layer?")
-    heat: Any = view.control(st.segmented_control, "Colour", "heat", format_func=HEATS.__getitem__, required=True)
-    if heat == "feature":
-        feature_details.typed(view, typed)
-        return
-    reason = token_figures.undefined(heat, [checkpoint.facts for checkpoint in view.pair])
-    if reason or (heat == "projection" and needs.lacks(view, "classes")):
-        if reason:
-            st.info(reason)
-        return
-    shown = {
-        "logit_diff": [checkpoint for checkpoint in view.pair if checkpoint.facts.replies],
-        "next": [checkpoint for checkpoint in view.pair if checkpoint.facts.predicts],
-    }
-    models = shown.get(heat, list(view.pair))
-    queries = [_query(view, typed, checkpoint) for checkpoint in models]
-    results = view.results([review.tokens.request(query) for query in queries], "Reading every token at every layer")
-    if results is None:
-        return
-    if heat == "logit_diff":
-        picture.without_head(view.pair)
-        if not typed.prompts.single:
-            st.caption("The label words have several tokens. Each cell compares the probabilities of the whole words.")
-    names = [checkpoint.label for checkpoint in models]
-    picture.show(
-        view,
-        {"review-tokens": token_figures.tokens(results, names, typed.pieces, heat, view.words, _direction(view))},
-        token_figures.TOKENS_GUIDE,
-        lambda: [
-            row for query, result in zip(queries, results, strict=True) for row in result.rows(query, typed.pieces)
         ],
         None,
     )
@@ -243,22 +212,29 @@ def _words(view: shell.View, typed: Typed) -> None:
     if not parts:
         st.info("Truncation removed the whole text, so there are no words to ablate.")
         return
-    if needs.lacks(view, "answers"):
+    if needs.lacks(view, "answers", "Word ablation"):
         return
-    models = [checkpoint for checkpoint in view.pair if checkpoint.facts.replies]
+
+    def asked(then: shell.View) -> list[Request[review.Parts]]:
+        return [review.parts.request(review.PartsQuery(one, texts)) for one in then.pair if one.facts.replies]
+
     picture.without_head(view.pair)
-    if not models:
+    queries = [request.query for request in asked(view)]
+    if not queries:
         return
     layer = int(view.control(st.select_slider, "Layer", "layer"))
-    queries = [review.PartsQuery(checkpoint, texts) for checkpoint in models]
-    results = view.results([review.parts.request(query) for query in queries], "Ablating the words")
+    results = view.results(asked(view), "Ablating the words")
     if results is None:
         return
-    names = [checkpoint.label for checkpoint in models]
-    drawn = token_figures.parts(results, names, parts, layer, view.words, _direction(view))
+
+    def drawn(then: shell.View, found: list[review.Parts]) -> dict[str, Any]:
+        names = [request.query.checkpoint.label for request in asked(then)]
+        each = token_figures.parts(found, names, parts, layer, view.words, _direction(view))
+        return {f"review-words-{i}": figure for i, figure in enumerate(each)}
+
     picture.show(
         view,
-        {f"review-words-{i}": figure for i, figure in enumerate(drawn)},
+        film.over_epochs(view, asked, results, drawn),
         token_figures.parts_guide(parts),
         lambda: [row for query, result in zip(queries, results, strict=True) for row in result.rows(query, parts)],
         None,
@@ -267,7 +243,7 @@ def _words(view: shell.View, typed: Typed) -> None:
 
 def _patched(view: shell.View, typed: Typed) -> None:
     st.subheader("At which tokens do the two models differ?")
-    patching_part.show(view, patching.typed, typed, (view.reference, view.checkpoint), _direction(view))
+    patching_part.show(view, patching.typed, typed, lambda then: (then.reference, then.checkpoint), _direction(view))
 
 
 def _nearest(view: shell.View, typed: Typed) -> None:

@@ -15,7 +15,7 @@ from backend.figures import swaps as figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, needs, picture, shell
+from pages.frame import address, film, needs, picture, shell
 from pages.parts import patching, steering
 
 TITLE = "Swaps"
@@ -52,7 +52,7 @@ def draw(view: shell.View) -> None:
     st.title(plain(f"Swaps: {host.label} with {'its own direction' if steers and host == donor else what}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
-    if needs.lacks(view, "answers") and not steers:
+    if needs.lacks(view, "answers", "A swap") and not steers:
         view.control(st.segmented_control, "Which blocks", "mode", format_func=MODES.__getitem__, required=True)
         return
     _controls(view)
@@ -63,7 +63,7 @@ def draw(view: shell.View) -> None:
         st.info("Host and donor are the same model. Choose two different ones.")
         return
     if view.value("mode") == "patching":
-        patching.review(view, (host, donor))
+        patching.review(view, _pair)
         return
     runs, gives = _freezes(view) if view.value("mode") == "freeze" else (host, donor)
     reason = swaps.undefined(runs, gives, "block")
@@ -118,11 +118,23 @@ def _query(view: shell.View, mode: swaps.Mode, part: swaps.Part | None = None) -
     return swaps.recipe.request(swaps.Query(host, donor, view.study.prompts, chosen, mode))
 
 
+def _apart(view: shell.View) -> bool:
+    """Return whether host and donor differ, so that their blocks can be swapped."""
+    host, donor = _pair(view)
+    return host != donor and not swaps.undefined(host, donor, "block")
+
+
+def _measures(view: shell.View) -> Any:
+    """Return the fraction recovered and the chosen measure."""
+    donor = _pair(view)[1]
+    return dict.fromkeys((*(["fraction_recovered"] if donor.facts.replies else []), view.value("measure")))
+
+
 def _drawn(view: shell.View, results: dict[Any, Any], key: str) -> dict[str, Any]:
     """Draw the chosen measure and the fraction recovered."""
     host, donor = _pair(view)
     part: Any = view.value("part")
-    measures: Any = dict.fromkeys((view.value("measure"), *(["fraction_recovered"] if donor.facts.replies else [])))
+    measures = reversed(_measures(view))
     return {f"{key}-{measure}": figures.curves(results, part, measure, host.label, donor.label) for measure in measures}
 
 
@@ -148,9 +160,7 @@ def _single(view: shell.View) -> None:
     results = view.results([request], "Swapping one block at a time", lambda: _so_far(view, "single"))
     if results is None:
         return
-    reasons: dict[swaps.Part, str] = {
-        part: swaps.undefined(host, donor, part) for part in single_figures.SINGLE_PARTS[1:]
-    }
+    reasons = _reasons(view)
     there: list[swaps.Part] = [part for part, reason in reasons.items() if not reason]
     requests = [_query(view, "single", part) for part in there]
     place = st.container()
@@ -165,14 +175,21 @@ def _single(view: shell.View) -> None:
             back=view.place(donor) < view.place(host),
         )
     )
-    measures: Any = dict.fromkeys((*(["fraction_recovered"] if donor.facts.replies else []), view.value("measure")))
+
+    def asked(then: shell.View) -> list[Request[swaps.Result]] | None:
+        parts: list[swaps.Part] = [part for part, reason in _reasons(then).items() if not reason]
+        return [_query(then, "single"), *(_query(then, "single", part) for part in parts)] if _apart(then) else None
+
+    def drawn(then: shell.View, found: list[swaps.Result]) -> dict[str, Any]:
+        parts: list[swaps.Part] = [part for part, reason in _reasons(then).items() if not reason]
+        given = (found[0], part, dict(zip(parts, found[1:], strict=False)))
+        ends = [one.label for one in _pair(then)]
+        return {f"single-{measure}": single_figures.parts(*given, measure, *ends) for measure in _measures(view)}
+
     with place:
         picture.show(
             view,
-            {
-                f"single-{measure}": single_figures.parts(results[0], part, outside, measure, host.label, donor.label)
-                for measure in measures
-            },
+            film.over_epochs(view, asked, [results[0], *outside.values()], drawn),
             single_figures.PARTS_GUIDE,
             picture.rows([request, *requests[: len(outside)]], [results[0], *outside.values()]),
             "swaps",
@@ -191,17 +208,27 @@ def _single(view: shell.View) -> None:
             )
 
 
+def _reasons(view: shell.View) -> dict[swaps.Part, str]:
+    """Return why each part outside the blocks cannot be swapped, empty where it can."""
+    return {part: swaps.undefined(*_pair(view), part) for part in single_figures.SINGLE_PARTS[1:]}
+
+
 @shell.section
 def _cumulative(view: shell.View) -> None:
     modes: tuple[swaps.Mode, ...] = ("up_to", "from")
     requests = {mode: _query(view, mode) for mode in modes}
     work = {"up_to": "Swapping from the bottom", "from": "Swapping from the top"}
     results = {mode: view.results([requests[mode]], work[mode], partial(_so_far, view, mode)) for mode in modes}
-    there = {mode: one[0] for mode, one in results.items() if one is not None}
+    there: dict[Any, swaps.Result] = {mode: one[0] for mode, one in results.items() if one is not None}
     if there:
         picture.show(
             view,
-            _drawn(view, there, "cumulative"),
+            film.over_epochs(
+                view,
+                lambda then: [_query(then, mode) for mode in there] if _apart(then) else None,
+                list(there.values()),
+                lambda then, found: _drawn(then, dict(zip(there, found, strict=True)), "cumulative"),
+            ),
             figures.CUMULATIVE_GUIDE,
             picture.rows([requests[mode] for mode in there], list(there.values())),
             "swaps",
@@ -210,7 +237,7 @@ def _cumulative(view: shell.View) -> None:
 
 @shell.section
 def _ranges(view: shell.View) -> None:
-    host, donor = _pair(view)
+    donor = _pair(view)[1]
     part: Any = view.value("part")
     measure: Any = view.value("measure")
     requests = [_query(view, "range")]
@@ -219,7 +246,14 @@ def _ranges(view: shell.View) -> None:
         return
     picture.show(
         view,
-        {"range": figures.triangle(results[0], part, measure, host.label, donor.label)},
+        film.over_epochs(
+            view,
+            lambda then: [_query(then, "range")] if _apart(then) else None,
+            results,
+            lambda then, found: {
+                "range": figures.triangle(found[0], part, measure, *(one.label for one in _pair(then)))
+            },
+        ),
         figures.triangle_guide(donor.facts.replies),
         picture.rows(requests, results),
         "swaps",
@@ -228,14 +262,25 @@ def _ranges(view: shell.View) -> None:
 
 @shell.section
 def _freeze(view: shell.View) -> None:
-    query = swaps.Query(*_freezes(view), view.study.prompts, "block", "up_to")
-    results = view.results([swaps.recipe.request(query)], "Restoring blocks from the bottom")
+
+    def asked(then: shell.View) -> list[Request[swaps.Result]] | None:
+        query = swaps.Query(*_freezes(then), then.study.prompts, "block", "up_to")
+        return [swaps.recipe.request(query)] if query.host != query.donor else None
+
+    requests = asked(view) or []
+    results = view.results(requests, "Restoring blocks from the bottom")
     if results is None:
         return
+    query = requests[0].query
     st.markdown(figures.advice(results[0], plain(query.host.label), plain(query.donor.label)))
     picture.show(
         view,
-        {"freeze": figures.losses(results[0], query.host.label, query.donor.label)},
+        film.over_epochs(
+            view,
+            asked,
+            results,
+            lambda then, found: {"freeze": figures.losses(found[0], *(one.label for one in _freezes(then)))},
+        ),
         figures.LOSSES_GUIDE,
         lambda: results[0].losses(query),
         "swaps",

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import token_groups, token_map, token_neighbours, token_shift
+from backend.caching.memoize import Request
 from backend.derived.token_counts import count_query
 from backend.figures import map as reviews_map_figures
 from backend.figures import token_groups as groups_figures
@@ -16,7 +17,7 @@ from backend.figures import token_shift as shift_figures
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary import lexicon
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell, work
+from pages.frame import address, film, picture, shell, work
 from pages.parts import output_space
 
 TITLE = "Tokens"
@@ -69,16 +70,18 @@ def _words(view: shell.View) -> None:
         return
     near = [token_neighbours.recipe.request(token_neighbours.Query(view.checkpoint, view.reference, tuple(ids)))]
     found = view.results(near, "Looking for the nearest tokens")
+
+    def drawn(then: shell.View, found: list[token_shift.Result]) -> dict[str, Any]:
+        title = f"{then.checkpoint.label}: words that moved most for their frequency"
+        moved = shift_figures.words_moved(found[0], "input", measure, WORDS)
+        return {"token-words": shift_figures.words(found[0], "input", measure, moved, title)}
+
     bars, beside = st.columns(2, gap="medium")
     with bars:
         ratio = result.against_frequency(measure, "input")
         picture.show(
             view,
-            {
-                "token-words": shift_figures.words(
-                    result, "input", measure, ids, f"{view.checkpoint.label}: words that moved most for their frequency"
-                )
-            },
+            film.over_epochs(view, lambda then: [token_shift.recipe.request(_shift_query(then))], results, drawn),
             shift_figures.WORDS_GUIDE,
             lambda: [
                 {"checkpoint": view.checkpoint.label, **result.row(i), "against_frequency": float(ratio[i])}
@@ -108,25 +111,19 @@ def _shift(view: shell.View) -> None:
         st.info(f"No token contains “{plain(search)}”. A word may be several tokens, so try a part of it.")
         return
     rows = picture.rows(requests, results)
-    label = view.checkpoint.label
+
+    def ranked(then: shell.View, found: list[token_shift.Result]) -> dict[str, Any]:
+        listed = shift_figures.chosen(found[0], matrix, measure, search, RANKED)
+        title = f"{then.checkpoint.label}: {'tokens found' if search else 'most moved tokens'}"
+        return {"token-ranked": shift_figures.ranked(found[0], matrix, measure, listed, title)}
+
+    title = f"{view.checkpoint.label}: all tokens by frequency"
+    marked = ids[:8] if search else []
     picture.show(
         view,
         {
-            "token-ranked": shift_figures.ranked(
-                result,
-                matrix,
-                measure,
-                ids[:RANKED],
-                f"{label}: " + ("tokens found" if search else "most moved tokens"),
-            ),
-            "token-frequency": shift_figures.by_frequency(
-                result,
-                matrix,
-                measure,
-                ids[:8] if search else [],
-                f"{label}: all tokens by frequency",
-                len(ids[:RANKED]),
-            ),
+            **film.over_epochs(view, lambda then: [token_shift.recipe.request(_shift_query(then))], results, ranked),
+            "token-frequency": shift_figures.by_frequency(result, matrix, measure, marked, title, len(ids[:RANKED])),
         },
         shift_figures.guide(result),
         rows,
@@ -155,8 +152,16 @@ def _groups(view: shell.View) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         matrix, measure = _measured(view)
     own = lexicon.own_words(view.study.study.lexicon)
-    query = token_groups.Query(view.checkpoint, view.reference, count_query(view.study), own)
-    requests = [token_groups.recipe.request(query)]
+
+    def asked(then: shell.View) -> list[Request[token_groups.Result]]:
+        query = token_groups.Query(then.checkpoint, then.reference, count_query(then.study), own)
+        return [token_groups.recipe.request(query)]
+
+    def drawn(then: shell.View, found: list[token_groups.Result]) -> dict[str, Any]:
+        title = f"{then.checkpoint.label}: word groups"
+        return {"token-groups": groups_figures.draw(found[0], matrix, measure, title)}
+
+    requests = asked(view)
     results = view.results(requests, "Drawing random groups")
     if results is None:
         return
@@ -164,7 +169,7 @@ def _groups(view: shell.View) -> None:
     _say_if_tied(matrix, "output_l2" not in result.measures)
     picture.show(
         view,
-        {"token-groups": groups_figures.draw(result, matrix, measure, f"{view.checkpoint.label}: word groups")},
+        film.over_epochs(view, asked, results, drawn),
         groups_figures.guide(result),
         picture.rows(requests, results),
         "token_groups",
@@ -179,8 +184,16 @@ def _groups(view: shell.View) -> None:
 def _near(view: shell.View, matrix: Any, result: token_shift.Result, ids: list[int]) -> None:
     """Show the table of the same tokens, with their neighbours when they are computed."""
     which: Any = "input" if result.tied else matrix
-    query = token_neighbours.Query(view.checkpoint, view.reference, tuple(ids), which)
-    requests = [token_neighbours.recipe.request(query)]
+
+    def asked(then: shell.View) -> list[Request[token_neighbours.Result]]:
+        query = token_neighbours.Query(then.checkpoint, then.reference, tuple(ids), which)
+        return [token_neighbours.recipe.request(query)]
+
+    def drawn(then: shell.View, found: list[token_neighbours.Result]) -> dict[str, Any]:
+        title = f"{then.checkpoint.label}: neighbours kept"
+        return {"token-neighbours": neighbours_figures.draw(found[0], title, RANKED)}
+
+    requests = asked(view)
     results = view.results(requests, "Looking for the nearest tokens")
     picture.table(
         view,
@@ -196,7 +209,7 @@ def _near(view: shell.View, matrix: Any, result: token_shift.Result, ids: list[i
         return
     picture.show(
         view,
-        {"token-neighbours": neighbours_figures.draw(results[0], f"{view.checkpoint.label}: neighbours kept", RANKED)},
+        film.over_epochs(view, asked, results, drawn),
         neighbours_figures.GUIDE,
         picture.rows(requests, results),
         "token_neighbours",
@@ -215,25 +228,31 @@ def _map(view: shell.View) -> None:
         matrix: Any = view.control(st.segmented_control, "Matrix", "matrix", format_func=MATRICES.__getitem__, **many)
         _search(view)
     own, counted = lexicon.own_words(view.study.study.lexicon), count_query(view.study)
-    requests = [
-        token_map.recipe.request(token_map.Query(method, scope, checkpoint, view.reference, counted, own, matrix))
-        for checkpoint in view.pair
-    ]
+
+    def asked(then: shell.View) -> list[Request[token_map.Result]]:
+        queries = [token_map.Query(method, scope, one, then.reference, counted, own, matrix) for one in then.pair]
+        return [token_map.recipe.request(query) for query in queries]
+
+    requests = asked(view)
     what = f"Placing {map_figures.SCOPES[scope]} by {map_figures.NAMES[method]}"
     offer = f"Place {view.study.base.facts.vocabulary:,} tokens"
     results = work.on_demand(requests, view.lab, what, offer, beyond=work.LONG_SECONDS)
     if results is None:
         return
-    before, result = results
+    result = results[-1]
     _say_if_tied(matrix, result.tied)
     search = view.value("search")
     hits = map_figures.matches(result, search)
     if search and not hits:
         st.info(f"No token on this map contains “{plain(search)}”.")
-    title = f"{view.checkpoint.label}: {map_figures.SCOPES[scope]}, arrows from {view.reference.label}"
+
+    def drawn(then: shell.View, found: list[token_map.Result]) -> dict[str, Any]:
+        title = f"{then.checkpoint.label}: {map_figures.SCOPES[scope]}, arrows from {then.reference.label}"
+        return {"token-map": map_figures.draw(found[1], found[0], title, hits, f"{scope} {method} {matrix}")}
+
     picture.show(
         view,
-        {"token-map": map_figures.draw(result, before, title, hits, f"{scope} {method} {matrix}")},
+        film.over_epochs(view, asked, results, drawn),
         map_figures.GUIDES[method],
         picture.rows(requests, results),
         "token_map" if (method == "pca" or scope == "words") and matrix == "input" else None,

@@ -56,7 +56,7 @@ class Query(OfDifferences):
     @property
     def cost(self) -> Cost:
         """The differences, and work on arrays."""
-        return self.cost_with(1.0)
+        return self.cost_with(0.2)
 
 
 @dataclass(frozen=True, eq=False)

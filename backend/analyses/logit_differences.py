@@ -44,7 +44,7 @@ class Query(OfDifferences):
     @property
     def cost(self) -> Cost:
         """The differences, and work on arrays."""
-        return self.cost_with(8.0)
+        return self.cost_with(0.4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +215,7 @@ class TextQuery:
     @property
     def cost(self) -> Cost:
         """The differences of all texts."""
-        return Cost().with_fitting(0.1, differences_of.request(self.differences))
+        return Cost().with_fitting(0.02, differences_of.request(self.differences))
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,12 +71,15 @@ def overview(
         hover = f"%{{y}}, layer %{{x}}: the largest of this checkpoint, {values[row, most]:.3g} %<extra></extra>"
         ring = drawing.ring([most], [shown[row]], 15, hover, showlegend=False)
         traces += following.of_epoch([ring], label, names[chosen or 0])
+    if chosen is not None:
+        traces.append(drawing.ring([None], [None], 11, name="largest of its checkpoint"))
     return theme.figure(
         traces,
         f"Mean change of the residual stream from {theme.literal(reference)}, {NAMED[PLACES[place]]}",
         height=120 + 32 * len(shown),
         xaxis=theme.layer_axis(values.shape[1], showgrid=False),
         yaxis=drawing.NAMES,
+        legend=drawing.RIGHT,
         **following.layout(names),
     )
 
@@ -152,6 +155,7 @@ def tokens(result: Result, name: str, place: int, layer: int) -> go.Figure | Non
         f"{theme.literal(name)}, layer {layer}, {NAMED[PLACES[place]]}: tokens promoted",
         height=110 + 19 * len(rows),
         shapes=[level],
+        annotations=[drawing.beside(result.random_level, "95 % of random directions")],
         xaxis=theme.axis("logit, in standard deviations of random directions", rangemode="tozero"),
         yaxis=drawing.NAMES | {"tickfont": {"size": 11}},
     )

@@ -55,8 +55,8 @@ def training(
     """Loss, explained variance and share of dead features by training step."""
     title = theme.literal(title)
     lines = {
-        "error over variance (loss)": (loss, theme.MANY[4], "circle"),
-        "explained variance": (variance, theme.MANY[0], "square"),
+        "error over variance (loss)": (loss, theme.PAIR[1], "circle"),
+        "explained variance": (variance, theme.PAIR[0], "square"),
         "dead features": (dead, theme.QUIET, "diamond"),
     }
     traces = [

@@ -64,8 +64,8 @@ def histogram(
 
 
 TEXTS_GUIDE = Guide(
-    "The reviews where the feature fires most strongly; darker tokens have larger activations.",
-    "The strongest activations are the clearest, so also check the histogram for typical ones.",
+    "Where the feature fires most; darker tokens have larger activations.",
+    "The strongest are the clearest, so check typical ones in the histogram.",
     "Each text is cut around its largest activation. "
     "Activations are in residual units. Point at a token to see both models.",
 )

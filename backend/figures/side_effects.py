@@ -58,14 +58,21 @@ def blocks(result: Result, name: str, colour: str, chosen: Sequence[int] = ()) -
     named = [f"block {block}" for block in range(len(gain.value))]
     at = list(chosen)
     traces = [
-        _points(gain, kl, named, [theme.QUIET] * len(named)) | {"mode": "markers+text"},
+        _points(gain, kl, named, [theme.QUIET] * len(named), result) | {"mode": "markers+text"},
         _points(result.gain[1:2], result.kl[1:2], [theme.literal(name)], [colour]) | {"mode": "markers+text"},
         drawing.ring(kl.value[at], gain.value[at], 15, showlegend=False),
     ]
     return _drawn(traces, f"{theme.literal(name)}: gain and price of each block alone")
 
 
-def _points(gain: Estimate[Any], kl: Estimate[Any], names: Sequence[str], colours: Sequence[str]) -> dict[str, Any]:
+def _points(
+    gain: Estimate[Any], kl: Estimate[Any], names: Sequence[str], colours: Sequence[str], drawn: Result | None = None
+) -> dict[str, Any]:
+    """Return points, with words that do not lie on each other; `drawn` holds all of the picture, if not these."""
+    x, y = (kl.value, gain.value) if drawn is None else (drawn.kl.value[1:], drawn.gain.value[1:])
+    shown = _apart(
+        kl.value, gain.value, (float(np.nanmax(x, initial=0)), float(np.ptp(np.append(y[np.isfinite(y)], 0))))
+    )
     return {
         "type": "scatter",
         "x": kl.value.astype(np.float32),
@@ -73,6 +80,7 @@ def _points(gain: Estimate[Any], kl: Estimate[Any], names: Sequence[str], colour
         "error_x": drawing.error_bars(*kl.ends, color=theme.FAINT),
         "error_y": drawing.error_bars(*gain.ends, color=theme.FAINT),
         "text": list(names),
+        "texttemplate": ["%{text}" if one else "" for one in shown],
         "textposition": "top center",
         "textfont": {"size": 10},
         "marker": {"size": 9, "color": list(colours)},
@@ -81,6 +89,16 @@ def _points(gain: Estimate[Any], kl: Estimate[Any], names: Sequence[str], colour
         "(%{customdata[2]:.3g} to %{customdata[3]:.3g})<extra></extra>",
         "showlegend": False,
     }
+
+
+def _apart(x: np.ndarray, y: np.ndarray, size: tuple[float, float]) -> list[bool]:
+    """Return which points get words in a picture of that size: those with larger gain first, away from others."""
+    reach = np.array([max(size[0], 1e-9) / 12, max(size[1], 1e-9) / 14])
+    places, kept = np.stack([x, y], axis=1), list[int]()
+    for i in np.argsort(-y).tolist():
+        if np.isfinite(places[i]).all() and all((np.abs(places[i] - places[j]) > reach).any() for j in kept):
+            kept.append(i)
+    return [i in kept for i in range(len(x))]
 
 
 def _drawn(traces: list[dict[str, Any]], title: str) -> go.Figure:

@@ -191,8 +191,8 @@ def transfer(single: Result, whole: Result, query: Query, measure: Measure, alph
     traces: list[dict[str, Any]] = []
     layers = np.array([layer for layer, _ in query.spots])
     for result, name, colour, symbol in (
-        (single, "at its own layer", theme.MANY[0], "circle"),
-        (whole, "at all layers", theme.MANY[4], "square"),
+        (single, "at its own layer", theme.PAIR[0], "circle"),
+        (whole, "at all layers", theme.PAIR[1], "square"),
     ):
         value, low, high, _, plain = values(result, measure)
         traces += theme.band(layers, low[:, at], high[:, at], colour)
@@ -252,7 +252,7 @@ def in_words(result: Result, query: Query, words: Sequence[str], spot: int = 0) 
     said.append(
         f"Of {before:.1f} % balanced accuracy the strongest coefficients leave "
         + " and ".join(f"{accuracy[spot, end]:.1f} % (α = {query.alphas[end]:g})" for end in ends)
-        + ": a model that is steered all the way says one thing to everything."
+        + ". A strongly steered model gives one answer to every text."
     )
     return [one for one in said if one]
 
@@ -264,7 +264,6 @@ def _within_chance(result: Result, query: Query, spot: int) -> str:
     if norm > chance:
         return f"The direction is {norm:.3g} long, beyond the {chance:.3g} of permuted labels."
     return (
-        f"Mind: the direction of {query.direction_from.label} at layer {query.spots[spot][0]} is within chance (it is "
-        f"{norm:.3g} long, and permuted labels reach {chance:.3g}), so believe of what it does only what permuted "
-        "directions do not do too."
+        f"The direction of {query.direction_from.label} at layer {query.spots[spot][0]} is within chance (length "
+        f"{norm:.3g}; permuted labels reach {chance:.3g}). Trust only effects that permuted directions do not have."
     )

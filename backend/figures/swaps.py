@@ -31,8 +31,8 @@ PARTS: dict[Part, str] = {
 }
 _LINES: dict[Mode, tuple[str, str, str]] = {
     "single": ("of block b alone", "#7a5cd6", "circle"),
-    "up_to": ("of blocks 0 to b", theme.MANY[0], "circle"),
-    "from": ("of blocks b to the last", theme.MANY[4], "square"),
+    "up_to": ("of blocks 0 to b", theme.PAIR[0], "circle"),
+    "from": ("of blocks b to the last", theme.PAIR[1], "square"),
 }
 
 
@@ -94,7 +94,7 @@ LOSSES_GUIDE = Guide(
 def losses(up_to: Result, host: str, donor: str) -> go.Figure:
     """Balanced accuracy lost, in points, by putting blocks 0 to b back to the donor, against what may be spent."""
     x, triple = np.asarray(up_to.last), [100 * end for end in up_to.lost.ends]
-    traces = _curve(x, (triple[0], triple[1], triple[2]), "blocks 0 to b put back", theme.MANY[0], "circle")
+    traces = _curve(x, (triple[0], triple[1], triple[2]), "blocks 0 to b put back", theme.PAIR[0], "circle")
     traces.append(_level(f"{100 * SPENT:.0f} point", 100 * SPENT, len(x), "dash"))
     at = frozen_prefix(up_to)
     if at is not None:
@@ -154,9 +154,9 @@ def _level(name: str, at: float, blocks: int, dash: str) -> dict[str, Any]:
 
 def triangle_guide(donor_has_head: bool) -> Guide:
     """Return the guide of `triangle`."""
-    colours = "Red is like the host, teal is like the donor."
+    colours = "Olive is like the host, violet is like the donor."
     if not donor_has_head:
-        colours = "Grey is like the host, teal is above it and red below."
+        colours = "Grey is like the host, violet is above it and olive below."
     return Guide(
         "The host with a range of blocks taken from the donor; single blocks are on the diagonal.",
         "Some of so many ranges stand out by chance, so look for regions.",
@@ -172,10 +172,10 @@ def triangle(result: Result, part: Part, measure: Measure, host: str, donor: str
     matrix[result.last, result.first] = value
     limits[result.last, result.first] = np.stack([low, high], axis=1)
     at_host, at_donor = levels(result, measure)
-    if np.isnan(at_donor):  # a donor without a head: teal is what is far from the host
+    if np.isnan(at_donor):  # a donor without a head: violet is what is far from the host
         at_donor = at_host
     upwards = at_donor >= at_host
-    scale = theme.QUALITY if upwards else [[1 - at, colour] for at, colour in reversed(theme.QUALITY)]
+    scale = theme.ENDS if upwards else [[1 - at, colour] for at, colour in reversed(theme.ENDS)]
     spread = float(max(abs(value - (at_host + at_donor) / 2).max(initial=0.0), abs(at_donor - at_host) / 2, 1e-9))
     middle = (at_host + at_donor) / 2
     what = "" if part == "block" else f" ({PARTS[part]} only)"

@@ -153,8 +153,9 @@ class Lab:
         for checkpoint in run_by(query, cost):
             opening(checkpoint)
         key = f"{type(query).__module__}.{type(query).__qualname__}/{canonical(query)}"
-        ratio = 1.0 if isinstance(query, _MEASURED) else Rates(self.cache).ratio(query)
-        seconds = max(LEAST_SECONDS, self._own(query) * ratio)
+        own = self._own(query)
+        ratio = 1.0 if isinstance(query, _MEASURED) else Rates(self.cache).ratio(query, own)
+        seconds = max(LEAST_SECONDS, own * ratio)
         return parts | {key: Part(key, seconds, on_device=bool(run_by(query, cost)))}
 
     def _own(self, query: Any) -> float:

@@ -21,6 +21,8 @@ NEWEST = 0.5
 NEWEST_OF_ANY, PACE_SECONDS = 0.35, 0.2
 """The same for the ratio of kinds that were not measured yet, and the least seconds that count there."""
 _PACE = "rate/of/any"
+LONG_SECONDS = 2.0
+"""Declared seconds from which a query is long."""
 LEAST_SECONDS = 0.02
 """Seconds of every query: its result is written to disk."""
 
@@ -52,14 +54,15 @@ class Rates:
             self._cache.put_json("rate/machine", known)
         return known
 
-    def ratio(self, query: Any) -> float:
+    def ratio(self, query: Any, declared: float) -> float:
         """Return by how much declared seconds are to be multiplied: measured for this kind of query, or for others."""
-        return self._number(_key(query)) or self._number(_PACE) or 1.0
+        return self._number(_key(query, declared)) or self._number(_PACE) or 1.0
 
     def learn(self, query: Any, declared: float, seconds: float) -> None:
         """Remember that a query took so many seconds of its own where so many were declared."""
         now = max(seconds, LEAST_SECONDS) / max(declared, LEAST_SECONDS)
-        self._mix(_key(query), now, 1.0 if self._number(_key(query)) is None else NEWEST)
+        key = _key(query, declared)
+        self._mix(key, now, 1.0 if self._number(key) is None else NEWEST)
         if min(seconds, declared) >= PACE_SECONDS:
             self._mix(_PACE, now, NEWEST_OF_ANY)
 
@@ -73,6 +76,8 @@ class Rates:
         return float(value) if isinstance(value, int | float) and value > 0 else None
 
 
-def _key(query: Any) -> str:
+def _key(query: Any, declared: float) -> str:
+    """Return the key of a kind of query; long ones are apart, because a short one says nothing of their models."""
     kind = type(query)
-    return f"rate/of/{kind.__module__.removeprefix('backend.')}.{kind.__qualname__}"
+    name = f"{kind.__module__.removeprefix('backend.')}.{kind.__qualname__}"
+    return f"rate/of/{name}{'/long' if declared >= LONG_SECONDS else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,11 +32,20 @@ _EXAMPLES, _BEGINNING = 2, 80
 
 
 def listed(study: Study) -> str:
-    """Return the title of a study for a list of studies, marked if none or not all of its own weights are on disk."""
+    """Return the title of a study for a list of studies, marked if weights are missing or still on the hub."""
     own = [Path(ref.path).is_dir() for ref in study.refs if ref.path is not None]
-    if all(own):
-        return study.title
-    return f"{study.title} ({'some weights' if any(own) else 'weights'} missing)"
+    if not all(own):
+        return f"{study.title} ({'some weights' if any(own) else 'weights'} missing)"
+    here = all(_downloaded(ref.repo, ref.subfolder) for ref in study.refs if ref.repo is not None)
+    return study.title if here else f"{study.title} (weights to download)"
+
+
+def _downloaded(repo: str, subfolder: str | None) -> bool:
+    """Return whether this disk holds weights of a hub repository, of any revision. The hub is not asked."""
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    snapshots = cache / f"models--{repo.replace('/', '--')}" / "snapshots"
+    return any(True for _ in snapshots.glob(f"*/{f'{subfolder}/' if subfolder else ''}*.safetensors"))
 
 
 def compared(pinned: PinnedStudy, lab: Lab, now: float | None) -> dict[str, str]:

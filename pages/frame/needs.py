@@ -9,9 +9,9 @@ from backend.vocabulary.markdown import plain
 from pages.frame.shell import View
 
 
-def lacks(view: View, need: Need) -> bool:
-    """Show what to add to study.toml if the study lacks a need, and return whether it does."""
+def lacks(view: View, need: Need, what: str = "This") -> bool:
+    """Show what to add to study.toml if the study lacks a need, and return whether it does; `what` has that need."""
     sentence = view.study.lacks(need)
     if sentence:
-        st.info(plain(sentence))
+        st.info(plain(sentence.replace("This", what, 1)))
     return bool(sentence)

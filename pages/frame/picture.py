@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from backend.caching.memoize import Request
-from backend.figures.style import scrubber, theme
+from backend.figures.style import following, scrubber, theme
 from backend.figures.style.guide import Guide
 from backend.reports import export
 from backend.study.checkpoint import PinnedCheckpoint
@@ -73,7 +73,7 @@ def show(
         rows,
         analysis,
         layer,
-        lambda: theme.standalone(drawn.values(), title, guide.text),
+        lambda: theme.standalone(map(following.without_film, drawn.values()), title, guide.text),
     )
 
 

@@ -65,6 +65,7 @@ def mount(
                 "review": chosen,
                 "layer": layer,
                 "file": file,
+                "title": f"{view.study.study.title}: {view.both}",
             },
         )
     _points()(key=name, data=data, on_epoch_change=released, on_review_change=picked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import runpy
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +16,7 @@ import streamlit as st
 from backend import wiring
 from backend.caching.memoize import Request
 from backend.errors import LayershiftError, StudyError
+from backend.figures.style import theme
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.reports import summary
@@ -24,12 +24,11 @@ from backend.study.comparison import Comparison
 from backend.study.config import Study
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, entry, following, links, marked, opening, painted, terms, work
+from pages.frame import address, entry, following, links, marked, opening, painted, playing, saving, terms, work
 from pages.frame.address import Choice
 
 APP = Path(__file__).parents[2] / "app.py"
 WATCH_SECONDS = 15
-FRAME_SECONDS = 1.6
 MASSIVE = {"with": 0, "without": 3}
 """The `massive` key of the address, and how many of the largest dimensions are left out."""
 STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
@@ -158,6 +157,7 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
         links.to_next(known, chosen.url_path)
         links.remember(chosen.url_path)
         _near(view, chosen.url_path)
+        saving.mount(theme.literal(view.study.study.title))
         with rest:
             _sidebar(view)
 
@@ -238,7 +238,9 @@ def _sidebar(view: View) -> None:
         following.mount("epoch", view.names)
         if said := summary.step(view):
             st.caption(said)
-        _play(view)
+        plays = [one.label for one in view.study.epochs if one != view.reference]
+        if plays:
+            playing.mount(view.names, plays, view.checkpoint.label)
         view.control(st.selectbox, "Compared with", "reference")
         if view.checkpoint == view.reference:
             st.caption("The epoch is the reference itself, so nothing is compared. Choose another epoch.")
@@ -249,35 +251,6 @@ def _sidebar(view: View) -> None:
     _watch(view)
     if view.lab.cache.note:
         st.caption(view.lab.cache.note)
-
-
-def _play(view: View) -> None:
-    """Play the epochs in order, from the start if the last one is showing."""
-    wide: dict[str, Any] = {"width": "stretch"}
-    if st.session_state.get("_playing"):
-        if st.button("Stop", icon=":material/stop:", key="stop", **wide):
-            st.session_state["_playing"] = False
-            st.rerun()
-        _tick(view)
-    elif st.button("Play the epochs", icon=":material/play_arrow:", key="play", **wide):
-        st.session_state["_playing"] = True
-        st.session_state["_stepped"] = time.monotonic()
-        if view.study.after(view.checkpoint) is None:
-            st.query_params["epoch"] = view.names[0]
-        st.rerun()
-
-
-@st.fragment(run_every=FRAME_SECONDS / 2)
-def _tick(view: View) -> None:
-    """Go to the next epoch, once the present picture has been visible for a while."""
-    if time.monotonic() - st.session_state["_stepped"] < FRAME_SECONDS:
-        return
-    following = view.study.after(view.checkpoint)
-    st.session_state["_stepped"] = time.monotonic()
-    st.session_state["_playing"] = following is not None and view.study.after(following) is not None
-    if following is not None:
-        st.query_params["epoch"] = following.label
-    st.rerun()
 
 
 @st.fragment(run_every=WATCH_SECONDS)

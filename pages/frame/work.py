@@ -29,12 +29,16 @@ MOST_HELD, MOST_NOTED = 64, 2000
 Beside = Callable[[], None] | None
 """Draws partial results while work goes on."""
 R = TypeVar("R")
-S = TypeVar("S")
 _modules = 0
 
 
 def ignore_late_timers(record: logging.LogRecord) -> bool:
-    """Drop Streamlit's line on a timer of the browser that ticks once more after its progress bar is gone."""
+    """Drop Streamlit's line on a timer of the browser that ticks once more after its progress bar is gone.
+
+    Streamlit 1.67 offers no way to prevent it. The browser owns the timer of `run_every` and stops it when it hears
+    that the page was drawn without the fragment; the server has forgotten the fragment by then, and a tick that is on
+    its way in between finds none. The tick does nothing.
+    """
     return "does not exist anymore" not in record.msg
 
 
@@ -121,15 +125,6 @@ def _note(requests: Sequence[Request[Any]], lab: Lab) -> None:
             wiring.jobs().found(request.recipe, request.query)
     while len(noted) > MOST_NOTED:
         del noted[next(iter(noted))]
-
-
-def both(
-    first: Sequence[Request[R]], second: Sequence[Request[S]], lab: Lab, what: str
-) -> tuple[list[R], list[S]] | None:
-    """`results` of two kinds of requests that a page waits for together."""
-    requests: list[Request[Any]] = [*first, *second]
-    found = results(requests, lab, what)
-    return None if found is None else (found[: len(first)], found[len(first) :])
 
 
 def _job(request: Request[R], lab: Lab, held: dict[str, Job[Any]]) -> Job[R]:

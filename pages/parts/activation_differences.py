@@ -15,7 +15,7 @@ from backend.figures.style import theme
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, film, picture, shell
 from pages.parts import seed_floor
 
 
@@ -98,10 +98,21 @@ def details(view: shell.View) -> None:
     place = PLACES.index(view.value("place"))
     view.control(st.select_slider, "Layer", "at", width=420)
     layer = int(view.value("at"))
-    colour = theme.checkpoint_colour(view.place(view.checkpoint), len(view.names))
+
+    def asked(then: shell.View) -> list[Request[analysis.Result]] | None:
+        return _requests(then, [then.checkpoint]) if then.checkpoint in others(then) else None
+
+    def curve(then: shell.View, found: list[analysis.Result]) -> dict[str, Any]:
+        colour = theme.checkpoint_colour(then.place(then.checkpoint), len(then.names))
+        return {"activation-curve": figures.curves(found[0], then.checkpoint.label, place, colour, seeds)}
+
+    def tokens(then: shell.View, found: list[analysis.Result]) -> dict[str, Any]:
+        figure = figures.tokens(found[0], then.checkpoint.label, place, layer)
+        return {} if figure is None else {"activation-tokens": figure}
+
     picture.show(
         view,
-        {"activation-curve": figures.curves(result, label, place, colour, seeds)},
+        film.over_epochs(view, asked, [result], curve),
         figures.CURVE_GUIDE,
         picture.rows(requests, results),
         "activation_differences",
@@ -110,8 +121,8 @@ def details(view: shell.View) -> None:
         st.markdown(figures.beyond_seed(result, floor, place, plain(label), *seed_floor.called(pair)))
     if not twins:
         seed_floor.hint()
-    drawn: Any = figures.tokens(result, label, place, layer)
-    if drawn is None:
+    drawn = film.over_epochs(view, asked, [result], tokens)
+    if not drawn:
         st.info(
             "These models predict no tokens, so the change cannot be read as tokens."
             if query.lens is None
@@ -120,7 +131,7 @@ def details(view: shell.View) -> None:
         return
     picture.show(
         view,
-        {"activation-tokens": drawn},
+        drawn,
         figures.tokens_guide(query.lens.label),
         lambda: [*result.token_rows(query, place, layer)],
         None,

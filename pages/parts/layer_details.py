@@ -16,7 +16,7 @@ from backend.figures import direction as direction_figures
 from backend.figures import map as map_figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
-from pages.frame import address, needs, picture, shell
+from pages.frame import address, film, needs, picture, shell
 from pages.parts import ordered_label, similarity, trajectory
 
 SHOWN = {
@@ -59,7 +59,7 @@ def of_reviews(
     titles = [checkpoint.label + more for checkpoint in view.pair]
     drawn = {
         f"map-{side}": map_figures.draw(result, labels, sample.text, view.words, title, selected, sample.values)
-        for side, (result, title) in enumerate(zip(results, titles, strict=False))
+        for side, result, title in zip(("reference", "chosen"), results, titles, strict=False)
     }
     return drawn, {name: address.picked(name, "review", rows) for name in drawn}
 
@@ -81,7 +81,7 @@ def heat(view: shell.View) -> None:
     """Draw how far the classes are apart at every layer of every checkpoint; a click chooses layer and epoch."""
     if not view.study.lacks("order"):
         return  # drawn with the direction below
-    if needs.lacks(view, "classes"):
+    if needs.lacks(view, "classes", "The heat map of class separation"):
         return
     lead, beside = st.columns([5, 3], gap="medium")
     with beside:
@@ -120,7 +120,7 @@ def _direction(view: shell.View) -> None:
         ordered_label.curves(view)
         return
     st.subheader("How far apart are the classes, compared with chance?")
-    if needs.lacks(view, "classes"):
+    if needs.lacks(view, "classes", "The distance between classes"):
         return
     scale: Any = view.value("scale")
     requests = directions(view, view.study.checkpoints)
@@ -143,7 +143,7 @@ def _direction(view: shell.View) -> None:
 
 def _cosines(view: shell.View) -> None:
     st.subheader("Do checkpoints and layers share a class direction?")
-    if needs.lacks(view, "classes"):
+    if needs.lacks(view, "classes", "The cosine of class directions"):
         return
     query = cosines.Query(view.study.checkpoints, view.study.prompts, view.drop_largest, view.reference)
     results = view.results([cosines.recipe.request(query)], "Comparing the directions")
@@ -201,21 +201,22 @@ def _map(view: shell.View) -> None:
         )
         layer = int(view.control(st.select_slider, "Layer", "layer"))
     prompts, sample = view.study.prompts, view.study.sample
-    requests = [
-        maps.recipe.request(
-            maps.Query(
-                method, checkpoint, view.reference, prompts, layer, drop_largest=view.drop_largest, sample=sample
-            )
-        )
-        for checkpoint in view.pair
-    ]
+
+    def of(checkpoint: PinnedCheckpoint) -> Request[maps.Result]:
+        more: dict[str, Any] = {"drop_largest": view.drop_largest, "sample": sample}
+        return maps.recipe.request(maps.Query(method, checkpoint, view.reference, prompts, layer, **more))
+
+    def drawn(then: shell.View, found: list[maps.Result]) -> dict[str, Any]:
+        return of_reviews(then, found, f", layer {layer}")[0]
+
+    requests = [of(checkpoint) for checkpoint in view.pair]
     results = view.results(requests, f"Fitting {map_figures.NAMES[method]}")
     if results is None:
         return
-    drawn, picks = of_reviews(view, results, f", layer {layer}")
+    picks = of_reviews(view, results, f", layer {layer}")[1]
     picture.show(
         view,
-        drawn,
+        film.over_epochs(view, lambda then: [of(one) for one in then.pair], results, drawn),
         map_figures.guide(bool(sample.values)),
         picture.rows(requests, results),
         "map",

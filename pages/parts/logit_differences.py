@@ -8,11 +8,12 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import logit_differences as analysis
+from backend.caching.memoize import Request
 from backend.derived.texts import contents, text_sets
 from backend.figures import logit_differences as figures
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, film, picture, shell
 from pages.parts import activation_differences, seed_floor
 
 
@@ -29,12 +30,11 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 def draw(view: shell.View) -> None:
     """Draw the tokens and topics of the chosen checkpoint, then one text."""
     st.subheader("Which predictions changed, and where?")
-    silent = next((one for one in view.pair if not one.facts.predicts), None)
-    if silent is not None or view.checkpoint not in activation_differences.others(view):
-        one = silent or view.checkpoint
+    query = _query(view)
+    if query is None:
+        one = next((one for one in view.pair if not one.facts.predicts), view.checkpoint)
         st.info(f"{plain(one.label)} predicts no tokens, or reads other token ids, so predictions are not compared.")
         return
-    query = analysis.query(view.study, view.checkpoint, view.reference, view.value("texts"))
     twins = [pair for pair in seed_floor.twins(view) if all(one.facts.predicts for one in pair)]
     floors = [analysis.query(view.study, *pair, view.value("texts")) for pair in twins]
     requests = [analysis.recipe.request(one) for one in (query, *floors)]
@@ -45,9 +45,17 @@ def draw(view: shell.View) -> None:
     st.markdown(figures.in_words(result, plain(label)))
     for pair, floor in zip(twins, results[1:], strict=True):
         st.markdown(figures.beyond_seed(result, floor, plain(label), *seed_floor.called(pair)))
+
+    def asked(then: shell.View) -> list[Request[analysis.Result]] | None:
+        return [analysis.recipe.request(one)] if (one := _query(then)) else None
+
+    def drawn(then: shell.View, found: list[analysis.Result]) -> dict[str, Any]:
+        name = then.checkpoint.label
+        return {f"logit-{way}": figures.tokens(found[0], way, name, results[1:]) for way in analysis.WAYS}
+
     picture.show(
         view,
-        {f"logit-{way}": figures.tokens(result, way, label, results[1:]) for way in analysis.WAYS},
+        film.over_epochs(view, asked, [result], drawn),
         figures.GUIDE,
         picture.rows(requests, results),
         "logit_differences",
@@ -62,18 +70,35 @@ def draw(view: shell.View) -> None:
             st.info("Too few predictions changed to form topics.")
 
 
+def _query(view: shell.View) -> analysis.Query | None:
+    """Return the query of the view, or None if its predictions cannot be compared."""
+    if view.checkpoint not in activation_differences.others(view) or not all(one.facts.predicts for one in view.pair):
+        return None
+    return analysis.query(view.study, view.checkpoint, view.reference, view.value("texts"))
+
+
 def _text(view: shell.View, query: analysis.Query) -> None:
     """Draw the KL of every prediction of a text."""
     read = contents(view.study, query.texts.name)
     view.control(st.selectbox, "Text", "passage", format_func=lambda i: _short(read, int(i)), width=640)
-    asked = analysis.TextQuery(query.differences, min(int(view.value("passage")), len(read) - 1))
-    requests = [analysis.text.request(asked)]
+    place = min(int(view.value("passage")), len(read) - 1)
+
+    def asked(then: shell.View) -> list[Request[analysis.Text]] | None:
+        one = _query(then)
+        return [analysis.text.request(analysis.TextQuery(one.differences, place))] if one else None
+
+    requests = asked(view) or []
     results = view.results(requests, "Reading one text")
     if results is None:
         return
     picture.show(
         view,
-        {"logit-text": figures.text_kl(results[0], view.checkpoint.label)},
+        film.over_epochs(
+            view,
+            asked,
+            results,
+            lambda then, found: {"logit-text": figures.text_kl(found[0], then.checkpoint.label)},
+        ),
         figures.TEXT_GUIDE,
         picture.rows(requests, results),
         None,

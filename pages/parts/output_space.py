@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import streamlit as st
 
 from backend.analyses import output_space
+from backend.caching.memoize import Request
 from backend.figures import output_space as figures
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary import neutral
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, film, picture, shell
 from pages.parts import steps
 
 
@@ -40,15 +42,30 @@ def _instead(view: shell.View) -> None:
     text_set = view.control(
         st.segmented_control, "Predictions after", "texts", format_func=figures.SET_NAMES.__getitem__, required=True
     )
-    query = output_space.query(view.study, view.checkpoint, view.reference, text_set)
-    results = view.results([output_space.recipe.request(query)], "Comparing predictions")
+
+    def asked(then: shell.View) -> list[Request[output_space.Result]]:
+        return [output_space.recipe.request(output_space.query(then.study, then.checkpoint, then.reference, text_set))]
+
+    after = f"after {figures.SET_NAMES[text_set]}"
+
+    def masses(then: shell.View, found: list[output_space.Result]) -> dict[str, Any]:
+        return {"output-masses": figures.masses(found[0], f"{then.checkpoint.label}: probability by group {after}")}
+
+    def listed(then: shell.View, found: list[output_space.Result]) -> dict[str, Any]:
+        label = then.checkpoint.label
+        return {
+            "output-likelier": figures.listed(found[0], True, f"{label}: likelier {after}"),
+            "output-unlikelier": figures.listed(found[0], False, f"{label}: less likely {after}"),
+        }
+
+    requests = asked(view)
+    results = view.results(requests, "Comparing predictions")
     if results is None:
         return
-    result, label = results[0], view.checkpoint.label
-    after = f"after {figures.SET_NAMES[text_set]}"
+    result, query, label = results[0], requests[0].query, view.checkpoint.label
     picture.show(
         view,
-        {"output-masses": figures.masses(result, f"{label}: probability by group {after}")},
+        film.over_epochs(view, asked, results, masses),
         figures.masses_guide(result),
         lambda: [*result.group_rows(query)],
         None,
@@ -57,10 +74,7 @@ def _instead(view: shell.View) -> None:
     st.markdown(figures.where_mass_went(result, text_set, plain(label), names))
     picture.show(
         view,
-        {
-            "output-likelier": figures.listed(result, True, f"{label}: likelier {after}"),
-            "output-unlikelier": figures.listed(result, False, f"{label}: less likely {after}"),
-        },
+        film.over_epochs(view, asked, results, listed),
         figures.LISTED_GUIDE,
         lambda: [*result.token_rows(query)],
         None,

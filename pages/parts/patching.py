@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -13,7 +13,7 @@ from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import Typed, read_typed
 from backend.vocabulary.markdown import plain
-from pages.frame import address, needs, picture, shell, work
+from pages.frame import address, film, needs, picture, shell, work
 
 Pair = tuple[PinnedCheckpoint, PinnedCheckpoint]
 """Host and donor."""
@@ -38,7 +38,7 @@ def measure() -> address.Choice:
 
 
 @shell.section
-def review(view: shell.View, ends: Pair) -> None:
+def review(view: shell.View, ends_of: Callable[[shell.View], Pair]) -> None:
     """Draw a review of the sample; its results are kept in the cache."""
     sample = view.study.sample
     rows = [str(row) for row in sample.index.tolist()]
@@ -55,31 +55,42 @@ def review(view: shell.View, ends: Pair) -> None:
     chosen = rows.index(view.value("review"))
     read = read_typed(view.study.readers, sample.text[chosen])
     at = 0 if len(view.words) == 2 else view.words.index(view.value("class"))
-    show(view, patching.recipe, read, ends, at)
+    show(view, patching.recipe, read, ends_of, at)
 
 
-def show(view: shell.View, recipe: Any, read: Typed, ends: Pair, at: int) -> None:
+def show(view: shell.View, recipe: Any, read: Typed, ends_of: Callable[[shell.View], Pair], at: int) -> None:
     """Draw the text with each model's residuals in the other, if the other has a head."""
-    if needs.lacks(view, "answers"):
+    ends = ends_of(view)
+    if needs.lacks(view, "answers", "Activation patching"):
         return
     chosen: Any = view.control(
         st.segmented_control, "Colour", "patched", format_func=figures.MEASURES.__getitem__, required=True
     )
-    queries = [patching.Query(host, donor, read.prompts) for host, donor in (ends, ends[::-1]) if host.facts.replies]
+
+    def asked(then: shell.View) -> list[Any]:
+        host, donor = ends_of(then)
+        queries = [patching.Query(host, donor, read.prompts), patching.Query(donor, host, read.prompts)]
+        return [recipe.request(query) for query in queries if query.host.facts.replies]
+
+    requests = asked(view)
+    queries = [request.query for request in requests]
     if not queries or ends[0] == ends[1]:
         st.info("Patching needs two different models, one of them with a head. Choose another epoch.")
         return
-    requests = [recipe.request(query) for query in queries]
     what, offer = "Activation patching", "Patch every residual"
     results = work.on_demand(requests, view.lab, what, offer, beyond=work.LONG_SECONDS)
     if results is None:
         return
     if chosen == "fraction_recovered" and not all(query.donor.facts.replies for query in queries):
         chosen = "moved"  # of the only direction that is left
-    names = [f"{query.donor.label} into {query.host.label}" for query in queries]
+
+    def drawn(then: shell.View, found: list[patching.Result]) -> dict[str, Any]:
+        names = [f"{one.query.donor.label} into {one.query.host.label}" for one in asked(then)]
+        return {"patching": figures.draw(found, names, read.pieces, chosen, view.words, at)}
+
     picture.show(
         view,
-        {"patching": figures.draw(results, names, read.pieces, chosen, view.words, at)},
+        film.over_epochs(view, lambda then: asked(then) if len({*ends_of(then)}) > 1 else None, results, drawn),
         figures.GUIDE,
         lambda: [
             row for query, result in zip(queries, results, strict=True) for row in result.rows(query, read.pieces)

@@ -1,4 +1,4 @@
-"""Draw the causes of each block's change, and the heads and MLPs that write the answer."""
+"""Draw linear probes, the causes of each block's change, and the heads and MLPs that write the answer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from typing import Any
 
 import streamlit as st
 
-from backend.analyses import attribution, inherited
+from backend.analyses import attribution, inherited, linear_probes
+from backend.caching.memoize import Request
 from backend.figures import attribution as attribution_figures
 from backend.figures import inherited as inherited_figures
+from backend.figures import linear_probes as linear_figures
+from backend.stats.splits import repeated
 from backend.vocabulary.markdown import plain
-from pages.frame import picture, shell
+from pages.frame import film, picture, shell
 
 
 @shell.section
@@ -23,17 +26,24 @@ def inherited_share(view: shell.View) -> None:
     scope = view.control(
         st.segmented_control, "Scope", "scope", format_func=inherited_figures.SCOPE_NAMES.__getitem__, required=True
     )
-    requests = [inherited.recipe.request(inherited.Query(view.checkpoint, view.reference, view.study.prompts))]
+
+    def asked(then: shell.View) -> list[Request[inherited.Result]]:
+        return [inherited.recipe.request(inherited.Query(then.checkpoint, then.reference, then.study.prompts))]
+
+    def drawn(then: shell.View, found: list[inherited.Result]) -> dict[str, Any]:
+        label = then.checkpoint.label
+        return {
+            "inherited-shares": inherited_figures.shares(found[0], label, scope),
+            "inherited-norms": inherited_figures.norms(found[0], label, scope),
+        }
+
+    requests = asked(view)
     results = view.results(requests, "Running each block on both models' residuals")
     if results is None:
         return
-    label = view.checkpoint.label
     picture.show(
         view,
-        {
-            "inherited-shares": inherited_figures.shares(results[0], label, scope),
-            "inherited-norms": inherited_figures.norms(results[0], label, scope),
-        },
+        film.over_epochs(view, asked, results, drawn),
         inherited_figures.GUIDE,
         picture.rows(requests, results),
         "inherited",
@@ -67,25 +77,35 @@ def parts(view: shell.View) -> None:
         )
         return
     picture.without_head(view.pair)
-    requests = [
-        attribution.recipe.request(attribution.Query(section, view.reference, view.study.prompts)) for section in shown
-    ]
+
+    def asked(then: shell.View) -> list[Request[attribution.Result]]:
+        ends = [one for one in (then.pair if measure == "gap" else (then.checkpoint,)) if one.facts.replies]
+        return [attribution.recipe.request(attribution.Query(one, then.reference, then.study.prompts)) for one in ends]
+
+    requests = asked(view)
     results = view.results(requests, "Attributing the logit difference")
     if results is None:
         return
-    largest = attribution_figures.reach(results, measure)
     title = {
         "gap": "{}: what each part adds to the gap (logits)",
         "change": "{}: change of what each part adds (logits)",
-    }
+    }[measure]
+
+    def drawn(then: shell.View, found: list[attribution.Result]) -> dict[str, Any]:
+        largest = attribution_figures.reach(found, measure)
+        heats = {
+            request.query.checkpoint: attribution_figures.heatmap(
+                result, measure, title.format(request.query.checkpoint.label), largest
+            )
+            for request, result in zip(asked(then), found, strict=True)
+        }
+        return {
+            f"parts-{measure}-{'chosen' if one == then.checkpoint else 'first'}": heat for one, heat in heats.items()
+        }
+
     picture.show(
         view,
-        {
-            f"parts-{measure}-{view.place(section)}": attribution_figures.heatmap(
-                result, measure, title[measure].format(section.label), largest
-            )
-            for section, result in zip(shown, results, strict=True)
-        },
+        film.over_epochs(view, asked, results, drawn),
         attribution_figures.GUIDE,
         picture.rows(requests, results),
         "attribution",
@@ -97,3 +117,46 @@ def parts(view: shell.View) -> None:
         )
     for section, result in zip(shown, results, strict=True):
         st.markdown(attribution_figures.in_words(result, measure, plain(section.label)))
+
+
+@shell.section
+def linear(view: shell.View) -> None:
+    """Draw linear probes with their baselines, and transferred between models."""
+    st.subheader("Can a linear probe find the class in the residuals?")
+
+    def said(fit: Any) -> str:
+        return linear_figures.title(fit, view.reference.label)
+
+    fit: Any = view.control(st.segmented_control, "Probes", "fit", format_func=said, required=True)
+    requests = [
+        linear_probes.recipe.request(linear_probes.Query(checkpoint, view.reference, view.study.prompts))
+        for checkpoint in view.study.checkpoints
+    ]
+    results = view.results(requests, "Fitting linear probes")
+    if results is None:
+        return
+    prompts = view.study.prompts
+    if copied := linear_figures.copies(repeated(prompts.groups), len(prompts.token_ids)):
+        st.markdown(copied)
+    places = [view.place(checkpoint) for checkpoint in view.pair]
+    pictured, classes = [results[place] for place in places], len(view.words)
+
+    def curves(then: shell.View, found: list[linear_probes.Result]) -> dict[str, Any]:
+        names, places = [one.label for one in then.pair], [then.place(one) for one in then.pair]
+        given = (names, places, len(view.names), classes, fit, view.reference.label)
+        return {"linear-curves": linear_figures.curves(found, *given)}
+
+    picture.show(
+        view,
+        film.over_epochs(view, lambda then: [requests[then.place(one)] for one in then.pair], pictured, curves),
+        linear_figures.CURVES_GUIDE,
+        picture.rows([requests[place] for place in places], pictured),
+        "linear_probes",
+    )
+    picture.show(
+        view,
+        {"linear-heat": linear_figures.heatmap(results, view.names, classes, fit, view.reference.label)},
+        linear_figures.HEATMAP_GUIDE,
+        picture.rows(requests, results),
+        "linear_probes",
+    )

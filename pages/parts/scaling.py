@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import activation_differences, scaling
+from backend.caching.memoize import Request
 from backend.derived.model_differences import PLACES
 from backend.derived.scaled_change import IN_BLOCKS
 from backend.derived.texts import plain_prompts
@@ -15,7 +16,7 @@ from backend.figures.style import theme
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell, work
+from pages.frame import address, film, picture, shell, work
 from pages.parts import activation_differences as residuals
 
 HOW = {"weights": "Scaled weights", "logits": "Amplified logits", "steer": "Steering along the change"}
@@ -45,23 +46,32 @@ def draw(view: shell.View) -> None:
     part: Any = view.control(
         st.segmented_control, "Scaled part", "part", format_func=figures.PARTS.__getitem__, required=True
     )
-    query = scaling.query(view.study, view.checkpoint, view.reference, part)
-    requests = [scaling.recipe.request(query)]
+
+    def asked(then: shell.View) -> list[Request[scaling.Result]] | None:
+        if then.checkpoint not in residuals.others(then):
+            return None
+        return [scaling.recipe.request(scaling.query(then.study, then.checkpoint, then.reference, part))]
+
+    requests = asked(view) or []
     results = work.on_demand(requests, view.lab, "Scaling the change", "Scale the change", beyond=work.LONG_SECONDS)
     if results is None:
         return
-    result, colour = results[0], theme.checkpoint_colour(view.place(view.checkpoint), len(view.names))
+    result, query = results[0], requests[0].query
     if part == "all":
         st.markdown(figures.in_words(result, query, plain(view.checkpoint.label)))
     in_blocks = part in IN_BLOCKS
+
+    def drawn(then: shell.View, found: list[scaling.Result]) -> dict[str, Any]:
+        colour = theme.checkpoint_colour(then.place(then.checkpoint), len(then.names))
+        given = (found[0], scaling.query(then.study, then.checkpoint, then.reference, part))
+        return {
+            f"scaling-{name}": figures.blocks(*given, name) if in_blocks else figures.curve(*given, name, colour)
+            for name in figures.shown(found[0])
+        }
+
     picture.show(
         view,
-        {
-            f"scaling-{name}": figures.blocks(result, query, name)
-            if in_blocks
-            else figures.curve(result, query, name, colour)
-            for name in figures.shown(result)
-        },
+        film.over_epochs(view, asked, results, drawn),
         figures.BLOCKS_GUIDE if in_blocks else figures.GUIDE,
         picture.rows(requests, results),
         "scaling",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from backend.analyses import side_effects
+from backend.caching.memoize import Request
 from backend.figures import side_effects as figures
 from backend.figures.style import theme
 from backend.vocabulary.markdown import plain
-from pages.frame import picture, shell, work
+from pages.frame import film, picture, shell, work
 from pages.parts import seed_floor
 from pages.parts.activation_differences import others
 
@@ -49,20 +52,33 @@ def draw(view: shell.View) -> None:
 
 def _blocks(view: shell.View) -> None:
     """Draw the blocks of the chosen checkpoint, and the share of the gain that a few of them keep."""
-    query = side_effects.query(view.study, view.checkpoint, view.reference, by_block=True)
-    requests = [side_effects.recipe.request(query)]
+
+    def asked(then: shell.View) -> list[Request[side_effects.Result]] | None:
+        if then.checkpoint not in others(then):
+            return None
+        query = side_effects.query(then.study, then.checkpoint, then.reference, by_block=True)
+        return [side_effects.recipe.request(query)]
+
+    requests = asked(view) or []
     what, offer = "Measuring gain and price by block", "Measure every block, and find a small set"
     results = work.on_demand(requests, view.lab, what, offer, beyond=work.LONG_SECONDS)
     if results is None:
         return
-    result, label = results[0], view.checkpoint.label
-    colour = theme.checkpoint_colour(view.place(view.checkpoint), len(view.names))
+    result, query = results[0], requests[0].query
     if result.order:
         st.markdown(figures.kept_in_words(result, query.share))
-    chosen = result.smallest(query.share) or ()
     rows = picture.rows(requests, results)
-    drawn = {"price-blocks": figures.blocks(result, label, colour, chosen)}
-    picture.show(view, drawn, figures.GUIDE, rows, "side_effects")
+
+    def blocks(then: shell.View, found: list[side_effects.Result]) -> dict[str, Any]:
+        colour = theme.checkpoint_colour(then.place(then.checkpoint), len(then.names))
+        few = found[0].smallest(query.share) or ()
+        return {"price-blocks": figures.blocks(found[0], then.checkpoint.label, colour, few)}
+
+    def sets(then: shell.View, found: list[side_effects.Result]) -> dict[str, Any]:
+        shown = {"price-sets": figures.sets(found[0], then.checkpoint.label, query.share)}
+        return shown if found[0].order else {}
+
+    picture.show(view, film.over_epochs(view, asked, results, blocks), figures.GUIDE, rows, "side_effects")
     if result.order:
-        sets = {"price-sets": figures.sets(result, label, query.share)}
-        picture.show(view, sets, figures.SETS_GUIDE, rows, "side_effects")
+        drawn = film.over_epochs(view, asked, results, sets)
+        picture.show(view, drawn, figures.SETS_GUIDE, rows, "side_effects")

@@ -17,7 +17,7 @@ from backend.figures import unembedding as unembedding_figures
 from backend.stats import layer_roles
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.vocabulary.markdown import plain
-from pages.frame import address, needs, picture, shell, work
+from pages.frame import address, film, needs, picture, shell
 from pages.parts import seed_floor
 
 PARTS = {
@@ -131,22 +131,24 @@ def _floors(
 
 
 def _grid(view: shell.View) -> None:
-    asked = [
-        cka_grid.Query(checkpoint, view.reference, view.study.prompts, view.drop_largest)
-        for checkpoint in reversed(view.pair)
-    ]
-    requests = [cka_grid.recipe.request(query) for query in asked]
+    def asked(then: shell.View) -> list[Request[cka_grid.Result]]:
+        more = (then.reference, then.study.prompts, then.drop_largest)
+        return [cka_grid.recipe.request(cka_grid.Query(one, *more)) for one in reversed(then.pair)]
+
+    requests = asked(view)
     results = view.results(requests, "Comparing every layer with every layer")
     if results is None:
         return
+
+    def drawn(then: shell.View, found: list[cka_grid.Result]) -> dict[str, Any]:
+        labels = [one.label for one in reversed(then.pair)]
+        keys = ["cka-grid", "cka-grid-reference"]
+        grids = [grid_figures.draw(*one, then.reference.label) for one in zip(found, labels, strict=True)]
+        return dict(zip(keys, grids, strict=False))
+
     picture.show(
         view,
-        {
-            f"cka-grid-{view.place(query.checkpoint)}": grid_figures.draw(
-                result, query.checkpoint.label, view.reference.label
-            )
-            for query, result in zip(asked, results, strict=True)
-        },
+        film.over_epochs(view, asked, results, drawn),
         grid_figures.GUIDE,
         picture.rows(requests, results),
         "cka_grid",
@@ -155,26 +157,37 @@ def _grid(view: shell.View) -> None:
 
 
 def _roles(view: shell.View) -> None:
-    if needs.lacks(view, "classes"):
+    if needs.lacks(view, "classes", "The split into general and task-specific layers"):
         return
     level = _level(view)
     if view.checkpoint == view.reference:
         st.info("Reference and chosen checkpoint are the same. Choose another epoch.")
         return
-    prompts, pair = view.study.prompts, (view.checkpoint, view.reference)
-    probes = [
-        linear_probes.recipe.request(linear_probes.Query(checkpoint, view.reference, prompts)) for checkpoint in pair
-    ]
-    results = work.both([_asked(view, *pair)], probes, view.lab, "Comparing layers and fitting linear probes")
+    prompts = view.study.prompts
+
+    def requests(then: shell.View) -> list[Request[Any]]:
+        pair = (then.checkpoint, then.reference)
+        probes = [linear_probes.Query(checkpoint, view.reference, prompts) for checkpoint in pair]
+        return [_asked(then, *pair), *(linear_probes.recipe.request(query) for query in probes)]
+
+    def read(alike: Any, own: Any, other: Any) -> layer_roles.Reading:
+        cka = alike.alike("cka")
+        return layer_roles.read(cka, own.prediction, other.prediction, prompts.labels, prompts.classes, level)
+
+    results = view.results(requests(view), "Comparing layers and fitting linear probes")
     if results is None:
         return
-    (alike,), (own, other) = results
-    reading = layer_roles.read(
-        alike.alike("cka"), own.prediction, other.prediction, prompts.labels, prompts.classes, level
-    )
+    reading = read(*results)
     picture.show(
         view,
-        {"roles": roles_figures.draw(reading, view.checkpoint.label, view.reference.label)},
+        film.over_epochs(
+            view,
+            requests,
+            results,
+            lambda then, found: {
+                "roles": roles_figures.draw(read(*found), then.checkpoint.label, view.reference.label)
+            },
+        ),
         roles_figures.GUIDE,
         lambda: reading.rows(view.checkpoint.label, view.reference.label),
         None,

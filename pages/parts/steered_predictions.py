@@ -23,7 +23,7 @@ WRITTEN = (-4.0, 0.0, 4.0)
 @shell.section
 def draw(view: shell.View, direction: int) -> None:
     """Draw the effect of each model's own direction on its predictions, added and ablated, and what it writes."""
-    if needs.lacks(view, "classes"):
+    if needs.lacks(view, "classes", "Steering"):
         return
     st.subheader("What does the class direction change in what the models predict and write?")
     models = [checkpoint for checkpoint in view.pair if checkpoint.facts.predicts]

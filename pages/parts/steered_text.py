@@ -36,7 +36,7 @@ def choices(study: PinnedStudy) -> dict[str, address.Choice]:
 def show(view: shell.View, typed: Typed, direction: int) -> None:
     """Draw the controls, the answer at each coefficient, and the continuations."""
     st.subheader("What does adding the direction do?")
-    if needs.lacks(view, "classes"):
+    if needs.lacks(view, "classes", "Steering"):
         return
     with st.container(horizontal=True):
         slider = st.container(width=320)

@@ -7,13 +7,14 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import ablation, steering
+from backend.caching.memoize import Request
 from backend.derived import steering_vectors
 from backend.figures import ablation as ablation_figures
 from backend.figures import steering as figures
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell
+from pages.frame import address, film, picture, shell
 from pages.parts import steered_predictions
 
 SHOWN = {
@@ -107,37 +108,54 @@ def _coefficients(view: shell.View) -> None:
     """Draw curves over the coefficient at one layer."""
     said = view.control(st.select_slider, "Layer", "at")
     spot = (None, None) if said == "all" else (int(said), int(said))
-    asked = query(view, (spot,), steering.NULL)
-    requests = [steering.recipe.request(asked)]
+
+    def asked(then: shell.View) -> list[Request[steering.Result]] | None:
+        answers = pair(then)[0].facts.replies
+        return [steering.recipe.request(query(then, (spot,), steering.NULL))] if answers else None
+
+    requests = asked(view) or []
     results = view.results(requests, "Steering at every coefficient, and with permuted directions")
     if results is None:
         return
     effect: Any = view.value("effect")
+
+    def drawn(then: shell.View, found: list[steering.Result]) -> dict[str, Any]:
+        given = (found[0], query(then, (spot,), steering.NULL))
+        return {
+            f"coefficients-{effect}": figures.coefficients(*given, effect),
+            "coefficients-flips": figures.flips(*given, view.words),
+        }
+
     picture.show(
         view,
-        {
-            f"coefficients-{effect}": figures.coefficients(results[0], asked, effect),
-            "coefficients-flips": figures.flips(results[0], asked, view.words),
-        },
+        film.over_epochs(view, asked, results, drawn),
         figures.COEFFICIENTS_GUIDE,
         picture.rows(requests, results),
         "steering",
     )
-    st.markdown(" ".join(plain(figure) for figure in figures.in_words(results[0], asked, view.words)))
+    st.markdown(" ".join(plain(figure) for figure in figures.in_words(results[0], requests[0].query, view.words)))
 
 
 @shell.section
 def _layers(view: shell.View) -> None:
     """Draw coefficient by layer."""
-    asked = query(view, steering_vectors.every_layer(view.study.base.facts.layers))
-    requests = [steering.recipe.request(asked)]
+
+    def asked(then: shell.View) -> list[Request[steering.Result]] | None:
+        spots = steering_vectors.every_layer(view.study.base.facts.layers)
+        return [steering.recipe.request(query(then, spots))] if pair(then)[0].facts.replies else None
+
+    def drawn(then: shell.View, found: list[steering.Result]) -> dict[str, Any]:
+        one = query(then, steering_vectors.every_layer(view.study.base.facts.layers))
+        return {f"layers-{effect}": figures.heatmap(found[0], one, effect)}
+
+    requests = asked(view) or []
     results = view.results(requests, "Steering at every layer and coefficient")
     if results is None:
         return
     effect: Any = view.value("effect")
     picture.show(
         view,
-        {f"layers-{effect}": figures.heatmap(results[0], asked, effect)},
+        film.over_epochs(view, asked, results, drawn),
         figures.HEATMAP_GUIDE,
         picture.rows(requests, results),
         "steering",
@@ -158,22 +176,29 @@ def _transfer(view: shell.View) -> None:
         )
         view.control(st.segmented_control, "Coefficients in", "scale", format_func=SCALES.__getitem__, required=True)
     layers = view.study.base.facts.layers
-    single, whole = query(view, steering_vectors.every_layer(layers)), query(view, steering_vectors.to_all(layers))
+
+    def queries(then: shell.View) -> tuple[steering.Query, steering.Query]:
+        return query(then, steering_vectors.every_layer(layers)), query(then, steering_vectors.to_all(layers))
+
+    single = queries(view)[0]
     coefficients = {f"{alpha:g}": alpha for alpha in single.alphas if alpha}
     said = view.control(st.select_slider, "Coefficient", "coefficient")
     alpha = coefficients.get(said, max(coefficients.values()))
-    requests = [steering.recipe.request(single), steering.recipe.request(whole)]
+    requests = [steering.recipe.request(one) for one in queries(view)]
     results = view.results(requests, f"Adding directions of {source.label} to {host.label}")
     if results is None:
         return
     effect: Any = view.value("effect")
     measures: Any = dict.fromkeys((effect, "balanced_accuracy"))
+
+    def drawn(then: shell.View, found: list[steering.Result]) -> dict[str, Any]:
+        first, second = found
+        given = (first, second, queries(then)[0])
+        return {f"transfer-{one}": figures.transfer(*given, one, alpha, then.checkpoint.label) for one in measures}
+
     picture.show(
         view,
-        {
-            f"transfer-{one}": figures.transfer(results[0], results[1], single, one, alpha, source.label)
-            for one in measures
-        },
+        film.over_epochs(view, lambda then: [steering.recipe.request(one) for one in queries(then)], results, drawn),
         figures.transfer_guide(host.label, source.label),
         picture.rows(requests, results),
         "steering",

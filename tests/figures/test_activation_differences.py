@@ -25,7 +25,8 @@ def results(shown: Shown) -> list[Result]:
 
 def test_the_overview_holds_the_numbers_and_crosses_what_is_within_the_floor(results: list[Result]):
     picture = figures.overview(results, ["<b>", "two"], 5, "base", 1)
-    heat, crosses, *rings, ring = picture.data
+    heat, crosses, *rings, ring, key = picture.data
+    assert key.name == "largest of its checkpoint"
     assert [one.opacity for one in (*rings, ring)] == [0, 1]
     np.testing.assert_allclose(
         np.array(heat.z, float), [np.round(100 * one.relative.value[5], 4) for one in results], atol=1e-4

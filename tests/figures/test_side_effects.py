@@ -47,3 +47,9 @@ def test_the_answer_in_words(results: list[Result]):
     assert "No set of blocks" in figures.kept_in_words(results[1], 2.0)
     only_price = replace(results[0], gain=undefined(2))
     assert figures.in_words(only_price, "one").startswith("**one** moved by ")
+
+
+def test_words_do_not_lie_on_each_other():
+    x, y = np.array([0.0, 0.001, 0.05, np.nan]), np.array([0.1, 0.2, 0.1, 0.3])
+    assert figures._apart(x, y, (0.08, 4.0)) == [False, True, True, False]
+    assert figures._apart(x, y, (0.001, 0.1)) == [True, True, True, False]

@@ -100,16 +100,16 @@ def test_words_say_coefficient_permuted_directions_and_the_end(curve, shown: Sho
     far = int((abs(null[:, 0, 5] - plain) >= abs(value[0, 5] - plain)).sum())
     assert f"by {value[0, 5] - plain:+.2f}, from" in said[1]
     assert f"{far} of 5 permuted ones as far" in said[1]
-    assert "says one thing to everything" in said[2]
+    assert "gives one answer to every text" in said[2]
 
 
 def test_a_direction_within_chance_is_said_plainly(curve, shown: Shown):
     result, asked = curve
     weak = replace(result, norm=np.array([0.5]), chance=np.array([0.8]))
     assert figures.in_words(weak, asked, shown.words)[0].startswith(
-        "Mind: the direction of epoch 2 at layer 12 is within chance (it is 0.5 long, and permuted labels reach 0.8)"
+        "The direction of epoch 2 at layer 12 is within chance (length 0.5; permuted labels reach 0.8)."
     )
-    assert "only what permuted directions do not do too" in figures.in_words(weak, asked, shown.words)[0]
+    assert "Trust only effects that permuted directions do not have." in figures.in_words(weak, asked, shown.words)[0]
     strong = replace(result, norm=np.array([1.5]), chance=np.array([0.8]))
     assert "beyond the 0.8" in figures.in_words(strong, asked, shown.words)[0]
     every = replace(result, norm=np.array([np.nan]), chance=np.array([np.nan]))

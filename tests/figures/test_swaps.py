@@ -61,7 +61,7 @@ def test_the_triangle_holds_every_range_at_its_ends(shown: Shown, back: bool):
     assert heat.z[0][1] is None
     host, donor = ranges.levels[:, swaps.MEASURES.index("gap")]
     towards = heat.colorscale if donor > host else heat.colorscale[::-1]
-    assert towards[-1][1] == theme.BETTER  # teal is like the donor, red like the host
+    assert towards[-1][1] == theme.PAIR[0]  # violet is like the donor, olive like the host
     assert heat.zmin <= min(host, donor) < max(host, donor) <= heat.zmax
 
 

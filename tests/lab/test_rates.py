@@ -139,3 +139,13 @@ def test_the_parts_of_a_query_are_its_steps_in_order(lab: Lab):
     parts = lab.parts(ReadoutQuery(study.base, study.prompts))
     assert [part.on_device for part in parts] == [True, True, True]
     assert parts[-1].seconds == pytest.approx(study.prompts.lengths.sum() / 1000)
+
+
+def test_a_short_query_teaches_nothing_about_a_long_one_of_its_kind(lab: Lab):
+    known, query = Rates(lab.cache), Query(1)
+    known.learn(query, declared=0.08, seconds=0.004)
+    assert known.ratio(query, 0.08) == pytest.approx(LEAST_SECONDS / 0.08)
+    assert known.ratio(query, 100.0) == 1.0
+    known.learn(query, declared=100.0, seconds=200.0)
+    assert known.ratio(query, 50.0) == pytest.approx(2.0)
+    assert known.ratio(query, 0.08) == pytest.approx(LEAST_SECONDS / 0.08)

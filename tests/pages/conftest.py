@@ -94,8 +94,28 @@ def settle(test: AppTest, seconds: float = 120) -> AppTest:
 
 
 def charts(test: AppTest) -> dict[str, str]:
-    """The plots on the page, by key, as JSON."""
-    return {_key(one.proto.id): one.proto.spec for one in test.get("plotly_chart")}
+    """The plots on the page, by key, as JSON, without what they hold of other epochs."""
+    return {key: json.dumps(spec, ensure_ascii=False, separators=(",", ":")) for key, spec in specs(test).items()}
+
+
+def filmed(test: AppTest) -> dict[str, list[str]]:
+    """The epochs that a plot holds besides its own, by the plot's key."""
+    held = {_key(one.proto.id): json.loads(one.proto.spec) for one in test.get("plotly_chart")}
+    epochs = {key: spec["layout"].get("meta", {}).get("epochs", {}) for key, spec in held.items()}
+    return {
+        key: [label for label in one["filmed"] if label != one["chosen"]]
+        for key, one in epochs.items()
+        if "frames" in one
+    }
+
+
+def specs(test: AppTest) -> dict[str, Any]:
+    """The plots on the page, by key, without what they hold of other epochs."""
+    found = {_key(one.proto.id): json.loads(one.proto.spec) for one in test.get("plotly_chart")}
+    for spec in found.values():
+        spec["layout"].get("meta", {}).get("epochs", {}).pop("frames", None)
+        spec["layout"].get("meta", {}).get("epochs", {}).pop("filmed", None)
+    return found
 
 
 def components(test: AppTest) -> dict[str, dict[str, Any]]:

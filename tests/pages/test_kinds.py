@@ -8,7 +8,7 @@ from backend.study.chat import ChatTemplate
 from backend.study.config import CheckpointRef, Message, Study
 from backend.study.kinds import UNASKED, UNLABELLED, Kind
 from pages import difference, features, overview, probes, review, swaps, tokens
-from pages.parts import layer_details, similarity
+from pages.parts import layer_details, review_tokens, similarity
 from tests.fake_pairs import fake_pairs
 from tests.pages.conftest import Opens, World, charts
 
@@ -25,7 +25,7 @@ VIEWS = [
     *(("difference", {"show": show}) for show in difference.SHOWN),
     *(("difference", {"show": show, "texts": "sample", "part": "mlp", "how": "steer"}) for show in difference.SHOWN),
     *(("review", {"text": "The script drags.", "show": show}) for show in review.SHOWN),
-    *(("review", {"text": "The script drags.", "heat": heat}) for heat in review.HEATS),
+    *(("review", {"text": "The script drags.", "heat": heat}) for heat in review_tokens.HEATS),
 ]
 
 
@@ -65,11 +65,13 @@ def test_pages_that_need_more_are_dimmed_and_say_what_to_add(world: World, opens
     test = opens("swaps", study="other", mode="single")
     labels = [link.proto.label for link in test.get("page_link")]
     assert sorted(label for label in labels if label.startswith(":gray[")) == [f":gray[{name}]" for name in dimmed]
-    wanted = UNASKED if kind == "contrast" else "add dataset.label and prompt.label_words"
+    wanted = UNASKED.replace("This", "A swap") if kind == "contrast" else "add dataset.label and prompt.label_words"
     assert any(wanted in one.value.replace("\\", "") for one in test.info)
     if kind == "texts":
         test = opens("layers", study="other", show="direction")
-        assert any(UNLABELLED in one.value.replace("\\", "") for one in test.info)
+        said = [one.value.replace("\\", "") for one in test.info]
+        for what in ("The heat map of class separation", "The distance between classes"):
+            assert UNLABELLED.replace("This", what) in said
 
 
 def test_the_overview_says_whose_chat_template_the_base_borrows(world: World, opens: Opens):

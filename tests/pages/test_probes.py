@@ -37,8 +37,8 @@ def test_reviews_that_flip_and_the_chosen_one_in_full(opens: Opens, world: World
     sample = pin(world.studies["film"], world.lab).sample  # type: ignore[arg-type]
     test = opens("probes", show="reviews", review=str(sample.index[5]))
     shown = charts(test)
-    assert {"flips-0", "flips-3", "flip-curve"} == shown.keys()
-    assert "chosen review" in shown["flips-0"]
+    assert {"flips-reference", "flips-chosen", "flip-curve"} == shown.keys()
+    assert "chosen review" in shown["flips-reference"]
     assert sample.text[5] in [one.value for one in test.text]
     assert "flip-curve" not in charts(opens("probes", show="reviews"))
 
@@ -48,7 +48,7 @@ def test_reviews_that_flip_and_the_chosen_one_in_full(opens: Opens, world: World
     [
         ("linear", {"linear-curves", "linear-heat"}),
         ("inherited", {"inherited-shares", "inherited-norms"}),
-        ("parts", {"parts-gap-0", "parts-gap-2"}),
+        ("parts", {"parts-gap-first", "parts-gap-chosen"}),
     ],
 )
 def test_every_part_of_the_page(opens: Opens, show: str, keys: set[str]):
@@ -57,7 +57,7 @@ def test_every_part_of_the_page(opens: Opens, show: str, keys: set[str]):
 
 def test_the_change_of_heads_and_mlps_is_one_picture(opens: Opens):
     test = opens("probes", show="parts", parts="change", epoch="epoch 1")
-    assert charts(test).keys() == {"parts-change-1"}
+    assert charts(test).keys() == {"parts-change-chosen"}
     assert any("change of the gap" in one.value for one in test.markdown)
 
 
@@ -107,7 +107,7 @@ def test_encoders_that_have_a_head_are_read_and_have_no_norm_to_choose(opens: Op
     assert "norm" not in [one.key for one in test.segmented_control]
     assert "base" not in charts(test)["probe-heat"]
     left_out = opens("probes", reference="epoch 1", epoch="base", show="reviews")
-    assert charts(left_out).keys() == {"flips-1"}
+    assert charts(left_out).keys() == {"flips-reference"}
     assert [one.value for one in left_out.caption if "left out" in one.value]
 
 

@@ -12,7 +12,6 @@ from backend.derived import example_reviews
 from backend.figures.review_tokens import HEATS
 from backend.lab.pinning import pin
 from pages import review
-from pages.frame import shell
 from pages.review import SHOWN
 from tests.pages.conftest import Opens, World, charts, settle
 
@@ -128,17 +127,6 @@ def test_the_epoch_slider_moves_the_curve(opens: Opens):
     after = charts(test)["review-logit-diff"]
     assert "epoch 3: own head and norm" in before
     assert "epoch 1: own head and norm" in after and "epoch 3" not in after
-
-
-def test_play_reads_the_text_with_every_epoch(opens: Opens, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(shell, "FRAME_SECONDS", 1e6)
-    test = opens("review", text=TEXT)
-    test.button(key="play").click().run()
-    settle(test)
-    assert test.query_params["epoch"] in ("base", ["base"])
-    test.session_state["_stepped"] = -1e9
-    settle(test.run())
-    assert "epoch 1: own head and norm" in charts(test)["review-logit-diff"]
 
 
 @pytest.mark.parametrize("heat", list(HEATS))

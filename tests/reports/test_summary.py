@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from backend.analyses import accuracy
 from backend.reports import summary
 from backend.study.comparison import Comparison
-from backend.study.config import TrainingSpec, load_study
+from backend.study.config import CheckpointRef, TrainingSpec, load_study
 from backend.study.kinds import Kind
 from backend.study.pinned import Missing
 from tests.fakes import fake_definition, fake_lab, fake_study
@@ -133,4 +133,16 @@ def test_a_list_of_studies_marks_missing_weights(tmp_path: Path):
     assert summary.listed(study) == f"{study.title} (some weights missing)"
     for ref in study.refs[1:]:
         Path(str(ref.path)).mkdir(parents=True)
+    assert summary.listed(study) == study.title
+
+
+def test_a_list_of_studies_marks_weights_that_are_on_the_hub_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    base = CheckpointRef(repo="openai-community/gpt2", subfolder="small")
+    study = fake_definition(tmp_path).model_copy(update={"base": base, "checkpoints": ()})
+    assert summary.listed(study) == f"{study.title} (weights to download)"
+    folder = tmp_path / "hub" / "models--openai-community--gpt2" / "snapshots" / "0a1b" / "small"
+    folder.mkdir(parents=True)
+    assert summary.listed(study) == f"{study.title} (weights to download)"
+    (folder / "model.safetensors").touch()
     assert summary.listed(study) == study.title

@@ -156,6 +156,12 @@ def upright(x: float | int, **look: Any) -> dict[str, Any]:
     return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": x, "x1": x, "line": {"color": theme.QUIET} | look}
 
 
+def beside(x: float, words: str) -> dict[str, Any]:
+    """Return words at the top of an upright line, on its left."""
+    place = {"x": x, "y": 1, "yref": "paper", "xanchor": "right", "yanchor": "bottom"}
+    return {"text": words, "showarrow": False, "font": {"size": 11}, **place}
+
+
 def frame(column: int, row: int) -> dict[str, Any]:
     """Return a frame around one cell of a heat map."""
     ends = {"x0": column - 0.5, "x1": column + 0.5, "y0": row - 0.5, "y1": row + 0.5}

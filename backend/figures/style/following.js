@@ -2,12 +2,17 @@
 in the picture that is drawn already, as the server draws it after the release. `meta` comes from following.py. */
 
 const texts = new Map();
+const DIMMED = "0.35";
 const LAYERS = ".scatterlayer > .trace, .heatmaplayer > .hm, .legend .traces";
 
 export default function follow({ data } = {}) {
-    let epoch;
+    let epoch, due;
     const showAll = () => {
         for (const plot of document.querySelectorAll(".js-plotly-plot")) show(plot, epoch);
+        due ??= requestAnimationFrame(() => {
+            due = null;
+            for (const plot of document.querySelectorAll(".js-plotly-plot")) film(plot, epoch);
+        });
     };
     const onEpoch = ({ detail: { at, names } }) => { epoch = names[Math.round(at)]; showAll(); };
     window.addEventListener("layershift:epoch", onEpoch);
@@ -23,7 +28,7 @@ export default function follow({ data } = {}) {
 /* Show a plot as it is at that epoch. */
 function show(plot, epoch) {
     const layout = plot._fullLayout, epochs = layout?.meta?.epochs;
-    if (!epochs?.labels.map(plain).includes(epoch) || (plot.showing?.epoch === epoch && plot.showing.layout === layout)) return;
+    if (!epochs?.labels?.map(plain).includes(epoch) || (plot.showing?.epoch === epoch && plot.showing.layout === layout)) return;
     plot.showing = { epoch, layout };
     for (const node of plot.querySelectorAll(LAYERS)) {
         const trace = (Array.isArray(node.__data__) ? node.__data__[0] : node.__data__)?.trace, own = trace?.meta;
@@ -40,6 +45,22 @@ function show(plot, epoch) {
     const title = plot.querySelector(".gtitle");
     const words = Object.entries(epochs.titles ?? {}).find(([label]) => plain(label) === epoch);
     if (title && words) title.textContent = plain(words[1]);
+}
+
+/* Draw a plot as it is at that epoch, from what differs there; it is dimmed if that has not been computed yet. */
+function film(plot, epoch) {
+    const { chosen, filmed, frames } = plot._fullLayout?.meta?.epochs ?? {};
+    if (!frames || epoch === undefined) return;
+    const given = { data: plot.data, layout: plot.layout };
+    const held = plot.film?.data === plot.data ? plot.film : { given, data: plot.data, epoch: plain(chosen) };
+    plot.film = { ...held, epoch };
+    const frame = frames[filmed.map(plain).indexOf(epoch)];
+    plot.style.opacity = frame ? "" : DIMMED;
+    plot.toggleAttribute("data-behind", !frame);
+    if (!frame || held.epoch === epoch) return;
+    const data = frame.whole ?? held.given.data.map((trace, i) => ({ ...trace, ...frame.traces[i] }));
+    plot.film.data = data;
+    window.Plotly.react(plot, data, { ...held.given.layout, ...frame.layout }, { ...plot._context });
 }
 
 /* Words that are escaped for plotly, as text. */

@@ -740,12 +740,13 @@ class Scrubber {
         this.layout(true);
         const box = this.root.getBoundingClientRect(), bottom = this.slider.closest(".bar").getBoundingClientRect();
         const height = Math.max(...this.sides.map(({ node }) => node.getBoundingClientRect().bottom)) - box.y;
-        const sheet = make("canvas", "", null, { width: (box.width + 2 * margin) * ratio, height: (height + 2 * margin) * ratio });
+        const head = this.view.title ? 28 : 0, size = [box.width + 2 * margin, height + head + 2 * margin];
+        const sheet = make("canvas", "", null, { width: size[0] * ratio, height: size[1] * ratio });
         const pen = sheet.getContext("2d");
         pen.scale(ratio, ratio);
         pen.fillStyle = this.page;
         pen.fillRect(0, 0, sheet.width, sheet.height);
-        pen.translate(margin - box.x, margin - box.y);
+        pen.translate(margin - box.x, margin + head - box.y);
         pen.textBaseline = "middle";
         const write = (node, words, font) => {
             const at = node.getBoundingClientRect();
@@ -753,6 +754,7 @@ class Scrubber {
             pen.font = `${font} ${getComputedStyle(this.root).fontFamily}`;
             pen.fillText(words, at.x, at.y + at.height / 2);
         };
+        if (head) write({ getBoundingClientRect: () => ({ x: box.x, y: box.y - head, height: 20 }) }, this.view.title, "600 15px");
         for (const item of this.root.querySelectorAll(".legend > span:not([hidden])")) this.saveSign(pen, item, write);
         for (const { name, panels } of this.sides) {
             write(name, name.firstChild.textContent, "600 14px");

@@ -26,7 +26,8 @@ POINTS = 0.9
 SYMBOLS = ("diamond", "circle", "square", "triangle-up", "cross", "star", "x", "triangle-down")
 QUIET = "#7d8593"
 FAINT = "rgba(128,136,150,0.28)"
-SEQUENTIAL = [[0.0, "rgba(47,158,95,0.04)"], [0.5, "#5cb585"], [1.0, "#116b3b"]]
+SEQUENTIAL = [[0.0, "rgba(47,158,95,0.04)"], [1.0, "#2f9e5f"]]
+"""Darker on a white page, lighter on a dark one, the larger the value."""
 Scale = list[list[Any]]
 
 
@@ -79,6 +80,12 @@ def checkpoint_colour(position: int, count: int) -> str:
     share = 0.0 if count <= 2 else (position - 1) / (count - 2)
     start, end = (151, 129, 230), (114, 76, 206)
     return "rgb({},{},{})".format(*(round(a + share * (b - a)) for a, b in zip(start, end, strict=True)))
+
+
+PAIR = (checkpoint_colour(2, 3), MANY[6])
+"""Of two curves that are neither classes nor checkpoints."""
+ENDS = _diverging(PAIR[1], PAIR[0])
+"""From the host of a swap to its donor."""
 
 
 def ink_on(colour: str) -> str:

@@ -26,7 +26,7 @@ def image(series: Sequence[float], at: int) -> str:
     span, step = max(high, 0.0) - bottom or 1.0, min(WIDTH / len(series), WIDEST)
     bars = [
         f'<rect x="{i * step + step * 0.12:.1f}" y="{HEIGHT * (1 - top):.1f}" width="{step * 0.76:.1f}" '
-        f'height="{max(1.0, HEIGHT * top):.1f}" fill="{theme.MANY[0] if i == at else theme.QUIET}" '
+        f'height="{max(1.0, HEIGHT * top):.1f}" fill="{theme.RING if i == at else theme.QUIET}" '
         f'opacity="{1 if i == at else 0.45}"/>'
         for i, value in enumerate(series)
         if math.isfinite(value)

@@ -62,7 +62,7 @@ def test_checkpoint_colours_differ(count: int):
     assert len({theme.checkpoint_colour(i, count) for i in range(count)}) == count
 
 
-@pytest.mark.parametrize("scale", [theme.SEQUENTIAL, theme.DIVERGING, theme.QUALITY, theme.COSINE])
+@pytest.mark.parametrize("scale", [theme.SEQUENTIAL, theme.DIVERGING, theme.QUALITY, theme.COSINE, theme.ENDS])
 def test_numbers_read_on_every_cell_in_both_themes(scale: theme.Scale):
     """WCAG 2.2, 1.4.3: 4.5 to 1 for text; on see-through cells what one ink can be on both pages, 3.6."""
     for ground, own in zip(GROUNDS, INKS, strict=True):

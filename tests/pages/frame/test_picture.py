@@ -66,8 +66,8 @@ def read(text: str) -> list[dict[str, str]]:
         ("cosine-curves", {"show": "cosines", "reference": "epoch 1"}, 3 * 5),
         ("cosine-layers-0", {"show": "cosines"}, 5 * 6 + 4 * 10),
         ("cosine-checkpoints", {"show": "cosines", "massive": "without", "reference": "epoch 3"}, 5 * 6 + 4 * 10),
-        ("map-0", {"show": "map"}, 2 * 36),
-        ("map-0", {"show": "map", "layer": "2", "reference": "epoch 1"}, 2 * 36),
+        ("map-reference", {"show": "map"}, 2 * 36),
+        ("map-reference", {"show": "map", "layer": "2", "reference": "epoch 1"}, 2 * 36),
         ("quartiles", {"show": "sample"}, None),
     ],
 )
