@@ -84,12 +84,6 @@ class PinnedStudy:
         """Return the base and the checkpoints of its training in order, without repeats with another seed."""
         return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.ref.seed_of is None)
 
-    def after(self, checkpoint: PinnedCheckpoint) -> PinnedCheckpoint | None:
-        """Return the next epoch; None after the last epoch, and after a checkpoint of another seed."""
-        labels = [epoch.label for epoch in self.epochs]
-        following = labels.index(checkpoint.label) + 1 if checkpoint.label in labels else len(labels)
-        return self.epochs[following] if following < len(labels) else None
-
     @property
     def seeds(self) -> tuple[tuple[PinnedCheckpoint, PinnedCheckpoint], ...]:
         """Return each usable checkpoint of another seed with the checkpoint that it repeats."""
