@@ -15,7 +15,7 @@
 # All that is needed is Python 3.11 or newer; the rest goes into .venv. Settings:
 #   PYTHON=python3.11   PORT=8501   ADDRESS=127.0.0.1   ARGS='more arguments for test, bench and demo'
 #   PATHS=/data:/home/me (folders that the form "Add a study" may open; all of them while only this machine is served)
-#   WORKERS=2 (processes of make test)
+#   WORKERS=3 (processes of make test; one more than cores, because browser tests wait)
 #   TORCH_INDEX=https://download.pytorch.org/whl/cpu (another package index to look for torch in)
 
 .DEFAULT_GOAL := help
@@ -29,7 +29,7 @@ ADDRESS ?= 127.0.0.1
 TORCH_INDEX ?=
 PATHS ?= $(or $(LAYERSHIFT_PATHS),$(if $(filter 127.0.0.1 localhost ::1,$(ADDRESS)),/))
 DATA ?=
-WORKERS ?= 2
+WORKERS ?= 3
 ARGS ?=
 IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '$(IS_NEW_ENOUGH)' 2>/dev/null && { echo $$p; break; }; done)

@@ -18,7 +18,7 @@ from backend import wiring
 from tests.browser.conftest import FLAGS, PATIENCE, calm, serving
 
 FOLDER = Path(__file__).parent / "images"
-MOST_BYTES = 150_000
+MOST_BYTES = 110_000
 COLOURS = (None, 256, 128, 64, 32)
 TYPED = "The plot drags and half of the jokes are old, and still I loved every minute of it."
 

@@ -9,7 +9,6 @@ import shlex
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import leave_out, read_typed
 from docs import index
 from tests.fakes import FakeModels, fake_lab, fake_study
+from tests.markdown import anchors, quoted, sections, table, without_code
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -53,41 +53,6 @@ SECTIONS = ("Formula", "How to read the picture", "When not to trust it", "Worke
 
 def name_of(file: Path) -> str:
     return str(file.relative_to(ROOT))
-
-
-@cache
-def sections(file: Path) -> dict[str, str]:
-    """The text below each heading of the second level, by heading."""
-    parts = re.split(r"^## (.+)$", without_code(file.read_text(encoding="utf-8")), flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def without_code(text: str) -> str:
-    """Markdown without its fenced blocks, in which # is a comment and brackets are lists."""
-    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def table(section: str) -> list[list[str]]:
-    """The cells of the tables in a section, without their headings."""
-    rows = [re.split(r"(?<!\\)\|", line.strip().strip("|")) for line in section.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in row] for row in rows]
-    return [
-        row for i, row in enumerate(cells) if not is_rule(row) and not (i + 1 < len(cells) and is_rule(cells[i + 1]))
-    ]
-
-
-def is_rule(row: list[str]) -> bool:
-    return all(re.fullmatch(r":?-+:?", cell) for cell in row)
-
-
-def quoted(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
-
-
-def anchors(file: Path) -> set[str]:
-    """What a link may name behind #, as GitHub makes it from the headings."""
-    titles = re.findall(r"^#+ (.+)$", without_code(file.read_text(encoding="utf-8")), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 # Links

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from backend.__main__ import main
-from tests.test_docs import ROOT, sections, table
+from tests.markdown import sections, table
 
+ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/merge.md"
 NEAR = {"balanced_accuracy": 0.03, "gap": 0.1, "perplexity": 10, "kl": 0.03}
 """Rounding, and other orders of summation in the training."""

@@ -138,7 +138,9 @@ def _headers(folder: Path) -> Target:
     whole = (folder / "gpt2" / "model.safetensors").read_bytes()
     length = int.from_bytes(whole[:8], "little")
     header = json.loads(whole[8 : 8 + length])
-    few = {name: header[name] for name in sorted(header)[:4]}
+    tensors = sorted((entry["data_offsets"], name) for name, entry in header.items() if name != "__metadata__")[:4]
+    few = {name: header[name] for _, name in tensors}
+    data = whole[8 + length :][: tensors[-1][0][1]]  # a file must end with its last tensor
     file = folder / "broken.safetensors"
 
     def run(case: Any) -> object:
@@ -146,7 +148,7 @@ def _headers(folder: Path) -> Target:
             file.write_bytes(case)
         else:
             text = json.dumps(case).encode("utf-8", "surrogatepass")
-            file.write_bytes(len(text).to_bytes(8, "little") + text + whole[8 + length :][:4096])
+            file.write_bytes(len(text).to_bytes(8, "little") + text + data)
         return read_header(file)
 
     return Target(broken_tree(few) | broken_bytes([whole[: 8 + length + 64]]), run)

@@ -102,7 +102,9 @@ def test_an_ordered_label_leads_with_its_rank_correlation(world: World, opens: O
     test = opens("layers", study="other")
     assert "ordered-curves" in charts(test)
     mapped = charts(opens("layers", study="other", show="map"))
-    assert all("colorbar" in mapped[f"map-{side}"] for side in (0, 1)), "maps are coloured by the value"
+    assert all("colorbar" in mapped[name] for name in ("map-reference", "map-chosen")), "maps are coloured by the value"
+        "maps are coloured by the value"
+    )
     test = opens("probes", study="other")
     assert any("remove dataset.ordered" in one.value.replace("\\", "") for one in test.info)
 
