@@ -103,8 +103,6 @@ def test_an_ordered_label_leads_with_its_rank_correlation(world: World, opens: O
     assert "ordered-curves" in charts(test)
     mapped = charts(opens("layers", study="other", show="map"))
     assert all("colorbar" in mapped[name] for name in ("map-reference", "map-chosen")), "maps are coloured by the value"
-        "maps are coloured by the value"
-    )
     test = opens("probes", study="other")
     assert any("remove dataset.ordered" in one.value.replace("\\", "") for one in test.info)
 
