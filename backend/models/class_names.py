@@ -12,6 +12,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from backend.models.files.importing import importing
+
 BODY, TOKENS, MASKED, CLASSES = (
     f"MODEL{end}" for end in ("", "_FOR_CAUSAL_LM", "_FOR_MASKED_LM", "_FOR_SEQUENCE_CLASSIFICATION")
 )
@@ -119,7 +121,8 @@ def _assigned(library: str, file: str, name: str) -> ast.expr | None:
 
 @cache
 def _statements(path: Path) -> list[ast.stmt]:
-    return ast.parse(path.read_text(encoding="utf-8")).body
+    with importing():  # transformers parses too while it is imported
+        return ast.parse(path.read_text(encoding="utf-8")).body
 
 
 def _pairs(value: ast.expr | None) -> dict[str, str]:

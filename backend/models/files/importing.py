@@ -2,6 +2,7 @@
 
 transformers imports its parts on first use, and these import each other. Python breaks the circle of two threads that
 import at once by handing one of them a module that is not complete, and that thread fails with an ImportError.
+Python 3.11.7 also fails where two threads make syntax trees at once (SystemError: recursion depth mismatch).
 """
 
 from __future__ import annotations
