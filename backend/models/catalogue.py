@@ -19,7 +19,6 @@ from backend.models.files.compatibility import compare_facts, compare_tokens, ot
 from backend.models.files.configs import leftover_quantization, read_config
 from backend.models.files.facts import most_positions, padding, read_facts, steady_positions
 from backend.models.files.fingerprint import fingerprint, weights_digest
-from backend.models.files.importing import importing
 from backend.models.files.locate import CONFIG, Located, locate
 from backend.models.files.tokenizer import (
     has_tokenizer,
@@ -28,6 +27,7 @@ from backend.models.files.tokenizer import (
     sets_token_types,
     tokenizer_digest,
 )
+from backend.models.importing import importing
 from backend.study.chat import ChatTemplate
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef

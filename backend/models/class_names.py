@@ -12,7 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from backend.models.files.importing import importing
+from backend.models.importing import importing
 
 BODY, TOKENS, MASKED, CLASSES = (
     f"MODEL{end}" for end in ("", "_FOR_CAUSAL_LM", "_FOR_MASKED_LM", "_FOR_SEQUENCE_CLASSIFICATION")

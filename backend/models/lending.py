@@ -16,7 +16,7 @@ from backend.caching.cache import Cache
 from backend.caching.progress import Progress
 from backend.caching.stopwatch import apart
 from backend.models.catalogue import Catalogue
-from backend.models.files.importing import importing
+from backend.models.importing import importing
 from backend.models.runtime.device_names import likely_device
 from backend.models.speed import Speed
 from backend.study.checkpoint import PinnedCheckpoint

@@ -23,8 +23,8 @@ from backend.caching.cache import Cache
 from backend.errors import CheckpointError
 from backend.models.files.configs import OF_A_RUN
 from backend.models.files.fingerprint import digest
-from backend.models.files.importing import importing
 from backend.models.files.locate import CHAT_TEMPLATES, CONFIG, TOKENIZER_FILES, VOCABULARIES, Located, read_json
+from backend.models.importing import importing
 from backend.study.chat import ChatTemplate
 
 _OF_CONFIG = ("model_type", "tokenizer_class")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.tiny import tiny_model
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys, threading
 from pathlib import Path
