@@ -13,8 +13,9 @@ import pytest
 
 from backend import wiring
 from backend.__main__ import main
+from tests.models.misplaced_folders import MISPLACED
 from tests.models.odd_adapters import DAMAGE
-from tests.models.odd_folders import BROKEN, MISPLACED
+from tests.models.odd_folders import BROKEN
 from tests.models.random_adapters import TARGETS, trained
 from tests.models.random_models import random_model, save
 from tests.odd_studies import DATA, PARTLY, REFUSED

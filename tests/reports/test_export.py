@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
-from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,9 +17,8 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceCl
 from backend import wiring
 from backend.__main__ import main
 from backend.analyses import discover
-from backend.caching.progress import silent
-from backend.reports.export import Viewpoint, cell, export
-from tests.fakes import FakeModels, fake_lab, fake_study
+from backend.reports.export import cell
+from tests.reports.tables import read, repeated
 from tests.tiny import tiny_study
 
 
@@ -49,11 +44,6 @@ def export_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple
 def exported(request: pytest.FixtureRequest, export_of: Callable[[str], tuple[Path, Path]]) -> tuple[Path, Path]:
     """A tiny study of each family and the folder with everything that it exports."""
     return export_of(request.param)
-
-
-def read(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def sample(out: Path) -> tuple[list[list[int]], np.ndarray]:
@@ -256,12 +246,6 @@ def test_the_last_layer_through_the_own_head_is_the_answer(exported: tuple[Path,
         assert ("base" in answers) == all(row["change"] != "" for row in parts)
 
 
-def repeated(rows: list[dict[str, Any]], key: list[str]) -> list[tuple[Any, ...]]:
-    """Keys that more than one row has."""
-    found = Counter(tuple(row[column] for column in key) for row in rows)
-    return [one for one, times in found.items() if times > 1]
-
-
 def test_no_table_has_two_rows_of_one_key(exported: tuple[Path, Path]) -> None:
     _, out = exported
     keys = json.loads((out / "manifest.json").read_text())["keys"]
@@ -269,29 +253,6 @@ def test_no_table_has_two_rows_of_one_key(exported: tuple[Path, Path]) -> None:
     assert {"steering.csv", "similarity.csv"} <= {file.name for file in tables} <= keys.keys()
     for file in tables:
         assert repeated(read(file), keys[file.name]) == [], file.name
-
-
-@pytest.mark.parametrize(
-    ("classes", "reference", "family"),
-    [(3, "base", "causal"), (2, "epoch 2", "causal"), (3, "epoch 3", "encoder")],
-)
-def test_no_key_repeats_from_any_reference(tmp_path: Path, classes: int, reference: str, family: str) -> None:
-    """With a checkpoint of another seed, and an encoder's base without a head."""
-    models = FakeModels(layers=2, width=8)
-    study = fake_study(tmp_path, classes=classes, reviews=18, models=models)
-    there = list(study.checkpoints)
-    there[-1] = replace(there[-1], ref=there[-1].ref.model_copy(update={"seed_of": "epoch 2"}))
-    if family == "encoder":
-        there = [replace(one, facts=replace(one.facts, kind=family, has_head=one is not study.base)) for one in there]
-    study = replace(study, checkpoints=tuple(there))
-    out = tmp_path / "out"
-    analyses = list(discover().values())
-    export(study, fake_lab(tmp_path, models), out, analyses, lambda _: nullcontext(silent), Viewpoint(reference))
-    keys = json.loads((out / "manifest.json").read_text())["keys"]
-    for file in out.glob("*.csv"):
-        rows = read(file)
-        assert repeated(rows, keys[file.name]) == [], file.name
-        assert ("class" in keys[file.name]) == ("class" in rows[0] and "label" not in rows[0]), file.name
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from html import escape
-from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -22,57 +18,17 @@ from backend.errors import Cancelled, LayershiftError
 from backend.figures import accuracy as accuracy_figures
 from backend.lab.lab import Lab
 from backend.reports.export import Viewpoint
-from backend.reports.page import Section, page, sentences, table
 from backend.reports.report import report, write_report
 from backend.reports.sections import SECTIONS
-from backend.study.comparison import compared
-from backend.study.kinds import Kind
 from backend.study.pinned import Missing, PinnedStudy
-from backend.vocabulary.markdown import plain
 from tests.fakes import FakeModels, fake_lab, fake_study
 from tests.reports.conftest import Still, silently
+from tests.reports.outline import Outline
 
 EVIL = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">&**"
 World = tuple[PinnedStudy, Lab]
 NAMES = ["compared", "findings", "sample", "answers", "weights", "pca", "direction", "cosines", "similarity"]
 NAMES += ["training-steps", "map", "probes", "swaps", "steering", "tokens", "output", "features", "difference"]
-
-
-class Outline(HTMLParser):
-    """Tags and their attributes, what stands in scripts by kind, and the text outside of them."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[tuple[dict[str, str | None], str]] = []
-        self.words: list[str] = []
-        self._inside = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self._inside = tag
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self._inside == "script":
-            self.scripts.append((self.tags[-1][1], data))
-        elif self._inside != "style":
-            self.words.append(data)
-
-    @property
-    def figures(self) -> list[dict[str, Any]]:
-        return [one for one in self.data if "layout" in one]
-
-    @property
-    def data(self) -> list[dict[str, Any]]:
-        return [json.loads(text) for kind, text in self.scripts if kind.get("type") == "application/json"]
-
-    def ids(self) -> list[str]:
-        return [str(given["id"]) for tag, given in self.tags if tag == "section"]
 
 
 def evil(study: PinnedStudy) -> PinnedStudy:
@@ -259,48 +215,6 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, short: None):
         write_report(study, lab, tmp_path / "r.html", silently, Viewpoint("epoch 8"))
 
 
-def test_tables_put_intervals_in_brackets_and_leave_undefined_cells_empty():
-    row = {
-        "layer": 3,
-        "norm": 1.23456,
-        "norm_low": 1.0,
-        "norm_high": 2.0,
-        "gap": None,
-        "gap_low": None,
-        "gap_high": None,
-    }
-    drawn = table([row])
-    assert re.findall(r"<th [^>]*>(.*?)</th>", drawn) == ["layer", "norm", "gap"]
-    assert re.findall(r"<td>(.*?)</td>", drawn) == ["3", "1.235 (1 to 2)", ""]
-    assert table([]) == ""
-
-
-def test_stars_make_bold_and_markup_is_escaped():
-    assert sentences(["**a** <b>"]) == '<ul class=""><li><strong>a</strong> &lt;b&gt;</li></ul>'
-
-
-@pytest.mark.parametrize("typed", ["**a** <b> _c_ :cat: $x$ [d](e) `f`", "\\*&lt;# 1. - \\\\", "1. a", "- **"])
-def test_words_of_a_user_stand_as_they_are(typed: str):
-    assert sentences([plain(typed)]) == f'<ul class=""><li>{escape(typed)}</li></ul>'
-    assert sentences([f"**{plain(typed)}** b"]) == f'<ul class=""><li><strong>{escape(typed)}</strong> b</li></ul>'
-
-
-def test_two_pages_have_different_nonces():
-    pages = [page("t", "s", [Section("a", "A", [])]) for _ in range(2)]
-    assert pages[0] != pages[1]
-
-
-def test_an_ordered_label_has_its_own_section(tmp_path: Path) -> None:
-    study = fake_study(kind="ordered", reviews=40, epochs=1)
-    lab = fake_lab(tmp_path)
-    (section,) = SECTIONS["ordered"](
-        compared(study, study.base), lambda requests: [request(lab) for request in requests], 0
-    )
-    assert section.title == "How well does each layer hold the order of the label?" and len(section.parts) == 4
-    classes = fake_study(epochs=1, reviews=40)
-    assert not [*SECTIONS["ordered"](compared(classes, classes.base), lambda _: [], 0)]
-
-
 def test_a_copy_of_the_base_costs_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two checkpoints of equal content are one in every comparison."""
     models = FakeModels(layers=2, width=8)
@@ -315,21 +229,3 @@ def test_a_copy_of_the_base_costs_no_report(tmp_path: Path, monkeypatch: pytest.
     made = Outline(report(of_copy, fake_lab(tmp_path, models), silently, Viewpoint()))
     assert "a copy" in " ".join(made.words)
     assert "similarity" not in made.ids()
-
-
-def test_maps_of_an_ordered_label_are_coloured_by_its_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Still))
-    study, lab = fake_study(kind="ordered", reviews=40, epochs=1), fake_lab(tmp_path)
-    (section,) = SECTIONS["map"](
-        compared(study, study.base), lambda requests: [request(lab) for request in requests], 2
-    )
-    assert sum('"colorbar"' in part for part in section.parts) == 2, "t-SNE and UMAP"
-
-
-@pytest.mark.parametrize(("kind", "pictures"), [("answers", 2), ("contrast", 1), ("texts", 1)])
-def test_accuracy_by_length_is_drawn_only_where_models_answer(tmp_path: Path, kind: Kind, pictures: int) -> None:
-    study, lab = fake_study(kind=kind, reviews=24, epochs=1), fake_lab(tmp_path)
-    case = compared(study, study.base)
-    (section,) = SECTIONS["sample"](case, lambda requests: [request(lab) for request in requests], 0)
-    text = "".join(section.parts)
-    assert len(Outline(text).figures) == pictures and ("Accuracy by prompt length" in text) == (kind == "answers")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from backend.errors import CheckpointError
 from backend.models.files.locate import locate
 from backend.study.config import CheckpointRef
-from tests.models.odd_folders import MISPLACED, inside, only
+from tests.models.misplaced_folders import MISPLACED, inside, only
 from tests.models.random_models import ref
 
 

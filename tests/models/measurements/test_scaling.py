@@ -95,18 +95,25 @@ def test_label_logits_are_those_of_a_mixed_copy(layout: str, held: int | None):
     np.testing.assert_array_equal(found[1], found[-1])
 
 
+def plain_predictions(reference: Any, model: Any, prompts: Prompts) -> tuple[list[float], list[float]]:
+    """Loss and KL of each prompt, one at a time: sums over its positions, in nats."""
+    losses, divergences = [], []
+    for ids in prompts.token_ids:
+        p, q = (log_softmax(alone(one, ids), axis=-1)[:-1] for one in (reference, model))
+        losses.append(float(-q[range(len(ids) - 1), ids[1:]].sum()))
+        divergences.append(float((np.exp(p) * (p - q)).sum()))
+    return losses, divergences
+
+
 @pytest.mark.parametrize("layout", ["gpt2", "llama"])
 def test_predictions_are_those_of_a_mixed_copy(layout: str):
     models, prompts = [of_layout(layout, seed) for seed in (0, 1)], make_prompts([7, 40, 2, 23])
     found = scaled_predictions(as_opened(models[0]), as_opened(models[1]), PLAN, prompts, silent)
     for k, scaling in enumerate(PLAN):
         model = mixed(layout, models, scaling)
-        for i, ids in enumerate(prompts.token_ids):
-            p, q = (log_softmax(alone(one, ids), axis=-1)[:-1] for one in (models[0], model))
-            loss = -q[range(len(ids) - 1), ids[1:]].sum()
-            np.testing.assert_allclose(found.loss[k, i], loss, rtol=1e-3, atol=1e-3, err_msg=str(scaling))
-            kl = (np.exp(p) * (p - q)).sum()
-            np.testing.assert_allclose(found.kl[k, i], kl, rtol=1e-3, atol=1e-3, err_msg=str(scaling))
+        loss, kl = plain_predictions(models[0], model, prompts)
+        np.testing.assert_allclose(found.loss[k], loss, rtol=1e-3, atol=1e-3, err_msg=str(scaling))
+        np.testing.assert_allclose(found.kl[k], kl, rtol=1e-3, atol=1e-3, err_msg=str(scaling))
     assert found.predicted.tolist() == [6, 39, 1, 22]
     assert not found.kl[1].any()
 
@@ -127,12 +134,9 @@ def test_a_mixture_of_experts_scales_too(layout: str):
         moved = {name: ours[name] + scaling.alpha * (theirs[name] - ours[name]) for name in inside}
         model.load_state_dict({**ours, **moved})
         np.testing.assert_allclose(found[k], answers("llama", model, prompts), rtol=1e-3, atol=2e-3)
-        for i, ids in enumerate(prompts.token_ids):
-            p, q = (log_softmax(alone(one, ids), axis=-1)[:-1] for one in (models[0], model))
-            loss = -q[range(len(ids) - 1), ids[1:]].sum()
-            np.testing.assert_allclose(predicted.loss[k, i], loss, rtol=1e-3, atol=1e-3, err_msg=str(scaling))
-            kl = (np.exp(p) * (p - q)).sum()
-            np.testing.assert_allclose(predicted.kl[k, i], kl, rtol=1e-3, atol=1e-3, err_msg=str(scaling))
+        loss, kl = plain_predictions(models[0], model, prompts)
+        np.testing.assert_allclose(predicted.loss[k], loss, rtol=1e-3, atol=1e-3, err_msg=str(scaling))
+        np.testing.assert_allclose(predicted.kl[k], kl, rtol=1e-3, atol=1e-3, err_msg=str(scaling))
 
 
 def test_a_reference_without_a_head_is_read_by_the_checkpoint():
