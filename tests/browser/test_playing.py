@@ -31,12 +31,18 @@ def drag(page: Page, share: float) -> None:
     page.mouse.move(box["x"] + share * box["width"], y, steps=6)
 
 
-def test_changed_weights_follow_as_the_server_draws_them(visit: Visit, address: str):
+def at_weights(visit: Visit, address: str) -> Visitor:
+    """A visitor who sees the changed weights of the last epoch."""
     visitor = visit()
+    visitor.page.goto(f"{address}/?study=tiny&more=weights")
+    visitor.page.wait_for_selector(f"{PICTURE} .main-svg")
+    calm(visitor.page)
+    return visitor
+
+
+def test_changed_weights_follow_as_the_server_draws_them(visit: Visit, address: str):
+    visitor = at_weights(visit, address)
     page = visitor.page
-    page.goto(f"{address}/?study=tiny&more=weights")
-    page.wait_for_selector(f"{PICTURE} .main-svg")
-    calm(page)
     before = page.evaluate(DRAWN)
     drag(page, 0.5)
     page.wait_for_function(f"() => ({DRAWN})().title.endsWith('epoch 1')")
@@ -51,11 +57,8 @@ def test_changed_weights_follow_as_the_server_draws_them(visit: Visit, address: 
 
 
 def test_a_picture_that_lacks_an_epoch_is_dimmed_and_play_asks_the_server_for_it(visit: Visit, address: str):
-    visitor = visit()
+    visitor = at_weights(visit, address)
     page = visitor.page
-    page.goto(f"{address}/?study=tiny&more=weights")
-    page.wait_for_selector(f"{PICTURE} .main-svg")
-    calm(page)
     drag(page, 0)
     page.wait_for_function(f"() => ({DRAWN})().behind")  # the reference, with which nothing is compared
     page.mouse.up()
