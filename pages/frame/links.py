@@ -22,6 +22,19 @@ NEXT = {
     "probes": ("", "What do all numbers say together?"),
 }
 """The page and the question that follow each page."""
+LEAVING = """
+window.layershiftLeaves ??= document.addEventListener("click", ({ target }) => {
+    if (target.closest?.("a[data-testid^=stPageLink]")) window.layershiftLeft = [location.href, performance.now()];
+}, true) ?? true;
+const leaving = () => {
+    const [from, at] = window.layershiftLeft ?? [];
+    return from === location.href && performance.now() - at < 5000;
+};
+"""
+"""Whether a link has been clicked and its page has not begun.
+
+What a component then says on its own reaches the server as a wish to stay on the page, and the click is lost.
+"""
 
 
 def to_pages(pages: Sequence[Any], lacking: Mapping[str, str]) -> None:

@@ -11,26 +11,32 @@ from typing import Any
 import streamlit as st
 from streamlit.components import v2
 
+from pages.frame.links import LEAVING
+
 STATE = "_painted"
 _FIRST, _WAITS = "_first_picture", "_waits"
 PATIENCE_MS = 4000
 """How long a picture may take from when its page has arrived; a page may have none, or one that is computed first."""
 
-LOOK = """
+LOOK = (
+    LEAVING
+    + """
 export default function({ data, setTriggerValue }) {
     const drawn = ".stMain .scrubber[data-painted], .stMain .js-plotly-plot :is(.point, .hm image, .bars path)";
     const begun = performance.now();
-    const timer = setInterval(() => {
+    let timer;
+    const tell = () => (leaving() ? look() : setTriggerValue("painted", true));
+    const look = () => {
         const shown = document.querySelector(`${drawn}, .stMain [data-testid=stProgress]`);
-        if (!shown && performance.now() - begun < data.patience) return;
-        clearInterval(timer);
-        const painted = () => setTriggerValue("painted", true);
-        if (document.hidden) painted();
-        else requestAnimationFrame(() => requestAnimationFrame(painted));
-    }, 50);
-    return () => clearInterval(timer);
+        if (leaving() || (!shown && performance.now() - begun < data.patience)) timer = setTimeout(look, 50);
+        else if (document.hidden) tell();
+        else requestAnimationFrame(() => requestAnimationFrame(tell));
+    };
+    look();
+    return () => clearTimeout(timer);
 }
 """
+)
 """Two animation frames after the marks of a plot are there, the browser has painted them."""
 
 

@@ -8,9 +8,13 @@ from typing import Any
 import streamlit as st
 from streamlit.components import v2
 
+from pages.frame.links import LEAVING
+
 FRAME_SECONDS = 1.6
 
-PLAY = """
+PLAY = (
+    LEAVING
+    + """
 const SIGNS = { play: "M3 1.5v11l9-5.5z", stop: "M2.5 2.5h9v9h-9z" };
 const LATE = "[data-behind], .stMain [data-testid=stProgress]";
 let given, tell, button, timer, at = null;
@@ -28,7 +32,7 @@ function step() {
     if (at === undefined) { stop(given.plays.at(-1)); return; }
     window.dispatchEvent(new CustomEvent("layershift:epoch", { detail: { at, names: given.names, from: "slider" } }));
     show();
-    const asked = setTimeout(() => document.querySelector(LATE) && tell("epoch", given.names[at]), 200);
+    const asked = setTimeout(() => document.querySelector(LATE) && say(at), 200);
     timer = { asked, next: setTimeout(wait, given.milliseconds) };
 }
 
@@ -42,7 +46,11 @@ function stop(place) {
     clearTimeout(timer?.next);
     at = null;
     show();
-    if (given.names[place] !== given.epoch) tell("epoch", given.names[place]);
+    if (given.names[place] !== given.epoch) say(place);
+}
+
+function say(place) {
+    if (!leaving()) tell("epoch", given.names[place]);
 }
 
 export default function({ data, parentElement, setTriggerValue }) {
@@ -59,6 +67,7 @@ export default function({ data, parentElement, setTriggerValue }) {
     show();
 }
 """
+)
 
 STYLE = """
 button {

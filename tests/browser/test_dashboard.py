@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.browser.conftest import PATIENCE, Visitor, calm, serving
 from tests.browser.gestures import click_a_point, said
@@ -127,7 +128,7 @@ def test_a_zoom_into_the_whole_vocabulary_survives_the_slider_and_a_search(visit
     page = visitor.goto(f"{address}/tokens?show=map&scope=vocabulary&method=pca")
     title = "{}: the whole vocabulary, arrows from base"
     visitor.picture("token-map", title.format("epoch 3"))
-    visitor.settled()
+    calm(page)  # the picture is sent once more, with the other epochs
     plot = page.locator(".st-key-token-map .js-plotly-plot")
 
     def ranges() -> list[float]:
@@ -155,6 +156,44 @@ def test_a_zoom_into_the_whole_vocabulary_survives_the_slider_and_a_search(visit
     visitor.settled()
     assert "found" in names()
     assert ranges() == pytest.approx(zoomed)
+
+
+LOOK_LATER = """(() => {
+    const ask = Document.prototype.querySelector;
+    Document.prototype.querySelector = function (selector) {
+        return selector.includes(".scrubber[data-painted], ") && !window.clicked ? null : ask.call(this, selector);
+    };
+})()"""
+"""Keeps a page from telling that its first picture is painted until a link is clicked."""
+
+
+def test_a_link_clicked_as_the_first_picture_is_painted_is_followed(visit: Visit, address: str):
+    visitor = visit()
+    visitor.page.add_init_script(LOOK_LATER)
+    clicked: list[bool] = []
+
+    def slow_answer(route: WebSocketRoute) -> None:
+        def pass_on(message: str | bytes) -> None:
+            if clicked:
+                clicked.clear()
+                time.sleep(0.4)
+            route.send(message)
+
+        server = route.connect_to_server()
+        route.on_message(server.send)
+        server.on_message(pass_on)
+
+    visitor.page.route_web_socket("**/_stcore/stream", slow_answer)
+    page = visitor.goto(f"{address}/?study=demo")
+    link = page.locator(".stSidebar").get_by_role("link", name="Swaps", exact=True)
+    link.wait_for()
+    page.wait_for_selector(".st-key-chosen-painted", state="attached")
+    page.wait_for_function("() => document.querySelector('.stApp').dataset.testScriptState === 'notRunning'")
+    clicked.append(True)
+    link.evaluate("link => { link.click(); window.clicked = true; }")
+    page.wait_for_timeout(1000)  # the new page begins, and where the click is lost the old one begins again
+    calm(page)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Swaps")
 
 
 def test_typing_makes_one_entry_of_the_history(visit: Visit, address: str):
