@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.special import softmax
 
 from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
@@ -73,7 +73,7 @@ def calibration(
     Probabilities are those among the label words: softmax over the classes.
     """
     classes = logits.shape[1]
-    probability = softmax(logits.astype(np.float64), axis=1)
+    probability = scipy.special.softmax(logits.astype(np.float64), axis=1)
     answer = metrics.predictions(logits)
     right = (answer == labels).astype(np.float64)
     confidence = probability[np.arange(len(labels)), answer]

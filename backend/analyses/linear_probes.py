@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.special import log_softmax
 
 from backend.caching.memoize import memoized
 from backend.errors import UndefinedError
@@ -139,7 +139,7 @@ def fit(
     for fold, fits in zip(folds, probe_fits.fits(features, labels, folds), strict=True):
         losses = np.zeros(len(C_GRID))
         for (_, test), logits in zip(fold.inner, fits.held_out(C_GRID), strict=True):
-            losses -= log_softmax(logits, axis=2)[:, np.arange(len(test)), labels[test]].mean(axis=1)
+            losses -= scipy.special.log_softmax(logits, axis=2)[:, np.arange(len(test)), labels[test]].mean(axis=1)
         best = C_GRID[int(losses.argmin())]
         w, b = fits.weights(best)
         weights.append(w)

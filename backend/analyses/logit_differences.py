@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.special import stdtrit
 from tokenizers import Tokenizer
 
 from backend.caching.memoize import memoized
@@ -120,7 +120,7 @@ def changes(found: Predictions, top: int, halvings: int, seed: int, named: np.nd
     mean = sums.sum(axis=0) / count.sum()
     without = (sums.sum(axis=0) - sums) / np.maximum(count.sum() - count, 1)
     error = np.sqrt((groups - 1) / groups * np.square(without - without.mean(axis=0)).sum(axis=0))
-    half = stdtrit(max(1, groups - 1), TAILS[1]) * error
+    half = scipy.special.stdtrit(max(1, groups - 1), TAILS[1]) * error
     order = np.argsort(-mean, kind="stable")
     order = order[named[order]]
     ids = np.concatenate([order[mean[order] > 0][:top], order[mean[order] < 0][-top:]]).astype(np.int64)
@@ -151,7 +151,7 @@ def mean_kl(found: Predictions) -> Estimate[float]:
         return Estimate(float(value), float("nan"), float("nan"))
     without = (sums.sum() - sums) / (count.sum() - count)
     error = np.sqrt((n - 1) / n * np.square(without - without.mean()).sum())
-    half = float(stdtrit(n - 1, TAILS[1]) * error)
+    half = float(scipy.special.stdtrit(n - 1, TAILS[1]) * error)
     return Estimate(float(value), max(0.0, float(value) - half), float(value) + half)
 
 

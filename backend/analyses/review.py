@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Float32, Int
-from scipy.special import softmax
 
 from backend.caching.memoize import memoized
 from backend.lab.lab import Lab
@@ -104,7 +104,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     same = [i for i, ids in enumerate(known) if ids == typed[0]]
     neighbours, cosine = nearest(x[0], sample.residuals, same, query.nearest)
     return Result(
-        probability=softmax(read.logits[0].astype(np.float64)) if query.text.asks else np.empty(0),
+        probability=scipy.special.softmax(read.logits[0].astype(np.float64)) if query.text.asks else np.empty(0),
         logit_diff=own,
         logit_diff_reference_head=reference_head,
         logit_diff_no_norm=no_norm,

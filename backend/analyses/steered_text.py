@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.special import softmax
 
 from backend.caching.memoize import memoized
 from backend.derived.steering_vectors import ALPHAS, Directions, Positions, exists, scaled
@@ -92,7 +92,9 @@ def recipe(query: Query, lab: Lab) -> Result:
         logits[coefficients] = steered[:, 0]
         logits[[a for a in range(len(logits)) if a not in coefficients]] = plain
     lab.progress(1.0, f"Read the text with {query.checkpoint.label}.")
-    return Result(logit_diff=metrics.logit_diff(logits)[:, query.direction], probability=softmax(logits, axis=1))
+    return Result(
+        logit_diff=metrics.logit_diff(logits)[:, query.direction], probability=scipy.special.softmax(logits, axis=1)
+    )
 
 
 def _directions(query: Query | WrittenQuery, lab: Lab) -> Directions:

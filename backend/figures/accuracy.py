@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from scipy.special import expit
+import scipy
 
 from backend.analyses.accuracy import Result
 from backend.figures.style import drawing, theme
@@ -116,7 +116,7 @@ def review(results: Sequence[Result], names: Sequence[str], words: Sequence[str]
             {
                 "checkpoint": name,
                 "answer": words[answer],
-                "probability": f"{100 * float(expit(sure)):.1f} %",
+                "probability": f"{100 * float(scipy.special.expit(sure)):.1f} %",
                 "logit difference (logits)": ", ".join(f"{value:+.2f}" for value in logit_diff),
             }
         )

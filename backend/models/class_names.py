@@ -96,12 +96,15 @@ def decoder(model_type: str) -> Decoder | None:
 
 def _source(model_type: str) -> str:
     """Return the source of a model type's classes; nothing for a type without a file of its own."""
-    module = _pairs(_assigned("transformers", _FOLDERS, "SPECIAL_MODEL_TYPE_TO_MODULE_NAME")).get(
-        model_type, model_type
-    )
-    module = module.replace("-", "_")
+    module = _modules().get(model_type, model_type).replace("-", "_")
     path = _folder("transformers") / "models" / module / f"modeling_{module}.py"
     return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Return the module of each `model_type` that is not named like it."""
+    return _pairs(_assigned("transformers", _FOLDERS, "SPECIAL_MODEL_TYPE_TO_MODULE_NAME"))
 
 
 def _folder(library: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtri
+import scipy
 
 from backend.analyses import cka_grid, swaps, weights
 from backend.reports.evidence import Asks, Finding, direction_requests
@@ -134,7 +134,7 @@ def _leading_block(result: swaps.Result) -> int | None:
     if blocks < 2 or np.isnan(result.fraction_recovered.value).all():
         return None
     best = int(np.nanargmax(result.fraction_recovered.value))
-    wider = ndtri(1 - (1 - intervals.LEVEL) / 2 / blocks) / ndtri((1 + intervals.LEVEL) / 2)
+    wider = scipy.special.ndtri(1 - (1 - intervals.LEVEL) / 2 / blocks) / scipy.special.ndtri((1 + intervals.LEVEL) / 2)
     middle, lowest, _ = (end[best] for end in result.fraction_recovered.ends)
     low = middle - wider * (middle - lowest)
     return best if low > max(0.0, float(np.nanmax(np.delete(result.fraction_recovered.value, best)))) else None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.special import chdtrc
+import scipy
 
 from backend.caching.memoize import Request
 from backend.reports.changes import carrying_block, changed_weights, rearranged, turned
@@ -212,7 +212,9 @@ def _differ(recall: np.ndarray, n: np.ndarray) -> bool:
     """Test whether recalls differ by more than chance (chi-square, 5 %), over all classes together."""
     pooled = recall @ n / n.sum()
     spread = pooled * (1 - pooled)
-    return bool(spread > 0 and chdtrc(len(n) - 1, n @ np.square(recall - pooled) / spread) < 1 - intervals.LEVEL)
+    return bool(
+        spread > 0 and scipy.special.chdtrc(len(n) - 1, n @ np.square(recall - pooled) / spread) < 1 - intervals.LEVEL
+    )
 
 
 FINDINGS: tuple[Callable[[Comparison], Asks], ...] = (

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.linalg import eigvalsh_tridiagonal, svd, svdvals
 
 from backend.errors import UndefinedError
 from backend.stats import metrics
-from backend.stats.rotation import LAPACK, Rotated
+from backend.stats.rotation import Rotated, lapack
 
 FEWEST = 5
 """Minimum number of reviews for the delete-one values of debiased CKA."""
@@ -112,7 +112,7 @@ def procrustes(x: Rotated, y: Other) -> Left:
     """
     dimensions = max(x.shape[1], y.shape[1])
     x, y = (np.pad(one, ((0, 0), (0, dimensions - one.shape[1]))) for one in (x, y))
-    n, (u, s, v) = len(x), svd(x.T @ y, check_finite=False)
+    n, (u, s, v) = len(x), scipy.linalg.svd(x.T @ y, check_finite=False)
     squares, other_squares = metrics.squared_norm(x), metrics.squared_norm(y)
     grown = n / (n - 1)  # leaving out a review moves the mean of the others
     nuclear = s.sum() + _nuclear_changes(s, x @ u, y @ v.T, grown)
@@ -176,14 +176,14 @@ def _products(x: Rotated, y: Other) -> Callable[[Int[np.ndarray, " reviews"]], F
 
     if min(x.shape[1], y.shape[1]) < len(x) - 1:
         return of_dimensions
-    lower, pivots, rank, _ = LAPACK.dpstrf(x @ x.T, lower=1)
+    lower, pivots, rank, _ = lapack().dpstrf(x @ x.T, lower=1)
     factor = np.asfortranarray(np.tril(lower))
     factor[:, rank:] = 0.0
     other = y @ y.T
 
     def of_reviews(order: Int[np.ndarray, " reviews"]) -> np.ndarray:
         paired = order[pivots - 1]
-        return LAPACK.dsygst(other.take(paired, 0).take(paired, 1).T, factor, itype=2, lower=1, overwrite_a=1)[0]
+        return lapack().dsygst(other.take(paired, 0).take(paired, 1).T, factor, itype=2, lower=1, overwrite_a=1)[0]
 
     return of_reviews
 
@@ -193,8 +193,8 @@ def _sum_of_roots(products: Float[np.ndarray, "n n"]) -> float:
 
     About half the time of singular values. Roots below 1e-8 of the largest are lost in rounding errors.
     """
-    _, diagonal, beside, _, _ = LAPACK.dsytrd(products, lower=1, lwork=64 * len(products))
-    squares = eigvalsh_tridiagonal(diagonal, beside, check_finite=False, lapack_driver="sterf")
+    _, diagonal, beside, _, _ = lapack().dsytrd(products, lower=1, lwork=64 * len(products))
+    squares = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, check_finite=False, lapack_driver="sterf")
     return float(np.sqrt(np.maximum(squares, 0.0)).sum())
 
 
@@ -226,7 +226,7 @@ def of_rows(
         own, other = own - means[0], other - means[1]
         cross += own.T @ other
         sizes += np.square(own).sum(), np.square(other).sum()
-    nuclear = np.asarray(svdvals(cross, check_finite=False)).sum()
+    nuclear = np.asarray(scipy.linalg.svdvals(cross, check_finite=False)).sum()
     return OfRows(float(cosines / len(x)), float(_disparity(nuclear, sizes[0], sizes[1])))
 
 

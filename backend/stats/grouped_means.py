@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.special import stdtrit
 
 from backend.stats import metrics
 from backend.stats.estimate import Estimate
@@ -56,7 +56,7 @@ def length(total: Totals, count: Counts, scale: Float[np.ndarray, "*places"]) ->
     groups = len(total)
     deviations = without - without.mean(axis=-1, keepdims=True)
     error = np.sqrt((groups - 1) / groups * np.square(deviations).sum(axis=-1))
-    half = stdtrit(max(1, groups - 1), TAILS[1]) * error
+    half = scipy.special.stdtrit(max(1, groups - 1), TAILS[1]) * error
     return Estimate(*(metrics.ratio(np.sqrt(np.maximum(end, 0)), scale) for end in (value, value - half, value + half)))
 
 

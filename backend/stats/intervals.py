@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int, Shaped
-from scipy.special import ndtri, stdtrit
 
 from backend.stats import by_layer, metrics
 from backend.stats.metrics import Labels, LogitDiff, PerLayer, Residuals
@@ -36,7 +36,7 @@ Interval = tuple[Values, Values]
 
 def wilson(successes: Shaped[np.ndarray, "..."], n: Shaped[np.ndarray, "..."]) -> Interval:
     """Compute the score interval of a proportion, within 0..1; NaN where n is 0. Wilson 1927, JASA 22."""
-    z = ndtri(TAILS[1])
+    z = scipy.special.ndtri(TAILS[1])
     successes, n = np.asarray(successes, dtype=np.float64), np.asarray(n, dtype=np.float64)
     share = metrics.ratio(successes, n)
     n = np.where(n > 0, n, 1.0)
@@ -111,7 +111,7 @@ def auc_interval(logit_diff: LogitDiff, labels: Labels, draws: int = 1000, seed:
         for _ in range(HALVINGS):
             between = (inside + outside) / 2
             variance = scale * np.mean([_auc_variance(between, *sizes) for sizes in pairs])
-            near = (between - middle) ** 2 <= ndtri(TAILS[1]) ** 2 * variance
+            near = (between - middle) ** 2 <= scipy.special.ndtri(TAILS[1]) ** 2 * variance
             inside, outside = (between, outside) if near else (inside, between)
         limits.append(outside)
     return limits[0], limits[1]
@@ -157,7 +157,7 @@ def jackknife_interval(estimate: Values, without: Float[np.ndarray, "reviews ...
     for c in strata:
         values = without[labels == c]
         variance += (len(values) - 1) / len(values) * np.square(values - values.mean(axis=0)).sum(axis=0)
-    half = stdtrit(max(1, len(labels) - len(strata)), TAILS[1]) * np.sqrt(variance)
+    half = scipy.special.stdtrit(max(1, len(labels) - len(strata)), TAILS[1]) * np.sqrt(variance)
     return np.asarray(estimate - half), np.asarray(estimate + half)
 
 

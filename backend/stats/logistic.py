@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.special import expit
 
-from backend.stats.rotation import LAPACK
+from backend.stats.rotation import lapack
 
 Products = Float[np.ndarray, "reviews reviews"]
 PerReview = Float[np.ndarray, " reviews"]
@@ -67,15 +67,15 @@ def _share(objective_at: Callable[[float], float]) -> float:
 
 def _newton(k: Products, signs: PerReview, strength: float, logits: PerReview) -> tuple[PerReview, float]:
     """Solve (K + 1 / curvature) a + b = logits - slope / curvature with sum(a) = 0."""
-    wrong = expit(-signs * logits)
+    wrong = scipy.special.expit(-signs * logits)
     slope, curvature = -strength * signs * wrong, strength * np.maximum(wrong * (1 - wrong), FLATTEST)
     root = np.sqrt(curvature)
     system = k * root
     system *= root[:, None]
     system.flat[:: len(k) + 1] += 1.0
-    lower, _ = LAPACK.dpotrf(system.T, lower=1, clean=0, overwrite_a=1)
+    lower, _ = lapack().dpotrf(system.T, lower=1, clean=0, overwrite_a=1)
     right = np.stack([root * logits - slope / root, root], axis=1)
-    solved = root[:, None] * LAPACK.dpotrs(lower, right, lower=1)[0]
+    solved = root[:, None] * lapack().dpotrs(lower, right, lower=1)[0]
     b = float(solved[:, 0].sum() / solved[:, 1].sum())
     return solved[:, 0] - b * solved[:, 1], b
 

@@ -8,8 +8,8 @@ Principal components are in `pca`, uncertainty is in `intervals`.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from jaxtyping import Bool, Float, Int, Shaped
-from scipy.special import logsumexp
 
 from backend.errors import UndefinedError
 from backend.stats.splits import Groups, half_splits
@@ -47,7 +47,7 @@ def logit_diff(logits: Float[np.ndarray, "reviews classes"]) -> LogitDiff:
     logits = logits.astype(np.float64)
     if logits.shape[1] == 2:
         return logits[:, 1:] - logits[:, :1]
-    others = [logsumexp(np.delete(logits, c, axis=1), axis=1) for c in range(logits.shape[1])]
+    others = [scipy.special.logsumexp(np.delete(logits, c, axis=1), axis=1) for c in range(logits.shape[1])]
     return logits - np.stack(others, axis=1)
 
 

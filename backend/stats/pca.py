@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.sparse.linalg import ArpackNoConvergence
 
 from backend.stats import metrics
 from backend.stats.metrics import constant_layers
@@ -26,7 +26,7 @@ def pca(
     count = min(2, *x.shape)
     try:  # Lanczos iterations, to full precision; they need more rows and columns than components
         fit = PCA(count, svd_solver="arpack" if min(x.shape) > count else "full", random_state=0).fit(x)
-    except ArpackNoConvergence:  # two components of nearly the same variance
+    except scipy.sparse.linalg.ArpackNoConvergence:  # two components of nearly the same variance
         fit = PCA(count, svd_solver="full").fit(x)
     variances = np.asarray(fit.explained_variance_)
     varies = variances > 1e-12 * variances[0]

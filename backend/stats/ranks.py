@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import rankdata
 
 from backend.errors import UndefinedError
 from backend.stats.splits import Groups
@@ -47,6 +46,8 @@ def held_out(x: Float[np.ndarray, "reviews width"], y: Values, fold_of: Int[np.n
 
 def spearman(predicted: Values, y: Values) -> Float[np.ndarray, " targets"]:
     """Return the rank correlation of each pair of rows, -1..1, with average ranks for ties; NaN for a constant row."""
+    from scipy.stats import rankdata  # on use: it delays the first page
+
     ranks = [rankdata(rows, axis=1) for rows in (predicted, y)]
     centred = [rows - rows.mean(axis=1, keepdims=True) for rows in ranks]
     size = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))

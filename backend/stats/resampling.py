@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy.special import ndtri, stdtrit
 
 from backend.stats import metrics
 from backend.stats.metrics import Labels, Residuals
@@ -196,7 +196,7 @@ class Resampled:
         u = d / norm if norm > 0 else d
         v = sum((w / n) ** 2 * (u @ x.T) @ x for w, n, x in zip(contrast, self.sizes, self.deviations, strict=True))
         v = v / (u @ v) if u @ v > 0 else u
-        widen = stdtrit(self.sizes.sum() - len(self.sizes), TAILS[1]) / ndtri(TAILS[1])
+        widen = scipy.special.stdtrit(self.sizes.sum() - len(self.sizes), TAILS[1]) / scipy.special.ndtri(TAILS[1])
         e = np.tensordot(contrast, self.errors, axes=1)
         along, aside, stretch = widen * (e @ u), widen * (e @ v), v @ v
         squares = metrics.squared_norm(e) - np.square(contrast) / self.sizes @ self.spread

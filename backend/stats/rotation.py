@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy.linalg import lapack
 
-LAPACK: Any = lapack
-"""Routines that scipy's types do not list."""
 Rotated = Float[np.ndarray, "reviews rotated"]
+
+
+def lapack() -> Any:
+    """Return SciPy's LAPACK, whose routines its types do not list; it is loaded on use, as it delays the first page."""
+    return scipy.linalg.lapack
 
 
 def rotated(x: Float[np.ndarray, "reviews width"]) -> Rotated:
@@ -37,7 +40,7 @@ def factor(products: Float[np.ndarray, "reviews reviews"]) -> Rotated:
     A Cholesky factor with pivots: centred reviews, and copies of a text, are linearly dependent. Reviews that are all
     zero keep one dimension.
     """
-    lower, pivots, rank, _ = LAPACK.dpstrf(products, lower=1)
+    lower, pivots, rank, _ = lapack().dpstrf(products, lower=1)
     dimensions = max(1, rank)
     coordinates = np.zeros((len(products), dimensions))
     coordinates[pivots - 1, :rank] = np.tril(lower)[:, :rank]

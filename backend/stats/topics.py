@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int
-from scipy import sparse
 
 MOST_POSITIONS = 8000
 """Positions that are factorized: those of the largest changes."""
@@ -65,10 +65,10 @@ def factorize(token: Tokens, value: Values, vocabulary: int, topics: int, seed: 
     return Topics(tokens, positions, size[order] / max(size.sum(), 1e-300))
 
 
-def _matrix(token: Tokens, value: Values, vocabulary: int) -> sparse.csr_matrix:
+def _matrix(token: Tokens, value: Values, vocabulary: int) -> scipy.sparse.csr_matrix:
     row = np.repeat(np.arange(len(token)), token.shape[1])
     roots = np.sqrt(np.maximum(value.astype(np.float64), 0))
-    return sparse.csr_matrix((roots.ravel(), (row, token.ravel())), shape=(len(token), vocabulary))
+    return scipy.sparse.csr_matrix((roots.ravel(), (row, token.ravel())), shape=(len(token), vocabulary))
 
 
 def likeness(topics: Topics, others: Topics) -> Float[np.ndarray, " topics"]:

@@ -13,9 +13,9 @@ the other tokens are read at other positions and stay one part.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 import torch
 from jaxtyping import Float64
-from scipy.special import log_softmax
 from torch import nn
 
 from backend.caching.progress import Progress
@@ -69,7 +69,7 @@ def contributions(loaded: LoadedModel, prompts: Prompts, progress: Progress) -> 
         total = embed[batch] + by_head[batch].sum((1, 2)) + bias[batch].sum(1) + mlps[batch].sum(1) + constant
         _compare(loaded, total, logits[:, list(prompts.label_tokens)])
         if not prompts.single:
-            later[batch] -= log_softmax(logits, axis=1)[:, list(prompts.label_tokens)]
+            later[batch] -= scipy.special.log_softmax(logits, axis=1)[:, list(prompts.label_tokens)]
     norm_bias = constant.astype(np.float32)
     hand_over(loaded, embed, by_head, bias, mlps, norm_bias, later)
     return Contributions(embed, by_head, bias, mlps, norm_bias, later)
