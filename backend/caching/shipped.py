@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 FILE = "results.zip"
 """The file's name in a study's folder."""
@@ -79,14 +80,25 @@ def stale(file: Path, digest: Callable[[str], str] | None = None) -> list[str]:
 @cache
 def code_digest(part: str) -> str:
     """Return 64 hex digits of the code that computes the results of an analysis, such as "analyses/pca.py"."""
-    files = [file for name in SHARED for file in (_python(BACKEND / name))]
+    total = _of_shared_rooms().copy()
     if part:
-        files.append(BACKEND / part)
-    total = hashlib.sha256()
-    for file in files:
-        content = file.read_bytes().replace(b"\r\n", b"\n") if file.is_file() else b""
-        total.update(f"{file.relative_to(BACKEND).as_posix()} {len(content)}\n".encode() + content)
+        total.update(_content(BACKEND / part))
     return total.hexdigest()
+
+
+@cache
+def _of_shared_rooms() -> Any:
+    """Return the digest of the code that all results depend on; to copy, because it is read once."""
+    total = hashlib.sha256()
+    for name in SHARED:
+        for file in _python(BACKEND / name):
+            total.update(_content(file))
+    return total
+
+
+def _content(file: Path) -> bytes:
+    content = file.read_bytes().replace(b"\r\n", b"\n") if file.is_file() else b""
+    return f"{file.relative_to(BACKEND).as_posix()} {len(content)}\n".encode() + content
 
 
 def _python(place: Path) -> list[Path]:

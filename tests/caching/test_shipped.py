@@ -14,6 +14,12 @@ from backend.caching.shipped import Shipped, ship, stale
 KEY, OTHER = "analyses.direction.recipe/1.1/ab", "analyses.accuracy.recipe/1.1/cd"
 
 
+def forget() -> None:
+    """Have the code read again."""
+    shipped.code_digest.cache_clear()
+    shipped._of_shared_rooms.cache_clear()
+
+
 @pytest.fixture
 def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A backend of two analyses and a shared room."""
@@ -21,13 +27,13 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / "backend" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "backend" / name).write_text("x = 1\n")
     monkeypatch.setattr(shipped, "BACKEND", tmp_path / "backend")
-    shipped.code_digest.cache_clear()
+    forget()
     yield tmp_path / "backend"
-    shipped.code_digest.cache_clear()
+    forget()
 
 
 def found(file: Path) -> list[bytes | None]:
-    shipped.code_digest.cache_clear()
+    forget()
     archive = Shipped([file])
     return [archive.get(KEY), archive.get(OTHER)]
 
