@@ -12,7 +12,11 @@ from typing import Any
 import streamlit as st
 from streamlit.components import v2
 
-WATCH = """
+from pages.frame.links import LEAVING
+
+WATCH = (
+    LEAVING
+    + """
 export default function({ data, setStateValue }) {
     const listen = () => {
         const plot = document.querySelector(`.st-key-${data.key} .js-plotly-plot`);
@@ -21,13 +25,14 @@ export default function({ data, setStateValue }) {
         plot.on("plotly_relayout", () => {
             const { xaxis, yaxis } = plot.layout;
             const ranges = xaxis.autorange ? null : [...xaxis.range, ...yaxis.range];
-            setStateValue("zoom", { revision: data.revision, ranges });
+            if (!leaving()) setStateValue("zoom", { revision: data.revision, ranges });
         });
     };
     const timer = setInterval(listen, 200);
     return () => clearInterval(timer);
 }
 """
+)
 """Subscribes to plotly's events on each new plot."""
 
 
