@@ -86,7 +86,12 @@ def of_bert(folder: Path) -> Planted:
     blocks, stem = (0, 2), "bert.encoder.layer"
     torch.manual_seed(0)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=fake_tokenizer(), eos_token="<unk>", pad_token="<unk>")
-    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
     config = BertConfig(vocab_size=len(tokenizer), initializer_range=0.2, max_position_embeddings=64, **sizes)
     base = BertForSequenceClassification(config).eval()
     sample = fake_sample(60)
