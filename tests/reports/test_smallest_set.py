@@ -69,7 +69,9 @@ def of_demo(folder: Path) -> Planted:
     """Five blocks of the demo's base (0, 1, 9, 10, 11), and the same with the first and last of its last epoch."""
     blocks, stem = (0, 4), "transformer.h"
     shutil.copytree(DEMO / "checkpoints" / "base", folder / "base")
-    models: list[Any] = [AutoModelForCausalLM.from_pretrained(DEMO / "checkpoints" / one).float() for one in ("base", "epoch-3")]
+    models: list[Any] = [
+        AutoModelForCausalLM.from_pretrained(DEMO / "checkpoints" / one).float() for one in ("base", "epoch-3")
+    ]
     for model in models:
         model.transformer.h = torch.nn.ModuleList([model.transformer.h[i] for i in (0, 1, 9, 10, 11)])
         model.config.n_layer = 5
