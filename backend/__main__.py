@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from backend.analyses import Analysis
 from backend.errors import CacheError, LayershiftError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
@@ -193,8 +192,11 @@ def _opened(name: str) -> tuple[exporting.PinnedStudy, Lab]:
 def _warm(options: argparse.Namespace) -> int:
     analyses = exporting.choose(options.only)
     pinned, lab = _opened(options.study)
-    for _ in exporting.compute(pinned, lab, analyses, bar, _viewpoint(options), _note):
+    viewpoint = _viewpoint(options)
+    for _ in exporting.compute(pinned, lab, analyses, bar, viewpoint, _note):
         pass
+    for sentence in exporting.without_values(pinned, analyses, viewpoint, every=options.only is None):
+        _note(sentence)
     _note_missing(pinned)
     return 0
 
@@ -205,8 +207,8 @@ def _export(options: argparse.Namespace) -> int:
     viewpoint = _viewpoint(options)
     for file in exporting.export(pinned, lab, options.out, analyses, bar, viewpoint, _note):
         print(file)
-    expected = [one for one in analyses if one.needs != "order" or options.only]
-    _note_undefined(pinned, [one for one in expected if not viewpoint.queries(one, pinned)])
+    for sentence in exporting.without_values(pinned, analyses, viewpoint, every=options.only is None):
+        _note(sentence)
     _note_missing(pinned)
     return 0
 
@@ -245,16 +247,6 @@ def _cache(options: argparse.Namespace) -> int:
 
 def _note(sentence: str) -> None:
     print(sentence, file=sys.stderr)
-
-
-def _note_undefined(pinned: exporting.PinnedStudy, analyses: Sequence[Analysis]) -> None:
-    """Print the analyses without values for the study, with what to add for them."""
-    reasons: dict[str, list[str]] = {}
-    for one in analyses:
-        lacking = pinned.lacks(one.needs) if one.needs else None
-        reasons.setdefault(lacking or "undefined for this study with this reference", []).append(one.name)
-    for reason, names in reasons.items():
-        _note(f"left out {', '.join(names)}: {reason}")
 
 
 def _note_missing(pinned: exporting.PinnedStudy) -> None:

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, unquote
 
 Repositories = Mapping[str, Mapping[str, Path]]
-"""By name: the folder of each revision, by its name; one without revisions is gated."""
-_INFO = re.compile(r"/api/models/([\w.-]+/[\w.-]+)(?:/revision/([^/?]+))?")
-_TREE = re.compile(r"/api/models/([\w.-]+/[\w.-]+)/tree/([^/?]+)")
-_FILE = re.compile(r"/([\w.-]+/[\w.-]+)/resolve/([^/?]+)/([^?]+)")
+"""By name: the folder of each revision, by its name; one without revisions is gated. Data: "datasets/" and the name."""
+_NAME = r"((?:datasets/)?[\w.-]+/[\w.-]+)"
+_INFO = re.compile(rf"/api/(?:models/)?{_NAME}(?:/revision/([^/?]+))?")
+_TREE = re.compile(rf"/api/(?:models/)?{_NAME}/tree/([^/?]+)(?:/(.+))?")
+_PATHS = re.compile(rf"/api/(?:models/)?{_NAME}/paths-info/([^/?]+)")
+_FILE = re.compile(rf"/{_NAME}/resolve/([^/?]+)/([^?]+)")
 
 
 def commit_of(repo: str, revision: str) -> str:
@@ -38,20 +41,34 @@ def hub_of(repositories: Repositories) -> Iterator[tuple[str, list[str]]]:
         def do_GET(self) -> None:
             self._answer(body=True)
 
+        do_POST = do_GET
+
         def _answer(self, body: bool) -> None:
             path = self.path.partition("?")[0]
             if found := _FILE.fullmatch(path):
                 self._file(found[1], found[2], found[3], body)
             elif found := _TREE.fullmatch(path):
                 folder = self._folder(found[1], found[2])
+                if folder and found[3] and not (folder / unquote(found[3])).is_dir():
+                    self._send(404, b"", body, {"X-Error-Code": "EntryNotFound"})
+                elif folder:
+                    place = folder / unquote(found[3] or "")
+                    inside = _files(place) if "recursive=true" in self.path.lower() else sorted(place.iterdir())
+                    self._send(200, json.dumps([_entry(file, folder) for file in inside]).encode(), body)
+            elif found := _PATHS.fullmatch(path):
+                folder = self._folder(found[1], found[2])
+                wanted = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                names = parse_qs(wanted).get("paths", []) if "=" in wanted else json.loads(wanted)["paths"]
                 if folder:
-                    self._send(200, json.dumps([_entry(file, folder) for file in _files(folder)]).encode(), body)
+                    there = [folder / name for name in names if (folder / name).exists()]
+                    self._send(200, json.dumps([_entry(file, folder) for file in there]).encode(), body)
             elif found := _INFO.fullmatch(path):
                 repo, revision = found[1], found[2] or "main"
                 if folder := self._folder(repo, revision):
                     names = [{"rfilename": file.relative_to(folder).as_posix()} for file in _files(folder)]
-                    info = {"id": repo, "modelId": repo, "sha": commit_of(repo, self._named(repo, revision))}
-                    self._send(200, json.dumps(info | {"siblings": names}).encode(), body)
+                    called, sha = repo.removeprefix("datasets/"), commit_of(repo, self._named(repo, revision))
+                    info = {"id": called, "modelId": called, "sha": sha, "siblings": names}
+                    self._send(200, json.dumps(info).encode(), body)
             else:
                 self._send(404 if path != "/" else 200, b"", body)
 
@@ -111,5 +128,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _entry(file: Path, folder: Path) -> dict[str, object]:
+    if file.is_dir():
+        return {"type": "directory", "path": file.relative_to(folder).as_posix(), "size": 0, "oid": "0" * 40}
     oid = hashlib.sha1(file.read_bytes(), usedforsecurity=False).hexdigest()
     return {"type": "file", "path": file.relative_to(folder).as_posix(), "size": file.stat().st_size, "oid": oid}

@@ -145,6 +145,11 @@ def query(
     return Query(checkpoint, source, study.tokenizing(checkpoint), study.prompts, layer, direction, most, words, null)
 
 
+def lacking(study: PinnedStudy, reference: str) -> str | None:
+    """Return which model predicts no next tokens; None if both do."""
+    return study.lacks_next_tokens(reference)
+
+
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return a query per checkpoint that predicts tokens: its own direction, two thirds of the way up.
 

@@ -199,6 +199,14 @@ def recipe(query: Query, lab: Lab) -> Result:
     return result
 
 
+def lacking(study: PinnedStudy, reference: str) -> str | None:
+    """Return that the models are encoders; None if they are not."""
+    study.checkpoint(reference)
+    if study.base.facts.kind == "encoder":
+        return "This needs logits that are a sum over parts, and an encoder's are not; use a causal language model."
+    return None
+
+
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return a query for every checkpoint with a head; KeyError if no checkpoint has the label of the reference.
 

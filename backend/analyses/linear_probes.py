@@ -113,13 +113,18 @@ class Probe:
         return metrics.predictions(logits)
 
 
+def too_few(labels: metrics.Labels, groups: splits.Groups | None) -> str | None:
+    """Return that a class has too few different texts for probes; None if all have enough."""
+    smallest = splits.fewest(labels, groups)
+    if smallest >= FEWEST:
+        return None
+    return f"A linear probe needs {FEWEST} different texts of each class and one has {smallest}; raise dataset.sample."
+
+
 def folds(labels: metrics.Labels, seed: int, groups: splits.Groups | None = None) -> Int[np.ndarray, " reviews"]:
     """Return the test fold of each review; UndefinedError if a class has too few different texts."""
-    smallest = splits.fewest(labels, groups)
-    if smallest < FEWEST:
-        raise UndefinedError(
-            f"A linear probe needs {FEWEST} different texts of each class and one has {smallest}; raise dataset.sample."
-        )
+    if said := too_few(labels, groups):
+        raise UndefinedError(said)
     fold_of = np.zeros(len(labels), dtype=np.int64)
     for fold, (_, test) in enumerate(splits.folds(labels, groups, FOLDS, seed)):
         fold_of[test] = fold
@@ -274,11 +279,17 @@ def recipe(query: Query, lab: Lab) -> Result:
     )
 
 
+def lacking(study: PinnedStudy, reference: str) -> str | None:
+    """Return that a class has too few texts; None if all have enough."""
+    study.checkpoint(reference)
+    return too_few(study.prompts.labels, study.prompts.groups)
+
+
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return a query for every checkpoint, none if a class has too few texts; KeyError for an unknown label."""
     if study.lacks("classes"):
         return []
     against = study.checkpoint(reference)
-    if splits.fewest(study.prompts.labels, study.prompts.groups) < FEWEST:
+    if too_few(study.prompts.labels, study.prompts.groups):
         return []
     return [Query(checkpoint, against, study.prompts) for checkpoint in study.checkpoints]

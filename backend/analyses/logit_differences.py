@@ -266,6 +266,11 @@ def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedChe
     return Query(checkpoint, reference, texts(study, checkpoint, reference, text_set))
 
 
+def lacking(study: PinnedStudy, reference: str) -> str | None:
+    """Return which model predicts no next tokens; None if both do."""
+    return study.lacks_next_tokens(reference)
+
+
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return queries for every other checkpoint that predicts tokens, and for twins of another seed, on all texts.
 

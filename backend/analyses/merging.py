@@ -105,6 +105,14 @@ def recipe(query: Query, lab: Lab) -> Result:
     return judged(lab.models.merging(query.checkpoint, query.prompts, lab.progress), query.checkpoint.dtype)
 
 
+def lacking(study: PinnedStudy, reference: str) -> str | None:
+    """Return that the study has no adapter; None if it has one."""
+    study.checkpoint(reference)
+    if any(checkpoint.facts.adapter for checkpoint in study.checkpoints):
+        return None
+    return "This compares an adapter with its merged weights, and no checkpoint of this study is an adapter."
+
+
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return a query for every adapter; KeyError if no checkpoint has the reference's label."""
     study.checkpoint(reference)

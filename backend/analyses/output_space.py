@@ -256,6 +256,11 @@ def query(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedChe
     )
 
 
+def lacking(study: PinnedStudy, reference: str) -> str | None:
+    """Return which model predicts no next tokens; None if both do."""
+    return study.lacks_next_tokens(reference)
+
+
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return queries for every checkpoint that predicts tokens, on both sets of texts; none for other references.
 

@@ -144,6 +144,13 @@ def query(
     return Query(checkpoint, source, study.tokenizing(checkpoint), study.prompts, layer, direction, most, words)
 
 
+def lacking(study: PinnedStudy, reference: str) -> str | None:
+    """Return that answers judge steering, or which model predicts no tokens; None for neither."""
+    if not study.lacks("answers"):
+        return "This judges steering without answers, and the study asks for answers; steering.csv judges by these."
+    return study.lacks_next_tokens(reference)
+
+
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return a query for each class of reference and last checkpoint, own directions, in a study without answers.
 

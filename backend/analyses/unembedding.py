@@ -80,6 +80,11 @@ def recipe(query: Query, lab: Lab) -> Result:
     return Result(shared, before.tied and after.tied, own.cosine, chance.cosine, own.procrustes, chance.procrustes)
 
 
+def lacking(study: PinnedStudy, reference: str) -> str | None:
+    """Return which model predicts no next tokens; None if both do."""
+    return study.lacks_next_tokens(reference)
+
+
 def queries(study: PinnedStudy, reference: str = "base") -> list[Query]:
     """Return a query for every checkpoint that scores tokens, except the reference. KeyError without the reference."""
     against = study.checkpoint(reference)

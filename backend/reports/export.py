@@ -142,6 +142,20 @@ def compute(
             yield analysis, results
 
 
+def without_values(
+    pinned: PinnedStudy, analyses: list[Analysis], viewpoint: Viewpoint, every: bool = False
+) -> list[str]:
+    """Name the analyses that ask nothing of the study, grouped by the reason.
+
+    With `every`, all analyses were asked for, and ordered values are not expected of a study without.
+    """
+    reasons: dict[str, list[str]] = {}
+    for one in analyses:
+        if not viewpoint.queries(one, pinned) and not (every and one.needs == "order"):
+            reasons.setdefault(one.lacks(pinned, viewpoint.reference), []).append(one.name)
+    return [f"left out {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+
+
 def export(
     pinned: PinnedStudy,
     lab: Lab,

@@ -183,7 +183,9 @@ def source(spec: DatasetSpec | TrainingSpec, folder: Path) -> str:
     """Name the source of texts; a [training] without one gets them from the command line."""
     if spec.path is not None:
         return _near(spec.path, folder)
-    return f"{spec.repo} ({spec.split})" if spec.repo else "the file named with --data"
+    if spec.repo is None:
+        return "the file named with --data"
+    return f"{spec.repo} ({', '.join(filter(None, (spec.config, spec.split)))})"
 
 
 def moment(then: float, now: float | None) -> str:

@@ -24,8 +24,7 @@ Line = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\r\n]+$")]
 Dtype = Literal["float32", "float16", "bfloat16"]
 Family = Literal["causal", "encoder"]
 Position = Literal["last", "text_end", "text_mean", "generated"]
-"""Where residuals are read: the last token of the prompt (`[CLS]` of an encoder), the last token of the text, the mean
-over the text's tokens, or the first token that each model writes."""
+"""Where residuals are read: the prompt's last token (`[CLS]`), the text's last, its mean, or the first written one."""
 
 
 class Part(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -59,12 +58,12 @@ class CheckpointRef(Part, frozen=True):
 class DatasetSpec(Part, frozen=True):
     """Texts: a hub repository with a split, a local data file, or a folder written by save_to_disk.
 
-    `label` is the column of the labels, None for texts without labels. `ordered` says that its values are numbers in an
-    order, such as stars, and not names of classes; None: not stated.
+    `label` is the column of labels (None: texts alone), `ordered` whether its values are ordered numbers.
     """
 
     repo: Text | None = None
     path: Text | None = None
+    config: Text | None = None
     split: Text = "test"
     text: Text | Annotated[tuple[Text, ...], Field(min_length=2)] = "text"
     label: Text | None = "label"
@@ -111,6 +110,7 @@ class TrainingSpec(Part, frozen=True):
 
     repo: Text | None = None
     path: Text | None = None
+    config: Text | None = None
     split: Text = "train"
     recipe: Literal["sound", "as-published"] = "sound"
     epochs: PositiveInt = 3

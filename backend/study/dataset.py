@@ -129,7 +129,7 @@ def read_table(spec: DatasetSpec | TrainingSpec, split: str | None = None) -> pd
         return read_file(Path(spec.path), split=split or spec.split)
     if spec.repo is None:
         raise DatasetError("The study names no data; add repo or path to [dataset] or [training].")
-    return read_hub(spec.repo, split or spec.split)
+    return read_hub(spec.repo, split or spec.split, spec.config)
 
 
 def classify(table: pd.DataFrame, spec: DatasetSpec, words: Sequence[str]) -> tuple[Rows, tuple[ClassNames, ...]]:
@@ -295,5 +295,5 @@ def training_texts(spec: TrainingSpec | None, column: Input) -> TrainingTexts | 
     if spec is None or (spec.repo is None and spec.path is None):
         return None
     state = source_stamp(spec.path) if spec.path else _on_this_machine(spec)
-    content = json.dumps([spec.repo, spec.split, state, column])
+    content = json.dumps([spec.repo, spec.split, state, column, *filter(None, (spec.config,))])
     return TrainingTexts(hashlib.sha256(content.encode()).hexdigest(), spec, column)

@@ -64,6 +64,31 @@ class PinnedStudy:
         """Return what to add to study.toml for what an analysis needs; None if nothing."""
         return lacks(self.study.kind, need)
 
+    def lacks_next_tokens(self, reference: str) -> str | None:
+        """Return which model predicts no next tokens: the reference, or else every other; None if neither."""
+        against, others = self.checkpoint(reference), [one for one in self.checkpoints if one.label != reference]
+        if against.facts.predicts and (not others or any(one.facts.predicts for one in others)):
+            return None
+        label = others[-1].label if against.facts.predicts else reference
+        return f"This needs next tokens, and {label} predicts none; use a causal language model."
+
+    def lacks_head(self) -> str | None:
+        """Return that no checkpoint answers; None if one does."""
+        return (
+            None
+            if any(one.facts.has_head for one in self.checkpoints)
+            else ("This needs answers, and no checkpoint has a head to answer with; use models with a head.")
+        )
+
+    def lacks_pair(self, reference: str) -> str | None:
+        """Return why no checkpoint can be compared with the reference, by epoch and by token; None if one can."""
+        against, others = self.checkpoint(reference), [one for one in self.epochs if one.label != reference]
+        if not others:
+            return f"This compares checkpoints of one training, and {reference} is the only one."
+        if any(self.same_ids(one, against) for one in others):
+            return None
+        return f"This compares token by token, and no checkpoint has the token ids of {reference}."
+
     @property
     def reading(self) -> Reading:
         """Return the source of predictions."""

@@ -184,6 +184,7 @@ def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:
     columns = DatasetSpec(
         repo=spec.repo,
         path=spec.path,
+        config=spec.config,
         split=spec.split,
         text=study.dataset.text,
         label=study.dataset.label,

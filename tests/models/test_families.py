@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import transformers
 
 from backend import wiring
 from backend.__main__ import main
 from backend.caching.progress import silent
 from backend.errors import CheckpointError
 from backend.models.architectures import default_architecture, family_of, kind_of
-from backend.models.class_names import decoders
+from backend.models.class_names import adapters, decoders
 from backend.models.measurements.generation import continuation
 from backend.models.runtime.components import anatomy_of
 from backend.models.runtime.load import LoadedModel
-from docs.families import PAGE, classes, variants
+from docs.families import PAGE, absent, adapters_without_a_row, classes, variants
 from tests.contract import PARTS, measured, opened, prompts_for
 from tests.tiny import rewrite, tiny_study
 from tests.tiny_families import tiny
@@ -206,3 +208,54 @@ def test_an_export_leaves_out_what_an_architecture_does_not_allow(
         *("block", "embed", "final_norm", "head")
     }
     wiring.open_lab.cache_clear()
+
+
+def test_every_adapter_without_a_row_has_a_reason_on_the_page():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page.endswith(f"{adapters_without_a_row()}\n")
+    rows = {name.lower() for name in (*classes(), *variants())}
+    unnamed = {name for names in absent().values() for name in names}
+    assert all(name.lower() in rows or name in unnamed for name in adapters())
+    assert not any(name.endswith("ForCausalLM") and hasattr(transformers, name) for name in unnamed)
+
+
+def test_a_convolution_between_blocks_leaves_the_residuals_and_the_head():
+    """DeBERTa v2 xlarge: what is added after block 0 belongs to no block, so blocks cannot run one by one."""
+    found = measured("DebertaV2ForSequenceClassification", conv_kernel_size=3, conv_act="gelu")
+    assert {part for part, error in found.items() if error is not None} == {"residuals", "logit lens"}
+    assert max(error for error in found.values() if error is not None) < TOLERANCE
+    model = opened("DebertaV2ForSequenceClassification", 0, conv_kernel_size=3, conv_act="gelu")
+    assert "cannot run one by one" in model.checked.blocks
+
+
+UNUSUAL: dict[str, tuple[str, dict[str, Any], set[str]]] = {
+    "one key head, heads wider than the width": ("Qwen3ForCausalLM", {"head_dim": 16, "num_key_value_heads": 1}, set()),
+    "biases everywhere": ("LlamaForCausalLM", {"attention_bias": True, "mlp_bias": True}, set()),
+    "an untied head": ("GPT2LMHeadModel", {"tie_word_embeddings": False}, set()),
+    "scores divided by the layer": ("GPT2LMHeadModel", {"scale_attn_by_inverse_layer_idx": True}, set()),
+    "one half after the other": ("GPTNeoXForCausalLM", {"use_parallel_residual": False}, set()),
+    "ALiBi, one half after the other": ("FalconForCausalLM", {"alibi": True, "parallel_attn": False}, set()),
+    "low caps, a short window": (
+        "Gemma2ForCausalLM",
+        {"final_logit_softcapping": 5.0, "attn_logit_softcapping": 3.0, "sliding_window": 3},
+        {"attribution"},
+    ),
+    "multipliers as Granite ships them": (
+        "GraniteForCausalLM",
+        {"residual_multiplier": 0.22, "embedding_multiplier": 12.0, "logits_scaling": 8.0},
+        set(),
+    ),
+    "sinks, a short window": ("GptOssForCausalLM", {"sliding_window": 3, "num_key_value_heads": 1}, set()),
+    "layers without positions": ("SmolLM3ForCausalLM", {"no_rope_layers": [1, 0, 1]}, set()),
+    "shared experts": ("DeepseekV3ForCausalLM", {"n_shared_experts": 2, "q_lora_rank": None}, set()),
+    "clipped queries": ("OlmoForCausalLM", {"clip_qkv": 0.5}, set()),
+    "several groups of blocks": ("AlbertForSequenceClassification", {"num_hidden_groups": 3}, {"attribution"}),
+}
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_unusual_settings_are_plain_transformers(case: str):
+    architecture, settings, refused = UNUSUAL[case]
+    found = measured(architecture, **settings)
+    assert {part for part, error in found.items() if error is None} == refused
+    assert max(error for error in found.values() if error is not None) < TOLERANCE

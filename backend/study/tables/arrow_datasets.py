@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,14 @@ CLASS_NAMES = "class_names"
 _DICTIONARY, _STATE = "dataset_dict.json", "state.json"
 _SHOWN = 8
 USUAL_SPLIT = "test"
+_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_LIST = re.compile(r"\[([^\]]*)\]")
 
 
-def read_hub(repo: str, split: str) -> pd.DataFrame:
+def read_hub(repo: str, split: str, config: str | None = None) -> pd.DataFrame:
     """Load a split of a hub repository. Raises DatasetError if it cannot be loaded."""
+    if not _NAME.fullmatch(repo):
+        raise DatasetError(f'"{repo}" is no name of a hub dataset; write it as OWNER/NAME, or name a file with path.')
     if hub.hangs():
         raise DatasetError(
             f"The hub dataset {repo} (split {split}) cannot be loaded, as the hub does not answer within "
@@ -29,13 +34,25 @@ def read_hub(repo: str, split: str) -> pd.DataFrame:
     from datasets import load_dataset  # slow to import, and only for the hub
 
     try:
-        return _table(load_dataset(repo, split=split))
+        return _table(load_dataset(repo, config, split=split))
     except (ValueError, RuntimeError, *hub.failures()) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(
-            f"The hub dataset {repo} (split {split}) cannot be loaded ({reason}); check its name and the network, "
-            f"or name a local file with path."
-        ) from None
+        raise DatasetError(_hub_error(str(error) or type(error).__name__, repo, split, config)) from None
+
+
+def _hub_error(reason: str, repo: str, split: str, config: str | None) -> str:
+    """Say what to change where the hub has the repository, but not this part of it."""
+    listed = _LIST.search(reason)
+    there = ", ".join(re.findall(r"'([^']+)'", listed[1])) if listed else ""
+    if there and reason.startswith("Config name is missing"):
+        return f"{repo} has several configurations; set config in study.toml to one of: {there}."
+    if there and reason.startswith("BuilderConfig"):
+        return f'{repo} has no configuration "{config}"; set config in study.toml to one of: {there}.'
+    if there and reason.startswith("Unknown split"):
+        return f'{repo} has no split "{split}"; set split in study.toml to one of: {there}.'
+    return (
+        f"The hub dataset {repo} (split {split}) cannot be loaded ({reason.splitlines()[0].rstrip('.')}); check its "
+        f"name and the network, or name a local file with path."
+    )
 
 
 def splits(folder: Path) -> tuple[str, ...]:
