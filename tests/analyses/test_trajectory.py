@@ -110,7 +110,7 @@ def test_the_step_is_inside_its_interval_in_95_percent():
     """The class means move apart linearly; the true crossing is where the population reaches the level."""
     strength = np.linspace(0.0, 2.4, 13)[:, None]
     inside = 0
-    for seed in range(60):
+    for seed in range(40):
         checkpoints, labels = training(strength, seed=seed)
         points = [classes(one, None, labels, 2, 150, 100) for one in checkpoints]
         result = trajectory.trajectory(points, [likeness(one, checkpoints[0], labels) for one in checkpoints])
@@ -119,21 +119,21 @@ def test_the_step_is_inside_its_interval_in_95_percent():
         true = int(beyond[-1]) + 1
         crossing = result.norm_leaves
         inside += bool(crossing.after[0, 0] < true <= crossing.by[0, 0])
-    assert inside >= 53, f"{inside} of 60: 95 %, with room for luck"
+    assert inside >= 35, f"{inside} of 40: 95 %, with room for luck"
 
 
 def test_without_signal_some_cell_is_beyond_chance_in_five_percent():
     alarms = leaves = of_accuracy = 0
-    for seed in range(120):
+    for seed in range(80):
         checkpoints, labels = training(np.zeros((5, 4)), reviews=30, width=8, seed=seed)
         points = [classes(one, logits_of(one, 2, seed), labels, 2, 2, 150) for one in checkpoints]
         result = trajectory.trajectory(points, [likeness(one, checkpoints[0], labels) for one in checkpoints])
         alarms += bool((result.norm.value > np.asarray(result.norm.chance)).any())
         leaves += bool((result.norm_leaves.first < 5).any())
         of_accuracy += bool((result.layer_accuracy.value > np.asarray(result.layer_accuracy.chance)).any())
-    assert 1 <= alarms <= 14, f"{alarms} of 120: 5 %, with room for luck"
+    assert 1 <= alarms <= 10, f"{alarms} of 80: 5 %, with room for luck"
     assert leaves <= alarms
-    assert 1 <= of_accuracy <= 14, f"{of_accuracy} of 120: 5 %, with room for luck"
+    assert 1 <= of_accuracy <= 10, f"{of_accuracy} of 80: 5 %, with room for luck"
 
 
 def test_an_accuracy_of_chance_stays_and_a_better_one_leaves():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +25,7 @@ from backend.models.local import LocalModels
 from backend.study.config import load_study
 from backend.study.pinned import PinnedStudy
 from backend.training.local_autoencoders import LocalAutoencoders
+from tests.reports.conftest import Still
 from tests.tiny import rewrite, tiny_study
 
 SAME = 'label_words = ["negative", "positive"]\nseparator = " "'
@@ -207,6 +210,7 @@ def test_what_has_no_value_is_left_out_of_an_export_and_the_rest_is_there(
 ) -> None:
     """Of a study whose last checkpoint sees other token ids, and of one with label words of several tokens."""
     monkeypatch.setenv("LAYERSHIFT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Still))  # the real one compiles for a minute
     wiring.open_lab.cache_clear()
     own, several = (tiny_study(tmp_path / name, (1, 2)) for name in ("own", "several"))
     own_tokenizer(own / "checkpoints" / "epoch-2")
