@@ -41,6 +41,7 @@ def read_facts(located: Located, place: str) -> Facts:
     if family.kind == "encoder":
         _refuse_decoder(config, place)
     classifies = architecture.endswith(CLASSIFIER)
+    limits = [limit for limit in (most_positions(located), steady_positions(located)) if limit is not None]
     return Facts(
         architecture=architecture,
         layers=_size(config, _LAYERS, place),
@@ -53,6 +54,7 @@ def read_facts(located: Located, place: str) -> Facts:
         head_names=head_names(config, place) if classifies else (),
         token_types=_token_types(config) if family.kind == "encoder" else 1,
         stored=_stored(entries),
+        longest=min(limits, default=None),
     )
 
 
