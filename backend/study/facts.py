@@ -24,7 +24,8 @@ class Facts:
     names in the order of its rows (`id2label`), empty without names. `token_types` is the number of token types of an
     encoder, which mark the texts of a pair (BERT has two). `stored` is the dtype of most weights in the files.
     `asked` is False in a study that asks for no answers. `adapter` says that the files are a PEFT adapter. `longest` is
-    the most tokens that a prompt may have, None without a limit.
+    the most tokens that a prompt may have, None without a limit. `readable` counts the tokens that the model can read,
+    the first of its vocabulary; None for all.
     """
 
     architecture: str
@@ -41,6 +42,7 @@ class Facts:
     asked: bool = True
     adapter: bool = False
     longest: int | None = None
+    readable: int | None = None
 
     @property
     def replies(self) -> bool:

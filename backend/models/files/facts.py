@@ -55,7 +55,14 @@ def read_facts(located: Located, place: str) -> Facts:
         token_types=_token_types(config) if family.kind == "encoder" else 1,
         stored=_stored(entries),
         longest=min(limits, default=None),
+        readable=_readable(config),
     )
+
+
+def _readable(config: dict[str, Any]) -> int | None:
+    """Return how many tokens have per-layer embeddings (Gemma 4) where these are fewer than the vocabulary."""
+    tokens = config.get("vocab_size_per_layer_input") if config.get("hidden_size_per_layer_input") else None
+    return tokens if isinstance(tokens, int) and tokens < config.get("vocab_size", 0) else None
 
 
 def _stored(entries: tuple[Entry, ...]) -> str:
