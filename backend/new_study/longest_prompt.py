@@ -12,7 +12,7 @@ from backend.new_study.fields import NewStudy, draft, on_hub
 from backend.new_study.inputs import USUAL_TOKENS
 from backend.new_study.preview import reader_of
 from backend.study.config import CheckpointRef, Study
-from backend.study.reader import USUAL_SEPARATORS, fill, word_reader
+from backend.study.reader import fill, separators, word_reader
 
 
 def shorten(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> tuple[NewStudy, str]:
@@ -47,7 +47,6 @@ def _answer(study: Study, lab: Lab) -> int:
     if not reader.endings:
         return 0
     spec = reader.spec.model_copy(update={"max_tokens": 2**31})
-    separators = USUAL_SEPARATORS if spec.separator is None else (spec.separator,)
     texts = ("",) * len(spec.fields)
-    filled = fill(word_reader(reader.tokenizer, spec, separators, reader.chat), texts if texts[1:] else "")
+    filled = fill(word_reader(reader.tokenizer, spec, separators(spec), reader.chat), texts if texts[1:] else "")
     return max(map(len, filled.words)) - 1
