@@ -270,8 +270,8 @@ def _new(options: argparse.Namespace) -> int:
     folder = fields.create(completed.study, studies_folder(), open_lab())
     for note in completed.notes:
         print(note, file=sys.stderr)
-    if completed.base_file is not None:
-        print(f"base         {completed.study.base}, named by {completed.base_file}")
+    for line in completed.found:
+        print(line)
     print(f"wrote {folder / STUDY_FILE}")
     _show_curve(load_study(folder))
     return _check(argparse.Namespace(study=str(folder)))

@@ -18,7 +18,7 @@ from backend.new_study.preview import preview
 from backend.study.paths import DATA_SUFFIXES
 from backend.vocabulary.markdown import plain
 from pages.frame import filled, shell, typed
-from pages.parts import trainer_folder
+from pages.parts import longest_prompt, trainer_folder
 
 TITLE = "Add a study"
 choices = None
@@ -42,6 +42,7 @@ def draw(_: None) -> None:
         fetch = _may_fetch(NewStudy(**given))
         given |= _columns(NewStudy(**given), slots, fetch)
         entered = NewStudy(**given, **_prompt(NewStudy(**given), slots, fetch, inside))
+        entered = longest_prompt.settle(entered, slots["max_tokens"], fetch)
         with st.spinner("Checking …", show_time=True):
             problems = fields.problems(entered, wiring.studies_folder(), wiring.open_lab(), fetch)
             _answers(entered, slots, problems, fetch)
@@ -183,9 +184,7 @@ def _prompt(entered: NewStudy, slots: Slots, fetch: bool, inside: Inside | None)
     _field(slots, "template", None)
     left, right = st.columns(2)
     with left:
-        about = "A longer text loses its beginning; the template is always kept."
-        most = st.number_input("Longest prompt, in tokens", value=256, min_value=1, key="new-tokens", help=about)
-        _field(slots, "max_tokens", None)
+        most = _field(slots, "max_tokens", longest_prompt.ask())
     with right:
         size = st.number_input(
             "Texts in the sample", value=None, min_value=1, key="new-sample", placeholder="up to 200, balanced"
@@ -194,7 +193,7 @@ def _prompt(entered: NewStudy, slots: Slots, fetch: bool, inside: Inside | None)
     return {
         "label_words": inputs.split_words(words),
         **form,
-        "max_tokens": int(most),
+        "max_tokens": most,
         "sample": None if size is None else int(size),
     }
 

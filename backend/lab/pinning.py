@@ -73,6 +73,7 @@ def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
         warnings=(
             *study.notes,
             *_unstated(study, classes),
+            *([] if asking.separator is None else _two_spaces(study, asking)),
             *(sentence for checkpoint in usable for sentence in lab.models.warnings(checkpoint.ref, study.base)),
             *_copies(usable, lab),
             *_doubtful_rows(usable, classes, asking.readers),
@@ -160,6 +161,16 @@ def _unstated(study: Study, classes: Sequence[ClassNames]) -> Iterator[str]:
             f'The values of "{dataset.label}" ({listed(values)}) are compared as classes; set dataset.ordered to true '
             f"if they are an order, such as stars, or to false if they are names."
         )
+
+
+def _two_spaces(study: Study, asking: Asking) -> Iterator[str]:
+    """Yield a sentence where study.toml puts two spaces before the answer."""
+    spec, spaces = study.prompt, "two spaces stand before the answer; remove one, unless the model was trained so."
+    word = next((word for word in spec.label_words if word.startswith(" ")), None)
+    if asking.separator and asking.separator.endswith(" ") and word is not None:
+        yield f'prompt.separator ends with a space and the label word "{word}" begins with one, so {spaces}'
+    elif asking.separator and asking.separator.startswith(" ") and spec.pieces[-1].endswith(" "):
+        yield f"prompt.template ends with a space and the separator begins with one, so {spaces}"
 
 
 def _doubtful_rows(

@@ -22,7 +22,7 @@ from backend.study.facts import reading
 from backend.study.pairs import Input
 from backend.study.pinned import Missing
 from backend.study.prompts import Readers, check_template, first_difference, make_prompts, pinned, with_own
-from backend.study.reader import USUAL_SEPARATORS, Reader, fill, silent_reader, word_reader
+from backend.study.reader import USUAL_SEPARATORS, Reader, fill, separators, silent_reader, word_reader
 from backend.study.token_ids import Prompts
 
 TRIED_TEXTS = 32
@@ -60,8 +60,9 @@ def ask(
     )
     separator, chosen = None, False
     if by_words:
-        chosen = study.prompt.separator is None
-        separator = _likelier(checkpoints, bare, sample, lab) if chosen else study.prompt.separator
+        separator, *others = separators(study.prompt)
+        chosen = bool(others)
+        separator = _likelier(checkpoints, bare, sample, lab) if chosen else separator
     readers: dict[str, Reader] = {}
     seen: dict[Reader, Prompts] = {}
     missing: list[Missing] = []

@@ -12,7 +12,7 @@ from importlib import metadata
 from tokenizers import Tokenizer
 
 from backend.caching.cache import Cache
-from backend.errors import CheckpointError, PromptError
+from backend.errors import CheckpointError, PromptError, UnsupportedError
 from backend.models.files.adapter_base import doubts
 from backend.models.files.adapters import adapter_facts, read_adapter
 from backend.models.files.compatibility import compare_facts, compare_tokens, other_settings
@@ -181,6 +181,15 @@ class Catalogue:
             raise CheckpointError(
                 f"{checkpoint.ref.place} has {facts.vocabulary} tokens and the prompts use token {largest}; "
                 f"name a checkpoint with at least the base's vocabulary."
+            )
+        read = max(
+            (*map(max, prompts.token_ids), *(token for rest in prompts.continuations for token in rest[:-1])), default=0
+        )
+        if facts.readable is not None and read >= facts.readable:
+            raise UnsupportedError(
+                f"{checkpoint.ref.place} has per-layer embeddings for {facts.readable} of {facts.vocabulary} tokens, "
+                f"so transformers cannot run texts with token {read}; leave them out, or enlarge both with "
+                f"resize_token_embeddings and save it again."
             )
         located = locate(checkpoint.ref)
         body = _full(checkpoint.base) if located.adapter else located

@@ -51,7 +51,7 @@ class NewStudy:
     texts, or the columns of a pair. `content` is an uploaded data file, stored in the study under the name `data`.
     `labels` are the values to use, in class order (None: all). `label_words` has one word per class (None: suggested).
     `sample` is the number of texts (None: up to 200). `split` names one split of a dataset (None: "test", or the only
-    one). With `chat`, `template` is the user's message, after that of `system`.
+    one). `max_tokens` limits a prompt (None: 256). With `chat`, `template` is the user's message, after `system`.
     """
 
     name: str
@@ -68,7 +68,7 @@ class NewStudy:
     template: str = TEMPLATE
     separator: str | None = None
     tokenizer: str | None = None
-    max_tokens: int = 256
+    max_tokens: int | None = None
     sample: int | None = None
     family: Family = "causal"
     title: str | None = None
@@ -162,7 +162,7 @@ def problems(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[st
             "data": lambda: columns(new, fetch),
             "label_words": lambda: try_keys({"label_words": words}),
             "template": lambda: try_keys(new.asked.form, {"text": list(texts) if texts[1:] else "text"}),
-            "max_tokens": lambda: try_keys({"max_tokens": new.max_tokens}),
+            "max_tokens": lambda: try_keys({} if new.max_tokens is None else {"max_tokens": new.max_tokens}),
             "sample": lambda: try_keys(fitting, {"sample": new.sample or len(words)}),
         }
     )

@@ -12,6 +12,7 @@ from backend.errors import CheckpointError, StudyError
 from backend.lab.lab import Lab
 from backend.new_study.fields import NewStudy, base_ref, values
 from backend.new_study.inputs import usual_template
+from backend.new_study.longest_prompt import shorten
 from backend.study.config import CheckpointRef, Family
 from backend.study.facts import Facts
 from backend.study.paths import folder_named, new_folder
@@ -39,10 +40,10 @@ class Inside:
 
 @dataclass(frozen=True)
 class Completed:
-    """A completed study; `base_file` is the file that names the base, `notes` list what was left out."""
+    """A completed study; `found` says what was filled in, a line each, and `notes` list what was left out."""
 
     study: NewStudy
-    base_file: Path | None
+    found: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -61,7 +62,9 @@ def complete(new: NewStudy, root: Path, lab: Lab, defaults: Collection[str] = ("
         new = replace(new, template=usual_template(new.text, plain))
     if new.kind == "answers" and new.label_words is None and inside.words and are_rows(values(new), inside.words):
         new = replace(new, label_words=inside.words)
-    return Completed(new, inside.base_file, inside.notes)
+    new, short = shorten(new, root, lab)
+    found = [] if inside.base_file is None else [f"base         {inside.base}, named by {inside.base_file}"]
+    return Completed(new, (*found, *([f"max_tokens   {short}"] if short else [])), inside.notes)
 
 
 def look(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> Inside:

@@ -9,6 +9,7 @@ from backend.study.pairs import Input
 from backend.study.template import columns
 
 TEMPLATE = "Review: {text} Sentiment:"
+USUAL_TOKENS = 256
 
 
 def split_words(text: str) -> tuple[str, ...] | None:

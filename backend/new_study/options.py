@@ -44,7 +44,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--separator", help="what stands between prompt and label word (default: found)")
     sub.add_argument("--tokenizer", choices=("own", "base"), help="whose token ids count where they differ")
     sub.add_argument("--label-words", help="one word per class, in class order, separated by commas")
-    sub.add_argument("--max-tokens", type=int, default=256, help="longest prompt in tokens (default: 256)")
+    sub.add_argument("--max-tokens", type=int, help="longest prompt in tokens (default: 256, or what models can read)")
     sub.add_argument("--sample", type=int, help="number of texts to draw, balanced by class (default: up to 200)")
     sub.add_argument("--family", choices=("causal", "encoder"), help="kind of model (default: that of the base)")
     sub.add_argument("--title", help="title shown in the dashboard (default: NAME)")

@@ -11,7 +11,7 @@ from backend.study.chat import Chat, spec_of
 from backend.study.config import Study
 from backend.study.dataset import Sample
 from backend.study.prompts import make_prompts, shown
-from backend.study.reader import plain_reader
+from backend.study.reader import Reader, plain_reader
 from backend.study.token_ids import Prompts
 
 
@@ -30,19 +30,27 @@ class Preview:
 
 def preview(study: Study, sample: Sample, lab: Lab) -> Preview:
     """The first two texts of the sample and its longest. Raises CheckpointError or PromptError."""
-    tokenizer, spec = lab.models.tokenizer(study.base, study.base), study.prompt
-    chat = _chat(study, lab) if spec.messages else None
-    spec = spec if chat is None else spec_of(chat, spec)
+    reader = reader_of(study, lab)
+    tokenizer = reader.tokenizer
     longest = max(range(len(sample.text)), key=lambda i: len(sample.text[i]))
     chosen = [*[i for i in range(len(sample.text)) if i != longest][:2], longest]
-    reading = reading_of(study.family, study.base, study.checkpoints, lab)
-    reader = replace(plain_reader(tokenizer, spec, reading, classes=1), chat=chat)
     seen: Prompts = make_prompts(reader, [sample.inputs[i] for i in chosen], sample.label[chosen])
     return Preview(
         prompts=tuple(tokenizer.decode(list(ids), skip_special_tokens=False) for ids in seen.token_ids),
         cut=tuple(seen.truncated.tolist()),
         lengths=tuple(seen.lengths.tolist()),
         words=tuple(shown(tokenizer, tokens) for tokens in seen.continuations) if reader.endings else (),
+    )
+
+
+def reader_of(study: Study, lab: Lab) -> Reader:
+    """Return the reader of the base's tokenizer. Raises CheckpointError or PromptError."""
+    spec = study.prompt
+    chat = _chat(study, lab) if spec.messages else None
+    reading = reading_of(study.family, study.base, study.checkpoints, lab)
+    tokenizer = lab.models.tokenizer(study.base, study.base)
+    return replace(
+        plain_reader(tokenizer, spec if chat is None else spec_of(chat, spec), reading, classes=1), chat=chat
     )
 
 

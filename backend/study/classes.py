@@ -8,6 +8,7 @@ Contradicting names are an error that lists them.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -171,8 +172,10 @@ def _match(names: Sequence[str], words: Sequence[str]) -> dict[int, int] | None:
 
 
 def _key(name: str) -> str:
-    """Return the letters and digits of a name in lower case, for comparison."""
-    return re.sub(r"[\W_]+", "", name).casefold() or name.strip()
+    """Return the letters, their marks and the digits of a name in lower case, for comparison; else the name itself."""
+    text = unicodedata.normalize("NFC", name)
+    kept = "".join(sign for sign in text if sign.isalnum() or unicodedata.category(sign).startswith("M"))
+    return kept.casefold() if any(map(str.isalnum, kept)) else text.strip()
 
 
 def _is_short(first: str, second: str) -> bool:

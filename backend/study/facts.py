@@ -23,7 +23,9 @@ class Facts:
     residuals can be compared. `answers` is the number of classes of a classification head, and `head_names` are their
     names in the order of its rows (`id2label`), empty without names. `token_types` is the number of token types of an
     encoder, which mark the texts of a pair (BERT has two). `stored` is the dtype of most weights in the files.
-    `asked` is False in a study that asks for no answers. `adapter` says that the files are a PEFT adapter.
+    `asked` is False in a study that asks for no answers. `adapter` says that the files are a PEFT adapter. `longest` is
+    the most tokens that a prompt may have, None without a limit. `readable` counts the tokens that the model can read,
+    the first of its vocabulary; None for all.
     """
 
     architecture: str
@@ -39,6 +41,8 @@ class Facts:
     stored: str = "float32"
     asked: bool = True
     adapter: bool = False
+    longest: int | None = None
+    readable: int | None = None
 
     @property
     def replies(self) -> bool:

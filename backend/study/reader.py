@@ -18,6 +18,16 @@ USUAL_SEPARATORS = (" ", "")
 """Candidates for the text between prompt and label word, if a study does not set it."""
 
 
+def separators(spec: PromptSpec) -> tuple[str, ...]:
+    """Return what may stand between prompt and label word: the study's separator, or the candidates.
+
+    Words that begin with a space of their own need none.
+    """
+    if spec.separator is not None:
+        return (spec.separator,)
+    return ("",) if any(word[:1].isspace() for word in spec.label_words) else USUAL_SEPARATORS
+
+
 @dataclass(frozen=True)
 class Reader:
     """The input and readout of one checkpoint: its tokenizer, the template, and the output entries of each class.
@@ -70,7 +80,7 @@ def plain_reader(
         readout = "first" if reading == "encoder" else "last"
         rows = tuple(range(len(spec.label_words)))
         return Reader(tokenizer, spec, rows=rows, readout=readout, token_types=token_types)
-    return word_reader(tokenizer, spec, (USUAL_SEPARATORS[0] if spec.separator is None else spec.separator,))
+    return word_reader(tokenizer, spec, separators(spec)[:1])
 
 
 @dataclass(frozen=True)

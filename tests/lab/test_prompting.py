@@ -104,6 +104,38 @@ def test_a_separator_is_found_by_what_checkpoints_find_likelier(tmp_path: Path, 
     )
 
 
+def test_words_with_a_space_of_their_own_need_no_separator(tmp_path: Path, lab: Lab) -> None:
+    folder = tiny_study(tmp_path / "tiny", (1,))
+    words(folder, " negative", " positive", None)
+    study = pin(load_study(folder), lab)
+    assert (study.separator, study.separator_found) == ("", False)
+    assert not any("two spaces" in sentence for sentence in study.warnings)
+    expected = plain_answers(study, "epoch 1", (" negative", " positive"))
+    read, fits = lab.readout(study.checkpoint("epoch 1"), study.prompts), ~study.prompts.truncated
+    difference = read.logits[:, 1] - read.logits[:, 0]
+    np.testing.assert_allclose(difference[fits], expected[:, 1] - expected[:, 0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("template", "word", "separator", "says"),
+    [
+        ("Sentiment:", " negative", " ", 'ends with a space and the label word " negative" begins with one'),
+        ("Sentiment: ", "negative", " ", "prompt.template ends with a space and the separator begins with one"),
+        ("Sentiment: ", "negative", "", None),
+        ("Sentiment:", "negative", " ", None),
+    ],
+)
+def test_two_spaces_before_the_answer_are_a_warning(
+    tmp_path: Path, lab: Lab, template: str, word: str, separator: str, says: str | None
+) -> None:
+    folder = tiny_study(tmp_path / "tiny", (1,))
+    rewrite(folder, "Sentiment:", template)
+    words(folder, word, word.replace("negative", "spam"), separator)
+    found = [sentence for sentence in pin(load_study(folder), lab).warnings if "two spaces" in sentence]
+    assert len(found) == (says is not None)
+    assert says is None or says in found[0]
+
+
 def test_equal_names_are_one_class_whatever_their_order(tmp_path: Path, lab: Lab) -> None:
     folder = tiny_study(tmp_path / "tiny")
     before = pin(load_study(folder), lab)

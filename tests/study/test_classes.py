@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backend.errors import CheckpointError
-from backend.study.classes import ClassNames, order_rows, unsure_rows
+from backend.study.classes import ClassNames, order_rows, order_values, unsure_rows
 
 PAIR = ("negative", "positive")
 BY_NUMBER, ALPHABETICAL, OTHER_ORDER = "matched by number", "in alphabetical order", "in another order than the label"
@@ -41,6 +41,22 @@ def test_the_row_of_each_class(
     assert order_rows(named, head, "here") == rows
     found = unsure_rows(named, head, rows)
     assert found is None if doubt is None else doubt in str(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (("ne\u0301g", "pos"), ("n\u00e9g", "pos")),
+        (("\u0915\u092e", "\u0915\u093e\u092e"), ("\u0915\u093e\u092e", "\u0915\u092e")),
+        (("\u2764\ufe0f", "\u2600\ufe0f"), ("\u2600\ufe0f", "\u2764\ufe0f")),
+        (("Bad!", "Good!"), ("good", "bad")),
+    ],
+)
+def test_names_are_equal_by_letters_and_their_marks(values: tuple[str, str], words: tuple[str, str]):
+    """An accent may be a letter of its own; Hindi vowels are marks, and emoji are neither."""
+    found = order_values(values, None, words, False, "here")
+    places = [0, 1] if values[0] in (words[0], "ne\u0301g") else [1, 0]
+    assert [one.value for one in found] == [values[i] for i in places]
 
 
 @pytest.mark.parametrize(

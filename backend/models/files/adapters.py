@@ -96,6 +96,8 @@ def adapter_facts(located: Located, base: Located, place: str) -> Facts:
     """Return the facts of the merged model: its base's, with the adapter's head and vocabulary."""
     facts, adapter = replace(read_facts(base, place), adapter=True), read_adapter(located, base)
     vocabulary = adapter.vocabulary or facts.vocabulary
+    if vocabulary != facts.vocabulary:  # resizing gives every token its per-layer embeddings
+        facts = replace(facts, readable=None)
     if adapter.answers is None:
         return replace(facts, vocabulary=vocabulary)
     family = family_of(adapter.architecture, place)

@@ -41,6 +41,7 @@ def read_facts(located: Located, place: str) -> Facts:
     if family.kind == "encoder":
         _refuse_decoder(config, place)
     classifies = architecture.endswith(CLASSIFIER)
+    limits = [limit for limit in (most_positions(located), steady_positions(located)) if limit is not None]
     return Facts(
         architecture=architecture,
         layers=_size(config, _LAYERS, place),
@@ -53,7 +54,15 @@ def read_facts(located: Located, place: str) -> Facts:
         head_names=head_names(config, place) if classifies else (),
         token_types=_token_types(config) if family.kind == "encoder" else 1,
         stored=_stored(entries),
+        longest=min(limits, default=None),
+        readable=_readable(config),
     )
+
+
+def _readable(config: dict[str, Any]) -> int | None:
+    """Return how many tokens have per-layer embeddings (Gemma 4) where these are fewer than the vocabulary."""
+    tokens = config.get("vocab_size_per_layer_input") if config.get("hidden_size_per_layer_input") else None
+    return tokens if isinstance(tokens, int) and tokens < config.get("vocab_size", 0) else None
 
 
 def _stored(entries: tuple[Entry, ...]) -> str:

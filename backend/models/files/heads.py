@@ -98,6 +98,7 @@ def answers_of(config: dict[str, Any], rows: int | None, place: str) -> int:
 def head_names(config: dict[str, Any], place: str) -> tuple[str, ...]:
     """Return the names of the head's rows in order, from `id2label`; empty for transformers' default LABEL_0, LABEL_1.
 
+    A training that was given `label2id` alone leaves that default in `id2label`, so then `label2id` names the rows.
     Raises CheckpointError if a row has no name or two, or if `label2id` contradicts it.
     """
     named = config.get("id2label") or {}
@@ -109,7 +110,7 @@ def head_names(config: dict[str, Any], place: str) -> tuple[str, ...]:
         raise _unnamed(place, f"has the rows {', '.join(map(str, named))}")
     names = tuple(rows[row] for row in sorted(rows))
     if names == tuple(f"LABEL_{row}" for row in range(len(names))):
-        return ()
+        return _from_label2id(config, len(names))
     if len(set(names)) < len(names):
         raise _unnamed(place, f"gives two rows one name ({', '.join(names)})")
     back = config.get("label2id")
@@ -118,6 +119,16 @@ def head_names(config: dict[str, Any], place: str) -> tuple[str, ...]:
     if other is not None:
         raise _unnamed(place, f'has "{other}" in row {names.index(other)}, and label2id in row {back[other]}')
     return names
+
+
+def _from_label2id(config: dict[str, Any], rows: int) -> tuple[str, ...]:
+    """Return the names of the rows in `label2id`; empty without one for every row, or for the default."""
+    back = config.get("label2id")
+    by_row = {str(row): str(name) for name, row in back.items()} if isinstance(back, dict) else {}
+    count = rows or len(by_row)
+    names = tuple(by_row.get(str(row), "") for row in range(count))
+    known = isinstance(back, dict) and len(back) == count and all(names)
+    return names if known and names != tuple(f"LABEL_{row}" for row in range(count)) else ()
 
 
 def _unnamed(place: str, fault: str) -> CheckpointError:

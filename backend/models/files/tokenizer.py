@@ -57,7 +57,9 @@ def read_tokenizer(located: Located, cache: Cache, base: Located | None = None) 
     If an adapter's folder has no config.json, the one of its `base` gives the kind of tokenizer. Raises CheckpointError
     when the tokenizer is missing or cannot be read.
     """
-    tokenizer = Tokenizer.from_str(_remembered(located, cache, base)["tokenizer"])
+    found = _remembered(located, cache, base)
+    tokenizer = Tokenizer.from_str(found["tokenizer"])
+    tokenizer.encode_special_tokens = found["splits"]  # the one setting that tokenizer.json does not hold
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -101,8 +103,8 @@ def _chat_loaded(located: Located, base: Located | None) -> dict[str, Any]:
 
 
 def _remembered(located: Located, cache: Cache, base: Located | None) -> dict[str, Any]:
-    """The text of the tokenizer, and the names of the inputs that transformers makes with it."""
-    key = "tokenizer/2/" + tokenizer_digest(located, cache)
+    """The text of the tokenizer, the names of the inputs that it makes, and whether it splits special tokens."""
+    key = "tokenizer/3/" + tokenizer_digest(located, cache)
     found = cache.get_json(key)
     if not isinstance(found, dict):
         found = _loaded(located, base)
@@ -119,7 +121,11 @@ def _named_by_config(located: Located) -> list[object]:
 def _loaded(located: Located, base: Located | None) -> dict[str, Any]:
     """What transformers makes of the files."""
     made = _made(located, base)
-    return {"tokenizer": made.backend_tokenizer.to_str(), "inputs": list(made.model_input_names)}
+    return {
+        "tokenizer": made.backend_tokenizer.to_str(),
+        "inputs": list(made.model_input_names),
+        "splits": bool(made.split_special_tokens),
+    }
 
 
 def _made(located: Located, base: Located | None) -> Any:

@@ -13,7 +13,7 @@ from backend.caching.progress import Progress
 from backend.errors import UndefinedError
 from backend.lab.outputs import Intervention, Sampling
 from backend.models.runtime.batching import run_alone
-from backend.models.runtime.forward import pad
+from backend.models.runtime.forward import check_written, pad
 from backend.models.runtime.interventions import check, intervening
 from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Prompts
@@ -62,6 +62,7 @@ def _generate(
     start = 0
     for step in range(min(tokens, positions - len(prompt) + 1)):
         progress(step / tokens, f"Generating: {step} of {tokens} tokens.")
+        check_written(loaded, generated)
         with intervening(loaded, intervention, readout, start):
             out = read_new(model, ids, cache)
         token = choose(out.logits[0, -1], sampling, generator)

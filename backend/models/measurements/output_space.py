@@ -88,15 +88,19 @@ def final_hidden(
 
 
 def _geometry(hidden: list[tuple[Hidden, Hidden]], real: Bool[Tensor, "batch tokens"]) -> dict[str, Tensor]:
-    """Return cosine and norm ratio of both models' residuals, averaged over tokens: [texts, before and after norm]."""
+    """Return cosine and norm ratio of both models' residuals, averaged over tokens: [texts, before and after norm].
+
+    Tokens with a residual of length 0, as a first token with an embedding of zeros has, have neither and are left out.
+    """
     measures: dict[str, list[Tensor]] = {"cosine": [], "norm_ratio": []}
     for before, after in zip(*hidden, strict=True):
         before, after = before.float(), after.float()
         norms = before.norm(dim=-1), after.norm(dim=-1)
-        measures["cosine"].append(((before * after).sum(-1) / (norms[0] * norms[1])).clamp(-1, 1))
-        measures["norm_ratio"].append(norms[1] / norms[0])
-    mean = {name: [(values * real).sum(1) / real.sum(1) for values in parts] for name, parts in measures.items()}
-    return {name: torch.stack(parts, dim=1).cpu() for name, parts in mean.items()}
+        counted = real & (norms[0] > 0) & (norms[1] > 0)
+        values = ((before * after).sum(-1) / (norms[0] * norms[1])).clamp(-1, 1), norms[1] / norms[0]
+        for name, each in zip(measures, values, strict=True):
+            measures[name].append(each.where(counted, 0).sum(1) / counted.sum(1))
+    return {name: torch.stack(parts, dim=1).cpu() for name, parts in measures.items()}
 
 
 def _at_the_end(models: tuple[LoadedModel, LoadedModel], rows: list[Tensor], sets: Sets) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from backend.lab.outputs import Sampling
 from backend.models.measurements.generation import choose, continuation, ends, read_new
 from backend.models.measurements.scaling import check, scale_ends
 from backend.models.runtime.batching import run_alone
-from backend.models.runtime.forward import pad
+from backend.models.runtime.forward import check_written, pad
 from backend.models.runtime.load import LoadedModel
 from backend.models.runtime.scaled import ScaledModel
 from backend.study.token_ids import Prompts
@@ -91,6 +91,8 @@ def _amplified(
     generated: list[int] = []
     for step in range(min(tokens, positions - len(prompt) + 1)):
         progress(step / tokens, f"Generating: {step} of {tokens} tokens.")
+        for one in pair:
+            check_written(one, generated)
         reads = zip(models, inputs, caches, strict=True)
         before, after = (read_new(model, ids, cache).logits[0, -1, :shared].float() for model, ids, cache in reads)
         before = before.to(after.device)

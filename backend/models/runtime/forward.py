@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from backend.errors import CheckpointError
+from backend.errors import CheckpointError, UnsupportedError
 from backend.models.runtime.load import LoadedModel
 from backend.study.token_ids import Columns
 
@@ -106,6 +106,16 @@ def check_indices(
                 f"{loaded.model.config.name_or_path} has {rows} {name}s, numbered from 0, and the prompts use {name} "
                 f"{largest}; shorten the prompts or use the tokenizer of this checkpoint."
             )
+
+
+def check_written(loaded: LoadedModel, token_ids: Sequence[int]) -> None:
+    """Raise UnsupportedError if the last token that the model wrote is one that it cannot read."""
+    rows = loaded.rows("token")
+    if rows is not None and token_ids and token_ids[-1] >= rows:
+        raise UnsupportedError(
+            f"{loaded.model.config.name_or_path} writes token {token_ids[-1]} and has embeddings for {rows} tokens in "
+            f"every block, so transformers cannot continue the text; enlarge them with resize_token_embeddings."
+        )
 
 
 def _send(tensor: Tensor, device: torch.device) -> Tensor:

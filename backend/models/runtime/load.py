@@ -79,6 +79,8 @@ class LoadedModel:
         for name, module in self.components.body.named_modules():
             if isinstance(module, torch.nn.Embedding) and name.endswith("token_type_embeddings"):
                 found["token type"] = module.num_embeddings
+            elif isinstance(module, torch.nn.Embedding) and name.endswith("embed_tokens_per_layer"):
+                found["token"] = min(found["token"], module.num_embeddings)
             elif isinstance(module, torch.nn.Embedding) and POSITION_TABLE.fullmatch(f"{name}.weight"):
                 most = getattr(self.model.config, "max_position_embeddings", None) or module.num_embeddings
                 found["position"] = min(most, module.num_embeddings) - self.components.family.first_position

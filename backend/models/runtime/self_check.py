@@ -91,7 +91,7 @@ def _named(loaded: LoadedModel) -> str:
 
 def some_ids(loaded: LoadedModel) -> Int64[Tensor, "2 tokens"]:
     """Return two texts that share their first half, without special tokens."""
-    vocabulary = next(loaded.components.embed.parameters()).shape[0]
+    vocabulary = loaded.rows("token") or next(loaded.components.embed.parameters()).shape[0]
     config: Any = loaded.model.config
     given = [getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")]
     special = {token for one in given for token in (one if isinstance(one, list) else [one])}

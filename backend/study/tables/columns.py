@@ -16,6 +16,7 @@ from backend.study.classes import is_number, value_key
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _UNLABELLED = "-1"
 """Value of a ClassLabel column without a class, by the convention of the `datasets` library."""
+_CHAT = "chat messages"
 _LONGEST_NAME = 40
 _SHOWN = 20
 _FEW = 8
@@ -74,11 +75,25 @@ def find_labels(table: pd.DataFrame, name: str, source: str) -> list[Any]:
 def _cells(table: pd.DataFrame, name: str, key: str, source: str) -> list[Any]:
     column_name = next((column for column in (name, name.strip()) if column in table.columns), None)
     if column_name is None:
-        hint = ""
-        if any(len(str(column)) > _LONGEST_NAME or is_number(str(column)) for column in table.columns):
+        hint = _hint(table, name, key)
+        if not hint and any(len(str(column)) > _LONGEST_NAME or is_number(str(column)) for column in table.columns):
             hint = "; its first line looks like data, so add a first line with column names"
         raise DatasetError(f'{source} has no column "{name}" ({key}); its columns are: {_names(table)}{hint}.')
     return table[column_name].tolist()
+
+
+def _hint(table: pd.DataFrame, name: str, key: str) -> str:
+    """Return where the missing column may be: under another case, or inside the cells of a column."""
+    similar = [str(column) for column in table.columns if str(column).strip().casefold() == name.strip().casefold()]
+    if len(similar) == 1:
+        return f'; write {key.rpartition(".")[2]} = "{similar[0]}"'
+    for column in table.columns:
+        cell = next((cell for cell in table[column].tolist() if not isinstance(cell, str) and _nested(cell)), None)
+        if isinstance(cell, dict) and name in cell:
+            return f'; "{_short(str(column))}" holds objects with the key {name}, so write it as a column of its own'
+        if cell is not None and _CHAT in str(_nested(cell)):
+            return f'; "{_short(str(column))}" holds {_nested(cell)}, so write text and label as columns of their own'
+    return ""
 
 
 def _names(table: pd.DataFrame) -> str:
@@ -99,7 +114,7 @@ def _nested(cell: Any) -> str | None:
         return None
     items = list(cell)
     if items and all(isinstance(item, dict) and {"role", "from"} & item.keys() for item in items):
-        return f"a list of {len(items)} chat messages"
+        return f"a list of {len(items)} {_CHAT}"
     kinds = {str: "texts", dict: "objects", list: "lists", np.ndarray: "lists"}
     kind = next((words for item_type, words in kinds.items() if items and isinstance(items[0], item_type)), "values")
     return f"a list of {len(items)} {kind}"

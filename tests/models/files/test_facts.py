@@ -33,6 +33,7 @@ def test_facts_are_those_of_the_model(family: str, tmp_path: Path, shard: str):
         width=WIDTH,
         vocabulary=len(model.state_dict()[family_of(type(model).__name__, "here").embed + ".weight"]),
         parameters=sum(p.numel() for p in model.parameters()),
+        longest=POSITIONS if family == "gpt2" else None,
     )
     assert most_positions(located) == (POSITIONS if family == "gpt2" else None)
 

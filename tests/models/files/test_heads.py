@@ -73,6 +73,22 @@ def test_names_stand_in_the_order_of_the_rows(named: object, names: tuple[str, .
     assert head_names({"id2label": named}, "here") == names
 
 
+@pytest.mark.parametrize("named", [None, {"0": "LABEL_0", "1": "LABEL_1"}])
+@pytest.mark.parametrize(
+    ("back", "names"),
+    [
+        ({"negative": 1, "positive": 0}, ("positive", "negative")),
+        ({"negative": "0", "positive": "1"}, ("negative", "positive")),
+        ({"LABEL_0": 0, "LABEL_1": 1}, ()),
+        ({"negative": 0, "positive": 2}, ()),
+        ({"a": 0, "b": 0, "c": 1}, ()),
+        (["negative", "positive"], ()),
+    ],
+)
+def test_label2id_names_the_rows_that_id2label_leaves_unnamed(named: object, back: object, names: tuple[str, ...]):
+    assert head_names({"id2label": named, "label2id": back}, "here") == names
+
+
 @pytest.mark.parametrize(
     ("config", "fault"),
     [

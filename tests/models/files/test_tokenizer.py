@@ -27,6 +27,18 @@ def test_equals_transformers(gpt2: Path, cache: Cache):
     assert ours.encode(TEXT).ids == AutoTokenizer.from_pretrained(gpt2)(TEXT)["input_ids"]
 
 
+def test_special_tokens_written_in_a_text_are_split_where_the_config_says_so(gpt2: Path, cache: Cache):
+    """The setting stands in tokenizer_config.json alone."""
+    text = "The script drags. Sentiment: script"
+    for splits in (False, True):
+        made = AutoTokenizer.from_pretrained(gpt2, split_special_tokens=splits)
+        made.add_special_tokens({"pad_token": "Sentiment"})
+        made.save_pretrained(gpt2)
+        found = read_tokenizer(locate(ref(gpt2)), cache)
+        assert found.encode_special_tokens == splits
+        assert found.encode(text).ids == AutoTokenizer.from_pretrained(gpt2)(text)["input_ids"]
+
+
 def test_padding_and_truncation_left_by_training_are_dropped(gpt2: Path, cache: Cache):
     tokenizer = fake_tokenizer()
     tokenizer.enable_truncation(3)

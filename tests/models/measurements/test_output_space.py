@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,24 @@ def test_a_cancel_arrives_and_leaves_no_hook(models: LocalModels, pin: Pin, gpt2
     models.output_space(one, one, make_prompts([4]), SETS, silent)
     with models.store.borrow(one) as loaded:
         assert hooks(loaded.model) == before
+
+
+def test_a_residual_of_zeros_is_left_out_of_cosine_and_ratio(pin: Pin, models: LocalModels, tmp_path: Path):
+    """A padding token that stands first has an embedding of zeros, and a Llama's residual stays zero there."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for seed, folder in enumerate(folders):
+        model: Any = random_model("llama", seed)
+        with torch.no_grad():
+            model.model.embed_tokens.weight[0] = 0
+        save(model, folder)
+    base, other = (pin(folder) for folder in folders)
+    ids = make_prompts([6, 9]).token_ids
+    prompts = replace(make_prompts([7, 10]), token_ids=tuple((0, *row) for row in ids))
+    result = models.output_space(other, base, prompts, SETS, silent)
+    for text, row in enumerate(prompts.token_ids):
+        for place in (1, 2):
+            a, b = (reads(folder, row)[place][1:] for folder in folders)
+            cosine = np.sum(a * b, axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+            assert result.cosine[text, place - 1] == pytest.approx(cosine.mean(), abs=1e-5)
+            ratio = np.linalg.norm(b, axis=1) / np.linalg.norm(a, axis=1)
+            assert result.norm_ratio[text, place - 1] == pytest.approx(ratio.mean(), rel=1e-5)

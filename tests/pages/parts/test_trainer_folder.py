@@ -73,12 +73,12 @@ def test_a_folder_fills_in_base_and_checkpoints(out: Path, parts: Parts, world: 
     assert f"Base {parts.base}, named by README.md; checkpoints in this order: epoch 1, epoch 10." in said
     assert "Left out final: it has the weights of epoch 10." in said
     assert "2 found, in this order: epoch 1, epoch 10" in said
-    test.number_input(key="new-tokens").set_value(48).run()
-    assert errors(test) == ""
+    assert f"64, because {parts.base} reads at most 64 tokens." in said
     add(test)
     study = load_study(world.folder / "studies" / "mine")
     assert [one.label for one in study.checkpoints] == ["epoch 1", "epoch 10"]
     assert (study.base.path, study.family) == (str(parts.base), "causal")
+    assert study.prompt.max_tokens == 64
 
 
 def test_a_head_fills_in_family_template_and_words(out: Path, parts: Parts):

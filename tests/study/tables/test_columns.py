@@ -102,6 +102,28 @@ def test_a_missing_column_names_those_that_are_there() -> None:
     assert str(caught.value) == 'a.csv has no column "text" (dataset.text); its columns are: sentence, y.'
 
 
+@pytest.mark.parametrize(
+    ("table", "hint"),
+    [
+        ({"TEXT": ["a"], "y": [0]}, 'its columns are: TEXT, y; write text = "TEXT".'),
+        ({" Text ": ["a"], "y": [0]}, '; write text = " Text ".'),
+        (
+            {"data": [None, {"text": "a"}], "y": [0, 1]},
+            '; "data" holds objects with the key text, so write it',
+        ),
+        (
+            {"messages": [[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]]},
+            '; "messages" holds a list of 2 chat messages, so write text and label as columns of their own.',
+        ),
+        ({"data": [{"body": "a"}], "y": [0]}, "its columns are: data, y."),
+    ],
+)
+def test_where_a_missing_column_may_be(table: dict[str, Any], hint: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        find_texts(pd.DataFrame(table), "text", "a.jsonl")
+    assert hint in str(caught.value)
+
+
 def test_a_first_line_of_data_is_said() -> None:
     table = pd.DataFrame({"This film was\ngood, and I would see it again": ["bad"], "1": [0]})
     with pytest.raises(DatasetError, match="its first line looks like data, so add a first line") as caught:
