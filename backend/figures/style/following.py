@@ -89,19 +89,19 @@ def film(by_epoch: Mapping[str, go.Figure], chosen: str) -> go.Figure:
 
 
 class Finished(go.Figure):
-    """A figure that nothing changes any more, so that many sessions share it; what is sent is made once."""
+    """A finished figure, which many sessions share: its JSON is prepared once."""
 
     def __init__(self, figure: go.Figure) -> None:
         super().__init__(figure)
         self._sent = figure.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is sent to the browser, which nobody changes."""
+        """Return the prepared content, which must not be changed."""
         return self._sent
 
     @property
     def size(self) -> int:
-        """Return about how many bytes of memory it takes: Python's numbers take several times their JSON."""
+        """Return roughly its bytes in memory: numbers of Python take several times their JSON."""
         return 6 * len(json.dumps(self._sent, default=str))
 
 
