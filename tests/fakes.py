@@ -202,6 +202,9 @@ class FakeModels(FakeComparisons):
         """Return one model, with a name that is markup."""
         return (("models/**base**", 12_000_000),)
 
+    def state(self, ref: CheckpointRef) -> None:
+        """Return that nothing is known of the files of a fake."""
+
     def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:
         """Return the digest of the path, the only content of a fake."""
         return f"{hashlib.sha256(Path(ref.place).name.encode()).hexdigest()[:12]}-{_epoch(ref)}"

@@ -59,10 +59,7 @@ class Session:
         AssertionError if the page shows an error, the server ends the session, or `patience` seconds are over.
         """
         started = time.perf_counter()
-        self.elements.clear()
-        self._repeats.clear()
-        self._running, self._page, self._query = True, page, query
-        self._rerun()
+        self.begin(page, query)
         while self._running or self.bars or self._receives(QUIET_SECONDS) or self._say_painted():
             assert time.perf_counter() < started + patience, f"{page} is not there after {patience:.0f} s"
             if not self._receives(POLL_SECONDS) and not self._running:
@@ -70,6 +67,13 @@ class Session:
                 self._repeat()
         assert not self.errors, self.errors
         return self._finished - started
+
+    def begin(self, page: str, query: str = "") -> None:
+        """Open a page, and wait for nothing."""
+        self.elements.clear()
+        self._repeats.clear()
+        self._running, self._page, self._query = True, page, query
+        self._rerun()
 
     @property
     def errors(self) -> list[str]:
@@ -86,6 +90,9 @@ class Session:
     def pictures(self) -> dict[str, str]:
         """A digest of each picture's numbers, by its title."""
         specs = [json.loads(one.plotly_chart.spec) for one in self._of("plotly_chart") if one.plotly_chart.spec]
+        for spec in specs:
+            for held in ("frames", "filmed"):  # of other epochs: those whose results were known at that time
+                spec["layout"].get("meta", {}).get("epochs", {}).pop(held, None)
         return {
             str(spec["layout"].get("title", {}).get("text", place)): hashlib.sha256(
                 json.dumps(spec, sort_keys=True).encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -44,6 +44,10 @@ class Models(Protocol):
 
     def loaded(self) -> tuple[tuple[str, int], ...]:
         """Return the location of every model in memory, and its bytes; imports no torch."""
+        ...
+
+    def state(self, ref: CheckpointRef) -> Hashable | None:
+        """Return what changes with any file of the checkpoint, None if that is unknown. Raises CheckpointError."""
         ...
 
     def fingerprint(self, ref: CheckpointRef, base: CheckpointRef) -> str:

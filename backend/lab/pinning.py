@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,13 @@ from backend.lab.prompting import Asking, ask
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.classes import ClassNames, is_number, unsure_rows
 from backend.study.config import CheckpointRef, Study
-from backend.study.dataset import Sample, make_sample, read_sample, source_stamp, training_texts
+from backend.study.dataset import Sample, TrainingTexts, make_sample, read_sample, source_stamp, training_texts
 from backend.study.facts import BODY, reading
 from backend.study.own_texts import read_own_texts
 from backend.study.pinned import Missing, PinnedStudy
 from backend.study.prompts import Readers
 from backend.study.tables.columns import listed
+from backend.study.token_ids import Prompts
 
 DTYPE_VARIABLE = "LAYERSHIFT_DTYPE"
 READERS = 4
@@ -33,6 +35,8 @@ READERS = 4
 DTYPES = ("float32", "float16", "bfloat16")
 _SAMPLES: dict[str, tuple[Sample, tuple[ClassNames, ...]]] = {}
 _ASKINGS: dict[tuple[Any, ...], Asking] = {}
+_PINNED: dict[tuple[Path, str], tuple[Study, Any, PinnedStudy]] = {}
+"""By folder and dtype, with the study and the state of its files when it was pinned, None if that is unknown."""
 
 
 def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
@@ -40,7 +44,37 @@ def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
 
     If `tried`, checkpoints whose values may overflow read a few prompts first, unless they have done so before. Raises
     CheckpointError, DatasetError or PromptError if its base or its data cannot be used.
+
+    The study of an earlier call is returned while no file has changed.
     """
+    place = (study.folder, compute_dtype(study, lab))
+    known = _PINNED.get(place)
+    state = None if known is None else _state(study, lab)  # a study that is pinned once needs none
+    if known is not None and state is not None and known[:2] == (study, state):
+        pinned = known[2]
+        if not _overflowing(pinned.checkpoints, pinned.prompts, lab, tried):
+            return pinned
+    pinned = _read(study, lab, tried)
+    _keep(_PINNED, place, (study, None if pinned.missing else state, pinned))
+    return pinned
+
+
+def _state(study: Study, lab: Lab) -> Any | None:
+    """Return the state of all files that the study is read from; None if it is unknown or a checkpoint is lacking."""
+    try:
+        states = [lab.models.state(ref) for ref in (study.base, *study.checkpoints)]
+    except CheckpointError:
+        return None
+    if None in states:
+        return None
+    return states, source_stamp(study.dataset.path), _training(study), read_own_texts(study)
+
+
+def _training(study: Study) -> TrainingTexts | None:
+    return training_texts(study.training, study.dataset.text)
+
+
+def _read(study: Study, lab: Lab, tried: bool) -> PinnedStudy:
     with _fingerprints(study, lab) as fingerprints:
         checkpoints = [_pin_checkpoint(study, study.base, fingerprints[0], lab)]
         missing: list[Missing] = []
@@ -55,7 +89,7 @@ def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
     asking = _asking(study, checkpoints, classes, sample, lab)
     unasked = {checkpoint.label for checkpoint in asking.missing}
     asked = [checkpoint for checkpoint in checkpoints if checkpoint.label not in unasked]
-    overflowing = _overflowing(asked, asking, lab, tried)
+    overflowing = _overflowing(asked, asking.prompts, lab, tried)
     usable = tuple(checkpoint for checkpoint in asked if checkpoint.label not in overflowing)
     reasons = {one.label: one for one in (*missing, *asking.missing)} | overflowing
     return PinnedStudy(
@@ -64,7 +98,7 @@ def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
         prompts=asking.prompts,
         checkpoints=usable,
         missing=tuple(reasons[ref.label] for ref in study.checkpoints if ref.label in reasons),
-        training=training_texts(study.training, study.dataset.text),
+        training=_training(study),
         readers=asking.readers,
         classes=classes,
         separator=asking.separator,
@@ -82,12 +116,14 @@ def pin(study: Study, lab: Lab, tried: bool = False) -> PinnedStudy:
     )
 
 
-def _overflowing(checkpoints: Sequence[PinnedCheckpoint], asking: Asking, lab: Lab, tried: bool) -> dict[str, Missing]:
+def _overflowing(
+    checkpoints: Sequence[PinnedCheckpoint], prompts: Prompts, lab: Lab, tried: bool
+) -> dict[str, Missing]:
     """Return the checkpoints whose values are not finite, by label. Raises CheckpointError if the base is one."""
     found: dict[str, Missing] = {}
     for checkpoint in checkpoints:
         try:
-            lab.models.check_values(checkpoint, asking.prompts, tried)
+            lab.models.check_values(checkpoint, prompts, tried)
         except CheckpointError as error:
             if checkpoint == checkpoints[0]:
                 raise
@@ -258,6 +294,6 @@ def _asking(
 
 def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
     """Keep the value in the process; only the sixteen newest are kept."""
-    if len(kept) >= 16:
-        kept.pop(next(iter(kept)))
+    if key not in kept and len(kept) >= 16:
+        kept.pop(next(iter(kept)), None)
     kept[key] = value

@@ -20,6 +20,7 @@ from backend.models.files.configs import leftover_quantization, read_config
 from backend.models.files.facts import most_positions, padding, read_facts, steady_positions
 from backend.models.files.fingerprint import fingerprint, weights_digest
 from backend.models.files.locate import CONFIG, Located, locate
+from backend.models.files.settled import State, settled
 from backend.models.files.tokenizer import (
     has_tokenizer,
     read_chat_template,
@@ -55,6 +56,16 @@ class Catalogue:
         located = locate(ref)
         below = fingerprint(_full(base), None, self._cache) if located.adapter else None
         return fingerprint(located, below, self._cache)
+
+    def state(self, ref: CheckpointRef) -> tuple[Located, State] | None:
+        """Return the state of every file that the checkpoint is read from; None just after one was written.
+
+        Raises CheckpointError if it has none.
+        """
+        located = locate(ref)
+        folders = dict.fromkeys((located.folder, located.tokenizing.folder))
+        state = settled(file for folder in folders for file in sorted(folder.iterdir()) if file.is_file())
+        return None if state is None else (located, state)
 
     def facts(self, ref: CheckpointRef, base: CheckpointRef) -> Facts:
         """Return architecture and sizes; for an adapter those of the merged model. Raises CheckpointError."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import inspect
+import os
+import sys
 import webbrowser
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +15,8 @@ from typing import Any
 
 from streamlit import config
 
+INTERRUPTED = 130
+"""The exit code of a server that was stopped while it worked."""
 _open, _read = Event(), Event()
 """Set when the lab is open, and when the study that opens first has been read; in a plain script from the start."""
 _open.set()
@@ -32,8 +37,19 @@ def lifespan(load: Callable[[], object]) -> Callable[[Any], Any]:
         if not config.get_option("server.headless"):
             Thread(target=webbrowser.open, args=(address(),), name="browser", daemon=True).start()
         yield
+        atexit.register(_leave)  # registered last, so it runs first
 
     return opened
+
+
+def _leave() -> None:
+    """End the process at once if a job runs: its thread may be inside torch, where Python's own end aborts."""
+    from backend import wiring
+
+    if wiring.jobs.cache_info().currsize and any(job.started is not None for job in wiring.jobs().active()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
 
 
 def wait_for_lab() -> None:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from backend.caching.cache import Cache
 from backend.errors import CheckpointError, DatasetError
 from backend.lab import pinning
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
-from backend.study.config import CheckpointRef, Study
+from backend.models.files import settled
+from backend.models.local import LocalModels
+from backend.study.config import CheckpointRef, Study, load_study
 from backend.study.facts import Facts, Reading
+from backend.study.pinned import PinnedStudy
 from backend.study.prompts import make_prompts
 from backend.study.reader import plain_reader
 from tests.fakes import FakeModels, fake_definition, fake_lab, fake_sample
+from tests.tiny import rewrite, tiny_study
 
 
 @pytest.fixture
@@ -229,3 +235,51 @@ def test_fingerprints_of_several_checkpoints_are_computed_at_once(study: Study, 
             return super().fingerprint(ref, base)
 
     assert len(pin(study, fake_lab(tmp_path, Slow())).checkpoints) == 4
+
+
+def test_a_study_whose_files_are_as_they_were_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_study(tmp_path / "tiny", (1, 2))
+    (folder / "own.txt").write_text("one\ntwo\n")
+    rewrite(folder, "[prompt]", '[difference]\ntexts = "own.txt"\n[prompt]')
+    lab = replace(fake_lab(tmp_path), models=LocalModels(Cache(tmp_path / "cache")))
+    monkeypatch.setattr(settled, "SETTLED_NS", 0)
+
+    def again() -> PinnedStudy:
+        return pin(load_study(folder), lab)
+
+    assert again() is not again(), "the first two are read"
+    first = again()
+    assert again() is first
+    monkeypatch.setattr(settled, "SETTLED_NS", 3_600_000_000_000)
+    assert again() is not first, "files that were just written may be written again"
+    monkeypatch.setattr(settled, "SETTLED_NS", 0)
+    checkpoint = folder / "checkpoints" / "epoch-1"
+    config = checkpoint / "config.json"
+    changes: list[Callable[[], object]] = [
+        lambda: config.write_text(config.read_text().replace('"n_head"', '"summary_use_proj": false, "n_head"')),
+        lambda: shutil.copy(folder / "base" / "model.safetensors", checkpoint),
+        lambda: (checkpoint / "vocab.txt").write_text("a"),
+        lambda: (folder / "own.txt").write_text("one\ntwo\nthree\n"),
+        lambda: (folder / "reviews.csv").write_text((folder / "reviews.csv").read_text().replace("good", "fine")),
+        lambda: rewrite(folder, "sample = 20", "sample = 16"),
+        lambda: shutil.move(checkpoint, tmp_path / "away"),
+    ]
+    for number, change in enumerate(changes):
+        before = [again(), again()][1]
+        assert again() is before, number
+        change()
+        assert again() is not before, number
+    assert [one.label for one in again().missing] == ["epoch 1"]
+
+
+def test_a_found_overflow_counts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_study(tmp_path / "tiny", (1, 2))
+    models = LocalModels(Cache(tmp_path / "cache"))
+    lab = replace(fake_lab(tmp_path), models=models)
+    monkeypatch.setattr(settled, "SETTLED_NS", 0)
+    first = [pin(load_study(folder), lab) for _ in range(3)][2]
+    monkeypatch.setattr(models, "largest_weight", lambda *_: (1e30, "wte"))
+    models.cache.put_json(f"overflow/{first.checkpoints[1].fingerprint}/float32", 1)
+    assert [one.label for one in pin(load_study(folder), lab).missing] == ["epoch 1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 
 from backend.errors import CheckpointError
@@ -12,6 +13,7 @@ from backend.models.files.configs import read_config, refuse_quantized
 from backend.models.files.heads import CLASSIFIER, answers_of, architecture_of, head_names, head_rows
 from backend.models.files.locate import CONFIG, Located, read_json
 from backend.models.files.safetensors_headers import Entry
+from backend.models.files.settled import State, settled
 from backend.models.files.tensor_names import model_tensors
 from backend.study.facts import Facts
 
@@ -33,6 +35,16 @@ def read_facts(located: Located, place: str) -> Facts:
     Raises CheckpointError for an unsupported architecture, a quantized checkpoint, tensors without values, a config
     without sizes, or one that contradicts the stored head.
     """
+    state = settled((located.folder / CONFIG, *located.weights))
+    return _read(located, place) if state is None else _remembered(located, place, state)
+
+
+@lru_cache(maxsize=256)
+def _remembered(located: Located, place: str, _state: State) -> Facts:
+    return _read(located, place)
+
+
+def _read(located: Located, place: str) -> Facts:
     config, entries = read_config(located, place), model_tensors(located)
     architecture = architecture_of(config, entries, place)
     family = family_of(architecture, place)

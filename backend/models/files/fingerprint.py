@@ -15,8 +15,8 @@ from weakref import WeakValueDictionary
 from backend.caching.cache import Cache
 from backend.errors import CheckpointError
 from backend.models.files.locate import ADAPTER_CONFIG, CONFIG, TOKENIZER_FILES, Located, tensors
+from backend.models.files.settled import SETTLED_NS
 
-SETTLED_NS = 2_000_000_000
 _CHUNK = 1 << 22
 _DIGEST = re.compile("[0-9a-f]{64}")
 THREADS = 4

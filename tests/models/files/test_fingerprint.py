@@ -15,7 +15,7 @@ import pytest
 from backend.caching.cache import Cache
 from backend.errors import CheckpointError
 from backend.models.files import fingerprint as module
-from backend.models.files.fingerprint import SETTLED_NS, digest, digests, fingerprint
+from backend.models.files.fingerprint import digest, digests, fingerprint
 from backend.models.files.locate import locate
 from tests.models.random_models import random_model, ref, save
 

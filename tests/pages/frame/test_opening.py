@@ -141,3 +141,26 @@ def test_a_browser_opens_where_the_machine_has_one(
     monkeypatch.setattr(config, "get_option", lambda name: True if name == "server.headless" else known(name))
     start(lambda: None, ready)
     assert len(opened) == 1
+
+
+LEAVING = """
+from backend import wiring
+from pages.frame import opening
+opening._leave()
+wiring.jobs()
+opening._leave()
+print("an idle server ends as usual")
+class Busy:
+    started = 1.0
+wiring.jobs().active = lambda: [Busy()]
+opening._leave()
+print("not reached")
+"""
+
+
+def test_a_server_that_works_ends_at_once_when_it_is_interrupted(tmp_path: Path):
+    environment = os.environ | {"LAYERSHIFT_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "an idle server ends as usual\n"), done.stderr
