@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,16 +17,21 @@ WANTED = ("model*.safetensors", "adapter_model*.safetensors", "*.json", "*.txt",
 _SHOWN = 4
 
 
-def names_of(ref: CheckpointRef) -> tuple[str, ...]:
-    """Return the files of a repository below the checkpoint's folder, by name; none without a network."""
-    from huggingface_hub import snapshot_download
-
+def names_of(ref: CheckpointRef, commit: str | None) -> tuple[str, ...]:
+    """Return the files of a commit below the checkpoint's folder, by name; none without a network."""
     prefix = f"{ref.subfolder}/" if ref.subfolder else ""
     try:
-        every = snapshot_download(str(ref.repo), revision=ref.revision, dry_run=True)
+        every = _every_name(str(ref.repo), commit or ref.revision)
     except hub.failures():
         return ()
-    return tuple(sorted(one.filename.removeprefix(prefix) for one in every if one.filename.startswith(prefix)))
+    return tuple(sorted(name.removeprefix(prefix) for name in every if name.startswith(prefix)))
+
+
+@lru_cache(maxsize=64)
+def _every_name(repo: str, revision: str | None) -> tuple[str, ...]:
+    from huggingface_hub import snapshot_download
+
+    return tuple(one.filename for one in snapshot_download(repo, revision=revision, dry_run=True))
 
 
 def pickled(names: Sequence[str]) -> str | None:

@@ -81,16 +81,18 @@ def locate(ref: CheckpointRef) -> Located:
         if not folder.is_dir():
             raise _nothing_there(ref)
         found = _located(folder, commit)
-        return replace(found, outer=_tokenizer_above(ref, found)) if ref.subfolder and found.adapter else found
     except CheckpointError as error:
         return _elsewhere(ref, folder, commit, error)
+    if found.folder != folder:
+        _check_only(ref, found)
+    return replace(found, outer=_tokenizer_above(ref, found)) if ref.subfolder and found.adapter else found
 
 
 def _elsewhere(ref: CheckpointRef, folder: Path, commit: str, error: CheckpointError) -> Located:
     """Return an adapter in a folder of its own name on the hub, else raise the `error`, or one that says more."""
     if any(folder.glob("*.safetensors")):
         raise error
-    names = downloads.names_of(ref)
+    names = downloads.names_of(ref, commit)
     if (inner := downloads.named_adapter(names)) is not None:
         downloads.downloaded(ref, {"allow_patterns": [f"{_prefix(ref)}{inner}/{one}" for one in downloads.WANTED]})
         return _located(folder, commit)
@@ -99,6 +101,16 @@ def _elsewhere(ref: CheckpointRef, folder: Path, commit: str, error: CheckpointE
     if pickled := downloads.pickled(names):
         raise only_pickled(ref.place, str(ref.repo), folder, pickled) from None
     raise error
+
+
+def _check_only(ref: CheckpointRef, found: Located) -> None:
+    """Raise CheckpointError if the repository has more checkpoints than the one that lies in a folder here.
+
+    Another entry of a study may have downloaded that one. Without a network nothing is known about the others.
+    """
+    names = downloads.names_of(ref, found.commit)
+    if names and downloads.named_adapter(names) != found.folder.name:
+        raise downloads.in_folders(ref, downloads.inner_folders(names))
 
 
 def _nothing_there(ref: CheckpointRef) -> CheckpointError:
