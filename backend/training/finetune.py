@@ -46,6 +46,7 @@ def finetune(study: Study, data: Path | None = None, overwrite: bool = False) ->
     base = locate(study.base).folder
     tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.encode_special_tokens = bool(tokenizer.split_special_tokens)  # its text does not hold this
     model, stored = open_base(study, base, spec.seed)
     reader = _reader(study, backend, "token_type_ids" in tokenizer.model_input_names, model.config)
     train, held_out = _rows(study, spec)

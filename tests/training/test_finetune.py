@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from backend.errors import LayershiftError, PromptError, StudyError
@@ -190,6 +192,25 @@ def test_an_encoder_trains_on_pairs_as_transformers_reads_them(tmp_path: Path) -
     rewrite(folder, "{premise} {hypothesis}", "{premise} [SEP] {hypothesis}")
     with pytest.raises(PromptError, match="tells the texts of a pair apart by token types"):
         finetune(load_study(folder), overwrite=True)
+
+
+def test_rows_split_special_tokens_where_the_base_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_study(tmp_path)
+    file = folder / "base" / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"split_special_tokens": True}))
+    given = []
+
+    def seen(_: object, tokenizer: Tokenizer, *__: object) -> None:
+        given.append(tokenizer)
+        raise StudyError("seen")
+
+    monkeypatch.setattr(finetuning, "_reader", seen)
+    with pytest.raises(StudyError, match="seen"):
+        finetune(load_study(folder))
+    theirs = AutoTokenizer.from_pretrained(folder / "base")
+    ids = theirs(theirs.all_special_tokens[0], add_special_tokens=False).input_ids
+    assert given[0].encode(theirs.all_special_tokens[0], add_special_tokens=False).ids == ids
+    assert len(ids) > 1
 
 
 def test_the_origins_recipe_is_not_for_encoders(tmp_path: Path) -> None:
