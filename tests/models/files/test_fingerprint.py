@@ -17,6 +17,7 @@ from backend.errors import CheckpointError
 from backend.models.files import fingerprint as module
 from backend.models.files.fingerprint import digest, digests, fingerprint
 from backend.models.files.locate import locate
+from backend.models.files.settled import SETTLED_NS
 from tests.models.random_models import random_model, ref, save
 
 

@@ -16,6 +16,7 @@ from transformers import GPT2LMHeadModel
 
 from backend.caching.progress import silent
 from backend.errors import CheckpointError
+from backend.models.files import downloads
 from backend.models.files.locate import locate, tensors
 from backend.models.local import LocalModels
 from backend.study.config import CheckpointRef
@@ -149,6 +150,7 @@ def test_what_is_not_here_is_downloaded(snapshot: Path, monkeypatch: pytest.Monk
 def test_a_repository_of_pickles_says_so(
     files: tuple[str, ...] | None, subfolder: str | None, says: str, gpt2: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    downloads._every_name.cache_clear()
     (gpt2 / "model.safetensors").unlink()
     (gpt2 / "sub").mkdir()
     (gpt2 / "sub" / "config.json").write_bytes((gpt2 / "config.json").read_bytes())
