@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from backend.study.config import Study
-from tests.fakes import fake_definition, fake_sample
+from tests.fake_texts import fake_sample
+from tests.fakes import fake_definition
 
 PAIR = ("premise", "hypothesis")
 LABELS = ("entailment", "neutral", "contradiction")

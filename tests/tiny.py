@@ -22,7 +22,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from tests.fakes import fake_sample, fake_tokenizer
+from tests.fake_texts import fake_sample, fake_tokenizer
 
 STUDY = """
 title = "Tiny"

@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from tests.fakes import fake_sample
+from tests.fake_texts import fake_sample
 from tests.tiny import tiny_model
 
 PER_EPOCH = 10

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from backend.analyses import confounds
 from backend.study.config import TrainingSpec
 from backend.study.dataset import TrainingTexts, make_sample, training_texts
-from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
+from tests.fake_readouts import fake_residuals
+from tests.fakes import FakeModels, fake_lab, fake_study
 
 
 @pytest.mark.parametrize(

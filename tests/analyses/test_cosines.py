@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from backend.analyses import cosines, direction
 from backend.study.token_ids import Prompts
-from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
+from tests.fake_readouts import fake_residuals
+from tests.fakes import FakeModels, fake_lab, fake_study
 
 
 def test_two_checkpoints_by_hand() -> None:

@@ -26,7 +26,8 @@ from backend.study.config import load_study
 from backend.study.kinds import ORDERED
 from backend.study.token_ids import Prompts
 from backend.training.local_autoencoders import LocalAutoencoders
-from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
+from tests.fake_readouts import fake_residuals
+from tests.fakes import FakeModels, fake_lab, fake_study
 from tests.tiny import rewrite, tiny_study
 
 WORDS = 'label_words = ["negative", "positive"]\nseparator = " "\n'

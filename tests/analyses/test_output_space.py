@@ -12,7 +12,8 @@ from backend.analyses import output_space
 from backend.analyses.output_space import MEASURES, listed, masses, mean_over_texts, partition, perplexity, summaries
 from backend.lab.outputs import OutputSpace
 from backend.vocabulary import neutral
-from tests.fakes import VOCABULARY, FakeModels, fake_lab, fake_study, fake_tokenizer
+from tests.fake_texts import fake_tokenizer
+from tests.fakes import VOCABULARY, FakeModels, fake_lab, fake_study
 
 ONE = np.ones((1, 3))
 

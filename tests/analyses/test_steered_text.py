@@ -16,7 +16,8 @@ from backend.lab.outputs import Sampling, SteeringVectors
 from backend.stats import metrics
 from backend.study.pinned import PinnedStudy
 from backend.study.typed_texts import read_typed
-from tests.fakes import FakeModels, fake_tokenizer
+from tests.fake_texts import fake_tokenizer
+from tests.fakes import FakeModels
 
 TEXT = "The script is funny and humane."
 

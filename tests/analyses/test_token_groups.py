@@ -12,7 +12,8 @@ from scipy.stats import hypergeom
 from backend.analyses import token_groups
 from backend.analyses.token_groups import compare, draw_alike, strata
 from backend.derived.embedding_shift import ShiftQuery, shifts
-from tests.fakes import fake_lab, fake_study, fake_tokenizer
+from tests.fake_texts import fake_tokenizer
+from tests.fakes import fake_lab, fake_study
 
 
 def test_strata_double() -> None:

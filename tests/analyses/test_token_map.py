@@ -14,7 +14,8 @@ from backend.derived.token_counts import count_tokens
 from backend.errors import Cancelled
 from backend.lab.outputs import Embedding
 from backend.vocabulary.lexicon import vader
-from tests.fakes import VOCABULARY, FakeModels, fake_lab, fake_sample, fake_study, fake_tokenizer
+from tests.fake_texts import fake_sample, fake_tokenizer
+from tests.fakes import VOCABULARY, FakeModels, fake_lab, fake_study
 
 pytestmark = pytest.mark.timeout(600)  # umap-learn compiles itself at first use
 

@@ -15,7 +15,8 @@ from backend.derived.token_counts import CountQuery
 from backend.lab.lab import Lab
 from backend.models.local import LocalModels
 from backend.study.checkpoint import PinnedCheckpoint
-from tests.fakes import fake_lab, fake_sample, fake_study, fake_tokenizer
+from tests.fake_texts import fake_sample, fake_tokenizer
+from tests.fakes import fake_lab, fake_study
 from tests.models.random_models import random_model, real_lab, ref, save
 
 

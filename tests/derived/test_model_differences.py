@@ -17,7 +17,7 @@ from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.study.config import load_study
 from backend.study.pinned import PinnedStudy
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 from tests.tiny import rewrite, tiny_study
 
 OWN = ("The script is funny.", "The score drags on and on.", "A cast this size", "stayed with me for days.")

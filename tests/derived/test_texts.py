@@ -9,7 +9,8 @@ import pytest
 
 from backend.derived.texts import NEUTRAL, SAMPLE, groups_of, plain_prompts, texts
 from backend.vocabulary import neutral
-from tests.fakes import fake_lab, fake_study, fake_tokenizer
+from tests.fake_texts import fake_tokenizer
+from tests.fakes import fake_lab, fake_study
 from tests.models.encoder_pairs import tokenizer
 
 

@@ -12,7 +12,8 @@ from backend.derived.token_counts import count_query, count_tokens, counts
 from backend.errors import Cancelled
 from backend.study.config import TrainingSpec
 from backend.study.dataset import training_texts
-from tests.fakes import fake_lab, fake_study, fake_tokenizer
+from tests.fake_texts import fake_tokenizer
+from tests.fakes import fake_lab, fake_study
 
 
 def by_hand(texts: list[str]) -> np.ndarray:

@@ -24,7 +24,8 @@ from backend.study.facts import Facts, Reading
 from backend.study.pinned import PinnedStudy
 from backend.study.prompts import make_prompts
 from backend.study.reader import plain_reader
-from tests.fakes import FakeModels, fake_definition, fake_lab, fake_sample
+from tests.fake_texts import fake_sample
+from tests.fakes import FakeModels, fake_definition, fake_lab
 from tests.tiny import rewrite, tiny_study
 
 

@@ -8,7 +8,7 @@ import transformers
 from transformers import BertConfig, DistilBertConfig, PreTrainedModel, RobertaConfig
 
 from backend.study.token_ids import Prompts
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 from tests.models.random_models import LAYERS, POSITIONS, WIDTH
 
 NAMES = ("Bert", "Roberta", "DistilBert")

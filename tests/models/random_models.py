@@ -35,7 +35,7 @@ from backend.study.config import CheckpointRef
 from backend.study.token_ids import Prompts
 from backend.training.local_autoencoders import LocalAutoencoders
 from tests.device import DEVICE, there
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 
 LAYERS, WIDTH, POSITIONS = 3, 32, 64
 LABEL_TOKENS = (7, 11)

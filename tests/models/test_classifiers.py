@@ -20,7 +20,7 @@ from backend.models.runtime.components import anatomy_of
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.facts import BODY
 from backend.study.token_ids import Prompts
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 from tests.models.random_models import LAYERS, POSITIONS, WIDTH, Pin, random_model, ref, save
 
 HEAD = "ForSequenceClassification"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
-from tests.fakes import fake_sample
+from tests.fake_texts import fake_sample
 from tests.pages.conftest import ROOT
 
 

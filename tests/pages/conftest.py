@@ -19,7 +19,8 @@ from backend.lab.lab import Lab
 from backend.study.config import Study
 from backend.study.kinds import Kind
 from pages.frame import painted
-from tests.fakes import FakeModels, fake_definition, fake_lab, fake_sample
+from tests.fake_texts import fake_sample
+from tests.fakes import FakeModels, fake_definition, fake_lab
 
 ROOT = Path(__file__).parents[2]
 Opens = Callable[..., AppTest]

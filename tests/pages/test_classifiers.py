@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from backend import wiring
 from backend.caching.jobs import Jobs
 from backend.study.config import load_study
-from tests.fakes import fake_sample
+from tests.fake_texts import fake_sample
 from tests.pages.conftest import ROOT, charts, settle
 from tests.tiny import tiny_study
 

@@ -20,7 +20,8 @@ from backend.stats.splits import half_splits
 from backend.study.comparison import Comparison, compared
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
-from tests.fakes import FakeModels, fake_lab, fake_residuals, fake_study
+from tests.fake_readouts import fake_residuals
+from tests.fakes import FakeModels, fake_lab, fake_study
 from tests.reports.conftest import case_of, said
 
 NAN = float("nan")

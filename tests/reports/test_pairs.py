@@ -14,7 +14,8 @@ from backend import wiring
 from backend.__main__ import main
 from backend.analyses import discover
 from tests.fake_pairs import LABELS, fake_pairs
-from tests.fakes import WORDS, FakeModels, fake_lab
+from tests.fake_texts import WORDS
+from tests.fakes import FakeModels, fake_lab
 from tests.reports.conftest import Still
 
 LEFT_OUT = {"merging", "ordered", "steered_predictions", "patching", "review", "steered_text", "feature_turnover"}

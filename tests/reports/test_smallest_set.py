@@ -31,7 +31,7 @@ from backend.figures import side_effects as figures
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.study.config import load_study
-from tests.fakes import fake_sample, fake_tokenizer
+from tests.fake_texts import fake_sample, fake_tokenizer
 from tests.reports.tables import read
 from tests.tiny import STUDY, rewrite
 

@@ -14,7 +14,7 @@ import pytest
 
 from backend.errors import DatasetError
 from backend.study.tables.arrow_datasets import read_hub
-from tests.fakes import fake_sample
+from tests.fake_texts import fake_sample
 from tests.hub_server import hub_of
 from tests.tiny import rewrite, tiny_study
 

@@ -17,7 +17,8 @@ from backend.study.prompts import Readers, first_difference, make_prompts, shown
 from backend.study.reader import fill, plain_reader
 from backend.study.token_ids import Prompts
 from backend.study.typed_texts import leave_out, read_typed, without_surrogates
-from tests.fakes import fake_definition, fake_sample, fake_tokenizer
+from tests.fake_texts import fake_sample, fake_tokenizer
+from tests.fakes import fake_definition
 from tests.study.byte_tokenizer import alone, bytes_tokenizer
 
 SPEC = PromptSpec(template="Review: {text} Sentiment:", label_words=("negative", "positive"), max_tokens=24)

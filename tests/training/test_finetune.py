@@ -27,7 +27,7 @@ from backend.study.training_log import COLUMNS, read_training_log
 from backend.training import finetune as finetuning
 from backend.training.finetune import finetune
 from backend.training.recorder import held_out_logits
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 from tests.models.encoder_pairs import pair_study as encoder_pairs
 from tests.tiny import pair_study, rewrite, tiny_study
 

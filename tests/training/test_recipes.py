@@ -11,7 +11,8 @@ import torch
 from backend.errors import PromptError
 from backend.study.reader import fill, plain_reader
 from backend.training.recipes import IGNORED, Collate, classified_rows, published_rows, sound_loss, sound_rows
-from tests.fakes import fake_definition, fake_tokenizer
+from tests.fake_texts import fake_tokenizer
+from tests.fakes import fake_definition
 from tests.models.encoder_pairs import tokenizer as letters
 
 TEXTS = ("The script wastes every good idea it borrows.", "The script stayed with me for days. " * 20)

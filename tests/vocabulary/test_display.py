@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from backend.vocabulary import display
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 
 
 def byte_level() -> Tokenizer:

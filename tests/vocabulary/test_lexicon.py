@@ -5,7 +5,7 @@ from __future__ import annotations
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from backend.vocabulary import lexicon
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 
 
 def test_vader_is_read_as_its_package_reads_it():

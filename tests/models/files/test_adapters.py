@@ -19,7 +19,7 @@ from backend.models.files.locate import locate
 from backend.models.local import LocalModels
 from backend.models.runtime.merge_adapter import verdict_on
 from tests.device import ask
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 from tests.models.odd_adapters import DAMAGE, FILE, configure, rename, without
 from tests.models.random_adapters import TARGETS, based, loaded, same, trained
 from tests.models.random_encoders import encoder

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer, models
 from backend.errors import CheckpointError
 from backend.models.files.compatibility import compare_facts, compare_tokens, other_settings
 from backend.study.facts import Facts
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 
 BASE = Facts("GPT2LMHeadModel", 12, 768, 50_257, 124_000_000)
 

@@ -15,7 +15,7 @@ from backend.errors import CheckpointError
 from backend.models.files.locate import locate
 from backend.models.files.tokenizer import has_tokenizer, read_tokenizer
 from backend.models.local import LocalModels
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 from tests.models.random_adapters import trained
 from tests.models.random_models import ref
 

@@ -20,7 +20,7 @@ from backend.models.local import LocalModels
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.token_ids import Prompts
 from tests.fake_autoencoders import FakeAutoencoders
-from tests.fakes import fake_tokenizer
+from tests.fake_texts import fake_tokenizer
 from tests.models.random_encoders import NAMES, encoder, some_prompts
 from tests.models.random_models import LAYERS, Pin, make_prompts, random_model, save
 from tests.models.references import one_at_a_time
