@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[2]
 SMALL: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20}
 ANALYSES = "accuracy,direction,linear_probes,trajectory,swaps,weights"
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # those of Ray
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # those of Ray
+    pytest.mark.timeout(900),  # longer than the commands inside may take, one after the other
+]
 
 
 @pytest.fixture(scope="module")
