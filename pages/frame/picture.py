@@ -59,10 +59,10 @@ def show(
     with st.container(horizontal=True, key=f"pair-{first}"):
         for key, figure in drawn.items():
             with st.container(key=f"side-{key}"):
-                zoomed = zoom.apply(key, figure)
+                zoom.apply(key, figure)
                 selects: dict[str, Any] = {"on_select": picks[key], "selection_mode": "points"} if key in picks else {}
                 alt = f"{figure.layout.title.text}. {guide.short}"
-                st.plotly_chart(zoomed, key=key, config=theme.plot_config(_file(view, key)), alt=alt, **selects)
+                st.plotly_chart(figure, key=key, config=theme.plot_config(_file(view, key)), alt=alt, **selects)
                 if figure.layout.uirevision is not None:
                     zoom.watch(key, figure.layout.uirevision)
     title = f"{view.study.study.title}: {view.both}"

@@ -12,7 +12,6 @@ from typing import Any
 import streamlit as st
 from streamlit.components import v2
 
-from backend.figures.style import following
 from pages.frame.links import LEAVING
 
 WATCH = (
@@ -42,15 +41,13 @@ def _component() -> Any:
     return v2.component("layershift_zoom", js=WATCH)
 
 
-def apply(key: str, figure: Any) -> Any:
-    """Return the figure, or a copy that is zoomed to where the last one of that key and revision was left."""
+def apply(key: str, figure: Any) -> None:
+    """Zoom the figure to where the last one of that key and revision was left."""
     said = _zooms().get(key, {})
     if said.get("revision") == figure.layout.uirevision and said.get("ranges"):
         left, right, bottom, top = said["ranges"]
-        figure = following.copied(figure)
         figure.update_xaxes(range=[left, right], autorange=False)
         figure.update_yaxes(range=[bottom, top], autorange=False)
-    return figure
 
 
 @st.fragment

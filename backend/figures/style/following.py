@@ -88,31 +88,9 @@ def film(by_epoch: Mapping[str, go.Figure], chosen: str) -> go.Figure:
     return drawn
 
 
-class Finished(go.Figure):
-    """A finished figure, which many sessions share: its JSON is prepared once."""
-
-    def __init__(self, figure: go.Figure) -> None:
-        super().__init__(figure)
-        self._sent = figure.to_dict()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the prepared content, which must not be changed."""
-        return self._sent
-
-    @property
-    def size(self) -> int:
-        """Return roughly its bytes in memory: numbers of Python take several times their JSON."""
-        return 6 * len(json.dumps(self._sent, default=str))
-
-
-def copied(figure: go.Figure) -> go.Figure:
-    """Return a copy of the figure that may be changed."""
-    return go.Figure(figure)
-
-
 def without_film(figure: go.Figure) -> go.Figure:
     """Return a copy of the figure that shows its epoch only."""
-    return copied(figure).update_layout(meta=None) if figure.layout.meta else figure
+    return go.Figure(figure).update_layout(meta=None) if figure.layout.meta else figure
 
 
 def _differing(parts: Sequence[Mapping[str, Any]]) -> list[str]:
