@@ -220,6 +220,6 @@ def _explained(adapter: Adapter) -> Iterator[None]:
             raise
         reason = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
         raise CheckpointError(
-            f"{adapter.located.folder} cannot be merged onto its base ({reason.rstrip('.')}); name an adapter trained "
-            f"on this base."
+            f"{adapter.located.folder} cannot be merged onto its base ({reason.rstrip('.')}); name an adapter that "
+            f"PEFT can merge, trained on this base."
         ) from error
