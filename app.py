@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from pathlib import Path
-from typing import Any
-
 from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 from pages.frame import opening
+from pages.frame.links import Page
 from pages.frame.preloading import Preloading
 
-FOLDER = Path(__file__).parent / "pages"
 PAGES = {
-    "": "overview",
-    **{
-        name: name
-        for name in ("layers", "tokens", "probes", "swaps", "features", "difference", "review", "add", "docs", "status")
-    },
+    "": Page("overview", "Overview"),
+    "layers": Page("layers", "Layers"),
+    "tokens": Page("tokens", "Tokens"),
+    "probes": Page("probes", "Probes", needs="classes"),
+    "swaps": Page("swaps", "Swaps", needs="answers"),
+    "features": Page("features", "Features"),
+    "difference": Page("difference", "Difference"),
+    "review": Page("review", "Review"),
+    "add": Page("add", "Add a study"),
+    "docs": Page("docs", "Documentation"),
+    "status": Page("status", "Status"),
 }
-"""Modules in pages/ by their address."""
-
-
-def pages() -> dict[str, tuple[Any, str]]:
-    """Return module and file of every page by its address."""
-    return {path: (import_module(f"pages.{name}"), str(FOLDER / f"{name}.py")) for path, name in PAGES.items()}
+"""The pages by their address, in the order of the navigation; "" is the start page."""
 
 
 def main() -> None:
     """Run the dashboard: every page by its address, inside the frame."""
     from pages.frame import shell
 
-    shell.run(pages())
+    shell.run(PAGES)
 
 
 if __name__ == "__main__":
     main()
 else:
-    app = App(__file__, lifespan=opening.lifespan(pages), middleware=[Middleware(Preloading)])
+    app = App(__file__, lifespan=opening.lifespan(PAGES.values()), middleware=[Middleware(Preloading)])

@@ -20,7 +20,6 @@ from backend.vocabulary.markdown import plain
 from pages.frame import filled, shell, typed
 from pages.parts import longest_prompt, trainer_folder
 
-TITLE = "Add a study"
 choices = None
 """The page needs no study."""
 NEEDED = {"name": "a name", "base": "a base", "checkpoints": "checkpoints", "data": "data"}
@@ -30,7 +29,7 @@ Slots = dict[str, Any]
 
 def draw(_: None) -> None:
     """Draw the page."""
-    st.title(TITLE)
+    st.title("Add a study")
     with st.container(width=820):
         st.markdown(
             "A study compares one base model with its fine-tuned checkpoints on texts. Nothing is written "

@@ -9,7 +9,6 @@ from backend.vocabulary.markdown import plain
 from pages.frame import address, painted, shell
 from pages.parts import activation_differences, anything, logit_differences, scaling, side_effects
 
-TITLE = "Difference"
 SHOWN = {
     "change": "Direction of the change",
     "predictions": "Predictions",

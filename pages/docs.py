@@ -8,7 +8,6 @@ from backend.figures.style import glossary
 from backend.vocabulary.markdown import plain
 from pages.frame import address, documentation, shell
 
-TITLE = "Documentation"
 choices = None
 """The page needs no study."""
 GLOSSARY = "glossary"

@@ -18,7 +18,6 @@ from backend.vocabulary.markdown import plain
 from pages.frame import address, painted, picture, shell
 from pages.parts import feature_choice, feature_details
 
-TITLE = "Features"
 SHOWN = {"layer": "One layer", "turnover": "Across layers and epochs"}
 MORE = {"all": "All features", "activations": "Activations and promoted tokens", "quality": "Quality"}
 """What stands below the chosen feature, one at a time."""

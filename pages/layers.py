@@ -18,7 +18,6 @@ from backend.vocabulary.markdown import plain
 from pages.frame import address, links, painted, picture, scrubbing, shell
 from pages.parts import layer_details, similarity, steps
 
-TITLE = "Layers"
 BASES = {"shared": "shared by all", "base": "the reference's", "own": "its own"}
 
 

@@ -24,7 +24,6 @@ from backend.vocabulary.markdown import plain
 from pages.frame import address, links, marked, needs, painted, picture, shell, work
 from pages.parts import anything, ordered_label, steps
 
-TITLE = "Overview"
 MORE = {"weights": "Changed weights", "calibration": "Calibration", "training": "Training curves"}
 """What stands below the findings, one at a time."""
 

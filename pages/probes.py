@@ -19,8 +19,6 @@ from backend.vocabulary.markdown import plain
 from pages.frame import address, film, needs, picture, shell
 from pages.parts import probe_details
 
-TITLE = "Probes"
-NEEDS = "classes"
 SHOWN = {
     "curves": "Through a head",
     "reviews": "Which reviews flip",

@@ -19,7 +19,6 @@ from pages.frame import address, film, live, needs, painted, picture, shell, wor
 from pages.parts import feature_choice, review_shelf, review_tokens, steered_text
 from pages.parts import patching as patching_part
 
-TITLE = "Review"
 TEXT = review_shelf.TEXT
 MOST_PARTS = 128
 SHOWN = {

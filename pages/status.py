@@ -12,7 +12,6 @@ from backend.reports import status as reports
 from backend.vocabulary.markdown import plain
 from pages.frame import shell
 
-TITLE = "Status"
 choices = None
 """The page needs no study."""
 EVERY_SECONDS = 2.0
@@ -20,7 +19,7 @@ EVERY_SECONDS = 2.0
 
 def draw(_: None) -> None:
     """Draw the page."""
-    st.title(TITLE)
+    st.title("Status")
     _now()
 
 

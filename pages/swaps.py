@@ -18,8 +18,6 @@ from backend.vocabulary.markdown import plain
 from pages.frame import address, film, needs, picture, shell
 from pages.parts import patching, steering
 
-TITLE = "Swaps"
-NEEDS = "answers"
 MODES = {
     "single": "One block at a time",
     "cumulative": "From either end",

@@ -20,7 +20,6 @@ from backend.vocabulary.markdown import plain
 from pages.frame import address, film, picture, shell, work
 from pages.parts import output_space
 
-TITLE = "Tokens"
 SHOWN = {"words": "Words", "shift": "All tokens", "groups": "Word groups", "map": "Map", "output": "Output space"}
 MATRICES = {"input": "Input embedding", "output": "Unembedding"}
 RANKED, LISTED, WORDS = 30, 100, 16

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from pages.frame import marked
+
+if TYPE_CHECKING:
+    from backend.study.kinds import Need
+
+FOLDER = Path(__file__).parents[1]
 
 KEPT = ("study", "epoch", "reference", "massive")
 """Keys that mean the same on every page; links keep them."""
@@ -37,7 +45,25 @@ What a component then says on its own reaches the server as a wish to stay on th
 """
 
 
-def to_pages(pages: Sequence[Any], lacking: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Page:
+    """A page of the navigation: the module's name in pages/, its title, and what a study needs for it."""
+
+    name: str
+    title: str
+    needs: Need | None = None
+
+    @property
+    def file(self) -> str:
+        """The file that Streamlit runs."""
+        return str(FOLDER / f"{self.name}.py")
+
+    def load(self) -> Any:
+        """Return the module. Modules of other pages, and all that they import, would delay the first page."""
+        return import_module(f"pages.{self.name}")
+
+
+def to_pages(pages: Iterable[Any], lacking: Mapping[str, str]) -> None:
     """Show links between pages that keep the study, the epoch, and what was chosen on each page.
 
     `lacking` says, by path, what the study lacks for a page, whose link is then dimmed.

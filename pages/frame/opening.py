@@ -1,4 +1,4 @@
-"""Prepare the first page while the server starts: modules, the lab and the study that opens first."""
+"""Prepare the first page while the server starts: the frame, the lab and the study that opens first; then all pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 import webbrowser
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from threading import Event, Thread
@@ -15,16 +15,21 @@ from typing import Any
 
 from streamlit import config
 
+from pages.frame.links import Page
+
 INTERRUPTED = 130
 """The exit code of a server that was stopped while it worked."""
-_open, _read = Event(), Event()
-"""Set when the lab is open, and when the study that opens first has been read; in a plain script from the start."""
+QUIET_SECONDS = 10.0
+"""How long the modules of other pages wait for the first picture, if nobody comes."""
+_open, _read, _seen = Event(), Event(), Event()
+"""Set when the lab is open, and when the study that opens first has been read (in a plain script from the start), and
+when a browser has painted its first picture."""
 _open.set()
 _read.set()
 
 
-def lifespan(load: Callable[[], object]) -> Callable[[Any], Any]:
-    """Return what the server does as it starts: `load` the pages in a thread, and open a browser where there is one.
+def lifespan(pages: Iterable[Page]) -> Callable[[Any], Any]:
+    """Return what the server does as it starts: prepare the pages in a thread, and open a browser where there is one.
 
     Streamlit itself opens a browser for plain scripts only.
     """
@@ -33,7 +38,7 @@ def lifespan(load: Callable[[], object]) -> Callable[[Any], Any]:
     async def opened(_: Any) -> AsyncIterator[None]:
         _open.clear()
         _read.clear()
-        Thread(target=_prepare, args=(load,), name="opening", daemon=True).start()
+        Thread(target=_prepare, args=(pages,), name="opening", daemon=True).start()
         if not config.get_option("server.headless"):
             Thread(target=webbrowser.open, args=(address(),), name="browser", daemon=True).start()
         yield
@@ -62,6 +67,11 @@ def wait_for_study() -> None:
     _read.wait()
 
 
+def seen() -> None:
+    """Tell that a browser has painted its first picture, so that other pages may load their modules."""
+    _seen.set()
+
+
 def address() -> str:
     """Return the address of this server, as a browser on the same machine opens it."""
     named = config.get_option("browser.serverAddress") if config.is_manually_set("browser.serverAddress") else None
@@ -75,15 +85,19 @@ def address() -> str:
     return f"{scheme}://{host}:{config.get_option('server.port')}/{path}"
 
 
-def _prepare(load: Callable[[], object]) -> None:
-    """Do what every first page needs; errors are those of the page, which meets them again and shows them."""
+def _prepare(pages: Iterable[Page]) -> None:
+    """Do what every first page needs; errors are those of the page, which meets them again and shows them.
+
+    Then load the modules of all pages.
+    """
     from backend import wiring
     from backend.errors import LayershiftError
     from backend.lab.pinning import pin
     from backend.study.config import Study
 
     try:
-        load()
+        from pages.frame import shell  # noqa: F401 - every page needs it
+
         lab = wiring.open_lab()
         wiring.jobs()
         _open.set()
@@ -98,6 +112,9 @@ def _prepare(load: Callable[[], object]) -> None:
         _open.set()
         _read.set()
     inspect.stack()  # Streamlit asks for it once, and the first time it looks at every module
+    _seen.wait(QUIET_SECONDS)
+    for page in pages:
+        page.load()
 
 
 def _is_here(study: Any) -> bool:

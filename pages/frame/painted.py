@@ -11,6 +11,7 @@ from typing import Any
 import streamlit as st
 from streamlit.components import v2
 
+from pages.frame import opening
 from pages.frame.links import LEAVING
 
 STATE = "_painted"
@@ -72,3 +73,4 @@ def mount() -> None:
 
 def _heard() -> None:
     st.session_state[STATE] = True
+    opening.seen()

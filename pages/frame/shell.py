@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -35,20 +35,6 @@ STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 
 
 R = TypeVar("R")
-
-
-class Page(Protocol):
-    """A module in pages/: its title, and the keys of its own in the address (None: it needs no study)."""
-
-    @property
-    def TITLE(self) -> str:
-        """What the navigation calls the page."""
-        ...
-
-    @property
-    def choices(self) -> Callable[[PinnedStudy], dict[str, Choice]] | None:
-        """The page's own keys."""
-        ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -121,27 +107,30 @@ def section(draw: Callable[..., None]) -> Callable[..., None]:
     return st.fragment(guarded)
 
 
-def run(pages: Mapping[str, tuple[Page, str]]) -> None:
-    """The whole application: `pages` maps addresses to page modules and their files; "" is the start page."""
+def run(pages: Mapping[str, links.Page]) -> None:
+    """The whole application: `pages` are by address; "" is the start page.
+
+    A page's module has `choices`, the keys of its own in the address; None if it needs no study.
+    """
     work.spare_the_collector()
     painted.begin()
     st.set_page_config(page_title="Layershift", layout="wide")
     st.html(f"<style>{STYLE}{terms.STYLE}</style>")
     known = {
-        path: st.Page(file, title=module.TITLE, url_path=path or None, default=not path)
-        for path, (module, file) in pages.items()
+        path: st.Page(page.file, title=page.title, url_path=path or None, default=not path)
+        for path, page in pages.items()
     }
     chosen = st.navigation(list(known.values()), position="hidden")
     if not entry.admits():
         return
+    module = next(pages[path] for path, one in known.items() if one == chosen).load()
     opening.wait_for_lab()
-    module = next(pages[path][0] for path, one in known.items() if one == chosen)
     top, rest = st.sidebar.container(), st.sidebar.container()
     view: View | None = None
     with _sentences():
         view = _resolve(module.choices, rest) if module.choices else None
     with top:
-        links.to_pages(list(known.values()), _lacking(view, pages))
+        links.to_pages(known.values(), _lacking(view, pages))
     if st.session_state.get("_page") != chosen.url_path:
         st.session_state["_page"] = chosen.url_path
         work.leave()
@@ -162,10 +151,9 @@ def run(pages: Mapping[str, tuple[Page, str]]) -> None:
             _sidebar(view)
 
 
-def _lacking(view: View | None, pages: Mapping[str, tuple[Page, str]]) -> dict[str, str]:
+def _lacking(view: View | None, pages: Mapping[str, links.Page]) -> dict[str, str]:
     """Return what the study lacks for each page that needs classes or answers, by path."""
-    needs = {path: getattr(page, "NEEDS", None) for path, (page, _) in pages.items()}
-    said = {path: view.study.lacks(need) for path, need in needs.items() if view is not None and need}
+    said = {path: view.study.lacks(page.needs) for path, page in pages.items() if view is not None and page.needs}
     return {path: sentence for path, sentence in said.items() if sentence}
 
 

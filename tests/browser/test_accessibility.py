@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -12,7 +12,6 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 import app
-from pages.frame import shell
 from tests.browser.conftest import Visitor, calm
 from tests.fakes import fake_study
 
@@ -51,15 +50,6 @@ UNREACHED = """() => {
 }"""
 
 
-def served() -> dict[str, Any]:
-    """The application's pages by address, as app.py names them."""
-    found: dict[str, Any] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shell, "run", found.update)
-        app.main()
-    return {path: module for path, (module, _) in found.items()}
-
-
 @cache
 def views() -> dict[str, bool]:
     """Every page with everything that it can show, as addresses, and whether the page shows it first.
@@ -68,7 +58,8 @@ def views() -> dict[str, bool]:
     """
     addresses: dict[str, bool] = {}
     study = fake_study(epochs=1)
-    for path, module in served().items():
+    for path, served in app.PAGES.items():
+        module = served.load()
         choices = module.choices(study) if module.choices else {}
         text = {"text": TYPED} if "text" in choices else {}
         parts = [{key: option} for key in PARTS if key in choices for option in choices[key].options] or [{}]

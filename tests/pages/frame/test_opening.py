@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -18,13 +19,15 @@ from streamlit.web.server.app_discovery import discover_asgi_app
 
 from backend.errors import StudyError
 from pages.frame import opening
+from pages.frame.links import Page
 from tests.pages.conftest import ROOT, World
 
 PREPARED = """
 import sys
 import app
 from pages.frame import opening
-opening._prepare(app.pages)
+opening.seen()
+opening._prepare(app.PAGES.values())
 from backend import wiring
 from backend.lab import pinning
 print("RESULT", "pages.review" in sys.modules, wiring.open_lab.cache_info().currsize, len(pinning._ASKINGS),
@@ -40,11 +43,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-def start(load: Any, inside: Any = lambda: None) -> None:
+def start(inside: Any, pages: tuple[Page, ...] = ()) -> None:
     """A server that starts, and does something before it stops."""
 
     async def run() -> None:
-        async with opening.lifespan(load)(None):
+        async with opening.lifespan(pages)(None):
             await asyncio.to_thread(inside)
 
     with ThreadPoolExecutor(1) as apart:  # this thread has a running loop once a browser was driven in it
@@ -82,12 +85,15 @@ def test_the_demo_is_read_before_anybody_asks_and_without_torch(tmp_path: Path):
     assert run.stdout.rsplit("RESULT", 1)[1].split() == ["True", "1", "1", "False"]
 
 
-def test_pages_wait_for_the_lab_while_it_opens(world: World, opened: list[str]):
-    loads, go = Event(), Event()
+def test_pages_wait_for_the_lab_while_it_opens(world: World, opened: list[str], monkeypatch: pytest.MonkeyPatch):
+    loads, go, lab = Event(), Event(), world.lab
 
-    def load() -> None:
+    def load() -> Any:
         loads.set()
         assert go.wait(10)
+        return lab
+
+    monkeypatch.setattr("backend.wiring.open_lab", load)
 
     def inside() -> None:
         assert loads.wait(10)
@@ -95,28 +101,45 @@ def test_pages_wait_for_the_lab_while_it_opens(world: World, opened: list[str]):
         go.set()
         ready()
 
-    start(load, inside)
+    start(inside)
+
+
+def test_modules_of_other_pages_wait_for_the_first_picture(
+    world: World, opened: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    loaded, done = list[str](), Event()
+    monkeypatch.setattr(opening, "_seen", Event())
+    monkeypatch.setattr(Page, "load", lambda page: (loaded.append(page.name), done.set()))
+
+    def inside() -> None:
+        ready()
+        assert not done.wait(0.3)
+        opening.seen()
+        assert done.wait(10)
+
+    start(inside, (Page("layers", "Layers"),))
+    assert loaded == ["layers"]
 
 
 @pytest.mark.parametrize("broken", ["a study that cannot be read", "a page that cannot be imported"])
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_nobody_waits_for_ever_after_an_error(broken: str, world: World, opened: list[str]):
-    def load() -> None:
-        if "imported" in broken:
-            raise ImportError(broken)
-
+def test_nobody_waits_for_ever_after_an_error(
+    broken: str, world: World, opened: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    if "imported" in broken:
+        monkeypatch.setattr("backend.wiring.open_lab", lambda: import_module("pages.missing"))
     world.studies["film"] = StudyError(broken)
-    start(load, ready)
+    start(ready)
 
 
 def test_a_study_on_the_hub_is_not_read_unasked(world: World, opened: list[str], monkeypatch: pytest.MonkeyPatch):
     read: list[str] = []
     monkeypatch.setattr("backend.lab.pinning.pin", lambda study, lab: read.append(study.name))
-    start(lambda: None, ready)
+    start(ready)
     film: Any = world.studies["film"]
     there = film.model_copy(update={"base": film.base.model_copy(update={"path": None, "repo": "a/b"})})
     world.studies = {"film": there}
-    start(lambda: None, ready)
+    start(ready)
     assert read == ["film"]
     assert not opening._is_here(there)
 
@@ -136,10 +159,10 @@ def test_a_browser_opens_where_the_machine_has_one(
 ):
     known = config.get_option
     monkeypatch.setattr(config, "get_option", lambda name: ({"server.headless": False} | options).get(name, None))
-    start(lambda: None, lambda: sent(opened))
+    start(lambda: sent(opened))
     assert opened == [address]
     monkeypatch.setattr(config, "get_option", lambda name: True if name == "server.headless" else known(name))
-    start(lambda: None, ready)
+    start(ready)
     assert len(opened) == 1
 
 
