@@ -12,10 +12,12 @@ import streamlit as st
 from backend import wiring
 from backend.errors import LayershiftError
 from backend.new_study import asked, fields, inputs
+from backend.new_study.data import Data
 from backend.new_study.fields import NewStudy
 from backend.new_study.from_trainer import Inside
 from backend.new_study.preview import preview
 from backend.study.paths import DATA_SUFFIXES
+from backend.study.tables.arrow_datasets import USUAL_SPLIT
 from backend.vocabulary.markdown import plain
 from pages.frame import filled, shell, typed
 from pages.parts import longest_prompt, trainer_folder
@@ -114,16 +116,20 @@ def _data(slots: Slots) -> dict[str, Any]:
     _field(slots, "data", None)
     if file is not None:
         return {"data": file.name, "content": file.getvalue()}
-    split: str | None = fields.USUAL_SPLIT
+    split: str | None = USUAL_SPLIT
+    config: str | None = None
     there: tuple[str, ...] = ()
     with suppress(LayershiftError):  # `problems` says it
-        there = fields.splits(given)
-    if given in fields.on_hub(NewStudy("", "", (), given)):
-        split = typed.text(st.text_input("Split of the dataset", value=split, key="new-split").strip())
+        there = Data(given).splits()
+    if Data(given).on_hub:
+        left, right = st.columns(2)
+        split = typed.text(left.text_input("Split of the dataset", value=split, key="new-split").strip())
+        only = "the only one"
+        config = typed.text(right.text_input("Configuration", key="new-config", placeholder=only).strip())
     elif there:
         start = there.index(split) if split in there else 0
         split = st.selectbox("Split of the dataset", there, index=start, key="new-split")
-    return {"data": given, "split": split or None}
+    return {"data": given, "split": split or None, "config": config or None}
 
 
 def _kind() -> dict[str, Any]:
@@ -153,7 +159,7 @@ def _columns(entered: NewStudy, slots: Slots, fetch: bool) -> dict[str, Any]:
     """Offer the columns of texts and labels, once the data is read."""
     results: list[str] = []
     with suppress(LayershiftError):  # `problems` says it
-        results = fields.columns(entered, fetch) if entered.data else []
+        results = entered.source.columns(fetch) if entered.data else []
     if not results:
         return {}
     left, right = st.columns(2)
@@ -176,7 +182,7 @@ def _prompt(entered: NewStudy, slots: Slots, fetch: bool, inside: Inside | None)
     st.subheader("Prompt")
     classes: list[Any] = []
     with suppress(LayershiftError):  # `problems` says it
-        reads = entered.data and entered.kind in fields.LABELLED and fields.columns(entered, fetch)
+        reads = entered.data and entered.kind in fields.LABELLED and entered.source.columns(fetch)
         classes = fields.values(entered, agreeing=False) if reads else []
     words = _words(slots, classes, inside) if entered.kind == "answers" else ""
     form = _form(entered, inside)
@@ -248,7 +254,7 @@ def _found(name: str, entered: NewStudy, fetch: bool) -> str:
     if name == "checkpoints":
         results = fields.checkpoints(entered)
         return f"{len(results)} found, in this order: {', '.join(one.label for one in results)}"
-    if name == "data" and (columns := fields.columns(entered, fetch)):
+    if name == "data" and (columns := entered.source.columns(fetch)):
         stored = " It will be stored in the study's folder." if entered.content is not None else ""
         return f"Read; its columns are {', '.join(columns)}.{stored}"
     return ""

@@ -7,23 +7,22 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import tomlkit
 
 from backend.errors import CheckpointError, DatasetError, StudyError
 from backend.lab.lab import Lab
 from backend.lab.pinning import pin
 from backend.new_study.asked import Asked
+from backend.new_study.data import Data
 from backend.new_study.inputs import TEMPLATE, suggest_words
 from backend.new_study.label_choice import choose
 from backend.study import template
 from backend.study.config import STUDY_FILE, CheckpointRef, DatasetSpec, Family, PromptSpec, Study, parse_study
-from backend.study.dataset import Sample, balanced, classify, read_table, source_stamp
+from backend.study.dataset import Sample, balanced, classify
 from backend.study.facts import Facts, Reading, reading
 from backend.study.keys import sentences, try_keys
 from backend.study.kinds import Kind
@@ -31,10 +30,7 @@ from backend.study.pairs import Input
 from backend.study.paths import is_hub, new_folder, relative, source, stored_name
 from backend.study.prompts import make_prompts
 from backend.study.reader import plain_reader
-from backend.study.tables import arrow_datasets
-from backend.study.tables.arrow_datasets import USUAL_SPLIT
 from backend.study.tables.columns import find_labels, find_texts, label_values, listed
-from backend.study.tables.data_files import read_file
 from backend.study.trainers.order import FoundCheckpoint, named
 
 LABELLED = ("answers", "contrast")
@@ -51,7 +47,8 @@ class NewStudy:
     texts, or the columns of a pair. `content` is an uploaded data file, stored in the study under the name `data`.
     `labels` are the values to use, in class order (None: all). `label_words` has one word per class (None: suggested).
     `sample` is the number of texts (None: up to 200). `split` names one split of a dataset (None: "test", or the only
-    one). `max_tokens` limits a prompt (None: 256). With `chat`, `template` is the user's message, after `system`.
+    one), `config` one configuration on the hub (None: the only one). `max_tokens` limits a prompt (None: 256). With
+    `chat`, `template` is the user's message, after `system`.
     """
 
     name: str
@@ -61,6 +58,7 @@ class NewStudy:
     folder: str = ""
     found_checkpoints: tuple[FoundCheckpoint, ...] | None = None
     split: str | None = None
+    config: str | None = None
     text: Input = "text"
     label: str = "label"
     labels: tuple[str, ...] | None = None
@@ -76,6 +74,11 @@ class NewStudy:
     chat: bool = False
     system: str = ""
     content: bytes | None = field(default=None, repr=False)
+
+    @property
+    def source(self) -> Data:
+        """Return where the texts come from."""
+        return Data(self.data, self.split, self.config, self.content)
 
     @property
     def asked(self) -> Asked:
@@ -119,15 +122,13 @@ def describe(new: NewStudy, folder: Path) -> dict[str, Any]:
     """Return the content of study.toml, with the data read and the checkpoints found."""
     sample = draw_sample(new)
     labels, separator = values(new) if new.kind in LABELLED else [], new.separator if new.kind == "answers" else None
-    data, split = _data_source(new, folder), _split(new)
     return {
         "title": new.title or new.name,
         "family": new.family,
         "base": source(new.base, folder),
         "checkpoints": [{"label": item.label, "path": relative(item.path, folder)} for item in checkpoints(new)],
         "dataset": {
-            **data,
-            **({} if split is None else {"split": split}),
+            **new.source.keys(folder),
             "text": new.text if isinstance(new.text, str) else list(new.text),
             **({"label": new.label, "labels": labels} if labels else {}),
             **({"label": new.label, "ordered": True} if new.kind == "ordered" else {}),
@@ -159,17 +160,17 @@ def problems(new: NewStudy, root: Path, lab: Lab, fetch: bool = True) -> dict[st
             "name": lambda: new_folder(new.name, root),
             "base": lambda: facts(new, root, lab, fetch),
             "checkpoints": lambda: checkpoints(new),
-            "data": lambda: columns(new, fetch),
+            "data": lambda: new.source.columns(fetch),
             "label_words": lambda: try_keys({"label_words": words}),
             "template": lambda: try_keys(new.asked.form, {"text": list(texts) if texts[1:] else "text"}),
             "max_tokens": lambda: try_keys({} if new.max_tokens is None else {"max_tokens": new.max_tokens}),
             "sample": lambda: try_keys(fitting, {"sample": new.sample or len(words)}),
         }
     )
-    if "data" in errors or not columns(new, fetch):
+    if "data" in errors or not new.source.columns(fetch):
         return errors
     errors |= sentences({"label": lambda: values(new, agreeing=False)} if new.kind in LABELLED else {})
-    errors |= sentences({"text": lambda: [find_texts(_table(new), column, new.data) for column in texts]})
+    errors |= sentences({"text": lambda: [find_texts(new.source.table(), column, new.data) for column in texts]})
     if new.kind == "answers" and not errors.keys() & {"label", "text", "label_words"}:
         errors |= sentences({"label_words": lambda: values(new)})
     if not errors.keys() & {"label", "text", "label_words", "sample"}:
@@ -214,48 +215,8 @@ def reading_of(family: Family, base: CheckpointRef, refs: Sequence[CheckpointRef
 
 def on_hub(new: NewStudy) -> list[str]:
     """Return those of base and data that are, or may be, names on the hub."""
-    sources = ((new.base, False), ("" if new.content else new.data, True))
-    return [name for name, data in sources if name.strip() and is_hub(name, data)]
-
-
-def _data_source(new: NewStudy, folder: Path) -> dict[str, str]:
-    if new.content is not None:
-        return {"path": stored_name(new.data)}
-    return source(new.data, folder, data=True)
-
-
-def columns(new: NewStudy, fetch: bool = True) -> list[str]:
-    """Return the columns of the data, none for hub data without `fetch`. DatasetError if it cannot be read."""
-    if not fetch and "repo" in _data_source(new, Path("/")):
-        return []
-    return [str(column) for column in _table(new).columns]
-
-
-def _table(new: NewStudy) -> pd.DataFrame:
-    place = _data_source(new, Path("/"))
-    path = str(Path("/") / place["path"]) if "path" in place else None
-    return _read(path, place.get("repo"), _split(new), new.content, source_stamp(path))
-
-
-def splits(data: str) -> tuple[str, ...]:
-    """The splits of a saved dataset on this machine, none for all other data. Raises DatasetError."""
-    path = source(data, Path("/"), data=True).get("path")
-    return () if path is None else arrow_datasets.splits(Path("/") / path)
-
-
-def _split(new: NewStudy) -> str | None:
-    """The split that is read, None where the data has none. Raises DatasetError where one must be named."""
-    place = _data_source(new, Path("/"))
-    if "repo" in place:
-        return new.split or USUAL_SPLIT
-    return None if new.content else arrow_datasets.choose_split(Path("/") / place["path"], new.split)
-
-
-@lru_cache(maxsize=2)  # a form asks for its data whenever one of its fields changes
-def _read(path: str | None, repo: str | None, split: str | None, content: bytes | None, _stamp: object) -> pd.DataFrame:
-    if path is not None and content is not None:
-        return read_file(Path(path), content)
-    return read_table(DatasetSpec(repo=repo, path=path, split=split or USUAL_SPLIT))
+    base = [new.base] if new.base.strip() and is_hub(new.base) else []
+    return base + ([new.data] if new.source.on_hub else [])
 
 
 def values(new: NewStudy, agreeing: bool = True) -> list[Any]:
@@ -264,9 +225,9 @@ def values(new: NewStudy, agreeing: bool = True) -> list[Any]:
     Raises DatasetError for a missing column, one class or too many classes, or values that contradict the words.
     """
     try:
-        label_set = label_values(find_labels(_table(new), new.label, new.data))
+        label_set = label_values(find_labels(new.source.table(), new.label, new.data))
     except DatasetError as error:
-        if new.label in _table(new).columns:
+        if new.label in new.source.columns():
             raise
         raise DatasetError(f"{error} Name the column of the labels, or choose texts only (--kind texts).") from None
     if new.labels is not None:
@@ -295,6 +256,6 @@ def draw_sample(new: NewStudy) -> Sample:
         repo=new.data or "-", text=new.text, label=label, labels=tuple(labels) or None, ordered=ordered or None
     )
     words = new.label_words or suggest_words(labels)
-    rows, classes = classify(_table(new), spec, words if new.kind == "answers" else ())
+    rows, classes = classify(new.source.table(), spec, words if new.kind == "answers" else ())
     smallest, count = min(Counter(rows.label.tolist()).values()), len(classes)
     return balanced(rows, new.sample or min(USUAL_SAMPLE // count, smallest) * count, count, 0, new.data)

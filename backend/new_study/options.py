@@ -30,6 +30,7 @@ def add_options(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--labels", help="the label values to use, in class order, separated by commas (default: all)")
     sub.add_argument("--split", help="split of a hub dataset or of a saved one (default: test, or the only one)")
+    sub.add_argument("--config", help="configuration of a hub dataset that has several, such as sst2 of GLUE")
     sub.add_argument(
         "--text",
         action="append",

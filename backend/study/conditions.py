@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from backend.study import template
 
 if TYPE_CHECKING:
     from backend.study.config import PromptSpec, Study
+
+
+_HUB_ONLY = {"revision": "point path at that version's folder", "subfolder": "add it to path", "config": "remove it"}
+"""Keys that name a part of a hub repository, and what to do with them beside a local path."""
 
 
 def problem(study: Study) -> str | None:
@@ -17,11 +21,15 @@ def problem(study: Study) -> str | None:
 
 
 def _source(study: Study) -> str | None:
-    sources = {"base": study.base, "dataset": study.dataset}
+    sources: dict[str, Any] = {"base": study.base, "dataset": study.dataset}
     sources |= {f"checkpoints[{i}]": ref for i, ref in enumerate(study.checkpoints, 1)}
     for key, source in sources.items():
         if (source.repo is None) == (source.path is None):
             return f"[{key}] needs either repo (on the hub) or path (local); give exactly one."
+    for key, source in (sources | {"training": study.training}).items():
+        for name, remedy in _HUB_ONLY.items() if source and source.path else ():
+            if getattr(source, name, None) is not None:
+                return f"{key}.{name} belongs to a hub repository, but {key} has a local path; {remedy}."
     return None
 
 

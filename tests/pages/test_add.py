@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from backend import wiring
 from backend.errors import CheckpointError, StudyError
-from backend.new_study import fields
+from backend.new_study import data
 from backend.study.config import CheckpointRef, load_study
 from tests.pages.add_page import add, errors, opened, plainly, ready, table
 from tests.pages.conftest import ROOT, World
@@ -27,7 +27,7 @@ def folder(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
         (place / name).mkdir(parents=True)
     (place / "reviews.csv").write_text(table(2))
     monkeypatch.setattr(wiring, "studies_folder", lambda: world.folder / "studies")
-    fields._read.cache_clear()
+    data._read.cache_clear()
     return place
 
 

@@ -88,6 +88,9 @@ def test_a_loaded_study_is_frozen(tmp_path: Path) -> None:
         ("sample = 10", "sample = 11", "dataset.sample is 11, which is not divisible by 2 classes"),
         ('path = "base"', "", "[base] needs either repo (on the hub) or path"),
         ('path = "base"', 'path = "base"\nrepo = "x/y"', "give exactly one"),
+        ('path = "base"', 'path = "base"\nrevision = "v2"', "base.revision belongs to a hub repository"),
+        ('path = "base"', 'path = "base"\nsubfolder = "a"', "has a local path; add it to path."),
+        ("sample = 10", 'sample = 10\nconfig = "sst2"', "dataset.config belongs to a hub repository, but dataset has"),
         ('label = "epoch 2"', 'label = "epoch 1"', 'checkpoints[2].label "epoch 1" is used twice'),
         ('label = "epoch 2"', 'label = "base"', "is reserved for the base"),
         ('label = "epoch 2"\n', "", "checkpoints[2].label is missing"),
@@ -111,10 +114,10 @@ def test_whatever_is_wrong_is_one_sentence_with_file_and_key(tmp_path: Path, old
     folder = write(tmp_path, GOOD.replace(old, new, 1))
     with pytest.raises(StudyError) as caught:
         load_study(folder)
-    message = str(caught.value)
-    assert message in message
-    assert str(folder / STUDY_FILE) in message
-    assert "\n" not in message and message.endswith(".")
+    sentence = str(caught.value)
+    assert message in sentence
+    assert str(folder / STUDY_FILE) in sentence
+    assert "\n" not in sentence and sentence.endswith(".")
 
 
 def test_a_missing_folder_says_what_to_name(tmp_path: Path) -> None:

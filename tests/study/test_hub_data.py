@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from backend.errors import DatasetError
+from backend.study.config import load_study
 from backend.study.tables.arrow_datasets import read_hub
 from tests.fake_texts import fake_sample
 from tests.hub_server import hub_of
@@ -46,6 +47,7 @@ class Hub:
         (self.folder / "study.toml").write_text(self.text.replace('path = "reviews.csv"\n', f"{keys}\n", 1))
         here = os.environ | {"HF_ENDPOINT": self.address, "HF_HOME": str(self.folder / "hf")}
         here |= {"LAYERSHIFT_CACHE": str(self.folder / "cache"), "HF_HUB_OFFLINE": "1" if offline else "0"}
+        here["LAYERSHIFT_STUDIES"] = str(self.folder / "studies")
         full = [sys.executable, "-m", "backend", *command]
         done = subprocess.run(full, cwd=ROOT, env=here, capture_output=True, text=True, timeout=300, check=False)
         assert "Traceback" not in done.stderr, done.stderr
@@ -95,20 +97,34 @@ def test_a_configuration_is_named_by_config(hub: Hub):
     assert "20 texts" in said
 
 
+def test_new_takes_a_configuration(hub: Hub):
+    models = ("--base", str(hub.folder / "base"), "--checkpoints", str(hub.folder / "checkpoints" / "epoch-1"))
+    new = ("new", "named", *models, "--data", "a/two", "--config", "other")
+    code, _, error = hub.run('path = "reviews.csv"', *new)
+    assert code == 0, error
+    written = load_study(hub.folder / "studies" / "named").dataset
+    assert (written.repo, written.config, written.split) == ("a/two", "other", "test")
+    code, _, error = hub.run(
+        'path = "reviews.csv"', "new", "file", *models, *new[-2:], "--data", str(hub.folder / "reviews.csv")
+    )
+    assert code == 2
+    assert "is no dataset on the hub, so it has no configurations; name none." in error
+
+
 MISTAKES = {
     "split": (
         'repo = "a/films"\nsplit = "validation"',
-        'a/films has no split "validation"; set split in study.toml to',
+        'a/films has no split "validation"; name one of these as split: ',
     ),
     "column": ('repo = "a/films"\ntext = "body"', 'a/films has no column "body" (dataset.text); its columns are: text'),
     "labels": ('repo = "a/films"\nlabel = "stars"', 'a/films has no column "stars" (dataset.label); its columns are'),
     "several configurations": (
         'repo = "a/two"',
-        "a/two has several configurations; set config in study.toml to one of: one, other.",
+        "a/two has several configurations; name one as config: one, other.",
     ),
     "configuration": (
         'repo = "a/two"\nconfig = "three"',
-        'a/two has no configuration "three"; set config in study.toml to one of: one, other.',
+        'a/two has no configuration "three"; name one of these as config: one, other.',
     ),
     "nowhere": ('repo = "a/nowhere"', "'a/nowhere' doesn't exist on the Hub or cannot be accessed); check its name"),
     "gated": ('repo = "a/gated"', "'a/gated' is a gated dataset on the Hub."),

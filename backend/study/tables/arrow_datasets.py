@@ -44,11 +44,11 @@ def _hub_error(reason: str, repo: str, split: str, config: str | None) -> str:
     listed = _LIST.search(reason)
     there = ", ".join(re.findall(r"'([^']+)'", listed[1])) if listed else ""
     if there and reason.startswith("Config name is missing"):
-        return f"{repo} has several configurations; set config in study.toml to one of: {there}."
+        return f"{repo} has several configurations; name one as config: {there}."
     if there and reason.startswith("BuilderConfig"):
-        return f'{repo} has no configuration "{config}"; set config in study.toml to one of: {there}.'
+        return f'{repo} has no configuration "{config}"; name one of these as config: {there}.'
     if there and reason.startswith("Unknown split"):
-        return f'{repo} has no split "{split}"; set split in study.toml to one of: {there}.'
+        return f'{repo} has no split "{split}"; name one of these as split: {there}.'
     return (
         f"The hub dataset {repo} (split {split}) cannot be loaded ({reason.splitlines()[0].rstrip('.')}); check its "
         f"name and the network, or name a local file with path."

@@ -11,7 +11,7 @@ from backend import wiring
 from backend.caching.cache import Cache
 from backend.lab.lab import Lab
 from backend.models.local import LocalModels
-from backend.new_study import fields, inputs
+from backend.new_study import data, inputs
 from backend.study.config import load_study
 from backend.training.local_autoencoders import LocalAutoencoders
 from tests.pages.add_page import add, errors, opened, plainly, ready, table
@@ -32,7 +32,7 @@ def out(world: World, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(wiring, "open_lab", lambda: Lab(cache, models, LocalAutoencoders(models)))
     monkeypatch.setattr(wiring, "studies_folder", lambda: world.folder / "studies")
     monkeypatch.setenv("LAYERSHIFT_PATHS", "/")
-    fields._read.cache_clear()
+    data._read.cache_clear()
     return world.folder / "work" / "out"
 
 
