@@ -20,7 +20,7 @@ from pages.frame.links import Page
 INTERRUPTED = 130
 """The exit code of a server that was stopped while it worked."""
 QUIET_SECONDS = 10.0
-"""How long the modules of other pages wait for the first picture, if nobody comes."""
+"""How long the modules of other pages wait for the first picture, if no browser comes."""
 _open, _read, _seen = Event(), Event(), Event()
 """Set when the lab is open, and when the study that opens first has been read (in a plain script from the start), and
 when a browser has painted its first picture."""
