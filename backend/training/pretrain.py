@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import UInt16
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, Trainer, TrainingArguments
@@ -41,7 +41,7 @@ def train_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
 class Windows(Dataset):
     """Texts joined by the end token and cut into windows of equal length."""
 
-    def __init__(self, ids: Int[np.ndarray, "windows length"]) -> None:
+    def __init__(self, ids: UInt16[np.ndarray, "windows length"]) -> None:
         self.ids = ids
 
     def __len__(self) -> int:
@@ -103,7 +103,7 @@ def pretrain(texts: Sequence[str], out: Path, steps: int = STEPS, seed: int = 0)
         max_grad_norm=1.0,
         logging_steps=100,
         save_strategy="steps",
-        save_steps=max(1, steps // 12),
+        save_steps=max(1, steps // (12 if torch.cuda.is_available() else 300)),  # some minutes each
         save_total_limit=1,
         report_to="none",
         use_cache=True,
