@@ -33,7 +33,7 @@ def source(name: str, folder: Path, data: bool = False) -> dict[str, str]:
 
     Raises StudyError (DatasetError for `data`) for a path that does not exist.
     """
-    error: type[LayershiftError] = DatasetError if data else StudyError
+    error = _error(data)
     if not name.strip():
         raise error("The name is empty; give a path or a name on the hub.")
     if is_hub(name, data):
@@ -47,7 +47,11 @@ def source(name: str, folder: Path, data: bool = False) -> dict[str, str]:
 def is_hub(name: str, data: bool = False) -> bool:
     """Return whether a name refers to the hub: it exists nowhere locally and does not look like a path."""
     looks_local = name.startswith((".", "/", "~")) or (data and name.lower().endswith(DATA_SUFFIXES))
-    return not looks_local and not _expanded(name, StudyError).exists()
+    return not looks_local and not _expanded(name, _error(data)).exists()
+
+
+def _error(data: bool) -> type[LayershiftError]:
+    return DatasetError if data else StudyError
 
 
 def relative(place: Path, folder: Path) -> str:

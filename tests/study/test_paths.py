@@ -41,7 +41,7 @@ def test_what_can_only_be_a_name_on_the_hub(name: str, data: bool, hub: bool) ->
 @pytest.mark.parametrize(("data", "kind"), [(False, StudyError), (True, DatasetError)])
 @pytest.mark.parametrize("name", ["", "  ", "./nowhere", "~nobody-there/x", "a\0b"])
 def test_no_path_at_all_is_one_sentence(name: str, data: bool, kind: type[LayershiftError]) -> None:
-    with pytest.raises(LayershiftError, match=r"correct|give a path"):
+    with pytest.raises(kind, match=r"correct|give a path"):
         source(name, Path("/study"), data)
 
 
