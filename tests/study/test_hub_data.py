@@ -127,7 +127,7 @@ MISTAKES = {
         'a/two has no configuration "three"; name one of these as config: one, other.',
     ),
     "nowhere": ('repo = "a/nowhere"', "'a/nowhere' doesn't exist on the Hub or cannot be accessed); check its name"),
-    "gated": ('repo = "a/gated"', "'a/gated' is a gated dataset on the Hub."),
+    "gated": ('repo = "a/gated"', "a/gated is gated on the hub; ask for access on its page, then run `hf auth login`."),
     "empty": ('repo = "a/empty"', "doesn't contain any data files); check its name and the network, or name a local"),
     "key": ('repo = "a/films"\nrevision = "v2"', "dataset.revision is an unknown key; remove it or correct its"),
 }

@@ -49,6 +49,8 @@ def _hub_error(reason: str, repo: str, split: str, config: str | None) -> str:
         return f'{repo} has no configuration "{config}"; name one of these as config: {there}.'
     if there and reason.startswith("Unknown split"):
         return f'{repo} has no split "{split}"; name one of these as split: {there}.'
+    if "gated dataset" in reason:
+        return f"The dataset {repo} is gated on the hub; ask for access on its page, then run `hf auth login`."
     return (
         f"The hub dataset {repo} (split {split}) cannot be loaded ({reason.splitlines()[0].rstrip('.')}); check its "
         f"name and the network, or name a local file with path."
