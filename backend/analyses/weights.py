@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from backend.caching.memoize import memoized
 from backend.lab.cost import Cost, cost_of_fields
@@ -38,19 +38,25 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The change of every two-dimensional weight, in the order of the state dict, fused as stored, tied ones once.
+    """The change of every weight matrix, in the order of the state dict, fused as stored, tied ones once.
 
     `layer` is the block (OUTSIDE: embeddings, positions, head), `matrix` the name within the block, or the whole one
     outside. `relative_change` is the Frobenius norm of the change over that of the reference, 0 = untouched, NaN if
     the reference is zero. `stable_rank`, the squared Frobenius norm of the change over its squared spectral norm,
     is the number of directions in which a matrix changed, from 1 to its rank; NaN where nothing changed. Rudelson
-    and Vershynin 2007, Journal of the ACM 54. The numbers are exact, without intervals.
+    and Vershynin 2007, Journal of the ACM 54. The numbers are exact, without intervals. The experts of a block are one
+    block-diagonal matrix. `vectors_changed` counts the norms and biases that changed.
     """
 
     layer: Int[np.ndarray, " matrices"]
     matrix: tuple[str, ...]
     relative_change: Float[np.ndarray, " matrices"]
     stable_rank: Float[np.ndarray, " matrices"]
+    vectors_changed: int
+
+    def changed(self) -> Bool[np.ndarray, " matrices"]:
+        """Return which matrices changed, those that were zero before included."""
+        return (self.relative_change > 0) | (np.isnan(self.relative_change) & np.isfinite(self.stable_rank))
 
     def rows(self, query: Query) -> Iterator[dict[str, Any]]:
         """Yield one row per matrix; `layer` is None outside the blocks."""
@@ -71,16 +77,19 @@ class Result:
 
 
 def tabulate(changes: tuple[WeightChange, ...]) -> Result:
-    """Return the changes as columns."""
+    """Return the changes of matrices as columns, and count those of vectors."""
+    moved = sum(change.vector and not np.isnan(change.stable_rank) for change in changes)
+    changes = tuple(change for change in changes if not change.vector)
     return Result(
         layer=np.array([OUTSIDE if change.layer is None else change.layer for change in changes], dtype=np.int64),
         matrix=tuple(change.matrix for change in changes),
         relative_change=np.array([change.relative_change for change in changes], dtype=np.float64),
         stable_rank=np.array([change.stable_rank for change in changes], dtype=np.float64),
+        vectors_changed=moved,
     )
 
 
-@memoized(version=1)
+@memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Compare the weights of both checkpoints."""
     lab.progress(0.0, f"Opening {query.checkpoint.label} and {query.reference.label}.")

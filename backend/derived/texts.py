@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -68,14 +69,14 @@ def texts(study: PinnedStudy, checkpoint: PinnedCheckpoint, reference: PinnedChe
     """Return one of `text_sets` for two checkpoints. UndefinedError if their token ids differ."""
     if not study.same_ids(checkpoint, reference):
         raise other_ids(checkpoint, reference)
-    tokenizing, most = study.tokenizing(checkpoint), study.study.prompt.max_tokens
+    tokenizing, prompt = study.tokenizing(checkpoint), study.study.prompt
     prompts = None
     if name != NEUTRAL:
         tokenizer, read = study.readers.of[tokenizing.fingerprint].tokenizer, contents(study, name)
         digest = study.sample.digest if name == SAMPLE else own_texts.digest(read)
-        content = _Content(digest, tokenizing.fingerprint, most, tokenizer, read)
+        content = _Content(digest, tokenizing.fingerprint, prompt.max_tokens, prompt.keep, tokenizer, read)
         prompts = _tokenized(content, tokenizing.facts.kind)
-    return Texts(name, prompts, tokenizing, most, neutral.digest())
+    return Texts(name, prompts, tokenizing, prompt.max_tokens, neutral.digest())
 
 
 @dataclass(frozen=True)
@@ -85,18 +86,25 @@ class _Content:
     digest: str
     fingerprint: str
     max_tokens: int
+    keep: Literal["start", "end"]
     tokenizer: Tokenizer = field(compare=False)
     texts: tuple[str, ...] = field(compare=False)
 
 
 @lru_cache(maxsize=8)  # every picture of the page names these texts
 def _tokenized(content: _Content, kind: str) -> Prompts:
-    return plain_prompts(content.tokenizer, content.texts, kind, content.max_tokens)
+    return plain_prompts(content.tokenizer, content.texts, kind, content.max_tokens, content.keep)
 
 
-def plain_prompts(tokenizer: Tokenizer, contents: Sequence[str], kind: str, max_tokens: int) -> Prompts:
+def plain_prompts(
+    tokenizer: Tokenizer,
+    contents: Sequence[str],
+    kind: str,
+    max_tokens: int,
+    keep: Literal["start", "end"] = "end",
+) -> Prompts:
     """Return prompts of the texts alone, without template, labels or label words; all of class 0. PromptError."""
-    spec = PromptSpec.model_construct(template="{text}", max_tokens=max_tokens, keep="end")
+    spec = PromptSpec.model_construct(template="{text}", max_tokens=max_tokens, keep=keep)
     readout = "first" if kind == "encoder" else "last"
     reader = Reader(tokenizer, spec, rows=(0,) if kind == "encoder" else (), readout=readout)
     filled = [fill(reader, text) for text in contents]

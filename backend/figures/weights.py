@@ -146,18 +146,24 @@ def _names() -> dict[str, Any]:
 def in_words(result: Result, name: str, reference: str) -> str:
     """Return whether anything changed, and where: how many matrices, the most changed one, and what stayed equal."""
     change = np.nan_to_num(result.relative_change)
-    moved, count = int((change > 0).sum()), len(change)
+    changed, count = result.changed(), len(change)
+    moved, vectors = int(changed.sum()), result.vectors_changed
+    if not moved and vectors:
+        return (
+            f"All {count} matrices of **{name}** are equal to **{reference}**'s. Training changed {vectors} of its "
+            f"norms and biases."
+        )
     if not moved:
         return (
-            f"**{name}** has the weights of **{reference}**: all {count} matrices are equal. Check its path, and that "
-            f"an adapter was saved after training."
+            f"**{name}** has the weights of **{reference}**: all {count} matrices are equal, and all norms and biases. "
+            f"Check its path, and that an adapter was saved after training."
         )
     most = int(change.argmax())
     said = (
         f"{moved} of {count} matrices of **{name}** differ from **{reference}**. {_placed(result, most)} changed most, "
         f"by {100 * change[most]:.3g} % of its norm."
     )
-    equal = sorted({result.matrix[i] for i in range(count) if change[i] == 0})
+    equal = sorted({result.matrix[i] for i in range(count) if not changed[i]})
     if not equal:
         return said
     return f"{said} Equal: {', '.join(f'`{one}`' for one in equal[:6])}{' and others' if len(equal) > 6 else ''}."

@@ -232,7 +232,7 @@ class Models(Protocol):
     def weight_changes(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress
     ) -> tuple[WeightChange, ...]:
-        """Return the change of every two-dimensional weight, in the order of the file."""
+        """Return the change of every weight, in the order of the file."""
         ...
 
     def swaps(

@@ -124,12 +124,13 @@ class OutputSpace:
 
 @dataclass(frozen=True)
 class WeightChange:
-    """The change of one weight matrix: `layer` is None outside the blocks, `matrix` is its name within the block.
+    """The change of one weight: `layer` is None outside the blocks, `matrix` is its name within the block.
 
     `name` is its name in the state dict, fused as stored; outside the blocks `matrix` equals `name`.
 
     `relative_change` is the Frobenius norm of the change over the reference's, `stable_rank` the squared Frobenius
-    norm of the change over its squared spectral norm (1..full rank; NaN for an unchanged matrix).
+    norm of the change over its squared spectral norm (1..full rank; NaN for an unchanged matrix). `vector`: a norm
+    or a bias.
     """
 
     name: str
@@ -137,6 +138,7 @@ class WeightChange:
     matrix: str
     relative_change: float
     stable_rank: float
+    vector: bool = False
 
 
 @dataclass(frozen=True)

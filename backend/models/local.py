@@ -161,7 +161,7 @@ class LocalModels(Comparisons):
     def weight_changes(
         self, checkpoint: PinnedCheckpoint, reference: PinnedCheckpoint, progress: Progress
     ) -> tuple[WeightChange, ...]:
-        """Return the change of every two-dimensional weight, adapters merged. Raises CheckpointError, DeviceError."""
+        """Return the change of every weight, adapters merged. Raises CheckpointError, DeviceError."""
         with self.lend(progress, reference, checkpoint) as (before, after, report):
             from backend.models.measurements import weight_changes
 

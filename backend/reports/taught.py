@@ -32,12 +32,13 @@ def unchanged(case: Comparison) -> Asks:
         return None
     last = case.study.checkpoints[case.last]
     (result,) = yield [weights.recipe.request(weights.Query(last, case.reference))]
-    if np.nan_to_num(result.relative_change).any():
+    if result.changed().any() or result.vectors_changed:
         return None
     count = len(result.matrix)
     return Finding(
-        f"{subject(last.label)} has the weights of {case.reference.label}: all {count} matrices are equal. Check that "
-        f"its path is the trained checkpoint, and that an adapter was saved after training.",
+        f"{subject(last.label)} has the weights of {case.reference.label}: all {count} matrices are equal, and all "
+        f"norms and biases. Check that its path is the trained checkpoint, and that an adapter was saved after "
+        f"training.",
         0.0,
         None,
         None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,16 @@ def test_the_study_s_texts_or_the_neutral_sentences(tmp_path: Path):
     assert len(found.token_ids) == len(neutral.sentences()) and found.readout == "last"
     assert found.token_ids[3] == tuple(fake_tokenizer().encode(neutral.sentences()[3]).ids)
     assert found.classes == 1
+
+
+def test_a_long_text_keeps_the_end_that_the_study_keeps(tmp_path: Path):
+    study = fake_study(epochs=1)
+    prompt = study.study.prompt.model_copy(update={"keep": "start", "max_tokens": 6})
+    study = replace(study, study=study.study.model_copy(update={"prompt": prompt}))
+    found = texts(study, study.checkpoints[1], study.base, SAMPLE).read(fake_lab(tmp_path))
+    whole = [fake_tokenizer().encode(text).ids for text in study.sample.text]
+    assert any(len(ids) > 6 for ids in whole)
+    assert found.token_ids == tuple(tuple(ids[:6]) for ids in whole)
 
 
 def test_an_encoder_keeps_its_special_tokens():

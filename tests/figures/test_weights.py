@@ -4,6 +4,8 @@
 # (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,8 @@ def test_an_encoder_reads_well():
 def test_whether_anything_changed_in_words():
     same = made((None, "wte", 0.0, 1.0), (0, "a", 0.0, 1.0))
     assert "all 2 matrices are equal" in figures.in_words(same, "one", "base")
+    norms = figures.in_words(replace(same, vectors_changed=3), "one", "base")
+    assert norms == "All 2 matrices of **one** are equal to **base**'s. Training changed 3 of its norms and biases."
     some = made((None, "wte", 0.0, 1.0), (0, "a", 0.25, 1.0))
     said = figures.in_words(some, "one", "base")
     assert said.startswith("1 of 2 matrices of **one** differ from **base**. `a` of block 0 changed most, by 25 %")

@@ -25,6 +25,8 @@ def test_equal_weights_are_a_warning() -> None:
     finding = said(taught.unchanged, case_of(), [of(0.0)])
     assert finding is not None and finding.warning and "all 2 matrices are equal" in finding.sentence
     assert said(taught.unchanged, case_of(), [of(0.1)]) is None
+    assert said(taught.unchanged, case_of(), [replace(of(0.0), vectors_changed=1)]) is None
+    assert said(taught.unchanged, case_of(), [of(float("nan"))]) is None  # it was zero before
 
 
 def test_the_section_says_what_the_page_says(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 
 import torch
 from accelerate.utils.modeling import align_module_device
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.caching.progress import Progress
 from backend.errors import CheckpointError
@@ -16,8 +16,9 @@ from backend.models.runtime.load import LoadedModel
 
 @torch.inference_mode()
 def weight_changes(loaded: LoadedModel, reference: LoadedModel, progress: Progress) -> tuple[WeightChange, ...]:
-    """Return the change of every two-dimensional weight of both models: fused ones as stored, tied ones once.
+    """Return the change of every weight of both models: fused ones as stored, tied ones once, vectors marked.
 
+    A stack of experts is one block-diagonal matrix: its spectral norm is the largest of its experts'.
     An extended vocabulary is compared on the rows that both have. Raises CheckpointError for other differences in
     shape, and for values that are not finite.
     """
@@ -34,8 +35,9 @@ def weight_changes(loaded: LoadedModel, reference: LoadedModel, progress: Progre
         progress(i / len(names), f"Comparing {name}.")
         place = within.fullmatch(name)
         layer, matrix = (int(place[1]), place[2]) if place else (None, name)
-        change = _change(name, _matrix(loaded, name), _matrix(reference, other), resized=layer is None)
-        changes.append(WeightChange(name, layer, matrix, *change))
+        after, before = _matrix(loaded, name), _matrix(reference, other)
+        change = _change(name, _columns(after), _columns(before), resized=layer is None)
+        changes.append(WeightChange(name, layer, matrix, *change, vector=after.ndim == 1))
     return tuple(changes)
 
 
@@ -45,13 +47,13 @@ def _in_body(loaded: LoadedModel, name: str) -> str:
 
 
 def _identities(loaded: LoadedModel) -> dict[str, int | str]:
-    """Return an identity for each two-dimensional weight, equal for all names of one tensor.
+    """Return an identity for each weight, equal for all names of one tensor.
 
     It is the tensor's address, or for an offloaded tensor the name that transformers ties it to.
     """
     tied = loaded.model.all_tied_weights_keys
-    matrices = {name: tensor for name, tensor in loaded.model.state_dict().items() if tensor.ndim == 2}
-    return {name: tensor.data_ptr() or tied.get(name, name) for name, tensor in matrices.items()}
+    weights = {name: tensor for name, tensor in loaded.model.state_dict().items() if tensor.is_floating_point()}
+    return {name: tensor.data_ptr() or tied.get(name, name) for name, tensor in weights.items() if tensor.ndim > 0}
 
 
 def _matrix(loaded: LoadedModel, name: str) -> Tensor:
@@ -59,15 +61,21 @@ def _matrix(loaded: LoadedModel, name: str) -> Tensor:
     path, _, last = name.rpartition(".")
     module = loaded.model.get_submodule(path)
     with align_module_device(module):
-        return getattr(module, last).detach()
+        weight = getattr(module, last).detach()
+    return weight.flatten(1) if isinstance(module, nn.Conv1d) and weight.ndim > 1 else weight
+
+
+def _columns(weight: Tensor) -> Tensor:
+    """Return a vector as a matrix of one column."""
+    return weight[:, None] if weight.ndim == 1 else weight
 
 
 def _change(name: str, ours: Tensor, theirs: Tensor, resized: bool) -> tuple[float, float]:
-    """Return relative change and stable rank; the spectral norm comes from the smaller Gram matrix.
+    """Return relative change and stable rank of a matrix or a stack; spectral norms come from the smaller Gram matrix.
 
     Computes in float32 with norms summed in float64, whatever the dtype of the weights.
     """
-    if ours.shape != theirs.shape and not (resized and ours.shape[1] == theirs.shape[1]):
+    if ours.shape != theirs.shape and not (resized and ours.shape[1:] == theirs.shape[1:]):
         raise CheckpointError(
             f"{name} is {_size(ours)} in one checkpoint and {_size(theirs)} in the other; compare checkpoints of the "
             f"same architecture."
@@ -83,8 +91,8 @@ def _change(name: str, ours: Tensor, theirs: Tensor, resized: bool) -> tuple[flo
     if moved == 0:
         return relative, float("nan")
     change /= moved
-    gram = change.T @ change if change.shape[0] >= change.shape[1] else change @ change.T
-    return relative, 1 / float(torch.linalg.eigvalsh(gram)[-1])
+    gram = change.mT @ change if change.shape[-2] >= change.shape[-1] else change @ change.mT
+    return relative, 1 / float(torch.linalg.eigvalsh(gram)[..., -1].max())
 
 
 def _size(matrix: Tensor) -> str:

@@ -20,6 +20,7 @@ from backend.models.measurements import weight_changes
 from tests.models.random_adapters import adapter_on
 from tests.models.random_models import LAYERS, Pin, as_opened, random_model, save
 from tests.models.stored_weights import BLOCKS, loaded, spread
+from tests.tiny_families import tiny
 
 Stored = dict[str, np.ndarray]
 
@@ -32,7 +33,7 @@ def stored(folder: Path) -> Stored:
 
 def by_name(found: tuple[WeightChange, ...]) -> dict[str, WeightChange]:
     assert len({one.name for one in found}) == len(found), "a matrix is there twice"
-    return {one.name: one for one in found}
+    return {one.name: one for one in found if not one.vector}
 
 
 def agree(found: tuple[WeightChange, ...], after: Stored, before: Stored, rtol: float = 1e-4) -> None:
@@ -73,16 +74,43 @@ def test_every_matrix_once_as_stored_against_numpy(name: str, tied: bool, tmp_pa
     assert ("lm_head.weight" in by_name(found)) == (not tied)
 
 
+@pytest.mark.parametrize("layout", ["MixtralForCausalLM", "Qwen2MoeForCausalLM"])
+def test_experts_are_one_block_diagonal_matrix(layout: str):
+    before, after = tiny(layout, 0), tiny(layout, 0)
+    names = [name for name, weight in after.named_parameters() if weight.ndim == 3]
+    with torch.no_grad():
+        for name in names:
+            after.get_parameter(name)[1] += torch.randn_like(after.get_parameter(name)[1])
+    found = by_name(weight_changes.weight_changes(as_opened(after), as_opened(before), silent))
+    assert names and {one.name for one in found.values() if one.relative_change > 0} == set(names)
+    for name in names:
+        old = before.get_parameter(name).detach().double().numpy()
+        change = after.get_parameter(name).detach().double().numpy() - old
+        values = np.linalg.svd(change, compute_uv=False)
+        assert found[name].relative_change == pytest.approx(np.linalg.norm(change) / np.linalg.norm(old), rel=1e-4)
+        assert found[name].stable_rank == pytest.approx((values**2).sum() / values.max() ** 2, rel=1e-4)
+
+
+def test_norms_and_biases_are_vectors(name: str):
+    before, after = random_model(name), random_model(name)
+    gain = next(one for one, weight in after.named_parameters() if weight.ndim == 1)
+    after.get_parameter(gain).data += 1
+    found = weight_changes.weight_changes(as_opened(after), as_opened(before), silent)
+    assert [one.name for one in found if one.relative_change > 0] == [gain]
+    assert {one.name for one in found if one.vector} >= {gain}
+
+
 def test_names_are_those_of_the_state_dict_with_the_block_taken_out(name: str, tmp_path: Path):
     before, after = pair(name, tmp_path)
     found = changes(after, before)
     for one in found:
         assert one.name == (one.matrix if one.layer is None else f"{BLOCKS[name]}{one.layer}.{one.matrix}")
-    inside = {one.matrix for one in found if one.layer == 1}
+    inside = {one.matrix for one in found if one.layer == 1 and not one.vector}
     fused = {"attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"}
     assert inside == fused if name == "gpt2" else {"self_attn.q_proj.weight", "mlp.down_proj.weight"} < inside
     assert sorted({one.layer for one in found if one.layer is not None}) == list(range(LAYERS))
-    assert [one.name for one in found] == [key for key in loaded(before).model.state_dict() if key in by_name(found)]
+    names = {one.name for one in found}
+    assert [one.name for one in found] == [key for key in loaded(before).model.state_dict() if key in names]
 
 
 def test_a_head_that_was_untied_is_compared_with_the_tied_one(tmp_path: Path):
