@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from streamlit.testing.v1 import AppTest
 
 from tests.fake_texts import fake_sample
@@ -17,6 +19,25 @@ def table(classes: int, columns: str = "text,label") -> str:
 def opened() -> AppTest:
     test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     return test.switch_page("pages/add.py").run()
+
+
+def filled(folder: Path, /, **changes: str) -> AppTest:
+    """The form, filled with what is right, but for the changes."""
+    right = {
+        "name": "mine",
+        "base": str(folder / "base"),
+        "checkpoints": str(folder / "run-*"),
+        "data": str(folder / "reviews.csv"),
+    }
+    test = opened()
+    for key, value in (right | changes).items():
+        if key == "checkpoints":
+            test.text_area(key="new-checkpoints").set_value(value)
+        else:
+            test.text_input(key=f"new-{key}").set_value(value)
+    test.run()
+    assert [one.value for one in test.exception] == []
+    return test
 
 
 def add(test: AppTest) -> AppTest:

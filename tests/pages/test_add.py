@@ -6,6 +6,7 @@ import itertools
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -13,7 +14,7 @@ from backend import wiring
 from backend.errors import CheckpointError, StudyError
 from backend.new_study import data
 from backend.study.config import CheckpointRef, load_study
-from tests.pages.add_page import add, errors, opened, plainly, ready, table
+from tests.pages.add_page import add, errors, filled, opened, plainly, ready, table
 from tests.pages.conftest import ROOT, World
 
 Fields = dict[str, str]
@@ -29,25 +30,6 @@ def folder(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(wiring, "studies_folder", lambda: world.folder / "studies")
     data._read.cache_clear()
     return place
-
-
-def filled(folder: Path, /, **changes: str) -> AppTest:
-    """The form, filled with what is right, but for the changes."""
-    right = {
-        "name": "mine",
-        "base": str(folder / "base"),
-        "checkpoints": str(folder / "run-*"),
-        "data": str(folder / "reviews.csv"),
-    }
-    test = opened()
-    for key, value in (right | changes).items():
-        if key == "checkpoints":
-            test.text_area(key="new-checkpoints").set_value(value)
-        else:
-            test.text_input(key=f"new-{key}").set_value(value)
-    test.run()
-    assert [one.value for one in test.exception] == []
-    return test
 
 
 def test_an_empty_form_blames_nobody_and_says_what_it_needs(folder: Path):
@@ -236,6 +218,27 @@ def test_names_on_the_hub_wait_until_they_may_be_fetched(folder: Path, world: Wo
     test.toggle(key="new-fetch").set_value(True).run()
     assert "openai-community/gpt2" in asked
     assert ready(test)
+
+
+def test_a_dataset_on_the_hub_has_a_split_and_a_configuration(
+    folder: Path, world: World, monkeypatch: pytest.MonkeyPatch
+):
+    read = set[tuple[str, str, str | None]]()
+
+    def noted(repo: str, split: str, config: str | None = None) -> pd.DataFrame:
+        read.add((repo, split, config))
+        return pd.read_csv(folder / "reviews.csv")
+
+    monkeypatch.setattr("backend.study.dataset.read_hub", noted)
+    test = filled(folder, data="a/two")
+    test.text_input(key="new-split").set_value("validation")
+    test.text_input(key="new-config").set_value("other").run()
+    assert not read
+    test.toggle(key="new-fetch").set_value(True).run()
+    add(test)
+    assert read == {("a/two", "validation", "other")}
+    written = load_study(world.folder / "studies" / "mine").dataset
+    assert (written.repo, written.split, written.config) == ("a/two", "validation", "other")
 
 
 def test_weights_that_cannot_be_read_leave_nothing_behind(folder: Path, world: World):
