@@ -66,7 +66,7 @@ def test_one_click_shows_which_words_moved(visit: Visit, address: str):
     page = visitor.goto(f"{address}/?study=demo")
     link(page, "Tokens")
     visitor.settled()
-    first = page.locator(".stMain .js-plotly-plot").first
+    first = page.locator(".st-key-side-token-words .js-plotly-plot")
     expect(first).to_be_visible(timeout=PATIENCE)
     assert in_view(page, first)
 
