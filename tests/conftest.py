@@ -27,7 +27,9 @@ install_import_hook(ARRAYS, "beartype.beartype")  # in modules without arrays, p
 SCRATCH = Path(tempfile.mkdtemp(prefix="layershift-tests-"))
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 BROWSER_IS_REQUIRED = os.environ.get("LAYERSHIFT_REQUIRE_BROWSER") == "1"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""The shell has no window to draw, so that a page costs it half as much as the others."""
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the cores
 TEST_DEVICE = os.environ.get("LAYERSHIFT_TEST_DEVICE", "cpu")

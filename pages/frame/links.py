@@ -31,9 +31,14 @@ NEXT = {
 }
 """The page and the question that follow each page."""
 LEAVING = """
-window.layershiftLeaves ??= document.addEventListener("click", ({ target }) => {
-    if (target.closest?.("a[data-testid^=stPageLink]")) window.layershiftLeft = [location.href, performance.now()];
-}, true) ?? true;
+window.layershiftLeaves ??= (() => {
+    const note = link => { if (link) window.layershiftLeft = [location.href, performance.now()]; };
+    const at = target => target?.closest?.("a[data-testid^=stPageLink]");
+    document.addEventListener("click", ({ target }) => note(at(target)), true);
+    const focused = at(document.activeElement);  // clicked before any component was there
+    if (focused?.pathname !== location.pathname) note(focused);
+    return true;
+})();
 const leaving = () => {
     const [from, at] = window.layershiftLeft ?? [];
     return from === location.href && performance.now() - at < 5000;

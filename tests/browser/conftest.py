@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
@@ -20,9 +21,12 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 from backend.study.config import load_study
 from tests.tiny import tiny_study
 
+Motion = Literal["reduce", "no-preference"]
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240_000
 """Milliseconds; only a machine that is busy with other things needs so many."""
+MOVING = pytest.mark.parametrize("motion", ["no-preference"])
+"""For a test of what moves by itself."""
 CALM_SECONDS = 1.2
 CALM = """seconds => {
     const busy = document.querySelector('[data-testid=stProgress], [data-testid=stSpinner], [data-testid=stSkeleton]')
@@ -183,12 +187,19 @@ class Visitor:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[[], Visitor]]:
+def motion() -> Motion:
+    """What a visitor asks for: a busy machine paints Streamlit's own animations for a third of its time."""
+    return "reduce"
+
+
+@pytest.fixture
+def visit(browser: Browser, motion: Motion) -> Iterator[Callable[[], Visitor]]:
     """A fresh visitor, as often as asked; each must have seen no error when the test ends."""
     visitors: list[Visitor] = []
 
     def come() -> Visitor:
-        visitors.append(Visitor(browser.new_context(viewport={"width": 1280, "height": 1000})))
+        context = browser.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion=motion)
+        visitors.append(Visitor(context))
         return visitors[-1]
 
     yield come

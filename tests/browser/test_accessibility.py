@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 import app
 from tests.browser.conftest import Visitor, calm
@@ -83,7 +83,8 @@ def unreached(page: Page) -> list[str]:
 @pytest.fixture(scope="module")
 def visitor(browser: Browser) -> Iterator[Visitor]:
     """One visitor for all pages, who has Streamlit's own files already."""
-    one = Visitor(browser.new_context(viewport={"width": WIDE, "height": HEIGHT}, color_scheme="light"))
+    size: ViewportSize = {"width": WIDE, "height": HEIGHT}
+    one = Visitor(browser.new_context(viewport=size, color_scheme="light", reduced_motion="reduce"))
     yield one
     one.leave()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PATIENCE, Visitor, calm
+from tests.browser.conftest import MOVING, PATIENCE, Visitor, calm
 from tests.browser.gestures import said
 
 Visit = Callable[[], Visitor]
@@ -56,6 +56,7 @@ def test_changed_weights_follow_as_the_server_draws_them(visit: Visit, address: 
     visitor.settled()
 
 
+@MOVING
 def test_a_picture_that_lacks_an_epoch_is_dimmed_and_play_asks_the_server_for_it(visit: Visit, address: str):
     visitor = at_weights(visit, address)
     page = visitor.page

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from backend.figures.style import scrubber
-from tests.browser.conftest import PATIENCE, Visitor, calm
+from tests.browser.conftest import MOVING, PATIENCE, Visitor, calm
 from tests.browser.gestures import click_a_point, held, said, slider
 from tests.browser.points import points_of
 
@@ -67,6 +67,7 @@ def test_a_drag_moves_the_points_and_only_the_release_reaches_the_page(visit: Vi
     visitor.points("epoch 2")
 
 
+@MOVING
 def test_the_sidebar_moves_the_points(visit: Visit, address: str):
     visitor = visit()
     page = arrive(visitor, address)
@@ -143,6 +144,7 @@ def test_a_panel_is_enlarged_and_put_back(visit: Visit, address: str):
     assert said(page, "review") is None
 
 
+@MOVING
 def test_playing_ends_at_the_last_epoch_and_reports_it_once(visit: Visit, address: str):
     visitor = visit()
     page = arrive(visitor, address, "&epoch=base")
