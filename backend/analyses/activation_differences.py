@@ -127,14 +127,14 @@ class Result:
 
 
 def lengths(found: Differences, halvings: int, seed: int) -> dict[str, Any]:
-    """Return the lengths of the mean differences, plain and relative to the residuals' own."""
+    """Return the lengths of the mean differences, plain and over the residuals' own; NaN where no text reaches."""
     residual_norm = mean_length(found)
     count = np.broadcast_to(found.count[:, :, None], found.total.shape[:3]).astype(np.int64)
     relative = grouped_means.length(found.total, count, residual_norm)
     floor = grouped_means.floor(found.total, count, residual_norm, halvings, seed)
     return {
         "relative": Estimate(*relative.ends, floor),
-        "norm": np.linalg.norm(mean_difference(found), axis=-1),
+        "norm": np.where(np.isnan(residual_norm), np.nan, np.linalg.norm(mean_difference(found), axis=-1)),
         "residual_norm": residual_norm,
     }
 
@@ -172,7 +172,7 @@ def read_tokens(query: Query, found: Differences, lab: Lab) -> dict[str, Any]:
     }
 
 
-@memoized(version=1)
+@memoized(version=2)
 def recipe(query: Query, lab: Lab) -> Result:
     """Subtract the residuals of both models, and read the mean difference as tokens."""
     found = differences_of(query.differences, lab.part(0, 10, wide=8))

@@ -122,7 +122,23 @@ def _bare_readers(
     first = next(iter(chats.values()))
     specs = {chat: spec_of(chat, study.prompt) for chat in chats.values()}
     chosen = {key: chats.get(key, first) for key in owners}
-    return {key: replace(reader, spec=specs[chosen[key]], chat=chosen[key]) for key, reader in readers.items()}
+    found = {key: replace(reader, spec=specs[chosen[key]], chat=chosen[key]) for key, reader in readers.items()}
+    for key, reader in found.items():
+        _check_beginning(reader, chosen[key].place)
+    return found
+
+
+def _check_beginning(reader: Reader, place: str) -> None:
+    """Raise PromptError for a chat of an encoder without the special token that it is read at."""
+    if reader.readout != "first" or reader.spec.position != "last":
+        return
+    marks = reader.tokenizer.encode("").ids[:1]
+    if marks and reader.tokenizer.encode(reader.spec.template, add_special_tokens=False).ids[:1] != marks:
+        mark = reader.tokenizer.id_to_token(marks[0])
+        raise PromptError(
+            f"The chat template of {place} does not begin a prompt with {mark}, where an encoder is read; add it to "
+            f"the template, or use prompt.template instead of prompt.messages."
+        )
 
 
 def _reader(checkpoint: PinnedCheckpoint, bare: Reader, classes: Sequence[ClassNames], separator: str | None) -> Reader:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backend.analyses import activation_differences
-from backend.analyses.activation_differences import Query, by_chance, query, random_units
+from backend.analyses.activation_differences import Query, by_chance, lengths, query, random_units
 from backend.derived.model_differences import PLACES, differences_of
 from backend.errors import UndefinedError
 from backend.lab.lab import Lab
@@ -31,6 +31,16 @@ def test_lengths_are_those_of_the_mean(asked: Query, lab: Lab):
     assert (result.relative.low <= result.relative.value).all() and (
         result.relative.value <= result.relative.high
     ).all()
+
+
+def test_a_position_that_no_text_reaches_has_no_length(asked: Query, lab: Lab):
+    """As of texts of one token, which have no second position."""
+    found = differences_of(asked.differences, lab)
+    count, total, size = found.count.copy(), found.total.copy(), found.lengths.copy()
+    count[:, 1], total[:, 1], size[:, 1] = 0, 0, 0
+    measured = lengths(replace(found, count=count, total=total, lengths=size), 20, 0)
+    for values in (measured["norm"], measured["residual_norm"], *measured["relative"].ends):
+        assert np.isnan(values[1]).all() and not np.isnan(values[[0, 2, 5]]).any()
 
 
 def test_the_shift_lies_above_the_floor_and_layer_0_does_not(asked: Query, lab: Lab):

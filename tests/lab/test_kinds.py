@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModel, AutoTokenizer
 
 from backend import wiring
@@ -142,6 +143,29 @@ def test_the_first_written_token_is_each_models_own(tmp_path: Path, lab: Lab, fa
 def test_an_encoder_writes_no_token(tmp_path: Path, lab: Lab):
     with pytest.raises(StudyError, match="but an encoder writes no tokens"):
         opened(contrast(tmp_path / "study", "bert", 'position = "generated"\n'), lab)
+
+
+def test_an_encoder_is_read_at_its_first_special_token_in_a_chat_too(tmp_path: Path, lab: Lab):
+    """A chat template prints its special tokens itself, and few print that of an encoder."""
+    folder = contrast(tmp_path / "study", "bert")
+    rewrite(folder, TEMPLATE, "")
+    rewrite(folder, "[training]", '[[prompt.messages]]\nrole = "user"\ncontent = "{text}"\n[training]')
+
+    def render(source: str) -> None:
+        for place in ("base", "checkpoints/epoch-1", "checkpoints/epoch-2"):
+            tokenizer = AutoTokenizer.from_pretrained(folder / place)
+            mark = ("Review", tokenizer.convert_tokens_to_ids("Review"))
+            tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="Review $A", special_tokens=[mark])
+            tokenizer.chat_template = source
+            tokenizer.save_pretrained(folder / place)
+
+    render(CHATML)
+    with pytest.raises(PromptError, match="base does not begin a prompt with Review, where an encoder is read; add it"):
+        opened(folder, lab)
+    render("Review" + CHATML)
+    study = opened(folder, lab)
+    (state,) = plain(str(study.base.ref.path), [list(study.prompts.token_ids[0])])
+    close(lab.readout(study.base, study.prompts).residuals[:1], [state[:, 0]])
 
 
 @pytest.mark.parametrize("position", ["last", "text_end", "text_mean"])

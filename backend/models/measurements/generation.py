@@ -90,6 +90,7 @@ def choose(logits: Float[Tensor, " vocabulary"], sampling: Sampling | None, gene
 
 
 def ends(model: Any) -> set[int]:
-    """Return the end-of-text tokens."""
-    end = model.config.eos_token_id
+    """Return the end-of-text tokens, as `generate` of transformers takes them: chat models list more of them there."""
+    end = model.generation_config.eos_token_id
+    end = model.config.eos_token_id if end is None else end
     return set(end) if isinstance(end, list) else set() if end is None else {end}

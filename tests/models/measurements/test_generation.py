@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from backend.caching.progress import silent
 from backend.errors import Cancelled, UndefinedError
@@ -16,7 +19,7 @@ from backend.models.runtime.interventions import intervening
 from tests.device import DEVICE, ask
 from tests.models.hooked import PLAN, by_hand
 from tests.models.random_encoders import encoder, some_prompts
-from tests.models.random_models import ARCHITECTURES, POSITIONS, Pin, as_opened, make_prompts, random_model
+from tests.models.random_models import ARCHITECTURES, POSITIONS, Pin, as_opened, make_prompts, random_model, save
 from tests.models.references import hooks
 
 PROMPT = make_prompts([9])
@@ -28,9 +31,15 @@ CHOSEN: tuple[Intervention | None, ...] = (None, PLAN[1], PLAN[4], PLAN[6], PLAN
 def hosts() -> dict[str, PreTrainedModel]:
     found = {}
     for name in ARCHITECTURES:
-        found[name] = random_model(name, seed=1)
-        found[name].config.eos_token_id = None
+        found[name] = endless(random_model(name, seed=1))
     return found
+
+
+def endless(model: PreTrainedModel) -> Any:
+    """The model without end-of-text tokens."""
+    chosen: Any = model
+    chosen.config.eos_token_id = chosen.generation_config.eos_token_id = None
+    return chosen
 
 
 def plainly(model: PreTrainedModel, one: Intervention | None, sampling: Sampling | None) -> tuple[int, ...]:
@@ -75,8 +84,7 @@ def test_a_seed_draws_the_same_and_another_one_something_else(hosts):
 
 
 def test_it_ends_where_positions_or_the_text_end(hosts):
-    model = random_model("gpt2", seed=1)
-    model.config.eos_token_id = None
+    model = endless(random_model("gpt2", seed=1))
     long = make_prompts([POSITIONS - 3])
     assert len(continuation(as_opened(model), long, None, 40, None, silent)) == 4
     free = continuation(as_opened(model), PROMPT, None, TOKENS, Sampling(1.0, 0), silent)
@@ -85,6 +93,20 @@ def test_it_ends_where_positions_or_the_text_end(hosts):
     assert ended == free[: free.index(free[5])]
     model.config.eos_token_id = [free[5], free[3]]
     assert len(continuation(as_opened(model), PROMPT, None, TOKENS, Sampling(1.0, 0), silent)) <= 3
+
+
+def test_it_ends_where_generate_of_transformers_ends(models: LocalModels, pin: Pin, tmp_path: Path):
+    """A chat model's end of turn may be in generation_config.json alone."""
+    model = endless(random_model("llama", seed=1))
+    free = continuation(as_opened(model), PROMPT, None, TOKENS, None, silent)
+    model.config.eos_token_id, model.generation_config.eos_token_id = free[-1], [free[-1], free[4]]
+    save(model, tmp_path)
+    ids = torch.tensor([PROMPT.token_ids[0]])
+    plain: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
+    written = plain.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=TOKENS, do_sample=False)
+    expected = tuple(written[0, ids.shape[1] : -1].tolist())
+    assert expected == free[: free.index(free[4])]
+    assert models.continuation(pin(tmp_path), PROMPT, None, TOKENS, None, silent) == expected
 
 
 def test_an_encoder_continues_nothing():

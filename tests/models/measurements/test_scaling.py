@@ -202,7 +202,7 @@ def test_the_private_model_shares_what_is_not_scaled():
 def test_what_scaled_models_write_is_what_mixed_copies_write(layout: str, sampling: Sampling | None):
     models, prompts = [of_layout(layout, seed) for seed in (0, 1)], make_prompts([9])
     for one in models:
-        one.config.eos_token_id = None
+        one.config.eos_token_id = one.generation_config.eos_token_id = None
     opened = [as_opened(one) for one in models]
     for scaling in (Scaling("all", 0.5), Scaling("block", 2.0, (1,)), Scaling("embed", 1.0)):
         written = scaled_text(opened[0], opened[1], scaling, prompts, 6, sampling, silent)
