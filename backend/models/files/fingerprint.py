@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from backend.caching.cache import Cache
 from backend.errors import CheckpointError
-from backend.models.files.locate import ADAPTER_CONFIG, CONFIG, TOKENIZER_FILES, Located, tensors
+from backend.models.files.locate import ADAPTER_CONFIG, CONFIG, GENERATION_CONFIG, TOKENIZER_FILES, Located, tensors
 from backend.models.files.settled import SETTLED_NS
 
 _CHUNK = 1 << 22
@@ -36,7 +36,7 @@ def fingerprint(located: Located, base: str | None, cache: Cache) -> str:
         snapshot = next(parent for parent in located.folder.parents if parent.name == "snapshots")
         content: list[object] = ["hub", located.folder.relative_to(snapshot).as_posix()]
     else:
-        others = located.present((CONFIG, ADAPTER_CONFIG))
+        others = located.present((CONFIG, GENERATION_CONFIG, ADAPTER_CONFIG))
         files = sorted({*located.weights, *others, *located.tokenizing.present(TOKENIZER_FILES)})
         content = [[file.name, digits] for file, digits in zip(files, digests(files, cache), strict=True)]
     return hashlib.sha256(json.dumps([content, base if located.adapter else None]).encode()).hexdigest()

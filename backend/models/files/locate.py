@@ -15,6 +15,8 @@ from backend.models.files.safetensors_headers import Entry, read_header
 from backend.study.config import CheckpointRef
 
 CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+"""Lists the end-of-text tokens where generated text ends."""
 ADAPTER_CONFIG = "adapter_config.json"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_FILES = (

@@ -37,7 +37,7 @@ def test_the_place_does_not_count_and_the_content_does(gpt2: Path, tmp_path: Pat
     assert of(Path(shutil.copytree(gpt2, tmp_path / "copy")), cache) == first
     (gpt2 / "training_args.bin").write_bytes(b"resume state")
     assert of(gpt2, cache) == first
-    for name in ("config.json", "tokenizer.json"):
+    for name in ("config.json", "generation_config.json", "tokenizer.json"):
         (gpt2 / name).write_text((gpt2 / name).read_text() + "\n")
         assert of(gpt2, cache) != first
         first = of(gpt2, cache)
