@@ -14,15 +14,10 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
-ROOT = Path(__file__).parents[1]
-ARRAYS = [
-    ".".join(file.relative_to(ROOT).with_suffix("").parts)
-    for file in sorted((ROOT / "backend").rglob("*.py"))
-    if "from jaxtyping import" in file.read_text(encoding="utf-8")
-]
-install_import_hook(ARRAYS, "beartype.beartype")  # in modules without arrays, pyright is enough and costs no time
+from tests import shapes
+
+shapes.check()
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="layershift-tests-"))
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)

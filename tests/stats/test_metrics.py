@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from scipy.spatial.distance import pdist
 from scipy.stats import ortho_group
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
@@ -25,6 +26,13 @@ def sample(seed: int, classes: int = 2, per_class: int = 6, layers: int = 3, wid
     labels = rng.permutation(np.repeat(np.arange(classes), per_class))
     residuals = rng.normal(size=(len(labels), layers, width)) + rng.normal(size=(classes, layers, width))[labels]
     return residuals.astype(np.float32), labels
+
+
+def test_a_wrong_shape_or_type_is_an_error_in_every_test():
+    assert metrics.class_sizes(LABELS, 2).tolist() == [2, 2]
+    for wrong in (LABELS[None], LABELS.astype(float)):
+        with pytest.raises(TypeCheckError, match="class_sizes"):
+            metrics.class_sizes(wrong, 2)
 
 
 def rotate(residuals, seed: int):
