@@ -27,6 +27,7 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several workers share the cores
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # and threads that wait for each other do not spin
 TEST_DEVICE = os.environ.get("LAYERSHIFT_TEST_DEVICE", "cpu")
 for name in [name for name in os.environ if name.startswith("LAYERSHIFT_") and name != "LAYERSHIFT_REQUIRE_BROWSER"]:
     del os.environ[name]
