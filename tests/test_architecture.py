@@ -11,7 +11,11 @@ from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
+
+from backend.stats import metrics
 
 ROOT = Path(__file__).parents[1]
 BACKEND = sorted((ROOT / "backend").rglob("*.py"))
@@ -134,6 +138,14 @@ def test_no_except_is_broad():
 def test_nothing_is_validated_by_assert():
     found = [f"{name_of(f)}:{n.lineno}" for f in SOURCES for n in ast.walk(tree(f)) if isinstance(n, ast.Assert)]
     assert found == []
+
+
+def test_a_wrong_shape_or_type_is_an_error_in_every_test():
+    labels = np.array([0, 0, 1, 1])
+    assert metrics.class_sizes(labels, 2).tolist() == [2, 2]
+    for wrong in (labels[None], labels.astype(float)):
+        with pytest.raises(TypeCheckError, match="class_sizes"):
+            metrics.class_sizes(wrong, 2)
 
 
 @pytest.mark.parametrize("file", [*SOURCES, *TESTS], ids=name_of)
