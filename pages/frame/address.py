@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState, get_script_run_ctx
 
 from backend.study.typed_texts import without_surrogates
 from backend.vocabulary.markdown import plain
@@ -53,6 +54,16 @@ class Text(Choice):
     options: Sequence[str] = ()
     default: str = ""
     most: int = 2000
+
+
+@dataclass(frozen=True)
+class _Order:
+    """How a widget was set: what it held before, what it was set to, its options, and the part of the page."""
+
+    before: Any
+    wanted: Any
+    offered: tuple[str, ...]
+    fragment: str | None
 
 
 def value(key: str, choice: Choice) -> str:
@@ -155,9 +166,7 @@ def forget(key: str) -> None:
 
 def text_box(label: str, key: str, choice: Text, make: Callable[..., Any] = st.text_area, **more: Any) -> None:
     """Show a text area or input with the text of the address; leaving or entering it writes the address."""
-    requests = value(key, choice)
-    if st.session_state.get(key) != requests:  # setting it again would erase what the user is typing
-        st.session_state[key] = requests
+    _set(key, value(key, choice))
     make(label, key=key, on_change=_typed, args=(key, choice), **more)
     if refusal := st.session_state.pop(f"_refused_{key}", None):
         st.warning(refusal)
@@ -165,6 +174,8 @@ def text_box(label: str, key: str, choice: Text, make: Callable[..., Any] = st.t
 
 def _typed(key: str, choice: Text) -> None:
     """Write what was typed into the address; a text that is too long is left out, with a sentence."""
+    if not _chosen(key, value(key, choice)):
+        return
     text = st.session_state[key]
     if len(text) > LONGEST:
         refusal = f"The text has {len(text):,} characters, and this server takes {LONGEST:,}; shorten it."
@@ -180,24 +191,60 @@ def widget(make: Callable[..., Any], label: str, key: str, choice: Choice, name:
     A second widget of the same key has a `name` of its own.
     """
     name = name or key
-    st.session_state[name] = value(key, choice)
-    make(label, choice.options, key=name, on_change=_moved, args=(key, name), **more)
+    _set(name, value(key, choice), tuple(map(more.get("format_func", str), choice.options)))
+    make(label, choice.options, key=name, on_change=_moved, args=(key, choice, name), **more)
 
 
-def _moved(key: str, name: str) -> None:
-    if st.session_state[name] is not None:
+def _set(name: str, wanted: Any, offered: tuple[str, ...] = ()) -> None:
+    """Set a widget to the address, if it is not there yet; `offered` is what the browser calls its options.
+
+    A run that sets what is there already would undo in the browser what the user chose while it was under way.
+    """
+    held, last, fragment = st.session_state.get(name), _orders().get(name), ThreadState.get().fragment_id
+    if held != wanted or last is None or last.offered != offered:
+        st.session_state[name] = wanted
+        _orders()[name] = _Order(held, wanted, offered, fragment)
+    else:
+        _orders()[name] = replace(last, fragment=fragment)
+
+
+def _orders() -> dict[str, _Order]:
+    """Return how each widget of this session was set, by its name."""
+    return st.session_state.setdefault("_orders", {})
+
+
+def _chosen(name: str, wanted: Any) -> bool:
+    """Return whether the user moved the widget that reports a change, which the address now wants at `wanted`.
+
+    A browser that has not heard yet what a widget was set to reports with the next event what it held before: with a
+    step back in history, with a timer of another part of the page, or with another widget of the same key.
+    """
+    context, order = get_script_run_ctx(), _orders()[name]
+    if context is not None:
+        runs = context.fragment_ids_this_run
+        if context.is_history_navigation or (runs and order.fragment not in runs):
+            return False
+    if order.before == st.session_state[name] and order.wanted != wanted:
+        return False
+    _orders()[name] = replace(order, before=None)
+    return True
+
+
+def _moved(key: str, choice: Choice, name: str) -> None:
+    if st.session_state[name] is not None and _chosen(name, value(key, choice)):
         st.query_params[key] = st.session_state[name]
 
 
 def switch(label: str, key: str, choice: Choice, **more: Any) -> None:
     """Show a toggle between the two options of a key; on is the second."""
+    _set(key, value(key, choice) == choice.options[1])
+    st.toggle(label, key=key, on_change=_switched, args=(key, choice), **more)
+
+
+def _switched(key: str, choice: Choice) -> None:
     off, on = choice.options
-    st.session_state[key] = value(key, choice) == on
-    st.toggle(label, key=key, on_change=_switched, args=(key, off, on), **more)
-
-
-def _switched(key: str, off: str, on: str) -> None:
-    st.query_params[key] = on if st.session_state[key] else off
+    if _chosen(key, value(key, choice) == on):
+        st.query_params[key] = on if st.session_state[key] else off
 
 
 def picked(chart: str, key: str, names: Sequence[str]) -> Callable[[], None]:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx, script_runner
+from streamlit.runtime.scriptrunner_utils import script_requests
 
 from backend import wiring
 from backend.caching.job import Job
@@ -43,6 +45,25 @@ def ignore_late_timers(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("streamlit.runtime.app_session").addFilter(ignore_late_timers)
+
+
+class _Requests(script_requests.ScriptRequests):
+    """What a browser and the running page ask of the server; a click on a link stands until its page begins.
+
+    Streamlit 1.67 takes the page of the newest request: a timer, or a page that reruns because its work is done, undid
+    the click that waited for the same run to end.
+    """
+
+    def _request_rerun_locked(self, new_data: script_requests.RerunData) -> bool:
+        context = get_script_run_ctx(suppress_warning=True)
+        own = context is not None and context.page_script_hash == new_data.page_script_hash
+        leaves = self._state == script_requests.ScriptRequestType.RERUN and self._rerun_data.page_script_hash
+        if leaves and leaves != new_data.page_script_hash and (own or new_data.fragment_id):
+            return True
+        return super()._request_rerun_locked(new_data)
+
+
+script_runner.ScriptRequests = _Requests  # pyright: ignore[reportPrivateImportUsage]
 
 
 def spare_the_collector() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from pages.frame import address as address_module
 from pages.frame.address import LONGEST
 
 SCRIPT = """
@@ -29,8 +32,8 @@ def said(page: AppTest) -> str:
     return page.text[0].value.removeprefix("value:").strip()
 
 
-def address(page: AppTest) -> str | None:
-    found = page.query_params.get("text")
+def address(page: AppTest, key: str = "text") -> str | None:
+    found = page.query_params.get(key)
     return found[0] if isinstance(found, list) else found
 
 
@@ -130,3 +133,75 @@ def test_a_text_beyond_the_limit_is_refused_in_one_sentence(page: AppTest):
     page.text_area(key="text").set_value("y" * LONGEST).run()
     assert not page.warning
     assert said(page) == "y" * LONGEST
+
+
+WIDGETS = """
+import streamlit as st
+from pages.frame import address
+
+EPOCH = address.Choice(["base", "epoch 1", "epoch 2"], "epoch 2")
+address.widget(st.select_slider, "Epoch", "epoch", EPOCH, name="near")
+address.widget(st.select_slider, "Epoch", "epoch", EPOCH)
+address.switch("Without", "massive", address.Choice(["with", "without"], "with"))
+st.button("again")
+with st.container():
+    @st.fragment
+    def part():
+        address.widget(st.segmented_control, "Axes", "axes", address.Choice(["own", "shared"], "own"))
+        st.button("there")
+    part()
+"""
+
+
+@pytest.fixture
+def widgets() -> AppTest:
+    page = AppTest.from_string(WIDGETS, default_timeout=30).run()
+    assert [one.value for one in page.exception] == []
+    return page
+
+
+def orders(page: AppTest) -> list[bool]:
+    """Whether the browser is told what each widget holds."""
+    sliders = [page.select_slider(key=key).proto.set_value for key in ("near", "epoch")]
+    return [*sliders, page.toggle(key="massive").proto.set_value, page.button_group(key="axes").proto.set_value]
+
+
+def test_a_run_under_way_does_not_undo_what_is_chosen_meanwhile(widgets: AppTest):
+    assert all(orders(widgets))
+    widgets.button[0].click().run()
+    assert not any(orders(widgets))
+    widgets.select_slider(key="near").set_value("epoch 1").run()
+    assert orders(widgets) == [False, True, False, False]
+    assert widgets.select_slider(key="epoch").value == "epoch 1"
+
+
+def test_a_widget_that_was_set_for_another_and_has_not_heard_is_not_believed(widgets: AppTest):
+    widgets.select_slider(key="near").set_value("epoch 1").run()
+    widgets.select_slider(key="near").set_value("base")
+    widgets.select_slider(key="epoch").set_value("epoch 2").run()  # what the browser still showed there
+    assert address(widgets, "epoch") == "base"
+    assert [widgets.select_slider(key=key).value for key in ("near", "epoch")] == ["base", "base"]
+    for chosen in ("epoch 2", "base", "epoch 1", "epoch 2"):
+        widgets.select_slider(key="epoch").set_value(chosen).run()
+        assert address(widgets, "epoch") == chosen and widgets.select_slider(key="near").value == chosen
+
+
+RUNS = [{"is_history_navigation": True}, {"fragment_ids_this_run": ["the bar of a job"]}]
+
+
+@pytest.mark.parametrize("run", RUNS, ids=["back", "timer"])
+def test_back_and_timers_carry_no_choice(widgets: AppTest, monkeypatch: pytest.MonkeyPatch, run: dict[str, object]):
+    widgets.toggle(key="massive").set_value(True).run()
+    widgets.button_group(key="axes").select("shared").run()
+    assert (address(widgets, "massive"), address(widgets, "axes")) == ("without", "shared")
+    widgets.query_params.clear()  # Back, twice
+    widgets.run()
+    with monkeypatch.context() as patched:
+        context = {"is_history_navigation": False, "fragment_ids_this_run": None} | run
+        patched.setattr(address_module, "get_script_run_ctx", lambda: SimpleNamespace(**context))
+        widgets.toggle(key="massive").set_value(True)  # as the browser still shows them
+        widgets.button_group(key="axes").select("shared").run()
+    assert not widgets.query_params
+    assert (widgets.toggle(key="massive").value, widgets.button_group(key="axes").value) == (False, "own")
+    widgets.toggle(key="massive").set_value(True).run()
+    assert address(widgets, "massive") == "without"

@@ -7,8 +7,11 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
+from streamlit.runtime.scriptrunner import script_runner
+from streamlit.runtime.scriptrunner_utils.script_requests import RerunData, ScriptRequests
 from streamlit.testing.v1 import AppTest
 
 from backend.analyses import accuracy
@@ -66,6 +69,43 @@ def test_late_timers_leave_no_line_in_the_log(caplog: pytest.LogCaptureFixture):
         logger.info("Something else")
     logger.removeHandler(caplog.handler)
     assert {record.getMessage() for record in caplog.records} == {"Something else"}
+
+
+CLICK = RerunData(page_script_hash="layers", query_string="epoch=epoch+1")
+TIMER = RerunData(page_script_hash="overview", fragment_id="bar", is_auto_rerun=True)
+AGAIN = RerunData(page_script_hash="overview")
+
+
+def requests_of(page: str) -> ScriptRequests:
+    requests = script_runner.ScriptRequests()  # pyright: ignore[reportPrivateImportUsage]
+    requests.request_rerun(RerunData(page_script_hash=page))
+    assert requests.on_scriptrunner_yield() is not None
+    return requests
+
+
+@pytest.mark.parametrize("later", [[TIMER], [AGAIN], [TIMER, AGAIN, TIMER]], ids=["timer", "rerun", "both"])
+def test_a_click_on_a_link_stands_until_its_page_begins(monkeypatch: pytest.MonkeyPatch, later: list[RerunData]):
+    requests = requests_of("overview")
+    assert requests.request_rerun(CLICK)
+    for one in later:
+        running = None if one is TIMER else SimpleNamespace(page_script_hash="overview")  # a timer is the browser's
+        monkeypatch.setattr(work, "get_script_run_ctx", lambda suppress_warning, running=running: running)
+        assert requests.request_rerun(one)
+    run = requests.on_scriptrunner_yield()
+    assert run is not None and run.rerun_data.page_script_hash == "layers" and not run.rerun_data.fragment_id_queue
+    assert run.rerun_data.query_string == "epoch=epoch+1"
+
+
+def test_the_newest_click_counts_and_timers_of_the_page_itself_run():
+    requests = requests_of("overview")
+    requests.request_rerun(TIMER)
+    requests.request_rerun(CLICK)
+    requests.request_rerun(RerunData(page_script_hash="overview"))  # a widget of the page that was about to be left
+    run = requests.on_scriptrunner_yield()
+    assert run is not None and run.rerun_data.page_script_hash == "overview"
+    requests.request_rerun(TIMER)
+    run = requests.on_scriptrunner_ready()
+    assert run.rerun_data.fragment_id_queue == ["bar"]
 
 
 def test_a_bar_is_one_line_of_plain_text(world: World):
