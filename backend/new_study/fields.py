@@ -20,7 +20,7 @@ from backend.new_study.asked import Asked
 from backend.new_study.data import Data
 from backend.new_study.inputs import TEMPLATE, suggest_words
 from backend.new_study.label_choice import choose
-from backend.study import template
+from backend.study import patterns, template
 from backend.study.config import STUDY_FILE, CheckpointRef, DatasetSpec, Family, PromptSpec, Study, parse_study
 from backend.study.dataset import Sample, balanced, classify
 from backend.study.facts import Facts, Reading, reading
@@ -126,7 +126,7 @@ def describe(new: NewStudy, folder: Path) -> dict[str, Any]:
         "title": new.title or new.name,
         "family": new.family,
         "base": source(new.base, folder),
-        "checkpoints": [{"label": item.label, "path": relative(item.path, folder)} for item in checkpoints(new)],
+        "checkpoints": entries(new, folder),
         "dataset": {
             **new.source.keys(folder),
             "text": new.text if isinstance(new.text, str) else list(new.text),
@@ -140,6 +140,20 @@ def describe(new: NewStudy, folder: Path) -> dict[str, Any]:
             {"separator": separator, "tokenizer": new.tokenizer, "max_tokens": new.max_tokens, "keep": "end"},
         ),
     }
+
+
+def entries(new: NewStudy, folder: Path) -> list[dict[str, str]]:
+    """Return the entries of study.toml: a pattern, which later checkpoints join, or each checkpoint by itself.
+
+    A pattern is written if it finds these checkpoints in this order, and was entered or gives them the same labels.
+    """
+    found = checkpoints(new)
+    base = source(new.base, folder).get("path")
+    pattern = patterns.finding([item.path for item in found], folder / base if base else None)
+    entered = any(patterns.is_pattern(one, Path()) for one in new.checkpoints)
+    if pattern is not None and (entered or all(item.label == f"step {item.step}" for item in found)):
+        return [{"path": relative(Path(pattern), folder)}]
+    return [{"label": item.label, "path": relative(item.path, folder)} for item in found]
 
 
 def checkpoints(new: NewStudy) -> tuple[FoundCheckpoint, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from backend.study.trainers.state import stated, step_of
 STEP = "{n}"
 """The step in a revision or subfolder of the hub."""
 _WILD = re.compile(r"[*?\[]")
+_NUMBERED = re.compile(r"(?i)((?:checkpoint|step|epoch)[-_]?)\d+")
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,23 @@ def in_folders(pattern: str, label: str | None, folder: Path, base: Path | None)
         {"label": _label(label, unit, numbers[place]), "path": str(place), "step": step_of(place)} for place in order
     )
     return Found(checkpoints, tuple(notes))
+
+
+def finding(places: Sequence[Path], base: Path | None) -> str | None:
+    """Return the pattern that finds these folders in this order and no others, such as /out/checkpoint-*; None if none.
+
+    A study with the pattern also has the checkpoints that the training saves later.
+    """
+    paths = [place.resolve() for place in places]
+    for depth, part in reversed(list(enumerate(paths[0].parts if paths else ()))):
+        if numbered := _NUMBERED.fullmatch(part):
+            parts = paths[0].parts
+            pattern = str(Path(*parts[:depth], f"{numbered[1]}*", *parts[depth + 1 :]))
+            with suppress(StudyError):
+                found = in_folders(pattern, None, Path(), base).checkpoints
+                if [one["path"] for one in found] == list(map(str, paths)):
+                    return pattern
+    return None
 
 
 def _is_numbered(place: Path) -> bool:

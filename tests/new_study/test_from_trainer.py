@@ -146,7 +146,10 @@ def test_options_go_before_what_is_found(parts: Parts, studies: Path, new: Run, 
     )
     study = made(studies)
     assert study.base.path == str(tmp_path / "other")
-    assert [checkpoint.label for checkpoint in study.checkpoints] == ["checkpoint-5", "checkpoint-15"]
+    assert [checkpoint.label for checkpoint in study.checkpoints] == ["step 5", "step 15"]
+    later = shutil.copytree(folder / "checkpoint-15", folder / "checkpoint-25")  # the training goes on
+    (later / "trainer_state.json").write_text('{"global_step": 25}')
+    assert [checkpoint.label for checkpoint in made(studies).checkpoints] == ["step 5", "step 15", "step 25"]
     assert study.prompt.template == "{text} is"
 
 

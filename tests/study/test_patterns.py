@@ -10,6 +10,7 @@ import pytest
 
 from backend.errors import StudyError
 from backend.study.config import Study, parse_study
+from backend.study.patterns import finding
 from backend.study.steps import step_of_ref, steps_of
 from backend.study.training_log import read_training_log
 from tests.study.trainers.weight_folders import WEIGHTS, saved
@@ -51,6 +52,23 @@ def test_a_pattern_is_its_folders_in_the_order_of_steps(tmp_path: Path):
         assert found.checkpoints[0].path == str((tmp_path / "out" / "checkpoint-50").resolve())
         assert steps_of(found.base, found.checkpoints) == (0, 50, 400, 1000)
         assert found.notes == ()
+
+
+def test_the_pattern_of_some_folders(tmp_path: Path):
+    tmp_path = tmp_path / "alone"
+    train(tmp_path / "out", 50, 400, 1000)
+    three = [tmp_path / "out" / f"checkpoint-{step}" for step in (50, 400, 1000)]
+    assert finding(three, None) == f"{tmp_path.resolve()}/out/checkpoint-*"
+    assert finding(three[:1], None) is None, "the others would join at once"
+    assert finding(three[::-1], None) is None, "another order"
+    assert finding(three[1:], three[0].resolve()) == f"{tmp_path.resolve()}/out/checkpoint-*"
+    train(tmp_path / "run2" / "epoch-1", 7)
+    assert finding([tmp_path / "run2" / "epoch-1" / "checkpoint-7"], None) is not None
+    saved(tmp_path / "run2" / "last", **FILES)
+    assert finding([tmp_path / "run2" / "last"], None) is None, "other runs are no later checkpoints"
+    saved(tmp_path / "out" / "checkpoint-final", **FILES)
+    assert finding(three, None) is None, "a step is unknown"
+    assert finding([], None) is None
 
 
 def test_a_new_folder_is_there_the_next_time(tmp_path: Path):
