@@ -26,10 +26,15 @@ export default function({ data, setTriggerValue }) {
     const drawn = ".stMain .scrubber[data-painted], .stMain .js-plotly-plot :is(.point, .hm image, .bars path)";
     const begun = performance.now();
     let timer;
-    const tell = () => (leaving() ? look() : setTriggerValue("painted", true));
+    const told = () => performance.now() - (window.layershiftTold ?? -Infinity) < data.patience;
+    const tell = () => {
+        if (leaving()) return look();
+        window.layershiftTold = performance.now();
+        setTriggerValue("painted", true);
+    };
     const look = () => {
         const shown = document.querySelector(`${drawn}, .stMain [data-testid=stProgress]`);
-        if (leaving() || (!shown && performance.now() - begun < data.patience)) timer = setTimeout(look, 50);
+        if (leaving() || told() || (!shown && performance.now() - begun < data.patience)) timer = setTimeout(look, 50);
         else if (document.hidden) tell();
         else requestAnimationFrame(() => requestAnimationFrame(tell));
     };
@@ -38,7 +43,10 @@ export default function({ data, setTriggerValue }) {
 }
 """
 )
-"""Two animation frames after the marks of a plot are there, the browser has painted them."""
+"""Two animation frames after the marks of a plot are there, the browser has painted them.
+
+Streamlit starts the component once more when it has heard; to tell it again would begin the page's next run anew.
+"""
 
 
 @cache

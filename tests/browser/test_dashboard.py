@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, WebSocket, WebSocketRoute, expect
 
 from tests.browser.conftest import MOVING, PATIENCE, Visitor, calm, serving
 from tests.browser.gestures import click_a_point, said
@@ -204,6 +204,18 @@ def test_a_link_clicked_as_the_first_picture_is_painted_is_followed(visit: Visit
     page.wait_for_timeout(1000)  # the new page begins, and where the click is lost the old one begins again
     calm(page)
     expect(page.get_by_role("heading", level=1)).to_contain_text("Swaps")
+
+
+def test_the_server_hears_once_that_the_first_picture_is_painted(visit: Visit, address: str):
+    visit().goto(f"{address}/tokens?study=tiny")  # computes what the second visitor finds
+    visitor, sent = visit(), list[bytes]()
+
+    def listen(stream: WebSocket) -> None:
+        stream.on("framesent", lambda frame: sent.append(frame if isinstance(frame, bytes) else b""))
+
+    visitor.page.on("websocket", listen)
+    calm(visitor.goto(f"{address}/tokens?study=tiny"))
+    assert sum(b"painted" in frame for frame in sent) == 1
 
 
 def test_typing_makes_one_entry_of_the_history(visit: Visit, address: str):
