@@ -32,7 +32,10 @@ NEXT = {
 """The page and the question that follow each page."""
 LEAVING = """
 window.layershiftLeaves ??= (() => {
-    const note = link => { if (link) window.layershiftLeft = [location.href, performance.now()]; };
+    const note = link => {
+        const patience = link?.pathname === location.pathname ? 5000 : 20000;
+        if (link) window.layershiftLeft = [location.href, performance.now() + patience];
+    };
     const at = target => target?.closest?.("a[data-testid^=stPageLink]");
     document.addEventListener("click", ({ target }) => note(at(target)), true);
     const focused = at(document.activeElement);  // clicked before any component was there
@@ -40,8 +43,8 @@ window.layershiftLeaves ??= (() => {
     return true;
 })();
 const leaving = () => {
-    const [from, at] = window.layershiftLeft ?? [];
-    return from === location.href && performance.now() - at < 5000;
+    const [from, until] = window.layershiftLeft ?? [];
+    return from === location.href && performance.now() < until;
 };
 """
 """Whether a link has been clicked and its page has not begun.

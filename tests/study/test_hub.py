@@ -79,7 +79,7 @@ def test_a_hub_that_hangs(base: str, data: str, tmp_path: Path, serve: Callable[
     code, sentence, seconds = check(tmp_path, serve(lambda connection: None), base, data)
     assert code == 2
     assert "the hub does not answer within 1 s; try again later" in sentence
-    assert seconds < 60
+    assert seconds < 120  # most of it is the start of Python
 
 
 def test_a_hub_that_cuts_every_connection(tmp_path: Path, serve: Callable[[Answer], str]):
