@@ -193,6 +193,12 @@ def _rows(study: Study, spec: TrainingSpec) -> tuple[Rows, Rows]:
     )
     rows, _ = classify(read_table(columns), columns, study.prompt.label_words)
     held_out = spec.held_out - spec.held_out % study.classes
+    fewest = int(np.bincount(rows.label, minlength=study.classes).min())
+    if fewest < held_out // study.classes:
+        raise DatasetError(
+            f"{spec.path or spec.repo} has {fewest} usable texts of one class, fewer than the "
+            f"{held_out // study.classes} that training.held_out = {held_out} takes of each; lower it or add texts."
+        )
     kept = balanced(rows, held_out, study.classes, spec.seed, str(spec.path or spec.repo))
     rest = np.flatnonzero(~np.isin(rows.index, kept.index))
     if spec.sample is not None:
