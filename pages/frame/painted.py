@@ -45,7 +45,7 @@ export default function({ data, setTriggerValue }) {
 )
 """Two animation frames after the marks of a plot are there, the browser has painted them.
 
-Streamlit starts the component once more when it has heard; to tell it again would begin the page's next run anew.
+Streamlit starts the component again once it has heard; telling it twice would interrupt the page's next run.
 """
 
 

@@ -53,7 +53,7 @@ def test_a_demo_is_made_from_texts_alone(place: Path, capsys: pytest.CaptureFixt
     assert [one.name for one in folders.rglob("tokenizer.json")] == ["tokenizer.json"]  # the base's
     weights = {}
     for ref in load_study(place / "demo").refs:
-        model: Any = AutoModelForCausalLM.from_pretrained(ref.path)
+        model: Any = AutoModelForCausalLM.from_pretrained(str(ref.path))
         weights[ref.label] = model.transformer.h[0].attn.c_attn.weight.detach().float().numpy()
     assert len({one.tobytes() for one in weights.values()}) == 3, "training has changed nothing"
     with pytest.raises(LayershiftError, match="exists already"):
