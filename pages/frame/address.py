@@ -32,6 +32,7 @@ FORMER_VALUES = {
     "tokens": "curves",
 }
 """Names in permalinks of earlier versions, which still open."""
+_START: dict[Any, str] = {st.select_slider: "value"}
 _STAND_IN = re.compile("long-[0-9a-f]{16}")
 
 
@@ -166,7 +167,8 @@ def forget(key: str) -> None:
 
 def text_box(label: str, key: str, choice: Text, make: Callable[..., Any] = st.text_area, **more: Any) -> None:
     """Show a text area or input with the text of the address; leaving or entering it writes the address."""
-    _set(key, value(key, choice))
+    if not _set(key, value(key, choice)):
+        more["value"] = value(key, choice)
     make(label, key=key, on_change=_typed, args=(key, choice), **more)
     if refusal := st.session_state.pop(f"_refused_{key}", None):
         st.warning(refusal)
@@ -191,21 +193,25 @@ def widget(make: Callable[..., Any], label: str, key: str, choice: Choice, name:
     A second widget of the same key has a `name` of its own.
     """
     name = name or key
-    _set(name, value(key, choice), tuple(map(more.get("format_func", str), choice.options)))
+    said = value(key, choice)
+    if not _set(name, said, tuple(map(more.get("format_func", str), choice.options))) and said in choice.options:
+        more |= {"index": choice.options.index(said)} if make is st.selectbox else {_START.get(make, "default"): said}
     make(label, choice.options, key=name, on_change=_moved, args=(key, choice, name), **more)
 
 
-def _set(name: str, wanted: Any, offered: tuple[str, ...] = ()) -> None:
-    """Set a widget to the address, if it is not there yet; `offered` is what the browser calls its options.
+def _set(name: str, wanted: Any, offered: tuple[str, ...] = ()) -> bool:
+    """Set a widget to the address, if it is not there yet, and return whether; `offered` are its options in a browser.
 
-    A run that sets what is there already would undo in the browser what the user chose while it was under way.
+    A run that sets what is there already would undo in the browser what the user chose while it was under way. Such a
+    run only says where the widget starts, for a browser that gets this run before it has drawn the one before.
     """
     held, last, fragment = st.session_state.get(name), _orders().get(name), ThreadState.get().fragment_id
     if held != wanted or last is None or last.offered != offered:
         st.session_state[name] = wanted
         _orders()[name] = _Order(held, wanted, offered, fragment)
-    else:
-        _orders()[name] = replace(last, fragment=fragment)
+        return True
+    _orders()[name] = replace(last, fragment=fragment)
+    return False
 
 
 def _orders() -> dict[str, _Order]:
@@ -237,7 +243,9 @@ def _moved(key: str, choice: Choice, name: str) -> None:
 
 def switch(label: str, key: str, choice: Choice, **more: Any) -> None:
     """Show a toggle between the two options of a key; on is the second."""
-    _set(key, value(key, choice) == choice.options[1])
+    wanted = value(key, choice) == choice.options[1]
+    if not _set(key, wanted):
+        more["value"] = wanted
     st.toggle(label, key=key, on_change=_switched, args=(key, choice), **more)
 
 
