@@ -175,6 +175,18 @@ def test_a_run_under_way_does_not_undo_what_is_chosen_meanwhile(widgets: AppTest
     assert widgets.select_slider(key="epoch").value == "epoch 1"
 
 
+def test_a_browser_that_skips_a_run_starts_at_the_address_too(widgets: AppTest):
+    widgets.query_params.update(epoch="epoch 1", massive="without", axes="shared")
+    widgets.run()
+    assert all(orders(widgets))
+    widgets.button[0].click().run()
+    assert not any(orders(widgets))
+    assert [list(widgets.select_slider(key=key).proto.default) for key in ("near", "epoch")] == [[1], [1]]
+    assert widgets.toggle(key="massive").proto.default
+    assert list(widgets.button_group(key="axes").proto.default) == [1]
+    assert not widgets.warning
+
+
 def test_a_widget_that_was_set_for_another_and_has_not_heard_is_not_believed(widgets: AppTest):
     widgets.select_slider(key="near").set_value("epoch 1").run()
     widgets.select_slider(key="near").set_value("base")
