@@ -172,7 +172,7 @@ def test_new_writes_a_study_that_can_be_checked(root: Path, capsys: pytest.Captu
     )  # fmt: skip
     assert code == 0, capsys.readouterr().err
     text = (root / "studies" / "mine" / "study.toml").read_text()
-    assert 'label = "epoch-1"' in text and 'label_words = ["negative", "positive"]' in text
+    assert f'path = "{tiny / "checkpoints" / "epoch-*"}"' in text and 'label_words = ["negative", "positive"]' in text
     assert "already exists" in fails(capsys, "new", "mine", "--base", "b", "--checkpoints", "x", "--data", "d.csv")
 
 

@@ -149,7 +149,7 @@ def entries(new: NewStudy, folder: Path) -> list[dict[str, str]]:
     """
     found = checkpoints(new)
     base = source(new.base, folder).get("path")
-    pattern = patterns.finding([item.path for item in found], folder / base if base else None)
+    pattern = patterns.finding([item.path for item in found], folder / base if base else None, new.checkpoints)
     entered = any(patterns.is_pattern(one, Path()) for one in new.checkpoints)
     if pattern is not None and (entered or all(item.label == f"step {item.step}" for item in found)):
         return [{"path": relative(Path(pattern), folder)}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -67,21 +67,30 @@ def in_folders(pattern: str, label: str | None, folder: Path, base: Path | None)
     return Found(checkpoints, tuple(notes))
 
 
-def finding(places: Sequence[Path], base: Path | None) -> str | None:
+def finding(places: Sequence[Path], base: Path | None, entered: Sequence[str] = ()) -> str | None:
     """Return the pattern that finds these folders in this order and no others, such as /out/checkpoint-*; None if none.
 
-    A study with the pattern also has the checkpoints that the training saves later.
+    A study with the pattern also has the checkpoints that the training saves later. What the user `entered`, if it has
+    wildcards, is the only pattern to try: a wider one would let in what the user left out.
     """
     paths = [place.resolve() for place in places]
-    for depth, part in reversed(list(enumerate(paths[0].parts if paths else ()))):
-        if numbered := _NUMBERED.fullmatch(part):
-            parts = paths[0].parts
-            pattern = str(Path(*parts[:depth], f"{numbered[1]}*", *parts[depth + 1 :]))
-            with suppress(StudyError):
-                found = in_folders(pattern, None, Path(), base).checkpoints
-                if [one["path"] for one in found] == list(map(str, paths)):
-                    return pattern
+    if any(is_pattern(one, Path()) for one in entered):
+        candidates = [str(Path(entered[0]).expanduser().absolute())] if len(entered) == 1 else []
+    else:
+        candidates = list(_siblings(paths[0])) if paths else []
+    for pattern in candidates:
+        with suppress(StudyError):
+            found = in_folders(pattern, None, Path(), base).checkpoints
+            if [one["path"] for one in found] == list(map(str, paths)):
+                return pattern
     return None
+
+
+def _siblings(path: Path) -> Iterator[str]:
+    """Yield the patterns of the folders that differ from `path` in the number of one part, the last part first."""
+    for depth, part in reversed(list(enumerate(path.parts))):
+        if numbered := _NUMBERED.fullmatch(part):
+            yield str(Path(*path.parts[:depth], f"{numbered[1]}*", *path.parts[depth + 1 :]))
 
 
 def _is_numbered(place: Path) -> bool:

@@ -32,7 +32,6 @@ FORMER_VALUES = {
     "tokens": "curves",
 }
 """Names in permalinks of earlier versions, which still open."""
-_START: dict[Any, str] = {st.select_slider: "value"}
 _STAND_IN = re.compile("long-[0-9a-f]{16}")
 
 
@@ -195,8 +194,15 @@ def widget(make: Callable[..., Any], label: str, key: str, choice: Choice, name:
     name = name or key
     said = value(key, choice)
     if not _set(name, said, tuple(map(more.get("format_func", str), choice.options))) and said in choice.options:
-        more |= {"index": choice.options.index(said)} if make is st.selectbox else {_START.get(make, "default"): said}
+        more |= _starting(make, choice, said)
     make(label, choice.options, key=name, on_change=_moved, args=(key, choice, name), **more)
+
+
+def _starting(make: Callable[..., Any], choice: Choice, said: str) -> dict[str, Any]:
+    """Return the keyword by which Streamlit lets a widget start at a value."""
+    if make is st.selectbox:
+        return {"index": choice.options.index(said)}
+    return {"value" if make is st.select_slider else "default": said}
 
 
 def _set(name: str, wanted: Any, offered: tuple[str, ...] = ()) -> bool:

@@ -62,6 +62,10 @@ def test_the_pattern_of_some_folders(tmp_path: Path):
     assert finding(three[:1], None) is None, "the others would join at once"
     assert finding(three[::-1], None) is None, "another order"
     assert finding(three[1:], three[0].resolve()) == f"{tmp_path.resolve()}/out/checkpoint-*"
+    narrow = f"{tmp_path.resolve()}/out/checkpoint-[0-9]*0"
+    assert finding(three, None, [narrow]) == narrow, "what was entered, not what would find more later"
+    assert finding(three, None, [f"{tmp_path}/out/checkpoint-1*"]) is None
+    assert finding(three, None, [f"{tmp_path}/out/checkpoint-[14]*", f"{tmp_path}/out/checkpoint-5*"]) is None
     train(tmp_path / "run2" / "epoch-1", 7)
     assert finding([tmp_path / "run2" / "epoch-1" / "checkpoint-7"], None) is not None
     saved(tmp_path / "run2" / "last", **FILES)
