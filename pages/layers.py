@@ -67,7 +67,7 @@ def _projections(view: shell.View) -> None:
         if view.results(requests, "Projecting the other epochs") and any(one is None for one in known):
             st.rerun()  # they landed while this section was drawn
     with above:  # filled last, so that the browser loads the pictures first
-        st.subheader("Where does each review lie?")
+        st.subheader("Where does each text lie?")
         view.control(st.segmented_control, "PCA axes", "basis", format_func=BASES.__getitem__, required=True)
     _review(view)
 
@@ -110,12 +110,12 @@ def _review(view: shell.View) -> None:
     """Show the chosen review in full, and its numbers at every layer."""
     row = view.value("review")
     if not row:
-        st.caption("Point at a review to read its beginning. Click it to see its text and its numbers at every layer.")
+        st.caption("Point at a text to read its beginning. Click it to see its text and its numbers at every layer.")
         return
     chosen = [str(index) for index in view.study.sample.index.tolist()].index(row)
     with st.container(border=True):
         word = view.words[int(view.study.sample.label[chosen])]
-        st.markdown(f"**Review {row}**" + ("" if len(view.words) == 1 else f", labelled *{plain(word)}*"))
+        st.markdown(f"**Text {row}**" + ("" if len(view.words) == 1 else f", labelled *{plain(word)}*"))
         st.text(view.study.sample.text[chosen])
         with st.container(horizontal=True):
             if st.button("Read it token by token", key="to-review", icon=":material/arrow_forward:"):

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from backend.analyses import accuracy, calibration
+from backend.derived.texts import text_sets
 from backend.figures import accuracy as figures
 from backend.figures import calibration as calibration_figures
 from backend.figures import direction as direction_figures
@@ -22,7 +23,7 @@ from backend.study.pinned import PinnedStudy
 from backend.study.training_log import read_training_log
 from backend.vocabulary.markdown import plain
 from pages.frame import address, links, marked, needs, painted, picture, shell, work
-from pages.parts import anything, ordered_label, steps
+from pages.parts import activation_differences, anything, ordered_label, steps
 
 MORE = {"weights": "Changed weights", "calibration": "Calibration", "training": "Training curves"}
 """What stands below the findings, one at a time."""
@@ -50,6 +51,8 @@ def draw(view: shell.View) -> None:
         _lead(view)
     if painted.already():
         answers, more = st.columns([11, 9], gap="medium")
+        if view.study.lacks("answers"):  # the picture takes the wider column
+            answers, more = more, answers
         with answers:
             _answers(view)
         with beside:
@@ -99,12 +102,17 @@ def _classes(view: shell.View) -> None:
 
 @shell.section
 def _lead(view: shell.View) -> None:
-    """Draw how far the classes are apart at every layer of every checkpoint; a click on a cell opens it."""
+    """Draw how every layer of every checkpoint holds the label, or moved; a click on a cell opens it."""
     _go()
     if not view.study.lacks("order"):
         ordered_label.heat(view, {"ordered-heat": lambda: _keep_cell(view, "ordered-heat")})
         return
-    if needs.lacks(view, "classes", "The map of class separation"):
+    if view.study.lacks("classes"):
+        if len(view.study.checkpoints) < 2:
+            st.info("There is no other checkpoint to compare with. Add one to study.toml.")
+        else:
+            texts = text_sets(view.study)[0]
+            activation_differences.lead(view, texts, "all", lambda epoch, at: _keep("difference", epoch=epoch, at=at))
         return
     requests = direction_requests(compared(view.study, view.reference, view.drop_largest))
     results = view.results(requests, "Measuring the directions")
@@ -126,14 +134,18 @@ def _keep_cell(view: shell.View, key: str) -> None:
     """Remember the cell that was clicked, since a callback cannot change the page."""
     cell = address.clicked_cell(key)
     if cell is not None:
-        st.session_state["_cell"] = {"epoch": view.names[cell[0]], "layer": str(cell[1])}
+        _keep("layers", epoch=view.names[cell[0]], layer=str(cell[1]))
+
+
+def _keep(page: str, **keys: str) -> None:
+    st.session_state["_cell"] = (page, keys)
 
 
 def _go() -> None:
-    """Open the Layers page at the cell that was clicked."""
-    cell = st.session_state.pop("_cell", None)
-    if cell is not None:
-        st.switch_page(str(Path(__file__).with_name("layers.py")), query_params=links.kept() | cell)
+    """Open the page of the cell that was clicked."""
+    page, keys = st.session_state.pop("_cell", (None, {}))
+    if page is not None:
+        st.switch_page(str(Path(__file__).with_name(f"{page}.py")), query_params=links.kept() | keys)
 
 
 @shell.section

@@ -21,7 +21,7 @@ from pages.parts import probe_details
 
 SHOWN = {
     "curves": "Through a head",
-    "reviews": "Which reviews flip",
+    "reviews": "Which texts flip",
     "linear": "Linear probes",
     "inherited": "Own or inherited",
     "parts": "Heads and MLPs",
@@ -189,7 +189,7 @@ def _curves(view: shell.View) -> None:
 @shell.section
 def _reviews(view: shell.View) -> None:
     """Draw review x layer, and the chosen review."""
-    st.subheader("Which reviews flip at which layer?")
+    st.subheader("Which texts flip at which layer?")
     shown = _readers(view)
     if not shown:
         return
@@ -242,7 +242,7 @@ def _review(
     sample = view.study.sample
     with st.container(border=True):
         word = view.words[int(sample.label[chosen])]
-        st.markdown(f"**Review {sample.index[chosen]}**, labelled *{plain(word)}*")
+        st.markdown(f"**Text {sample.index[chosen]}**, labelled *{plain(word)}*")
         st.text(sample.text[chosen])
         names = [query.checkpoint.label for query in asked]
         places = [view.place(query.checkpoint) for query in asked]

@@ -26,7 +26,7 @@ SHOWN = {
     "words": "Word ablation",
     "patching": "Activation patching",
     "steered": "Steering",
-    "nearest": "Nearest reviews",
+    "nearest": "Nearest texts",
 }
 
 
@@ -76,11 +76,11 @@ def _read(view: shell.View, text: str) -> Typed:
 
 def _box(view: shell.View, typed: Typed | None, text: str) -> None:
     """Show the box for a text, the examples, and what was truncated."""
-    address.text_box("Your text", "text", TEXT, height=90, placeholder="Type or paste a review …")
+    address.text_box("Your text", "text", TEXT, height=90, placeholder="Type or paste a text …")
     live.typing("text")
     review_shelf.draw(view)
     if typed is None:
-        st.info("Type a review, or choose an example from the sample.")
+        st.info("Type a text, or choose an example from the sample.")
         return
     if len(text) > TEXT.most:
         st.caption(
@@ -246,10 +246,10 @@ def _patched(view: shell.View, typed: Typed) -> None:
 
 
 def _nearest(view: shell.View, typed: Typed) -> None:
-    st.subheader("Which reviews of the sample are most similar?")
+    st.subheader("Which texts of the sample are most similar?")
     layer = int(view.control(st.select_slider, "Layer", "layer"))
     queries = [_query(view, typed, checkpoint) for checkpoint in view.pair]
-    results = view.results([review.recipe.request(query) for query in queries], "Looking for the nearest reviews")
+    results = view.results([review.recipe.request(query) for query in queries], "Looking for the nearest texts")
     if results is None:
         return
     for checkpoint, result in zip(view.pair, results, strict=True):

@@ -146,7 +146,7 @@ def _so_far(view: shell.View, mode: swaps.Mode) -> None:
     measure: Any = view.value("measure")
     names = (query.part, measure, query.host.label, query.donor.label)
     figure = figures.triangle(result, *names) if mode == "range" else figures.curves({mode: result}, *names)
-    said = f"{reviews} of {len(view.study.prompts.labels)} reviews so far; intervals follow at the end."
+    said = f"{reviews} of {len(view.study.prompts.labels)} texts so far; intervals follow at the end."
     picture.unfinished(figure, f"so-far-{mode}", said)
 
 

@@ -206,11 +206,11 @@ def text_free(residuals: Residuals, lengths: Int[np.ndarray, " reviews"]) -> Boo
 def overlap(sample: Sample, training: TrainingTexts | None) -> tuple[Int[np.ndarray, " overlaps"] | None, str]:
     """Return the positions of the reviews in the training data (None: unknown), and a sentence about the search."""
     if training is None:
-        return None, "The study names no training data, so it is unknown which reviews the checkpoints have seen."
+        return None, "The study names no training data, so it is unknown which texts the checkpoints have seen."
     try:
         seen = training.normalized_digests()
     except DatasetError as error:
-        return None, f"Which reviews were trained on is unknown. {error}"
+        return None, f"Which texts were trained on is unknown. {error}"
     positions = [i for i, text in enumerate(sample.text) if text_digest(text) in seen]
     place = training.spec.path or training.spec.repo
     places = np.array(positions, dtype=np.int64)
@@ -223,7 +223,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     prompts, parts = query.prompts, len(query.checkpoints) + 1
     labels, classes, lengths = prompts.labels, prompts.classes, prompts.lengths
     readouts = [lab.part(i, parts).readout(checkpoint, prompts) for i, checkpoint in enumerate(query.checkpoints)]
-    lab.progress((parts - 1) / parts, "Searching the training data for the reviews of the sample.")
+    lab.progress((parts - 1) / parts, "Searching the training data for the texts of the sample.")
     seen, note = overlap(query.sample, query.training)
     lab.progress((parts - 0.5) / parts, "Measuring what prompt length alone predicts.")
     length_auc = _length_auc(lengths, labels, classes, query)

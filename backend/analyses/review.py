@@ -99,7 +99,7 @@ def recipe(query: Query, lab: Lab) -> Result:
     no_norm = logit_diff(query.reference, None)
     sample = _sample(query, lab.part(2, 4))
     x = metrics.without_largest(read.residuals, sample.largest_of, query.drop_largest)
-    lab.progress(0.75, f"Looking for {checkpoint.label}'s nearest reviews.")
+    lab.progress(0.75, f"Looking for {checkpoint.label}'s nearest texts.")
     typed, known = (prompts.seen_by(checkpoint).token_ids for prompts in (query.text, query.prompts))
     same = [i for i, ids in enumerate(known) if ids == typed[0]]
     neighbours, cosine = nearest(x[0], sample.residuals, same, query.nearest)

@@ -132,7 +132,7 @@ def classes_of(query: ClassesQuery, lab: Lab) -> Classes:
         largest_of = lab.part(1, 3).readout(query.reference, prompts).residuals
         residuals = metrics.without_largest(residuals, largest_of, query.drop_largest)
     logits = readout.logits if query.checkpoint.facts.replies else None
-    lab.progress(0.7, f"Permuting and resampling the reviews in {query.checkpoint.label}.")
+    lab.progress(0.7, f"Permuting and resampling the texts in {query.checkpoint.label}.")
     count, seed = prompts.classes, query.seed
     return classes(residuals, logits, prompts.labels, count, query.draws, query.permutations, seed, prompts.groups)
 

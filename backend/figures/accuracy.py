@@ -38,7 +38,7 @@ def draw(results: Sequence[Result], axis: StepAxis, words: Sequence[str]) -> go.
     chance = 100 / len(words)
     return theme.figure(
         [*traces, drawing.key(f"chance {chance:.0f} %", "dash")],
-        "Reviews answered correctly (%)",
+        "Texts answered correctly (%)",
         height=380,
         xaxis=axis.layout,
         yaxis=theme.axis("", range=[-3, 103]),
@@ -94,8 +94,8 @@ def _percent(value: float, low: float, high: float) -> str:
 
 
 REVIEW_GUIDE = Guide(
-    "The answer of both models to this review, by their own readout.",
-    "One review says nothing about a model.",
+    "The answer of both models to this text, by their own readout.",
+    "One text says nothing about a model.",
     "The probability is divided among the label words only.",
 )
 

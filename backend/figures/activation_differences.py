@@ -39,7 +39,10 @@ CURVE_GUIDE = Guide(
 def overview(
     results: Sequence[Result], names: Sequence[str], place: int, reference: str, chosen: int | None = None
 ) -> go.Figure:
-    """Draw checkpoint x layer: the relative length at a place, crossed where the interval reaches the floor."""
+    """Draw checkpoint x layer: the relative length at a place, crossed where the interval reaches the floor.
+
+    A click on a cell selects a point whose customdata is (row, layer).
+    """
     shown = theme.literals(names)
     values = 100 * np.stack([result.relative.value[place] for result in results])
     below = [(row, layer) for row, result in enumerate(results) for layer in hidden(result, place).tolist()]
@@ -52,7 +55,8 @@ def overview(
             theme.SEQUENTIAL,
             zmin=0,
             colorbar=drawing.bar(len=1, ticksuffix=" %"),
-        )
+        ),
+        drawing.targets(values, shown, "%{y}, layer %{x}: %{text} % of the residual's length<extra></extra>"),
     ]
     if below:
         traces.append(
@@ -61,6 +65,7 @@ def overview(
                 "mode": "markers",
                 "x": [layer for _, layer in below],
                 "y": [shown[row] for row, _ in below],
+                "customdata": below,
                 "marker": {"symbol": "x-thin", "size": 9, "line": {"width": 1.6, "color": theme.QUIET}},
                 "hovertemplate": "%{y}, layer %{x}: within the floor<extra></extra>",
                 "showlegend": False,
@@ -69,7 +74,7 @@ def overview(
     for row, label in enumerate(names if chosen is not None else ()):
         most = int(np.nanargmax(np.nan_to_num(values[row], nan=-1.0)))
         hover = f"%{{y}}, layer %{{x}}: the largest of this checkpoint, {values[row, most]:.3g} %<extra></extra>"
-        ring = drawing.ring([most], [shown[row]], 15, hover, showlegend=False)
+        ring = drawing.ring([most], [shown[row]], 15, hover, showlegend=False, customdata=[(row, most)])
         traces += following.of_epoch([ring], label, names[chosen or 0])
     if chosen is not None:
         traces.append(drawing.ring([None], [None], 11, name="largest of its checkpoint"))

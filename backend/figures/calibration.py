@@ -36,7 +36,7 @@ def reliability(
                 name,
                 drawing.stroke(theme.checkpoint_colour(position, count)),
                 "confidence %{x:.1f} %: right %{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f}), "
-                "%{customdata[2]:.0f} reviews",
+                "%{customdata[2]:.0f} texts",
                 error_y=drawing.error_bars(value, low, high),
                 customdata=drawing.ends(low, high, result.bin_n),
             )

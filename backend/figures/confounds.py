@@ -12,14 +12,14 @@ from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 
 GUIDE = Guide(
-    "Accuracy by prompt length, and how similar different reviews are.",
-    "Quartiles hold few reviews each, so read their intervals.",
+    "Accuracy by prompt length, and how similar different texts are.",
+    "Quartiles hold few texts each, so read their intervals.",
     "Read this before any other picture. "
     "If the classes differ in length, directions may be about length. "
     "If the sample was trained on, accuracy says little about new texts.",
 )
 UNASKED_GUIDE = Guide(
-    "How similar different reviews are: the mean cosine between their residuals.",
+    "How similar different texts are: the mean cosine between their residuals.",
     "All residuals of a model may share a direction, so a high cosine alone says little.",
     "Read this before any other picture. If classes differ in length, directions may be about length.",
 )
@@ -76,7 +76,7 @@ def sameness(result: Result, names: Sequence[str]) -> go.Figure:
     ]
     return theme.figure(
         traces,
-        "Cosine between different reviews",
+        "Cosine between different texts",
         height=340,
         xaxis=theme.layer_axis(result.review_cosine.shape[1]),
         yaxis=theme.axis(
@@ -99,7 +99,7 @@ def card(result: Result, names: Sequence[str], reviews: int) -> list[str]:
         *([apart] if np.isfinite(result.length_auc.value) else []),
         f"{result.truncated_n} of {reviews} texts ({100 * result.truncated_share:.0f} %) were cut to fit the prompt.",
         result.training_note,
-        f"{result.states_rating} of {reviews} reviews state a rating.",
+        f"{result.states_rating} of {reviews} texts state a rating.",
         _copies(result, reviews),
         _best(result, names),
         f"Layer {text_free} holds no text at the readout position: position alone, or nothing."
@@ -111,12 +111,12 @@ def card(result: Result, names: Sequence[str], reviews: int) -> list[str]:
 def _copies(result: Result, reviews: int) -> str:
     """How many reviews repeat an earlier one."""
     if not result.duplicates:
-        return "No two reviews are the same text."
+        return "No two texts are the same."
     several = "text stands" if result.contradictions == 1 else "texts stand"
     said = f"{result.contradictions} {several} under more than one label. " if result.contradictions else ""
     return (
-        f"**{result.duplicates} of {reviews} reviews repeat an earlier one**, in their text or in their whole prompt. "
-        f"{said}Copies stay together where reviews are split; intervals count each of them, so they are too narrow."
+        f"**{result.duplicates} of {reviews} texts repeat an earlier one**, alone or in their whole prompt. "
+        f"{said}Copies stay together where texts are split; intervals count each of them, so they are too narrow."
     )
 
 
@@ -127,7 +127,7 @@ def _best(result: Result, names: Sequence[str]) -> str:
     if np.isfinite(result.quartile_accuracy.value).any(axis=1).sum() == 1:
         only, share = names[result.naive_best], 100 * result.naive_best_accuracy
         return f"Only **{only}** has a head to answer with, so there was no choice; it answers {share:.1f} % right."
-    best = f"The best checkpoint on all reviews is **{names[result.naive_best]}** with "
+    best = f"The best checkpoint on all texts is **{names[result.naive_best]}** with "
     best += f"{100 * result.naive_best_accuracy:.1f} %, a number that the choice flatters."
     if result.best_on_half < 0:
         return f"{best} The classes are too small to choose on one half and test on the other."

@@ -18,7 +18,7 @@ def reference_guide(reference: str) -> Guide:
     """Return the guide of `to_reference`."""
     return Guide(
         f"The cosine of each checkpoint's class direction with that of {reference}: 1 is the same, 0 is unrelated.",
-        "Plain cosines are inflated, because all checkpoints read the same reviews.",
+        "Plain cosines are inflated, because all checkpoints read the same texts.",
         "The split-half curves are not inflated. They have gaps where a direction is within its noise.",
     )
 
@@ -113,7 +113,7 @@ def between_layers(result: Result, position: int, names: Sequence[str], at: int 
 CHECKPOINTS_GUIDE = Guide(
     "Cosines between the class directions of all checkpoints at one layer.",
     "Do not read them where the direction is within chance.",
-    "These are plain cosines, inflated because all checkpoints read the same reviews.",
+    "These are plain cosines, inflated because all checkpoints read the same texts.",
 )
 
 

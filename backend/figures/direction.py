@@ -104,7 +104,7 @@ LEAD_GUIDE = Guide(
     "How far apart the classes are at each layer of each checkpoint; click a cell to open it.",
     "Cells before a ring may be chance.",
     "The distance between the class means, over the spread within the classes. It is corrected for the number of "
-    "reviews. The ring marks the layer from which a checkpoint stays above chance.",
+    "texts. The ring marks the layer from which a checkpoint stays above chance.",
 )
 CURVES_GUIDE = Guide(
     "The same distance for both models, with 95 % intervals; other checkpoints are faint.",
@@ -187,9 +187,9 @@ def leaves_chance(results: Sequence[Result], names: Sequence[str], direction: in
 
 
 REVIEW_GUIDE = Guide(
-    "The position of this review along the class direction, layer by layer.",
+    "The position of this text along the class direction, layer by layer.",
     "The curve means nothing where the direction is within chance.",
-    "The review is part of the class means, so a small sample pulls it towards its own class.",
+    "The text is part of the class means, so a small sample pulls it towards its own class.",
 )
 
 
@@ -226,7 +226,7 @@ def review(
     levels = [drawing.level(y, dash="dash") for y in (0, 1)]
     return theme.figure(
         traces,
-        f"This review along the direction: 0 = mean of {rest}, 1 = mean of {target}",
+        f"This text along the direction: 0 = mean of {rest}, 1 = mean of {target}",
         height=320,
         shapes=levels,
         xaxis=theme.layer_axis(results[0].norm.value.shape[1]),

@@ -88,7 +88,7 @@ def texts(
         if place == FIRST:
             parts.append(f'<details><summary style="cursor:pointer">{len(requests) - FIRST} more</summary>')
         review = int(contexts.review[i])
-        heading = f"review {index[review]}, {escape(words[int(labels[review])])}"
+        heading = f"text {index[review]}, {escape(words[int(labels[review])])}"
         largest = int(contexts.position[i] - contexts.start[i])
         tokens = "".join(
             _token(contexts, i, t, model, names, reach, t == largest) for t in range(len(contexts.pieces[i]))
@@ -183,7 +183,7 @@ def _apart(result: Result, m: int, at: int, feature: int) -> str:
     chance = "beyond chance" if q <= SURE else "within chance"
     along = "undefined here" if np.isnan(cosine) else f"{cosine:+.2f}"
     return (
-        f"AUC of a review's largest activation {auc:.3f} (q = {q:.2g}, {chance}). Cosine with the class direction "
+        f"AUC of a text's largest activation {auc:.3f} (q = {q:.2g}, {chance}). Cosine with the class direction "
         f"{along}."
     )
 

@@ -13,11 +13,11 @@ from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 
 REVIEWS_GUIDE = Guide(
-    "The word that the head reads for every review (row) at every layer (column).",
+    "The word that the head reads for every text (row) at every layer (column).",
     "One colour over all rows is a bias of the head, not knowledge.",
     "Rows are sorted by class, then by the layer of the last flip. "
     "Faint cells are undecided. "
-    "The squares on the right are the labels. Click one to see its review.",
+    "The squares on the right are the labels. Click one to see its text.",
 )
 
 
@@ -86,7 +86,7 @@ def reviews(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": "chosen review",
+                "name": "chosen text",
                 "x": [layers + 0.35],
                 "y": [row],
                 "marker": {"symbol": "triangle-left", "size": 11, "color": theme.RING},
@@ -110,7 +110,7 @@ def reviews(
 
 
 REVIEW_GUIDE = Guide(
-    "The logit difference of this review by layer, over its root mean square.",
+    "The logit difference of this text by layer, over its root mean square.",
     "A curve that stays near zero says nothing.",
     "The answer flips where the curve crosses zero.",
 )
@@ -150,7 +150,7 @@ def review(
     towards = words[1] if len(words) == 2 else words[c]
     return theme.figure(
         traces,
-        f"This review: above 0 it is read as {towards}",
+        f"This text: above 0 it is read as {towards}",
         height=320,
         shapes=[zero],
         xaxis=theme.layer_axis(results[0].auc.value.shape[1]),

@@ -13,10 +13,10 @@ from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 
 GUIDE = Guide(
-    "Whether reviews that are far apart in one model are far apart in the other.",
+    "Whether texts that are far apart in one model are far apart in the other.",
     "The Gromov-Wasserstein distance is an upper bound, from the better of two starts.",
     "Rank correlation compares the ranks of all distances. "
-    "Gromov-Wasserstein matches the reviews as well as possible, whichever is which. "
+    "Gromov-Wasserstein matches the texts as well as possible, whichever is which. "
     "It is a share of the distance without any matching.",
 )
 

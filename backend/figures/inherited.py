@@ -14,7 +14,7 @@ from backend.figures.style.guide import Guide
 COLOURS = {"own": theme.checkpoint_colour(2, 3), "inherited": theme.QUIET, "interaction": theme.MANY[6]}
 SYMBOLS = {"own": "circle", "inherited": "square", "interaction": "diamond"}
 SAID = {"own": "own weights", "inherited": "inherited input", "interaction": "both together"}
-SCOPE_NAMES = {"change": "the whole change", "differences": "what differs between reviews"}
+SCOPE_NAMES = {"change": "the whole change", "differences": "what differs between texts"}
 
 
 GUIDE = Guide(

@@ -18,7 +18,7 @@ COLOURS = (theme.veil(theme.QUIET, 0.34), theme.veil(theme.QUIET, 0.1), theme.ve
 
 GUIDE = Guide(
     "The role of each layer as its background: general, transitional or task-specific.",
-    "The roles follow from a rule and a level, and few reviews leave most layers transitional.",
+    "The roles follow from a rule and a level, and few texts leave most layers transitional.",
     "The rule uses the CKA with the reference and the gain of a linear probe.",
 )
 

@@ -30,13 +30,13 @@ def copies(repeated: int, reviews: int) -> str | None:
     if not repeated:
         return None
     return (
-        f"{repeated} of {reviews} reviews repeat an earlier one. All copies of a text are in one fold, so no probe is "
+        f"{repeated} of {reviews} texts repeat an earlier one. All copies of a text are in one fold, so no probe is "
         f"tested on a text that it was fitted on; intervals count each copy, so they are too narrow."
     )
 
 
 CURVES_GUIDE = Guide(
-    "How many unseen reviews a logistic regression gets right, with 95 % intervals.",
+    "How many unseen texts a logistic regression gets right, with 95 % intervals.",
     "A probe that finds the class does not prove that the model uses it.",
     "The probes use five-fold cross-validation. "
     "Only accuracy above the mean token embedding was computed by the blocks.",
@@ -100,7 +100,7 @@ def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any], mode: s
 HEATMAP_GUIDE = Guide(
     "The same for all checkpoints.",
     "The layer with the highest value was picked by looking, so its value is too high.",
-    "Layers where all reviews are the same are empty.",
+    "Layers where all texts are the same are empty.",
 )
 
 

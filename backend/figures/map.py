@@ -56,7 +56,7 @@ def draw(
         ]
     if selected is not None and np.isfinite(result.xy[selected]).all():
         traces.append(
-            drawing.ring([float(result.xy[selected, 0])], [float(result.xy[selected, 1])], 17, name="chosen review")
+            drawing.ring([float(result.xy[selected, 0])], [float(result.xy[selected, 1])], 17, name="chosen text")
         )
     bare = {"visible": False, "constrain": "domain", "fixedrange": True}
     return theme.figure(
@@ -103,12 +103,12 @@ def _by_value(result: Result, members: np.ndarray, texts: Sequence[str], values:
 def in_words(result: Result, name: str, reference: str) -> str:
     """Drift against the noise floor, and how far the map can be trusted, in a sentence."""
     if not np.isfinite(result.drift):
-        return f"**{name}**: this layer is the same for all reviews, so there is nothing to map."
+        return f"**{name}**: this layer is the same for all texts, so there is nothing to map."
     trust = f"trustworthiness {result.trustworthiness:.2f} (1: its neighbours are those in the residuals, 0.5: chance)"
     if name == reference:
         return f"**{name}**: the map that the others start from; {trust}."
     return (
-        f"**{name}**: reviews moved by {result.drift:.2f} of the map's radius, noise floor {result.noise_floor:.2f} — "
+        f"**{name}**: texts moved by {result.drift:.2f} of the map's radius, noise floor {result.noise_floor:.2f} — "
         f"{verdict(result.drift, result.noise_floor)}; {trust}."
     )
 

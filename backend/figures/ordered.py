@@ -55,10 +55,10 @@ def _lowest(results: Sequence[Result]) -> float:
     return min(-0.1, float(np.nanmin(low, initial=0.0)) - 0.03)
 
 
-def heatmap(results: Sequence[Result], names: Sequence[str]) -> go.Figure:
+def heatmap(results: Sequence[Result], names: Sequence[str], row: int = 34) -> go.Figure:
     """Checkpoint x layer; a ring marks the first layer from which all later ones exceed chance.
 
-    A click on a cell selects a point whose customdata is (checkpoint, layer).
+    A click on a cell selects a point whose customdata is (checkpoint, layer). `row` is the height of a row in pixels.
     """
     names = theme.literals(names)
     matrix = np.stack([result.correlation.value for result in results])
@@ -66,9 +66,10 @@ def heatmap(results: Sequence[Result], names: Sequence[str]) -> go.Figure:
     return theme.figure(
         drawing.by_checkpoint(matrix, names, starts, ".2f", zmax=1),
         "Spearman correlation with the label",
-        height=150 + 34 * len(names),
+        height=130 + min(row * len(names), 420),
         xaxis=theme.layer_axis(matrix.shape[1], showgrid=False),
         yaxis=drawing.NAMES,
+        legend=drawing.RIGHT,
     )
 
 

@@ -13,7 +13,7 @@ from backend.figures.style import scrubber, theme
 from backend.figures.style.guide import Guide
 
 KEY = "pca"
-TITLE = "The reviews at every layer, on two principal components"
+TITLE = "The texts at every layer, on two principal components"
 
 
 def guide(classes: int, ordered: bool = False) -> Guide:
@@ -24,15 +24,15 @@ def guide(classes: int, ordered: bool = False) -> Guide:
     if classes < 2:
         arrows = "Colours go from the lowest value of the label to the highest." if ordered else ""
     return Guide(
-        "The reviews at the readout position of every layer, on the first two principal components.",
+        "The texts at the readout position of every layer, on the first two principal components.",
         "Two axes of many can hide a separation, which the direction curves show.",
-        f"Every panel is a layer and every point a review. {arrows}{' ' * bool(arrows)}"
+        f"Every panel is a layer and every point a text. {arrows}{' ' * bool(arrows)}"
         "The title of a panel gives the share of variance on its x and y axis. "
         "A layer has one scale for all checkpoints, so compare sizes along the epochs, not between layers. "
         "Drag the slider or play it: points move on straight lines from one checkpoint to the next. "
         "Places between two checkpoints are drawn, not measured. "
         "With its own axes for each checkpoint, movement is also that of the axes. "
-        "Click a point to choose a review, and a panel to enlarge its layer.",
+        "Click a point to choose a text, and a panel to enlarge its layer.",
     )
 
 

@@ -179,25 +179,11 @@ def places(
         line = _line(result.place[:, at], theme.literal(name), colour, "solid", 2.4)
         traces += following.curve([line], [], name, ends)
     low, high = sides(words, at)
-    means = [
-        {
-            "xref": "paper",
-            "x": 1,
-            "y": y,
-            "text": f"mean of {text.shown(word)}",
-            "showarrow": False,
-            "xanchor": "right",
-            "yanchor": "bottom" if y else "top",
-            "font": {"size": 11},
-        }
-        for y, word in ((0, low), (1, high))
-    ]
     return theme.figure(
         traces,
         f"Along the direction: 0 = mean of {text.shown(low)}, 1 = mean of {text.shown(high)}",
         height=400,
         shapes=[_level(0), _level(1)],
-        annotations=means,
         xaxis=theme.layer_axis(len(results[0].place)),
         yaxis=theme.axis("class distances"),
         **_BELOW,
@@ -257,7 +243,7 @@ def excerpt(text: str, most: int = 3000) -> str:
 
 
 NEAREST_GUIDE = Guide(
-    "The nearest reviews by the cosine of their residuals at the readout position.",
+    "The nearest texts by the cosine of their residuals at the readout position.",
     "Early layers compare wording and length rather than opinion.",
     "The mean of the sample is subtracted. With it, all cosines would be near 1.",
 )

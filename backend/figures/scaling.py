@@ -34,7 +34,7 @@ _LOGARITHMIC = {"perplexity"}
 GUIDE = Guide(
     "The reference plus alpha times its change: alpha 0 is the reference, alpha 1 the checkpoint.",
     "Beyond 0 and 1 no training went; a bend there says little about training.",
-    "Bands are 95 % intervals over reviews or texts. "
+    "Bands are 95 % intervals over texts. "
     "Where the change acts linearly, answers and price in KL rise steadily from 0 to 1.",
 )
 BLOCKS_GUIDE = Guide(

@@ -22,7 +22,7 @@ GUIDE = Guide(
 SETS_GUIDE = Guide(
     "The share of the gain that the reference keeps with the best few blocks of the checkpoint.",
     "Greedy search adds one block at a time, so another set of the same size may keep more.",
-    "Blocks are chosen on some reviews and judged on the others. Embeddings and head stay the reference's.",
+    "Blocks are chosen on some texts and judged on the others. Embeddings and head stay the reference's.",
 )
 
 
@@ -127,7 +127,7 @@ def sets(result: Result, name: str, share: float) -> go.Figure:
     ticks = [f"{size}: +{block}" for size, block in zip(sizes.tolist(), result.order, strict=True)]
     return theme.figure(
         traces,
-        f"{theme.literal(name)}: gain kept by a few blocks (held-out reviews)",
+        f"{theme.literal(name)}: gain kept by a few blocks (held-out texts)",
         height=320,
         shapes=[drawing.level(100 * share, dash="dot")],
         xaxis=theme.axis("size of the set: block added", tickvals=sizes.tolist(), ticktext=ticks),
@@ -164,7 +164,7 @@ def kept_in_words(result: Result, share: float) -> str:
     """Return the smallest set of blocks that keeps that share of the gain, in a sentence."""
     smallest = result.smallest(share)
     if smallest is None:
-        return f"No set of blocks keeps {100 * share:.0f} % of the gain on held-out reviews."
+        return f"No set of blocks keeps {100 * share:.0f} % of the gain on held-out texts."
     listed = ", ".join(map(str, smallest))
     blocks = "block" if len(smallest) == 1 else "blocks"
     kept = 100 * float(result.kept.value[len(smallest) - 1])

@@ -21,22 +21,22 @@ NAMES: dict[Measure, str] = {
 LEVELS = ("0.99", "0.95", "0.9", "0.8", "0.5")
 
 
-_CHANCE = "The dotted line is chance: reviews paired at random exceed it at some layer in 5 % of cases."
+_CHANCE = "The dotted line is chance: texts paired at random exceed it at some layer in 5 % of cases."
 GUIDES: dict[Measure, Guide] = {
     "cka": Guide(
-        "Whether the same reviews lie close together in both models: 1 is the same up to rotation and scale.",
+        "Whether the same texts lie close together in both models: 1 is the same up to rotation and scale.",
         "A few massive dimensions can decide CKA alone, so also look without the three largest.",
         _CHANCE,
     ),
     "procrustes": Guide(
         "How much of the difference the best rotation and scale remove: 1 is all of it.",
-        "With fewer reviews than dimensions any two models look similar, so compare with the dotted line.",
+        "With fewer texts than dimensions any two models look similar, so compare with the dotted line.",
         _CHANCE + " The interval holds the mean over samples of this size. Never compare samples of different sizes.",
     ),
     "cosine": Guide(
-        "The mean cosine between a review's residuals in the two models, with its 95 % interval.",
+        "The mean cosine between a text's residuals in the two models, with its 95 % interval.",
         "All residuals of a model may share a direction, so compare with the dotted lines.",
-        "A rotation lowers the cosine. The dotted lines are reviews paired at random, and different reviews.",
+        "A rotation lowers the cosine. The dotted lines are texts paired at random, and different texts.",
     ),
 }
 
@@ -73,7 +73,7 @@ def curves(
         traces.append(_line(x, alike, name, {"color": colour, "width": 2.2, "dash": "dash"}))
     if measure == "cosine":
         x = np.arange(len(results[0].review_cosine))
-        traces.append(_dotted(x, results[0].review_cosine, f"different reviews in {reference}", theme.QUIET))
+        traces.append(_dotted(x, results[0].review_cosine, f"different texts in {reference}", theme.QUIET))
     return theme.figure(
         traces,
         f"Similarity to {reference}: {NAMES[measure]}",

@@ -118,3 +118,16 @@ def written(results: Sequence[Written], queries: Sequence[WrittenQuery]) -> list
         way = "greedy" if query.temperature is None else f"drawn at {query.temperature:g}, seed {query.seed}"
         row[way] = " ".join(result.text.split()) or "(the text ends here)"
     return list(cells.values())
+
+
+def cut_short(queries: Sequence[WrittenQuery]) -> str:
+    """Say that the prompt leaves a model less room than the tokens that it would write; empty if none is short."""
+    for query in queries:
+        longest, name = query.checkpoint.facts.longest, query.checkpoint.label
+        taken = len(query.text.seen_by(query.checkpoint).token_ids[0])
+        if longest is not None and longest - taken + 1 < query.tokens:
+            return (
+                f"The prompt takes {taken} of the {longest} tokens that {name} reads, so it writes "
+                f"{longest - taken + 1} at most. A shorter text leaves room for more."
+            )
+    return ""

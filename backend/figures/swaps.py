@@ -86,7 +86,7 @@ def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: s
 
 LOSSES_GUIDE = Guide(
     "The accuracy lost by restoring the lower blocks, with paired 95 % intervals.",
-    "The prefix was chosen on these reviews, so its loss looks too small.",
+    "The prefix was chosen on these texts, so its loss looks too small.",
     "A model trained with these blocks frozen may do better.",
 )
 
@@ -210,7 +210,7 @@ def advice(up_to: Result, host: str, donor: str) -> str:
         )
     which = f"Blocks 0 to {at}" if at else "Block 0"
     rest = f"the upper {blocks - at - 1} of {blocks} blocks carry" if at < blocks - 1 else "embeddings and head carry"
-    caution = "" if up_to.lost.high[at] <= SPENT else " More reviews would tell whether it really is so little."
+    caution = "" if up_to.lost.high[at] <= SPENT else " More texts would tell whether it really is so little."
     return (
         f"{which} of {host} can be put back to {donor} at a loss of {_points(up_to, at)}: {rest} what training "
         f"changed, and the others might as well have stayed frozen.{caution}"

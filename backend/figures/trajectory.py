@@ -28,7 +28,7 @@ def guide(reference: str, level: float) -> Guide:
         "The length of each layer's class direction over its chance level, by checkpoint, and when four curves cross.",
         "Compare the bars, not the marks: between two checkpoints nothing was measured.",
         "A circle: from here on the direction is above chance. A triangle: from here on the nearest class mean "
-        "classifies held-out reviews better than chance. A diamond: from here on CKA with "
+        "classifies held-out texts better than chance. A diamond: from here on CKA with "
         f"{reference} is below {level:g}. A square above the layers: from here on the model's own answers are better "
         "than chance. A bar starts at the last checkpoint surely before the crossing. It ends at the first surely "
         "after it, by 95 % intervals. The chance levels of circle and triangle hold over all layers and checkpoints. "

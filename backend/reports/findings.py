@@ -72,7 +72,7 @@ def reversed_classes(case: Comparison) -> Asks:
     if not high < 0.5:
         return None
     return Finding(
-        f"{subject(case.names[worst])} orders the reviews the wrong way round: its AUC is {value:.2f} ({low:.2f} to "
+        f"{subject(case.names[worst])} orders the texts the wrong way round: its AUC is {value:.2f} ({low:.2f} to "
         f"{high:.2f}; 0.5 is chance). Check below that label values, label words and head rows match.",
         value,
         low,
@@ -99,7 +99,7 @@ def best_checkpoint(case: Comparison) -> Asks:
         return None
     name, reference = case.names[chosen], case.reference.label
     return Finding(
-        f"{subject(name)}, chosen on half of the reviews, answers {_percent(card.held_half_accuracy.value)} of the "
+        f"{subject(name)}, chosen on half of the texts, answers {_percent(card.held_half_accuracy.value)} of the "
         f"other half correctly ({_span(*card.held_half_accuracy.ends[1:])}): {100 * gain.value:.1f} points more than "
         f"{reference} ({_span(gain.low, gain.high)}).",
         *gain.ends,
@@ -168,8 +168,8 @@ def seen_in_training(case: Comparison) -> Asks:
     if card.in_training < 1:
         return None
     return Finding(
-        f"{card.in_training} of the {len(case.study.sample.text)} reviews also occur in the training data. "
-        f"Answers to these reviews say little about new texts.",
+        f"{card.in_training} of the {len(case.study.sample.text)} texts also occur in the training data. "
+        f"Answers to these texts say little about new texts.",
         float(card.in_training),
         None,
         None,
@@ -192,7 +192,7 @@ def leaning(case: Comparison) -> Asks:
         if apart >= FAR_APART and low > 0 and _differ(one.recall.value, one.n):
             best_word, worst_word = case.words[best], case.words[worst]
             return Finding(
-                f"{subject(case.names[i])} answers {_percent(recall.value[0])} of the {best_word} reviews correctly "
+                f"{subject(case.names[i])} answers {_percent(recall.value[0])} of the {best_word} texts correctly "
                 f"and {_percent(recall.value[1])} of the {worst_word} ones, {100 * apart:.1f} points apart "
                 f"({_span(float(low), float(high))}).",
                 apart,

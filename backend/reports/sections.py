@@ -127,7 +127,7 @@ def _projections(case: Comparison, ask: Ask, _: int) -> Iterator[Section]:
     guide = projection_figures.guide(len(case.words), bool(sample.values))
     yield Section(
         "pca",
-        "What do the reviews look like at each layer?",
+        "What do the texts look like at each layer?",
         [moving(data, case.names[case.last], case.reference.label, guide)],
     )
 
@@ -220,7 +220,7 @@ def _maps(case: Comparison, ask: Ask, layer: int) -> Iterator[Section]:
             for r, checkpoint in zip(results, pair, strict=True)
         ]
         parts.append(sentences(words))
-    yield Section("map", f"Which reviews are neighbours at layer {layer}?", parts)
+    yield Section("map", f"Which texts are neighbours at layer {layer}?", parts)
 
 
 SECTIONS: dict[str, Callable[[Comparison, Ask, int], Iterator[Section]]] = {

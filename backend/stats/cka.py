@@ -41,7 +41,7 @@ def enough(reviews: int) -> None:
     """Raise UndefinedError if there are too few reviews."""
     if reviews < FEWEST:
         raise UndefinedError(
-            f"Similarity needs {FEWEST} reviews, and the sample has {reviews}; raise dataset.sample in study.toml."
+            f"Similarity needs {FEWEST} texts, and the sample has {reviews}; raise dataset.sample in study.toml."
         )
 
 

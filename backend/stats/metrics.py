@@ -35,7 +35,7 @@ def class_sizes(labels: Labels, classes: int) -> Int[np.ndarray, " classes"]:
     """Count reviews per class; UndefinedError if a class has none."""
     sizes = np.bincount(labels, minlength=classes)
     if len(sizes) > classes or not sizes.all():
-        raise UndefinedError(f"Every one of the {classes} classes needs reviews; the sample has {sizes.tolist()}.")
+        raise UndefinedError(f"Every one of the {classes} classes needs texts; the sample has {sizes.tolist()}.")
     return sizes
 
 

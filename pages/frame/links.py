@@ -30,6 +30,8 @@ NEXT = {
     "probes": ("", "What do all numbers say together?"),
 }
 """The page and the question that follow each page."""
+WITHOUT_CLASSES = {"layers": "Where does each layer place the texts?"}
+"""The question that leads to a page if the study has no classes."""
 LEAVING = """
 window.layershiftLeaves ??= (() => {
     const note = link => {
@@ -97,10 +99,13 @@ def _own_state() -> dict[str, dict[str, str]]:
     return st.session_state.setdefault("_own_state", {})
 
 
-def to_next(pages: Mapping[str, Any], path: str) -> None:
-    """End the page with the question that comes next, as a link that keeps what was chosen."""
+def to_next(pages: Mapping[str, Any], path: str, lacking: Mapping[str, str], has_classes: bool) -> None:
+    """End the page with the question that comes next, as a link that keeps what was chosen; skip `lacking` pages."""
     if path in NEXT:
         to, question = NEXT[path]
+        while to in lacking:
+            to, question = NEXT[to]
+        question = question if has_classes else WITHOUT_CLASSES.get(to, question)
         st.divider()
         st.page_link(
             pages[to],

@@ -17,13 +17,13 @@ from pages.frame.links import LEAVING
 STATE = "_painted"
 _FIRST, _WAITS = "_first_picture", "_waits"
 PATIENCE_MS = 4000
-"""How long a picture may take from when its page has arrived; a page may have none, or one that is computed first."""
+"""How long a picture may take from when its page has arrived; nothing is waited for where a page has none yet."""
 
 LOOK = (
     LEAVING
     + """
 export default function({ data, setTriggerValue }) {
-    const drawn = ".stMain .scrubber[data-painted], .stMain .js-plotly-plot :is(.point, .hm image, .bars path)";
+    const drawn = ".stMain [data-painted], .stMain .js-plotly-plot :is(.point, .hm image, .bars path)";
     const begun = performance.now();
     let timer;
     const told = () => performance.now() - (window.layershiftTold ?? -Infinity) < data.patience;
@@ -33,7 +33,7 @@ export default function({ data, setTriggerValue }) {
         setTriggerValue("painted", true);
     };
     const look = () => {
-        const shown = document.querySelector(`${drawn}, .stMain [data-testid=stProgress]`);
+        const shown = !data.picture || document.querySelector(`${drawn}, .stMain [data-testid=stProgress]`);
         if (leaving() || told() || (!shown && performance.now() - begun < data.patience)) timer = setTimeout(look, 50);
         else if (document.hidden) tell();
         else requestAnimationFrame(() => requestAnimationFrame(tell));
@@ -76,7 +76,8 @@ def mount() -> None:
     """Watch for the first picture if the page waits for it."""
     if st.session_state[_WAITS]:
         with st.container(key="chosen-painted"):  # only a program
-            _component()(key="painted", data={"patience": PATIENCE_MS}, on_painted_change=_heard)
+            data = {"patience": PATIENCE_MS, "picture": _FIRST in st.session_state}
+            _component()(key="painted", data=data, on_painted_change=_heard)
 
 
 def _heard() -> None:

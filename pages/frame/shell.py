@@ -129,8 +129,9 @@ def run(pages: Mapping[str, links.Page]) -> None:
     view: View | None = None
     with _sentences():
         view = _resolve(module.choices, rest) if module.choices else None
+    lacking = _lacking(view, pages)
     with top:
-        links.to_pages(known.values(), _lacking(view, pages))
+        links.to_pages(known.values(), lacking)
     if st.session_state.get("_page") != chosen.url_path:
         st.session_state["_page"] = chosen.url_path
         work.leave()
@@ -143,7 +144,7 @@ def run(pages: Mapping[str, links.Page]) -> None:
     painted.mount()
     marked.show(chosen.url_path)
     if view is not None:
-        links.to_next(known, chosen.url_path)
+        links.to_next(known, chosen.url_path, lacking, not view.study.lacks("classes"))
         links.remember(chosen.url_path)
         _near(view, chosen.url_path)
         saving.mount(theme.literal(view.study.study.title))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -40,39 +41,49 @@ def text_set(view: shell.View) -> str:
     return view.control(st.segmented_control, "Read", "texts", format_func=figures.TEXT_SETS.__getitem__, required=True)
 
 
-def _requests(view: shell.View, shown: list[PinnedCheckpoint]) -> list[Request[analysis.Result]]:
-    asked = [analysis.query(view.study, one, view.reference, view.value("texts")) for one in shown]
+def _requests(view: shell.View, shown: list[PinnedCheckpoint], texts: str) -> list[Request[analysis.Result]]:
+    asked = [analysis.query(view.study, one, view.reference, texts) for one in shown]
     return [analysis.recipe.request(query) for query in asked]
 
 
 @shell.section
 def overview(view: shell.View) -> None:
-    """Say where the mean residual moved most, and draw it over layers and checkpoints."""
+    """Say where the mean residual moved most, and draw it over layers and checkpoints; a click chooses both."""
+    texts, place = view.value("texts"), view.value("place")
+    if lead(view, texts, place, lambda epoch, layer: st.query_params.update(epoch=epoch, at=layer)):
+        with st.container(horizontal=True):
+            text_set(view)
+            view.control(st.segmented_control, "Where", "place", format_func=_place, required=True)
+
+
+def lead(view: shell.View, texts: str, place: str, choose: Callable[[str, str], None]) -> bool:
+    """Draw the first picture, where `choose` gets epoch and layer of a click; return whether it is there."""
     shown = others(view)
     if not shown:
         st.info("The other checkpoints read other token ids, so they cannot be compared token by token.")
-        return
-    requests = _requests(view, shown)
+        return False
+    requests = _requests(view, shown, texts)
     results = view.results(requests, "Comparing residuals and predictions")
     if results is None:
-        return
+        return False
     chosen = shown.index(view.checkpoint) if view.checkpoint in shown else len(shown) - 1
-    label, place = shown[chosen].label, PLACES.index(view.value("place"))
-    st.markdown(figures.in_words(results[chosen], plain(label), view.value("texts"), place))
+    names, at, key = [one.label for one in shown], PLACES.index(place), "activation-overview"
+    st.markdown(figures.in_words(results[chosen], plain(names[chosen]), texts, at))
+
+    def clicked() -> None:
+        cell = address.clicked_cell(key)
+        if cell is not None:
+            choose(names[cell[0]], str(cell[1]))
+
     picture.show(
         view,
-        {
-            "activation-overview": figures.overview(
-                results, [one.label for one in shown], place, view.reference.label, chosen
-            )
-        },
+        {key: figures.overview(results, names, at, view.reference.label, chosen)},
         figures.GUIDE,
         picture.rows(requests, results),
         "activation_differences",
+        {key: clicked},
     )
-    with st.container(horizontal=True):
-        text_set(view)
-        view.control(st.segmented_control, "Where", "place", format_func=_place, required=True)
+    return True
 
 
 def _place(place: str) -> str:
@@ -87,7 +98,7 @@ def details(view: shell.View) -> None:
         st.info(f"{plain(view.checkpoint.label)} reads other token ids, so it cannot be compared token by token.")
         return
     twins = seed_floor.twins(view)
-    requests = _requests(view, [view.checkpoint]) + [
+    requests = _requests(view, [view.checkpoint], view.value("texts")) + [
         analysis.recipe.request(analysis.query(view.study, *pair, view.value("texts"))) for pair in twins
     ]
     results = view.results(requests, "Reading the change as tokens")
@@ -100,7 +111,7 @@ def details(view: shell.View) -> None:
     layer = int(view.value("at"))
 
     def asked(then: shell.View) -> list[Request[analysis.Result]] | None:
-        return _requests(then, [then.checkpoint]) if then.checkpoint in others(then) else None
+        return _requests(then, [then.checkpoint], then.value("texts")) if then.checkpoint in others(then) else None
 
     def curve(then: shell.View, found: list[analysis.Result]) -> dict[str, Any]:
         colour = theme.checkpoint_colour(then.place(then.checkpoint), len(then.names))

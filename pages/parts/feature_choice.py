@@ -88,8 +88,14 @@ def result(view: shell.View, query: features.Query) -> features.Result | None:
         if len(points) > 1:
             picture.unfinished(quality_figures.so_far(points), "features-live", f"Step {points[-1].step:,} so far.")
 
+    request = features.recipe.request(query)
+    if not query.opened and request.peek(view.lab) is None:
+        st.markdown(
+            "A sparse autoencoder writes the residuals of this layer as a sum of few features out of many. Features "
+            "often have a meaning that a reader can name. Train one to see which features training changed."
+        )
     results = work.on_demand(
-        [features.recipe.request(query)],
+        [request],
         view.lab,
         "Training an autoencoder, then reading its features",
         "Read its features" if query.opened else "Train the autoencoder",

@@ -78,11 +78,12 @@ def directions(view: shell.View, checkpoints: Sequence[PinnedCheckpoint]) -> lis
 
 
 def heat(view: shell.View) -> None:
-    """Draw how far the classes are apart at every layer of every checkpoint; a click chooses layer and epoch."""
+    """Draw how every layer of every checkpoint holds the label; a click chooses layer and epoch."""
     if not view.study.lacks("order"):
-        return  # drawn with the direction below
-    if needs.lacks(view, "classes", "The heat map of class separation"):
+        ordered_label.heat(view, {"ordered-heat": lambda: _choose(view, "ordered-heat")}, ROW)
         return
+    if view.study.lacks("classes"):
+        return  # the points lead, and the part below says what is lacking
     lead, beside = st.columns([5, 3], gap="medium")
     with beside:
         scale: Any = view.control(st.segmented_control, "Scale", "scale", required=True)
@@ -98,11 +99,6 @@ def heat(view: shell.View) -> None:
     beside.markdown(direction_figures.leaves_chance(pair, [plain(checkpoint.label) for checkpoint in view.pair], at))
     beside.caption("Click a cell to choose its layer and epoch.")
 
-    def choose() -> None:
-        cell = address.clicked_cell(key)
-        if cell is not None:
-            st.query_params.update(epoch=view.names[cell[0]], layer=str(cell[1]))
-
     chosen = (view.place(view.checkpoint), int(view.value("layer")))
     with lead:
         picture.show(
@@ -111,8 +107,15 @@ def heat(view: shell.View) -> None:
             direction_figures.GUIDES[scale],
             picture.rows(requests, results),
             "direction",
-            {key: choose},
+            {key: lambda: _choose(view, key)},
         )
+
+
+def _choose(view: shell.View, key: str) -> None:
+    """Choose epoch and layer of the cell that was clicked."""
+    cell = address.clicked_cell(key)
+    if cell is not None:
+        st.query_params.update(epoch=view.names[cell[0]], layer=str(cell[1]))
 
 
 def _direction(view: shell.View) -> None:
@@ -194,7 +197,7 @@ def _cosines(view: shell.View) -> None:
 
 
 def _map(view: shell.View) -> None:
-    st.subheader("Which reviews are neighbours at one layer?")
+    st.subheader("Which texts are neighbours at one layer?")
     with st.container(horizontal=True):
         method: Any = view.control(
             st.segmented_control, "Method", "method", format_func=map_figures.NAMES.__getitem__, required=True

@@ -10,16 +10,21 @@ from backend.analyses import ordered
 from backend.caching.memoize import Request
 from backend.figures import ordered as figures
 from backend.study.checkpoint import PinnedCheckpoint
+from backend.vocabulary.markdown import plain
 from pages.frame import picture, shell
 
 
-def heat(view: shell.View, clicks: Mapping[str, Callable[[], None]]) -> None:
-    """Draw checkpoint x layer; `clicks` are callbacks by the picture's key, "ordered-heat"."""
+def heat(view: shell.View, clicks: Mapping[str, Callable[[], None]], row: int = 34) -> None:
+    """Say which layer orders the texts best, and draw checkpoint x layer in rows of that height.
+
+    `clicks` are callbacks by the picture's key, "ordered-heat".
+    """
     requests = _requests(view, view.study.checkpoints)
     results = view.results(requests, "Regressing the label on every layer")
     if results is None:
         return
-    drawn = {"ordered-heat": figures.heatmap(results, view.names)}
+    st.markdown(figures.in_words(results[view.place(view.checkpoint)], plain(view.checkpoint.label)))
+    drawn = {"ordered-heat": figures.heatmap(results, view.names, row)}
     picture.show(view, drawn, figures.LEAD_GUIDE, picture.rows(requests, results), "ordered", clicks)
 
 

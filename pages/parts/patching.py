@@ -49,7 +49,7 @@ def review(view: shell.View, ends_of: Callable[[shell.View], Pair]) -> None:
         return f"{row}, {word}: {' '.join(sample.text[chosen].split())[:BEGINNING]} …"
 
     with st.container(horizontal=True):
-        view.control(st.selectbox, "Review of the sample", "review", format_func=sentence, width=520)
+        view.control(st.selectbox, "Text of the sample", "review", format_func=sentence, width=520)
         if len(view.words) > 2:
             view.control(st.selectbox, "Class against the rest", "class", width=220)
     chosen = rows.index(view.value("review"))

@@ -12,9 +12,9 @@ from pages.frame import address, shell
 TEXT = address.Text()
 EXAMPLES = {
     "first": "The first text of its class in the sample.",
-    "typical": "The review of median logit difference towards its own class, averaged over the epochs.",
-    "hardest": "The review of lowest logit difference towards its own class, averaged over the epochs.",
-    "flipped": "A review whose answer changed most often from one checkpoint to the next.",
+    "typical": "The text of median logit difference towards its own class, averaged over the epochs.",
+    "hardest": "The text of lowest logit difference towards its own class, averaged over the epochs.",
+    "flipped": "A text whose answer changed most often from one checkpoint to the next.",
 }
 
 

@@ -73,6 +73,8 @@ def _written(view: shell.View, models: list[PinnedCheckpoint], layer: int, direc
     if results is None:
         return
     rows = [{key: plain(value) for key, value in row.items()} for row in text_figures.written(results, queries)]
+    if short := text_figures.cut_short(queries):
+        st.caption(plain(short))
     picture.table(view, "steered-samples", rows, text_figures.WRITTEN_GUIDE, picture.rows(requests, results), None)
 
 

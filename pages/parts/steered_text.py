@@ -117,6 +117,8 @@ def _continuations(view: shell.View, typed: Typed, direction: int, alpha: float)
     if results is None:
         return
     rows = [{key: plain(value) for key, value in row.items()} for row in figures.written(results, queries)]
+    if short := figures.cut_short(queries):
+        st.caption(plain(short))
     picture.table(
         view,
         "steered-written",

@@ -77,7 +77,7 @@ def test_the_first_that_moved():
 
 def test_too_few_reviews_are_one_sentence():
     own, base = residuals()
-    with pytest.raises(UndefinedError, match="needs 5 reviews"):
+    with pytest.raises(UndefinedError, match="needs 5 texts"):
         similarity.similarity(own[:4], base[:4], LABELS[:4])
 
 

@@ -185,5 +185,5 @@ def test_the_cost_of_steering(study: PinnedStudy, lab: Lab):
 
 def test_a_class_without_reviews_is_an_error():
     logits = np.zeros((6, 2), dtype=np.float32)
-    with pytest.raises(UndefinedError, match="needs reviews"):
+    with pytest.raises(UndefinedError, match="needs texts"):
         steering.steering(logits[None, None, None], logits, np.zeros(6, dtype=np.int64), np.ones(1), np.ones(1))

@@ -260,7 +260,7 @@ def test_the_cost_of_swaps(study: PinnedStudy, lab: Lab):
 
 def test_a_class_without_reviews_is_an_error(study: PinnedStudy):
     logits = np.zeros((6, study.prompts.classes), dtype=np.float32)
-    with pytest.raises(UndefinedError, match="needs reviews"):
+    with pytest.raises(UndefinedError, match="needs texts"):
         swaps.swaps(logits[None], logits, logits, np.zeros(6, dtype=np.int64), ((0, 0),), 10)
 
 

@@ -45,7 +45,7 @@ def test_the_demo_from_the_first_page_to_a_review_and_back(visit: Visit, address
 
     click_a_point(page)
     page.wait_for_url("**review=**")
-    expect(page.get_by_text("Review ").first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"^Text \d+")).first).to_be_visible(timeout=PATIENCE)
     page.wait_for_selector(".st-key-review-curve .js-plotly-plot .main-svg")
     visitor.settled()
 
@@ -64,7 +64,7 @@ def test_the_demo_from_the_first_page_to_a_review_and_back(visit: Visit, address
     second = other.goto(link)
     other.points(f"epoch {before}")
     expect(second.locator(".st-key-basis [aria-checked=true]")).to_have_text("the reference's")
-    expect(second.get_by_text(f"Review {review}")).to_be_visible(timeout=PATIENCE)
+    expect(second.get_by_text(f"Text {review}")).to_be_visible(timeout=PATIENCE)
     other.settled()
 
 
@@ -76,6 +76,7 @@ def test_a_permalink_is_the_first_request_of_a_fresh_server(visit: Visit, studie
         page.wait_for_selector("[data-testid=stProgress], .scrubber[data-painted]")
         visitor.settled()
         visitor.points("epoch 1")
+        assert page.evaluate("document.querySelector('.stMain [data-painted]') !== null"), "what waits for it sees it"
         links = [one.strip() for one in page.locator("[data-testid=stSidebar] a").all_inner_texts()]
         assert links[:8] == ["Overview", "Layers", "Tokens", "Probes", "Swaps", "Features", "Difference", "Review"]
         assert links[8:] == ["Add a study", "Documentation", "Status"]
@@ -168,7 +169,7 @@ def test_a_zoom_into_the_whole_vocabulary_survives_the_slider_and_a_search(visit
 CLICK_AT_THE_PAINT = """(() => {
     const ask = Document.prototype.querySelector;
     Document.prototype.querySelector = function (selector) {
-        return selector.includes(".scrubber[data-painted], ") && !window.clicked ? null : ask.call(this, selector);
+        return selector.includes(".stMain [data-painted], ") && !window.clicked ? null : ask.call(this, selector);
     };
     const link = () => [...document.querySelectorAll(".stSidebar a")].find(link => link.textContent.includes("Swaps"));
     const timer = setInterval(() => {

@@ -25,7 +25,9 @@ def results(shown: Shown) -> list[Result]:
 
 def test_the_overview_holds_the_numbers_and_crosses_what_is_within_the_floor(results: list[Result]):
     picture = figures.overview(results, ["<b>", "two"], 5, "base", 1)
-    heat, crosses, *rings, ring, key = picture.data
+    heat, cells, crosses, *rings, ring, key = picture.data
+    assert list(cells.customdata[-1]) == [1, results[1].relative.value.shape[1] - 1]
+    assert list(ring.customdata[0]) == [1, ring.x[0]] and len(crosses.customdata) == len(crosses.x)
     assert key.name == "largest of its checkpoint"
     assert [one.opacity for one in (*rings, ring)] == [0, 1]
     np.testing.assert_allclose(

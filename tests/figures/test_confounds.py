@@ -72,8 +72,8 @@ def test_the_card_chooses_none_where_one_alone_can_answer(shown: Shown, result: 
 
 
 def test_the_card_counts_copies_and_their_contradictions(shown: Shown, result: confounds.Result):
-    assert figures.card(result, shown.names, 60)[4] == "No two reviews are the same text."
+    assert figures.card(result, shown.names, 60)[4] == "No two texts are the same."
     copied = figures.card(replace(result, duplicates=45, contradictions=7), shown.names, 60)[4]
-    assert copied.startswith("**45 of 60 reviews repeat an earlier one**")
+    assert copied.startswith("**45 of 60 texts repeat an earlier one**")
     assert "7 texts stand under more than one label" in copied
     assert "label" not in figures.card(replace(result, duplicates=45), shown.names, 60)[4]

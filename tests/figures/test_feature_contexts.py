@@ -32,7 +32,7 @@ def some() -> Contexts:
 def test_a_context_is_text_with_its_activations_behind_it():
     labels, index = np.array([0] * 5 + [1, 0]), np.arange(7) + 40
     drawn = figures.texts(some(), 0, ["base", 'epoch "1"'], ["negative", "positive"], labels, index)
-    assert "Where it fires most in base" in drawn and "review 45, positive" in drawn and "review 46" not in drawn
+    assert "Where it fires most in base" in drawn and "text 45, positive" in drawn and "text 46" not in drawn
     assert drawn.count("<span") == 1  # the others do not fire
     assert ">&lt;b&gt;</span> c</p>" in drawn and "<b>" not in drawn
     assert 'title="2 in base, 1 in epoch &quot;1&quot;"' in drawn

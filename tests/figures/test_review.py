@@ -79,7 +79,7 @@ def test_both_class_means_are_drawn(shown: Shown, results: list[review.Result]):
     picture = figures.places(results[2:], ["epoch 2"], [2], 3, shown.words, len(shown.words) - 2)
     assert [shape.y0 for shape in picture.layout.shapes] == [0, 1]
     low, high = ("negative", "positive") if len(shown.words) == 2 else ("the others", "positive")
-    assert [note.text for note in picture.layout.annotations] == [f"mean of {low}", f"mean of {high}"]
+    assert f"0 = mean of {low}, 1 = mean of {high}" in picture.layout.title.text
     np.testing.assert_allclose(picture.data[0].y, results[2].place[:, len(shown.words) - 2], rtol=1e-5)
     assert np.isnan(picture.data[0].y[0]), "layer 0 holds no text"
 

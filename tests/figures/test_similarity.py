@@ -31,7 +31,7 @@ def test_every_curve_is_drawn_the_chosen_one_with_interval_and_chance(results, m
     picture = figures.curves(results, NAMES, [1, 2], 3, measure, "base", 1, floors)
     lines = {line.name: line for line in picture.data if line.name}
     wanted = {"epoch 1", "epoch 2", "chance", "two seeds"}
-    assert lines.keys() == wanted | ({"different reviews in base"} if measure == "cosine" else set())
+    assert lines.keys() == wanted | ({"different texts in base"} if measure == "cosine" else set())
     alike = results[1].alike(measure)
     (value, low, high), chance = alike.ends, alike.chance
     assert chance is not None

@@ -64,3 +64,15 @@ def test_what_is_written_stands_by_model_coefficient_and_way(shown: Shown):
         {"model": "base", "coefficient": "as it is", "greedy": "a b", "drawn at 0.7, seed 3": "(the text ends here)"},
         {"model": "base", "coefficient": "α = -2", "greedy": "c"},
     ]
+
+
+def test_a_prompt_that_leaves_too_little_room_is_named(shown: Shown):
+    one, prompts = shown.study.base, shown.study.prompts
+    query = WrittenQuery(one, one, prompts, prompts, 0, "all", 0, 0.0, None)
+    taken = len(prompts.seen_by(one).token_ids[0])
+    assert figures.cut_short([replace(query, checkpoint=replace(one, facts=replace(one.facts, longest=None)))]) == ""
+    for room, short in ((query.tokens, ""), (1, f"The prompt takes {taken} of the {taken} tokens that base reads")):
+        facts = replace(one.facts, longest=taken + room - 1)
+        said = figures.cut_short([query, replace(query, checkpoint=replace(one, facts=facts))])
+        assert said.startswith(short) if short else not said
+    assert "writes 1 at most" in said

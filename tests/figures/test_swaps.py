@@ -81,7 +81,7 @@ def test_advice_names_prefix_loss_and_interval(shown: Shown):
         "Blocks 0 to 4 of epoch 2 can be put back to base at a loss of 0.8 points of balanced accuracy (-1.2 to 0.9): "
         "the upper 7 of 12 blocks carry what training changed, and the others might as well have stayed frozen."
     )
-    assert "More reviews would tell" in figures.advice(
+    assert "More texts would tell" in figures.advice(
         replace(sure, lost=replace(sure.lost, high=lost + 0.05)), "epoch 2", "base"
     )
     none = figures.advice(replace(sure, lost=Estimate(lost + 0.05, lost, lost + 0.1)), "epoch 2", "base")

@@ -70,8 +70,46 @@ def test_pages_that_need_more_are_dimmed_and_say_what_to_add(world: World, opens
     if kind == "texts":
         test = opens("layers", study="other", show="direction")
         said = [one.value.replace("\\", "") for one in test.info]
-        for what in ("The heat map of class separation", "The distance between classes"):
-            assert UNLABELLED.replace("This", what) in said
+        assert UNLABELLED.replace("This", "The distance between classes") in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "leads", "heat", "following"),
+    [
+        (
+            "texts",
+            "activation-overview",
+            None,
+            ["layers", "tokens", "review", "features", "difference", "", "", "tokens"],
+        ),
+        ("ordered", "ordered-heat", "ordered-heat", ["layers", "tokens"]),
+        ("contrast", "separation", "direction-heat", ["layers", "tokens"]),
+    ],
+)
+def test_the_first_picture_and_the_next_question_fit_the_study(
+    world: World, opens: Opens, kind: Kind, leads: str, heat: str | None, following: list[str]
+):
+    world.add("other", {"texts": 1, "ordered": 5}.get(kind, 2), kind)
+    pages = ["overview", "layers", "tokens", "review", "features", "difference", "probes", "swaps"]
+    for page, to in zip(pages, following, strict=False):
+        test = opens(page, study="other")
+        (link,) = [one.proto for one in test.get("page_link") if one.proto.label.startswith("Next: ")]
+        assert link.page == to, page
+        drawn = [*charts(test)]
+        if page == "overview":
+            assert drawn[0] == leads
+            assert ("classes" in link.label) == (kind == "contrast")
+        if page == "layers":
+            assert (heat in drawn) if heat else not {"ordered-heat", "direction-heat"} & {*drawn}
+
+
+def test_a_cell_of_the_mean_change_opens_the_difference(world: World, opens: Opens):
+    world.add("other", 1, "texts")
+    test = opens("overview", study="other")
+    test.session_state["_cell"] = ("difference", {"epoch": "epoch 1", "at": "2"})
+    test.run()
+    assert test.title[0].value == "Difference: base and epoch 1"
+    assert test.select_slider(key="at").value == "2"
 
 
 def test_the_overview_says_whose_chat_template_the_base_borrows(world: World, opens: Opens):

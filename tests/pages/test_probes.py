@@ -38,7 +38,7 @@ def test_reviews_that_flip_and_the_chosen_one_in_full(opens: Opens, world: World
     test = opens("probes", show="reviews", review=str(sample.index[5]))
     shown = charts(test)
     assert {"flips-reference", "flips-chosen", "flip-curve"} == shown.keys()
-    assert "chosen review" in shown["flips-reference"]
+    assert "chosen text" in shown["flips-reference"]
     assert sample.text[5] in [one.value for one in test.text]
     assert "flip-curve" not in charts(opens("probes", show="reviews"))
 
@@ -120,5 +120,5 @@ def test_linear_probes_say_how_many_reviews_are_copies(opens: Opens, world: Worl
     test = opens("probes", show="linear")
     (said,) = [one.value for one in test.markdown if "repeat an earlier one" in one.value]
     repeated = int(said.split(" ", 1)[0])
-    assert 16 <= repeated <= 18 and "of 36 reviews" in said
+    assert 16 <= repeated <= 18 and "of 36 texts" in said
     assert charts(test).keys() == {"linear-curves", "linear-heat"}

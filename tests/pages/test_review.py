@@ -46,10 +46,10 @@ def test_a_first_visit_starts_with_an_example_of_the_sample(opens: Opens, world:
 def test_an_emptied_box_stays_empty(opens: Opens, text: str):
     test = opens("review", text=TEXT)
     settle(test.text_area(key="text").set_value(text).run())
-    assert ["Type a review, or choose an example" in one.value for one in test.info] == [True]
+    assert ["Type a text, or choose an example" in one.value for one in test.info] == [True]
     assert charts(test) == {}
     settle(test.text_area(key="text").set_value(f"{text} ").run())
-    assert ["Type a review, or choose an example" in one.value for one in test.info] == [True]
+    assert ["Type a text, or choose an example" in one.value for one in test.info] == [True]
 
 
 def test_a_text_in_the_address_is_read(opens: Opens):

@@ -66,7 +66,7 @@ def test_a_curve_of_the_reviews_that_are_done_stands_under_the_bar(opens: Opens,
         test.run()
     assert set(charts(test)) == {"so-far-single"}
     reviews = len(pin(world.studies["film"], world.lab).sample.text)  # type: ignore[arg-type]
-    said = f"20 of {reviews} reviews so far; intervals follow at the end."
+    said = f"20 of {reviews} texts so far; intervals follow at the end."
     assert said in [one.value for one in test.caption]
     go.set()
     settle(test)

@@ -81,7 +81,7 @@ def test_a_better_checkpoint_is_named_with_its_gain_on_the_other_half() -> None:
     shares = [(0.5, 0.5), (0.6, 0.6), (0.9, 0.9), (0.7, 0.7)]
     finding = best(case, shares)
     assert finding is not None
-    assert finding.sentence.startswith("Epoch 2, chosen on half of the reviews, answers ")
+    assert finding.sentence.startswith("Epoch 2, chosen on half of the texts, answers ")
     assert "more than base" in finding.sentence
     assert finding.keys == {"epoch": "epoch 2", "show": "sample"}
     labels = case.study.prompts.labels
@@ -163,7 +163,7 @@ def test_reviews_that_were_trained_on_are_a_warning(count: int, says: bool) -> N
     finding = said(findings.seen_in_training, case, [card(case, answers(case, [(0.5, 0.5)] * 4), in_training=count)])
     assert (finding is not None) == says
     if finding:
-        assert finding.sentence.startswith("3 of the 200 reviews also occur in the training data")
+        assert finding.sentence.startswith("3 of the 200 texts also occur in the training data")
 
 
 def test_recalls_that_lie_far_apart_are_a_warning() -> None:
@@ -172,7 +172,7 @@ def test_recalls_that_lie_far_apart_are_a_warning() -> None:
     assert finding is not None
     assert finding.warning
     assert finding.sentence.startswith("Epoch 3 answers 9")
-    assert "of the negative reviews correctly" in finding.sentence
+    assert "of the negative texts correctly" in finding.sentence
     assert finding.low is not None and finding.low < finding.value < (finding.high or 0)
     of_base = said(findings.leaning, case, answers(case, [(0.1, 0.95), (0.5, 0.5), (0.98, 0.3), (0.9, 0.9)]))
     assert of_base is not None
@@ -262,4 +262,4 @@ def test_answers_the_wrong_way_round_are_a_warning() -> None:
         assert (found is None) == (not expected)
         if found is not None:
             assert found.warning and found.high is not None and found.high < 0.5
-            assert found.sentence.startswith(f"{expected} orders the reviews the wrong way round")
+            assert found.sentence.startswith(f"{expected} orders the texts the wrong way round")

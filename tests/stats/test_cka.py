@@ -168,5 +168,5 @@ def test_a_model_that_does_not_vary_is_undefined_and_too_few_reviews_are_an_erro
     x = pair(7)[0]
     assert np.isnan(cka_of(x, np.ones_like(x)).estimate)
     assert np.isnan(procrustes(x, np.ones_like(x)).estimate)
-    with pytest.raises(UndefinedError, match="needs 5 reviews, and the sample has 4; raise"):
+    with pytest.raises(UndefinedError, match="needs 5 texts, and the sample has 4; raise"):
         cka.enough(4)

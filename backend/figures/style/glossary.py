@@ -38,11 +38,11 @@ TERMS = (
     ),
     Term(
         "AUC",
-        "How often a random review of the class scores higher than one of the others; 0.5 is chance.",
+        "How often a random text of the class scores higher than one of the others; 0.5 is chance.",
         "analyses/accuracy",
     ),
     Term("balanced accuracy", "The mean of the recalls; with two classes, 50 % is chance.", "analyses/accuracy"),
-    Term("bias", "The mean logit difference over all reviews: which class the model prefers.", "analyses/accuracy"),
+    Term("bias", "The mean logit difference over all texts: which class the model prefers.", "analyses/accuracy"),
     Term("block", "One transformer block: attention and MLP, with their norms.", "analyses/swaps", ("blocks",)),
     Term("Brier score", "The mean squared error of the predicted probability; 0 is best.", "analyses/calibration"),
     Term(
@@ -92,7 +92,7 @@ TERMS = (
     ),
     Term(
         "gap",
-        "The mean logit difference of reviews of one class, less that of the others.",
+        "The mean logit difference of texts of one class, less that of the others.",
         "analyses/accuracy",
     ),
     Term("head", "The matrix that turns the last residual into logits.", "analyses/probes", ("LM head",)),
@@ -119,7 +119,7 @@ TERMS = (
     Term("perplexity", "How surprised the model is by a text; lower is better.", "analyses/output_space"),
     Term(
         "principal components",
-        "The axes along which the reviews differ most.",
+        "The axes along which the texts differ most.",
         "analyses/projection",
         ("principal component",),
     ),
@@ -133,7 +133,7 @@ TERMS = (
         "The token where the answer is read: the last of the prompt, or [CLS].",
         "analyses/direction",
     ),
-    Term("recall", "The share of the reviews of one class that are answered with that class.", "analyses/accuracy"),
+    Term("recall", "The share of the texts of one class that are answered with that class.", "analyses/accuracy"),
     Term(
         "residual stream",
         "The vector at each token that every block reads and adds to.",
@@ -142,7 +142,7 @@ TERMS = (
     ),
     Term(
         "sampling noise",
-        "The difference that another sample of reviews would make.",
+        "The difference that another sample of texts would make.",
         "intervals",
     ),
     Term(

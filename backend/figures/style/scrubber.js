@@ -242,7 +242,7 @@ class Scrubber {
             arrow.append(many ? "class directions" : "class direction");
         }
         this.ringSign = make("span", "ring", legend);
-        this.ringSign.append(this.sign("M5 0a5 5 0 1 0-10 0a5 5 0 1 0 10 0", RING), "chosen review");
+        this.ringSign.append(this.sign("M5 0a5 5 0 1 0-10 0a5 5 0 1 0 10 0", RING), "chosen text");
         this.back = make("button", "", legend, { type: "button", hidden: true });
         this.back.append(icon("back"), "All layers");
         this.back.addEventListener("click", () => this.enlarge(-1));
@@ -454,7 +454,7 @@ class Scrubber {
         if (this.tip.dataset.of !== String(near)) {
             this.tip.dataset.of = near;
             const word = data.classes[data.labels[near]].word;
-            this.tip.replaceChildren(make("b", "", null, { textContent: `${word} · review ${data.index[near]}` }), data.texts[near]);
+            this.tip.replaceChildren(make("b", "", null, { textContent: `${word} · text ${data.index[near]}` }), data.texts[near]);
         }
         const [x, y] = [event.clientX - box.x, event.clientY - box.y], { offsetWidth: wide, offsetHeight: high } = this.tip;
         this.tip.style.left = `${Math.max(0, x + 14 + wide > box.width ? x - wide - 14 : x + 14)}px`;
@@ -531,7 +531,7 @@ class Scrubber {
         }
         if (!this.tell || data.view) {
             const word = this.chosen >= 0 ? data.classes[data.labels[this.chosen]].word : "";
-            this.caption.textContent = word && `Review ${data.index[this.chosen]}, ${word}: ${data.texts[this.chosen]}`;
+            this.caption.textContent = word && `Text ${data.index[this.chosen]}, ${word}: ${data.texts[this.chosen]}`;
         }
         if (Math.abs(this.at - here) < 1e-3) {
             this.root.dataset.epoch = names[here];
@@ -657,6 +657,8 @@ class Scrubber {
         this.describe();
         this.spent = performance.now() - start;
         this.root.dataset.painted = "yes";
+        const { host } = this.root.getRootNode();  // a page sees no further into a component
+        if (host) host.dataset.painted = "yes";
     }
 
     spot(p, q, share, reach, middle) {

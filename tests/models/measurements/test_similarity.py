@@ -127,5 +127,5 @@ def test_the_unembedding_on_shared_rows(models: LocalModels, cache: Cache, pin: 
 
 
 def test_few_reviews_are_one_sentence(models: LocalModels, cache: Cache, pin: Pin, gpt2: Path):
-    with pytest.raises(UndefinedError, match="Similarity needs 5 reviews, and the sample has 4"):
+    with pytest.raises(UndefinedError, match="Similarity needs 5 texts, and the sample has 4"):
         measure(models, cache, (pin(gpt2), pin(gpt2)), make_prompts([3, 4, 5, 6]))

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages.frame import painted
-from tests.pages.conftest import ROOT, Opens, World, charts, settle
+from tests.pages.conftest import ROOT, Opens, World, charts, components, settle
 
 FIRST = {"overview": "separation", "layers": "direction-heat", "probes": "probe-curves"}
 
@@ -31,3 +31,14 @@ def test_a_later_page_of_the_session_waits_for_nothing(opens: Opens):
     test.switch_page("pages/layers.py").run()
     assert test.session_state[painted.STATE]
     assert len(charts(test)) > 1
+
+
+@pytest.mark.parametrize(("epochs", "waits"), [(1, True), (0, False)])
+def test_a_page_without_a_picture_waits_for_none(world: World, epochs: int, waits: bool):
+    world.add("texts", 1, "texts", epochs)
+    test = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    test.query_params["study"] = "texts"
+    test.run()
+    while any(button.label == "Cancel" for button in test.button):
+        test.run()
+    assert components(test)["painted"]["picture"] == waits
