@@ -24,7 +24,7 @@ from benchmarks.interactive import EMPTY, FLAGS, ROOT, installed_chromium, loade
 
 PAGES = ("", "layers", "tokens", "probes", "swaps", "features", "difference", "review")
 MOST_WORDS, MOST_BEFORE, MOST_TOP, MOST_COLD = 350, 60, 300, 1.6
-PICTURE = ".stMain .js-plotly-plot, .stMain .scrubber[data-painted]"
+PICTURE = ".stMain .js-plotly-plot, .stMain [data-painted]"
 WORDS = """selector => {
     const main = document.querySelector(".stMain"), picture = main.querySelector(selector);
     const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
@@ -45,7 +45,7 @@ PAINTED = """selector => new Promise(done => {
     const look = () => {
         const picture = document.querySelector(selector);
         const marks = ".point, .hm image, .bars path";
-        const drawn = picture && (picture.matches(".scrubber") || picture.querySelector(marks));
+        const drawn = picture && (picture.matches("[data-painted]") || picture.querySelector(marks));
         if (!drawn) return requestAnimationFrame(look);
         requestAnimationFrame(() => requestAnimationFrame(() => done()));
     };
