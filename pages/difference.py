@@ -35,9 +35,6 @@ def draw(view: shell.View) -> None:
     st.title(plain(f"Difference: {view.both}"))
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
-    if len(view.study.checkpoints) < 2:
-        st.info("There is no other checkpoint to compare with. Add one to study.toml.")
-        return
     activation_differences.overview(view)
     if painted.already() and view.checkpoint != view.reference:
         _details(view)

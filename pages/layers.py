@@ -110,7 +110,7 @@ def _review(view: shell.View) -> None:
     """Show the chosen review in full, and its numbers at every layer."""
     row = view.value("review")
     if not row:
-        st.caption("Point at a text to read its beginning. Click it to see its text and its numbers at every layer.")
+        st.caption("Point at a text to read its beginning. Click it to see all of it, and its numbers at every layer.")
         return
     chosen = [str(index) for index in view.study.sample.index.tolist()].index(row)
     with st.container(border=True):

@@ -108,11 +108,8 @@ def _lead(view: shell.View) -> None:
         ordered_label.heat(view, {"ordered-heat": lambda: _keep_cell(view, "ordered-heat")})
         return
     if view.study.lacks("classes"):
-        if len(view.study.checkpoints) < 2:
-            st.info("There is no other checkpoint to compare with. Add one to study.toml.")
-        else:
-            texts = text_sets(view.study)[0]
-            activation_differences.lead(view, texts, "all", lambda epoch, at: _keep("difference", epoch=epoch, at=at))
+        texts = text_sets(view.study)[0]
+        activation_differences.lead(view, texts, "all", lambda epoch, at: _keep("difference", epoch=epoch, at=at))
         return
     requests = direction_requests(compared(view.study, view.reference, view.drop_largest))
     results = view.results(requests, "Measuring the directions")

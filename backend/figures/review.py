@@ -148,7 +148,7 @@ def curves(
         traces,
         f"Logit difference by layer: {against(words, at)} (nats)",
         height=400,
-        shapes=[_level(0)],
+        shapes=[drawing.level(0, dash="dash")],
         xaxis=theme.layer_axis(len(results[0].logit_diff)),
         yaxis=theme.axis("logit difference (nats)"),
         **_BELOW,
@@ -183,17 +183,12 @@ def places(
         traces,
         f"Along the direction: 0 = mean of {text.shown(low)}, 1 = mean of {text.shown(high)}",
         height=400,
-        shapes=[_level(0), _level(1)],
+        shapes=[drawing.level(y, dash="dash") for y in (0, 1)],
         xaxis=theme.layer_axis(len(results[0].place)),
         yaxis=theme.axis("class distances"),
         **_BELOW,
         **following.layout(names),
     )
-
-
-def _level(y: int) -> dict[str, Any]:
-    line = {"color": theme.QUIET, "dash": "dash"}
-    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}
 
 
 def _line(values: np.ndarray, name: str, colour: str, dash: str, width: float) -> dict[str, Any]:

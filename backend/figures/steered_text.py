@@ -127,7 +127,7 @@ def cut_short(queries: Sequence[WrittenQuery]) -> str:
         taken = len(query.text.seen_by(query.checkpoint).token_ids[0])
         if longest is not None and longest - taken + 1 < query.tokens:
             return (
-                f"The prompt takes {taken} of the {longest} tokens that {name} reads, so it writes "
-                f"{longest - taken + 1} at most. A shorter text leaves room for more."
+                f"The prompt takes {taken} of the {longest} tokens that {name} reads, so what follows may be short. "
+                "A shorter text leaves room for more."
             )
     return ""

@@ -59,6 +59,9 @@ def overview(view: shell.View) -> None:
 def lead(view: shell.View, texts: str, place: str, choose: Callable[[str, str], None]) -> bool:
     """Draw the first picture, where `choose` gets epoch and layer of a click; return whether it is there."""
     shown = others(view)
+    if len(view.study.checkpoints) < 2:
+        st.info("There is no other checkpoint to compare with. Add one to study.toml.")
+        return False
     if not shown:
         st.info("The other checkpoints read other token ids, so they cannot be compared token by token.")
         return False
