@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,19 @@ def exchanged(host: PreTrainedModel, donor: PreTrainedModel, swap: Swap) -> PreT
     return mixed
 
 
+def plain_model(folder: Path) -> Any:
+    """The causal language model of a folder as transformers opens it, to be read only; the last ones stay open."""
+    return _opened(folder, max(file.stat().st_mtime_ns for file in folder.iterdir()))
+
+
+@lru_cache(maxsize=4)
+def _opened(folder: Path, _changed: int) -> Any:
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
 def one_at_a_time(folder: Path, prompts: Prompts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Plain transformers: all hidden states and logits of each prompt alone, the last position picked by numpy."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = plain_model(folder)
     hidden, normed, logits = [], [], []
     with torch.no_grad():
         for ids in prompts.token_ids:
@@ -54,7 +65,7 @@ def one_at_a_time(folder: Path, prompts: Prompts) -> tuple[np.ndarray, np.ndarra
 
 def final_norm(folder: Path, last: np.ndarray) -> np.ndarray:
     """LayerNorm or RMSNorm written out."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = plain_model(folder)
     if isinstance(model, transformers.GPT2LMHeadModel):
         norm = model.transformer.ln_f
         centred = last - last.mean(-1, keepdims=True)

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 
 from backend.caching.progress import silent
 from backend.errors import Cancelled, CheckpointError
 from backend.models.local import LocalModels
 from backend.study.token_ids import Prompts
 from tests.models.random_models import LAYERS, WIDTH, Pin, make_prompts, random_model, save
-from tests.models.references import hooks
+from tests.models.references import hooks, plain_model
 
 
 def blocks_of(model: Any) -> Any:
@@ -24,18 +23,22 @@ def blocks_of(model: Any) -> Any:
 
 def written(host: Path, donor: Path, block: int, ids: tuple[int, ...]) -> np.ndarray:
     """What the donor's block writes at the last token when it stands in the host."""
-    models = [transformers.AutoModelForCausalLM.from_pretrained(one, dtype=torch.float32) for one in (host, donor)]
-    blocks_of(models[0])[block] = blocks_of(models[1])[block]
+    model, exchanged = plain_model(host), blocks_of(plain_model(donor))[block]
+    own = blocks_of(model)[block]
     kept: list[Any] = []
-    exchanged = blocks_of(models[0])[block]
-    exchanged.register_forward_hook(
+    hook = exchanged.register_forward_hook(
         lambda _m, args, kwargs, out: kept.append(
             (out[0] if isinstance(out, tuple) else out) - (args[0] if args else kwargs["hidden_states"])
         ),
         with_kwargs=True,
     )
-    with torch.no_grad():
-        models[0](torch.tensor([ids]), use_cache=False)
+    try:
+        blocks_of(model)[block] = exchanged
+        with torch.no_grad():
+            model(torch.tensor([ids]), use_cache=False)
+    finally:
+        hook.remove()
+        blocks_of(model)[block] = own
     return kept[0][0, -1].numpy()
 
 

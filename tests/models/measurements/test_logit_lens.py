@@ -19,20 +19,19 @@ from backend.models.measurements import logit_lens
 from backend.study.token_ids import Columns, Prompts
 from tests.device import DEVICE
 from tests.models.random_models import LABEL_TOKENS, LAYERS, POSITIONS, WIDTH, Pin, make_prompts, random_model, save
-from tests.models.references import final_norm, hooks
+from tests.models.references import final_norm, hooks, plain_model
 
 TEXT = make_prompts([29], seed=4)
 
 
 def head(folder: Path) -> np.ndarray:
     """The unembedding, [vocabulary, width]."""
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model.get_output_embeddings().weight.detach().numpy()
+    return plain_model(folder).get_output_embeddings().weight.detach().numpy()
 
 
 def plain(folder: Path, prompts: Prompts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Plain transformers on the first prompt: hidden states before each block, the normed last one, logits."""
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = plain_model(folder)
     with torch.no_grad():
         output = model(torch.tensor([prompts.token_ids[0]]), output_hidden_states=True)
     states = np.stack([state[0].numpy() for state in output.hidden_states], axis=1)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import transformers
 from scipy.special import log_softmax
 
 from backend.caching.progress import silent
@@ -19,7 +18,7 @@ from backend.models.local import LocalModels
 from backend.models.measurements import output_space
 from backend.study.token_ids import Prompts
 from tests.models.random_models import Pin, make_prompts, random_model, save
-from tests.models.references import hooks
+from tests.models.references import hooks, plain_model
 from tests.tiny import tiny_model
 
 SETS = ((3, 9, 40), (5,), ())
@@ -28,12 +27,13 @@ FAMILIES = ("gpt2", "llama")
 
 def reads(folder: Path, ids: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits at every position, and the last residual before and after the final norm."""
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = plain_model(folder)
     last = model.base_model.h[-1] if hasattr(model.base_model, "h") else model.base_model.layers[-1]
     kept: list[torch.Tensor] = []
-    last.register_forward_hook(lambda _m, _a, out: kept.append(out[0] if isinstance(out, tuple) else out))
+    hook = last.register_forward_hook(lambda _m, _a, out: kept.append(out[0] if isinstance(out, tuple) else out))
     with torch.no_grad():
         out = model(torch.tensor([ids]), output_hidden_states=True)
+    hook.remove()
     before, after = kept[0].reshape(len(ids), -1), out.hidden_states[-1][0]
     return out.logits[0].double().numpy(), before.double().numpy(), after.double().numpy()
 
