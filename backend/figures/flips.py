@@ -146,13 +146,12 @@ def review(
                 "hovertemplate": "layer %{x}: logit difference %{customdata:+.3g}<extra>" + name + "</extra>",
             }
         )
-    zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0, "line": {"color": theme.QUIET}}
     towards = words[1] if len(words) == 2 else words[c]
     return theme.figure(
         traces,
         f"This text: above 0 it is read as {towards}",
         height=320,
-        shapes=[zero],
+        shapes=[drawing.level(0)],
         xaxis=theme.layer_axis(results[0].auc.value.shape[1]),
         yaxis=theme.axis("logit difference ÷ its root mean square"),
         **drawing.below(-0.24, 70),

@@ -43,8 +43,7 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
         for layer, kind in enumerate(reading.kind)
         if kind >= 0
     ]
-    level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": reading.level, "y1": reading.level}
-    shapes.append(level | {"line": {"color": theme.RING, "width": 1, "dash": "dash"}})
+    shapes.append(drawing.level(reading.level, color=theme.RING, width=1, dash="dash"))
     traces: list[dict[str, Any]] = [
         {
             "type": "scatter",

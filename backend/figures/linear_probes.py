@@ -81,12 +81,11 @@ def curves(
     lengths = np.full(len(x), 100 * results[0].length_accuracy.value)
     traces.append(_line(x, lengths, "prompt length alone", {"color": theme.QUIET, "width": 2, "dash": "dash"}))
     chance = 100 / classes
-    level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chance, "y1": chance}
     return theme.figure(
         traces,
         f"Linear probe: {title(shown, reference)} (%)",
         height=430,
-        shapes=[level | {"line": {"color": theme.QUIET, "width": 1}}],
+        shapes=[drawing.level(chance, width=1)],
         xaxis=theme.layer_axis(len(x)),
         yaxis=theme.axis("held-out accuracy (%)", range=[min(-3 + chance - 20, 30), 103]),
         **drawing.below(-0.18, 100),

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.output_space import MEASURES, Result, mean_over_texts, perplexity
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 from backend.figures.style.step_axis import StepAxis
 from backend.figures.style.tokens import group_colour, quoted
@@ -163,7 +163,7 @@ def masses(result: Result, title: str) -> go.Figure:
             showgrid=False,
             fixedrange=True,
         ),
-        shapes=[{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": 0, "x1": 0, "line": {"color": theme.QUIET}}],
+        shapes=[drawing.upright(0)],
         margin={"l": 48, "r": 12, "t": 40, "b": 44},
     )
 

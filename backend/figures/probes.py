@@ -92,12 +92,11 @@ def curves(
     bounded = {"balanced_accuracy": [-3, 103], "recall": [-3, 103], "auc": [-0.03, 1.03]}
     scale: dict[str, Any] = {"range": bounded[measure]} if measure in bounded else {}
     middle = {"balanced_accuracy": 100 / len(words), "auc": 0.5}.get(measure, 0.0)
-    level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": middle, "y1": middle}
     return theme.figure(
         traces,
         f"By layer: {MEASURES[measure]}",
         height=420,
-        shapes=[] if measure == "recall" else [level | {"line": {"color": theme.QUIET, "width": 1}}],
+        shapes=[] if measure == "recall" else [drawing.level(middle, width=1)],
         xaxis=theme.layer_axis(layers),
         yaxis=theme.axis(MEASURES[measure], **scale),
         **drawing.below(-0.18, 80),

@@ -15,11 +15,7 @@ from backend.study.config import PromptSpec
 from backend.study.dataset import Sample
 from backend.study.typed_texts import Typed
 
-_BELOW: dict[str, Any] = {
-    "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-    "margin": {"l": 48, "r": 12, "t": 40, "b": 80},
-}
-
+_BELOW = drawing.below(-0.2, 80)
 APART = 4
 """How many times larger than the rest a reading is before it is hidden."""
 

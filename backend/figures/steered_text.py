@@ -71,12 +71,11 @@ def coefficients(
     alphas = queries[0].alphas
     ticks = {"tickvals": _spread(alphas), "ticktext": [f"{alpha:g}" for alpha in alphas]}
     word = text.shown(words[1 if len(words) == 2 else queries[0].direction])
-    zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": 0, "y1": 0}
     return theme.figure(
         traces,
         f"Logit difference of {word} over the coefficient, direction at layer {queries[0].layer} (nats)",
         height=360,
-        shapes=[zero | {"line": {"color": theme.QUIET, "dash": "dot"}}],
+        shapes=[drawing.level(0, dash="dot")],
         xaxis=theme.axis("coefficient α (class differences)", tickmode="array", **ticks),
         yaxis=theme.axis("logit difference (nats)"),
         **drawing.below(-0.2, 80, 56),

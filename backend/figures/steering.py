@@ -23,10 +23,7 @@ UNITS: dict[Measure, str] = {
 SHOWN: tuple[Measure, ...] = ("mean_logit_diff", "gap", "balanced_accuracy", "auc")
 COEFFICIENTS = {"difference": "coefficient α (class differences)", "unit": "coefficient α (residual units)"}
 _PERCENT = ("balanced_accuracy", "flipped_to_1", "flipped_to_0")
-_BELOW: dict[str, Any] = {
-    "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-    "margin": {"l": 64, "r": 12, "t": 40, "b": 90},
-}
+_BELOW = drawing.below(-0.2, 90, 64)
 
 
 def spread(alphas: Sequence[float]) -> np.ndarray:

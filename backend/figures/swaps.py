@@ -133,11 +133,7 @@ def _limits(low: np.ndarray) -> str:
 
 
 def _layout(blocks: int) -> dict[str, Any]:
-    return {
-        "xaxis": theme.layer_axis(blocks, title="block b"),
-        "legend": {"orientation": "h", "x": 0, "y": -0.2, "yanchor": "top"},
-        "margin": {"l": 64, "r": 12, "t": 40, "b": 90},
-    }
+    return {"xaxis": theme.layer_axis(blocks, title="block b"), **drawing.below(-0.2, 90, 64)}
 
 
 def _level(name: str, at: float, blocks: int, dash: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def words(result: Result, matrix: str, measure: str, ids: Sequence[int], title: 
         height=_height(len(ids)),
         xaxis=theme.axis("× the median of equally frequent tokens"),
         yaxis=drawing.NAMES,
-        shapes=[_line(1.0)],
+        shapes=[drawing.upright(1.0, dash="dash")],
     )
 
 
@@ -160,18 +160,13 @@ def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title:
             showgrid=False,
             fixedrange=True,
         ),
-        shapes=[_line(float(np.nanmean(values)))],
+        shapes=[drawing.upright(float(np.nanmean(values)), dash="dash")],
         margin={"l": 48, "r": 12, "t": 62, "b": 44},
     )
 
 
 def _height(bars: int) -> int:
     return 140 + 19 * max(3, bars)
-
-
-def _line(at: float) -> dict[str, Any]:
-    line = {"color": theme.QUIET, "dash": "dash"}
-    return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": at, "x1": at, "line": line}
 
 
 def _hover(result: Result, token: int) -> str:

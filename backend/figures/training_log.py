@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 from backend.study.training_log import TrainingLog
 
@@ -38,10 +38,9 @@ def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
         "hovertemplate": "step %{x:,}, epoch %{customdata[2]:.2f}: %{y:.1f} % "
         "(%{customdata[0]:.1f} to %{customdata[1]:.1f})<extra></extra>",
     }
-    level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": chance, "y1": chance}
     title = f"Accuracy on {n:,} held-out texts (%)"
     figure = _draw(log, [*theme.band(x, low, high, _COLOUR), line], title, names)
-    return figure.add_shape(level | {"line": {"color": theme.QUIET, "dash": "dash"}}).add_annotation(
+    return figure.add_shape(drawing.level(chance, dash="dash")).add_annotation(
         xref="paper",
         x=1,
         y=chance,
@@ -119,15 +118,9 @@ def _draw(
     ends = [step for step, _ in log.saved] or log.epoch_ends
     named = [names[i] if i < len(names) else f"end of epoch {i + 1}" for i in range(len(ends))]
     named = [label for _, label in log.saved] or named
-    marks = [
-        {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": int(x), "x1": int(x)}
-        | {"line": {"color": theme.QUIET, "width": 1, "dash": "dot"}}
-        for x in ends
-    ]
     apart = -(-len(ends) // MOST_NAMES) or 1
     labels = [
-        {"x": int(x), "yref": "paper", "y": 1, "text": name, "showarrow": False, "font": {"size": 11}}
-        | {"xanchor": "right", "yanchor": "bottom", "xshift": 3}
+        drawing.beside(int(x), name) | {"xshift": 3}
         for x, name in list(zip(ends, named, strict=True))[::-1][::apart][::-1]
     ]
     return theme.figure(
@@ -136,7 +129,7 @@ def _draw(
         height=300,
         xaxis=theme.axis("step", rangemode="tozero", tickformat=","),
         yaxis=theme.axis("", **axis),
-        shapes=marks,
+        shapes=[drawing.upright(int(x), width=1, dash="dot") for x in ends],
         annotations=labels,
         showlegend=False,
         margin={"l": 48, "r": 12, "t": 54, "b": 44},

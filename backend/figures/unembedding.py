@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.unembedding import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 
 GUIDE = Guide(
@@ -41,7 +41,7 @@ def draw(
         f"Unembedding: Procrustes disparity to {reference}",
         height=120 + 34 * len(names),
         xaxis=theme.axis("disparity (0 = same up to rotation and scale)", rangemode="tozero", exponentformat="e"),
-        yaxis={"autorange": "reversed", "automargin": True, "type": "category", "showgrid": False},
+        yaxis=drawing.NAMES,
         margin={"l": 48, "r": 48, "t": 40, "b": 44},
     )
 
