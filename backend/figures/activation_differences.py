@@ -101,32 +101,20 @@ def curves(result: Result, name: str, place: int, colour: str, seeds: Sequence[t
     `seeds` are the names and results of twins that only their seed tells apart.
     """
     layers = np.arange(result.norm.shape[1])
-    value, low, high = (100 * end[place] for end in result.relative.ends)
+    triple = [100 * end[place] for end in result.relative.ends]
     traces: list[dict[str, Any]] = []
     for p, other in enumerate(PLACES):
         if p != place:
             thin = drawing.stroke(theme.veil(theme.QUIET, 0.55), 1.2)
             hover = "layer %{x}: %{y:.3g} %"
             traces.append(drawing.line(layers, 100 * result.relative.value[p], NAMED[other], thin, hover, mode="lines"))
-    traces += theme.band(layers, low, high, colour)
-    hover = "layer %{x}: %{y:.3g} % (%{customdata[0]:.3g} to %{customdata[1]:.3g})"
-    traces.append(
-        drawing.line(
-            layers,
-            value,
-            NAMED[PLACES[place]],
-            drawing.stroke(colour, 2.6),
-            hover,
-            {"size": 6},
-            customdata=drawing.ends(low, high),
-        )
-    )
+    hover, line = "layer %{x}: %{y:.3g} %" + drawing.LIMITS, drawing.stroke(colour, 2.6)
+    traces += drawing.banded(layers, triple, NAMED[PLACES[place]], line, hover, {"size": 6})
     if result.relative.chance is not None:
         floor = drawing.stroke(theme.QUIET, 1.8, "dot")
         traces.append(drawing.line(layers, 100 * result.relative.chance[place], "floor", floor, mode="lines"))
     for twins, other in seeds:
-        middle, lower, upper = (100 * end[place] for end in other.relative.ends)
-        traces += seed_floor.curve(layers, lower, middle, upper, twins)
+        traces += seed_floor.curve(layers, [100 * end[place] for end in other.relative.ends], twins)
     return theme.figure(
         traces,
         f"{theme.literal(name)}: mean change over the residual's length",

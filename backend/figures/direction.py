@@ -134,20 +134,16 @@ def curves(
         curve, low, high, chance = values(result, scale, direction)
         x = np.arange(len(curve))
         colour = theme.checkpoint_colour(position, count)
-        line = drawing.line(
+        *band, line = drawing.banded(
             x,
-            curve,
+            (curve, low, high),
             name,
             drawing.stroke(colour),
-            "layer %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g}), chance %{customdata[2]:.3g}",
+            "layer %{x}: %{y:.3g}" + drawing.LIMITS + ", chance %{customdata[2]:.3g}",
             {"size": 6},
             customdata=drawing.ends(low, high, chance),
         )
-        detail = [
-            *theme.band(x, low, high, colour),
-            drawing.dotted(x, chance, colour),
-            *_start(result.leaves_chance[direction], curve, name),
-        ]
+        detail = [*band, drawing.dotted(x, chance, colour), *_start(result.leaves_chance[direction], curve, name)]
         traces += following.curve([line], detail, label, ends)
     traces.append(drawing.key("chance", "dot"))
     layers = results[0].norm.value.shape[1]

@@ -61,25 +61,16 @@ def curves(
     x = np.arange(len(results[0].accuracy.value))
     for result, name, position in zip(results, names, positions, strict=True):
         colour = theme.checkpoint_colour(position, count)
-        triple = 100 * np.stack(getattr(result, shown).ends)
-        traces += theme.band(x, triple[1], triple[2], colour)
-        traces.append(
-            _line(x, triple[0], name, {"color": colour, "width": 2.2}, "lines+markers")
-            | {
-                "customdata": triple[1:].T.astype(np.float32),
-                "hovertemplate": "layer %{x}: %{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})<extra>"
-                + name
-                + "</extra>",
-            }
-        )
+        triple = [100 * end for end in getattr(result, shown).ends]
+        hover = "layer %{x}: %{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})"
+        traces += drawing.banded(x, triple, name, drawing.stroke(colour), hover, {"size": 6})
         if shown == "accuracy":
-            dotted = {"color": colour, "width": 1.6, "dash": "dot"}
-            traces.append(_line(x, 100 * result.shuffled_accuracy.value, f"shuffled labels, {name}", dotted))
-            bags = np.full(len(x), 100 * result.embedding_accuracy.value)
-            dashed = {"color": colour, "width": 1.6, "dash": "dash"}
-            traces.append(_line(x, bags, f"mean token embedding, {name}", dashed))
+            shuffled, dotted = 100 * result.shuffled_accuracy.value, drawing.stroke(colour, 1.6, "dot")
+            traces.append(_line(x, shuffled, f"shuffled labels, {name}", dotted))
+            bags, dashed = 100 * result.embedding_accuracy.value, drawing.stroke(colour, 1.6, "dash")
+            traces.append(_line(x, np.full(len(x), bags), f"mean token embedding, {name}", dashed))
     lengths = np.full(len(x), 100 * results[0].length_accuracy.value)
-    traces.append(_line(x, lengths, "prompt length alone", {"color": theme.QUIET, "width": 2, "dash": "dash"}))
+    traces.append(_line(x, lengths, "prompt length alone", drawing.stroke(theme.QUIET, 2, "dash")))
     chance = 100 / classes
     return theme.figure(
         traces,
@@ -92,8 +83,8 @@ def curves(
     )
 
 
-def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any], mode: str = "lines") -> dict[str, Any]:
-    return drawing.line(x, y, name, line, "layer %{x}: %{y:.1f} %", {"size": 6}, mode=mode)
+def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any]) -> dict[str, Any]:
+    return drawing.line(x, y, name, line, "layer %{x}: %{y:.1f} %", {"size": 6}, mode="lines")
 
 
 HEATMAP_GUIDE = Guide(

@@ -32,10 +32,8 @@ def curves(results: Sequence[Result], names: Sequence[str], positions: Sequence[
     x = np.arange(len(results[0].norm))
     for result, name, position in zip(results, theme.literals(names), positions, strict=True):
         colour = theme.checkpoint_colour(position, count)
-        value, low, high = result.correlation.ends
-        traces += theme.band(x, low, high, colour)
         hover = "layer %{x}: %{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})"
-        traces.append(drawing.line(x, value, name, drawing.stroke(colour), hover, customdata=drawing.ends(low, high)))
+        traces += drawing.banded(x, result.correlation.ends, name, drawing.stroke(colour), hover)
         level, dotted = result.correlation.chance, drawing.stroke(colour, 1.4, "dot")
         if level is None:
             continue

@@ -21,7 +21,6 @@ MEASURES: dict[Measure, str] = {
     "mean_logit_diff": "mean logit difference, the bias (logits)",
 }
 WITH_CHANCE = ("balanced_accuracy", "auc", "gap")
-RING = {"symbol": "circle-open", "size": 14, "color": theme.RING, "line": {"width": 2.5}}
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
@@ -105,23 +104,8 @@ def curves(
 
 
 def _line(triple: np.ndarray, name: str, colour: str, dash: str) -> list[dict[str, Any]]:
-    x = np.arange(triple.shape[1])
-    return [
-        *theme.band(x, triple[1], triple[2], colour),
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": name,
-            "x": x,
-            "y": triple[0].astype(np.float32),
-            "customdata": triple[1:].T.astype(np.float32),
-            "line": {"color": colour, "width": 2.2, "dash": dash},
-            "marker": {"size": 6},
-            "hovertemplate": "layer %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>"
-            + name
-            + "</extra>",
-        },
-    ]
+    x, line = np.arange(triple.shape[1]), drawing.stroke(colour, dash=dash)
+    return drawing.banded(x, [*triple], name, line, "layer %{x}: %{y:.3g}" + drawing.LIMITS, {"size": 6})
 
 
 def _chance(result: Result, reading: Reading, measure: Measure, name: str, colour: str) -> list[dict[str, Any]]:
@@ -132,28 +116,14 @@ def _chance(result: Result, reading: Reading, measure: Measure, name: str, colou
     scale = 100 if measure == "balanced_accuracy" else 1
     level = scale * getattr(result, measure).chance[place]
     at = getattr(result, f"{measure}_leaves_chance")[place]
-    dotted = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": f"chance, {name}",
-        "showlegend": False,
-        "x": np.arange(len(level)),
-        "y": level.astype(np.float32),
-        "line": {"color": colour, "width": 1.6, "dash": "dot"},
-        "hovertemplate": "layer %{x}: chance reaches %{y:.3g}<extra>" + name + "</extra>",
-    }
+    x, line = np.arange(len(level)), drawing.stroke(colour, 1.6, "dot")
+    hover = f"layer %{{x}}: chance reaches %{{y:.3g}}<extra>{name}</extra>"
+    dotted = drawing.line(x, level, f"chance, {name}", line, hover, mode="lines", showlegend=False)
     if at < 0:
         return [dotted]
-    ring = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [at],
-        "y": [float(scale * getattr(result, measure).value[place, at])],
-        "marker": RING,
-        "hovertemplate": f"{name} leaves chance at layer {at}<extra></extra>",
-        "showlegend": False,
-    }
-    return [dotted, ring]
+    y = [float(scale * getattr(result, measure).value[place, at])]
+    hover = f"{name} leaves chance at layer {at}<extra></extra>"
+    return [dotted, drawing.ring([at], y, 14, hover, showlegend=False)]
 
 
 def readings_guide(reference_has_head: bool) -> Guide:
@@ -250,16 +220,14 @@ def heatmap(
         starts = [getattr(result, f"{measure}_leaves_chance")[result.place(*reading)] for result in results]
         there = [(at, names[i]) for i, at in enumerate(starts) if at >= 0]
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "leaves chance here",
-                "x": [at for at, _ in there],
-                "y": [name for _, name in there],
-                "marker": RING,
-                "hovertemplate": "%{y} leaves chance at layer %{x}<extra></extra>",
-                "showlegend": True,
-            }
+            drawing.ring(
+                [at for at, _ in there],
+                [name for _, name in there],
+                14,
+                "%{y} leaves chance at layer %{x}<extra></extra>",
+                name="leaves chance here",
+                showlegend=True,
+            )
         )
     of = f" of {words[c]}" if measure == "recall" or (measure == "mean_logit_diff" and len(words) > 2) else ""
     return theme.figure(

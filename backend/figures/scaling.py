@@ -56,17 +56,11 @@ def _estimate(result: Result, measure: str) -> Estimate[np.ndarray]:
 def curve(result: Result, query: Query, measure: str, colour: str) -> go.Figure:
     """Draw a measure over alpha for a part that the model has once."""
     estimate, alphas = _estimate(result, measure), np.array(query.alphas)
-    value, low, high = (end[0] for end in estimate.ends)
-    hover = "alpha %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})"
-    ends = drawing.ends(low, high)
-    name = theme.literal(query.checkpoint.label)
-    traces: list[dict[str, Any]] = [
-        *theme.band(alphas, low, high, colour),
-        drawing.line(alphas, value, name, drawing.stroke(colour), hover, customdata=ends, showlegend=False),
-    ]
+    triple, name = [end[0] for end in estimate.ends], theme.literal(query.checkpoint.label)
+    hover = "alpha %{x}: %{y:.3g}" + drawing.LIMITS
     scale: dict[str, Any] = {"type": "log"} if measure in _LOGARITHMIC else {}
     return theme.figure(
-        traces,
+        drawing.banded(alphas, triple, name, drawing.stroke(colour), hover, showlegend=False),
         f"{PARTS[query.part]}: {NAMES[measure]}",
         height=300,
         shapes=[drawing.upright(alpha, dash="dot") for alpha in (0, 1)],

@@ -116,14 +116,16 @@ def sets(result: Result, name: str, share: float) -> go.Figure:
     """Draw the held-out share of the gain over the size of the set."""
     sizes = np.arange(1, len(result.order) + 1)
     value, low, high = (100 * end for end in result.kept.ends)
-    hover = "%{customdata[2]:.0f} added, size %{x}: %{y:.3g} % (%{customdata[0]:.3g} to %{customdata[1]:.3g})"
-    ends = drawing.ends(low, high, np.array(result.order))
-    traces = [
-        *theme.band(sizes, low, high, theme.DIRECTION),
-        drawing.line(
-            sizes, value, "kept", drawing.stroke(theme.DIRECTION), hover, {"size": 7}, customdata=ends, showlegend=False
-        ),
-    ]
+    traces = drawing.banded(
+        sizes,
+        (value, low, high),
+        "kept",
+        drawing.stroke(theme.DIRECTION),
+        "%{customdata[2]:.0f} added, size %{x}: %{y:.3g} %" + drawing.LIMITS,
+        {"size": 7},
+        customdata=drawing.ends(low, high, np.array(result.order)),
+        showlegend=False,
+    )
     ticks = [f"{size}: +{block}" for size, block in zip(sizes.tolist(), result.order, strict=True)]
     return theme.figure(
         traces,

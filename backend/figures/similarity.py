@@ -60,20 +60,19 @@ def curves(
     for result, label, position in zip(results, names, positions, strict=True):
         alike = result.alike(measure)
         x, colour = np.arange(len(alike.value)), theme.checkpoint_colour(position, count)
-        detail = theme.band(x, alike.low, alike.high, colour)
+        *detail, line = _banded(x, alike, theme.literal(label), drawing.stroke(colour))
         if alike.chance is not None:
             detail.append(drawing.dotted(x, alike.chance, colour))
-        line = _line(x, alike, theme.literal(label), {"color": colour, "width": 2.2})
         traces += following.curve([line], detail, label, (names[chosen], ""))
     traces.append(drawing.key("chance", "dot"))
     for name, result in floors:
         alike = result.alike(measure)
-        x, colour = np.arange(len(alike.value)), theme.MANY[3]
-        traces += theme.band(x, alike.low, alike.high, colour)
-        traces.append(_line(x, alike, name, {"color": colour, "width": 2.2, "dash": "dash"}))
+        x, dashed = np.arange(len(alike.value)), drawing.stroke(seed_floor.COLOUR, dash="dash")
+        traces += _banded(x, alike, name, dashed)
     if measure == "cosine":
-        x = np.arange(len(results[0].review_cosine))
-        traces.append(_dotted(x, results[0].review_cosine, f"different texts in {reference}", theme.QUIET))
+        apart, dotted = results[0].review_cosine, drawing.stroke(theme.QUIET, 1.6, "dot")
+        name = f"different texts in {reference}"
+        traces.append(drawing.line(np.arange(len(apart)), apart, name, dotted, mode="lines"))
     return theme.figure(
         traces,
         f"Similarity to {reference}: {NAMES[measure]}",
@@ -90,25 +89,12 @@ def _lowest(results: Sequence[Result], measure: Measure) -> float:
     return min((float(low.min()) - 0.03 for low in there if len(low)), default=0.0)
 
 
-def _line(x: np.ndarray, alike: Estimate[np.ndarray], name: str, line: dict[str, Any]) -> dict[str, Any]:
+def _banded(x: np.ndarray, alike: Estimate[np.ndarray], name: str, line: dict[str, Any]) -> list[dict[str, Any]]:
     value, low, high = alike.ends
     chance = alike.chance if alike.chance is not None else np.full_like(value, np.nan)
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": name,
-        "x": x,
-        "y": value.astype(np.float32),
-        "customdata": np.stack([low, high, chance], axis=1).astype(np.float32),
-        "line": line,
-        "marker": {"size": 6},
-        "hovertemplate": "layer %{x}: %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f}), chance "
-        "%{customdata[2]:.3f}<extra>" + name + "</extra>",
-    }
-
-
-def _dotted(x: np.ndarray, y: np.ndarray, name: str, colour: str) -> dict[str, Any]:
-    return drawing.line(x, y, name, drawing.stroke(colour, 1.6, "dot"), mode="lines")
+    hover = "layer %{x}: %{y:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f}), chance %{customdata[2]:.3f}"
+    ends = drawing.ends(low, high, chance)
+    return drawing.banded(x, (value, low, high), name, line, hover, {"size": 6}, customdata=ends)
 
 
 MOVED_GUIDE = Guide(

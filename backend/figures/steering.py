@@ -86,20 +86,15 @@ def _curve(
     value, low, high, _, _ = values(result, measure)
     x, name = spread(query.alphas), name or "the class direction"
     dashed = measure == "flipped_to_0"
-    line = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": name,
-        "x": x,
-        "y": value[spot].astype(np.float32),
-        "customdata": np.stack([low[spot], high[spot], query.alphas], axis=1).astype(np.float32),
-        "line": {"color": colour, "width": 2.2},
-        "marker": {"size": 7, "symbol": "square" if dashed else "circle"},
-        "hovertemplate": "α = %{customdata[2]:.3g}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>"
-        + name
-        + "</extra>",
-    }
-    return [*theme.band(x, low[spot], high[spot], colour), line]
+    return drawing.banded(
+        x,
+        (value[spot], low[spot], high[spot]),
+        name,
+        drawing.stroke(colour),
+        "α = %{customdata[2]:.3g}: %{y:.3g}" + drawing.LIMITS,
+        {"size": 7, "symbol": "square" if dashed else "circle"},
+        customdata=drawing.ends(low[spot], high[spot], query.alphas),
+    )
 
 
 def _null(
@@ -110,19 +105,16 @@ def _null(
     if not len(null) or np.isnan(null).all():
         return []
     x, name = spread(query.alphas), name or f"{len(null)} permuted directions as long"
-    line = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "x": x,
-        "y": np.median(null, axis=0).astype(np.float32),
-        "customdata": np.stack([null.min(axis=0), null.max(axis=0), query.alphas], axis=1).astype(np.float32),
-        "line": {"color": colour, "width": 1.6, "dash": "dot"},
-        "hovertemplate": "α = %{customdata[2]:.3g}: %{customdata[0]:.3g} to %{customdata[1]:.3g}<extra>"
-        + name
-        + "</extra>",
-    }
-    return [*theme.band(x, null.min(axis=0), null.max(axis=0), colour), line]
+    least, most = null.min(axis=0), null.max(axis=0)
+    return drawing.banded(
+        x,
+        (np.median(null, axis=0), least, most),
+        name,
+        drawing.stroke(colour, 1.6, "dot"),
+        "α = %{customdata[2]:.3g}: %{customdata[0]:.3g} to %{customdata[1]:.3g}",
+        mode="lines",
+        customdata=drawing.ends(least, most, query.alphas),
+    )
 
 
 def _over_coefficients(traces: list[dict[str, Any]], query: Query, title: str, measure: Measure) -> go.Figure:
@@ -191,34 +183,17 @@ def transfer(single: Result, whole: Result, query: Query, measure: Measure, alph
         (single, "at its own layer", theme.PAIR[0], "circle"),
         (whole, "at all layers", theme.PAIR[1], "square"),
     ):
-        value, low, high, _, plain = values(result, measure)
-        traces += theme.band(layers, low[:, at], high[:, at], colour)
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": f"direction of layer l {name}",
-                "x": layers,
-                "y": value[:, at].astype(np.float32),
-                "customdata": np.stack([low[:, at], high[:, at]], axis=1).astype(np.float32),
-                "line": {"color": colour, "width": 2.2},
-                "marker": {"size": 7, "symbol": symbol},
-                "hovertemplate": "layer %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>"
-                + name
-                + "</extra>",
-            }
+        *triple, _, plain = values(result, measure)
+        traces += drawing.banded(
+            layers,
+            [end[:, at] for end in triple],
+            f"direction of layer l {name}",
+            drawing.stroke(colour),
+            f"layer %{{x}}: %{{y:.3g}}{drawing.LIMITS}<extra>{name}</extra>",
+            {"size": 7, "symbol": symbol},
         )
-    traces.append(
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": theme.literal(f"{query.checkpoint.label} as it is"),
-            "x": [layers[0] - 0.4, layers[-1] + 0.4],
-            "y": [plain, plain],
-            "line": {"color": theme.QUIET, "width": 1.6, "dash": "dot"},
-            "hovertemplate": "%{y:.3g}<extra>as it is</extra>",
-        }
-    )
+    as_it_is, sides = theme.literal(f"{query.checkpoint.label} as it is"), [layers[0] - 0.4, layers[-1] + 0.4]
+    traces.append(drawing.across(sides, plain, as_it_is, "dot", "%{y:.3g}<extra>as it is</extra>"))
     title = f"{query.checkpoint.label} with directions of {source}, α = {alpha:g}: {UNITS[measure]}"
     return theme.figure(
         traces,

@@ -71,7 +71,7 @@ def curves(results: Mapping[Mode, Result], part: Part, measure: Measure, host: s
         traces += _curve(x, values(result, measure), name, colour, symbol)
     ends = levels(next(iter(results.values())), measure)
     traces += [
-        _level(f"{role} as it is: {name}", at, blocks, dash)
+        drawing.across([-0.4, blocks - 0.6], at, f"{role} as it is: {name}", dash)
         for role, name, at, dash in zip(("host", "donor"), (host, donor), ends, ("dot", "dash"), strict=True)
         if not np.isnan(at)
     ]
@@ -95,7 +95,7 @@ def losses(up_to: Result, host: str, donor: str) -> go.Figure:
     """Balanced accuracy lost, in points, by putting blocks 0 to b back to the donor, against what may be spent."""
     x, triple = np.asarray(up_to.last), [100 * end for end in up_to.lost.ends]
     traces = _curve(x, (triple[0], triple[1], triple[2]), "blocks 0 to b put back", theme.PAIR[0], "circle")
-    traces.append(_level(f"{100 * SPENT:.0f} point", 100 * SPENT, len(x), "dash"))
+    traces.append(drawing.across([-0.4, len(x) - 0.6], 100 * SPENT, f"{100 * SPENT:.0f} point", "dash"))
     at = frozen_prefix(up_to)
     if at is not None:
         traces.append(drawing.ring([at], [float(triple[0][at])], 15, name="the deepest prefix that costs no more"))
@@ -112,40 +112,17 @@ def _curve(
     x: np.ndarray, triple: tuple[np.ndarray, np.ndarray, np.ndarray], name: str, colour: str, symbol: str
 ) -> list[dict[str, Any]]:
     """Value, low and high as a band and a line over blocks."""
-    value, low, high = triple
-    line = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": name,
-        "x": x,
-        "y": value.astype(np.float32),
-        "customdata": np.stack([low, high], axis=1).astype(np.float32),
-        "line": {"color": colour, "width": 2.2},
-        "marker": {"size": 7, "symbol": symbol},
-        "hovertemplate": f"b = %{{x}}: %{{y:.3g}}{_limits(low)}<extra>{name}</extra>",
-    }
-    return [*theme.band(x, low, high, colour), line]
+    hover = f"b = %{{x}}: %{{y:.3g}}{_limits(triple[1])}"
+    return drawing.banded(x, triple, name, drawing.stroke(colour), hover, {"size": 7, "symbol": symbol})
 
 
 def _limits(low: np.ndarray) -> str:
     """How pointing shows an interval; nothing while there are none."""
-    return " (%{customdata[0]:.3g} to %{customdata[1]:.3g})" if np.isfinite(low).any() else ""
+    return drawing.LIMITS if np.isfinite(low).any() else ""
 
 
 def _layout(blocks: int) -> dict[str, Any]:
     return {"xaxis": theme.layer_axis(blocks, title="block b"), **drawing.below(-0.2, 90, 64)}
-
-
-def _level(name: str, at: float, blocks: int, dash: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "x": [-0.4, blocks - 0.6],
-        "y": [at, at],
-        "line": {"color": theme.QUIET, "width": 1.6, "dash": dash},
-        "hovertemplate": f"%{{y:.3g}}<extra>{name}</extra>",
-    }
 
 
 def triangle_guide(donor_has_head: bool) -> Guide:

@@ -25,21 +25,18 @@ def accuracy(log: TrainingLog, classes: int, names: Sequence[str]) -> go.Figure:
     value, low, high = (100 * end[there] for end in (log.held_out_accuracy, log.held_out_low, log.held_out_high))
     n = int(np.nanmax(log.held_out_n[there])) if there.any() else 0
     chance = 100 / classes
-    line = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": "held-out accuracy",
-        "x": x,
-        "y": value.astype(np.float32),
-        "customdata": np.stack([low, high, log.epoch[there]], axis=1).astype(np.float32),
-        "line": {"color": _COLOUR, "width": 2.2},
-        "marker": {"size": 5},
-        "error_y": {"type": "data", "array": high - value, "arrayminus": value - low, "visible": len(x) == 1},
-        "hovertemplate": "step %{x:,}, epoch %{customdata[2]:.2f}: %{y:.1f} % "
-        "(%{customdata[0]:.1f} to %{customdata[1]:.1f})<extra></extra>",
-    }
-    title = f"Accuracy on {n:,} held-out texts (%)"
-    figure = _draw(log, [*theme.band(x, low, high, _COLOUR), line], title, names)
+    traces = drawing.banded(
+        x,
+        (value, low, high),
+        "held-out accuracy",
+        drawing.stroke(_COLOUR),
+        "step %{x:,}, epoch %{customdata[2]:.2f}: %{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})"
+        "<extra></extra>",
+        {"size": 5},
+        customdata=drawing.ends(low, high, log.epoch[there]),
+        error_y=drawing.error_bars(value, low, high, visible=len(x) == 1),
+    )
+    figure = _draw(log, traces, f"Accuracy on {n:,} held-out texts (%)", names)
     return figure.add_shape(drawing.level(chance, dash="dash")).add_annotation(
         xref="paper",
         x=1,
@@ -81,28 +78,25 @@ def loss(log: TrainingLog, names: Sequence[str]) -> go.Figure:
     names = theme.literals(names)
     there, tested = np.isfinite(log.loss), np.isfinite(log.held_out_loss)
     logarithmic = bool((log.loss[there] > 0).all() and (log.held_out_loss[tested] > 0).all())
-    line = {
-        "type": "scatter",
-        "mode": "lines",
-        "name": "training texts",
-        "x": log.step[there],
-        "y": log.loss[there].astype(np.float32),
-        "customdata": np.stack([log.epoch[there], log.learning_rate[there]], axis=1).astype(np.float32),
-        "line": {"color": _COLOUR, "width": 1.8},
-        "hovertemplate": "step %{x:,}, epoch %{customdata[0]:.2f}: %{y:.3g} nats, learning rate %{customdata[1]:.2g}"
-        "<extra></extra>",
-    }
-    held_out = {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": "held-out texts",
-        "x": log.step[tested],
-        "y": log.held_out_loss[tested].astype(np.float32),
-        "customdata": log.epoch[tested].astype(np.float32)[:, None],
-        "line": {"color": _HELD_OUT, "width": 1.8},
-        "marker": {"size": 5},
-        "hovertemplate": "step %{x:,}, epoch %{customdata[0]:.2f}: %{y:.3g} nats on held-out texts<extra></extra>",
-    }
+    said = "step %{x:,}, epoch %{customdata[0]:.2f}: %{y:.3g} nats"
+    line = drawing.line(
+        log.step[there],
+        log.loss[there],
+        "training texts",
+        drawing.stroke(_COLOUR, 1.8),
+        f"{said}, learning rate %{{customdata[1]:.2g}}<extra></extra>",
+        mode="lines",
+        customdata=drawing.ends(log.epoch[there], log.learning_rate[there]),
+    )
+    held_out = drawing.line(
+        log.step[tested],
+        log.held_out_loss[tested],
+        "held-out texts",
+        drawing.stroke(_HELD_OUT, 1.8),
+        f"{said} on held-out texts<extra></extra>",
+        {"size": 5},
+        customdata=drawing.ends(log.epoch[tested]),
+    )
     traces = [line, held_out] if tested.any() else [line]
     title = f"{'Loss' if tested.any() else 'Training loss'} (nats{', logarithmic' if logarithmic else ''})"
     figure = _draw(log, traces, title, names, **{"type": "log"} if logarithmic else {})

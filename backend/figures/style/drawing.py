@@ -11,6 +11,8 @@ from backend.figures.style import theme
 
 RIGHT: dict[str, Any] = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"}
 """A legend above the picture, at its right."""
+LIMITS = " (%{customdata[0]:.3g} to %{customdata[1]:.3g})"
+"""How pointing shows an interval, of which customdata holds the ends."""
 NAMES: dict[str, Any] = {"autorange": "reversed", "automargin": True, "showgrid": False, "type": "category"}
 """An axis with a row per name, the first on top."""
 
@@ -24,19 +26,46 @@ def line(
     marker: dict[str, Any] | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Return a line with a marker at each point, dotted and dashed lines included.
+    """Return a line with a marker at each point, dotted and dashed lines included. `name` is safe HTML.
 
-    `name` is safe HTML. `hover` is the template of what pointing shows before the name; None shows nothing.
+    `hover` is the template of what pointing shows, before the name unless it has an <extra>; None shows nothing.
     """
-    trace = {"type": "scatter", "mode": "lines+markers", "name": name, "x": x, "y": y.astype(np.float32)}
-    trace |= {"line": stroke}
-    trace |= {"hoverinfo": "skip"} if hover is None else {"hovertemplate": f"{hover}<extra>{name}</extra>"}
-    return trace | ({} if marker is None else {"marker": marker}) | more
+    trace = {"type": "scatter", "mode": "lines+markers", "x": x, "y": y.astype(np.float32), "line": stroke}
+    return trace | _named(name, hover) | ({} if marker is None else {"marker": marker}) | more
+
+
+def _named(name: str, hover: str | None) -> dict[str, Any]:
+    if hover is None:
+        return {"name": name, "hoverinfo": "skip"}
+    return {"name": name, "hovertemplate": hover if "<extra>" in hover else f"{hover}<extra>{name}</extra>"}
+
+
+def banded(
+    x: Any,
+    triple: Sequence[np.ndarray],
+    name: str,
+    stroke: dict[str, Any],
+    hover: str,
+    marker: dict[str, Any] | None = None,
+    **more: Any,
+) -> list[dict[str, Any]]:
+    """Return the band of an interval, and last its line.
+
+    `triple` is value, low and high; customdata are low and high unless `more` names it.
+    """
+    value, low, high = triple
+    drawn = line(x, value, name, stroke, hover, marker, **({"customdata": ends(low, high)} | more))
+    return [*theme.band(x, low, high, stroke["color"]), drawn]
 
 
 def dotted(x: Any, y: np.ndarray, colour: str) -> dict[str, Any]:
     """Return the chance level of a curve, which `key` explains in the legend."""
     return line(x, y, "chance", stroke(colour, 1.6, "dot"), mode="lines", showlegend=False)
+
+
+def across(sides: Sequence[float], y: float, name: str, dash: str, hover: str = "%{y:.3g}") -> dict[str, Any]:
+    """Return a level with a name in the legend, from side to side."""
+    return line(sides, np.full(2, y), name, stroke(theme.QUIET, 1.6, dash), hover, mode="lines")
 
 
 def key(name: str, dash: str) -> dict[str, Any]:

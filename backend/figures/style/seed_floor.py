@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,10 @@ def named(one: str, twin: str) -> str:
     return f"floor: {theme.literal(one)} and {theme.literal(twin)}, two seeds"
 
 
-def curve(x: np.ndarray, low: np.ndarray, value: np.ndarray, high: np.ndarray, name: str) -> list[dict[str, Any]]:
-    """Draw the floor as a dashed curve with its interval."""
-    hover = "layer %{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})"
-    line = drawing.stroke(COLOUR, 2.2, "dash")
-    ends = drawing.ends(low, high)
-    return [*theme.band(x, low, high, COLOUR), drawing.line(x, value, name, line, hover, mode="lines", customdata=ends)]
+def curve(x: np.ndarray, triple: Sequence[np.ndarray], name: str) -> list[dict[str, Any]]:
+    """Draw the floor, value, low and high, as a dashed curve with its interval."""
+    hover, line = "layer %{x}: %{y:.3g}" + drawing.LIMITS, drawing.stroke(COLOUR, dash="dash")
+    return drawing.banded(x, triple, name, line, hover, mode="lines")
 
 
 def layers_beyond(beyond: np.ndarray, name: str, twin: str, other: str) -> str:
