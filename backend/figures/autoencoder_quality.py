@@ -60,16 +60,15 @@ def training(
         "dead features": (dead, theme.QUIET, "diamond"),
     }
     traces = [
-        {
-            "type": "scatter",
-            "mode": "lines+markers" if len(step) <= 40 else "lines",
-            "name": name,
-            "x": step,
-            "y": np.asarray(values, dtype=np.float32),
-            "line": {"color": colour, "width": 2},
-            "marker": {"size": 6, "symbol": symbol},
-            "hovertemplate": "step %{x}: %{y:.3f}<extra>" + name + "</extra>",
-        }
+        drawing.line(
+            step,
+            values,
+            name,
+            drawing.stroke(colour, 2),
+            "step %{x}: %{y:.3f}",
+            {"size": 6, "symbol": symbol},
+            mode="lines+markers" if len(step) <= 40 else "lines",
+        )
         for name, (values, colour, symbol) in lines.items()
     ]
     return theme.figure(

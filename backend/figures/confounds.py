@@ -37,19 +37,9 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
     traces = []
     for i, name in enumerate(names):
         value, low, high = (100 * end[i, there] for end in result.quartile_accuracy.ends)
-        colour = theme.checkpoint_colour(i, len(names))
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": np.arange(len(value)) + 0.06 * i,
-                "y": value.astype(np.float32),
-                "error_y": drawing.error_bars(value, low, high),
-                "line": {"color": colour, "width": 1.6},
-                "hovertemplate": "%{y:.1f} %<extra>" + name + "</extra>",
-            }
-        )
+        x, line = np.arange(len(value)) + 0.06 * i, drawing.stroke(theme.checkpoint_colour(i, len(names)), 1.6)
+        bars = drawing.error_bars(value, low, high)
+        traces.append(drawing.line(x, value, name, line, "%{y:.1f} %", error_y=bars))
     return theme.figure(
         traces,
         "Correct answers by length of the prompt (%)",

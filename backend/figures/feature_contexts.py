@@ -42,16 +42,14 @@ def histogram(
         tokens, _ = np.histogram(one, edges)
         most = max(most, int(tokens.max()))
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "line": {"shape": "hvh", "color": theme.checkpoint_colour(position, count), "width": 2.2},
-                "name": f"{theme.literal(name)} ({len(one):,} tokens)",
-                "x": (edges[:-1] + edges[1:]) / 2,
-                "y": np.where(tokens > 0, tokens, np.nan).astype(np.float32),
-                "connectgaps": False,
-                "hovertemplate": "about %{x:.3g}: %{y} tokens<extra>" + theme.literal(name) + "</extra>",
-            }
+            drawing.line(
+                (edges[:-1] + edges[1:]) / 2,
+                np.where(tokens > 0, tokens, np.nan),
+                f"{theme.literal(name)} ({len(one):,} tokens)",
+                drawing.stroke(theme.checkpoint_colour(position, count)) | {"shape": "hvh"},
+                f"about %{{x:.3g}}: %{{y}} tokens<extra>{theme.literal(name)}</extra>",
+                mode="lines",
+            )
         )
     return theme.figure(
         traces,

@@ -133,18 +133,14 @@ def review(
         logit_diff = result.logit_diff[result.place(*reading), :, :, min(c, result.logit_diff.shape[3] - 1)]
         size = np.sqrt(np.square(logit_diff).mean(axis=1))
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": np.arange(len(logit_diff)),
-                "y": np.divide(logit_diff[:, chosen], size, out=np.full(len(size), np.nan), where=size > 0).astype(
-                    np.float32
-                ),
-                "customdata": logit_diff[:, chosen].astype(np.float32),
-                "line": {"color": theme.checkpoint_colour(position, count), "width": 2.2},
-                "hovertemplate": "layer %{x}: logit difference %{customdata:+.3g}<extra>" + name + "</extra>",
-            }
+            drawing.line(
+                np.arange(len(logit_diff)),
+                np.divide(logit_diff[:, chosen], size, out=np.full(len(size), np.nan), where=size > 0),
+                name,
+                drawing.stroke(theme.checkpoint_colour(position, count)),
+                "layer %{x}: logit difference %{customdata:+.3g}",
+                customdata=logit_diff[:, chosen].astype(np.float32),
+            )
         )
     towards = words[1] if len(words) == 2 else words[c]
     return theme.figure(

@@ -33,14 +33,9 @@ def shares(result: Result, title: str, scope: str) -> go.Figure:
     traces: list[dict[str, Any]] = []
     for i, name in enumerate(PARTS):
         value, low, high = (100 * end[s] for end in getattr(result, f"{name}_share").ends)
-        traces.append(
-            _line(value, SAID[name], name, "%{y:.0f} % (%{customdata[0]:.0f} to %{customdata[1]:.0f})")
-            | {
-                "x": np.arange(len(value)) + 0.08 * (i - 1),
-                "error_y": drawing.error_bars(value, low, high),
-                "customdata": np.stack([low, high], axis=1).astype(np.float32),
-            }
-        )
+        bars = {"error_y": drawing.error_bars(value, low, high), "customdata": drawing.ends(low, high)}
+        hover = "%{y:.0f} % (%{customdata[0]:.0f} to %{customdata[1]:.0f})"
+        traces.append(_line(value, SAID[name], name, hover, 0.08 * (i - 1)) | bars)
     levels = [drawing.level(y, width=1) for y in (0, 100)]
     return _figure(traces, f"{title}: share of {SCOPE_NAMES[scope]} (%)", "share (%)", result, levels)
 
@@ -54,18 +49,10 @@ def norms(result: Result, title: str, scope: str) -> go.Figure:
     return _figure([whole, *parts], f"{title}: size of {SCOPE_NAMES[scope]}", "l2 norm (residual units)", result, [])
 
 
-def _line(y: np.ndarray, label: str, part: str | None, hover: str) -> dict[str, Any]:
-    line = {"color": COLOURS[part], "width": 1.8} if part else {"color": theme.QUIET, "width": 2.6}
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": label,
-        "x": np.arange(len(y)),
-        "y": y.astype(np.float32),
-        "line": line,
-        "marker": {"size": 7, "symbol": SYMBOLS[part] if part else "star"},
-        "hovertemplate": f"block %{{x:.0f}}: {hover}<extra>{label}</extra>",
-    }
+def _line(y: np.ndarray, label: str, part: str | None, hover: str, aside: float = 0) -> dict[str, Any]:
+    line = drawing.stroke(COLOURS[part], 1.8) if part else drawing.stroke(theme.QUIET, 2.6)
+    marker = {"size": 7, "symbol": SYMBOLS[part] if part else "star"}
+    return drawing.line(np.arange(len(y)) + aside, y, label, line, f"block %{{x:.0f}}: {hover}", marker)
 
 
 def _figure(

@@ -36,19 +36,9 @@ def draw(results: Sequence[Result], queries: Sequence[Query], places: Sequence[i
             )
     for result, query, place in zip(results, queries, places, strict=True):
         name, colour = theme.literal(query.checkpoint.label), theme.checkpoint_colour(place, count)
-        value, low, high = result.kl_from_plain.ends
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": list(query.alphas),
-                "y": value.astype(np.float32),
-                "error_y": drawing.error_bars(value, low, high),
-                "line": {"color": colour, "width": 2},
-                "hovertemplate": f"α = %{{x}}: %{{y:.3g}} nats<extra>{name}</extra>",
-            }
-        )
+        value, bars = result.kl_from_plain.value, drawing.error_bars(*result.kl_from_plain.ends)
+        line, hover = drawing.stroke(colour, 2), "α = %{x}: %{y:.3g} nats"
+        traces.append(drawing.line(list(query.alphas), value, name, line, hover, error_y=bars))
     layer = queries[0].layer
     return theme.figure(
         traces,

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.steered_text import TOKENS, Query, Result, Written, WrittenQuery
+from backend.figures.steering import coefficients_axis, spread
 from backend.figures.style import drawing, text, theme
 from backend.figures.style.guide import Guide
 
@@ -45,47 +46,33 @@ def coefficients(
     traces: list[dict[str, Any]] = []
     for result, query, place in zip(results, queries, places, strict=True):
         name = theme.literal(query.checkpoint.label)
-        colour, x = theme.checkpoint_colour(place, count), _spread(query.alphas)
+        colour, x = theme.checkpoint_colour(place, count), spread(query.alphas)
         requests = 1 if len(words) == 2 else query.direction
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": x,
-                "y": result.logit_diff.astype(np.float32),
-                "customdata": np.stack([query.alphas, 100 * result.probability[:, requests]], axis=1).astype(
-                    np.float32
-                ),
-                "line": {"color": colour, "width": 2.4},
-                "marker": {"size": 7},
-                "hovertemplate": "α = %{customdata[0]:.3g}: logit difference %{y:.3g}, "
+            drawing.line(
+                x,
+                result.logit_diff,
+                name,
+                drawing.stroke(colour, 2.4),
+                "α = %{customdata[0]:.3g}: logit difference %{y:.3g}, "
                 + text.shown(words[requests])
-                + " %{customdata[1]:.1f} %<extra>"
-                + name
-                + "</extra>",
-            }
+                + " %{customdata[1]:.1f} %",
+                {"size": 7},
+                customdata=drawing.ends(query.alphas, 100 * result.probability[:, requests]),
+            )
         )
         at = query.alphas.index(alpha)
         traces.append(drawing.ring([x[at]], [float(result.logit_diff[at])], 15, showlegend=False))
-    alphas = queries[0].alphas
-    ticks = {"tickvals": _spread(alphas), "ticktext": [f"{alpha:g}" for alpha in alphas]}
     word = text.shown(words[1 if len(words) == 2 else queries[0].direction])
     return theme.figure(
         traces,
         f"Logit difference of {word} over the coefficient, direction at layer {queries[0].layer} (nats)",
         height=360,
         shapes=[drawing.level(0, dash="dot")],
-        xaxis=theme.axis("coefficient α (class differences)", tickmode="array", **ticks),
+        xaxis=coefficients_axis(queries[0].alphas),
         yaxis=theme.axis("logit difference (nats)"),
         **drawing.below(-0.2, 80, 56),
     )
-
-
-def _spread(alphas: Sequence[float]) -> np.ndarray:
-    """Small coefficients get room: the sign times log2(1 + size)."""
-    coefficients = np.asarray(alphas, dtype=np.float64)
-    return np.sign(coefficients) * np.log2(1 + np.abs(coefficients))
 
 
 def answer(result: Result, query: Query, words: Sequence[str], alpha: float) -> str:

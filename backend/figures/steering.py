@@ -122,15 +122,16 @@ def _over_coefficients(traces: list[dict[str, Any]], query: Query, title: str, m
         traces,
         theme.literal(title),
         height=400,
-        xaxis=_coefficients_axis(query),
+        xaxis=coefficients_axis(query.alphas, query.scale),
         yaxis=theme.axis("share (%)" if measure == "flipped_to_1" else UNITS[measure]),
         **_BELOW,
     )
 
 
-def _coefficients_axis(query: Query) -> dict[str, Any]:
-    ticks = {"tickvals": spread(query.alphas), "ticktext": [f"{alpha:g}" for alpha in query.alphas]}
-    return theme.axis(COEFFICIENTS[query.scale], tickmode="array", **ticks)
+def coefficients_axis(alphas: Sequence[float], scale: str = "difference") -> dict[str, Any]:
+    """Return the axis of coefficients at their `spread` places."""
+    ticks = {"tickvals": spread(alphas), "ticktext": [f"{alpha:g}" for alpha in alphas]}
+    return theme.axis(COEFFICIENTS[scale], tickmode="array", **ticks)
 
 
 HEATMAP_GUIDE = Guide(

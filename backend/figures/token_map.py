@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.token_map import NEUTRAL, Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 from backend.figures.style.labels import GAP, place
 from backend.figures.style.tokens import OTHERS, group_colour, group_symbol, quoted
@@ -112,25 +112,15 @@ def _arrows(start: np.ndarray, end: np.ndarray, chosen: Sequence[int]) -> list[d
     if not len(there) or np.array_equal(start[there], end[there]):
         return []
     way = np.stack([start[there], end[there], np.full((len(there), 2), np.nan)], axis=1).reshape(-1, 2)
-    return [
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": "from where it was",
-            "x": way[:, 0].astype(np.float32),
-            "y": way[:, 1].astype(np.float32),
-            "line": {"color": theme.QUIET, "width": 1},
-            "opacity": 0.65,
-            "marker": {
-                "symbol": "arrow",
-                "angleref": "previous",
-                "size": np.tile([0, 7, 0], len(there)),
-                "standoff": np.tile([0, 4, 0], len(there)),
-                "color": theme.QUIET,
-            },
-            "hoverinfo": "skip",
-        }
-    ]
+    head = {
+        "symbol": "arrow",
+        "angleref": "previous",
+        "size": np.tile([0, 7, 0], len(there)),
+        "standoff": np.tile([0, 4, 0], len(there)),
+        "color": theme.QUIET,
+    }
+    x, y = way.astype(np.float32).T
+    return [drawing.line(x, y, "from where it was", drawing.stroke(theme.QUIET, 1), marker=head, opacity=0.65)]
 
 
 def _points(result: Result, whole: bool, faint: bool) -> list[dict[str, Any]]:
