@@ -79,27 +79,22 @@ def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -
     m, x = ablation.MEASURES.index("loss_change"), [theme.literal(name) for name in names]
     value, low, high = stacked([result.measures[m] for result in results]).ends
     traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "permuted directions",
-            "x": [name for result, name in zip(results, x, strict=True) for _ in result.null[m]],
-            "y": np.concatenate([result.null[m] for result in results]).astype(np.float32),
-            "marker": {"color": theme.QUIET, "size": 7, "symbol": "line-ew-open", "line": {"width": 1.5}},
-            "hovertemplate": "%{x}: %{y:.3g}<extra>a permuted direction</extra>",
-        },
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "the class direction",
-            "x": x,
-            "y": value.astype(np.float32),
-            "customdata": np.stack([low, high], axis=1).astype(np.float32),
-            "error_y": drawing.error_bars(value, low, high, thickness=1.4, width=4),
-            "marker": {"color": theme.DIRECTION, "size": 10, "symbol": "diamond"},
-            "hovertemplate": "%{x}: %{y:.3g} (%{customdata[0]:.3g} to %{customdata[1]:.3g})<extra>the class direction"
-            "</extra>",
-        },
+        drawing.points(
+            [name for result, name in zip(results, x, strict=True) for _ in result.null[m]],
+            np.concatenate([result.null[m] for result in results]).astype(np.float32),
+            {"color": theme.QUIET, "size": 7, "symbol": "line-ew-open", "line": {"width": 1.5}},
+            "%{x}: %{y:.3g}<extra>a permuted direction</extra>",
+            "permuted directions",
+        ),
+        drawing.points(
+            x,
+            value.astype(np.float32),
+            {"color": theme.DIRECTION, "size": 10, "symbol": "diamond"},
+            "%{x}: %{y:.3g}" + drawing.LIMITS,
+            "the class direction",
+            customdata=drawing.ends(low, high),
+            error_y=drawing.error_bars(value, low, high, thickness=1.4, width=4),
+        ),
     ]
     return theme.figure(
         traces,

@@ -60,16 +60,14 @@ def overview(
     ]
     if below:
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [layer for _, layer in below],
-                "y": [shown[row] for row, _ in below],
-                "customdata": below,
-                "marker": {"symbol": "x-thin", "size": 9, "line": {"width": 1.6, "color": theme.QUIET}},
-                "hovertemplate": "%{y}, layer %{x}: within the floor<extra></extra>",
-                "showlegend": False,
-            }
+            drawing.points(
+                [layer for _, layer in below],
+                [shown[row] for row, _ in below],
+                {"symbol": "x-thin", "size": 9, "line": {"width": 1.6, "color": theme.QUIET}},
+                "%{y}, layer %{x}: within the floor",
+                customdata=below,
+                showlegend=False,
+            )
         )
     for row, label in enumerate(names if chosen is not None else ()):
         most = int(np.nanargmax(np.nan_to_num(values[row], nan=-1.0)))
@@ -134,16 +132,13 @@ def tokens(result: Result, name: str, place: int, layer: int) -> go.Figure | Non
     level = drawing.upright(result.random_level, dash="dot")
     return theme.figure(
         [
-            {
-                "type": "bar",
-                "orientation": "h",
-                "x": values.astype(np.float32),
-                "y": rows,
-                "customdata": (100 * rare).astype(np.float32),
-                "marker": {"color": [theme.checkpoint_colour(1, 2) if one <= RARELY else theme.QUIET for one in rare]},
-                "hovertemplate": "%{y}: +%{x:.3g}; %{customdata:.2g} % of random directions promote a token as much"
-                "<extra></extra>",
-            }
+            drawing.bars(
+                values.astype(np.float32),
+                rows,
+                [theme.checkpoint_colour(1, 2) if one <= RARELY else theme.QUIET for one in rare],
+                "%{y}: +%{x:.3g}; %{customdata:.2g} % of random directions promote a token as much",
+                customdata=(100 * rare).astype(np.float32),
+            )
         ],
         f"{theme.literal(name)}, layer {layer}, {NAMED[PLACES[place]]}: tokens promoted",
         height=110 + 19 * len(rows),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -52,21 +52,18 @@ def heatmap(result: Result, measure: Measure, title: str, reach: float) -> go.Fi
     blocks = len(values)
     said = np.stack([low, high], axis=-1)
     roomy = len(names) <= ROOMY
-    heat: dict[str, Any] = {
-        "type": "heatmap",
-        "z": theme.cells(values),
-        "x": names,
-        "y": np.arange(blocks),
-        "customdata": said.round(4).tolist(),
-        "colorscale": theme.QUALITY,
-        "zmin": -reach,
-        "zmid": 0,
-        "zmax": reach,
-        "xgap": 1,
-        "ygap": 1,
-        "hovertemplate": "block %{y}, %{x}: %{z:+.3f} (%{customdata[0]:+.3f} to %{customdata[1]:+.3f})<extra></extra>",
-        "colorbar": {"thickness": 10, "len": 1, "outlinewidth": 0, "tickfont": {"size": 10}},
-    }
+    heat = drawing.heatmap(
+        values,
+        names,
+        np.arange(blocks),
+        "block %{y}, %{x}: %{z:+.3f} (%{customdata[0]:+.3f} to %{customdata[1]:+.3f})<extra></extra>",
+        theme.QUALITY,
+        customdata=said.round(4).tolist(),
+        zmin=-reach,
+        zmid=0,
+        zmax=reach,
+        colorbar=drawing.bar(len=1),
+    )
     written = drawing.numbers(heat, _written(values), -reach, reach, theme.QUALITY) if roomy else []
     return theme.figure(
         [heat, *written],

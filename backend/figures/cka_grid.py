@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 
@@ -31,31 +29,25 @@ def draw(result: Result, name: str, reference: str) -> go.Figure:
     """Heat map of CKA, 0..1, with a mark in each row where another layer is clearly more alike than the same one."""
     name, reference = theme.literal(name), theme.literal(reference)
     pairs = elsewhere(result)
-    heat: dict[str, Any] = {
-        "type": "heatmap",
-        "z": theme.cells(result.cka.value),
-        "x": np.arange(result.cka.value.shape[1]),
-        "y": np.arange(result.cka.value.shape[0]),
-        "customdata": np.stack([result.cka.low, result.cka.high], axis=2).astype(np.float32),
-        "zmin": 0,
-        "zmax": 1,
-        "colorscale": theme.SEQUENTIAL,
-        "xgap": 1,
-        "ygap": 1,
-        "hovertemplate": f"{name} layer %{{y}}, {reference} layer %{{x}}: %{{z:.3f}} "
+    heat = drawing.heatmap(
+        result.cka.value,
+        np.arange(result.cka.value.shape[1]),
+        np.arange(result.cka.value.shape[0]),
+        f"{name} layer %{{y}}, {reference} layer %{{x}}: %{{z:.3f}} "
         "(%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>",
-        "colorbar": {"thickness": 10, "outlinewidth": 0, "tickvals": [0, 0.5, 1], "tickfont": {"size": 10}},
-    }
-    marks: dict[str, Any] = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": "clearly more alike than the same layer",
-        "x": [other for _, other in pairs],
-        "y": [layer for layer, _ in pairs],
-        "marker": {"symbol": "circle-open", "size": 9, "color": theme.RING, "line": {"width": 2}},
-        "hoverinfo": "skip",
-        "showlegend": bool(pairs),
-    }
+        theme.SEQUENTIAL,
+        customdata=np.stack([result.cka.low, result.cka.high], axis=2).astype(np.float32),
+        zmin=0,
+        zmax=1,
+        colorbar=drawing.bar(tickvals=[0, 0.5, 1]),
+    )
+    marks = drawing.ring(
+        [other for _, other in pairs],
+        [layer for layer, _ in pairs],
+        9,
+        name="clearly more alike than the same layer",
+        showlegend=bool(pairs),
+    )
     layers, others = result.cka.value.shape
     return theme.figure(
         [heat, marks],

@@ -79,7 +79,7 @@ def scatter(
             if m:
                 traces.append(_key(state))
     if chosen is not None and np.isfinite([x[chosen], y[chosen]]).all():
-        traces.append(_ring(float(x[chosen]), float(y[chosen]), f"feature {chosen}"))
+        traces.append(drawing.ring([float(x[chosen])], [float(y[chosen])], 19, name=f"feature {chosen}"))
     labels = [f"rate in {theme.literal(name)}" for name in names]
     title = "Features: how often each fires" + ("" if m else f", and {unit}")
     return theme.figure(
@@ -114,22 +114,9 @@ def _rates(title: str, floor: float) -> dict[str, Any]:
     return theme.axis(f"{title} (% of tokens)", type="log", tickvals=ticks, ticktext=said, tickangle=0, range=ends)
 
 
-def _ring(x: float, y: float, name: str) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": [x],
-        "y": [y],
-        "hoverinfo": "skip",
-        "marker": {"symbol": "circle-open", "size": 19, "color": theme.RING, "line": {"width": 3}},
-    }
-
-
 def _key(state: str) -> dict[str, Any]:
     """What the legend shows of a state: its shape, in a colour that reads on either page."""
-    marker = {"symbol": SHAPES[state], "color": theme.QUIET, "size": 8}
-    return {"type": "scatter", "mode": "markers", "name": state, "x": [None], "y": [None], "marker": marker}
+    return drawing.entry(state, {"symbol": SHAPES[state], "color": theme.QUIET, "size": 8})
 
 
 def _hover(result: Result, names: Sequence[str], at: int, feature: int) -> str:

@@ -68,31 +68,20 @@ def reviews(
     for c, word in enumerate(words):
         at = np.flatnonzero(labels[order] == c)
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": f"labelled {word}",
-                "x": np.full(len(at), layers - 0.1),
-                "y": at,
-                "customdata": order[at],
-                "text": [theme.shorten(texts[int(i)]) for i in order[at]],
-                "marker": {"color": theme.class_colour(c, len(words)), "symbol": "square", "size": 6},
-                "hovertemplate": "%{text}<extra>" + word + "</extra>",
-            }
+            drawing.points(
+                np.full(len(at), layers - 0.1),
+                at,
+                {"color": theme.class_colour(c, len(words)), "symbol": "square", "size": 6},
+                f"%{{text}}<extra>{word}</extra>",
+                f"labelled {word}",
+                customdata=order[at],
+                text=[theme.shorten(texts[int(i)]) for i in order[at]],
+            )
         )
     if selected is not None:
         row = int(np.flatnonzero(order == selected)[0])
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "chosen text",
-                "x": [layers + 0.35],
-                "y": [row],
-                "marker": {"symbol": "triangle-left", "size": 11, "color": theme.RING},
-                "hoverinfo": "skip",
-            }
-        )
+        marker = {"symbol": "triangle-left", "size": 11, "color": theme.RING}
+        traces.append(drawing.points([layers + 0.35], [row], marker, name="chosen text"))
     return theme.figure(
         traces,
         title,

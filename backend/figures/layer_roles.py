@@ -45,14 +45,7 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
     ]
     shapes.append(drawing.level(reading.level, color=theme.RING, width=1, dash="dash"))
     traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": f"{said} ({count})",
-            "x": [None],
-            "y": [None],
-            "marker": {"symbol": "square", "size": 12, "color": colour},
-        }
+        drawing.entry(f"{said} ({count})", {"symbol": "square", "size": 12, "color": colour})
         for said, colour, count in zip(KINDS, COLOURS, reading.counts, strict=True)
     ]
     for label, field, colour, dash in (

@@ -51,17 +51,15 @@ def tokens(result: Result, way: Way, name: str, seeds: Sequence[Result] = ()) ->
     beyond = np.abs(value) > np.nan_to_num(floor, nan=0.0)
     return theme.figure(
         [
-            {
-                "type": "bar",
-                "orientation": "h",
-                "x": value[at].astype(np.float32),
-                "y": named,
-                "error_x": drawing.error_bars(value[at], low[at], high[at], color=theme.QUIET),
-                "customdata": drawing.ends(low[at], high[at], 100 * result.before[at], 100 * result.after[at]),
-                "marker": {"color": [colour if beyond[i] else theme.QUIET for i in at]},
-                "hovertemplate": "%{y}: %{x:.3g} in a thousand (%{customdata[0]:.3g} to %{customdata[1]:.3g}), "
-                "from %{customdata[2]:.3g} % to %{customdata[3]:.3g} %<extra></extra>",
-            }
+            drawing.bars(
+                value[at].astype(np.float32),
+                named,
+                [colour if beyond[i] else theme.QUIET for i in at],
+                f"%{{y}}: %{{x:.3g}} in a thousand{drawing.LIMITS}, "
+                "from %{customdata[2]:.3g} % to %{customdata[3]:.3g} %",
+                error_x=drawing.error_bars(value[at], low[at], high[at], color=theme.QUIET),
+                customdata=drawing.ends(low[at], high[at], 100 * result.before[at], 100 * result.after[at]),
+            )
         ],
         f"{theme.literal(name)}: {NAMES[way]} next tokens",
         height=110 + 19 * max(1, len(at)),

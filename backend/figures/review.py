@@ -25,19 +25,17 @@ def probabilities(results: Sequence[Result], names: Sequence[str], words: Sequen
     names, words = theme.literals(names), theme.literals(words)
     shares = 100 * np.stack([result.probability for result in results])
     traces: list[dict[str, Any]] = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "name": word,
-            "y": list(names),
-            "x": shares[:, c],
-            "marker": {"color": theme.class_colour(c, len(words))},
-            "text": [f"{share:.1f} %" if share >= 12 else "" for share in shares[:, c]],
-            "textposition": "inside",
-            "insidetextanchor": "middle",
-            "insidetextfont": {"color": theme.ink_on(theme.class_colour(c, len(words)))},
-            "hovertemplate": "%{y}: " + word + " %{x:.2f} %<extra></extra>",
-        }
+        drawing.bars(
+            shares[:, c],
+            list(names),
+            theme.class_colour(c, len(words)),
+            f"%{{y}}: {word} %{{x:.2f}} %<extra></extra>",
+            word,
+            text=[f"{share:.1f} %" if share >= 12 else "" for share in shares[:, c]],
+            textposition="inside",
+            insidetextanchor="middle",
+            insidetextfont={"color": theme.ink_on(theme.class_colour(c, len(words)))},
+        )
         for c, word in enumerate(words)
     ]
     return theme.figure(

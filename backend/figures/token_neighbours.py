@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.token_neighbours import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import quoted
 
@@ -28,16 +28,15 @@ def draw(result: Result, title: str, most: int = 30) -> go.Figure:
     title = theme.literal(title)
     rows = list(result.tokens())[:most]
     share = np.array([np.nan if row["overlap"] is None else 100 * row["overlap"] for row in rows])
-    trace: dict[str, Any] = {
-        "type": "bar",
-        "orientation": "h",
-        "x": share.astype(np.float32),
-        "y": list(range(len(rows))),
-        "marker": {"color": theme.DIRECTION},
-        "customdata": [_hover(row) for row in rows],
-        "hovertemplate": "%{customdata}<extra></extra>",
-        "showlegend": False,
-    }
+    said = [_hover(row) for row in rows]
+    trace = drawing.bars(
+        share.astype(np.float32),
+        list(range(len(rows))),
+        theme.DIRECTION,
+        "%{customdata}",
+        customdata=said,
+        showlegend=False,
+    )
     return theme.figure(
         [trace],
         title,

@@ -72,19 +72,13 @@ def words(result: Result, matrix: str, measure: str, ids: Sequence[int], title: 
     groups = [int(result.group[i]) for i in ids]
     return theme.figure(
         [
-            {
-                "type": "bar",
-                "orientation": "h",
-                "y": names,
-                "x": ratio[list(ids)],
-                "marker": {
-                    "color": [
-                        group_colour(result.groups[group], group) if group >= 0 else theme.QUIET for group in groups
-                    ]
-                },
-                "customdata": [int(result.count[i]) for i in ids],
-                "hovertemplate": "%{y}: %{x:.2f} × typical, occurs %{customdata} times<extra></extra>",
-            }
+            drawing.bars(
+                ratio[list(ids)],
+                names,
+                [group_colour(result.groups[group], group) if group >= 0 else theme.QUIET for group in groups],
+                "%{y}: %{x:.2f} × typical, occurs %{customdata} times",
+                customdata=[int(result.count[i]) for i in ids],
+            )
         ],
         theme.literal(title),
         height=_height(len(ids)),
@@ -133,16 +127,14 @@ def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title:
         if not places:
             continue
         traces.append(
-            {
-                "type": "bar",
-                "orientation": "h",
-                "name": name,
-                "x": values[[order[place] for place in places]],
-                "y": places,
-                "marker": {"color": theme.QUIET if position < 0 else group_colour(name, position)},
-                "customdata": [_hover(result, order[place]) for place in places],
-                "hovertemplate": "%{customdata}<extra>" + name + "</extra>",
-            }
+            drawing.bars(
+                values[[order[place] for place in places]],
+                places,
+                theme.QUIET if position < 0 else group_colour(name, position),
+                "%{customdata}",
+                name,
+                customdata=[_hover(result, order[place]) for place in places],
+            )
         )
     return theme.figure(
         traces,

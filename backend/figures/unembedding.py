@@ -23,19 +23,17 @@ def draw(
 ) -> go.Figure:
     """A bar per checkpoint: what the best rotation and scale leave of the difference."""
     names, reference = theme.literals(names), theme.literal(reference)
-    bar = {
-        "type": "bar",
-        "orientation": "h",
-        "x": np.array([result.procrustes for result in results], dtype=np.float32),
-        "y": list(names),
-        "customdata": np.array([[result.cosine, result.procrustes_chance] for result in results], dtype=np.float32),
-        "marker": {"color": [theme.checkpoint_colour(position, count) for position in positions]},
-        "text": [f"{result.procrustes:.3g}" for result in results],
-        "textposition": "outside",
-        "cliponaxis": False,
-        "hovertemplate": "%{y}: disparity %{x:.4g}, mean cosine of rows %{customdata[0]:.4f}, tokens paired at random "
-        "%{customdata[1]:.3f}<extra></extra>",
-    }
+    bar = drawing.bars(
+        np.array([result.procrustes for result in results], dtype=np.float32),
+        list(names),
+        [theme.checkpoint_colour(position, count) for position in positions],
+        "%{y}: disparity %{x:.4g}, mean cosine of rows %{customdata[0]:.4f}, tokens paired at random "
+        "%{customdata[1]:.3f}",
+        customdata=np.array([[result.cosine, result.procrustes_chance] for result in results], dtype=np.float32),
+        text=[f"{result.procrustes:.3g}" for result in results],
+        textposition="outside",
+        cliponaxis=False,
+    )
     return theme.figure(
         [bar],
         f"Unembedding: Procrustes disparity to {reference}",

@@ -34,10 +34,29 @@ def line(
     return trace | _named(name, hover) | ({} if marker is None else {"marker": marker}) | more
 
 
-def _named(name: str, hover: str | None) -> dict[str, Any]:
+def _named(name: str | None, hover: str | None) -> dict[str, Any]:
+    named = {} if name is None else {"name": name}
     if hover is None:
-        return {"name": name, "hoverinfo": "skip"}
-    return {"name": name, "hovertemplate": hover if "<extra>" in hover else f"{hover}<extra>{name}</extra>"}
+        return named | {"hoverinfo": "skip"}
+    return named | {"hovertemplate": hover if "<extra>" in hover else f"{hover}<extra>{name or ''}</extra>"}
+
+
+def points(
+    x: Any, y: Any, marker: dict[str, Any], hover: str | None = None, name: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """Return points; `name` and `hover` as in `line`, and points without a name show none."""
+    return {"type": "scatter", "mode": "markers", "x": x, "y": y, "marker": marker} | _named(name, hover) | more
+
+
+def entry(name: str, marker: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry of the legend alone, for points with that marker."""
+    return {"type": "scatter", "mode": "markers", "name": name, "x": [None], "y": [None], "marker": marker}
+
+
+def bars(x: Any, y: Any, colour: Any, hover: str, name: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return bars that lie, of one colour or a colour each; `name` and `hover` as in `points`."""
+    drawn = {"type": "bar", "orientation": "h", "x": x, "y": y, "marker": {"color": colour}}
+    return drawn | _named(name, hover) | more
 
 
 def banded(
@@ -124,19 +143,17 @@ def numbers(
 def targets(values: np.ndarray, names: Sequence[str], hover: str) -> dict[str, Any]:
     """Return invisible points over the cells of a heat map [rows, columns], because plotly selects only points."""
     rows, columns = (at.ravel() for at in np.indices(values.shape))
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": columns,
-        "y": [names[row] for row in rows.tolist()],
-        "customdata": np.stack([rows, columns], axis=1).tolist(),  # lists: of an array a click returns a dict
-        "text": [f"{value:.3g}" if np.isfinite(value) else "undefined" for value in values.ravel()],
-        "marker": {"size": 26, "symbol": "square", "opacity": 0},
-        "selected": {"marker": {"opacity": 0}},
-        "unselected": {"marker": {"opacity": 0}},
-        "showlegend": False,
-        "hovertemplate": hover,
-    }
+    return points(
+        columns,
+        [names[row] for row in rows.tolist()],
+        {"size": 26, "symbol": "square", "opacity": 0},
+        hover,
+        customdata=np.stack([rows, columns], axis=1).tolist(),  # lists: of an array a click returns a dict
+        text=[f"{value:.3g}" if np.isfinite(value) else "undefined" for value in values.ravel()],
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        showlegend=False,
+    )
 
 
 def bar(**more: Any) -> dict[str, Any]:
@@ -171,8 +188,7 @@ def by_checkpoint(
 def ring(x: Any, y: Any, size: int, hover: str | None = None, **more: Any) -> dict[str, Any]:
     """Return rings around points; `hover` is a whole template, None shows nothing."""
     marker = {"symbol": "circle-open", "size": size, "color": theme.RING, "line": {"width": 2.5}}
-    pointing = {"hoverinfo": "skip"} if hover is None else {"hovertemplate": hover}
-    return {"type": "scatter", "mode": "markers", "x": x, "y": y, "marker": marker} | pointing | more
+    return points(x, y, marker, hover, **more)
 
 
 def level(y: float | int, **look: Any) -> dict[str, Any]:
