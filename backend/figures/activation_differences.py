@@ -75,7 +75,7 @@ def overview(
         ring = drawing.ring([most], [shown[row]], 15, hover, showlegend=False, customdata=[(row, most)])
         traces += following.of_epoch([ring], label, names[chosen or 0])
     if chosen is not None:
-        traces.append(drawing.ring([None], [None], 11, name="largest of its checkpoint"))
+        traces.append(drawing.ring([None], [None], 11, name="largest of the chosen checkpoint"))
     return theme.figure(
         traces,
         f"Mean change of the residual stream from {theme.literal(reference)}, {NAMED[PLACES[place]]}",

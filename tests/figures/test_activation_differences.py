@@ -28,7 +28,7 @@ def test_the_overview_holds_the_numbers_and_crosses_what_is_within_the_floor(res
     heat, cells, crosses, *rings, ring, key = picture.data
     assert list(cells.customdata[-1]) == [1, results[1].relative.value.shape[1] - 1]
     assert list(ring.customdata[0]) == [1, ring.x[0]] and len(crosses.customdata) == len(crosses.x)
-    assert key.name == "largest of its checkpoint"
+    assert key.name == "largest of the chosen checkpoint"
     assert [one.opacity for one in (*rings, ring)] == [0, 1]
     np.testing.assert_allclose(
         np.array(heat.z, float), [np.round(100 * one.relative.value[5], 4) for one in results], atol=1e-4

@@ -95,7 +95,8 @@ def opens(world: World) -> Opens:
 def settle(test: AppTest, seconds: float = 120) -> AppTest:
     """Run the page again until no work is under way, and expect no exception on it."""
     end = time.monotonic() + seconds
-    if painted.STATE not in test.session_state or not test.session_state[painted.STATE]:  # the browser says when it has painted the first picture
+    if painted.STATE not in test.session_state or not test.session_state[painted.STATE]:
+        # as the browser does when it has painted the first picture
         test.session_state[painted.STATE] = True
         test.run()
     while any(button.label == "Cancel" for button in test.button):
