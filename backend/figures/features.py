@@ -56,17 +56,10 @@ def scatter(
         there = fires[result.state[fires] == i] if m else fires
         if len(there):
             traces.append(
-                {
-                    "type": "scattergl" if len(fires) > 1500 else "scatter",
-                    "mode": "markers",
-                    "name": state if m else "features",
-                    "showlegend": False,
-                    "x": x[there].astype(np.float32),
-                    "y": y[there].astype(np.float32),
-                    "customdata": there.astype(np.int32),
-                    "text": [_hover(result, names, at, feature) for feature in there.tolist()],
-                    "hovertemplate": "%{text}<extra></extra>",
-                    "marker": {
+                drawing.points(
+                    x[there].astype(np.float32),
+                    y[there].astype(np.float32),
+                    {
                         "symbol": SHAPES[state],
                         "size": np.where(sure[there], 10, 7),
                         "color": np.nan_to_num(result.auc[m, at, there], nan=0.5).astype(np.float32),
@@ -74,7 +67,13 @@ def scatter(
                         "line": {"color": theme.RING, "width": np.where(sure[there], 1.6, 0.0)},
                         "opacity": theme.POINTS,
                     },
-                }
+                    "%{text}<extra></extra>",
+                    state if m else "features",
+                    type="scattergl" if len(fires) > 1500 else "scatter",
+                    customdata=there.astype(np.int32),
+                    text=[_hover(result, names, at, feature) for feature in there.tolist()],
+                    showlegend=False,
+                )
             )
             if m:
                 traces.append(_key(state))
@@ -95,8 +94,9 @@ def scatter(
             "colorscale": [[0.0, theme.NEGATIVE], [0.5, theme.QUIET], [1.0, theme.POSITIVE]],
             "cmin": 0.5 - _reach(result, m, at),
             "cmax": 0.5 + _reach(result, m, at),
-            "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}}
-            | ({"title": {"text": f"AUC for<br>{theme.literal(word)}"}} if result.separates else {}),
+            "colorbar": drawing.bar(
+                **({"title": {"text": f"AUC for<br>{theme.literal(word)}"}} if result.separates else {})
+            ),
         },
     )
 

@@ -49,8 +49,8 @@ def draw(
                 np.flatnonzero((labels == c) & there),
                 texts,
                 {"color": theme.class_colour(c, len(words)), "symbol": theme.SYMBOLS[c % len(theme.SYMBOLS)]},
-                name=word,
-                hovertemplate="%{text}<extra>" + word + "</extra>",
+                "%{text}",
+                word,
             )
             for c, word in enumerate(words)
         ]
@@ -71,18 +71,23 @@ def draw(
 
 
 def _points(
-    result: Result, members: np.ndarray, texts: Sequence[str], marker: dict[str, Any], **more: Any
+    result: Result,
+    members: np.ndarray,
+    texts: Sequence[str],
+    marker: dict[str, Any],
+    hover: str,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """Return the points of some reviews."""
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": result.xy[members, 0],
-        "y": result.xy[members, 1],
-        "customdata": members.astype(np.int32),
-        "text": [theme.shorten(texts[int(i)]) for i in members],
-        "marker": {"size": 7, "opacity": theme.POINTS} | marker,
-    } | more
+    return drawing.points(
+        result.xy[members, 0],
+        result.xy[members, 1],
+        {"size": 7, "opacity": theme.POINTS} | marker,
+        hover,
+        name,
+        customdata=members.astype(np.int32),
+        text=[theme.shorten(texts[int(i)]) for i in members],
+    )
 
 
 def _by_value(result: Result, members: np.ndarray, texts: Sequence[str], values: np.ndarray) -> dict[str, Any]:
@@ -95,9 +100,7 @@ def _by_value(result: Result, members: np.ndarray, texts: Sequence[str], values:
         "cmax": float(values.max()),
         "colorbar": drawing.bar(),
     }
-    return _points(
-        result, members, texts, marker, showlegend=False, hovertemplate="%{marker.color:.4g}: %{text}<extra></extra>"
-    )
+    return _points(result, members, texts, marker, "%{marker.color:.4g}: %{text}") | {"showlegend": False}
 
 
 def in_words(result: Result, name: str, reference: str) -> str:

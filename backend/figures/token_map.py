@@ -12,7 +12,7 @@ from backend.analyses.token_map import NEUTRAL, Result
 from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 from backend.figures.style.labels import GAP, place
-from backend.figures.style.tokens import OTHERS, group_colour, group_symbol, quoted
+from backend.figures.style.tokens import FOUND, OTHERS, found, group_colour, group_symbol, quoted
 from backend.vocabulary.display import SPACE, visible
 
 NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "PCA"}
@@ -22,7 +22,7 @@ INSIDE, ROOM, AROUND = 600, 750, 90
 WIDEST = 2.0
 """Width of what is shown over its height, at the most."""
 MOST_ARROWS, MOST_NAMED = 150, 12
-_FOUND, _FAINT, _MARGIN = "#dc3b78", 0.05, 1.15
+_FAINT, _MARGIN = 0.05, 1.15
 
 
 def matches(result: Result, search: str) -> list[int]:
@@ -66,7 +66,8 @@ def draw(result: Result, before: Result, title: str, matched: Sequence[int] = ()
     traces = _arrows(start, result.xy, _going(start, result.xy, matched) if whole else range(len(result.ids)))
     traces += _points(result, whole, faint=whole and bool(matched))
     if matched:
-        traces.append(_rings(result, matched[:MOST_ARROWS], whole))
+        x, y = result.xy[list(matched[:MOST_ARROWS])].T
+        traces.append(found(x, y, type=_kind(whole)))
     if matched or not whole:
         traces.append(_names(result, (result.xy - middle) * (inside / span[1]), matched, whole))
     shared = np.isfinite(result.explained).all()
@@ -126,7 +127,7 @@ def _arrows(start: np.ndarray, end: np.ndarray, chosen: Sequence[int]) -> list[d
 def _points(result: Result, whole: bool, faint: bool) -> list[dict[str, Any]]:
     """A trace per group, those of no group first, drawn by the graphics card where there are many."""
     traces: list[dict[str, Any]] = []
-    for position, name in [(-1, OTHERS), *enumerate(result.groups)]:
+    for position, name in [(-1, OTHERS), *enumerate(quoted(result.groups))]:
         members = np.flatnonzero(result.group == position)
         if not len(members):
             continue
@@ -138,23 +139,21 @@ def _points(result: Result, whole: bool, faint: bool) -> list[dict[str, Any]]:
             "opacity": 0.45 if whole and plain else 0.9,
         }
         if faint:  # in the legend as ever
-            one = {"type": _kind(whole), "mode": "markers", "name": name, "x": [None], "y": [None], "marker": marker}
-            traces.append(one | {"legendgroup": name})
+            traces.append(drawing.entry(name, marker) | {"type": _kind(whole), "legendgroup": name})
             marker = marker | {"opacity": _FAINT}
         traces.append(
-            {
-                "type": _kind(whole),
-                "mode": "markers",
-                "name": name,
-                "x": result.xy[members, 0],
-                "y": result.xy[members, 1],
-                "text": quoted([result.token[i] for i in members.tolist()]),
-                "customdata": result.ids[members].astype(np.int32),
-                "hovertemplate": "<b>%{text}</b> (token %{customdata})<extra>" + quoted([name])[0] + "</extra>",
-                "marker": marker,
-                "legendgroup": name,
-                "showlegend": not faint,
-            }
+            drawing.points(
+                result.xy[members, 0],
+                result.xy[members, 1],
+                marker,
+                "<b>%{text}</b> (token %{customdata})",
+                name,
+                type=_kind(whole),
+                text=quoted([result.token[i] for i in members.tolist()]),
+                customdata=result.ids[members].astype(np.int32),
+                legendgroup=name,
+                showlegend=not faint,
+            )
         )
     return traces
 
@@ -173,32 +172,17 @@ def _names(result: Result, pixels: np.ndarray, matched: Sequence[int], whole: bo
         order = sorted(named.tolist(), key=lambda i: (i not in matched, result.groups[result.group[i]] == NEUTRAL, i))
     sides = place(pixels[named].astype(np.float64), names, order)
     there = named[list(sides)]
-    return {
-        "type": _kind(whole),
-        "mode": "markers+text",
-        "x": result.xy[there, 0],
-        "y": result.xy[there, 1],
-        "marker": {"size": GAP, "opacity": 0},  # only to keep the text away from the point
-        "text": quoted([names[i] for i in sides]),
-        "textposition": list(sides.values()),
-        "textfont": {"size": 12, "color": _FOUND} if whole else {"size": 11},
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
-
-
-def _rings(result: Result, matched: Sequence[int], whole: bool) -> dict[str, Any]:
-    """The tokens found, ringed."""
-    there = list(matched)
-    return {
-        "type": _kind(whole),
-        "mode": "markers",
-        "name": "found",
-        "x": result.xy[there, 0],
-        "y": result.xy[there, 1],
-        "hoverinfo": "skip",
-        "marker": {"symbol": "circle-open", "size": 14, "color": _FOUND, "line": {"width": 2}},
-    }
+    return drawing.points(
+        result.xy[there, 0],
+        result.xy[there, 1],
+        {"size": GAP, "opacity": 0},  # only to keep the text away from the point
+        type=_kind(whole),
+        mode="markers+text",
+        text=quoted([names[i] for i in sides]),
+        textposition=list(sides.values()),
+        textfont={"size": 12, "color": FOUND} if whole else {"size": 11},
+        showlegend=False,
+    )
 
 
 def _kind(whole: bool) -> str:

@@ -13,7 +13,7 @@ from backend.analyses.token_shift import Result
 from backend.derived.embedding_shift import MEASURES
 from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
-from backend.figures.style.tokens import OTHERS, group_colour, group_symbol, quoted
+from backend.figures.style.tokens import FOUND, OTHERS, found, group_colour, group_symbol, quoted
 from backend.vocabulary.display import visible
 
 NAMES = {"l2": "l2", "cosine_distance": "cosine distance", "l2_centred": "l2 without the common drift"}
@@ -22,7 +22,6 @@ UNITS = {
     "cosine_distance": "1 − cosine of the row before and after",
     "l2_centred": "length of the change without the mean change of all tokens",
 }
-_FOUND = "#dc3b78"
 
 
 def chosen(result: Result, matrix: str, measure: str, search: str, most: int) -> list[int]:
@@ -122,7 +121,7 @@ def ranked(result: Result, matrix: str, measure: str, ids: Sequence[int], title:
     order = sorted(ids, key=lambda i: -np.nan_to_num(values[i]))
     names = quoted([result.token[i] for i in order])
     traces: list[dict[str, Any]] = []
-    for position, name in [*enumerate(result.groups), (-1, OTHERS)]:
+    for position, name in [*enumerate(quoted(result.groups)), (-1, OTHERS)]:
         places = [place for place, i in enumerate(order) if result.group[i] == position]
         if not places:
             continue
@@ -179,28 +178,30 @@ def by_frequency(
     values = result.measure(measure, matrix).astype(np.float32)
     x = np.where(result.count > 0, result.count, 0.4).astype(np.float32)
     traces: list[dict[str, Any]] = []
-    for position, name in [(-1, OTHERS), *enumerate(result.groups)]:
+    for position, name in [(-1, OTHERS), *enumerate(quoted(result.groups))]:
         ids = np.flatnonzero((result.group == position) & np.isfinite(values))
         traces.append(
-            {
-                "type": "scattergl",
-                "mode": "markers",
-                "name": name,
-                "x": x[ids],
-                "y": values[ids],
-                "text": quoted([result.token[i] for i in ids.tolist()]),
-                "customdata": result.count[ids].astype(np.int32),
-                "hovertemplate": "<b>%{text}</b>: %{y:.3g}, %{customdata:,} times<extra>" + name + "</extra>",
-                "marker": {
+            drawing.points(
+                x[ids],
+                values[ids],
+                {
                     "color": theme.QUIET if position < 0 else group_colour(name, position),
                     "symbol": "circle" if position < 0 else group_symbol(name, position),
                     "size": 4 if position < 0 else 6,
                     "opacity": 0.35 if position < 0 else 0.9,
                 },
-            }
+                "<b>%{text}</b>: %{y:.3g}, %{customdata:,} times",
+                name,
+                type="scattergl",
+                text=quoted([result.token[i] for i in ids.tolist()]),
+                customdata=result.count[ids].astype(np.int32),
+            )
         )
     if len(matched):
-        traces.append(_rings(x[list(matched)], values[list(matched)], quoted([result.token[i] for i in matched])))
+        there = list(matched)
+        words = {"text": quoted([result.token[i] for i in there]), "textposition": "middle right"}
+        words |= {"mode": "markers+text", "textfont": {"color": FOUND, "size": 12}}
+        traces.append(found(x[there], values[there], **words))
     seen = result.count.max(initial=1)
     ticks = [0.4, *(10**power for power in range(int(np.log10(max(seen, 1))) + 1))]
     return theme.figure(
@@ -218,21 +219,6 @@ def by_frequency(
         yaxis=theme.axis(UNITS[measure], rangemode="tozero"),
         margin={"l": 48, "r": 12, "t": 62, "b": 44},
     )
-
-
-def _rings(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    return {
-        "type": "scatter",
-        "mode": "markers+text",
-        "name": "found",
-        "x": x,
-        "y": y,
-        "text": list(names),
-        "textposition": "middle right",
-        "textfont": {"color": _FOUND, "size": 12},
-        "hoverinfo": "skip",
-        "marker": {"symbol": "circle-open", "size": 13, "color": _FOUND, "line": {"width": 2}},
-    }
 
 
 TABLE_GUIDE = Guide(

@@ -185,9 +185,9 @@ def by_checkpoint(
     ]
 
 
-def ring(x: Any, y: Any, size: int, hover: str | None = None, **more: Any) -> dict[str, Any]:
+def ring(x: Any, y: Any, size: int, hover: str | None = None, colour: str = theme.RING, **more: Any) -> dict[str, Any]:
     """Return rings around points; `hover` is a whole template, None shows nothing."""
-    marker = {"symbol": "circle-open", "size": size, "color": theme.RING, "line": {"width": 2.5}}
+    marker = {"symbol": "circle-open", "size": size, "color": colour, "line": {"width": 2.5}}
     return points(x, y, marker, hover, **more)
 
 

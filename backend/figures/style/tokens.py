@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.vocabulary.display import SPACE
 from backend.vocabulary.lexicon import NEGATIVE, POSITIVE
 
 OTHERS = "other tokens"
+FOUND = "#dc3b78"
+"""The colour of tokens that a search finds."""
 
 
 def group_colour(name: str, position: int) -> str:
@@ -23,6 +26,11 @@ def group_symbol(name: str, position: int) -> str:
     if name in (POSITIVE, NEGATIVE):
         return theme.SYMBOLS[int(name == POSITIVE)]
     return theme.SYMBOLS[(position + 2) % len(theme.SYMBOLS)]
+
+
+def found(x: Any, y: Any, **more: Any) -> dict[str, Any]:
+    """Return rings around the tokens that a search finds."""
+    return drawing.ring(x, y, 14, colour=FOUND, name="found", **more)
 
 
 def distinct(names: Sequence[str]) -> list[str]:
