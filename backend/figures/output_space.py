@@ -69,26 +69,17 @@ def draw(results: Mapping[str, Sequence[Result]], axis: StepAxis, measure: str) 
         value, low, high = stacked([result.measures[m] for result in found]).ends
         there = np.isfinite(value)
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": SET_NAMES[text_set],
-                "x": (axis.x + 0.8 * axis.nudge * position)[there],
-                "y": value[there],
-                "error_y": {
-                    "type": "data",
-                    "array": (high - value)[there],
-                    "arrayminus": (value - low)[there],
-                    "thickness": 1.2,
-                    "width": 3,
-                },
-                "line": {"color": _COLOURS[text_set], "width": 1.6},
-                "marker": {"color": _COLOURS[text_set], "symbol": _SHAPES[text_set], "size": 8},
-                "customdata": np.stack([low, high], axis=1)[there],
-                "text": [axis.names[i] for i in np.flatnonzero(there)],
-                "hovertemplate": "%{text}: %{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})"
-                f"<extra>{SET_NAMES[text_set]}</extra>",
-            }
+            drawing.line(
+                (axis.x + 0.8 * axis.nudge * position)[there],
+                value[there],
+                SET_NAMES[text_set],
+                drawing.stroke(_COLOURS[text_set], 1.6),
+                "%{text}: %{y:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g})",
+                {"color": _COLOURS[text_set], "symbol": _SHAPES[text_set], "size": 8},
+                error_y=drawing.error_bars(value[there], low[there], high[there]),
+                customdata=drawing.ends(low, high)[there],
+                text=[axis.names[i] for i in np.flatnonzero(there)],
+            )
         )
     scale: dict[str, Any] = {}
     if measure in _LOGARITHMIC:
@@ -129,26 +120,17 @@ def masses(result: Result, title: str) -> go.Figure:
     places = list(range(len(there)))[::-1]
     names = quoted([result.groups[g] for g in there])
     moves = [f"{_percent(result.mass_before[g])} → {_percent(result.mass_after[g])}" for g in there]
-    trace = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": change,
-        "y": places,
-        "error_x": {
-            "type": "data",
-            "array": np.maximum(0, high - change),
-            "arrayminus": np.maximum(0, change - low),
-            "thickness": 1.6,
-            "width": 5,
-            "color": theme.QUIET,
-        },
-        "marker": {"color": [_colour(result, g) for g in there], "size": 11},
-        "customdata": [
+    trace = drawing.points(
+        change,
+        places,
+        {"color": [_colour(result, g) for g in there], "size": 11},
+        "%{customdata}",
+        error_x=drawing.error_bars(change, low, high, thickness=1.6, width=5, color=theme.QUIET),
+        customdata=[
             f"<b>{name}</b>, {int(result.group_size[g]):,} tokens: {move}<br>{a:+.3g} points ({b:+.3g} to {c:+.3g})"
             for name, g, move, a, b, c in zip(names, there, moves, change, low, high, strict=True)
         ],
-        "hovertemplate": "%{customdata}<extra></extra>",
-    }
+    )
     return theme.figure(
         [trace],
         title,
@@ -182,21 +164,19 @@ def listed(result: Result, rising: bool, title: str) -> go.Figure:
     order = sorted(ids, key=lambda i: -abs(result.change[i]))
     names = quoted(result.token)
     traces: list[dict[str, Any]] = []
-    for g, group in enumerate(result.groups):
+    for g, group in enumerate(quoted(result.groups)):
         places = [place for place, i in enumerate(order) if result.group[i] == g]
         if places:
             traces.append(
-                {
-                    "type": "bar",
-                    "orientation": "h",
-                    "name": quoted([group])[0],
-                    "x": result.change[[order[place] for place in places]],
-                    "y": places,
-                    "width": 0.75,  # by itself plotly fills the gaps between the bars of a group
-                    "marker": {"color": _colour(result, g)},
-                    "customdata": [_hover(result, order[place], names[order[place]]) for place in places],
-                    "hovertemplate": "%{customdata}<extra>" + quoted([group])[0] + "</extra>",
-                }
+                drawing.bars(
+                    result.change[[order[place] for place in places]],
+                    places,
+                    _colour(result, g),
+                    "%{customdata}",
+                    group,
+                    width=0.75,  # by itself plotly fills the gaps between the bars of a group
+                    customdata=[_hover(result, order[place], names[order[place]]) for place in places],
+                )
             )
     return theme.figure(
         traces,

@@ -43,12 +43,9 @@ def checkpoints(
     colours = [theme.checkpoint_colour(place, count) for place in places]
     trace = _points(gain, kl, theme.literals(names), colours) | {
         "mode": "lines+markers+text",
-        "line": {"color": theme.FAINT, "width": 1.5},
+        "line": drawing.stroke(theme.FAINT, 1.5),
     }
-    floors = [
-        _points(floor.gain[1:2], floor.kl[1:2], [twins], [seed_floor.COLOUR]) | {"mode": "markers+text"}
-        for twins, floor in seeds
-    ]
+    floors = [_points(floor.gain[1:2], floor.kl[1:2], [twins], [seed_floor.COLOUR]) for twins, floor in seeds]
     return _drawn([trace, *floors], "Gain and price of each checkpoint")
 
 
@@ -58,8 +55,8 @@ def blocks(result: Result, name: str, colour: str, chosen: Sequence[int] = ()) -
     named = [f"block {block}" for block in range(len(gain.value))]
     at = list(chosen)
     traces = [
-        _points(gain, kl, named, [theme.QUIET] * len(named), result) | {"mode": "markers+text"},
-        _points(result.gain[1:2], result.kl[1:2], [theme.literal(name)], [colour]) | {"mode": "markers+text"},
+        _points(gain, kl, named, [theme.QUIET] * len(named), result),
+        _points(result.gain[1:2], result.kl[1:2], [theme.literal(name)], [colour]),
         drawing.ring(kl.value[at], gain.value[at], 15, showlegend=False),
     ]
     return _drawn(traces, f"{theme.literal(name)}: gain and price of each block alone")
@@ -73,22 +70,22 @@ def _points(
     shown = _apart(
         kl.value, gain.value, (float(np.nanmax(x, initial=0)), float(np.ptp(np.append(y[np.isfinite(y)], 0))))
     )
-    return {
-        "type": "scatter",
-        "x": kl.value.astype(np.float32),
-        "y": gain.value.astype(np.float32),
-        "error_x": drawing.error_bars(*kl.ends, color=theme.FAINT),
-        "error_y": drawing.error_bars(*gain.ends, color=theme.FAINT),
-        "text": list(names),
-        "texttemplate": ["%{text}" if one else "" for one in shown],
-        "textposition": "top center",
-        "textfont": {"size": 10},
-        "marker": {"size": 9, "color": list(colours)},
-        "customdata": drawing.ends(gain.low, gain.high, kl.low, kl.high),
-        "hovertemplate": "%{text}: gain %{y:.3g} nats (%{customdata[0]:.3g} to %{customdata[1]:.3g}), KL %{x:.3g} "
-        "(%{customdata[2]:.3g} to %{customdata[3]:.3g})<extra></extra>",
-        "showlegend": False,
-    }
+    return drawing.points(
+        kl.value.astype(np.float32),
+        gain.value.astype(np.float32),
+        {"size": 9, "color": list(colours)},
+        f"%{{text}}: gain %{{y:.3g}} nats{drawing.LIMITS}, KL %{{x:.3g}} "
+        "(%{customdata[2]:.3g} to %{customdata[3]:.3g})",
+        mode="markers+text",
+        error_x=drawing.error_bars(*kl.ends, color=theme.FAINT),
+        error_y=drawing.error_bars(*gain.ends, color=theme.FAINT),
+        text=list(names),
+        texttemplate=["%{text}" if one else "" for one in shown],
+        textposition="top center",
+        textfont={"size": 10},
+        customdata=drawing.ends(gain.low, gain.high, kl.low, kl.high),
+        showlegend=False,
+    )
 
 
 def _apart(x: np.ndarray, y: np.ndarray, size: tuple[float, float]) -> list[bool]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 
 from backend.analyses.token_groups import Result
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.figures.style.guide import Guide
 from backend.figures.style.tokens import group_colour, group_symbol, quoted
 from backend.figures.token_shift import UNITS
@@ -37,26 +36,22 @@ def draw(result: Result, matrix: str, measure: str, title: str) -> go.Figure:
     m = _column(result, matrix, measure)
     there = [g for g in range(len(result.groups)) if result.n[g] > 0]
     places = {g: len(there) - 1 - i for i, g in enumerate(there)}  # the first at the top
+    names = quoted(result.groups)
     traces = [_band(result, null, m, places) for null in _BANDS]
     for g in there:
-        name = result.groups[g]
-        mean, low, high = (end[g, m] for end in result.mean.ends)
-        arms = np.nan_to_num([[high - mean], [mean - low]])
+        name = names[g]
+        mean, low, high = (end[g : g + 1, m] for end in result.mean.ends)
         traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": name,
-                "x": [float(mean)],
-                "y": [places[g]],
-                "error_x": {"type": "data", "array": arms[0], "arrayminus": arms[1], "thickness": 1.6, "width": 5},
-                "marker": {"color": group_colour(name, g), "symbol": group_symbol(name, g), "size": 12},
-                "hovertemplate": f"mean %{{x:.4g}} ({low:.4g} to {high:.4g}) of {int(result.n[g]):,} tokens"
-                f"<extra>{quoted([name])[0]}</extra>",
-                "showlegend": False,
-            }
+            drawing.points(
+                mean,
+                [places[g]],
+                {"color": group_colour(name, g), "symbol": group_symbol(name, g), "size": 12},
+                f"mean %{{x:.4g}} ({low[0]:.4g} to {high[0]:.4g}) of {int(result.n[g]):,} tokens",
+                name,
+                error_x=drawing.error_bars(mean, low, high, thickness=1.6, width=5),
+                showlegend=False,
+            )
         )
-    names = quoted([result.groups[g] for g in there])
     return theme.figure(
         traces,
         title,
@@ -66,7 +61,7 @@ def draw(result: Result, matrix: str, measure: str, title: str) -> go.Figure:
             "",
             tickmode="array",
             tickvals=[places[g] for g in there],
-            ticktext=[f"{name} ({int(result.n[g]):,})" for name, g in zip(names, there, strict=True)],
+            ticktext=[f"{names[g]} ({int(result.n[g]):,})" for g in there],
             range=[-0.6, len(there) - 0.4],
             showgrid=False,
             fixedrange=True,
@@ -78,28 +73,18 @@ def draw(result: Result, matrix: str, measure: str, title: str) -> go.Figure:
 def _band(result: Result, null: str, m: int, places: dict[int, int]) -> dict[str, Any]:
     """The middle 95 % of drawn groups as thick lines, a dot at their mean."""
     name, aside = _BANDS[null]
-    middle, low, high = (end[:, m] for end in getattr(result, null).ends)
-    p = getattr(result, f"{null}_p")[:, m]
-    told = [f"{name}: {middle[g]:.4g} ({low[g]:.4g} to {high[g]:.4g}), p = {p[g]:.2g}" for g in places]
+    middle, low, high = (end[list(places), m] for end in getattr(result, null).ends)
+    p = getattr(result, f"{null}_p")[list(places), m]
     colour = theme.QUIET if null == "random" else theme.DIRECTION
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": [float(middle[g]) for g in places],
-        "y": [place + aside for place in places.values()],
-        "error_x": {
-            "type": "data",
-            "array": [float(high[g] - middle[g]) for g in places],
-            "arrayminus": [float(middle[g] - low[g]) for g in places],
-            "thickness": 7,
-            "width": 0,
-            "color": theme.veil(colour, 0.45),
-        },
-        "marker": {"color": colour, "symbol": "line-ns", "size": 11, "line": {"width": 2, "color": colour}},
-        "text": told,
-        "hovertemplate": "%{text}<extra></extra>",
-    }
+    return drawing.points(
+        middle,
+        [place + aside for place in places.values()],
+        {"color": colour, "symbol": "line-ns", "size": 11, "line": {"width": 2, "color": colour}},
+        "%{x:.4g} (%{customdata[0]:.4g} to %{customdata[1]:.4g}), p = %{customdata[2]:.2g}",
+        name,
+        error_x=drawing.error_bars(middle, low, high, thickness=7, width=0, color=theme.veil(colour, 0.45)),
+        customdata=drawing.ends(low, high, p),
+    )
 
 
 def in_words(result: Result, name: str, matrix: str, measure: str, group: int) -> str:

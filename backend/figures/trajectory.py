@@ -129,20 +129,17 @@ def _marks(
     """Return a mark with a bar for every curve that crosses, each at its height."""
     there = np.flatnonzero((crossing.first >= 0) & (crossing.first < len(axis.x)))
     x = axis.x[crossing.first[there]]
-    ends = np.array([_ends(crossing, int(i), axis) for i in there]).reshape(-1, 2)
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": x,
-        "y": heights[there],
-        "text": [said(crossing, (int(i),), axis.names) for i in there],
-        "hovertemplate": f"%{{text}}<extra>{name}</extra>",
-        "marker": {"symbol": symbol, "size": 9, "color": colour, "line": {"width": 1.5, "color": _RIM}},
-        "error_x": {"type": "data", "symmetric": False, "array": ends[:, 1] - x, "arrayminus": x - ends[:, 0]}
-        | {"color": colour, "thickness": 2, "width": 3},
-        "showlegend": True,
-    }
+    low, high = np.array([_ends(crossing, int(i), axis) for i in there]).reshape(-1, 2).T
+    return drawing.points(
+        x,
+        heights[there],
+        {"symbol": symbol, "size": 9, "color": colour, "line": {"width": 1.5, "color": _RIM}},
+        "%{text}",
+        name,
+        error_x=drawing.error_bars(x, low, high, thickness=2, color=colour),
+        text=[said(crossing, (int(i),), axis.names) for i in there],
+        showlegend=True,
+    )
 
 
 def said(crossing: Crossing, place: tuple[int, ...], names: Sequence[str]) -> str:

@@ -4,6 +4,8 @@
 # (plotly makes the attributes of its figures at run time)
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,15 @@ def test_bars_are_ranked_and_coloured_by_group(measure: str) -> None:
     assert len({trace.marker.color for trace in picture.data}) == 4
     assert "&lt;b&gt;" in picture.layout.yaxis.ticktext
     assert picture.layout.shapes[0].x0 == pytest.approx(np.nanmean(result().measure(measure, "input")))
+
+
+def test_the_name_of_a_word_list_is_text_in_the_legend() -> None:
+    named = replace(result(), groups=("positive", "negative", "<i>own</i>"))
+    for figure in (
+        figures.ranked(named, "input", "l2", [1, 4, 0], ""),
+        figures.by_frequency(named, "input", "l2", [], ""),
+    ):
+        assert "&lt;i&gt;own&lt;/i&gt;" in [trace.name for trace in figure.data]
 
 
 def test_every_token_stands_at_its_count() -> None:
