@@ -38,13 +38,11 @@ def to_reference(
     names, reference = theme.literals(names), theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
-        split, low, high = (end[at] for end in result.cosine_to_base_split.ends)
-        x = np.arange(len(split))
+        split, plain = result.cosine_to_base_split[at].ends, result.cosine_to_base[at]
+        x, hover = np.arange(len(plain)), "layer %{x}: %{y:.3f}"
         colour = theme.checkpoint_colour(position, count)
-        traces += theme.band(x, low, high, colour)
-        hover, plain = "layer %{x}: %{y:.3f}", result.cosine_to_base[at]
         traces += [
-            drawing.line(x, split, f"{name}, split halves", drawing.stroke(colour), hover),
+            *drawing.banded(x, split, f"{name}, split halves", drawing.stroke(colour), hover + drawing.LIMITS),
             drawing.line(x, plain, f"{name}, plain", drawing.stroke(colour, 1.4, "dot"), hover, mode="lines"),
         ]
     return theme.figure(

@@ -144,16 +144,12 @@ def promoted(result: Result, feature: int, names: Sequence[str]) -> go.Figure:
     said = [result.promotes(m, feature) for m in range(len(names))]
     common = set.intersection(*map(set, said))
     traces = [
-        {
-            "type": "scatter",
-            "mode": "text",
-            "x": [m] * len(tokens),
-            "y": list(range(len(tokens))),
-            "text": [text.shown(token) if token in common else f"<b>{text.shown(token)}</b>" for token in tokens],
-            "textfont": {"size": 13},
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
+        drawing.words(
+            [m] * len(tokens),
+            list(range(len(tokens))),
+            [text.shown(token) if token in common else f"<b>{text.shown(token)}</b>" for token in tokens],
+            {"size": 13},
+        )
         for m, tokens in enumerate(said)
     ]
     bold = " (bold: in one only)" if len(names) > 1 and len(common) < len(said[0]) else ""

@@ -37,12 +37,10 @@ def curves(
     """One line per checkpoint over layers, dashed what two seeds on the reference have in common."""
     scale, unit = _unit(measure)
     floor = scale * getattr(result, f"floor_{measure}")
-    traces = [
-        _line(layers, floor, "another seed on the reference", {"color": theme.QUIET, "width": 2.2, "dash": "dash"})
-    ]
+    traces = [_line(layers, floor, "another seed on the reference", drawing.stroke(theme.QUIET, dash="dash"))]
     for values, name, position in zip(scale * getattr(result, measure), names, positions, strict=True):
-        line = {"color": theme.checkpoint_colour(position, count), "width": 2.2}
-        traces.append(_line(layers, values, theme.literal(name), line))
+        stroke = drawing.stroke(theme.checkpoint_colour(position, count))
+        traces.append(_line(layers, values, theme.literal(name), stroke))
     return theme.figure(
         traces,
         f"{MEASURES[measure].capitalize()}{unit}",
@@ -57,8 +55,8 @@ def _unit(measure: Measure) -> tuple[int, str]:
     return (1, "") if measure == "cosine" else (100, " (%)")
 
 
-def _line(layers: Sequence[int], y: np.ndarray, name: str, line: dict[str, Any]) -> dict[str, Any]:
-    return drawing.line(list(layers), y, name, line, "layer %{x}: %{y:.3g}", {"size": 7})
+def _line(layers: Sequence[int], y: np.ndarray, name: str, stroke: dict[str, Any]) -> dict[str, Any]:
+    return drawing.line(list(layers), y, name, stroke, "layer %{x}: %{y:.3g}", {"size": 7})
 
 
 def heatmap(result: Result, layers: Sequence[int], names: Sequence[str], measure: Measure) -> go.Figure:

@@ -52,18 +52,19 @@ def reviews(
         scale = [[float(edge), str(colour)] for edge, colour in zip(edges, colours, strict=True)]
     said = np.array(words, dtype=object)[answers]
     traces: list[dict[str, Any]] = [
-        {
-            "type": "heatmap",
-            "z": theme.cells(z),
-            "x": np.arange(layers),
-            "y": np.arange(len(order)),
-            "customdata": said,
-            "colorscale": scale,
-            "zmin": low,
-            "zmax": high,
-            "showscale": False,
-            "hovertemplate": "layer %{x}: read as %{customdata}<extra></extra>",
-        }
+        drawing.heatmap(
+            z,
+            np.arange(layers),
+            np.arange(len(order)),
+            "layer %{x}: read as %{customdata}<extra></extra>",
+            scale,
+            customdata=said,
+            zmin=low,
+            zmax=high,
+            showscale=False,
+            xgap=0,
+            ygap=0,
+        )
     ]
     for c, word in enumerate(words):
         at = np.flatnonzero(labels[order] == c)

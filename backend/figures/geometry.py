@@ -19,6 +19,7 @@ GUIDE = Guide(
     "Gromov-Wasserstein matches the texts as well as possible, whichever is which. "
     "It is a share of the distance without any matching.",
 )
+_HOVER = "layer %{x}: %{y:.3f}"
 
 
 def rank_correlations(
@@ -28,13 +29,12 @@ def rank_correlations(
     names, reference = theme.literals(names), theme.literal(reference)
     traces: list[dict[str, Any]] = []
     for result, name, position in zip(results, names, positions, strict=True):
-        x, colour = np.arange(len(result.unmatched)), theme.checkpoint_colour(position, count)
-        traces += theme.band(x, result.rank_correlation.low, result.rank_correlation.high, colour)
-        traces.append(_line(x, result.rank_correlation.value, name, {"color": colour, "width": 2.2}))
+        x, stroke = np.arange(len(result.unmatched)), drawing.stroke(theme.checkpoint_colour(position, count))
+        traces += drawing.banded(x, result.rank_correlation.ends, name, stroke, _HOVER + drawing.LIMITS, {"size": 6})
     chance = results[-1].rank_correlation.chance
     if chance is not None:
-        dotted = {"color": theme.QUIET, "width": 1.6, "dash": "dot"}
-        traces.append(_line(np.arange(len(chance)), chance, f"chance, {names[-1]}", dotted))
+        stroke, name = drawing.stroke(theme.QUIET, 1.6, "dot"), f"chance, {names[-1]}"
+        traces.append(drawing.line(np.arange(len(chance)), chance, name, stroke, _HOVER, {"size": 6}, mode="lines"))
     return _figure(traces, f"Rank correlation of distances with {reference}'s", "Spearman's correlation", results)
 
 
@@ -47,16 +47,9 @@ def gromov_wasserstein(
     for result, name, position in zip(results, names, positions, strict=True):
         with np.errstate(invalid="ignore", divide="ignore"):
             share = result.gromov_wasserstein / result.unmatched
-        line = {"color": theme.checkpoint_colour(position, count), "width": 2.2}
-        traces.append(_line(np.arange(len(share)), share, name, line))
+        stroke = drawing.stroke(theme.checkpoint_colour(position, count))
+        traces.append(drawing.line(np.arange(len(share)), share, name, stroke, _HOVER, {"size": 6}))
     return _figure(traces, f"Gromov-Wasserstein distance to {reference}", "share of the unmatched distance", results)
-
-
-def _line(x: np.ndarray, y: np.ndarray, name: str, line: dict[str, Any]) -> dict[str, Any]:
-    dotted = "dash" in line
-    return drawing.line(
-        x, y, name, line, "layer %{x}: %{y:.3f}", {"size": 6}, mode="lines" if dotted else "lines+markers"
-    )
 
 
 def _figure(traces: list[dict[str, Any]], title: str, axis: str, results: Sequence[Result]) -> go.Figure:

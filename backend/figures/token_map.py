@@ -139,7 +139,7 @@ def _points(result: Result, whole: bool, faint: bool) -> list[dict[str, Any]]:
             "opacity": 0.45 if whole and plain else 0.9,
         }
         if faint:  # in the legend as ever
-            traces.append(drawing.entry(name, marker) | {"type": _kind(whole), "legendgroup": name})
+            traces.append(drawing.entry(name, marker, type=_kind(whole), legendgroup=name))
             marker = marker | {"opacity": _FAINT}
         traces.append(
             drawing.points(

@@ -101,19 +101,15 @@ def _heat(matrix: np.ndarray, x: Any, y: Any, hover: str, scale: Scale, log: boo
         coloured = np.where(matrix > 0, np.log10(matrix), np.nan) if log else matrix
     unit = " %" if scale == "change" else ""
     written = [[_number(value) for value in row] for row in matrix]
-    return {
-        "type": "heatmap",
-        "z": theme.cells(coloured),
-        "x": x,
-        "y": y,
-        "customdata": [[f"{number}{unit}" if number else "undefined" for number in row] for row in written],
-        "text": written if matrix.shape[1] <= _MOST_WRITTEN else [],
-        "coloraxis": "coloraxis",
-        "hoverongaps": False,
-        "xgap": 1,
-        "ygap": 1,
-        "hovertemplate": hover + ": %{customdata}<extra></extra>",
-    }
+    return drawing.heatmap(
+        coloured,
+        x,
+        y,
+        hover + ": %{customdata}<extra></extra>",
+        customdata=[[f"{number}{unit}" if number else "undefined" for number in row] for row in written],
+        text=written if matrix.shape[1] <= _MOST_WRITTEN else [],
+        hoverongaps=False,
+    )
 
 
 def _number(value: float) -> str:
@@ -123,8 +119,7 @@ def _number(value: float) -> str:
 
 def _colours(low: float, high: float, log: bool, scale: Scale) -> dict[str, Any]:
     """The colour axis; its ticks are plain numbers on either scale."""
-    bar: dict[str, Any] = {"thickness": 10, "outlinewidth": 0, "tickfont": {"size": 10}}
-    bar["title"] = {"text": "%" if scale == "change" else "rank", "font": {"size": 10}}
+    bar = drawing.bar(title={"text": "%" if scale == "change" else "rank", "font": {"size": 10}})
     if log:
         steps = [step for power in range(int(np.floor(low)), int(np.ceil(high)) + 1) for step in (power, power + 0.5)]
         inside = [step for step in steps if low <= step <= high]

@@ -48,9 +48,9 @@ def points(
     return {"type": "scatter", "mode": "markers", "x": x, "y": y, "marker": marker} | _named(name, hover) | more
 
 
-def entry(name: str, marker: dict[str, Any]) -> dict[str, Any]:
+def entry(name: str, marker: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return an entry of the legend alone, for points with that marker."""
-    return {"type": "scatter", "mode": "markers", "name": name, "x": [None], "y": [None], "marker": marker}
+    return {"type": "scatter", "mode": "markers", "name": name, "x": [None], "y": [None], "marker": marker} | more
 
 
 def bars(x: Any, y: Any, colour: Any, hover: str, name: str | None = None, **more: Any) -> dict[str, Any]:
@@ -107,10 +107,16 @@ def error_bars(value: np.ndarray, low: np.ndarray, high: np.ndarray, **look: Any
     return {"type": "data", "array": high - value, "arrayminus": value - low} | ({"thickness": 1.2, "width": 3} | look)
 
 
-def heatmap(values: np.ndarray, x: Any, y: Any, hover: str, colours: Any, **more: Any) -> dict[str, Any]:
-    """Return a heat map with gaps between its cells; undefined cells are empty. `hover` is a whole template."""
-    cells = {"type": "heatmap", "z": theme.cells(values), "x": x, "y": y, "colorscale": colours, "xgap": 1, "ygap": 1}
-    return cells | {"hovertemplate": hover, "colorbar": bar()} | more
+def heatmap(
+    values: np.ndarray, x: Any, y: Any, hover: str, colours: theme.Scale | None = None, **more: Any
+) -> dict[str, Any]:
+    """Return a heat map with gaps between its cells; undefined cells are empty. `hover` is a whole template.
+
+    Without `colours` of its own it has those of the picture's colour axis.
+    """
+    cells = {"type": "heatmap", "z": theme.cells(values), "x": x, "y": y, "xgap": 1, "ygap": 1, "hovertemplate": hover}
+    scale = {"coloraxis": "coloraxis"} if colours is None else {"colorscale": colours, "colorbar": bar()}
+    return cells | scale | more
 
 
 def numbers(
@@ -119,7 +125,6 @@ def numbers(
     low: float,
     high: float,
     colours: theme.Scale,
-    size: int = 11,
 ) -> list[dict[str, Any]]:
     """Return the texts of a heat map's cells: in the page's own ink on faint cells, else in black or white.
 
@@ -128,16 +133,21 @@ def numbers(
     z = np.array(heat["z"], dtype=float)
     share = np.clip((z - low) / ((high - low) or 1.0), 0, 1)
     inks = [[theme.ink_in(colours, one) if np.isfinite(one) else None for one in row] for row in share]
-    common = {"type": "scatter", "mode": "text", "hoverinfo": "skip", "showlegend": False}
-    common |= {axis: heat[axis] for axis in ("xaxis", "yaxis") if axis in heat}
+    axes = {axis: heat[axis] for axis in ("xaxis", "yaxis") if axis in heat}
     found = []
     for ink in (None, "#10131a", "#ffffff"):
         cells = [(r, c) for r, row in enumerate(inks) for c, one in enumerate(row) if one == ink and texts[r][c]]
         if cells:
-            place = {"x": [heat["x"][c] for _, c in cells], "y": [heat["y"][r] for r, _ in cells]}
+            x, y = [heat["x"][c] for _, c in cells], [heat["y"][r] for r, _ in cells]
             font = {"size": 11} | ({} if ink is None else {"color": ink})
-            found.append(common | place | {"text": [texts[r][c] for r, c in cells], "textfont": font})
+            found.append(words(x, y, [texts[r][c] for r, c in cells], font, **axes))
     return found
+
+
+def words(x: Any, y: Any, said: Sequence[str], font: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return texts at their places; they are safe HTML."""
+    drawn = {"type": "scatter", "mode": "text", "x": x, "y": y, "text": said, "textfont": font}
+    return drawn | {"hoverinfo": "skip", "showlegend": False} | more
 
 
 def targets(values: np.ndarray, names: Sequence[str], hover: str) -> dict[str, Any]:

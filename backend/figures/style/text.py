@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.figures.style import theme
+from backend.figures.style import drawing, theme
 from backend.vocabulary.display import SPACE, visible
 
 UNSEEN = "·"
@@ -71,18 +71,14 @@ def _width(piece: str) -> int:
 def labels(lines: Sequence[Sequence[Cell]], pieces: Sequence[str], heights: Sequence[float]) -> dict[str, Any]:
     """All pieces as one trace of text, each at the left of its cell; `heights` are the lines' places."""
     cells = [(cell, height) for line, height in zip(lines, heights, strict=True) for cell in line]
-    return {
-        "type": "scatter",
-        "mode": "text",
-        "x": [cell.left for cell, _ in cells],
-        "y": [height for _, height in cells],
-        "text": [shown(pieces[cell.index]) for cell, _ in cells],
-        "textposition": "middle right",
-        "textfont": {"size": 12},
-        "cliponaxis": False,
-        "hoverinfo": "skip",
-        "showlegend": False,
-    }
+    return drawing.words(
+        [cell.left for cell, _ in cells],
+        [height for _, height in cells],
+        [shown(pieces[cell.index]) for cell, _ in cells],
+        {"size": 12},
+        textposition="middle right",
+        cliponaxis=False,
+    )
 
 
 def edges(line: Sequence[Cell]) -> list[int]:
