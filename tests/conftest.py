@@ -7,8 +7,10 @@ import gc
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +63,33 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@cache
+def no_browser() -> str | None:
+    """Why no browser can be driven; None if one can."""
+    from playwright._impl._driver import compute_driver_executable
+
+    if CHROMIUM is None:
+        return "Chromium is not installed"
+    node = subprocess.run([compute_driver_executable()[0], "--version"], capture_output=True, text=True, check=False)
+    return f"Playwright's driver does not start: {node.stderr.strip()}" if node.returncode else None
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Without Chromium a browser test is skipped, or fails where the browser is required."""
-    if CHROMIUM is None and item.get_closest_marker("browser"):
-        (pytest.fail if BROWSER_IS_REQUIRED else pytest.skip)("Chromium is not installed")
+    """Without a browser its tests are skipped, or fail where it is required."""
+    if item.get_closest_marker("browser"):
+        _require_browser()
+
+
+def _require_browser() -> None:
+    if why := no_browser():
+        (pytest.fail if BROWSER_IS_REQUIRED else pytest.skip)(why)
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of the Chromium that browser tests drive."""
-    if CHROMIUM is None:
-        (pytest.fail if BROWSER_IS_REQUIRED else pytest.skip)("Chromium is not installed")
+    _require_browser()
+    assert CHROMIUM is not None
     return CHROMIUM
 
 
