@@ -12,7 +12,7 @@ SCRIPTS = Path(streamlit.__file__).parent / "static" / "static" / "js"
 
 
 class Preloading:
-    """Middleware that adds links to plotly to the headers of every page of HTML."""
+    """Middleware that adds links to plotly to the headers of every page of HTML, but not of files to download."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -29,4 +29,5 @@ class Preloading:
                     message = message | {"headers": [*headers, *self._links]}
             await send(message)
 
-        await self._app(scope, receive, sent if scope["type"] == "http" else send)
+        is_page = scope["type"] == "http" and "/media/" not in scope["path"]  # there Streamlit keeps files to download
+        await self._app(scope, receive, sent if is_page else send)

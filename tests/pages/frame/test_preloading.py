@@ -11,7 +11,7 @@ import pytest
 from pages.frame.preloading import SCRIPTS, Preloading
 
 
-def headers(scope: str, kind: bytes) -> list[tuple[bytes, bytes]]:
+def headers(scope: str, kind: bytes, path: str = "/layers") -> list[tuple[bytes, bytes]]:
     sent: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -22,7 +22,7 @@ def headers(scope: str, kind: bytes) -> list[tuple[bytes, bytes]]:
         sent.append(message)
 
     with ThreadPoolExecutor(1) as apart:  # this thread has a running loop once a browser was driven in it
-        apart.submit(asyncio.run, Preloading(app)({"type": scope}, None, send)).result()
+        apart.submit(asyncio.run, Preloading(app)({"type": scope, "path": path}, None, send)).result()
     assert sent[1]["body"] == b"x"
     return sent[0]["headers"][1:]
 
@@ -35,6 +35,13 @@ def test_a_page_names_plotly():
     assert (SCRIPTS / file.removeprefix("<./static/js/")).is_file()
 
 
-@pytest.mark.parametrize(("scope", "kind"), [("http", b"text/javascript"), ("websocket", b"text/html")])
-def test_other_answers_stay_as_they_are(scope: str, kind: bytes):
-    assert headers(scope, kind) == []
+@pytest.mark.parametrize(
+    ("scope", "kind", "path"),
+    [
+        ("http", b"text/javascript", "/layers"),
+        ("websocket", b"text/html", "/layers"),
+        ("http", b"text/html", "/media/picture.html"),
+    ],
+)
+def test_other_answers_stay_as_they_are(scope: str, kind: bytes, path: str):
+    assert headers(scope, kind, path) == []
