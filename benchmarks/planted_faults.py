@@ -82,8 +82,8 @@ FAULTS = (
     Fault(
         "an interval too narrow",
         "intervals",
-        "z = ndtri(TAILS[1])",
-        "z = 0.8 * ndtri(TAILS[1])",
+        "z = scipy.special.ndtri(TAILS[1])",
+        "z = 0.8 * scipy.special.ndtri(TAILS[1])",
         ("intervals", "accuracy"),
     ),
     Fault(
