@@ -27,6 +27,8 @@ BIN := $(VENV)/bin
 PORT ?= 8501
 ADDRESS ?= 127.0.0.1
 TORCH_INDEX ?=
+# Containers often set it; then every start compiles every module again, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
 PATHS ?= $(or $(LAYERSHIFT_PATHS),$(if $(filter 127.0.0.1 localhost ::1,$(ADDRESS)),/))
 DATA ?=
 WORKERS ?= 3

@@ -223,10 +223,10 @@ def classifier_of(architecture: str) -> str | None:
 
 
 @cache
-def embeddings() -> frozenset[str]:
-    """Return the paths of the input embedding of every family, with and without the body's name."""
-    paths = {row.embed for row in _ENCODERS.values()}
-    paths |= {f"{row.body}.{row.embed}" for row in _ENCODERS.values()}
-    for row in decoders().values():
-        paths |= {row.embed, row.embed.removeprefix(f"{row.body}.")}
-    return frozenset(paths)
+def embeddings(model_type: str | None = None) -> frozenset[str]:
+    """Return the paths of the input embedding of a model type, with and without the body's name; None: of every one."""
+    of_type = decoder(model_type) if model_type and model_type not in _ENCODERS else None
+    rows = decoders().values() if model_type is None else [of_type] if of_type else []
+    encoders = [row for name, row in _ENCODERS.items() if model_type in (None, name)]
+    paths = {path for row in encoders for path in (row.embed, f"{row.body}.{row.embed}")}
+    return frozenset(paths | {path for row in rows for path in (row.embed, row.embed.removeprefix(f"{row.body}."))})

@@ -6,8 +6,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from functools import cache
-from importlib import metadata
 
 from tokenizers import Tokenizer
 
@@ -28,7 +26,7 @@ from backend.models.files.tokenizer import (
     sets_token_types,
     tokenizer_digest,
 )
-from backend.models.importing import importing
+from backend.models.importing import importing, version
 from backend.study.chat import ChatTemplate
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.config import CheckpointRef
@@ -280,9 +278,3 @@ def check_adapter(located: Located, base: Located, fingerprint: str, cache: Cach
         cache.put_json(key, verdict)
     if verdict:
         raise CheckpointError(verdict)
-
-
-@cache  # pages ask for every checkpoint at every rerun
-def version(library: str) -> str:
-    """Return the version of an installed library."""
-    return metadata.version(library)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager
+from functools import cache
+from importlib import metadata
 
 _LOCK = threading.RLock()
 
@@ -16,3 +18,9 @@ _LOCK = threading.RLock()
 def importing() -> AbstractContextManager[object]:
     """Hold the lock while importing torch or transformers, or calling what imports parts of them on first use."""
     return _LOCK
+
+
+@cache  # pages ask for every checkpoint at every rerun
+def version(library: str) -> str:
+    """Return the version of an installed library."""
+    return metadata.version(library)

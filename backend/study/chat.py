@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
-from typing import Any
-
-from jinja2 import Template, TemplateError
-from jinja2.ext import Extension, loopcontrols
-from jinja2.nodes import CallBlock, Node
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backend.errors import PromptError
 from backend.study import template
 from backend.study.config import Message, PromptSpec
-
-TODAY = datetime(2024, 7, 26)
-"""The date in templates that print today's, so that prompts, and with them results, stay the same every day."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +19,10 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], place: str) -> str:
         """Return the chat with the generation prompt. `place` names the tokenizer in the PromptError."""
+        from backend.study.jinja import TemplateError, compiled  # which few studies need
+
         try:
-            return _compiled(self.source).render(
+            return compiled(self.source).render(
                 messages=[message.model_dump() for message in messages],
                 add_generation_prompt=True,
                 tools=None,
@@ -97,39 +86,3 @@ class Chat:
 def spec_of(chat: Chat, spec: PromptSpec) -> PromptSpec:
     """Return the spec with the rendered chat as its template. PromptError if the messages cannot be rendered."""
     return spec.model_copy(update={"template": chat.prompt, "messages": ()})
-
-
-class _Generation(Extension):
-    """Prints the body of `{% generation %}`, a mark of the assistant's words for training."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Parser) -> Node:
-        """Return a block that prints its body."""
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
-
-    def _body(self, caller: Any) -> str:
-        return str(caller())
-
-
-@lru_cache(maxsize=32)
-def _compiled(source: str) -> Template:
-    """Compile a template in the sandbox of transformers: hub templates are untrusted code."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = TODAY.strftime
-    return environment.from_string(source)
-
-
-def _to_json(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
-    """Format as JSON without escaping HTML."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, **options)
-
-
-def _refuse(message: str) -> str:
-    raise TemplateError(message)

@@ -10,7 +10,7 @@ from functools import cache
 
 from backend.errors import CheckpointError
 from backend.models.architectures import embeddings
-from backend.models.files.locate import Located, tensors
+from backend.models.files.locate import CONFIG, Located, read_json, tensors
 from backend.models.files.safetensors_headers import Entry
 
 _WRAPPERS = {
@@ -29,15 +29,18 @@ def _embedding() -> re.Pattern[str]:
     return re.compile(rf"((?:[^.]+\.)*?)(?:{'|'.join(map(re.escape, sorted(embeddings())))})\.weight")
 
 
-def plain_names(stored: Iterable[str]) -> dict[str, str]:
+def plain_names(stored: Iterable[str], model_type: str = "") -> dict[str, str]:
     """Map every stored name to the model's own name.
 
     Names of wrappers are removed at any position. A prefix common to all names, such as that of a trainer's class
-    around the model, is the text before the input embedding.
+    around the model, is the text before the input embedding. `model_type`, as config.json has it, saves time only.
     """
     bare = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in stored}
-    before = {match[1] for name in bare.values() if (match := _embedding().fullmatch(name))}
-    around = before.pop() if len(before) == 1 else ""
+    if {f"{path}.weight" for path in embeddings(model_type)}.isdisjoint(bare.values()):
+        before = {match[1] for name in bare.values() if (match := _embedding().fullmatch(name))}
+        around = before.pop() if len(before) == 1 else ""
+    else:
+        around = ""  # the usual case, for which the sources of all families need not be read
     return {name: plain.removeprefix(around) for name, plain in bare.items()}
 
 
@@ -46,7 +49,8 @@ def renamed(located: Located) -> dict[str, str]:
 
     Raises CheckpointError if two stored tensors would get the same name.
     """
-    names = plain_names(entry.name for entry in tensors(located))
+    model_type = str(read_json(located.folder / CONFIG).get("model_type", ""))
+    names = plain_names((entry.name for entry in tensors(located)), model_type)
     twice = next((name for name, count in Counter(names.values()).items() if count > 1), None)
     if twice is not None:
         both = " and ".join(sorted(stored for stored, name in names.items() if name == twice))

@@ -12,7 +12,6 @@ import json
 from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,7 +23,7 @@ from backend.errors import CheckpointError
 from backend.models.files.configs import OF_A_RUN
 from backend.models.files.fingerprint import digest
 from backend.models.files.locate import CHAT_TEMPLATES, CONFIG, TOKENIZER_FILES, VOCABULARIES, Located, read_json
-from backend.models.importing import importing
+from backend.models.importing import importing, version
 from backend.study.chat import ChatTemplate
 
 _OF_CONFIG = ("model_type", "tokenizer_class")
