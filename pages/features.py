@@ -138,8 +138,9 @@ def _all(view: shell.View, query: features.Query, result: features.Result) -> Sh
         )
         lines = figures.in_words(result, [plain(name) for name in names], at, f"“{plain(word)}”")
         st.markdown("\n".join(f"- {line}" for line in lines))
-    with beside:
-        feature_details.one(view, query, result, chosen, at)
+    if painted.already():
+        with beside:
+            feature_details.one(view, query, result, chosen, at)
     return ids, chosen, at
 
 

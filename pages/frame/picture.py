@@ -162,8 +162,11 @@ def _below(
 ) -> None:
     """Show the guide and the downloads. The menu is filled when it is opened, files are made on request.
 
-    `page` makes the picture as a page of HTML, `png` says how to get it as PNG.
+    `page` makes the picture as a page of HTML, `png` says how to get it as PNG. In a new session they come
+    once the picture is painted.
     """
+    if not painted.already():
+        return
     with st.container(horizontal=True, key=f"guide-{key}", vertical_alignment="top"):
         st.caption(terms.html(guide.short), width="stretch", unsafe_allow_html=True)
         about = f"analyses/{analysis}"

@@ -141,15 +141,16 @@ def run(pages: Mapping[str, links.Page]) -> None:
             chosen.run()
     finally:
         _inside.reset(token)
-    painted.mount()
     marked.show(chosen.url_path)
     if view is not None:
-        links.to_next(known, chosen.url_path, lacking, not view.study.lacks("classes"))
         links.remember(chosen.url_path)
-        _near(view, chosen.url_path)
-        saving.mount(theme.literal(view.study.study.title))
-        with rest:
-            _sidebar(view)
+        if painted.already():
+            links.to_next(known, chosen.url_path, lacking, not view.study.lacks("classes"))
+            _near(view, chosen.url_path)
+            saving.mount(theme.literal(view.study.study.title))
+            with rest:
+                _sidebar(view)
+    painted.mount()
 
 
 def _lacking(view: View | None, pages: Mapping[str, links.Page]) -> dict[str, str]:
@@ -220,7 +221,8 @@ def _near(view: View, path: str) -> None:
 def _sidebar(view: View) -> None:
     """Show the controls of every page: epoch, reference, massive dimensions.
 
-    Drawn after the page, which reads the address and needs no widget: pictures come first, and load first.
+    Drawn after the page, which reads the address and needs no widget, and in a new session after its first picture:
+    a browser draws all that has arrived before it shows anything.
     """
     if len(view.names) > 1:
         view.control(st.select_slider, "Epoch", "epoch", help="The checkpoint that all pictures show.")

@@ -13,7 +13,7 @@ from backend.figures import autoencoder_quality as quality_figures
 from backend.study.paths import confine
 from backend.study.pinned import PinnedStudy
 from backend.vocabulary.markdown import plain
-from pages.frame import address, picture, shell, work
+from pages.frame import address, painted, picture, shell, work
 
 TRAINED_ON = {"both": "both models together", "reference": "the reference alone", "checkpoint": "the checkpoint alone"}
 FACTORS, KS, SEEDS = ("2", "4", "8", "16"), ("4", "8", "16", "32", "64"), ("0", "1", "2", "3", "4")
@@ -37,18 +37,24 @@ def controls(view: shell.View) -> features.Query:
     layer, rest = st.columns([1, 4], gap="medium", vertical_alignment="bottom")
     with layer:
         view.control(st.select_slider, "Layer", "layer")
-    with rest, st.expander(_summary(view), expanded=bool(view.value("open")), icon=":material/tune:"):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            view.control(st.selectbox, "Trained on", "on", format_func=TRAINED_ON.__getitem__, width=210)
-            size = "Number of features, in widths of the residual stream."
-            view.control(st.selectbox, "Features (× width)", "factor", width=150, help=size)
-            about = "Largest number of features that fire at a token."
-            view.control(st.selectbox, "Firing (k)", "k", width=110, help=about)
-            view.control(st.selectbox, "Seed", "seed", width=80)
-        choice: Any = view.choices["open"]
-        about = "A SAELens folder on the server, with cfg.json and sae_weights.safetensors."
-        address.text_box("Or open one from a folder", "open", choice, make=st.text_input, help=about)
+    if painted.already():
+        with rest, st.expander(_summary(view), expanded=bool(view.value("open")), icon=":material/tune:"):
+            _settings(view)
     return _query(view)
+
+
+def _settings(view: shell.View) -> None:
+    """Show what determines an autoencoder, apart from the layer."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        view.control(st.selectbox, "Trained on", "on", format_func=TRAINED_ON.__getitem__, width=210)
+        size = "Number of features, in widths of the residual stream."
+        view.control(st.selectbox, "Features (× width)", "factor", width=150, help=size)
+        about = "Largest number of features that fire at a token."
+        view.control(st.selectbox, "Firing (k)", "k", width=110, help=about)
+        view.control(st.selectbox, "Seed", "seed", width=80)
+    choice: Any = view.choices["open"]
+    about = "A SAELens folder on the server, with cfg.json and sae_weights.safetensors."
+    address.text_box("Or open one from a folder", "open", choice, make=st.text_input, help=about)
 
 
 def _summary(view: shell.View) -> str:
