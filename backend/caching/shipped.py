@@ -25,7 +25,7 @@ SHARED = (
 )
 """Folders and files of the backend that can change any result; an analysis also depends on its own file."""
 
-KINDS = ("analyses.", "derived.", "tokenizer/", "comparable/", "opens/", "drawn/")
+KINDS = ("analyses.", "derived.", "tokenizer/", "comparable/", "opens/")
 """Prefixes of the keys to ship: results and facts that depend on content, not on paths or speed of this machine."""
 _CODE = "code.json"
 

@@ -30,8 +30,6 @@ from backend.study.tables.columns import listed
 from backend.study.token_ids import Prompts
 
 DTYPE_VARIABLE = "LAYERSHIFT_DTYPE"
-SMALL_FILE = 2**23
-"""Bytes of a data file up to which it is known by its content, wherever it lies, and not by its place and time."""
 READERS = 4
 """Checkpoints whose files are read at once."""
 DTYPES = ("float32", "float16", "bfloat16")
@@ -258,15 +256,12 @@ def _without_language_head(checkpoint: PinnedCheckpoint) -> PinnedCheckpoint:
 
 
 def _sample(study: Study, cache: Cache) -> tuple[Sample, tuple[ClassNames, ...]]:
-    """Return the sample and its classes, cached by the dataset settings and the content of its file.
+    """Return the sample and its classes, cached by the dataset settings and the state of its file.
 
-    Of a large file, or a folder, its state stands for the content. A dataset on the hub is assumed not to change.
+    A dataset on the hub is assumed not to change.
     """
-    settings, state = study.dataset.model_dump(), source_stamp(study.dataset.path)
-    if study.dataset.path is not None and (digest := _small_file(Path(study.dataset.path))):
-        settings["path"], state = Path(study.dataset.path).name, digest
-    content = [settings, study.prompt.label_words, state]
-    key = "drawn/3/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    content = [study.dataset.model_dump(), study.prompt.label_words, source_stamp(study.dataset.path)]
+    key = "drawn/2/" + hashlib.sha256(json.dumps(content).encode()).hexdigest()
     if key not in _SAMPLES:
         value: Any = cache.get_json(key)
         if value is None:
@@ -280,16 +275,6 @@ def _sample(study: Study, cache: Cache) -> tuple[Sample, tuple[ClassNames, ...]]
             classes = tuple(ClassNames(*entry) for entry in named)
         _keep(_SAMPLES, key, (sample, classes))
     return _SAMPLES[key]
-
-
-def _small_file(path: Path) -> str | None:
-    """Return a digest of the content of a file of at most SMALL_FILE bytes, else None."""
-    try:
-        if path.is_file() and path.stat().st_size <= SMALL_FILE:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        pass
-    return None
 
 
 def _asking(

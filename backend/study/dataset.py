@@ -8,9 +8,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int64
 
 from backend.caching.serialize import NOT_IN_KEY
@@ -19,6 +20,7 @@ from backend.study.classes import ClassNames, contrast, order_values, value_key
 from backend.study.config import DatasetSpec, TrainingSpec
 from backend.study.kinds import ALL_TEXTS
 from backend.study.pairs import Input, shown
+from backend.study.tables.arrow_datasets import read_hub
 from backend.study.tables.columns import (
     find_labels,
     find_texts,
@@ -27,10 +29,8 @@ from backend.study.tables.columns import (
     listed,
     ordered_values,
 )
+from backend.study.tables.data_files import read_file
 from backend.study.template import columns
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LEAST_VALUES = 3
 """Fewest different values of an ordered label; two are classes."""
@@ -125,9 +125,6 @@ def source_stamp(path: str | None) -> tuple[str, int, int, int] | None:
 
 def read_table(spec: DatasetSpec | TrainingSpec, split: str | None = None) -> pd.DataFrame:
     """Read all rows of the source as strings and numbers, in order. Raises DatasetError if it cannot be read."""
-    from backend.study.tables.arrow_datasets import read_hub  # pandas, which a sample that is known does not need
-    from backend.study.tables.data_files import read_file
-
     if spec.path is not None:
         return read_file(Path(spec.path), split=split or spec.split)
     if spec.repo is None:

@@ -11,6 +11,7 @@ from backend.errors import DatasetError
 from backend.study.config import Study
 from backend.study.dataset import source_stamp
 from backend.study.tables.columns import find_texts
+from backend.study.tables.data_files import read_file
 from backend.study.tables.text_files import NotUnicode, decode
 
 LINES = ".txt"
@@ -31,8 +32,6 @@ def read_own_texts(study: Study) -> tuple[str, ...]:
 
 @lru_cache(maxsize=8)  # pages pin their study at every rerun
 def _read(path: Path, column: str, _stamp: tuple[str, int, int, int] | None) -> tuple[str, ...]:
-    from backend.study.tables.data_files import read_file  # pandas, which most studies need only once
-
     if path.suffix.lower() == LINES:
         cells = _lines(path)
     else:

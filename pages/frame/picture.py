@@ -165,9 +165,10 @@ def _below(
     `page` makes the picture as a page of HTML, `png` says how to get it as PNG. In a new session they come
     once the picture is painted.
     """
+    place = st.container(horizontal=True, key=f"guide-{key}", vertical_alignment="top")
     if not painted.already():
-        return
-    with st.container(horizontal=True, key=f"guide-{key}", vertical_alignment="top"):
+        return  # what stands further down keeps its place: a progress bar there is drawn by itself
+    with place:
         st.caption(terms.html(guide.short), width="stretch", unsafe_allow_html=True)
         about = f"analyses/{analysis}"
         if guide.more or about in documentation.PAGES:

@@ -229,7 +229,7 @@ def test_a_dataset_on_the_hub_has_a_split_and_a_configuration(
         read.add((repo, split, config))
         return pd.read_csv(folder / "reviews.csv")
 
-    monkeypatch.setattr("backend.study.tables.arrow_datasets.read_hub", noted)
+    monkeypatch.setattr("backend.study.dataset.read_hub", noted)
     test = filled(folder, data="a/two")
     test.text_input(key="new-split").set_value("validation")
     test.text_input(key="new-config").set_value("other").run()

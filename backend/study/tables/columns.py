@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from backend.errors import DatasetError
 from backend.study.classes import is_number, value_key
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 _UNLABELLED = "-1"
@@ -105,8 +103,6 @@ def _names(table: pd.DataFrame) -> str:
 
 def is_missing(value: Any) -> bool:
     """Return whether a cell is missing (None, NaN, ...); an empty text is a value."""
-    import pandas as pd
-
     return value is None or (not isinstance(value, str) and bool(pd.api.types.is_scalar(value) and pd.isna(value)))
 
 
