@@ -162,7 +162,7 @@ def similarity(reviews: int, width: int, decay: float, shared: float, simulation
         base = rng.normal(size=(reviews, width)) * np.sqrt(variance)
         noise = rng.normal(size=base.shape) * np.sqrt(other)
         x, y = (rotated(one) for one in (base, (shared * base + np.sqrt(1 - shared**2) * noise) @ axes))
-        left = measures.cka(measures.gram(x), measures.gram(y))
+        left = measures.cka(x, y)
         low, high = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
         hit += covers(low, truth, high)
         left = measures.procrustes(x, y)

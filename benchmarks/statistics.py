@@ -150,7 +150,9 @@ def compare(given: argparse.Namespace) -> int:
     of_swaps(data)  # draws the resamples that all intervals share
     print(f"{given.reviews} reviews x {given.layers} layers x {given.width}, best of {given.repeats}")
     missed = 0
+    small = world(12, 2, 8)
     for name in given.only:
+        SIDES[name](small)  # imports what it needs
         units, seconds = [decomposed(data)], []
         for _ in range(given.repeats):
             started = time.process_time()

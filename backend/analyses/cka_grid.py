@@ -70,16 +70,12 @@ def grid(
     """Compute CKA of every pair of layers; `report` receives the share done. UndefinedError below five reviews."""
     cka.enough(len(labels))
     ours, theirs = (np.flatnonzero(~metrics.constant_layers(stream)) for stream in (residuals, reference))
-    grams = [cka.gram(rotated(reference[:, layer])) for layer in theirs]
-    shape = (residuals.shape[1], reference.shape[1])
-    result = undefined(*shape)
-    for done, layer in enumerate(ours):
-        report(done / len(ours))
-        k = cka.gram(rotated(residuals[:, layer]))
-        left = [cka.cka(k, other) for other in grams]
-        if left:
-            values = np.array([similarity.estimate for similarity in left])
-            without = np.stack([similarity.without for similarity in left], axis=1)
+    result = undefined(residuals.shape[1], reference.shape[1])
+    if len(ours) and len(theirs):
+        xs, ys = ([rotated(stream[:, i]) for i in of] for stream, of in ((residuals, ours), (reference, theirs)))
+        for layer, lefts in zip(ours, cka.crossed(xs, ys, report), strict=True):
+            values = np.array([left.estimate for left in lefts])
+            without = np.stack([left.without for left in lefts], axis=1)
             low, high = intervals.jackknife_interval(values, without, labels)
             result.put((layer, theirs), values, (low, np.minimum(high, 1.0)))
     return Result(cka=result)

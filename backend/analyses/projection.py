@@ -88,9 +88,9 @@ def projection(
     """
     layers = residuals.shape[1]
     d = metrics.directions(residuals, labels, classes)
-    agreeing = (residuals,) if basis == "own" else pool or (reference,)
-    towards = np.zeros(d.shape[1:])  # one class has no direction
-    if len(d):
+    towards = d[-1] if len(d) else np.zeros(d.shape[1:])  # one class has no direction
+    if len(d) and basis != "own":
+        agreeing = pool or (reference,)
         towards = np.sum([metrics.directions(model, labels, classes)[-1] for model in agreeing], axis=0)
     xy = np.full((layers, len(residuals), 2), np.nan)
     explained = np.full((layers, 2), np.nan)

@@ -109,10 +109,9 @@ def similarity(
         limits = intervals.mean_interval(cosines, labels, draws, seed)
         estimates["cosine"].put(layer, cosines.mean(), limits)
         x, y = rotated(x), rotated(y)
-        k, l = measures.gram(x), measures.gram(y)  # noqa: E741 - the letters of the literature
-        null["cka"] = measures.repaired_cka(k, l, orders)
-        null["procrustes"] = -measures.repaired_procrustes(x, y, orders)
-        for name, left in (("cka", measures.cka(k, l)), ("procrustes", measures.procrustes(x, y))):
+        null["cka"], disparities = measures.repaired(x, y, orders)
+        null["procrustes"] = -disparities
+        for name, left in (("cka", measures.cka(x, y)), ("procrustes", measures.procrustes(x, y))):
             limits = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
             estimates[name].put(layer, left.estimate, limits)
         return null

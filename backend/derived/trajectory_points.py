@@ -164,8 +164,7 @@ def likeness(residuals: Residuals, reference: Residuals, labels: Labels) -> Like
     cka.enough(len(labels))
     result = undefined(residuals.shape[1])
     for layer in metrics.varying(residuals, reference):
-        streams = (stream[:, layer].astype(np.float64) for stream in (residuals, reference))
-        left = cka.cka(*(cka.gram(rotated(stream)) for stream in streams))
+        left = cka.cka(*(rotated(stream[:, layer].astype(np.float64)) for stream in (residuals, reference)))
         low, high = intervals.jackknife_interval(np.array(left.estimate), left.without, labels)
         result.put(layer, left.estimate, (low, np.minimum(high, 1.0)))
     return Likeness(result)

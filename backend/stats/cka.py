@@ -6,8 +6,9 @@ as much as the estimate itself, without refitting.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy
@@ -22,8 +23,10 @@ FEWEST = 5
 STEP, BELOW, ABOVE = 0.45, 23.0, 21.0
 """Quadrature of `_nuclear_changes`: step and reach in log t; the error is below 1e-8 of the norm."""
 
+PRODUCTS = 1 << 24
+"""Inner products held at once: 128 MiB."""
+
 Other = Float[np.ndarray, "reviews other_rotated"]
-Square = Float[np.ndarray, "reviews reviews"]
 Report = Callable[[float], None]
 Values = np.ndarray | np.floating | float
 """One value, or one per review."""
@@ -48,24 +51,76 @@ def enough(reviews: int) -> None:
 # Centred kernel alignment
 
 
-def gram(x: Rotated) -> Square:
-    """Return the inner products of different reviews; the diagonal is zero."""
-    products = x @ x.T
-    np.fill_diagonal(products, 0.0)
-    return products
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """The inner products of different reviews, without the matrix: `sizes` is its diagonal, which counts as zero."""
+
+    x: Rotated
+    sizes: Float[np.ndarray, " reviews"]
+    sums: Float[np.ndarray, " reviews"]
+
+    @classmethod
+    def of(cls, x: Rotated) -> Kernel:
+        """Sum the inner products of each review with the others."""
+        sizes = metrics.squared_norm(x)
+        return cls(x, sizes, x @ x.sum(axis=0) - sizes)
+
+    def times(self, vector: Float[np.ndarray, " reviews"]) -> Float[np.ndarray, " reviews"]:
+        """Multiply a vector by the matrix."""
+        return self.x @ (self.x.T @ vector) - self.sizes * vector
+
+    def rows(self, part: slice) -> Float[np.ndarray, "part reviews"]:
+        """Return some rows of the matrix."""
+        products = self.x[part] @ self.x.T
+        np.fill_diagonal(products[:, part], 0.0)
+        return products
 
 
-def cka(k: Square, l: Square) -> Left:  # noqa: E741 - the letter of the literature
-    """Compute debiased linear CKA of two `gram` matrices: 1 = same up to rotation and scale, about 0 = unrelated.
+def _met(
+    kernels: Sequence[Kernel], others: Sequence[Kernel], report: Report = lambda _: None
+) -> tuple[Float[np.ndarray, "a b reviews"], Float[np.ndarray, "a reviews"], Float[np.ndarray, "b reviews"]]:
+    """Return row sums of products of kernels, entry by entry: of each with each other one, and of each with itself.
+
+    Some rows at a time: the kernels of many reviews do not fit into memory.
+    """
+    n = len(kernels[0].x)
+    cross, own, other = (
+        np.empty((*sides, n)) for sides in ((len(kernels), len(others)), (len(kernels),), (len(others),))
+    )
+    step = max(1, PRODUCTS // (n * (len(kernels) + len(others))))
+    for start in range(0, n, step):
+        report(start / n)
+        part = slice(start, start + step)
+        k, l = (np.stack([one.rows(part) for one in side]) for side in (kernels, others))  # noqa: E741
+        cross[..., part] = np.moveaxis(k.transpose(1, 0, 2) @ l.transpose(1, 2, 0), 0, -1)
+        own[:, part], other[:, part] = np.vecdot(k, k), np.vecdot(l, l)
+    return cross, own, other
+
+
+def cka(x: Rotated, y: Other) -> Left:
+    """Compute debiased linear CKA: 1 = same up to rotation and scale, about 0 = unrelated.
 
     HSIC_1(K, L) / sqrt(HSIC_1(K, K) HSIC_1(L, L)). An estimate, so it can lie below 0. NaN where either model does not
     vary. Kornblith et al. 2019, ICML; unbiased HSIC: Song et al. 2012, JMLR 13; Nguyen et al. 2021, ICLR.
     """
-    cross, own, other = hsic(k, l), hsic(k, k), hsic(l, l)
-    return Left(
-        float(_alignment(cross.estimate, own.estimate, other.estimate)),
-        _alignment(cross.without, own.without, other.without),
-    )
+    return crossed([x], [y])[0][0]
+
+
+def crossed(xs: Sequence[Any], ys: Sequence[Any], report: Report = lambda _: None) -> list[list[Left]]:
+    """Compute CKA of each of `xs` with each of `ys`, all [reviews, rotated]; `report` receives the share done."""
+    kernels, others = ([Kernel.of(x) for x in side] for side in (xs, ys))
+    cross, own_met, other_met = _met(kernels, others, report)
+    own = [_hsic(met, kernel, kernel) for met, kernel in zip(own_met, kernels, strict=True)]
+    other = [_hsic(met, kernel, kernel) for met, kernel in zip(other_met, others, strict=True)]
+
+    def alike(a: int, b: int) -> Left:
+        of = _hsic(cross[a, b], kernels[a], others[b])
+        return Left(
+            float(_alignment(of.estimate, own[a].estimate, other[b].estimate)),
+            _alignment(of.without, own[a].without, other[b].without),
+        )
+
+    return [[alike(a, b) for b in range(len(ys))] for a in range(len(xs))]
 
 
 def _alignment(cross: Values, own: Values, other: Values) -> np.ndarray:
@@ -73,35 +128,24 @@ def _alignment(cross: Values, own: Values, other: Values) -> np.ndarray:
     return np.asarray(metrics.ratio(np.asarray(cross), np.asarray(np.sqrt(product))))
 
 
-def hsic(k: Square, l: Square) -> Left:  # noqa: E741
-    """Compute HSIC_1 of two kernels with zero diagonals. Song et al. 2012, JMLR 13, equation 5.
+def _hsic(met: Float[np.ndarray, " reviews"], k: Kernel, l: Kernel) -> Left:  # noqa: E741
+    """Compute HSIC_1 of two kernels whose products have these row sums. Song et al. 2012, JMLR 13, equation 5.
 
     Leaving a review out removes a row and a column from every sum, which is as fast as the sums themselves.
     """
-    n = len(k)
-    met, of_k, of_l = np.vecdot(k, l), k.sum(axis=1), l.sum(axis=1)
-    total, sum_k, sum_l, ends = met.sum(), of_k.sum(), of_l.sum(), of_k @ of_l
-    ends_without = ends - of_k * of_l - k @ of_l - l @ of_k + met
+    n, total, sum_k, sum_l, ends = len(met), met.sum(), k.sums.sum(), l.sums.sum(), k.sums @ l.sums
+    ends_without = ends - k.sums * l.sums - k.times(l.sums) - l.times(k.sums) + met
     return Left(
-        float(_hsic(total, sum_k, sum_l, ends, n)),
-        np.asarray(_hsic(total - 2 * met, sum_k - 2 * of_k, sum_l - 2 * of_l, ends_without, n - 1)),
+        float(_of_sums(total, sum_k, sum_l, ends, n)),
+        np.asarray(_of_sums(total - 2 * met, sum_k - 2 * k.sums, sum_l - 2 * l.sums, ends_without, n - 1)),
     )
 
 
-def _hsic(met: Values, sum_k: Values, sum_l: Values, ends: Values, n: int) -> Values:
+def _of_sums(met: Values, sum_k: Values, sum_l: Values, ends: Values, n: int) -> Values:
     return (met + sum_k * sum_l / ((n - 1) * (n - 2)) - 2 / (n - 2) * ends) / (n * (n - 3))
 
 
-def repaired_cka(k: Square, l: Square, orders: Int[np.ndarray, "draws reviews"]) -> Float[np.ndarray, " draws"]:  # noqa: E741
-    """Compute CKA with the reviews of `l` in these orders: the null of unrelated reviews."""
-    n, of_k, of_l = len(k), k.sum(axis=1), l.sum(axis=1)
-    own, other = hsic(k, k).estimate, hsic(l, l).estimate
-    met = np.array([np.vdot(k, l.take(order, 0).take(order, 1)) for order in orders])
-    cross = _hsic(met, of_k.sum(), of_l.sum(), of_l[orders] @ of_k, n)
-    return _alignment(cross, own, other)
-
-
-# Procrustes
+# Procrustes, and both with reviews paired at random
 
 
 def procrustes(x: Rotated, y: Other) -> Left:
@@ -151,39 +195,48 @@ def _nuclear_changes(
     return np.log(np.maximum(ratio, np.finfo(np.float64).tiny)) @ t * STEP / np.pi
 
 
-def repaired_procrustes(
+def repaired(
     x: Rotated, y: Other, orders: Int[np.ndarray, "draws reviews"], report: Report = lambda _: None
-) -> Float[np.ndarray, " draws"]:
-    """Compute the Procrustes disparity with the reviews of `y` in these orders; `report` receives the share done."""
-    size, other = np.square(x).sum(), np.square(y).sum()
-    nuclear, products = np.empty(len(orders)), _products(x, y)
+) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
+    """Return CKA and Procrustes with the reviews of `y` in these orders; `report` receives the share done."""
+    k, l = Kernel.of(x), Kernel.of(y)  # noqa: E741
+    _, own, other = _met([k], [l])
+    own, other = _hsic(own[0], k, k).estimate, _hsic(other[0], l, l).estimate
+    total, nuclear, products = np.empty(len(orders)), np.empty(len(orders)), _products(x, y)
     for i, order in enumerate(orders):
-        nuclear[i] = _sum_of_roots(products(order))
+        total[i], symmetric = products(order)
+        nuclear[i] = _sum_of_roots(symmetric)
         report((i + 1) / len(orders))
-    return _disparity(nuclear, size, other)
+    total -= l.sizes[orders] @ k.sizes
+    cross = _of_sums(total, k.sums.sum(), l.sums.sum(), l.sums[orders] @ k.sums, len(x))
+    return _alignment(cross, own, other), _disparity(nuclear, k.sizes.sum(), l.sizes.sum())
 
 
-def _products(x: Rotated, y: Other) -> Callable[[Int[np.ndarray, " reviews"]], Float[np.ndarray, "n n"]]:
-    """Return a function of an order that makes the lower half of M'M, M = X'Y with the reviews of `y` in the order.
+def _products(x: Rotated, y: Other) -> Callable[[Int[np.ndarray, " reviews"]], tuple[float, Float[np.ndarray, "n n"]]]:
+    """Return a function of an order that makes |M|^2 and the lower half of M'M, M = X'Y with the reviews of `y` in it.
 
-    Its eigenvalues are the squared singular values of M. With about as many dimensions as reviews, L'(YY')L with the
-    Cholesky factor L of XX' has the same ones, and LAPACK computes it faster than two products.
+    The eigenvalues of M'M are the squared singular values of M. With about as many dimensions as reviews, L'(YY')L with
+    the Cholesky factor L of XX' has the same ones, and LAPACK computes it faster than two products.
     """
 
-    def of_dimensions(order: Int[np.ndarray, " reviews"]) -> np.ndarray:
+    def of_dimensions(order: Int[np.ndarray, " reviews"]) -> tuple[float, np.ndarray]:
         m = x.T @ y[order]
-        return m.T @ m if m.shape[0] >= m.shape[1] else m @ m.T
+        return float(np.vdot(m, m)), m.T @ m if m.shape[0] >= m.shape[1] else m @ m.T
 
     if min(x.shape[1], y.shape[1]) < len(x) - 1:
         return of_dimensions
-    lower, pivots, rank, _ = lapack().dpstrf(x @ x.T, lower=1)
+    own = x @ x.T
+    lower, pivots, rank, _ = lapack().dpstrf(own, lower=1)
     factor = np.asfortranarray(np.tril(lower))
     factor[:, rank:] = 0.0
+    own = own.take(pivots - 1, 0).take(pivots - 1, 1)
     other = y @ y.T
 
-    def of_reviews(order: Int[np.ndarray, " reviews"]) -> np.ndarray:
+    def of_reviews(order: Int[np.ndarray, " reviews"]) -> tuple[float, np.ndarray]:
         paired = order[pivots - 1]
-        return lapack().dsygst(other.take(paired, 0).take(paired, 1).T, factor, itype=2, lower=1, overwrite_a=1)[0]
+        taken = other.take(paired, 0).take(paired, 1)
+        squares = float(np.vdot(own, taken))
+        return squares, lapack().dsygst(taken.T, factor, itype=2, lower=1, overwrite_a=1)[0]
 
     return of_reviews
 
@@ -230,15 +283,18 @@ def of_rows(
     return OfRows(float(cosines / len(x)), float(_disparity(nuclear, sizes[0], sizes[1])))
 
 
-# Cosines
-
-
 def repaired_cosine(
     x: Float[np.ndarray, "reviews width"],
     y: Float[np.ndarray, "reviews width"],
     orders: Int[np.ndarray, "draws reviews"],
 ) -> Float[np.ndarray, " draws"]:
     """Compute the mean cosine with the reviews of `y` in these orders."""
-    inverse = [np.nan_to_num(metrics.ratio(np.ones(len(one)), np.sqrt(metrics.squared_norm(one)))) for one in (x, y)]
-    cosines = (x @ y.T) * inverse[0][:, None] * inverse[1]
-    return cosines[np.arange(len(x)), orders].mean(axis=1)
+    units = [
+        one * np.nan_to_num(metrics.ratio(np.ones(len(one)), np.sqrt(metrics.squared_norm(one))))[:, None]
+        for one in (x, y)
+    ]
+    total = np.zeros(len(orders))
+    for start in range(0, len(x), ROWS):
+        cosines = units[0][start : start + ROWS] @ units[1].T
+        total += cosines[np.arange(len(cosines)), orders[:, start : start + ROWS]].sum(axis=1)
+    return total / len(x)

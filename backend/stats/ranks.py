@@ -39,8 +39,13 @@ def held_out(x: Float[np.ndarray, "reviews width"], y: Values, fold_of: Int[np.n
         kept = spread > 0
         train, other = ((x[rows][:, kept] - mean[kept]) / spread[kept] for rows in (~test, test))
         centred = y[:, ~test] - y[:, ~test].mean(axis=1, keepdims=True)
-        gram = train @ train.T + max(1, int(kept.sum())) * np.eye(len(train))
-        found[:, test] = np.linalg.solve(gram, centred.T).T @ train @ other.T
+        penalty = max(1, int(kept.sum()))
+        if len(train) > train.shape[1]:  # the same predictions, from the smaller of both products
+            products = train.T @ train + penalty * np.eye(train.shape[1])
+            found[:, test] = np.linalg.solve(products, train.T @ centred.T).T @ other.T
+        else:
+            products = train @ train.T + penalty * np.eye(len(train))
+            found[:, test] = np.linalg.solve(products, centred.T).T @ train @ other.T
     return found
 
 

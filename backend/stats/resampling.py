@@ -225,10 +225,17 @@ class Resampled:
         parts = list(zip(contrast, self.sizes, self.deviations, strict=True))
         for i, (w, n, x) in enumerate(parts):
             for other_w, other_n, y in parts[i:]:
-                product = np.square(x @ y.T).sum() * (w * other_w / (n * other_n)) ** 2
+                product = _inner_squares(x, y) * (w * other_w / (n * other_n)) ** 2
                 plug_in += product if x is y else 2 * product
                 if x is y:
                     squared_trace = np.square(metrics.squared_norm(x).sum() / n * w**2 / n)
                     product = (n - 1) ** 2 / ((n - 2) * (n + 1)) * (product - squared_trace / (n - 1)) if n > 2 else 0.0
                 unbiased += product if x is y else 2 * product
         return float(np.sqrt(np.clip(unbiased / plug_in, 0.0, 1.0))) if plug_in > 0 else 0.0
+
+
+def _inner_squares(x: Float[np.ndarray, "reviews width"], y: Float[np.ndarray, "others width"]) -> float:
+    """Return the sum of squared inner products of all pairs, from the smaller of both products."""
+    if x.shape[1] < min(len(x), len(y)):
+        return float(np.vdot(x.T @ x, y.T @ y))
+    return float(np.square(x @ y.T).sum())

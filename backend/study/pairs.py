@@ -56,20 +56,28 @@ def joined(spec: PromptSpec, parts: Sequence[str]) -> str:
     return parts[0] + "".join(words + part for words, part in zip(between, parts[1:], strict=True))
 
 
-def shorter(tokenizer: Tokenizer, parts: Sequence[str], room: int, keep: str) -> Iterator[tuple[str, ...]]:
+def token_spans(tokenizer: Tokenizer, parts: Sequence[str]) -> list[list[tuple[int, int]]]:
+    """Return where the tokens of each text start and end, in characters."""
+    return [tokenizer.encode(part, add_special_tokens=False).offsets for part in parts]
+
+
+def shorter(
+    parts: Sequence[str], spans: Sequence[Sequence[tuple[int, int]]], room: int, keep: str
+) -> Iterator[tuple[str, ...]]:
     """Yield shorter and shorter texts: first with at most `room` tokens in total, then one token fewer each time.
 
-    Tokens are removed from the longest text (the last of equal ones), at the end opposite to `keep`, by character
-    offsets. An uncut text of a pair keeps its white space.
+    Tokens, at `spans` of each text, are removed from the longest text (the last of equal ones), at the end opposite to
+    `keep`. An uncut text of a pair keeps its white space.
     """
-    offsets = [tokenizer.encode(part, add_special_tokens=False).offsets for part in parts]
-    left = [len(spans) for spans in offsets]
+    left = [len(tokens) for tokens in spans]
+    if len(left) == 1:
+        left = [min(left[0], max(room, 0))]
     while sum(left) > max(room, 0):
         left[_longest(left)] -= 1
     while True:
         yield tuple(
-            part if len(parts) > 1 and n == len(spans) else _cut(part, spans, n, keep)
-            for part, spans, n in zip(parts, offsets, left, strict=True)
+            part if len(parts) > 1 and n == len(tokens) else _cut(part, tokens, n, keep)
+            for part, tokens, n in zip(parts, spans, left, strict=True)
         )
         if not any(left):
             return

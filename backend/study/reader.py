@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from tokenizers import Encoding, Tokenizer
 
@@ -12,10 +13,12 @@ from backend.study import pairs
 from backend.study.chat import Chat
 from backend.study.config import PromptSpec
 from backend.study.facts import Reading
-from backend.study.pairs import Input, in_order, joined, shorter
+from backend.study.pairs import Input, in_order, joined, shorter, token_spans
 
 USUAL_SEPARATORS = (" ", "")
 """Candidates for the text between prompt and label word, if a study does not set it."""
+NEVER_FITS = 2
+"""A text of more than this many times max_tokens is cut without reading its whole prompt first, which takes longest."""
 
 
 def separators(spec: PromptSpec) -> tuple[str, ...]:
@@ -113,11 +116,13 @@ def fill(reader: Reader, content: Input) -> Filled:
     """
     spec = reader.spec
     parts = contents(reader, content)
-    filled = _read(reader, parts, False)
-    if len(filled.ids) <= spec.max_tokens:
-        return _placed(reader, filled)
-    room = spec.max_tokens - len(_read(reader, ("",) * len(parts), True).ids)
-    for fewer in shorter(reader.tokenizer, parts, room, spec.keep):
+    spans = token_spans(reader.tokenizer, parts)
+    if sum(map(len, spans)) <= NEVER_FITS * spec.max_tokens:
+        filled = _read(reader, parts, False)
+        if len(filled.ids) <= spec.max_tokens:
+            return _placed(reader, filled)
+    room = spec.max_tokens - _tokens_of_template(reader, len(parts))
+    for fewer in shorter(parts, spans, room, spec.keep):
         filled = _read(reader, fewer, True)
         if len(filled.ids) <= spec.max_tokens:
             return _placed(reader, filled)
@@ -125,6 +130,11 @@ def fill(reader: Reader, content: Input) -> Filled:
         f"The template alone takes {len(filled.ids)} tokens, more than prompt.max_tokens = {spec.max_tokens}; "
         f"raise max_tokens or shorten the template."
     )
+
+
+@lru_cache(maxsize=16)
+def _tokens_of_template(reader: Reader, parts: int) -> int:
+    return len(_read(reader, ("",) * parts, True).ids)
 
 
 def contents(reader: Reader, content: Input) -> tuple[str, ...]:

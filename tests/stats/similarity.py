@@ -11,7 +11,7 @@ from backend.stats.rotation import rotated
 
 
 def cka_of(x: np.ndarray, y: np.ndarray) -> cka.Left:
-    return cka.cka(*(cka.gram(rotated(one)) for one in (x, y)))
+    return cka.cka(rotated(x), rotated(y))
 
 
 def procrustes(x: np.ndarray, y: np.ndarray) -> cka.Left:

@@ -21,7 +21,7 @@ from backend.lab.pinning import pin
 from backend.models.local import LocalModels
 from backend.study.config import DatasetSpec, PromptSpec, load_study, parse_study
 from backend.study.dataset import classify, make_sample
-from backend.study.pairs import in_order, joined, shorter, shown, typed
+from backend.study.pairs import in_order, joined, shorter, shown, token_spans, typed
 from backend.study.reader import fill, plain_reader
 from backend.study.typed_texts import leave_out, read_typed
 from tests.models.random_models import real_lab
@@ -50,11 +50,13 @@ def test_texts_fill_the_template_where_it_names_them() -> None:
 def test_the_longer_text_loses_whole_tokens(keep: str) -> None:
     tokenizer = bytes_tokenizer()
     offsets = tokenizer.encode(LONG[0]).offsets
-    texts = list(shorter(tokenizer, LONG, len(tokenizer.encode("short").ids) + 10, keep))
+    texts = list(shorter(LONG, token_spans(tokenizer, LONG), len(tokenizer.encode("short").ids) + 10, keep))
     first = LONG[0][: offsets[9][1]].rstrip() if keep == "start" else LONG[0][offsets[-10][0] :].lstrip()
     assert texts[0] == (first, "short")
     assert texts[-1] == ("", "")
-    assert next(shorter(tokenizer, ("ab", "cd"), 3, keep))[0] == "ab", "of equals the last is cut"
+    assert next(shorter(("ab", "cd"), token_spans(tokenizer, ("ab", "cd")), 3, keep))[0] == "ab", (
+        "of equals the last is cut"
+    )
 
 
 def test_a_long_pair_fits_and_keeps_the_template() -> None:

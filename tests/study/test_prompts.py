@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -40,6 +41,8 @@ def test_every_prompt_fits_and_keeps_its_template(tokenizer: Tokenizer, keep: st
     assert (rest == text) is not cut
     assert text.rstrip().endswith(rest.rstrip()) if keep == "end" else text.startswith(rest)
     assert ids == fill(reader, rest).ids or not cut
+    with patch("backend.study.reader.NEVER_FITS", 1000):
+        assert fill(reader, text) == filled
 
 
 @pytest.mark.parametrize(("keep", "expected"), [("end", "eight nine ten"), ("start", "one two three")])
