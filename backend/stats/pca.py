@@ -9,6 +9,9 @@ from jaxtyping import Float
 from backend.stats import metrics
 from backend.stats.metrics import constant_layers
 
+MANY = 10
+"""Reviews per dimension above which the eigenvectors of the covariance are faster than Lanczos iterations."""
+
 
 def pca(
     residuals: Float[np.ndarray, "reviews width"],
@@ -20,18 +23,21 @@ def pca(
     from sklearn.decomposition import PCA  # on use: it delays the first page
 
     x = residuals.astype(np.float64)
-    components = np.full((2, x.shape[1]), np.nan)
+    mean, components = x.mean(axis=0), np.full((2, x.shape[1]), np.nan)
     if constant_layers(residuals[:, None]).all():
-        return x.mean(axis=0), components
+        return mean, components
     count = min(2, *x.shape)
-    try:  # Lanczos iterations, to full precision; they need more rows and columns than components
-        fit = PCA(count, svd_solver="arpack" if min(x.shape) > count else "full", random_state=0).fit(x)
+    solver = "arpack" if min(x.shape) > count else "full"  # Lanczos needs more rows and columns than components
+    if len(x) > MANY * x.shape[1]:
+        solver, x = "covariance_eigh", x - mean  # centred first: the solver subtracts large squares otherwise
+    try:
+        fit = PCA(count, svd_solver=solver, random_state=0).fit(x)
     except scipy.sparse.linalg.ArpackNoConvergence:  # two components of nearly the same variance
         fit = PCA(count, svd_solver="full").fit(x)
     variances = np.asarray(fit.explained_variance_)
     varies = variances > 1e-12 * variances[0]
     components[:count][varies] = np.asarray(fit.components_)[varies]
-    return np.asarray(fit.mean_), components
+    return mean, components
 
 
 def orient(

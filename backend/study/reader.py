@@ -121,13 +121,13 @@ def fill(reader: Reader, content: Input) -> Filled:
         filled = _read(reader, parts, False)
         if len(filled.ids) <= spec.max_tokens:
             return _placed(reader, filled)
-    room = spec.max_tokens - _tokens_of_template(reader, len(parts))
-    for fewer in shorter(parts, spans, room, spec.keep):
+    template = _tokens_of_template(reader, len(parts))
+    for fewer in shorter(parts, spans, spec.max_tokens - template, spec.keep):
         filled = _read(reader, fewer, True)
         if len(filled.ids) <= spec.max_tokens:
             return _placed(reader, filled)
     raise PromptError(
-        f"The template alone takes {len(filled.ids)} tokens, more than prompt.max_tokens = {spec.max_tokens}; "
+        f"The template alone takes {template} tokens, more than prompt.max_tokens = {spec.max_tokens}; "
         f"raise max_tokens or shorten the template."
     )
 

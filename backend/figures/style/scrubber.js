@@ -7,7 +7,7 @@ own, so that the points are sent only once. */
 
 const FULL = 32767, MISSING = -32768;
 const STEP_MS = 1100, REST_MS = 450, SETTLE_MS = 260, ECHO_MS = 5000;
-const NEAR = 11, TURNS = 4, RING = "#c2185b";
+const NEAR = 11, RING = "#c2185b";
 const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
     play: "M3 1.5v11l9-5.5z",
@@ -601,8 +601,8 @@ class Scrubber {
 
     /* Radius of a point in CSS pixels: smaller where more reviews share a panel. */
     markers(size) {
-        const many = this.data.labels.length, dense = many > 600 ? 0.8 : many > 300 ? 0.9 : 1;
-        return this.large >= 0 ? Math.min(5.2, 3 + size / 220) * dense : Math.max(1.4, Math.min(2.4, size / 50) * dense);
+        const dense = Math.max(0.5, Math.min(1, (300 / this.data.labels.length) ** 0.2));
+        return (this.large >= 0 ? Math.min(5.2, 3 + size / 220) : Math.max(1.4, Math.min(2.4, size / 50))) * dense;
     }
 
     thinTicks() {
@@ -799,12 +799,10 @@ class Scrubber {
     }
 }
 
-/* The classes draw their points by turns, so that none covers another. */
+/* The classes draw their points by turns, one each or as their sizes have it, so that none covers another. */
 function interleaved(labels, classes) {
-    const members = Array.from({ length: classes }, () => []), order = [];
-    labels.forEach((label, i) => members[label].push(i));
-    for (let turn = 0; turn < TURNS; turn++) {
-        for (const one of members) order.push(...one.filter((_, i) => i % TURNS === turn));
-    }
-    return Int32Array.from(order);
+    const size = new Array(classes).fill(0), drawn = new Array(classes).fill(0);
+    for (const label of labels) size[label]++;
+    const turn = Float64Array.from(labels, label => (++drawn[label] - 0.5) / size[label]);
+    return Int32Array.from(labels, (_, i) => i).sort((i, j) => turn[i] - turn[j]);
 }
