@@ -106,3 +106,14 @@ def test_a_line_of_many_reviews_has_one_component():
     _, components = pca.pca(x)
     np.testing.assert_allclose(np.abs(components[0, :2]), [0.6, 0.8], atol=1e-12)
     assert np.isnan(components[1]).all()
+
+
+@pytest.mark.parametrize("reviews", [40, 300])
+def test_few_and_many_reviews_have_the_axes_of_a_decomposition(reviews: int):
+    """Far from the origin, and with a massive dimension, which squares would drown."""
+    x = np.random.default_rng(0).normal(size=(reviews, 6)) * [1e4, 5, 3, 2, 1, 1] + 1e5
+    mean, components = pca.pca(x)
+    expected = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)[2][:2]
+    np.testing.assert_allclose(mean, x.mean(axis=0))
+    np.testing.assert_allclose(np.abs(np.vecdot(components, expected)), 1, atol=1e-9)
+    np.testing.assert_allclose(components @ components.T, np.eye(2), atol=1e-9)

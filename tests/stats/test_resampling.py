@@ -93,3 +93,11 @@ def test_permuted_labels_are_the_labels_in_another_order():
     permuted = resampling.permuted_labels(labels, 300, seed=5)
     assert (np.sort(permuted, axis=1) == labels).all()
     np.testing.assert_allclose(permuted.mean(axis=0), labels.mean(), atol=0.2)
+
+
+@pytest.mark.parametrize(("reviews", "others", "width"), [(9, 7, 3), (3, 9, 5), (4, 4, 4)])
+def test_squared_inner_products_from_either_product(reviews: int, others: int, width: int):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(reviews, width)), rng.normal(size=(others, width))
+    expected = sum((a @ b) ** 2 for a in x for b in y)
+    assert resampling._inner_squares(x, y) == pytest.approx(expected, rel=1e-12)
