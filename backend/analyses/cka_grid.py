@@ -40,10 +40,9 @@ class Query:
 
     @property
     def cost(self) -> Cost:
-        """The readouts and a CKA per pair of layers."""
-        return cost_of_fields(self).with_fitting(
-            0.08 * size(self.checkpoint, self.prompts) * self.checkpoint.facts.layers / 12
-        )
+        """The readouts, the inner products of all pairs of reviews, and a CKA per pair of layers."""
+        pairs = 0.7 * self.checkpoint.facts.layers / 12 + 0.3 * len(self.prompts.token_ids) / 256
+        return cost_of_fields(self).with_fitting(0.08 * size(self.checkpoint, self.prompts) * pairs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from backend.caching.memoize import memoized
+from backend.lab.cost import Cost, cost_of_fields
 from backend.lab.lab import Lab
 from backend.stats import cka, intervals, metrics, resampling
 from backend.stats import rsa as measures
@@ -40,6 +41,12 @@ class Query:
     most: int = 300
     permutations: int = 50
     seed: int = 0
+
+    @property
+    def cost(self) -> Cost:
+        """The readouts and the matchings, which grow with the cube of the number of reviews."""
+        reviews = min(self.most, len(self.prompts.token_ids))
+        return cost_of_fields(self).with_fitting(3.5 * (self.checkpoint.facts.layers + 1) / 13 * (reviews / 256) ** 3)
 
 
 @dataclass(frozen=True, eq=False)

@@ -196,9 +196,9 @@ def _nuclear_changes(
 
 
 def repaired(
-    x: Rotated, y: Other, orders: Int[np.ndarray, "draws reviews"], report: Report = lambda _: None
+    x: Rotated, y: Other, orders: Int[np.ndarray, "draws reviews"]
 ) -> tuple[Float[np.ndarray, " draws"], Float[np.ndarray, " draws"]]:
-    """Return CKA and Procrustes with the reviews of `y` in these orders; `report` receives the share done."""
+    """Return CKA and Procrustes with the reviews of `y` in these orders."""
     k, l = Kernel.of(x), Kernel.of(y)  # noqa: E741
     _, own, other = _met([k], [l])
     own, other = _hsic(own[0], k, k).estimate, _hsic(other[0], l, l).estimate
@@ -206,7 +206,6 @@ def repaired(
     for i, order in enumerate(orders):
         total[i], symmetric = products(order)
         nuclear[i] = _sum_of_roots(symmetric)
-        report((i + 1) / len(orders))
     total -= l.sizes[orders] @ k.sizes
     cross = _of_sums(total, k.sums.sum(), l.sums.sum(), l.sums[orders] @ k.sums, len(x))
     return _alignment(cross, own, other), _disparity(nuclear, k.sizes.sum(), l.sizes.sum())

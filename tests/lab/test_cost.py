@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from backend.analyses import cka_grid, geometry, similarity
 from backend.caching.serialize import canonical
 from backend.lab.autoencoders import AutoencoderQuery, AutoencoderSpec
 from backend.lab.cost import Cost, cost_of
@@ -15,7 +16,7 @@ from backend.lab.rates import LEAST_SECONDS
 from backend.study.checkpoint import PinnedCheckpoint
 from backend.study.pinned import PinnedStudy
 from backend.study.token_ids import Prompts
-from tests.fakes import fake_lab, fake_study, run_seconds
+from tests.fakes import FakeModels, fake_lab, fake_study, run_seconds
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,16 @@ def test_readouts_in_the_cache_are_free(study: PinnedStudy, tmp_path: Path):
     assert lab.seconds(query) == pytest.approx(reading + LEAST_SECONDS)
     lab.readout(study.base, study.prompts)
     assert lab.seconds(query) == LEAST_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("query", "least", "most"),
+    [(similarity.Query, 30, 125), (cka_grid.Query, 5, 25), (geometry.Query, 1, 1)],
+    ids=["similarity", "grid", "geometry"],
+)
+def test_five_times_the_reviews_of_a_wide_model_cost_what_their_products_do(query: type, least: float, most: float):
+    declared = []
+    for reviews in (400, 2000):
+        study = fake_study(reviews=reviews, models=FakeModels(layers=2, width=4096))
+        declared.append(cost_of(query(study.checkpoints[1], study.base, study.prompts)).fitting)
+    assert least <= declared[1] / declared[0] <= most

@@ -142,11 +142,9 @@ def test_without_a_review_of_the_same_model_and_of_few_dimensions_that_vary():
 def test_repaired_measures_are_those_of_permuted_reviews(width: int):
     x, y = pair(5, width=width)
     orders = np.stack([np.random.default_rng(seed).permutation(len(x)) for seed in range(4)])
-    reports: list[float] = []
-    alike, disparities = cka.repaired(rotated(x), rotated(y), orders, reports.append)
+    alike, disparities = cka.repaired(rotated(x), rotated(y), orders)
     np.testing.assert_allclose(alike, [cka_of(x, y[order]).estimate for order in orders], atol=1e-9)
     np.testing.assert_allclose(disparities, [procrustes(x, y[order]).estimate for order in orders], atol=1e-9)
-    assert reports == [0.25, 0.5, 0.75, 1.0]
     units = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in (x, y)]
     expected = [np.mean((units[0] * units[1][order]).sum(axis=1)) for order in orders]
     np.testing.assert_allclose(cka.repaired_cosine(x, y, orders), expected, atol=1e-12)
