@@ -102,7 +102,7 @@ def draw(results: Sequence[ablation.Result], names: Sequence[str], layer: int) -
         height=360,
         xaxis={"type": "category", "showgrid": False},
         yaxis=theme.axis("nats per token"),
-        **drawing.below(-0.14, 70, 64),
+        **drawing.below(64),
     )
 
 

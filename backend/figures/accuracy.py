@@ -43,7 +43,7 @@ def draw(results: Sequence[Result], axis: StepAxis, words: Sequence[str]) -> go.
         xaxis=axis.layout,
         yaxis=theme.axis("", range=[-3, 103]),
         shapes=[drawing.level(chance, dash="dash")],
-        **drawing.below(-0.17, 78),
+        **drawing.below(ticks=30),
     )
 
 

@@ -119,7 +119,7 @@ def curves(result: Result, name: str, place: int, colour: str, seeds: Sequence[t
         height=340,
         xaxis=theme.layer_axis(len(layers)),
         yaxis=theme.axis("% of the residual's length", rangemode="tozero"),
-        **drawing.below(-0.24, 96),
+        **drawing.below(),
     )
 
 

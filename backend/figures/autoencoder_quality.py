@@ -77,7 +77,7 @@ def training(
         height=470,
         xaxis=theme.axis("training step"),
         yaxis=theme.axis("share", rangemode="tozero"),
-        **drawing.below(-0.18, 90),
+        **drawing.below(),
     )
 
 

@@ -50,7 +50,7 @@ def reliability(
         height=430,
         xaxis=theme.axis("mean confidence of the answers (%)", range=[ends[0] - 2, 102]),
         yaxis=theme.axis("right answers (%)", range=[-3, 103]),
-        **drawing.below(-0.32, 120),
+        **drawing.below(),
     )
 
 

@@ -47,7 +47,7 @@ def quartiles(result: Result, names: Sequence[str]) -> go.Figure:
         xaxis=theme.axis("", tickmode="array", tickvals=np.arange(len(ticks)), ticktext=ticks)
         | {"range": [-0.5, len(ticks) - 0.5]},
         yaxis=theme.axis("%", range=[-3, 103]),
-        **drawing.below(-0.24, 80),
+        **drawing.below(ticks=32),
     )
 
 
@@ -72,7 +72,7 @@ def sameness(result: Result, names: Sequence[str]) -> go.Figure:
         yaxis=theme.axis(
             "mean cosine", range=[min(-0.05, float(np.nanmin(result.review_cosine, initial=0.0)) - 0.05), 1.05]
         ),
-        **drawing.below(-0.24, 80),
+        **drawing.below(),
     )
 
 

@@ -51,7 +51,7 @@ def to_reference(
         height=340,
         xaxis=theme.layer_axis(results[0].norm.value.shape[1]),
         yaxis=theme.axis("cosine", range=[-1.05, 1.05]),
-        **drawing.below(-0.22, 80),
+        **drawing.below(),
     )
 
 

@@ -153,7 +153,7 @@ def curves(
         height=400,
         xaxis=theme.layer_axis(layers),
         yaxis=theme.axis(UNITS[scale], rangemode="tozero"),
-        **drawing.below(-0.2, 80),
+        **drawing.below(),
         **following.layout(names),
     )
 
@@ -227,6 +227,6 @@ def review(
         shapes=levels,
         xaxis=theme.layer_axis(results[0].norm.value.shape[1]),
         yaxis=theme.axis("place between the class means"),
-        **drawing.below(-0.24, 70),
+        **drawing.below(),
         **following.layout(names),
     )

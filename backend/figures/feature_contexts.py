@@ -57,7 +57,7 @@ def histogram(
         height=340,
         xaxis=theme.axis("activation (residual units)", rangemode="tozero"),
         yaxis=theme.axis("tokens", type="log", dtick=1, range=[-0.2, max(1.0, float(np.log10(most)) + 0.2)]),
-        **drawing.below(-0.22, 80),
+        **drawing.below(),
     )
 
 

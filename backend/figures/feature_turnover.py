@@ -47,7 +47,7 @@ def curves(
         height=380,
         xaxis=theme.axis("layer", tickmode="array", tickvals=list(layers)),
         yaxis=theme.axis(MEASURES[measure] + unit, rangemode="tozero"),
-        **drawing.below(-0.2, 90),
+        **drawing.below(),
     )
 
 

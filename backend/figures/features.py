@@ -89,7 +89,7 @@ def scatter(
         uirevision=revision,
         xaxis=_rates(labels[0], floor),
         yaxis=_rates(labels[1], floor) if m else theme.axis(f"{unit} in {theme.literal(names[0])}"),
-        **drawing.below(-0.18, 90),
+        **drawing.below(),
         coloraxis={
             "colorscale": [[0.0, theme.NEGATIVE], [0.5, theme.QUIET], [1.0, theme.POSITIVE]],
             "cmin": 0.5 - _reach(result, m, at),

@@ -140,5 +140,5 @@ def review(
         shapes=[drawing.level(0)],
         xaxis=theme.layer_axis(results[0].auc.value.shape[1]),
         yaxis=theme.axis("logit difference ÷ its root mean square"),
-        **drawing.below(-0.24, 70),
+        **drawing.below(),
     )

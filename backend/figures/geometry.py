@@ -59,5 +59,5 @@ def _figure(traces: list[dict[str, Any]], title: str, axis: str, results: Sequen
         height=380,
         xaxis=theme.layer_axis(len(results[0].unmatched)),
         yaxis=theme.axis(axis, rangemode="tozero"),
-        **drawing.below(-0.2, 80),
+        **drawing.below(),
     )

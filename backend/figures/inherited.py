@@ -65,7 +65,7 @@ def _figure(
         shapes=shapes,
         xaxis=theme.layer_axis(result.total.shape[1], "block"),
         yaxis=theme.axis(axis, **({} if shapes else {"rangemode": "tozero"})),
-        **drawing.below(-0.2, 80),
+        **drawing.below(),
     )
 
 

@@ -65,7 +65,7 @@ def draw(reading: Reading, name: str, reference: str) -> go.Figure:
         shapes=shapes,
         xaxis=theme.layer_axis(len(x), showgrid=False),
         yaxis=theme.axis("CKA, held-out accuracy (0 to 1)", range=[-0.03, 1.03]),
-        **drawing.below(-0.24, 110),
+        **drawing.below(),
     )
 
 

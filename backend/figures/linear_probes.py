@@ -79,7 +79,7 @@ def curves(
         shapes=[drawing.level(chance, width=1)],
         xaxis=theme.layer_axis(len(x)),
         yaxis=theme.axis("held-out accuracy (%)", range=[min(-3 + chance - 20, 30), 103]),
-        **drawing.below(-0.18, 100),
+        **drawing.below(),
     )
 
 

@@ -59,5 +59,5 @@ def draw(result: Result, name: str, colour: str) -> go.Figure:
         xaxis=theme.layer_axis(len(layers)),
         yaxis=theme.axis("over the residual's length", type="log", exponentformat="power"),
         shapes=[drawing.level(result.tolerance, dash="dot")],
-        **drawing.below(-0.3, 96),
+        **drawing.below(),
     )

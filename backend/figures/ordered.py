@@ -44,7 +44,7 @@ def curves(results: Sequence[Result], names: Sequence[str], positions: Sequence[
         height=400,
         xaxis=theme.layer_axis(len(x)),
         yaxis=theme.axis("Spearman correlation", range=[_lowest(results), 1.03]),
-        **drawing.below(-0.2, 90),
+        **drawing.below(),
     )
 
 

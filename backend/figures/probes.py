@@ -98,7 +98,7 @@ def curves(
         shapes=[] if measure == "recall" else [drawing.level(middle, width=1)],
         xaxis=theme.layer_axis(layers),
         yaxis=theme.axis(MEASURES[measure], **scale),
-        **drawing.below(-0.18, 80),
+        **drawing.below(),
         **following.layout(names),
     )
 
@@ -162,7 +162,7 @@ def readings(
         height=440,
         xaxis=theme.layer_axis(result.auc.value.shape[1]),
         yaxis=theme.axis(MEASURES[measure]),
-        **drawing.below(-0.18, 100),
+        **drawing.below(),
     )
 
 

@@ -15,7 +15,7 @@ from backend.study.config import PromptSpec
 from backend.study.dataset import Sample
 from backend.study.typed_texts import Typed
 
-_BELOW = drawing.below(-0.2, 80)
+_BELOW = drawing.below()
 APART = 4
 """How many times larger than the rest a reading is before it is hidden."""
 

@@ -79,7 +79,7 @@ def curves(
         height=400,
         xaxis=theme.layer_axis(len(results[0].cka.value)),
         yaxis=theme.axis(NAMES[measure], range=[min(-0.03, _lowest(results, measure)), 1.03]),
-        **drawing.below(-0.2, 90),
+        **drawing.below(),
         **following.layout(names),
     )
 

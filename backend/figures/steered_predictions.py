@@ -46,7 +46,7 @@ def draw(results: Sequence[Result], queries: Sequence[Query], places: Sequence[i
         height=380,
         xaxis=theme.axis("coefficient α (class differences)"),
         yaxis=theme.axis("nats per token", rangemode="tozero"),
-        **drawing.below(-0.2, 80),
+        **drawing.below(),
     )
 
 

@@ -71,7 +71,7 @@ def coefficients(
         shapes=[drawing.level(0, dash="dot")],
         xaxis=coefficients_axis(queries[0].alphas),
         yaxis=theme.axis("logit difference (nats)"),
-        **drawing.below(-0.2, 80, 56),
+        **drawing.below(56),
     )
 
 

@@ -23,7 +23,7 @@ UNITS: dict[Measure, str] = {
 SHOWN: tuple[Measure, ...] = ("mean_logit_diff", "gap", "balanced_accuracy", "auc")
 COEFFICIENTS = {"difference": "coefficient α (class differences)", "unit": "coefficient α (residual units)"}
 _PERCENT = ("balanced_accuracy", "flipped_to_1", "flipped_to_0")
-_BELOW = drawing.below(-0.2, 90, 64)
+_BELOW = drawing.below(64)
 
 
 def spread(alphas: Sequence[float]) -> np.ndarray:

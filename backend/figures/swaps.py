@@ -122,7 +122,7 @@ def _limits(low: np.ndarray) -> str:
 
 
 def _layout(blocks: int) -> dict[str, Any]:
-    return {"xaxis": theme.layer_axis(blocks, title="block b"), **drawing.below(-0.2, 90, 64)}
+    return {"xaxis": theme.layer_axis(blocks, title="block b"), **drawing.below(64)}
 
 
 def triangle_guide(donor_has_head: bool) -> Guide:

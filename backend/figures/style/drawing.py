@@ -223,9 +223,12 @@ def frame(column: int, row: int) -> dict[str, Any]:
     return {"type": "rect", **ends, "line": {"color": theme.RING, "width": 2}}
 
 
-def below(at: float, room: int, left: int = 48) -> dict[str, Any]:
-    """Return a layout with the legend below the picture, at `at`, in a margin of `room` pixels."""
+def below(left: int = 48, ticks: int = 44) -> dict[str, Any]:
+    """Return a layout with the legend at the bottom, below `ticks` pixels for the ticks and title of the x axis.
+
+    However many rows the legend has, its place is the bottom of the figure: the picture above it gets smaller.
+    """
     return {
-        "legend": {"orientation": "h", "x": 0, "y": at, "yanchor": "top"},
-        "margin": {"l": left, "r": 12, "t": 40, "b": room},
+        "legend": {"orientation": "h", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom"},
+        "margin": {"l": left, "r": 12, "t": 40, "b": ticks},
     }
