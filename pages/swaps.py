@@ -51,7 +51,7 @@ def draw(view: shell.View) -> None:
     for missing in view.study.missing:
         st.warning(plain(missing.reason))
     if needs.lacks(view, "answers", "A swap") and not steers:
-        view.control(st.segmented_control, "Which blocks", "mode", format_func=MODES.__getitem__, required=True)
+        _modes(view)
         return
     _controls(view)
     if steers:
@@ -94,7 +94,7 @@ def _controls(view: shell.View) -> None:
         return lambda label: label or instead
 
     if view.value("mode") == "steering":
-        view.control(st.segmented_control, "Which blocks", "mode", format_func=MODES.__getitem__, required=True)
+        _modes(view)
         return
     with st.container(horizontal=True):
         runs, gives = f"{view.checkpoint.label} (epoch chosen)", f"{view.reference.label} (compared with)"
@@ -103,10 +103,14 @@ def _controls(view: shell.View) -> None:
         if view.value("mode") != "patching":
             view.control(st.selectbox, "Measure", "measure", format_func=figures.UNITS.__getitem__, width=240)
     with st.container(horizontal=True):
-        view.control(st.segmented_control, "Which swaps", "mode", format_func=MODES.__getitem__, required=True)
+        _modes(view)
         if view.value("mode") in ("single", "cumulative", "range"):
             named_parts = figures.PARTS.__getitem__
             view.control(st.segmented_control, "Which part", "part", format_func=named_parts, required=True)
+
+
+def _modes(view: shell.View) -> None:
+    view.control(st.segmented_control, "Intervention", "mode", format_func=MODES.__getitem__, required=True)
 
 
 def _query(view: shell.View, mode: swaps.Mode, part: swaps.Part | None = None) -> Request[swaps.Result]:
