@@ -56,7 +56,7 @@ def draw(result: Result, name: str, reference: str) -> go.Figure:
         xaxis=theme.layer_axis(others, f"layer of {reference}", showgrid=False, constrain="domain"),
         yaxis=theme.layer_axis(layers, f"layer of {name}", showgrid=False, constrain="domain")
         | {"scaleanchor": "x", "range": [layers - 0.5, -0.5]},
-        **drawing.below(),
+        legend=drawing.RIGHT,
     )
 
 
