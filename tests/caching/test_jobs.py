@@ -47,6 +47,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.go = threading.Event()
+        self.deaf = threading.Event()
         self.runs: list[int] = []
 
 
@@ -67,6 +68,7 @@ def recipe(query: Query, lab: Desk) -> Result:
     while query.act == "wait" and not STAGE.go.wait(0.01):
         lab.progress(0.5, "Half.")
     if query.act == "deaf":
+        STAGE.deaf.set()
         STAGE.go.wait(10)
     return Result(query.number)
 
@@ -269,7 +271,7 @@ def test_cancel_ends_a_queued_job_at_once(desk: Desk, stage: Stage):
 def test_a_resubmit_waits_for_a_cancelled_one_that_does_not_listen(desk: Desk, stage: Stage):
     jobs = start()
     job = jobs.submit(recipe, Query(1, "deaf"), desk)
-    until(lambda: job.fraction == 0.25)
+    assert stage.deaf.wait(10)
     job.cancel()
     again = jobs.submit(recipe, Query(1), desk)
     assert again is not job
