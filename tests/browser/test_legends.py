@@ -29,7 +29,7 @@ def test_it_keeps_its_distance_from_the_axis(browser: Browser, width: int):
     picture = theme.figure(traces, "Curves", 400, xaxis=theme.layer_axis(13), **drawing.below())
     page = browser.new_page()
     page.add_script_tag(content=get_plotlyjs())
-    found = page.evaluate(DRAWN, [json.loads(picture.to_json()), width])
+    found = page.evaluate(DRAWN, [json.loads(picture.to_json() or ""), width])
     page.close()
     assert found["rows"] > 40, "more than one row"
     assert 5 < found["gap"] < 20
