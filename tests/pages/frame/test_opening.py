@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from threading import Event
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import pytest
@@ -130,6 +131,9 @@ def test_nobody_waits_for_ever_after_an_error(
         monkeypatch.setattr("backend.wiring.open_lab", lambda: import_module("pages.missing"))
     world.studies["film"] = StudyError(broken)
     start(ready)
+    for thread in enumerate_threads():
+        if thread.name == "opening":
+            thread.join(10)  # its error belongs to this test
 
 
 def test_a_study_on_the_hub_is_not_read_unasked(world: World, opened: list[str], monkeypatch: pytest.MonkeyPatch):
